@@ -152,6 +152,7 @@ fn pictures_of_the_window() {
 
     let mut fetching = common::empty(Japanese, Dark);
     fetching.absorb(Event::Fetching(FetchProgress {
+        name: "qwen2.5-0.5b-instruct".to_owned(),
         model: "qwen2.5-0.5b-instruct".to_owned(),
         source: "huggingface.co".to_owned(),
         done_bytes: 173_000_000,

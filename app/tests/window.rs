@@ -185,6 +185,7 @@ fn a_lost_module_is_told_with_a_remedy_and_reconnect_is_the_button() {
 fn a_fetch_shows_how_far_it_is_and_can_be_cancelled() {
     let mut bench = common::empty(Language::English, Theme::Dark);
     bench.absorb(Event::Fetching(FetchProgress {
+        name: "qwen2.5-0.5b-instruct".to_owned(),
         model: "qwen".to_owned(),
         source: "models.example".to_owned(),
         done_bytes: 120_000_000,

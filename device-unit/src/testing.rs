@@ -3,6 +3,7 @@
 //! The format, the tensor names, the metadata and the tokenizer tables are those of the architecture. Compiled for tests only (feature
 //! `testing`).
 
+pub mod hub;
 #[cfg(feature = "cpu")]
 mod models;
 

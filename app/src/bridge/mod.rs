@@ -32,6 +32,7 @@ use tokio::sync::mpsc;
 use softprefix_core::client::ConnectOptions;
 
 use crate::messages::{Event, Request};
+use crate::session::embedded::Models;
 
 /// Capacity of the event channel. If the window is slow, the bridge waits, and so does the module.
 const EVENTS: usize = 1024;
@@ -60,14 +61,19 @@ impl Bridge {
     /// # Errors
     /// If the system cannot create a thread.
     pub fn with(limits: ConnectOptions, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
-        Self::by(limits, Ways::default(), wake)
+        Self::by(limits, Ways::default(), Models::from_env(), wake)
     }
 
-    /// Starts the thread with other time-outs and options for the doctor.
+    /// Starts the thread with other time-outs, options for the doctor, and models.
     ///
     /// # Errors
     /// If the system cannot create a thread.
-    pub fn by(limits: ConnectOptions, ways: Ways, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
+    pub fn by(
+        limits: ConnectOptions,
+        ways: Ways,
+        models: Models,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> std::io::Result<Self> {
         let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(wake);
         let (requests, taken) = mpsc::unbounded_channel();
         let (sender, events) = mpsc::channel(EVENTS);
@@ -87,7 +93,7 @@ impl Bridge {
             .name("softprefix-bridge-main".to_owned())
             .spawn(move || {
                 let events = report.clone();
-                let work = worker::work(taken, report, limits, ways);
+                let work = worker::work(taken, report, limits, ways, models);
                 runtime.block_on(async move {
                     if let Err(problem) = events::caught(work).await {
                         events.send(Event::Lost(problem)).await;

@@ -7,7 +7,7 @@ use softprefix_core::client::{ConnectOptions, Module};
 use crate::errors::{broken, problem_of};
 use crate::messages::Second;
 use crate::model::{Problem, ProblemKind, Said, Target};
-use crate::session::embedded;
+use crate::session::embedded::{self, Models};
 
 /// Returns whether the module has `model`, or else its language models.
 ///
@@ -24,7 +24,7 @@ pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -
         }
         Target::Embedded { .. } if is_file(&model) => return Ok(Second::Has(target.with_model(Some(model)))),
         Target::Embedded { .. } => {
-            let choices = tokio::task::spawn_blocking(embedded::choices).await;
+            let choices = tokio::task::spawn_blocking(|| embedded::choices(&Models::from_env())).await;
             let choices = choices.map_err(broken)?;
             let present = choices.into_iter().filter(|choice| choice.present);
             ("embedded".to_owned(), present.map(|choice| choice.name).collect())

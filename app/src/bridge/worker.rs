@@ -9,6 +9,7 @@ use softprefix_core::client::ConnectOptions;
 use softprefix_core::experiment::Library;
 use softprefix_core::experiment::session::Stop;
 use softprefix_core::prefix::{PrefixRecipe, PrefixStore};
+use softprefix_unit::models::Entry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -26,8 +27,9 @@ use crate::errors::{self, broken, problem_of};
 use crate::messages::{
     Asked, DoctorEvent, Event, Inference, LibraryRequest, MaterialEvent, MaterialRequest, Request, Said,
 };
-use crate::model::{Kept, Problem, ProblemKind, Target};
-use crate::session::{ConnectProblem, LeftOver, OpenStep, Opening, Session, Steps, embedded};
+use crate::model::{FetchProgress, Kept, Problem, ProblemKind, Target};
+use crate::session::embedded::{self, Models};
+use crate::session::{ConnectProblem, LeftOver, MissingModel, OpenStep, Opening, Session, Steps};
 
 /// Longest wait on exit for an attempt to connect.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -39,6 +41,11 @@ enum Done {
     Connected {
         attempt: u64,
         session: Result<Box<Session>, ConnectProblem>,
+    },
+    /// A download behind the session ended: a model is here, or it was cancelled.
+    Fetched {
+        name: String,
+        fetched: Result<Option<String>, Problem>,
     },
     /// The connection of this session is closed.
     Disconnected { attempt: u64, problem: Problem },
@@ -52,8 +59,15 @@ struct Slot {
     handle: JoinHandle<()>,
 }
 
+/// A download while another model is in use.
+struct Behind {
+    entries: Vec<&'static Entry>,
+    cancel: Arc<AtomicBool>,
+}
+
 struct Worker {
     limits: ConnectOptions,
+    models: Models,
     events: Events,
     done: mpsc::Sender<Done>,
     session: Option<Arc<Session>>,
@@ -64,6 +78,7 @@ struct Worker {
     connecting: Option<JoinHandle<()>>,
     watching: Option<JoinHandle<()>>,
     cancel_fetch: Arc<AtomicBool>,
+    behind: Option<Behind>,
     given_up: Arc<AtomicBool>,
     last: Option<(Target, Asked)>,
     slots: [Option<Slot>; 3],
@@ -92,6 +107,7 @@ pub(super) async fn work(
     events: Events,
     limits: ConnectOptions,
     ways: Ways,
+    models: Models,
 ) {
     let (done, mut reports) = mpsc::channel(16);
     let (describe, described) = watch::channel(None);
@@ -102,6 +118,7 @@ pub(super) async fn work(
     tokio::spawn(super::library::keep_working(wanted, events.clone()));
     let mut worker = Worker {
         limits,
+        models,
         events,
         done,
         session: None,
@@ -110,6 +127,7 @@ pub(super) async fn work(
         connecting: None,
         watching: None,
         cancel_fetch: Arc::default(),
+        behind: None,
         given_up: Arc::default(),
         last: None,
         slots: [None, None, None],
@@ -149,11 +167,19 @@ impl Worker {
                     self.connect(target, asked, tasks).await;
                 }
             }
-            Request::FetchModel { name, asked } => {
-                self.connect(Target::Embedded { model: Some(name) }, *asked, Vec::new())
-                    .await;
+            Request::FetchModel { name, asked } => match self.models.entries(&name) {
+                Some(entries) if self.session.is_some() && self.connecting.is_none() => {
+                    self.fetch_behind(entries).await;
+                }
+                _ => {
+                    self.connect(Target::Embedded { model: Some(name) }, *asked, Vec::new())
+                        .await;
+                }
+            },
+            Request::CancelFetch => {
+                self.cancel_fetch.store(true, Ordering::Relaxed);
+                self.stop_behind();
             }
-            Request::CancelFetch => self.cancel_fetch.store(true, Ordering::Relaxed),
             Request::ListModels => self.list_models(),
             Request::Describe { recipe } => {
                 if let Some(session) = self.session.clone() {
@@ -249,9 +275,9 @@ impl Worker {
     }
 
     fn list_models(&self) {
-        let events = self.events.clone();
+        let (events, models) = (self.events.clone(), self.models.clone());
         tokio::spawn(async move {
-            match tokio::task::spawn_blocking(embedded::choices).await {
+            match tokio::task::spawn_blocking(move || embedded::choices(&models)).await {
                 Ok(choices) => events.send(Event::Models(choices)).await,
                 Err(error) => {
                     events.send(Event::FileProblem(broken(error))).await;
@@ -289,7 +315,8 @@ impl Worker {
                 true => LeftOver::Keep,
                 false => LeftOver::Exit(exit_first),
             },
-            fetch: Some(Arc::clone(&self.cancel_fetch)),
+            models: self.models.clone(),
+            missing: MissingModel::StandIn(Arc::clone(&self.cancel_fetch)),
         };
         let steps: Steps = Arc::new(move |step| {
             events.send_if_room(match step {
@@ -319,6 +346,10 @@ impl Worker {
                         let session: Arc<Session> = Arc::from(session);
                         let (facts, vocabulary) = (session.facts().clone(), session.norms());
                         self.watch(&session);
+                        if !session.stands_in_for().is_empty() {
+                            // It is known to be on its way before the small model is taken for a choice.
+                            self.fetch_behind(session.stands_in_for().to_vec()).await;
+                        }
                         self.session = Some(session);
                         self.events.send(Event::Ready(Box::new(facts), vocabulary)).await;
                     }
@@ -339,6 +370,14 @@ impl Worker {
                     self.events.send(Event::Lost(problem)).await;
                 }
             }
+            Done::Fetched { name, fetched } => {
+                // One that was replaced by another is not spoken of.
+                let is_its = |behind: &Behind| behind.entries.first().is_some_and(|entry| entry.name == name);
+                if self.behind.take_if(|behind| is_its(behind)).is_some() {
+                    self.events.send(Event::Fetched { name, fetched }).await;
+                    self.list_models();
+                }
+            }
             // A cancelled attempt.
             Done::Connected {
                 session: Ok(session), ..
@@ -346,6 +385,46 @@ impl Worker {
                 tokio::spawn(async move { session.close().await });
             }
             Done::Connected { .. } | Done::Disconnected { .. } => {}
+        }
+    }
+
+    /// Downloads the first of `entries` that is available, while the session goes on. Of two downloads the later one counts; one that
+    /// is under way already goes on.
+    async fn fetch_behind(&mut self, entries: Vec<&'static Entry>) {
+        let Some(first) = entries.first().copied() else { return };
+        if let Some(behind) = &self.behind
+            && behind.entries == entries
+            && !behind.cancel.load(Ordering::Relaxed)
+        {
+            return;
+        }
+        self.stop_behind();
+        let cancel = Arc::<AtomicBool>::default();
+        self.behind = Some(Behind {
+            entries: entries.clone(),
+            cancel: Arc::clone(&cancel),
+        });
+        let beginning = FetchProgress {
+            name: first.name.to_owned(),
+            model: first.title.to_owned(),
+            total_bytes: first.bytes,
+            ..FetchProgress::default()
+        };
+        self.events.send(Event::FetchingBehind(beginning)).await;
+        let (events, done, models) = (self.events.clone(), self.done.clone(), self.models.clone());
+        tokio::spawn(async move {
+            let tell = move |progress| events.send_if_room(Event::FetchingBehind(progress));
+            let work = tokio::task::spawn_blocking(move || embedded::fetch(&models, &entries, &cancel, tell));
+            let fetched = work.await.unwrap_or_else(|error| Err(broken(error)));
+            let name = first.name.to_owned();
+            // If the loop has ended, nobody needs the report.
+            let _ = done.send(Done::Fetched { name, fetched }).await;
+        });
+    }
+
+    fn stop_behind(&self) {
+        if let Some(behind) = &self.behind {
+            behind.cancel.store(true, Ordering::Relaxed);
         }
     }
 
@@ -406,6 +485,7 @@ impl Worker {
         let connecting = self.connecting.take();
         let attempt = self.attempt;
         self.give_up();
+        self.stop_behind();
         self.leave_session().await;
         let Some(connecting) = connecting else { return };
         let late = async {

@@ -10,7 +10,7 @@ use softprefix_unit::models;
 use super::bar::Bar;
 use super::shell::{Failure, in_json, print};
 use crate::model::{FetchProgress, ModelChoice};
-use crate::session::embedded;
+use crate::session::embedded::{self, Models};
 use crate::start::Exit;
 
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ enum ModelsCommand {
 pub fn run(args: ModelsArgs) -> Result<Exit, Failure> {
     match args.command {
         None | Some(ModelsCommand::List) => {
-            let choices = embedded::choices();
+            let choices = embedded::choices(&Models::from_env());
             print(&if args.json { json(&choices)? } else { table(&choices) });
             Ok(Exit::Success)
         }
@@ -49,7 +49,7 @@ pub fn run(args: ModelsArgs) -> Result<Exit, Failure> {
                 ))
             })?;
             let bar = Mutex::new(Bar::new());
-            let fetched = embedded::fetch(&[entry], &AtomicBool::new(false), |progress| {
+            let fetched = embedded::fetch(&Models::from_env(), &[entry], &AtomicBool::new(false), |progress| {
                 bar.lock()
                     .unwrap_or_else(PoisonError::into_inner)
                     .show(progress.fraction(), &fetch_words(&progress));

@@ -20,7 +20,7 @@ use super::shell::{Failure, runtime, tell};
 use crate::errors;
 use crate::model::{ConnectStep, Language, Problem, ProblemKind, Target};
 use crate::places;
-use crate::session::{LeftOver, OpenStep, Opening, Session, Steps};
+use crate::session::{LeftOver, MissingModel, OpenStep, Opening, Session, Steps};
 use crate::start::Exit;
 use crate::text::SweepText;
 
@@ -283,7 +283,7 @@ impl Terminal {
         let opening = Opening {
             prefix_store: Some(places::prefix_store()),
             left_over: if exit_tasks { LeftOver::ExitAll } else { LeftOver::Keep },
-            fetch: Some(Arc::clone(&give_up)),
+            missing: MissingModel::Fetch(Arc::clone(&give_up)),
             ..opening
         };
         let bar = Arc::clone(&self.bar);

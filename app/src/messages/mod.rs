@@ -48,7 +48,8 @@ pub enum Request {
     ExitTasks {
         tasks: Vec<String>,
     },
-    /// Download this model of the catalogue, then connect to the embedded module with it.
+    /// Download this model of the catalogue. While a module is connected it is downloaded behind it; otherwise the embedded module is
+    /// connected with it then.
     FetchModel {
         name: String,
         asked: Box<Asked>,
@@ -157,6 +158,14 @@ pub enum Event {
     Fetching(FetchProgress),
     /// The download was cancelled or failed: there is no model to start with.
     NoModel(Option<Problem>),
+    /// A model is downloaded while another one is in use.
+    FetchingBehind(FetchProgress),
+    /// That download ended. `name` is the model that was asked for; a model that stands for it may be here instead. `None` if it was
+    /// cancelled.
+    Fetched {
+        name: String,
+        fetched: Result<Option<String>, Problem>,
+    },
     /// The embedded unit loads a model.
     Loading {
         model: String,

@@ -31,7 +31,7 @@ pub use find::{FoundPrefix, FoundRows, InitChoice, LearnForm, LearnOff, NormChoi
 pub use form::{Budget, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, Vocabulary, WhyNot};
 pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
-pub use module::{ConnectStep, FetchProgress, Kept, ModelChoice, ModuleFacts, ModuleState, Target};
+pub use module::{Behind, ConnectStep, FetchProgress, Kept, ModelChoice, ModuleFacts, ModuleState, Target};
 pub use pane::{Pane, PaneState, Side};
 pub use parting::{Parting, Unit};
 pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm};

@@ -144,6 +144,9 @@ pub struct Kept {
 /// Progress of a download.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FetchProgress {
+    /// Its name among [`ModelChoice`]s.
+    pub name: String,
+    /// Its title.
     pub model: String,
     /// Name of the host that it comes from.
     pub source: String,
@@ -160,6 +163,29 @@ impl FetchProgress {
         self.total_bytes
             .filter(|&total| total > 0)
             .map(|total| (self.done_bytes as f64 / total as f64).min(1.0) as f32)
+    }
+}
+
+/// A model that is downloaded while another one is in use.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Behind {
+    Fetching(FetchProgress),
+    /// It is here under this name, and is used as soon as nothing runs.
+    Arrived(String),
+    /// It could not be downloaded.
+    Failed {
+        name: String,
+        problem: Problem,
+    },
+}
+
+impl Behind {
+    /// Returns the progress, while it is downloaded.
+    pub fn progress(&self) -> Option<&FetchProgress> {
+        match self {
+            Self::Fetching(progress) => Some(progress),
+            _ => None,
+        }
     }
 }
 

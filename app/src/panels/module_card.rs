@@ -4,14 +4,14 @@ use eframe::egui::{self, Align, Layout, Ui, vec2};
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
 use super::desk::Desk;
-use crate::model::{FetchProgress, ModuleFacts, ModuleState, Problem, Target};
-use crate::text;
+use crate::model::{Behind, FetchProgress, ModuleFacts, ModuleState, Problem, Target};
+use crate::text::{self, Fetching, FirstText};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::status::{self, Status};
 use crate::views::{paint, progress};
 use crate::workbench::doctor::DoctorAction;
-use crate::workbench::{Action, Dialog};
+use crate::workbench::{Action, Dialog, PlaybackAction};
 
 pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
@@ -131,6 +131,7 @@ fn ready(ui: &mut Ui, desk: &mut Desk<'_>, facts: &ModuleFacts) {
     if !facts.is_ours() {
         ui.label(paint::words(text.stock, theme::CAPTION, palette.text3));
     }
+    behind(ui, desk);
     elsewhere(ui, desk);
 }
 
@@ -161,11 +162,28 @@ fn idle(ui: &mut Ui, desk: &mut Desk<'_>) {
     elsewhere(ui, desk);
 }
 
+/// Draws how far a download is.
+fn fetch_progress(ui: &mut Ui, desk: &Desk<'_>, fetch: &FetchProgress) {
+    let total = fetch.total_bytes.map(text::bytes);
+    let words = (FirstText::of(desk.bench.settings.language).fetching)(&Fetching {
+        model: &fetch.model,
+        step: &fetch.what,
+        done: &text::bytes(fetch.done_bytes),
+        total: total.as_deref(),
+        source: &fetch.source,
+    });
+    progress::progress(ui, fetch.fraction(), &words);
+}
+
 fn fetching(ui: &mut Ui, desk: &mut Desk<'_>, fetch: &FetchProgress) {
     let text = desk.text;
-    let total = fetch.total_bytes.map(text::bytes);
-    let words = (text.fetch_progress)(&fetch.source, &text::bytes(fetch.done_bytes), total.as_deref());
-    progress::progress(ui, fetch.fraction(), &words);
+    fetch_progress(ui, desk, fetch);
+    // The default model's own name is not yet resolved: it comes behind the small one.
+    if matches!(desk.bench.target, Target::Embedded { model: None }) {
+        let words = FirstText::of(desk.bench.settings.language).small_first;
+        ui.label(paint::words(words, theme::CAPTION, Palette::of(ui).text2));
+    }
+    watch_demo(ui, desk);
     let half = (ui.available_width() - 8.0) / 2.0;
     ui.horizontal(|ui| {
         if ui.add(Button::outlined(text.cancel).width(half)).clicked() {
@@ -175,6 +193,41 @@ fn fetching(ui: &mut Ui, desk: &mut Desk<'_>, fetch: &FetchProgress) {
             desk.act(Action::ShowDialog(Dialog::Models));
         }
     });
+}
+
+/// Draws the button of the demo, which needs neither a model nor a network.
+fn watch_demo(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let words = text::DemoText::of(desk.bench.settings.language).play_demo;
+    let width = ui.available_width();
+    if ui.add(Button::outlined(words).width(width)).clicked() {
+        desk.act(Action::Playback(PlaybackAction::Demo));
+    }
+}
+
+/// Draws the download that goes on behind the module in use, or how it ended.
+fn behind(ui: &mut Ui, desk: &mut Desk<'_>) {
+    let palette = Palette::of(ui);
+    let text = FirstText::of(desk.bench.settings.language);
+    let width = ui.available_width();
+    match &desk.bench.behind {
+        None => {}
+        Some(Behind::Fetching(fetch)) => {
+            fetch_progress(ui, desk, fetch);
+            ui.label(paint::words(text.behind, theme::CAPTION, palette.text2));
+            if ui.add(Button::outlined(desk.text.cancel).width(width)).clicked() {
+                desk.act(Action::CancelFetch);
+            }
+        }
+        Some(Behind::Arrived(model)) => {
+            ui.label(paint::words((text.arrived)(model), theme::CAPTION, palette.text2));
+        }
+        Some(Behind::Failed { name, problem }) => {
+            trouble(ui, desk, problem);
+            if ui.add(Button::outlined(text.again).width(width)).clicked() {
+                desk.act(Action::FetchModel(name.clone()));
+            }
+        }
+    }
 }
 
 fn no_model(ui: &mut Ui, desk: &mut Desk<'_>, problem: Option<&Problem>) {
@@ -189,8 +242,10 @@ fn no_model(ui: &mut Ui, desk: &mut Desk<'_>, problem: Option<&Problem>) {
     if let Some(model) = desk.bench.models.iter().find(|model| model.default) {
         let size = model.bytes.map(text::bytes).unwrap_or_default();
         let words = (text.fetch_model)(&model.name, &size);
-        primary(ui, desk, &words, Action::FetchModel(model.name.clone()));
+        // The small model comes first then, too.
+        primary(ui, desk, &words, Action::Connect(Target::default()));
     }
+    watch_demo(ui, desk);
     let half = (ui.available_width() - 8.0) / 2.0;
     ui.horizontal(|ui| {
         if ui.add(Button::outlined(text.other_models).width(half)).clicked() {

@@ -12,7 +12,7 @@ use softprefix_core::experiment::Rating;
 use super::desk::Desk;
 use crate::commands::{COMMANDS, Group};
 use crate::messages::FileQuestion;
-use crate::model::{ModelChoice, ModuleState, Target};
+use crate::model::{Behind, ModelChoice, ModuleState, Target};
 use crate::text::{self, RatingText};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -396,7 +396,13 @@ fn model_row(ui: &mut Ui, desk: &mut Desk<'_>, model: &ModelChoice) {
     about.retain(|part| !part.is_empty());
     let facts = desk.bench.module.facts();
     let used = facts.is_some_and(|facts| facts.is_embedded() && facts.identity.model == model.name);
-    let fetching = matches!(&desk.bench.module, ModuleState::Fetching(fetch) if fetch.model == model.name);
+    let fetching = matches!(&desk.bench.module, ModuleState::Fetching(fetch) if fetch.name == model.name)
+        || desk
+            .bench
+            .behind
+            .as_ref()
+            .and_then(Behind::progress)
+            .is_some_and(|fetch| fetch.name == model.name);
     choice(ui, &model.name, &about.join("  ·  "), |ui| {
         if used {
             status::mark(ui, Status::Good);

@@ -152,6 +152,7 @@ const FOLDER: f32 = 72.0;
 fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let text = desk.text;
+    let first = text::FirstText::of(desk.bench.settings.language);
     let name = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
     let (words, path) = match &desk.bench.notice {
         Some(Notice::Saved(path)) => (Some((text.saved)(&name(path).unwrap_or_default())), Some(path)),
@@ -160,6 +161,8 @@ fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
             (Some(words), Some(path))
         }
         Some(Notice::Copied) => (Some(text.copied.to_owned()), None),
+        Some(Notice::Fetched(model)) => (Some((first.fetched)(model)), None),
+        Some(Notice::TakenOver(model)) => (Some((first.taken_over)(model)), None),
         Some(Notice::Problem(_) | Notice::Refused(_)) | None => (None, None),
     };
     let width = ui.available_width();

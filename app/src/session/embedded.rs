@@ -95,28 +95,61 @@ pub enum Wanted {
     Missing(Vec<&'static Entry>),
 }
 
+/// The models of the embedded unit: where they are found, and from where they are downloaded.
+#[derive(Debug, Clone)]
+pub struct Models {
+    pub places: Places,
+    pub options: FetchOptions,
+    /// The entries of the default model, the preferred one first.
+    pub default: Vec<&'static Entry>,
+    /// The model to work with until the default one is here.
+    pub small: &'static Entry,
+}
+
+impl Models {
+    /// The places, sources and defaults of this user.
+    pub fn from_env() -> Self {
+        Self {
+            places: Places::from_env(),
+            options: FetchOptions::from_env(),
+            default: models::by_default().to_vec(),
+            small: models::small(),
+        }
+    }
+
+    fn store(&self) -> ModelStore {
+        ModelStore::new(self.places.clone())
+    }
+
+    /// Returns the entries to download where `name` is asked for: the first of the default model stands for all of them.
+    pub fn entries(&self, name: &str) -> Option<Vec<&'static Entry>> {
+        match self.default.first() {
+            Some(first) if first.name == name => Some(self.default.clone()),
+            _ => models::entry(name).map(|entry| vec![entry]),
+        }
+    }
+}
+
 /// Finds what `model` names: a file, a model on this machine, or one of the catalogue; `None` takes the default. Reads
 /// file headers, so it blocks.
 ///
 /// # Errors
 /// If it names nothing, or a file that is not a usable model.
-pub fn wanted(model: Option<&str>) -> Result<Wanted, Problem> {
-    let store = ModelStore::from_env();
+pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
+    let store = models.store();
     let Some(model) = model else {
-        let present = models::by_default()
-            .into_iter()
-            .find_map(|entry| store.find(entry.name));
+        let present = models.default.iter().find_map(|entry| store.find(entry.name));
         return Ok(match present {
             Some(found) => Wanted::Present {
                 name: found.name,
                 store: Box::new(store),
             },
-            None => Wanted::Missing(models::by_default().to_vec()),
+            None => Wanted::Missing(models.default.clone()),
         });
     };
     let path = Path::new(model);
     if path.components().count() > 1 || path.is_file() {
-        return named_file(path);
+        return named_file(models, path);
     }
     if let Some(found) = store.find(model) {
         return Ok(Wanted::Present {
@@ -139,8 +172,8 @@ pub fn wanted(model: Option<&str>) -> Result<Wanted, Problem> {
             ),
         ));
     }
-    match models::entry(model) {
-        Some(entry) => Ok(Wanted::Missing(vec![entry])),
+    match models.entries(model) {
+        Some(entries) => Ok(Wanted::Missing(entries)),
         None => Err(Problem::new(
             ProblemKind::Model,
             Said::new(
@@ -155,7 +188,7 @@ pub fn wanted(model: Option<&str>) -> Result<Wanted, Problem> {
     }
 }
 
-fn named_file(path: &Path) -> Result<Wanted, Problem> {
+fn named_file(models: &Models, path: &Path) -> Result<Wanted, Problem> {
     let problem = |what: String, japanese: String| {
         Problem::new(
             ProblemKind::Model,
@@ -173,7 +206,7 @@ fn named_file(path: &Path) -> Result<Wanted, Problem> {
             format!("{shown} というファイルはありません。"),
         ));
     }
-    let store = ModelStore::new(Places::from_env().with_named(path.to_owned()));
+    let store = ModelStore::new(models.places.clone().with_named(path.to_owned()));
     let found = store.found().into_iter().find(|found| found.path == path);
     match found.map(|found| (found.name, found.info)) {
         Some((name, Ok(_))) => Ok(Wanted::Present {
@@ -196,13 +229,14 @@ fn named_file(path: &Path) -> Result<Wanted, Problem> {
 /// # Errors
 /// `Ok(None)` if it was cancelled; otherwise the reasons of every source that was tried.
 pub fn fetch(
+    models: &Models,
     entries: &[&'static Entry],
     cancel: &AtomicBool,
     tell: impl Fn(FetchProgress),
 ) -> Result<Option<String>, Problem> {
-    let store = ModelStore::from_env();
-    let fetched = store.fetch(entries, &FetchOptions::from_env(), cancel, &|progress| {
+    let fetched = models.store().fetch(entries, &models.options, cancel, &|progress| {
         tell(FetchProgress {
+            name: progress.entry.name.to_owned(),
             model: progress.entry.title.to_owned(),
             source: source_name(progress.source).to_owned(),
             done_bytes: progress.done,
@@ -238,10 +272,9 @@ fn step_name(step: Step) -> &'static str {
 
 /// Returns all models on this machine, then those that cannot be used with the reason, then those of the catalogue that
 /// are not downloaded. Reads file headers.
-pub fn choices() -> Vec<ModelChoice> {
-    let store = ModelStore::from_env();
-    let default = models::by_default();
-    let is_default = |name: &str| default.iter().any(|entry| entry.name == name);
+pub fn choices(models: &Models) -> Vec<ModelChoice> {
+    let store = models.store();
+    let is_default = |name: &str| models.default.iter().any(|entry| entry.name == name);
     let mut choices: Vec<ModelChoice> = Vec::new();
     for found in store.found() {
         let about = match (&found.info, found.entry) {
@@ -258,7 +291,7 @@ pub fn choices() -> Vec<ModelChoice> {
             bytes: found.info.as_ref().ok().map(|info| info.bytes),
             present: true,
             usable: found.info.is_ok(),
-            verified: found.entry.is_none_or(models::Entry::is_verified),
+            verified: found.entry.is_none_or(Entry::is_verified),
             about,
         });
     }

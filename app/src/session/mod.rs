@@ -13,8 +13,9 @@ use softprefix_core::experiment::session::{self as core, EMBEDDED, OpenRequest, 
 use softprefix_core::experiment::{Plan, Settings};
 use softprefix_core::prefix::{IdentityCard, PrefixRecipe, PrefixStore, SoftPrefix};
 use softprefix_core::protocol::extension;
+use softprefix_unit::models::{Entry, ModelStore};
 
-use self::embedded::{Embedded, Wanted};
+use self::embedded::{Embedded, Models, Wanted};
 use crate::errors;
 use crate::model::{ConnectStep, FetchProgress, Histogram, Problem, ProblemKind, Said, Target, Vocabulary};
 
@@ -22,6 +23,7 @@ use crate::model::{ConnectStep, FetchProgress, Histogram, Problem, ProblemKind, 
 pub struct Session {
     core: Arc<core::Session>,
     _embedded: Option<Embedded>,
+    stands_in_for: Vec<&'static Entry>,
 }
 
 impl Deref for Session {
@@ -41,8 +43,9 @@ pub struct Opening {
     pub limits: ConnectOptions,
     pub prefix_store: Option<PrefixStore>,
     pub left_over: LeftOver,
-    /// Whether a missing model for the embedded module is downloaded; setting the flag cancels the download.
-    pub fetch: Option<Arc<AtomicBool>>,
+    /// The models for the embedded module.
+    pub models: Models,
+    pub missing: MissingModel,
 }
 
 impl Opening {
@@ -65,9 +68,21 @@ impl Opening {
             limits: ConnectOptions::default(),
             prefix_store: None,
             left_over: LeftOver::Keep,
-            fetch: None,
+            models: Models::from_env(),
+            missing: MissingModel::Refuse,
         }
     }
+}
+
+/// What to do where the model for the embedded module is not here. Setting a flag cancels the download.
+#[derive(Debug, Clone)]
+pub enum MissingModel {
+    Refuse,
+    /// Downloads it first.
+    Fetch(Arc<AtomicBool>),
+    /// Takes the small model in place of the default one, and downloads that first where it is not here either; another model is
+    /// downloaded as with `Fetch`. [`Session::stands_in_for`] tells what is still missing.
+    StandIn(Arc<AtomicBool>),
 }
 
 /// What to do with tasks that earlier clients left if they take all task slots.
@@ -166,7 +181,8 @@ impl Session {
             limits,
             prefix_store,
             left_over,
-            fetch,
+            models,
+            missing,
         } = opening;
         let request = |address: String, model| OpenRequest {
             address,
@@ -194,11 +210,16 @@ impl Session {
                 Ok(Self {
                     core: Arc::new(opened?),
                     _embedded: None,
+                    stands_in_for: Vec::new(),
                 })
             }
             Target::Embedded { model } => {
                 connecting(ConnectStep::Starting);
-                let (name, store) = find_or_fetch(model, fetch, &steps).await?;
+                let Found {
+                    name,
+                    store,
+                    stands_in_for,
+                } = find_or_fetch(model, models, missing, &steps).await?;
                 let hear = Arc::clone(&steps);
                 let observer = Arc::new(move |model: &str, fraction: f32, what: &str| {
                     hear(OpenStep::Loading {
@@ -225,6 +246,7 @@ impl Session {
                 Ok(Self {
                     core: Arc::new(opened.await?),
                     _embedded: Some(embedded),
+                    stands_in_for,
                 })
             }
         }
@@ -233,6 +255,11 @@ impl Session {
     /// Returns the session of `core`, for runs that outlive this value.
     pub fn core(&self) -> &Arc<core::Session> {
         &self.core
+    }
+
+    /// Returns the entries of the default model, if the small one is used in its place.
+    pub fn stands_in_for(&self) -> &[&'static Entry] {
+        &self.stands_in_for
     }
 
     /// Builds the prefix that `recipe` describes.
@@ -261,31 +288,53 @@ async fn exit_all(address: &str, tasks: &[String], limits: &ConnectOptions) -> R
     module.exit_all(tasks).await
 }
 
-/// Returns the name of the embedded unit's model, and the store that contains it.
+/// The model to start the embedded unit with.
+struct Found {
+    name: String,
+    /// The store that contains it.
+    store: ModelStore,
+    stands_in_for: Vec<&'static Entry>,
+}
+
+/// Finds the embedded unit's model, or downloads one.
 async fn find_or_fetch(
     model: Option<String>,
-    fetch: Option<Arc<AtomicBool>>,
+    models: Models,
+    missing: MissingModel,
     steps: &Steps,
-) -> Result<(String, softprefix_unit::models::ModelStore), ConnectProblem> {
+) -> Result<Found, ConnectProblem> {
     let steps = Arc::clone(steps);
     let found = tokio::task::spawn_blocking(move || {
-        let entries =
-            match embedded::wanted(model.as_deref()).map_err(|problem| ConnectProblem::NoModel(Some(problem)))? {
-                Wanted::Present { name, store } => return Ok((name, *store)),
-                Wanted::Missing(entries) => entries,
-            };
-        let Some(cancel) = fetch else {
-            return Err(ConnectProblem::NoModel(None));
+        let none = |problem| ConnectProblem::NoModel(Some(problem));
+        let lacking = match embedded::wanted(&models, model.as_deref()).map_err(none)? {
+            Wanted::Present { name, store } => {
+                return Ok(Found {
+                    name,
+                    store: *store,
+                    stands_in_for: Vec::new(),
+                });
+            }
+            Wanted::Missing(entries) => entries,
         };
-        let fetched = embedded::fetch(&entries, &cancel, |progress| steps(OpenStep::Fetching(progress)));
-        let name = match fetched {
-            Ok(Some(name)) => name,
-            Ok(None) => return Err(ConnectProblem::NoModel(None)),
-            Err(problem) => return Err(ConnectProblem::NoModel(Some(problem))),
+        let (cancel, stands_in) = match missing {
+            MissingModel::Refuse => return Err(ConnectProblem::NoModel(None)),
+            MissingModel::Fetch(cancel) => (cancel, false),
+            MissingModel::StandIn(cancel) => (cancel, model.is_none()),
         };
-        match embedded::wanted(Some(&name)) {
-            Ok(Wanted::Present { name, store }) => Ok((name, *store)),
-            Ok(Wanted::Missing(_)) => Err(ConnectProblem::NoModel(Some(Problem::new(
+        // Where the small model cannot be had, the default one may.
+        let first = stands_in.then_some(models.small);
+        let entries: Vec<&'static Entry> = first.into_iter().chain(lacking.iter().copied()).collect();
+        let tell = |progress| steps(OpenStep::Fetching(progress));
+        let fetched = embedded::fetch(&models, &entries, &cancel, tell).map_err(none)?;
+        let name = fetched.ok_or(ConnectProblem::NoModel(None))?;
+        let is_small = stands_in && name == models.small.name;
+        match embedded::wanted(&models, Some(&name)).map_err(none)? {
+            Wanted::Present { name, store } => Ok(Found {
+                name,
+                store: *store,
+                stands_in_for: if is_small { lacking } else { Vec::new() },
+            }),
+            Wanted::Missing(_) => Err(none(Problem::new(
                 ProblemKind::Model,
                 Said::new(
                     format!("{name} was fetched but cannot be found."),
@@ -295,8 +344,7 @@ async fn find_or_fetch(
                     "Check that nothing clears the model folder, and fetch it again.",
                     "モデルのフォルダーを消すものがないか確かめて、取得し直してください。",
                 ),
-            )))),
-            Err(problem) => Err(ConnectProblem::NoModel(Some(problem))),
+            ))),
         }
     });
     found

@@ -73,17 +73,6 @@ pub(super) static TEXT: Text = Text {
         ConnectStep::Asking => "Reading its model and limits",
         ConnectStep::SettingUp => "Setting up its model, up to a minute",
     },
-    fetch_progress: |source, done, total| {
-        let from = if source.is_empty() {
-            String::new()
-        } else {
-            format!(" from {source}")
-        };
-        match total {
-            Some(total) => format!("{done} of {total}{from}"),
-            None => format!("{done}{from}"),
-        }
-    },
     load_progress: |what, percent| format!("{what}, {percent} %"),
     connect: "Connect",
     connect_elsewhere: "Connect elsewhere…",

@@ -70,17 +70,6 @@ pub(super) static TEXT: Text = Text {
         ConnectStep::Asking => "モジュールの情報を取得しています",
         ConnectStep::SettingUp => "モデルを準備しています（最長 1 分）",
     },
-    fetch_progress: |source, done, total| {
-        let from = if source.is_empty() {
-            String::new()
-        } else {
-            format!("（{source}）")
-        };
-        match total {
-            Some(total) => format!("{done} / {total}{from}"),
-            None => format!("{done}{from}"),
-        }
-    },
     load_progress: |what, percent| format!("{what} {percent} %"),
     connect: "接続",
     connect_elsewhere: "接続先を変える…",

@@ -10,6 +10,7 @@ mod doctor;
 mod en;
 mod external;
 mod find;
+mod first;
 mod ja;
 mod prefix;
 mod rating;
@@ -21,6 +22,7 @@ pub use demo::DemoText;
 pub use doctor::DoctorText;
 pub use external::ExternalText;
 pub use find::FindText;
+pub use first::{Fetching, FirstText};
 pub use prefix::PrefixText;
 pub use rating::RatingText;
 pub use sweep::SweepText;
@@ -77,7 +79,6 @@ pub struct Text {
     pub weights_counted: fn(usize, usize) -> String,
     pub taken_over: fn(WeightRounding, usize) -> String,
     pub connect_step: fn(ConnectStep) -> &'static str,
-    pub fetch_progress: fn(&str, &str, Option<&str>) -> String,
     pub load_progress: fn(&str, u32) -> String,
     pub connect: &'static str,
     pub connect_elsewhere: &'static str,

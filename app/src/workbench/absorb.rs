@@ -10,7 +10,7 @@ use super::doctor::DoctorAction;
 use super::flight::StreamingDiff;
 use super::{Dialog, DiffOf, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, LibraryEvent, LibraryRequest, Pair, Request, Texts};
-use crate::model::{Budget, Kept, MagnitudeUnit, ModuleFacts, ModuleState, Notification, Target, Vocabulary};
+use crate::model::{Behind, Budget, Kept, MagnitudeUnit, ModuleFacts, ModuleState, Notification, Target, Vocabulary};
 
 impl Workbench {
     /// Handles an event. Besides [`Workbench::apply`], the only way to change the state.
@@ -28,6 +28,8 @@ impl Workbench {
             Event::Models(models) => self.models = models,
             Event::Fetching(progress) => self.module = ModuleState::Fetching(progress),
             Event::NoModel(problem) => self.module = ModuleState::NoModel { problem },
+            Event::FetchingBehind(progress) => self.fetching_behind(progress),
+            Event::Fetched { name, fetched } => self.fetched(name, fetched),
             Event::Loading { model, fraction, what } => {
                 // A loading event may arrive after the module is ready.
                 if !self.module.is_ready() {
@@ -108,6 +110,7 @@ impl Workbench {
         }
         self.look_deeper();
         self.import_waiting();
+        self.take_over();
     }
 
     // ----- the module -----
@@ -140,8 +143,9 @@ impl Workbench {
         self.kept = None;
         if let Target::Embedded { model } = &mut self.target
             && facts.is_embedded()
+            && !matches!(self.behind, Some(Behind::Fetching(_)) if self.takes_over)
         {
-            // The next start uses the model that "the default" resolved to.
+            // The next start uses the model that "the default" resolved to, unless that one only stands in for it.
             *model = model.take().or_else(|| Some(facts.identity.model.clone()));
         }
         self.deep.start_over();

@@ -67,16 +67,8 @@ impl Workbench {
                     self.dialog = None;
                 }
             }
-            Action::FetchModel(name) => {
-                self.dialog = None;
-                self.forget_flights();
-                self.target = Target::Embedded {
-                    model: Some(name.clone()),
-                };
-                let asked = Box::new(self.asked());
-                self.outbox.push(Request::FetchModel { name, asked });
-            }
-            Action::CancelFetch => self.outbox.push(Request::CancelFetch),
+            Action::FetchModel(name) => self.fetch(name),
+            Action::CancelFetch => self.cancel_fetch(),
             Action::ChooseModelFile => self.ask(FileQuestion::ModelFile),
 
             Action::SelectRun(id) => self.select_record(id),
@@ -207,6 +199,7 @@ impl Workbench {
             Action::Quit => self.effects.push(Effect::Quit),
         }
         self.look_deeper();
+        self.take_over();
     }
 
     // ----- what is edited -----
@@ -401,6 +394,7 @@ impl Workbench {
     // ----- the module -----
 
     pub(super) fn connect(&mut self, target: Target) {
+        self.takes_over &= target == self.target;
         self.dialog = None;
         self.forget_flights();
         self.target = target.clone();

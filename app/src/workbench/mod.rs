@@ -12,6 +12,7 @@ mod deep;
 pub mod doctor;
 pub mod exhibition;
 pub mod external;
+mod fetching;
 mod figure;
 pub mod find;
 mod finding;
@@ -42,8 +43,8 @@ use softprefix_core::prefix::PrefixRecipe;
 
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
-    Budget, Figure, Kept, LIVE_DELAY, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet, PromptForm,
-    Remembered, Settings, Side, Target, Vocabulary, WhyNot,
+    Behind, Budget, Figure, Kept, LIVE_DELAY, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet,
+    PromptForm, Remembered, Settings, Side, Target, Vocabulary, WhyNot,
 };
 
 pub use action::{Action, ExhibitionAction, ExternalAction, FindAction, MaterialAction, PlaybackAction, SweepAction};
@@ -66,6 +67,10 @@ pub struct Workbench {
     kept: Option<Box<Kept>>,
     /// Models for the embedded module, on this machine and to be downloaded.
     pub models: Vec<ModelChoice>,
+    /// The model that is downloaded while another one is in use.
+    pub behind: Option<Behind>,
+    /// Whether it is used as soon as it is here: the person has chosen no other module since.
+    takes_over: bool,
 
     // What is edited.
     pub prefix: PrefixForm,
@@ -169,6 +174,8 @@ impl Workbench {
             target: settings.target.clone(),
             kept: None,
             models: Vec::new(),
+            behind: None,
+            takes_over: false,
             prefix,
             prompt,
             own_prompts,

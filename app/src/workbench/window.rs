@@ -65,6 +65,10 @@ pub enum Notice {
     /// A file was opened in this view, with this number of runs.
     Opened(PathBuf, usize, Tab),
     Copied,
+    /// This model was downloaded, and is not in use.
+    Fetched(String),
+    /// This model was downloaded and takes the place of the one before.
+    TakenOver(String),
     /// A prefix file was refused.
     Refused(RefusedFile),
     Problem(Problem),

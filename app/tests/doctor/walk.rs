@@ -13,6 +13,7 @@ use softprefix::doctor::{Ended, SshOptions, Verdict};
 use softprefix::messages::{LibraryRequest, Request, Said};
 use softprefix::model::{Language, ModuleState, Remembered};
 use softprefix::panels::Window;
+use softprefix::session::embedded::Models;
 use softprefix::workbench::{Tab, Workbench};
 use softprefix::{fonts, theme};
 use softprefix_core::client::ConnectOptions;
@@ -48,7 +49,13 @@ fn desk(jail: &Jail, log: Log) -> Hand {
     let desk = Desk {
         window: Window::default(),
         bench: Workbench::new(remembered),
-        bridge: Bridge::by(ConnectOptions::default(), Ways::new(ssh, None, Some(log)), || ()).unwrap(),
+        bridge: Bridge::by(
+            ConnectOptions::default(),
+            Ways::new(ssh, None, Some(log)),
+            Models::from_env(),
+            || (),
+        )
+        .unwrap(),
         _library: library,
     };
     desk.bridge.send(Request::Library(LibraryRequest::Open {

@@ -7,6 +7,7 @@ mod deep;
 mod exhibition;
 mod external;
 mod find;
+mod first_start;
 mod hardship;
 mod material;
 mod recording;

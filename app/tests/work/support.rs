@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use softprefix::bridge::Bridge;
+use softprefix::bridge::{Bridge, Ways};
 use softprefix::messages::{Event, LibraryRequest, MaterialRequest, Request};
 use softprefix::model::{Format, Remembered, RunId, Side, Target};
+use softprefix::session::embedded::Models;
 use softprefix::workbench::library::LibraryState;
 use softprefix::workbench::{Action, Effect, Notice, Workbench};
 use softprefix_core::client::{ConnectOptions, Module};
@@ -53,8 +54,17 @@ impl Desk {
     }
 
     pub fn with(limits: ConnectOptions) -> Self {
+        Self::owned(limits, Models::from_env())
+    }
+
+    /// The embedded module has only these models.
+    pub fn with_models(models: Models) -> Self {
+        Self::owned(ConnectOptions::default(), models)
+    }
+
+    fn owned(limits: ConnectOptions, models: Models) -> Self {
         let own = tempfile::tempdir().unwrap();
-        let mut desk = Self::before(limits, own.path().join("experiments"));
+        let mut desk = Self::before(limits, models, own.path().join("experiments"));
         desk._own = Some(own);
         desk.open_library();
         desk
@@ -62,27 +72,27 @@ impl Desk {
 
     /// The same on this library.
     pub fn in_library(folder: &Path) -> Self {
-        let mut desk = Self::before(ConnectOptions::default(), folder.to_owned());
+        let mut desk = Self::before(ConnectOptions::default(), Models::from_env(), folder.to_owned());
         desk.open_library();
         desk
     }
 
     /// As the window starts without `--fresh`: the last session comes back.
     pub fn again(folder: &Path) -> Self {
-        let mut desk = Self::before(ConnectOptions::default(), folder.to_owned());
+        let mut desk = Self::before(ConnectOptions::default(), Models::from_env(), folder.to_owned());
         desk.bench.library.restore = true;
         desk.open_library();
         desk
     }
 
-    fn before(limits: ConnectOptions, folder: PathBuf) -> Self {
+    fn before(limits: ConnectOptions, models: Models, folder: PathBuf) -> Self {
         let mut remembered = Remembered::default();
         remembered.settings.live = false;
         remembered.prompt.user = "Why is the sky blue?".to_owned();
         remembered.prompt.max_tokens = 24;
         Self {
             bench: Workbench::new(remembered),
-            bridge: Bridge::with(limits, || ()).unwrap(),
+            bridge: Bridge::by(limits, Ways::default(), models, || ()).unwrap(),
             seen: Vec::new(),
             folder,
             _own: None,

@@ -142,6 +142,12 @@ pub fn by_default() -> [&'static Entry; 2] {
     [&CATALOGUE[0], &CATALOGUE[1]]
 }
 
+/// The entry of the small model, which is here in seconds.
+#[must_use]
+pub fn small() -> &'static Entry {
+    &CATALOGUE[2]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,7 +23,7 @@ pub use axera::AxeraModels;
 #[cfg(feature = "cpu")]
 pub use card::ModelInfo;
 #[cfg(feature = "cpu")]
-pub use catalogue::{CATALOGUE, Entry, MODULE_QWEN, by_default, entry};
+pub use catalogue::{CATALOGUE, Entry, MODULE_QWEN, by_default, entry, small};
 #[cfg(feature = "fetch")]
 pub use fetch::{
     FetchError, FetchOptions, FetchProgress, FetchSource, Fetched, HubError, SourceError, Step, WheelError,

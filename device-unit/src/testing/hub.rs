@@ -1,4 +1,6 @@
-//! A small HTTP server on loopback that serves one file the way the hub does, and can be told to misbehave.
+//! A small HTTP server on loopback that serves model files the way the hub does, and can be told to misbehave.
+
+#![allow(clippy::unwrap_used, reason = "helper of tests")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -9,15 +11,17 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// The commit that it tells.
-pub(super) const COMMIT: &str = "9217f5db79a29953eb74d5343926648285ec7e67";
+/// The commit that it announces.
+pub const COMMIT: &str = "9217f5db79a29953eb74d5343926648285ec7e67";
 
 /// How it serves. The default is the hub at its best.
 #[derive(Clone)]
-pub(super) struct Manners {
+pub struct Manners {
+    /// The file.
     pub content: Vec<u8>,
     /// What it announces; `None`: the tag of a small file, which is no SHA-256.
     pub digest: Option<String>,
+    /// Whether it knows ranges.
     pub ranges: bool,
     /// Accepts connections and says nothing.
     pub silent: bool,
@@ -32,7 +36,8 @@ pub(super) struct Manners {
 }
 
 impl Manners {
-    pub(super) fn of(content: &[u8]) -> Self {
+    /// The hub at its best, with this file.
+    pub fn of(content: &[u8]) -> Self {
         Self {
             content: content.to_vec(),
             digest: Some(hex::encode(Sha256::digest(content))),
@@ -47,24 +52,36 @@ impl Manners {
 }
 
 /// A running server. It ends when dropped.
-pub(super) struct Server {
+pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    manners: Mutex<Manners>,
+    /// The files, each under a part of its path on the hub.
+    files: Mutex<Vec<(String, Manners)>>,
     /// `(first line, Range)` of each request.
     requests: Mutex<Vec<(String, Option<String>)>>,
     over: AtomicBool,
 }
 
 impl Server {
-    pub(super) fn start(manners: Manners) -> Self {
+    /// Serves one file, whatever it is asked for.
+    pub fn start(manners: Manners) -> Self {
+        Self::with_files(vec![("", manners)])
+    }
+
+    /// Serves several files, each under its name. Others are not found.
+    pub fn with_files(files: Vec<(&str, Manners)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            manners: Mutex::new(manners),
+            files: Mutex::new(
+                files
+                    .into_iter()
+                    .map(|(name, manners)| (name.to_owned(), manners))
+                    .collect(),
+            ),
             requests: Mutex::default(),
             over: AtomicBool::new(false),
         });
@@ -82,12 +99,13 @@ impl Server {
         Self { address, shared }
     }
 
-    pub(super) fn endpoint(&self) -> String {
+    /// Its address, for [`FetchOptions::endpoint`](crate::models::FetchOptions::endpoint).
+    pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// The `Range` of every `GET` of the file's bytes.
-    pub(super) fn transfers(&self) -> Vec<Option<String>> {
+    pub fn transfers(&self) -> Vec<Option<String>> {
         let requests = self.shared.requests.lock().unwrap();
         requests
             .iter()
@@ -96,8 +114,19 @@ impl Server {
             .collect()
     }
 
-    pub(super) fn change(&self, change: impl FnOnce(&mut Manners)) {
-        change(&mut self.shared.manners.lock().unwrap());
+    /// How often the bytes of the file with this name were asked for.
+    pub fn transfers_of(&self, name: &str) -> usize {
+        let files = self.shared.files.lock().unwrap();
+        let at = files.iter().position(|(own, _)| own == name);
+        let line = at.map(|at| format!("GET /cdn/{at} "));
+        let requests = self.shared.requests.lock().unwrap();
+        let is_its = |(first, _): &&(String, _)| line.as_ref().is_some_and(|line| first.starts_with(line));
+        requests.iter().filter(is_its).count()
+    }
+
+    /// Changes how the first file is served.
+    pub fn change(&self, change: impl FnOnce(&mut Manners)) {
+        change(&mut self.shared.files.lock().unwrap()[0].1);
     }
 }
 
@@ -126,7 +155,23 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         }
     }
     shared.requests.lock().unwrap().push((first.clone(), range.clone()));
-    let mut manners = shared.manners.lock().unwrap().clone();
+    let path = first.split(' ').nth(1).unwrap_or_default();
+    let (at, mut manners) = {
+        let files = shared.files.lock().unwrap();
+        let at = match path.strip_prefix("/cdn/") {
+            Some(at) => at.parse().ok(),
+            None => files.iter().position(|(name, _)| path.contains(name.as_str())),
+        };
+        match at.and_then(|at: usize| Some((at, files.get(at)?.1.clone()))) {
+            Some(found) => found,
+            None => {
+                return write!(
+                    &stream,
+                    "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+            }
+        }
+    };
     if manners.silent {
         while !shared.over.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(20));
@@ -150,7 +195,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         };
         return write!(
             out,
-            "HTTP/1.1 302 Found\r\nLocation: /cdn/blob\r\n{tag}Content-Length: 0\r\nConnection: close\r\n\r\n"
+            "HTTP/1.1 302 Found\r\nLocation: /cdn/{at}\r\n{tag}Content-Length: 0\r\nConnection: close\r\n\r\n"
         );
     }
     let whole = manners.content.len();
@@ -170,7 +215,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     if first.starts_with("HEAD ") {
         return Ok(());
     }
-    let breaks = (!manners.breaks.is_empty()).then(|| shared.manners.lock().unwrap().breaks.remove(0));
+    let breaks = (!manners.breaks.is_empty()).then(|| shared.files.lock().unwrap()[at].1.breaks.remove(0));
     let body = manners.content.split_off(start);
     let mut sent = 0;
     for chunk in body.chunks(64 * 1024) {

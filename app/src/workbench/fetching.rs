@@ -1,0 +1,74 @@
+//! Downloading models for the embedded module: before anything is connected, or behind a module that is in use.
+
+use super::{Notice, Workbench};
+use crate::messages::Request;
+use crate::model::{Behind, FetchProgress, Problem, Target};
+
+impl Workbench {
+    /// Downloads a model. While a module is in use, that goes on with it in the meantime.
+    pub(super) fn fetch(&mut self, name: String) {
+        self.dialog = None;
+        let asked = Box::new(self.asked());
+        if self.module.is_ready() {
+            self.takes_over = true;
+        } else {
+            self.forget_flights();
+            self.target = Target::Embedded {
+                model: Some(name.clone()),
+            };
+        }
+        self.outbox.push(Request::FetchModel { name, asked });
+    }
+
+    pub(super) fn cancel_fetch(&mut self) {
+        self.outbox.push(Request::CancelFetch);
+        // Who cancels the default model has chosen the one that stands in for it; the next start downloads nothing.
+        if let (Some(Behind::Fetching(_)), Some(facts)) = (&self.behind, self.module.facts())
+            && facts.is_embedded()
+            && let Target::Embedded { model: model @ None } = &mut self.target
+        {
+            *model = Some(facts.identity.model.clone());
+        }
+    }
+
+    pub(super) fn fetching_behind(&mut self, progress: FetchProgress) {
+        if !matches!(self.behind, Some(Behind::Fetching(_))) && !self.module.is_ready() {
+            // It begins with the module that stands in.
+            self.takes_over = true;
+        }
+        self.behind = Some(Behind::Fetching(progress));
+    }
+
+    pub(super) fn fetched(&mut self, name: String, fetched: Result<Option<String>, Problem>) {
+        self.behind = match fetched {
+            Ok(arrived) => arrived.map(Behind::Arrived),
+            Err(problem) => Some(Behind::Failed { name, problem }),
+        };
+    }
+
+    /// Uses a model that has arrived, as soon as nothing runs.
+    pub(super) fn take_over(&mut self) {
+        let Some(Behind::Arrived(name)) = &self.behind else {
+            return;
+        };
+        let name = name.clone();
+        if !self.takes_over {
+            self.behind = None;
+            self.notice = Some(Notice::Fetched(name));
+            return;
+        }
+        let is_idle = self.module.is_ready()
+            && self.flights.is_empty()
+            && self.curve.progress().is_none()
+            && !self.sweep.is_busy()
+            && self.playback.is_none()
+            && self.dialog.is_none();
+        if is_idle {
+            self.behind = None;
+            self.connect(Target::Embedded {
+                model: Some(name.clone()),
+            });
+            self.notice = Some(Notice::TakenOver(name));
+        }
+    }
+}

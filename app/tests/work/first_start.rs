@@ -1,0 +1,226 @@
+//! The first start, on which no model is here: the small one first, the default one behind it, from a hub on loopback.
+
+use std::path::Path;
+use std::time::Duration;
+
+use softprefix::model::{Behind, ModuleState, Side, Target};
+use softprefix::session::embedded::Models;
+use softprefix::workbench::{Action, Notice, PlaybackAction, Workbench};
+use softprefix_unit::models::{Entry, FetchOptions, Places, entry, small};
+use softprefix_unit::testing::hub::{Manners, Server};
+use softprefix_unit::testing::{TinyModel, small_model};
+
+use crate::support::{Desk, closed_port};
+
+/// The default model, whose digest the hub announces: here a tiny one has its name.
+fn default_model() -> &'static Entry {
+    entry("qwen").unwrap()
+}
+
+fn tiny() -> Manners {
+    let content = TinyModel {
+        window: 2048,
+        ..TinyModel::qwen2()
+    };
+    Manners::of(&content.bytes())
+}
+
+/// Models in `folder`, from this hub.
+fn models(folder: &Path, endpoint: String) -> Models {
+    Models {
+        places: Places::only(folder.join("models")),
+        options: FetchOptions {
+            endpoint,
+            patience: Duration::from_secs(2),
+            stall: Duration::from_secs(60),
+            pythons: Vec::new(),
+        },
+        default: vec![default_model()],
+        small: small(),
+    }
+}
+
+/// Puts the small model where a former start left it.
+fn with_small_model(folder: &Path) {
+    let own = folder.join("models");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::copy(small_model(), own.join(small().file_name)).unwrap();
+}
+
+fn model_in_use(bench: &Workbench) -> Option<&str> {
+    bench.module.facts().map(|facts| facts.identity.model.as_str())
+}
+
+fn stored(bench: &Workbench) -> Target {
+    bench.remembered().settings.target
+}
+
+fn start(desk: &mut Desk) {
+    desk.apply(Action::Connect(Target::default()));
+    desk.until("the small model", |bench| model_in_use(bench) == Some(small().name));
+}
+
+#[test]
+fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_and_nothing_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    // The default model does not get beyond its first bytes before it is let.
+    let slow = Manners {
+        stalls: Some(0),
+        ..tiny()
+    };
+    let quick = Manners::of(&std::fs::read(small_model()).unwrap());
+    let server = Server::with_files(vec![(default_model().file_name, slow), (small().file_name, quick)]);
+    let mut desk = Desk::with_models(models(folder.path(), server.endpoint()));
+    desk.apply(Action::Connect(Target::default()));
+    desk.until("the download of the small model", |bench| {
+        matches!(&bench.module, ModuleState::Fetching(fetch)
+            if fetch.name == small().name && fetch.total_bytes == small().bytes)
+    });
+    start(&mut desk);
+    desk.until("the download behind it", |bench| {
+        let progress = bench.behind.as_ref().and_then(Behind::progress);
+        progress.is_some_and(|fetch| fetch.name == default_model().name && fetch.total_bytes.is_some())
+    });
+    assert_eq!(
+        stored(&desk.bench),
+        Target::default(),
+        "the next start looks for the default model again"
+    );
+    desk.run();
+
+    // To connect anew, and to ask for the model by name, begins no second download.
+    start(&mut desk);
+    desk.apply(Action::FetchModel(default_model().name.to_owned()));
+    desk.apply(Action::SetMaxTokens(2000));
+    desk.apply(Action::SetMagnitude(2.0));
+    desk.apply(Action::Run);
+    desk.until("a run", |bench| bench.prefixed.text.len() > 10);
+    server.change(|manners| manners.stalls = None);
+    desk.until("the default model", |bench| {
+        matches!(&bench.behind, Some(Behind::Arrived(_)))
+    });
+    assert!(desk.bench.is_running() && model_in_use(&desk.bench) == Some(small().name));
+    desk.apply(Action::Stop);
+    desk.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
+    assert_eq!(desk.bench.behind, None);
+    assert_eq!(
+        desk.bench.notice,
+        Some(Notice::TakenOver(default_model().name.to_owned()))
+    );
+    assert_eq!(
+        stored(&desk.bench),
+        Target::Embedded {
+            model: Some(default_model().name.to_owned())
+        }
+    );
+    assert_eq!(server.transfers_of(default_model().file_name), 1);
+    assert_eq!(server.transfers_of(small().file_name), 1);
+
+    // Runs of both are in the session, each with its model.
+    desk.apply(Action::SetMaxTokens(24));
+    desk.run();
+    let models = |side: Side| {
+        let records = desk.finished(side).into_iter();
+        records.map(|record| record.module.model).collect::<Vec<_>>()
+    };
+    assert!(models(Side::Prefixed).contains(&small().name.to_owned()));
+    assert_eq!(
+        models(Side::Prefixed).last().map(String::as_str),
+        Some(default_model().name)
+    );
+    let groups = &desk.bench.tuning.analysis.groups;
+    let of = |model: &str| groups.iter().filter(|group| group.key.model == model).count();
+    assert!(
+        of(small().name) > 0 && of(default_model().name) > 0,
+        "never in one group"
+    );
+}
+
+#[test]
+fn a_default_model_that_cannot_be_had_is_a_sentence_and_the_small_one_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    with_small_model(folder.path());
+    let refused = Manners {
+        status: Some(503),
+        ..tiny()
+    };
+    let server = Server::with_files(vec![(default_model().file_name, refused)]);
+    let mut desk = Desk::with_models(models(folder.path(), server.endpoint()));
+    start(&mut desk);
+    desk.until("the failure", |bench| {
+        matches!(bench.behind, Some(Behind::Failed { .. }))
+    });
+    let Some(Behind::Failed { name, problem }) = desk.bench.behind.clone() else {
+        panic!()
+    };
+    assert!(
+        !problem.sentence.en.is_empty() && !problem.remedy.ja.is_empty(),
+        "{problem}"
+    );
+    assert_eq!(desk.bench.notice, None, "it is said in one place");
+    assert_eq!(stored(&desk.bench), Target::default());
+    desk.run();
+
+    server.change(|manners| manners.status = None);
+    desk.apply(Action::FetchModel(name));
+    desk.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
+}
+
+#[test]
+fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_is_not_taken_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    with_small_model(folder.path());
+    let slow = || Manners {
+        stalls: Some(0),
+        ..tiny()
+    };
+    let server = Server::with_files(vec![(default_model().file_name, slow())]);
+    let mut desk = Desk::with_models(models(folder.path(), server.endpoint()));
+    start(&mut desk);
+    desk.until("the download", |bench| {
+        bench.behind.as_ref().and_then(Behind::progress).is_some()
+    });
+    let chosen = Target::Embedded {
+        model: Some(small().name.to_owned()),
+    };
+    // The person chooses a model while the other one is on its way.
+    desk.apply(Action::Connect(chosen.clone()));
+    desk.until("the choice", |bench| bench.module.is_ready());
+    server.change(|manners| manners.stalls = None);
+    let fetched = Notice::Fetched(default_model().name.to_owned());
+    desk.until("the notice", |bench| bench.notice.as_ref() == Some(&fetched));
+    assert_eq!(
+        (model_in_use(&desk.bench), stored(&desk.bench)),
+        (Some(small().name), chosen.clone())
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    with_small_model(folder.path());
+    let server = Server::with_files(vec![(default_model().file_name, slow())]);
+    let mut desk = Desk::with_models(models(folder.path(), server.endpoint()));
+    start(&mut desk);
+    desk.until("the download", |bench| {
+        bench.behind.as_ref().and_then(Behind::progress).is_some()
+    });
+    desk.apply(Action::CancelFetch);
+    desk.until("the end of it", |bench| bench.behind.is_none());
+    assert_eq!(
+        stored(&desk.bench),
+        chosen,
+        "the next start downloads nothing by itself"
+    );
+    desk.run();
+}
+
+#[test]
+fn without_a_network_the_first_start_has_a_sentence_and_the_demo() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = Desk::with_models(models(folder.path(), format!("http://{}", closed_port())));
+    desk.apply(Action::Connect(Target::default()));
+    desk.until(
+        "the failure",
+        |bench| matches!(&bench.module, ModuleState::NoModel { problem: Some(problem) } if !problem.remedy.en.is_empty()),
+    );
+    desk.apply(Action::Playback(PlaybackAction::Demo));
+    desk.until("the demo", |bench| bench.playback.is_some());
+}
