@@ -16,7 +16,7 @@ use crate::model::{ExportForm, Problem, Remembered, Theme};
 use crate::settings_file::{self, SettingsFile};
 use crate::start::{Exit, Start, WindowArgs};
 use crate::version::{OTHER_RENDERER, RENDERER};
-use crate::workbench::{Action, Effect, ExhibitionAction, MaterialAction, PlaybackAction, Workbench, dropped};
+use crate::workbench::{Action, Dialog, Effect, ExhibitionAction, MaterialAction, PlaybackAction, Workbench, dropped};
 use crate::{fonts, panels, places, theme};
 
 const TITLE: &str = "Soft-Prefix Workbench";
@@ -124,8 +124,15 @@ impl App {
         }));
         workbench.library.restore = !args.fresh;
         bridge.send(Request::Recording(RecordingRequest::Folder(places::recordings())));
+        // Who opens a file, or a fresh window, knows what to do.
+        let is_first = !args.fresh && args.results.is_none() && !workbench.settings.first_steps_shown;
         match start {
-            Start::Module => workbench.apply(Action::Connect(target)),
+            Start::Module => {
+                workbench.apply(Action::Connect(target));
+                if is_first {
+                    workbench.apply(Action::ShowDialog(Dialog::FirstSteps));
+                }
+            }
             Start::Playback { session, exhibition } => {
                 workbench.play(session);
                 workbench.apply(if exhibition {
@@ -220,6 +227,7 @@ impl App {
         match effect {
             Effect::Copy(text) => ctx.copy_text(text),
             Effect::Fullscreen(on) => ctx.send_viewport_cmd(ViewportCommand::Fullscreen(on)),
+            Effect::OpenPage(address) => ctx.open_url(egui::OpenUrl::new_tab(address)),
             Effect::Quit => ctx.send_viewport_cmd(ViewportCommand::Close),
             Effect::Ask(question) => self.ask(question, frame),
         }

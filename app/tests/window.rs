@@ -10,8 +10,10 @@ use softprefix::model::{
     ExternalCommand, FetchProgress, Format, Language, Mapped, Mapping, ModuleState, Problem, ProblemKind, Received,
     Target, Theme,
 };
-use softprefix::text::Text;
-use softprefix::workbench::{Action, Dialog, Effect, ExhibitionAction, ExternalAction, FindAction, Workbench};
+use softprefix::text::{StepsText, Text};
+use softprefix::workbench::{
+    Action, Dialog, Effect, ExhibitionAction, ExternalAction, FindAction, PlaybackAction, Tab, Workbench,
+};
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
@@ -685,4 +687,119 @@ fn every_mode_of_find_fits_the_smallest_window_in_both_languages() {
             }
         }
     }
+}
+
+#[test]
+fn while_a_model_is_fetched_behind_the_card_says_so_and_a_failure_has_its_remedy_and_a_button() {
+    let mut bench = ready();
+    let progress = FetchProgress {
+        name: "qwen2.5-0.5b".to_owned(),
+        model: "Qwen2.5 0.5B".to_owned(),
+        source: "models.example".to_owned(),
+        done_bytes: 120_000_000,
+        total_bytes: Some(491_000_000),
+        what: "fetching".to_owned(),
+    };
+    bench.absorb(Event::FetchingBehind(progress));
+    let mut harness = window(bench);
+    let words = "Fetching Qwen2.5 0.5B: 120 MB of 491 MB from models.example";
+    assert!(harness.query_all_by_label(words).next().is_some());
+    assert!(harness.query_by_label_contains("You can work meanwhile").is_some());
+    assert!(harness.state().bench.why_not_run().is_none(), "the module in use runs");
+    harness.get_by_label("Cancel").click();
+    harness.run_steps(2);
+    assert_eq!(harness.state().done, [Action::CancelFetch]);
+    harness.state_mut().bench.absorb(Event::Fetched {
+        name: "qwen2.5-0.5b".to_owned(),
+        fetched: Err(Problem::new(ProblemKind::Model, "It is not there.", "Look elsewhere.")),
+    });
+    harness.run_steps(2);
+    assert!(
+        harness.query_by_label("It is not there.").is_some() && harness.query_by_label("Look elsewhere.").is_some()
+    );
+    harness.get_by_label("Try again").click();
+    harness.run_steps(2);
+    assert_eq!(
+        harness.state().done.last(),
+        Some(&Action::FetchModel("qwen2.5-0.5b".to_owned()))
+    );
+}
+
+#[test]
+fn without_a_network_the_card_offers_the_demo() {
+    let mut bench = common::empty(Language::English, Theme::Dark);
+    bench.absorb(Event::NoModel(Some(Problem::new(
+        ProblemKind::Model,
+        "Nothing answers.",
+        "Go online.",
+    ))));
+    let mut harness = window(bench);
+    assert!(harness.query_by_label("Go online.").is_some());
+    harness.get_by_label("Play the demo").click();
+    harness.run_steps(2);
+    assert!(harness.state().done.contains(&Action::Playback(PlaybackAction::Demo)));
+}
+
+#[test]
+fn the_first_steps_have_headings_keys_and_ways_on_and_are_found_under_the_question_mark() {
+    for language in [Language::English, Language::Japanese] {
+        let mut bench = common::tuned(language, Theme::Dark);
+        assert!(!bench.remembered().settings.first_steps_shown);
+        bench.apply(Action::ShowDialog(Dialog::Help));
+        let text = StepsText::of(language);
+        let mut harness = window(bench);
+        harness.get_by_label(text.title).click();
+        harness.run_steps(3);
+        assert_eq!(harness.state().bench.dialog, Some(Dialog::FirstSteps));
+        assert!(
+            harness.state().bench.remembered().settings.first_steps_shown,
+            "shown once"
+        );
+        for step in &text.steps {
+            assert!(
+                harness.query_by_role_and_label(Role::Heading, step.name).is_some(),
+                "{}",
+                step.name
+            );
+        }
+        assert!(harness.query_by_label_contains("{key}").is_none(), "every key is named");
+        // Enter begins: the button has the focus.
+        harness.key_press(Key::Enter);
+        harness.run_steps(3);
+        assert_eq!(harness.state().bench.dialog, None);
+        harness.state_mut().bench.apply(Action::ShowDialog(Dialog::FirstSteps));
+        harness.run_steps(3);
+        harness.get_by_label(text.steps[2].button).click();
+        harness.run_steps(3);
+        let bench = &harness.state().bench;
+        assert_eq!((bench.dialog, bench.tab), (None, Tab::Sweep));
+        let prompt = bench.prompt.user.clone();
+        assert!(bench.sweep.form.cases.iter().any(|case| case.user == prompt));
+        harness.state_mut().bench.apply(Action::ShowDialog(Dialog::FirstSteps));
+        harness.run_steps(3);
+        harness.get_by_label(text.steps[3].button).click();
+        harness.run_steps(3);
+        assert_eq!(harness.state().bench.dialog, Some(Dialog::Connect));
+    }
+}
+
+#[test]
+fn about_names_the_version_and_opens_the_releases_only_when_asked() {
+    let mut bench = tuned();
+    bench.apply(Action::ShowDialog(Dialog::About));
+    let mut harness = window(bench);
+    assert!(harness.query_by_label(softprefix::version::NUMBER).is_some());
+    for words in ["Version", "Commit", "Renderer", "Features"] {
+        assert!(harness.query_by_label(words).is_some(), "{words}");
+    }
+    assert!(harness.query_by_label_contains("never looks for updates").is_some());
+    let page = softprefix::version::RELEASES.clone();
+    match page {
+        Some(_) => harness.get_by_label("Open the releases page").click(),
+        None => assert!(harness.query_by_label_contains("names no releases page").is_some()),
+    }
+    let page = "https://example.org/releases".to_owned();
+    assert!(harness.state_mut().bench.take_effects().is_empty());
+    harness.state_mut().bench.apply(Action::OpenPage(page.clone()));
+    assert_eq!(harness.state_mut().bench.take_effects(), [Effect::OpenPage(page)]);
 }

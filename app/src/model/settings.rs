@@ -46,6 +46,8 @@ pub struct Settings {
     /// The host that the doctor checked last.
     pub doctor_host: String,
     pub external: ExternalSettings,
+    /// Whether the page for the first quarter of an hour was shown.
+    pub first_steps_shown: bool,
 }
 
 impl Default for Settings {
@@ -65,6 +67,7 @@ impl Default for Settings {
             target: Target::default(),
             doctor_host: String::new(),
             external: ExternalSettings::default(),
+            first_steps_shown: false,
         }
     }
 }

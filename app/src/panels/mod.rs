@@ -7,6 +7,7 @@ mod doctor;
 mod external;
 mod figure;
 mod find;
+mod first_steps;
 mod identity;
 mod label;
 mod material;

@@ -175,6 +175,20 @@ fn fetch_progress(ui: &mut Ui, desk: &Desk<'_>, fetch: &FetchProgress) {
     progress::progress(ui, fetch.fraction(), &words);
 }
 
+/// Draws how far the download of a model is, if there is one, and why it failed.
+pub(super) fn any_fetch(ui: &mut Ui, desk: &Desk<'_>) {
+    let behind = desk.bench.behind.as_ref().and_then(Behind::progress);
+    match &desk.bench.module {
+        ModuleState::Fetching(fetch) => fetch_progress(ui, desk, fetch),
+        ModuleState::NoModel { problem: Some(problem) } => trouble(ui, desk, problem),
+        _ => {
+            if let Some(fetch) = behind {
+                fetch_progress(ui, desk, fetch);
+            }
+        }
+    }
+}
+
 fn fetching(ui: &mut Ui, desk: &mut Desk<'_>, fetch: &FetchProgress) {
     let text = desk.text;
     fetch_progress(ui, desk, fetch);

@@ -13,8 +13,9 @@ use super::desk::Desk;
 use crate::commands::{COMMANDS, Group};
 use crate::messages::FileQuestion;
 use crate::model::{Behind, ModelChoice, ModuleState, Target};
-use crate::text::{self, RatingText};
+use crate::text::{self, AboutText, RatingText, StepsText};
 use crate::theme::{self, Palette};
+use crate::version;
 use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::status::{self, Status};
@@ -54,7 +55,7 @@ impl Sheets {
         }
         let screen = ui.ctx().content_rect();
         let width = match dialog {
-            Dialog::Help => 720.0,
+            Dialog::Help | Dialog::FirstSteps => 720.0,
             Dialog::Identity | Dialog::External => 640.0,
             _ => 520.0_f32,
         }
@@ -86,6 +87,7 @@ impl Sheets {
                         Dialog::Note => self.note(ui, desk, opened),
                         Dialog::About => about(ui, desk),
                         Dialog::External => super::external::sheet(ui, desk),
+                        Dialog::FirstSteps => super::first_steps::sheet(ui, desk, opened),
                         Dialog::Path => self.path(ui, desk, opened),
                     });
             });
@@ -280,6 +282,7 @@ fn title(ui: &mut Ui, desk: &mut Desk<'_>, dialog: Dialog) {
         Dialog::External => text::ExternalText::of(desk.bench.settings.language)
             .title
             .trim_end_matches('…'),
+        Dialog::FirstSteps => StepsText::of(desk.bench.settings.language).title,
         Dialog::Path => text.path_title,
     };
     ui.horizontal(|ui| {
@@ -310,9 +313,14 @@ fn choice(ui: &mut Ui, name: &str, about: &str, controls: impl FnOnce(&mut Ui)) 
     ui.add_space(4.0);
 }
 
-fn help(ui: &mut Ui, desk: &Desk<'_>) {
+fn help(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let text = desk.text;
+    let steps = StepsText::of(desk.bench.settings.language).title;
+    if ui.add(Button::outlined(steps)).clicked() {
+        desk.act(Action::ShowDialog(Dialog::FirstSteps));
+    }
+    ui.add_space(8.0);
     let wide = ui.available_width() > 560.0;
     let group = |ui: &mut Ui, group: Group| {
         ui.label(paint::strong((text.group)(group), theme::CAPTION, palette.text2));
@@ -450,14 +458,44 @@ fn left_over(ui: &mut Ui, desk: &mut Desk<'_>) {
     });
 }
 
-fn about(ui: &mut Ui, desk: &Desk<'_>) {
+fn about(ui: &mut Ui, desk: &mut Desk<'_>) {
     let palette = Palette::of(ui);
     let text = desk.text;
-    ui.label(paint::figures(
-        crate::version::VERSION.as_str(),
-        theme::BODY,
-        palette.text3,
-    ));
+    let about = AboutText::of(desk.bench.settings.language);
     ui.label(paint::words(text.about_text, theme::BODY, palette.text));
+    let features = version::features().join(", ");
+    for (name, value) in [
+        (about.version, version::NUMBER),
+        (about.commit, version::COMMIT.unwrap_or(about.no_commit)),
+        (about.renderer, version::RENDERER.1),
+        (
+            about.features,
+            if features.is_empty() {
+                about.no_features
+            } else {
+                &features
+            },
+        ),
+    ] {
+        ui.horizontal(|ui| {
+            let size = vec2(120.0, 16.0);
+            ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
+                ui.set_min_width(size.x);
+                ui.label(paint::words(name, theme::BODY, palette.text2));
+            });
+            ui.label(paint::figures(value, theme::BODY, palette.text));
+        });
+    }
+    ui.label(paint::words(about.never_calls, theme::BODY, palette.text2));
+    match version::RELEASES.as_ref() {
+        Some(page) => {
+            if ui.add(Button::outlined(about.releases)).on_hover_text(page).clicked() {
+                desk.act(Action::OpenPage(page.clone()));
+            }
+        }
+        None => {
+            ui.label(paint::words(about.no_releases, theme::BODY, palette.text3));
+        }
+    }
     ui.label(paint::words(text.about_fonts, theme::BODY, palette.text2));
 }

@@ -4,6 +4,7 @@
 //! Sentences with figures in them are functions, so that each language can put the figures where they belong. It knows
 //! no state of the workbench beyond the names of choices.
 
+mod about;
 mod deep;
 mod demo;
 mod doctor;
@@ -14,9 +15,11 @@ mod first;
 mod ja;
 mod prefix;
 mod rating;
+mod steps;
 mod sweep;
 mod twin;
 
+pub use about::AboutText;
 pub use deep::DeepText;
 pub use demo::DemoText;
 pub use doctor::DoctorText;
@@ -25,6 +28,7 @@ pub use find::FindText;
 pub use first::{Fetching, FirstText};
 pub use prefix::PrefixText;
 pub use rating::RatingText;
+pub use steps::StepsText;
 pub use sweep::SweepText;
 pub use twin::TwinText;
 

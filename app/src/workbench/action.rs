@@ -141,6 +141,8 @@ pub enum Action {
     /// The path typed where the system has no file dialog.
     AnswerPath(PathBuf),
     DismissNotice,
+    /// Opens a page in the browser; only ever because the user asked for it.
+    OpenPage(String),
     Quit,
 }
 

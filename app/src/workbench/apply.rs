@@ -182,6 +182,7 @@ impl Workbench {
                 match dialog {
                     Dialog::Models => self.outbox.push(Request::ListModels),
                     Dialog::Identity => self.identify(),
+                    Dialog::FirstSteps => self.settings.first_steps_shown = true,
                     _ => {}
                 }
                 self.dialog = Some(dialog);
@@ -196,6 +197,7 @@ impl Workbench {
                 self.answer_path(Some(path));
             }
             Action::DismissNotice => self.notice = None,
+            Action::OpenPage(address) => self.effects.push(Effect::OpenPage(address)),
             Action::Quit => self.effects.push(Effect::Quit),
         }
         self.look_deeper();

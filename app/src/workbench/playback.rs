@@ -460,10 +460,11 @@ impl Workbench {
             | Action::Present(_)
             | Action::ToggleAdvanced
             | Action::SetTextsHeight(..)
-            | Action::ShowDialog(super::Dialog::Help | super::Dialog::About)
+            | Action::ShowDialog(super::Dialog::Help | super::Dialog::About | super::Dialog::FirstSteps)
             | Action::CloseDialog
             | Action::AnswerPath(_)
             | Action::DismissNotice
+            | Action::OpenPage(_)
             | Action::Quit => Some(action),
             Action::SetMeasure(_)
             | Action::NextMeasure

@@ -36,6 +36,8 @@ pub enum Dialog {
     About,
     /// Control by other programs.
     External,
+    /// The page for the first quarter of an hour.
+    FirstSteps,
     /// A typed path, where the system has no file dialog.
     Path,
 }
@@ -46,6 +48,8 @@ pub enum Effect {
     Copy(String),
     Fullscreen(bool),
     Quit,
+    /// Opens a page in the browser.
+    OpenPage(String),
     /// Opens a file dialog; the answer arrives as an event.
     Ask(FileQuestion),
 }

@@ -18,7 +18,9 @@ fn default_model() -> &'static Entry {
 }
 
 fn tiny() -> Manners {
+    // More than the hub sends in one piece.
     let content = TinyModel {
+        feed_forward: 4096,
         window: 2048,
         ..TinyModel::qwen2()
     };
@@ -65,7 +67,7 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
     let folder = tempfile::tempdir().unwrap();
     // The default model does not get beyond its first bytes before it is let.
     let slow = Manners {
-        stalls: Some(0),
+        stalls: Some(1),
         ..tiny()
     };
     let quick = Manners::of(&std::fs::read(small_model()).unwrap());
@@ -171,7 +173,7 @@ fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_
     let folder = tempfile::tempdir().unwrap();
     with_small_model(folder.path());
     let slow = || Manners {
-        stalls: Some(0),
+        stalls: Some(1),
         ..tiny()
     };
     let server = Server::with_files(vec![(default_model().file_name, slow())]);
@@ -188,7 +190,9 @@ fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_
     desk.until("the choice", |bench| bench.module.is_ready());
     server.change(|manners| manners.stalls = None);
     let fetched = Notice::Fetched(default_model().name.to_owned());
-    desk.until("the notice", |bench| bench.notice.as_ref() == Some(&fetched));
+    desk.until("the notice", |bench| {
+        bench.notice.as_ref() == Some(&fetched) && bench.module.is_ready()
+    });
     assert_eq!(
         (model_in_use(&desk.bench), stored(&desk.bench)),
         (Some(small().name), chosen.clone())

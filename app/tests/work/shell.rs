@@ -502,6 +502,18 @@ fn help_and_version_end_with_0() {
     ] {
         assert_eq!(code(&softprefix(args)), 0, "{args:?}");
     }
+    let told = softprefix(&["--version"]);
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    // The commit is named where the build was told it; the features of the usual build are none.
+    assert!(
+        told.starts_with(&format!("softprefix {} (", env!("CARGO_PKG_VERSION"))),
+        "{told}"
+    );
+    assert!(
+        told.contains(option_env!("SOFTPREFIX_COMMIT").unwrap_or("no commit named")),
+        "{told}"
+    );
+    assert!(told.trim_end().ends_with(")") && told.contains("features: "), "{told}");
 }
 
 #[test]

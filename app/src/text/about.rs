@@ -1,0 +1,49 @@
+//! The words of About, in each language.
+
+use crate::model::Language;
+
+/// The words of one language.
+pub struct AboutText {
+    pub version: &'static str,
+    pub commit: &'static str,
+    pub no_commit: &'static str,
+    pub renderer: &'static str,
+    pub features: &'static str,
+    pub no_features: &'static str,
+    pub never_calls: &'static str,
+    pub releases: &'static str,
+    pub no_releases: &'static str,
+}
+
+impl AboutText {
+    pub fn of(language: Language) -> &'static Self {
+        match language {
+            Language::English => &ENGLISH,
+            Language::Japanese => &JAPANESE,
+        }
+    }
+}
+
+static ENGLISH: AboutText = AboutText {
+    version: "Version",
+    commit: "Commit",
+    no_commit: "not named by this build",
+    renderer: "Renderer",
+    features: "Features",
+    no_features: "none",
+    never_calls: "The program never looks for updates or calls anybody by itself. It asks the network for the modules that you connect to and the models that it fetches.",
+    releases: "Open the releases page",
+    no_releases: "This build names no releases page: it was made from sources.",
+};
+
+static JAPANESE: AboutText = AboutText {
+    version: "バージョン",
+    commit: "コミット",
+    no_commit: "このビルドには記録がありません",
+    renderer: "描画",
+    features: "機能（features）",
+    no_features: "なし",
+    never_calls: "本ソフトが自分から更新を調べたり、どこかへ連絡したりすることはありません。通信するのは、接続したモジュールと、取得するモデルだけです。",
+    releases: "リリースのページを開く",
+    no_releases: "ソースからのビルドのため、リリースのページの記録がありません。",
+};
