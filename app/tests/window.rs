@@ -259,10 +259,8 @@ fn without_a_model_the_default_one_is_offered_with_its_size() {
     let mut harness = window(bench);
     harness.get_by_label("Fetch qwen2.5-0.5b-instruct, 491 MB").click();
     harness.run_steps(2);
-    assert_eq!(
-        harness.state().done,
-        [Action::FetchModel("qwen2.5-0.5b-instruct".to_owned())]
-    );
+    // As on a first start: with the small model in the meantime.
+    assert_eq!(harness.state().done, [Action::Connect(Target::default())]);
 }
 
 #[test]

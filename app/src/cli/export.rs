@@ -1,5 +1,6 @@
 //! `softprefix export`: writes a saved experiment in other formats, without a module. `sweep` takes the same options.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,7 +8,7 @@ use softprefix_core::experiment::{Experiment, Record};
 use softprefix_core::files;
 
 use super::report::experiments_of;
-use super::shell::{Failure, print};
+use super::shell::{Failure, name_of, print, tell};
 use crate::model::{Format, Language};
 use crate::start::Exit;
 
@@ -32,9 +33,28 @@ pub struct Forms {
 }
 
 impl Forms {
+    /// Refuses to write over the file that is read.
+    fn spare(&self, source: &Path) -> Result<(), Failure> {
+        let source = source.canonicalize().ok();
+        let asked = [&self.report, &self.csv, &self.json, &self.results, &self.llm_comparator];
+        let is_source = |path: &&PathBuf| path.canonicalize().ok().is_some_and(|path| Some(path) == source);
+        match asked.into_iter().flatten().find(is_source) {
+            None => Ok(()),
+            Some(path) => Err(Failure::arguments(format!(
+                "{} is the file that is exported. Choose another name; it was left as it was.",
+                path.display()
+            ))),
+        }
+    }
+
     /// Writes the requested files and returns their paths. `firsts` are the records of the first module: a results file
-    /// holds those of one module only.
-    pub fn write(&self, experiment: &Experiment, records: &[Record], firsts: &[Record]) -> Result<Vec<&Path>, Failure> {
+    /// holds those of one module and one `prompt` (its index) only.
+    pub fn write(
+        &self,
+        experiment: &Experiment,
+        records: &[Record],
+        (firsts, prompt): (&[Record], usize),
+    ) -> Result<Vec<&Path>, Failure> {
         let asked = [
             (&self.report, Format::Html, records),
             (&self.csv, Format::Csv, records),
@@ -45,7 +65,7 @@ impl Forms {
         let mut written = Vec::new();
         for (path, format, records) in asked {
             if let Some(path) = path {
-                let text = format.write(experiment, records, 0, Language::of_environment());
+                let text = format.write(experiment, records, prompt, Language::of_environment());
                 let saved = text.and_then(|text| files::write_whole(path, text.as_bytes()));
                 saved.map_err(|error| Failure {
                     exit: Exit::File,
@@ -66,29 +86,69 @@ pub struct ExportArgs {
     /// A journal (the window's history is a folder of them), an exported experiment, or a results file.
     #[arg(value_name = "FILE")]
     path: PathBuf,
+    /// Which experiment to export where a file holds several, as older journals do: its number, from 1.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    experiment: Option<u32>,
+    /// Which prompt a results file is to hold where there are several: its number in the order of the runs, from 1.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..), default_value_t = 1)]
+    prompt: u32,
     #[command(flatten)]
     forms: Forms,
 }
 
 pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
+    args.forms.spare(&args.path)?;
     let found = experiments_of(&args.path)?;
-    let [(experiment, records)] = found.as_slice() else {
-        return Err(Failure {
-            exit: Exit::BadArguments,
-            message: format!(
-                "{} holds {} experiments, and a file has room for one. Open it in the window, which keeps each in a file of its own, and \
-                 export that.",
-                args.path.display(),
-                found.len()
-            ),
-        });
+    let named = |(number, name): (usize, String)| format!("{} {name}", number + 1);
+    let (experiment, records) = match (found.as_slice(), args.experiment) {
+        ([only], None | Some(1)) => only,
+        (several, number) => {
+            let at = number.and_then(|number| usize::try_from(number - 1).ok());
+            let names = several
+                .iter()
+                .map(|(experiment, _)| name_of(&experiment.name))
+                .enumerate();
+            at.and_then(|at| several.get(at)).ok_or_else(|| {
+                Failure::arguments(format!(
+                    "{} holds {} experiments, and a file has room for one. Choose one of these with --experiment: {}.",
+                    args.path.display(),
+                    several.len(),
+                    names.map(named).collect::<Vec<_>>().join(", ")
+                ))
+            })?
+        }
     };
     let first = records.first().map(|record| &record.module);
     let is_of_first = |record: &&Record| {
         first.is_some_and(|first| (&first.address, &first.model) == (&record.module.address, &record.module.model))
     };
     let firsts: Vec<Record> = records.iter().filter(is_of_first).cloned().collect();
-    let written = args.forms.write(experiment, records, &firsts)?;
+    let prompts: BTreeMap<usize, &str> = firsts.iter().map(|one| (one.case.prompt, &*one.prompt.user)).collect();
+    let chosen = usize::try_from(args.prompt - 1)
+        .ok()
+        .and_then(|at| prompts.keys().nth(at));
+    let prompt = match chosen {
+        Some(prompt) => *prompt,
+        None if prompts.is_empty() && args.prompt == 1 => 0,
+        None => {
+            let names = prompts.values().map(|user| name_of(user)).enumerate();
+            return Err(Failure::arguments(format!(
+                "There is no prompt {} in {}. Choose one of these with --prompt: {}.",
+                args.prompt,
+                args.path.display(),
+                names.map(named).collect::<Vec<_>>().join(", ")
+            )));
+        }
+    };
+    let written = args.forms.write(experiment, records, (&firsts, prompt))?;
+    let held = firsts.iter().filter(|record| record.case.prompt == prompt).count();
+    if args.forms.results.is_some() && held < records.len() {
+        tell(format!(
+            "the results file holds prompt {} of {} on the first module, which is all that its form has room for; --prompt chooses another",
+            args.prompt,
+            prompts.len()
+        ));
+    }
     if written.is_empty() {
         return Err(Failure {
             exit: Exit::BadArguments,

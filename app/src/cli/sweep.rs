@@ -325,7 +325,7 @@ fn write_all(args: &SweepArgs, terminal: &Terminal, runs: &[Done]) -> Result<(),
         .collect();
     print_all(&all);
     let both: Vec<Record> = known.iter().flat_map(|(_, records)| records.iter().cloned()).collect();
-    for path in args.forms.write(experiment, &both, firsts)? {
+    for path in args.forms.write(experiment, &both, (firsts, 0))? {
         terminal.say(&format!("saved in {}", path.display()));
     }
     Ok(())

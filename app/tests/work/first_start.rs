@@ -101,7 +101,7 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
     desk.until("the default model", |bench| {
         matches!(&bench.behind, Some(Behind::Arrived(_)))
     });
-    assert!(desk.bench.is_running() && model_in_use(&desk.bench) == Some(small().name));
+    assert_eq!(model_in_use(&desk.bench), Some(small().name), "something runs");
     desk.apply(Action::Stop);
     desk.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
     assert_eq!(desk.bench.behind, None);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softprefix_core::client::{ConnectOptions, Module, Task};
-use softprefix_core::experiment::{Ending, Journal, Library, Past, Record};
+use softprefix_core::experiment::{Ending, Entry, Journal, Library, Past, Rating, Record, Stars, export};
 use softprefix_core::prefix::split_mix;
 use softprefix_core::protocol::SetUp;
 use softprefix_unit::testing::small_model;
@@ -945,6 +945,71 @@ fn report_reads_results_files_exported_experiments_and_journals() {
     let none = softprefix(&["export", &journal]);
     assert_eq!(code(&none), 2);
     assert!(stderr(&none).contains("--csv"), "{}", stderr(&none));
+}
+
+#[test]
+fn export_takes_one_of_several_prompts_and_experiments_with_what_people_thought_and_spares_its_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let module = serve(tiny_model()).to_string();
+    let (journal, results) = (place("own.journal"), place("results.json"));
+    let more = ["--no-kl", "--journal", &journal, "--prompt", "Why not?"];
+    let done = sweep_in(folder.path(), &module, "1", "4", &more).output().unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    let (mut open, entries, _) = Journal::open(Path::new(&journal)).unwrap();
+    let of_second = entries.iter().find_map(|entry| match entry {
+        Entry::Case(record) if record.prompt.user == "Why not?" && !record.is_baseline() => Some(record.id.clone()),
+        _ => None,
+    });
+    let rating = Rating {
+        stars: Stars::new(5),
+        note: "calm".to_owned(),
+    };
+    let entry = Entry::Rated {
+        record: of_second.unwrap(),
+        rating: rating.clone(),
+    };
+    open.append(&entry).unwrap();
+    drop(open);
+
+    // A results file has room for one prompt: which one is said, and can be chosen.
+    let read = |path: &str| std::fs::read_to_string(path).unwrap();
+    let first = softprefix(&["export", &journal, "--results", &results]);
+    assert_eq!(code(&first), 0, "{}", stderr(&first));
+    assert!(stderr(&first).contains("prompt 1 of 2"), "{}", stderr(&first));
+    assert!(read(&results).contains("\"Why?\"") && !read(&results).contains("calm"));
+    let second = softprefix(&["export", &journal, "--results", &results, "--prompt", "2"]);
+    assert_eq!(code(&second), 0, "{}", stderr(&second));
+    assert!(read(&results).contains("\"Why not?\""));
+    let (_, records) = export::from_json(read(&results).as_bytes(), "again").unwrap();
+    assert_eq!(records.iter().filter(|record| record.rating == rating).count(), 1);
+    let none = softprefix(&["export", &journal, "--results", &results, "--prompt", "3"]);
+    assert_eq!(code(&none), 2);
+    assert!(stderr(&none).contains("1 Why?, 2 Why not?"), "{}", stderr(&none));
+
+    // Older journals hold several experiments.
+    let both = place("both.journal");
+    let other = place("other.journal");
+    let done = sweep_in(folder.path(), &module, "1", "4", &["--no-kl", "--journal", &other])
+        .output()
+        .unwrap();
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    std::fs::write(&both, read(&journal) + &read(&other)).unwrap();
+    let csv = place("runs.csv");
+    let none = softprefix(&["export", &both, "--csv", &csv]);
+    assert_eq!(code(&none), 2);
+    assert!(stderr(&none).contains("--experiment"), "{}", stderr(&none));
+    for (number, calm) in [("1", true), ("2", false)] {
+        let done = softprefix(&["export", &both, "--csv", &csv, "--experiment", number]);
+        assert_eq!(code(&done), 0, "{}", stderr(&done));
+        assert_eq!(read(&csv).contains(",5,calm\r\n"), calm, "{number}");
+    }
+
+    // What is read is never written over.
+    let before = read(&journal);
+    let refused = softprefix(&["export", &journal, "--csv", &journal]);
+    assert_eq!(code(&refused), 2, "{}", stderr(&refused));
+    assert_eq!(read(&journal), before);
 }
 
 #[test]
