@@ -34,7 +34,9 @@ const AGAIN: Duration = Duration::from_millis(700);
 pub enum InstallError {
     #[error(transparent)]
     Ssh(#[from] SshError),
-    #[error("the program {path} cannot be read: {source}; build the unit first (see the README's aarch64 section)")]
+    #[error(
+        "the program {path} cannot be read: {source}; build the unit first (see “The unit for a module” in assets/GUIDE.md)"
+    )]
     Unreadable { path: PathBuf, source: std::io::Error },
     #[error("the program {path} is built for {built}, the module is {module}; build it for the module")]
     WrongMachine {

@@ -76,7 +76,7 @@ const fn check(id: &'static str, sections: &'static [&'static str], remedies: &'
     Check { id, sections, remedies }
 }
 
-/// Every check, in the order of the guide. The README's table lists the same.
+/// Every check, in the order of the guide. The table of `assets/GUIDE.md` lists the same.
 pub const CHECKS: [Check; 17] = [
     check("unfinished", &["0"], &[]),
     check("service", &["0.1"], &["start-llm-sys"]),

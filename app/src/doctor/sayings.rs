@@ -74,7 +74,7 @@ impl InstallError {
         let ja = match self {
             Self::Ssh(error) => return error.said(),
             Self::Unreadable { path, source } => format!(
-                "{} を読めません（{}）。先にユニットをビルドしてください（README の「The unit for a module」）。",
+                "{} を読めません（{}）。先にユニットをビルドしてください（assets/GUIDE.ja.md の「モジュール用のユニット」）。",
                 path.display(),
                 system(&source.to_string())
             ),

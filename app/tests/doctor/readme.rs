@@ -1,11 +1,11 @@
-//! The README's table of checks is the code's: the same names, sections and remedies, in both languages.
+//! The guide's table of checks is the code's: the same names, sections and remedies, in both languages.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use softprefix::doctor::CHECKS;
 
-/// Rows of the table: sections, checks, remedies, each as the README writes them between commas.
+/// Rows of the table: sections, checks, remedies, each as the guide writes them between commas.
 fn rows(file: &str) -> Vec<[BTreeSet<String>; 3]> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
     let text = std::fs::read_to_string(path).unwrap();
@@ -33,8 +33,8 @@ fn rows(file: &str) -> Vec<[BTreeSet<String>; 3]> {
 }
 
 #[test]
-fn the_readmes_table_lists_every_check_with_its_sections_and_remedies() {
-    for file in ["README.md", "assets/README.ja.md"] {
+fn the_guides_table_lists_every_check_with_its_sections_and_remedies() {
+    for file in ["assets/GUIDE.md", "assets/GUIDE.ja.md"] {
         let rows = rows(file);
         let mut listed = BTreeSet::new();
         for [sections, checks, remedies] in &rows {
@@ -58,4 +58,45 @@ fn the_readmes_table_lists_every_check_with_its_sections_and_remedies() {
         let all: BTreeSet<String> = CHECKS.iter().map(|check| check.id.to_owned()).collect();
         assert_eq!(listed, all, "{file}");
     }
+}
+
+/// A heading as GitHub writes it in a link.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .trim()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c })
+        .collect::<String>()
+        .to_lowercase()
+}
+
+#[test]
+fn the_links_of_readme_and_guide_lead_to_files_and_headings_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut followed = 0;
+    for file in [
+        "README.md",
+        "assets/README.ja.md",
+        "assets/GUIDE.md",
+        "assets/GUIDE.ja.md",
+    ] {
+        let text = std::fs::read_to_string(root.join(file)).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            // Of the site that shows the repository.
+            if link.starts_with("http") || link.ends_with("/releases") {
+                continue;
+            }
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = root.join(file).parent().unwrap().join(path);
+            assert!(target.exists(), "{file}: {link}");
+            if !heading.is_empty() {
+                let target = std::fs::read_to_string(&target).unwrap();
+                let mut headings = target.lines().filter_map(|line| line.strip_prefix("## "));
+                assert!(headings.any(|line| anchor(line) == heading), "{file}: {link}");
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 30, "{followed}");
 }

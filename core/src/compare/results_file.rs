@@ -5,9 +5,12 @@
 //! {"meta":    {host, port, model, system_prompt, user_prompt, response_format, input_object_for_infer, max_token_len, P, H, vals,
 //!              saved_at_unix},
 //!  "results": [{name, has_prefix, P, H, val|null, elapsed_sec, out_len, out_sha1, out_preview, out_text,
-//!               "softprefix": {recipe, sha256, token_norms, usage, tokens, finish_reason, ttft_sec, error}}],   baseline first
+//!               "softprefix": {recipe, sha256, token_norms, usage, tokens, finish_reason, ttft_sec, error,
+//!                              started_unix, acknowledged, echo, scores, rating}}],   baseline first
 //!  "softprefix": {version, written_by, ...}}
 //! ```
+//! What is in `softprefix` has the form of the exported experiment
+//! ([`JSON_SCHEMA`](crate::experiment::export::JSON_SCHEMA)); fields without a value are left out.
 
 use std::path::{Path, PathBuf};
 
