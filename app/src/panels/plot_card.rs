@@ -8,7 +8,7 @@ use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 use super::desk::Desk;
 use super::label::{self, figures};
 use super::{figure, runs};
-use crate::model::{MagnitudeUnit, Parting, Unit};
+use crate::model::{MagnitudeUnit, Parting, Unit, WhyNot};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::chip::Chip;
@@ -394,6 +394,8 @@ fn verdict(desk: &Desk<'_>, parting: Option<Parting>, form: Form) -> String {
     let Some(((_, point), group)) = shown else {
         return if bench.module.is_ready() {
             text.verdict_begin
+        } else if bench.module.is_busy() {
+            (text.why_not)(WhyNot::StillConnecting)
         } else {
             text.verdict_connect
         }

@@ -10,7 +10,7 @@ use super::doctor::DoctorAction;
 use super::flight::StreamingDiff;
 use super::{Dialog, DiffOf, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, LibraryEvent, LibraryRequest, Pair, Request, Texts};
-use crate::model::{Behind, Budget, Kept, MagnitudeUnit, ModuleFacts, ModuleState, Notification, Target, Vocabulary};
+use crate::model::{Budget, Kept, MagnitudeUnit, ModuleFacts, ModuleState, Notification, Target, Vocabulary};
 
 impl Workbench {
     /// Handles an event. Besides [`Workbench::apply`], the only way to change the state.
@@ -141,13 +141,6 @@ impl Workbench {
 
     fn ready(&mut self, facts: ModuleFacts, vocabulary: Option<Arc<Vocabulary>>) {
         self.kept = None;
-        if let Target::Embedded { model } = &mut self.target
-            && facts.is_embedded()
-            && !matches!(self.behind, Some(Behind::Fetching(_)) if self.takes_over)
-        {
-            // The next start uses the model that "the default" resolved to, unless that one only stands in for it.
-            *model = model.take().or_else(|| Some(facts.identity.model.clone()));
-        }
         self.deep.start_over();
         let ours = facts.is_ours();
         self.module = ModuleState::Ready(Box::new(facts));

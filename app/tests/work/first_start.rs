@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use softprefix::model::{Behind, ModuleState, Side, Target};
+use softprefix::model::{Behind, ModuleState, PaneState, Side, Target};
 use softprefix::session::embedded::Models;
 use softprefix::workbench::{Action, Notice, PlaybackAction, Workbench};
 use softprefix_unit::models::{Entry, FetchOptions, Places, entry, small};
@@ -34,7 +34,7 @@ fn models(folder: &Path, endpoint: String) -> Models {
         options: FetchOptions {
             endpoint,
             patience: Duration::from_secs(2),
-            stall: Duration::from_secs(60),
+            stall: Duration::from_secs(600),
             pythons: Vec::new(),
         },
         default: vec![default_model()],
@@ -59,6 +59,7 @@ fn stored(bench: &Workbench) -> Target {
 
 fn start(desk: &mut Desk) {
     desk.apply(Action::Connect(Target::default()));
+    desk.until("the attempt", |bench| !bench.module.is_ready());
     desk.until("the small model", |bench| model_in_use(bench) == Some(small().name));
 }
 
@@ -96,7 +97,7 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
     desk.apply(Action::SetMaxTokens(2000));
     desk.apply(Action::SetMagnitude(2.0));
     desk.apply(Action::Run);
-    desk.until("a run", |bench| bench.prefixed.text.len() > 10);
+    desk.until("a run", |bench| bench.prefixed.state == PaneState::Streaming);
     server.change(|manners| manners.stalls = None);
     desk.until("the default model", |bench| {
         matches!(&bench.behind, Some(Behind::Arrived(_)))
