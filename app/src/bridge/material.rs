@@ -142,7 +142,9 @@ pub(super) fn write(
     learned: Option<&Learned>,
 ) -> Result<(), Problem> {
     let written = match form {
-        ExportForm::Safetensors => files::export_safetensors(prefix, to, learned.map(Learned::note).as_deref()),
+        ExportForm::Safetensors => {
+            files::export_safetensors(prefix, to, learned.map(|learned| learned.note(prefix)).as_deref())
+        }
         ExportForm::Peft => files::export_peft(prefix, to, base_model),
         ExportForm::Npy => files::export_npy(prefix, to),
     };

@@ -105,7 +105,8 @@ impl Learner {
 }
 
 fn write(best: &Best, file: &Path, store: Option<&PrefixStore>) -> Result<(), Problem> {
-    files::export_safetensors(&best.rows, file, Some(&best.learned.note())).map_err(|error| unwritten(file, &error))?;
+    files::export_safetensors(&best.rows, file, Some(&best.learned.note(&best.rows)))
+        .map_err(|error| unwritten(file, &error))?;
     match store {
         Some(store) => store
             .put(&best.rows)

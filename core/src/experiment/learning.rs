@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::record::ModuleIdentity;
-use crate::prefix::{Learned, LearnedBy};
+use crate::prefix::{Learned, LearnedBy, LearnedInit};
 use crate::protocol::learn::{DEFAULT_STEPS, Init, LearnFrame, LearnRequest, References};
 
 /// Maximum number of characters of a prompt and a target in [`Learned`], which is part of every record of a run with the rows.
@@ -41,10 +41,10 @@ impl LearnPlan {
         let first = request.examples.first();
         let beginning = |text: Option<&String>| text.map(|text| text.chars().take(SHOWN).collect()).unwrap_or_default();
         let init = match &request.init {
-            Init::Target => "target",
-            Init::Words(_) => "words",
-            Init::Random => "random",
-            Init::Rows(_) => "rows",
+            Init::Target => LearnedInit::Target,
+            Init::Words(words) => LearnedInit::Words(words.clone()),
+            Init::Random => LearnedInit::Random,
+            Init::Rows(_) => LearnedInit::Rows,
         };
         Learned {
             objective: OBJECTIVE.to_owned(),
@@ -53,7 +53,8 @@ impl LearnPlan {
             data_sha256: hex::encode(Sha256::digest(data.to_string())),
             first_prompt: beginning(first.map(|example| &example.prompt)),
             first_target: beginning(first.map(|example| &example.target)),
-            init: init.to_owned(),
+            init,
+            norm_limit: request.norm_limit,
             seed: request.seed,
             settings,
             steps_asked: request.steps.unwrap_or(DEFAULT_STEPS),

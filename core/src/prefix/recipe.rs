@@ -175,10 +175,13 @@ pub struct Learned {
     pub first_prompt: String,
     /// The first example's target, or its beginning.
     pub first_target: String,
-    /// The initial rows: `target`, `words`, `random` or `rows`.
-    pub init: String,
+    /// The initial rows.
+    pub init: LearnedInit,
     /// Seed of random rows and of the order of the examples.
     pub seed: u64,
+    /// The limit of the rows' norms.
+    #[serde(default)]
+    pub norm_limit: NormLimit,
     /// Further settings, if the unit reported them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<LearnedBy>,
@@ -207,15 +210,19 @@ pub struct Learned {
 impl Learned {
     /// The note of a file with these rows, as JSON; see [`export_safetensors`](super::files::export_safetensors).
     #[must_use]
-    pub fn note(&self) -> String {
-        serde_json::json!(Note::Learned(Box::new(self.clone()))).to_string()
+    pub fn note(&self, rows: &SoftPrefix) -> String {
+        let note = Note::Learned {
+            learned: Box::new(self.clone()),
+            rows_sha256: rows.sha256(),
+        };
+        serde_json::json!(note).to_string()
     }
 
-    /// Reads the note of a file; `None` if it does not describe learned rows.
+    /// Reads the note of a file; `None` if it does not describe how these rows were learned.
     #[must_use]
-    pub fn from_note(note: &str) -> Option<Box<Self>> {
+    pub fn from_note(note: &str, rows: &SoftPrefix) -> Option<Box<Self>> {
         match serde_json::from_str(note).ok()? {
-            Note::Learned(learned) => Some(learned),
+            Note::Learned { learned, rows_sha256 } => (rows_sha256 == rows.sha256()).then_some(learned),
             Note::Other => None,
         }
     }
@@ -225,9 +232,40 @@ impl Learned {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Note {
-    Learned(Box<Learned>),
+    Learned {
+        #[serde(flatten)]
+        learned: Box<Learned>,
+        rows_sha256: String,
+    },
     #[serde(other)]
     Other,
+}
+
+/// The initial rows of learning.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LearnedInit {
+    /// Rows of the first target's tokens.
+    Target,
+    /// Rows of this text's tokens.
+    Words(String),
+    /// Normal random numbers by the seed.
+    Random,
+    /// Other rows.
+    Rows,
+}
+
+/// The limit of the rows' norms.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormLimit {
+    /// The range of the vocabulary's own rows: from their 1st to their 99th percentile.
+    #[default]
+    Vocabulary,
+    /// At most so many times the median row of the vocabulary.
+    TokenNorms(f64),
+    /// No limit.
+    Off,
 }
 
 /// Settings of learning.

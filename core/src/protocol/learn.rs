@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::prefix::NormLimit;
 use crate::prefix::{LearnedBy, SoftPrefixField};
 
 /// Most examples of one request.
@@ -91,19 +92,6 @@ pub enum Init {
     Random,
     /// These.
     Rows(SoftPrefixField),
-}
-
-/// How long rows may become.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum NormLimit {
-    /// As long as the vocabulary's own rows: from their 1st to their 99th percentile.
-    #[default]
-    Vocabulary,
-    /// At most so many times the median row of the vocabulary.
-    TokenNorms(f64),
-    /// Any length.
-    Off,
 }
 
 /// One of the frames.

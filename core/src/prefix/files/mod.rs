@@ -166,7 +166,7 @@ fn from_bytes(
     // Safetensors: 8 bytes with the length of the header, then the header as JSON.
     if bytes.get(8) == Some(&b'{') {
         let imported = import(Format::Safetensors, tensors::read(file, bytes)?, name, None)?;
-        let learned = tensors::note(bytes).and_then(|note| Learned::from_note(&note));
+        let learned = tensors::note(bytes).and_then(|note| Learned::from_note(&note, &imported.prefix));
         return Ok(Imported { learned, ..imported });
     }
     // A pickle begins with the opcode PROTO and a version.
