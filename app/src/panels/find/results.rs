@@ -98,7 +98,10 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
     ui.add(egui::Label::new(galley));
     progress(
         ui,
-        Some(last.step as f32 / last.steps.max(1) as f32),
+        Some(match last.finish {
+            true => 1.0,
+            false => last.step as f32 / last.steps.max(1) as f32,
+        }),
         &step_words(desk, find, last),
     );
 }
