@@ -223,7 +223,14 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         if breaks.is_some_and(|limit| sent >= limit) {
             return Ok(());
         }
-        while manners.stalls.is_some_and(|limit| sent >= limit) && !shared.over.load(Ordering::Relaxed) {
+        // A transfer that stands still goes on as soon as it is let.
+        let stands = || {
+            shared.files.lock().unwrap()[at]
+                .1
+                .stalls
+                .is_some_and(|limit| sent >= limit)
+        };
+        while stands() && !shared.over.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(20));
         }
         out.write_all(chunk)?;
