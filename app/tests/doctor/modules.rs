@@ -53,6 +53,12 @@ pub enum Manner {
     Stalling,
     /// Patched, and ends no task.
     Clinging,
+    /// Patched, and answers no inference.
+    Mute,
+    /// Patched, and no two texts are the same.
+    Sampling,
+    /// Patched, and lists no model.
+    WithoutCards,
 }
 
 /// Our unit behind a wire that takes away what an older unit does not know.
@@ -82,6 +88,9 @@ pub async fn wire(client: TcpStream, unit: SocketAddr, manner: Manner) {
                     data.remove("soft_prefix");
                 }
             }
+            if manner == Manner::Mute && request["action"] == "inference" {
+                continue;
+            }
             if manner == Manner::Clinging && request["action"] == "exit" {
                 request["action"] = "nothing that it knows".into();
             }
@@ -96,6 +105,7 @@ pub async fn wire(client: TcpStream, unit: SocketAddr, manner: Manner) {
     };
     let answering = async {
         let mut lines = BufReader::new(from_unit).lines();
+        let mut texts = 0;
         while let Ok(Some(line)) = lines.next_line().await {
             let mut reply: Value = serde_json::from_str(&line).unwrap();
             let top = reply.as_object_mut().unwrap();
@@ -110,6 +120,11 @@ pub async fn wire(client: TcpStream, unit: SocketAddr, manner: Manner) {
                         continue;
                     }
                 }
+                Some(Value::String(text)) if manner == Manner::Sampling => {
+                    texts += 1;
+                    text.push_str(&texts.to_string());
+                }
+                Some(Value::Array(cards)) if manner == Manner::WithoutCards => cards.clear(),
                 Some(Value::Array(cards)) => {
                     for card in cards.iter_mut().filter_map(Value::as_object_mut) {
                         card.remove("softprefix");

@@ -102,6 +102,18 @@ async fn answer(client: TcpStream, unit: SocketAddr, standing: Standing) {
     }
 }
 
+/// The port of a module whose LLM unit does not run.
+pub async fn unit_that_is_off(sys: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            tokio::spawn(without_unit(client, sys));
+        }
+    });
+    address
+}
+
 /// llm-sys answers for itself; for the unit it says that it is not there.
 async fn without_unit(client: TcpStream, sys: SocketAddr) {
     let (from_client, mut to_client) = client.into_split();

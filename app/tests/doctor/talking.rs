@@ -8,6 +8,7 @@ use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::SetUp;
 
 use crate::modules::{Manner, older, ours};
+use crate::port::unit_that_is_off;
 
 fn talk_to(address: impl ToString) -> Talk {
     let mut talk = Talk::new(address.to_string());
@@ -110,6 +111,110 @@ async fn a_task_of_the_checks_that_cannot_be_ended_is_told() {
         .collect();
     assert_eq!(left.len(), 2, "each of them; then the module has no place: {found:#?}");
     assert!(left.iter().all(|finding| finding.facts[0].value.en.starts_with("llm.")));
+}
+
+fn finding<'a>(findings: &'a [Finding], id: &str) -> &'a Finding {
+    let found = findings.iter().find(|finding| finding.id == id);
+    found.unwrap_or_else(|| panic!("no {id}: {findings:#?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_says_whether_the_unit_is_off_or_the_model_does_not_load() {
+    let found = findings(&talk_to(unit_that_is_off(ours().await).await)).await;
+    let off = finding(&found, "tasks");
+    assert_eq!((off.verdict, off.section), (Verdict::Broken, "8.1"), "{found:#?}");
+    let off = finding(&found, "set-up");
+    assert_eq!((off.verdict, off.section), (Verdict::Broken, "8.1"));
+    assert!(off.title.en.contains("unit call false (-9)"), "{off:#?}");
+
+    let mut talk = talk_to(ours().await);
+    talk.model = Some("no-such-model".to_owned());
+    let found = findings(&talk).await;
+    let refused = finding(&found, "set-up");
+    assert_eq!((refused.verdict, refused.section), (Verdict::Broken, "8.1"));
+    assert_eq!(refused.title.en, "no-such-model does not set up");
+    assert_eq!(
+        found.last().map(|last| last.id),
+        Some("set-up"),
+        "nothing can follow it"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_baseline_that_does_not_come_is_found_and_leaves_no_task() {
+    let mut talk = talk_to(older(Manner::Mute).await);
+    talk.options.deadline = Duration::from_secs(2);
+    let found = findings(&talk).await;
+    let baseline = finding(&found, "baseline");
+    assert_eq!(
+        (baseline.verdict, baseline.section),
+        (Verdict::Broken, "5"),
+        "{found:#?}"
+    );
+    let module = Module::connect(&talk.address, ConnectOptions::default()).await.unwrap();
+    assert_eq!(module.tasks().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_that_samples_is_told_by_its_second_run() {
+    let found = findings(&talk_to(older(Manner::Sampling).await)).await;
+    let second = finding(&found, "second-run");
+    assert_eq!((second.verdict, second.section), (Verdict::Warning, "6"), "{found:#?}");
+    assert!(second.text.en.contains("enable_top_k_sampling"), "{second:#?}");
+    let prefix = finding(&found, "prefix");
+    assert_eq!(
+        prefix.verdict,
+        Verdict::Warning,
+        "a changed text proves nothing: {prefix:#?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_without_a_language_model_is_told() {
+    let found = findings(&talk_to(older(Manner::WithoutCards).await)).await;
+    let model = finding(&found, "model");
+    assert_eq!((model.verdict, model.section), (Verdict::Broken, "7"), "{found:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_ssh_a_named_port_and_a_model_are_looked_at_alone_in_the_language_asked_for() {
+    let address = ours().await.to_string();
+    let look = |more: &[&str]| {
+        let usual = ["root@module.invalid", "--no-ssh", "--module", &address, "--json"];
+        tokio::task::block_in_place(|| doctor(&[&usual[..], more].concat()))
+    };
+    let ids = |told: &str| -> Vec<String> {
+        let told: serde_json::Value = serde_json::from_str(told).unwrap();
+        let found = told["findings"].as_array().unwrap().iter();
+        found
+            .map(|finding| finding["id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let (code, told, said) = look(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(ids(&told), ALL_GOOD.map(|(id, _)| id), "no check by ssh");
+
+    let (code, told, _) = look(&["--model", "no-such-model"]);
+    assert_eq!(code, Some(3));
+    assert_eq!(ids(&told).last().map(String::as_str), Some("set-up"));
+    assert!(told.contains("no-such-model"), "{told}");
+
+    let (code, _, said) = look(&["--fix", "libstdcxx"]);
+    assert_eq!(code, Some(2), "without ssh nothing can be changed");
+    assert!(said.contains("--no-ssh"), "{said}");
+
+    let in_language = |option: &[&str], environment: &str| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_softprefix"));
+        command
+            .args(["doctor", &address])
+            .args(option)
+            .env("LC_ALL", environment);
+        let output = tokio::task::block_in_place(|| command.output().unwrap());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(in_language(&["--lang", "ja"], "C").contains("モジュールは"));
+    assert!(in_language(&["--lang", "en"], "ja_JP.UTF-8").contains("The module answers"));
+    assert!(in_language(&[], "ja_JP.UTF-8").contains("モジュールは"));
 }
 
 /// Runs `softprefix doctor` with these arguments: its exit code and what it printed.
