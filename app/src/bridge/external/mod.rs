@@ -108,11 +108,12 @@ impl Sockets {
         if let Some(endpoint) = send_to {
             let bound = async {
                 let address = resolve(&endpoint).await?;
-                let any: SocketAddr = match address {
+                let from: SocketAddr = match address {
+                    address if address.ip().is_loopback() => (address.ip(), 0).into(),
                     SocketAddr::V4(_) => ([0; 4], 0).into(),
                     SocketAddr::V6(_) => ([0_u16; 8], 0).into(),
                 };
-                Ok((UdpSocket::bind(any).await?, address))
+                Ok((UdpSocket::bind(from).await?, address))
             };
             let bound = bound.await;
             sockets.send = Some(bound.map_err(|error| errors::cannot_send(&endpoint.to_string(), &error))?);
