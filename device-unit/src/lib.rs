@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! main.rs, bin/           the programs
+//! announce.rs             announcing the unit on the local network
 //! bus/ | listen/          transports: behind llm-sys over ZeroMQ | alone on a TCP port
 //! outbox.rs               the queue of messages to one client
 //! unit/                   tasks, requests, replies
@@ -94,6 +95,8 @@
 #![doc = include_str!("model-files.md")]
 #![warn(missing_docs)]
 
+#[cfg(feature = "announce")]
+pub mod announce;
 pub mod budget;
 #[cfg(all(feature = "bus", unix))]
 pub mod bus;

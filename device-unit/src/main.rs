@@ -57,6 +57,11 @@ struct Arguments {
     /// inferences and end those of others, and read this machine's load, memory and address. It opens no files and no shell
     #[arg(long)]
     allow_remote: bool,
+
+    /// Do not announce a unit that other machines can reach on the local network (mDNS)
+    #[cfg(feature = "announce")]
+    #[arg(long)]
+    no_announce: bool,
 }
 
 #[derive(Args)]
@@ -148,10 +153,30 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                  read this machine's load, memory and address"
             );
         }
+        #[cfg(feature = "announce")]
+        let _announced = announce(address, arguments.no_announce);
         preload(&unit, model);
         runtime.block_on(listen::serve(listener, unit, terminated()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Announces a unit that other machines can reach. Without the announcement it works as well.
+#[cfg(feature = "announce")]
+fn announce(address: SocketAddr, is_off: bool) -> Option<softprefix_unit::announce::Announcement> {
+    if address.ip().is_loopback() || is_off {
+        return None;
+    }
+    match softprefix_unit::announce::Announcement::start(address) {
+        Ok(announcement) => {
+            tracing::info!("announced on the local network; --no-announce turns this off");
+            Some(announcement)
+        }
+        Err(error) => {
+            tracing::warn!("{error}");
+            None
+        }
+    }
 }
 
 /// Loads a model in the background. A set-up of the same model meanwhile waits for this load.

@@ -4,6 +4,7 @@
 mod choose;
 mod curve;
 mod deep;
+pub mod discovery;
 mod doctor;
 mod events;
 mod external;

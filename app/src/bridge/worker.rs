@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::deep::Scoring;
+use super::discovery::Discovery;
 use super::doctor::Ways;
 use super::events::{Events, caught};
 use super::external::External;
@@ -98,6 +99,7 @@ struct Worker {
     prefix_store: Option<PrefixStore>,
     recordings: Recordings,
     external: External,
+    discovery: Discovery,
     ways: Ways,
 }
 
@@ -144,6 +146,7 @@ pub(super) async fn work(
         prefix_store: None,
         recordings: Recordings::default(),
         external: External::default(),
+        discovery: Discovery::default(),
         ways,
     };
     loop {
@@ -218,6 +221,7 @@ impl Worker {
             }
             Request::Recording(request) => self.recordings.take(request, &self.events).await,
             Request::External(request) => self.external.take(request, &self.events),
+            Request::Discovery(request) => self.discovery.take(request, &self.events),
             Request::Library(LibraryRequest::Open { folder, old }) => {
                 self.library = super::library::open(&folder, &old, &self.events).await;
                 self.tuning.use_library(self.library.clone());

@@ -1,56 +1,109 @@
-//! `softprefix module`: shows what answers at an address. Changes nothing there.
+//! `softprefix module`: shows what answers at an address, or which modules are on the local network. Changes nothing there.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::Args;
-use softprefix_core::client::{ClientError, ConnectOptions, Module};
+use serde_json::{Value, json};
+use softprefix_core::client::ConnectOptions;
 use softprefix_core::protocol::card::ModelCard;
-use softprefix_core::protocol::extension;
+use tokio::sync::mpsc;
 
 use super::shell::{Failure, in_json, print, runtime};
+use crate::bridge::discovery;
 use crate::errors::problem_of;
-use crate::model::Target;
+use crate::model::{FoundModule, ModuleAnswer, Target};
+use crate::session::Look;
 use crate::start::Exit;
+
+/// How long the local network is searched: answers to multicast DNS take up to a second, and those of a module longer.
+const SEARCH: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Args)]
 pub struct ModuleArgs {
-    /// HOST or HOST:PORT (default port 10001).
+    /// HOST or HOST:PORT (default port 10001); without it, the modules on the local network are listed.
     #[arg(value_name = "HOST:PORT", value_parser = crate::start::target)]
-    module: Target,
+    module: Option<Target>,
     /// Print JSON instead of text.
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: &ModuleArgs) -> Result<Exit, Failure> {
-    let Target::Remote { address, .. } = &args.module else {
-        return Err(Failure::arguments(
+    match &args.module {
+        None => runtime()?.block_on(list(args.json)),
+        Some(Target::Remote { address, .. }) => runtime()?.block_on(look(address, args.json)),
+        Some(Target::Embedded { .. }) => Err(Failure::arguments(
             "The embedded module has no address; give HOST:PORT.",
-        ));
+        )),
+    }
+}
+
+/// Lists the modules on the local network.
+async fn list(json: bool) -> Result<Exit, Failure> {
+    let (sender, mut receiver) = mpsc::channel::<FoundModule>(16);
+    let mut found: BTreeMap<String, FoundModule> = BTreeMap::new();
+    let collect = async {
+        while let Some(module) = receiver.recv().await {
+            found.insert(module.address.clone(), module);
+        }
     };
-    runtime()?.block_on(look(address, args.json))
+    let search = async {
+        tokio::select! {
+            problem = discovery::search(Vec::new(), sender) => Err(Failure::from(problem)),
+            () = tokio::time::sleep(SEARCH) => Ok(()),
+        }
+    };
+    let (searched, ()) = tokio::join!(search, collect);
+    searched?;
+    if json {
+        let modules: Vec<Value> = found.values().map(to_json).collect();
+        print(&format!("{}\n", in_json(serde_json::to_string_pretty(&modules))?));
+    } else {
+        print(&found.values().map(|module| line_of(module) + "\n").collect::<String>());
+    }
+    if found.is_empty() {
+        return Err(Failure {
+            exit: Exit::Module,
+            message: "No module was found on the local network. Give the address of one that does not announce itself: softprefix module \
+                      HOST:PORT"
+                .to_owned(),
+        });
+    }
+    Ok(Exit::Success)
+}
+
+fn line_of(module: &FoundModule) -> String {
+    let about = match &module.answer {
+        ModuleAnswer::Pending => "has not answered yet".to_owned(),
+        ModuleAnswer::Module { model, ours } => {
+            let unit = if *ours { "softprefix-unit" } else { "stock unit" };
+            format!("{}, {unit}", model.as_deref().unwrap_or("no language model"))
+        }
+        ModuleAnswer::Problem(problem) => problem.sentence.en.clone(),
+    };
+    format!("{:<22} {}: {about}", module.address, module.name)
+}
+
+fn to_json(module: &FoundModule) -> Value {
+    let (model, ours, error) = match &module.answer {
+        ModuleAnswer::Pending => (None, None, None),
+        ModuleAnswer::Module { model, ours } => (model.clone(), Some(*ours), None),
+        ModuleAnswer::Problem(problem) => (None, None, Some(problem.to_string())),
+    };
+    json!({"address": module.address, "name": module.name, "model": model, "ours": ours, "error": error})
 }
 
 async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
-    let failed = |error| Failure::from(problem_of(&error));
-    let module = Module::connect(address, ConnectOptions::default())
+    let look = Look::at(address, ConnectOptions::default())
         .await
-        .map_err(failed)?;
-    module.ping().await.map_err(failed)?;
-    let latency = module.ping().await.map_err(failed)?;
-    let version = module.version().await.map_err(failed)?;
-    let (cards, unreadable) = module.model_list().await.map_err(failed)?;
-    // A module without an LLM unit answers with an error, which is printed.
-    let tasks = answered(module.tasks().await).map_err(failed)?;
-    // Model cards over llm-sys are its own, so that only the unit itself can report what it is.
-    let ours = cards.iter().any(|card| card.ours)
-        || matches!(
-            answered(module.unit_knows(extension::EMBED).await).map_err(failed)?,
-            Ok(true)
-        );
+        .map_err(|error| Failure::from(problem_of(&error)))?;
     if json {
-        let cards: Vec<_> = cards
+        let cards: Vec<_> = look
+            .cards
             .iter()
             .map(|card| {
-                serde_json::json!({
+                json!({
                     "name": card.name,
                     "kind": card.kind,
                     "hidden_size": card.hidden_size,
@@ -59,56 +112,48 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
                 })
             })
             .collect();
-        let value = serde_json::json!({
-            "address": module.address(),
-            "version": version,
-            "latency_ms": latency.as_secs_f64() * 1e3,
-            "ours": ours,
+        let value = json!({
+            "address": look.address,
+            "version": look.version,
+            "latency_ms": look.latency.as_secs_f64() * 1e3,
+            "ours": look.ours,
             "models": cards,
-            "unreadable_models": unreadable,
-            "tasks": tasks.as_ref().ok(),
-            "tasks_error": tasks.as_ref().err().map(ToString::to_string),
+            "unreadable_models": look.unreadable,
+            "tasks": look.tasks.as_ref().ok(),
+            "tasks_error": look.tasks.as_ref().err().map(ToString::to_string),
         });
         print(&format!("{}\n", in_json(serde_json::to_string_pretty(&value))?));
         return Ok(Exit::Success);
     }
     let mut out = format!(
-        "{} answers in {:.1} ms, llm-sys {version}\n",
-        module.address(),
-        latency.as_secs_f64() * 1e3
+        "{} answers in {:.1} ms, llm-sys {}\n",
+        look.address,
+        look.latency.as_secs_f64() * 1e3,
+        look.version
     );
-    out += if ours {
+    out += if look.ours {
         "unit    softprefix-unit: takes soft prefixes and confirms them, runs many inferences at once\n"
     } else {
         "unit    a stock unit: one inference at a time; whether it takes soft prefixes only a comparison tells\n"
     };
-    match tasks {
+    match &look.tasks {
         Ok(tasks) if tasks.is_empty() => out += "tasks   none\n",
         Ok(tasks) => out += &format!("tasks   {}\n", tasks.join(", ")),
         Err(error) => out += &format!("tasks   {error}\n"),
     }
-    for card in &cards {
+    for card in &look.cards {
         out += &format!("model   {}\n", line(card));
     }
-    if unreadable > 0 {
-        out += &format!("model   {unreadable} more whose cards cannot be read: they have no name (`mode`)\n");
-    } else if cards.is_empty() {
+    if look.unreadable > 0 {
+        out += &format!(
+            "model   {} more whose cards cannot be read: they have no name (`mode`)\n",
+            look.unreadable
+        );
+    } else if look.cards.is_empty() {
         out += "model   none listed\n";
     }
     print(&out);
     Ok(Exit::Success)
-}
-
-/// Returns the module's answer, including an error code.
-///
-/// # Errors
-/// If there is no answer: the connection was lost or timed out.
-fn answered<T>(reply: Result<T, ClientError>) -> Result<Result<T, ClientError>, ClientError> {
-    match reply {
-        Err(error @ (ClientError::Refused { .. } | ClientError::Unreadable { .. })) => Ok(Err(error)),
-        Err(error) => Err(error),
-        Ok(value) => Ok(Ok(value)),
-    }
 }
 
 fn line(card: &ModelCard) -> String {

@@ -12,7 +12,7 @@ pub use files::{
     broken, cannot_read, cannot_write, damaged, export, fetch, journal, no_library, not_connected, results,
 };
 pub use prefixes::prefix;
-pub use reach::{cannot_listen, cannot_send, client, refusal};
+pub use reach::{cannot_listen, cannot_search, cannot_send, client, refusal};
 
 use softprefix_core::client::ClientError;
 use softprefix_core::experiment::SessionError;

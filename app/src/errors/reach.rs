@@ -1,5 +1,6 @@
 //! Words for errors between the app and a module: the connection, error codes and time-outs.
 
+use std::fmt::Display;
 use std::io;
 
 use softprefix_core::client::ClientError;
@@ -52,6 +53,24 @@ pub fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Problem {
         ),
     };
     Problem::new(ProblemKind::Connection, sentence, remedy)
+}
+
+/// Describes why modules on the local network cannot be found.
+pub fn cannot_search(error: &impl Display) -> Problem {
+    Problem::new(
+        ProblemKind::Connection,
+        Said::new(
+            format!("The local network cannot be searched for modules ({error})."),
+            format!(
+                "ローカルネットワークのモジュールを探せません（{}）。",
+                system(&error.to_string())
+            ),
+        ),
+        Said::new(
+            "Allow this program to use the local network, or enter the module's address.",
+            "本ソフトにローカルネットワークの使用を許可するか、モジュールのアドレスを入力してください。",
+        ),
+    )
 }
 
 /// Describes why OSC cannot be sent to an address.

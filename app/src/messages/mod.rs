@@ -1,6 +1,7 @@
 //! Requests from the workbench to the bridge, and events from the bridge to the workbench.
 
 mod deep;
+mod discovery;
 mod doctor;
 mod external;
 mod figure;
@@ -11,6 +12,7 @@ mod recording;
 mod sweep;
 
 pub use deep::{ScoreRun, TextOf};
+pub use discovery::{DiscoveryEvent, DiscoveryRequest};
 pub use doctor::{DoctorEvent, DoctorRequest, Said};
 pub use external::{ExternalEvent, ExternalRequest};
 pub use figure::WriteFigure;
@@ -106,6 +108,8 @@ pub enum Request {
     Recording(RecordingRequest),
     /// Control by other programs.
     External(ExternalRequest),
+    /// Modules on the local network.
+    Discovery(DiscoveryRequest),
     /// Exit the task and stop.
     Shutdown,
 }
@@ -279,6 +283,7 @@ pub enum Event {
     Find(Box<FindEvent>),
     Recording(Box<RecordingEvent>),
     External(Box<ExternalEvent>),
+    Discovery(Box<DiscoveryEvent>),
 }
 
 /// The question of a file dialog.

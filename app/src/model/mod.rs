@@ -1,6 +1,7 @@
 //! Plain values that the parts of the app share: what is edited, what a module is, what was run, what went wrong.
 //! Nothing here blocks or depends on egui, sockets or files.
 
+mod discovery;
 mod envelope;
 mod export;
 mod external;
@@ -21,6 +22,7 @@ pub mod search_form;
 mod settings;
 pub mod sweep;
 
+pub use discovery::{FoundModule, ModuleAnswer, UsedModule};
 pub use envelope::Envelope;
 pub use export::{Export, Figure, Format};
 pub use external::{

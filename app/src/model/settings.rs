@@ -8,7 +8,9 @@ use softprefix_core::experiment::Prompt;
 use softprefix_core::prefix::MAX_LEN;
 
 use super::sweep::SweepForm;
-use super::{ExternalSettings, FindMode, Language, LearnForm, PRESETS, PrefixForm, PromptForm, SearchForm, Target};
+use super::{
+    ExternalSettings, FindMode, Language, LearnForm, PRESETS, PrefixForm, PromptForm, SearchForm, Target, UsedModule,
+};
 
 /// Light or dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -48,6 +50,10 @@ pub struct Settings {
     pub external: ExternalSettings,
     /// Whether the page for the first quarter of an hour was shown.
     pub first_steps_shown: bool,
+    /// Whether modules on the local network are searched.
+    pub discover: bool,
+    /// Remote modules that were used, latest first.
+    pub used_modules: Vec<UsedModule>,
 }
 
 impl Default for Settings {
@@ -68,6 +74,8 @@ impl Default for Settings {
             doctor_host: String::new(),
             external: ExternalSettings::default(),
             first_steps_shown: false,
+            discover: true,
+            used_modules: Vec::new(),
         }
     }
 }
@@ -109,6 +117,7 @@ impl Remembered {
         for height in [&mut settings.texts_height, &mut settings.pair_height] {
             *height = height.filter(|height| height.is_finite() && *height >= 0.0);
         }
+        settings.used_modules.truncate(UsedModule::MOST);
         settings.external = std::mem::take(&mut settings.external).within_bounds();
         let prefix = &mut self.prefix;
         prefix.len = prefix.len.clamp(1, MAX_LEN);

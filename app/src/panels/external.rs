@@ -14,7 +14,7 @@ use crate::views::toggle::{toggle, toggle_across};
 use crate::workbench::external::Link;
 use crate::workbench::{Action, ExternalAction};
 
-const ADDRESS: f32 = 280.0;
+const ADDRESS: f32 = 312.0;
 /// Widths of the columns of the mappings.
 const NAME: f32 = 150.0;
 const END: f32 = 58.0;

@@ -3,6 +3,7 @@
 
 mod deep;
 mod desk;
+mod discovery;
 mod doctor;
 mod external;
 mod figure;

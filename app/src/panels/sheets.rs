@@ -154,6 +154,8 @@ impl Sheets {
                 None => self.address_wrong = true,
             }
         }
+        paint::rule(ui);
+        super::discovery::list(ui, desk);
     }
 
     /// Stars and note of a run. Ctrl and Enter saves: Enter alone begins a line, and ends the input of Japanese.

@@ -248,6 +248,11 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
     if crate::views::toggle::toggle(ui, &mut fill, text.fill_by_itself).changed() {
         desk.act(Action::SetFillCurve(fill));
     }
+    let mut discover = settings.discover;
+    let search = text::DiscoveryText::of(settings.language).setting;
+    if crate::views::toggle::toggle(ui, &mut discover, search).changed() {
+        desk.act(Action::SetDiscover(discover));
+    }
     ui.add_space(4.0);
     paint::rule(ui);
     let demo = text::DemoText::of(desk.bench.settings.language);

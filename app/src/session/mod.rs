@@ -3,6 +3,7 @@
 
 pub mod embedded;
 pub mod learning;
+mod look;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use softprefix_unit::models::{Entry, ModelStore};
 use self::embedded::{Embedded, Models, Wanted};
 use crate::errors;
 use crate::model::{ConnectStep, FetchProgress, Histogram, Problem, ProblemKind, Said, Target, Vocabulary};
+
+pub use look::Look;
 
 /// A connected module. The unit inside this process, if that is the module, lives as long as its session.
 pub struct Session {

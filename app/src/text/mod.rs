@@ -7,6 +7,7 @@
 mod about;
 mod deep;
 mod demo;
+mod discovery;
 mod doctor;
 mod en;
 mod external;
@@ -22,6 +23,7 @@ mod twin;
 pub use about::AboutText;
 pub use deep::DeepText;
 pub use demo::DemoText;
+pub use discovery::DiscoveryText;
 pub use doctor::DoctorText;
 pub use external::ExternalText;
 pub use find::FindText;

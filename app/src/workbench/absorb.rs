@@ -20,6 +20,7 @@ impl Workbench {
         self.take_in(event);
         self.record_event(noted, opened);
         self.show_played();
+        self.search_modules();
         self.notify();
     }
 
@@ -103,6 +104,7 @@ impl Workbench {
             Event::Material(event) => self.absorb_material(*event),
             Event::Recording(event) => self.absorb_recording(*event),
             Event::External(event) => self.absorb_external(*event),
+            Event::Discovery(event) => self.absorb_discovery(*event),
             Event::FileProblem(problem) => {
                 self.file.writing = false;
                 self.notice = Some(Notice::Problem(problem));
@@ -141,6 +143,7 @@ impl Workbench {
 
     fn ready(&mut self, facts: ModuleFacts, vocabulary: Option<Arc<Vocabulary>>) {
         self.kept = None;
+        self.remember_module(&facts);
         self.deep.start_over();
         let ours = facts.is_ours();
         self.module = ModuleState::Ready(Box::new(facts));

@@ -58,6 +58,8 @@ pub enum Action {
     FillCurve,
     /// Sets whether the curve is filled automatically when the user pauses.
     SetFillCurve(bool),
+    /// Sets whether modules on the local network are searched.
+    SetDiscover(bool),
 
     // The module.
     Connect(Target),

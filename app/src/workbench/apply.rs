@@ -21,6 +21,7 @@ impl Workbench {
             self.act(action);
         }
         self.show_played();
+        self.search_modules();
         self.notify();
     }
 
@@ -106,6 +107,7 @@ impl Workbench {
                 self.settings.fill_curve = on;
                 self.fill_when_idle();
             }
+            Action::SetDiscover(on) => self.settings.discover = on,
             Action::ShowRuns(on) => self.runs_shown = on,
             Action::StepDifference(by) => self.step_difference(by),
             Action::SetColouring(colouring) => self.set_colouring(colouring),

@@ -9,6 +9,7 @@ mod action;
 mod apply;
 mod curve;
 mod deep;
+pub mod discovery;
 pub mod doctor;
 pub mod exhibition;
 pub mod external;
@@ -135,6 +136,8 @@ pub struct Workbench {
     pub exhibition: Option<exhibition::Exhibition>,
     /// Control by other programs.
     pub external: external::External,
+    /// Modules on the local network.
+    pub discovery: discovery::Discovery,
 
     recorder: Option<recorder::Recorder>,
     /// The plot whose file is being chosen.
@@ -211,6 +214,7 @@ impl Workbench {
             playback: None,
             exhibition: None,
             external: external::External::default(),
+            discovery: discovery::Discovery::default(),
             recorder: None,
             figure: None,
             outbox: Vec::new(),

@@ -4,6 +4,7 @@
 
 mod bridge;
 mod deep;
+mod discovery;
 mod exhibition;
 mod external;
 mod find;

@@ -24,6 +24,7 @@
 //! a time limit. Stream indices are not looked at.
 
 pub mod card;
+pub mod discovery;
 pub mod error;
 pub mod extension;
 pub mod frame;

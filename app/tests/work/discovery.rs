@@ -1,0 +1,105 @@
+//! Modules on the local network: a unit that announces itself is found and asked, and nothing is searched unasked.
+
+use softprefix::messages::{DiscoveryRequest, Request};
+use softprefix::model::{FoundModule, ModuleAnswer, Remembered, UsedModule};
+use softprefix::workbench::{Action, Dialog, PlaybackAction, Workbench};
+use softprefix_unit::announce::Announcement;
+
+use crate::shell::program;
+use crate::support::{Desk, at, closed_port, serve, tiny_model};
+
+fn found<'b>(bench: &'b Workbench, address: &str) -> Option<&'b FoundModule> {
+    bench.discovery.found.iter().find(|found| found.address == address)
+}
+
+#[test]
+fn a_unit_that_announces_itself_is_listed_with_its_model_as_ours_and_used_modules_are_asked_too() {
+    let unit = serve(tiny_model());
+    let announcement = Announcement::start(unit).unwrap();
+    let gone = closed_port().to_string();
+    let mut remembered = Remembered::default();
+    remembered.settings.used_modules = vec![UsedModule {
+        address: gone.clone(),
+        model: "qwen".to_owned(),
+        ours: false,
+    }];
+    let mut desk = Desk::new();
+    desk.bench.settings.used_modules = remembered.settings.used_modules;
+    desk.apply(Action::ShowDialog(Dialog::Connect));
+    let address = unit.to_string();
+    desk.until("the announced unit", |bench| {
+        let answer = found(bench, &address).map(|found| &found.answer);
+        matches!(answer, Some(ModuleAnswer::Module { ours: true, model: Some(model) }) if model == "tiny")
+    });
+    let name = &found(&desk.bench, &address).unwrap().name;
+    assert!(name.starts_with("softprefix-unit on "), "{name}");
+    desk.until("the one that is gone", |bench| {
+        matches!(
+            found(bench, &gone).map(|found| &found.answer),
+            Some(ModuleAnswer::Problem(_))
+        )
+    });
+    // The same from a shell.
+    let folder = tempfile::tempdir().unwrap();
+    let done = program(folder.path(), &["module", "--json"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let listed: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let listed = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|module| module["address"] == address);
+    let listed = listed.unwrap();
+    assert_eq!((&listed["model"], &listed["ours"]), (&"tiny".into(), &true.into()));
+
+    // The module that is used is remembered as it is.
+    desk.connect(at(unit));
+    desk.apply(Action::CloseDialog);
+    let used = &desk.bench.remembered().settings.used_modules;
+    assert_eq!(
+        used[0],
+        UsedModule {
+            address: address.clone(),
+            model: "tiny".to_owned(),
+            ours: true,
+        }
+    );
+    assert_eq!(used.len(), 2);
+
+    // What is taken back is not found any more.
+    drop(announcement);
+    desk.bench.settings.used_modules.clear();
+    desk.apply(Action::ShowDialog(Dialog::Connect));
+    desk.for_a_while(std::time::Duration::from_secs(3));
+    assert_eq!(found(&desk.bench, &address), None);
+}
+
+#[test]
+fn the_network_is_searched_only_while_the_list_is_open_and_neither_in_a_demo_nor_when_it_is_off() {
+    fn searches(bench: &mut Workbench) -> Vec<DiscoveryRequest> {
+        let requests = bench.take_requests().into_iter();
+        requests
+            .filter_map(|request| match request {
+                Request::Discovery(request) => Some(request),
+                _ => None,
+            })
+            .collect()
+    }
+    let mut bench = Workbench::new(Remembered::default());
+    assert_eq!(searches(&mut bench), []);
+    bench.apply(Action::ShowDialog(Dialog::Connect));
+    let begun = DiscoveryRequest::Start { known: Vec::new() };
+    assert_eq!(searches(&mut bench), std::slice::from_ref(&begun));
+    bench.apply(Action::SetDiscover(false));
+    assert_eq!(searches(&mut bench), [DiscoveryRequest::Stop]);
+    bench.apply(Action::SetDiscover(true));
+    bench.apply(Action::CloseDialog);
+    assert_eq!(searches(&mut bench), [begun, DiscoveryRequest::Stop]);
+
+    let mut desk = Desk::new();
+    desk.apply(Action::Playback(PlaybackAction::Demo));
+    desk.until("the recording", |bench| bench.playback.is_some());
+    desk.bench.apply(Action::ShowDialog(Dialog::Connect));
+    assert_eq!(searches(&mut desk.bench), []);
+    assert!(!desk.bench.discovery.is_searching());
+}
