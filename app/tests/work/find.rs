@@ -1,6 +1,9 @@
 //! Finding a prefix in the window, without the window: learned on a real unit, kept on disk, taken into Tune, pushed and swept.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use softprefix::model::{FindMode, KindChoice, LearnOff, MagnitudeUnit, ProblemKind, SearchForm, SearchOff};
 use softprefix::workbench::find::FindStage;
@@ -345,4 +348,69 @@ fn a_candidate_can_be_chosen_while_others_still_run() {
     let records = &chooser.past.as_ref().unwrap().records;
     let ids: BTreeSet<&String> = records.iter().map(|record| &record.id).collect();
     assert_eq!(ids.len(), records.len(), "no id twice");
+}
+
+/// Address and folder for the process that is killed.
+const CHILD: &str = "SOFTPREFIX_TEST_LEARNER";
+
+/// Not a test of its own: what the killed process does. Without the variable it does nothing.
+#[test]
+#[ignore = "run by the test below in a process of its own"]
+fn child_learns_until_it_is_killed() {
+    let Ok(wanted) = std::env::var(CHILD) else { return };
+    let (address, folder) = wanted.split_once(' ').unwrap();
+    let mut desk = Desk::in_library(Path::new(folder));
+    desk.use_prefix_store(&Path::new(folder).with_extension("prefixes"));
+    desk.connect(at(address.parse().unwrap()));
+    desk.apply(Action::ShowTab(Tab::Find));
+    find(&mut desk, FindAction::SetTarget("the land".to_owned()));
+    find(&mut desk, FindAction::SetSteps(10_000));
+    find(&mut desk, FindAction::Start);
+    let mut shown = 0;
+    while desk.bench.find.trouble.is_none() {
+        desk.turn();
+        let frames = desk.bench.find.learning().map_or(0, |learning| learning.frames.len());
+        if frames > shown {
+            println!("shown {frames}");
+            shown = frames;
+        }
+    }
+}
+
+#[test]
+fn a_window_that_is_killed_while_it_learns_comes_back_with_every_frame_and_its_best_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("experiments");
+    let address = serve(tiny_model());
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "find::child_learns_until_it_is_killed",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(CHILD, format!("{address} {}", library.display()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut count = |line: std::io::Result<String>| line.ok()?.split_once("shown ")?.1.parse::<usize>().ok();
+    let mut shown = lines.by_ref().filter_map(&mut count).find(|frames| *frames >= 5);
+    assert!(shown.is_some(), "it ended by itself");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    shown = lines.filter_map(&mut count).last().or(shown);
+
+    let mut desk = Desk::again(&library);
+    desk.until("the learning", |bench| bench.find.rows.is_some());
+    let learning = desk.bench.find.learning().unwrap();
+    assert!(!learning.is_finished() && learning.frames.len() >= shown.unwrap());
+    let best = &learning.last().unwrap().best;
+    let id = desk.bench.find.past.as_ref().unwrap().experiment.id.clone();
+    let file = desk.folder.join(&id).with_extension("safetensors");
+    let rows = files::import(&file, None, Rounding::default()).unwrap();
+    // The rows are written before the frame that names them.
+    assert!(rows.learned.unwrap().step >= best.step);
 }
