@@ -504,7 +504,29 @@ fn recipes_survive_being_stored() {
     );
 }
 
+/// Few, as many as a window has, and as many as a peer can claim.
+fn count() -> impl Strategy<Value = usize> {
+    prop_oneof![0..40_usize, 0..40_000_usize, any::<usize>(), Just(usize::MAX)]
+}
+
 proptest! {
+    #[test]
+    fn the_arithmetic_of_the_window_holds_for_whatever_is_claimed(
+        prefix in count(), template in count(), prompt in count(), output in count(), window in 0..1_usize << 24,
+    ) {
+        let budget = WindowBudget { prefix, template, prompt, output, window };
+        let used = [prefix, template, prompt].iter().map(|&count| count as u128).sum::<u128>();
+        prop_assert_eq!(budget.used() as u128, used.min(usize::MAX as u128));
+        prop_assert_eq!(budget.room() as u128, (window as u128).saturating_sub(used));
+        match budget.check() {
+            Ok(()) => prop_assert!(used + output as u128 <= window as u128),
+            Err(error) => {
+                prop_assert!(used + output as u128 > window as u128);
+                prop_assert!(error.to_string().contains(&format!("holds {window} positions")), "{error}");
+            }
+        }
+    }
+
     #[test]
     fn any_finite_rows_come_back_from_the_wire_bit_for_bit(hidden_size in 1usize..9, rows in 1usize..9, seed in any::<u64>()) {
         let mut state = seed;
