@@ -161,6 +161,9 @@ impl Drafter {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Decodes `truth` with at most `most` drafts per step; returns the number of steps and the drafter's counts.
@@ -254,5 +257,27 @@ mod tests {
         assert_eq!(Drafter::new(&[], Vec::new()).propose(15, 0.0), [0; 0]);
         assert_eq!(Drafter::new(&[], texts(&[&[], &[1]])).propose(15, 0.0), [0; 0]);
         assert_eq!(Drafter::new(&[1], texts(&[&[1, 2, 3]])).propose(0, 0.0), [0; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_texts_are_a_proposal_is_no_longer_than_asked_for_and_made_of_their_tokens(
+            prompt in vec(0..4_u32, 0..40),
+            sources in vec(vec(0..4_u32, 0..60), 0..4),
+            steps in vec((0..20_usize, 0.0..1.2, vec(0..4_u32, 1..21)), 0..30),
+        ) {
+            let sources = sources.iter().map(|source| source.as_slice().into()).collect();
+            let mut drafter = Drafter::new(&prompt, sources);
+            for (most, worth, chosen) in steps {
+                let proposed = drafter.propose(most, worth);
+                prop_assert!(proposed.len() <= most);
+                prop_assert!(proposed.iter().all(|&token| token < 4));
+                // The tokens that were accepted, and the one after them.
+                let count = chosen.len().min(proposed.len() + 1);
+                drafter.learn(&chosen[..count]);
+                let (drafted, accepted) = drafter.counts();
+                prop_assert!(accepted <= drafted);
+            }
+        }
     }
 }
