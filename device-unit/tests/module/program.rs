@@ -145,7 +145,12 @@ impl Listening {
 #[cfg(all(feature = "bus", unix))]
 #[test]
 fn where_other_machines_are_let_in_it_says_what_they_can_do() {
-    let open = Listening::with(&["--listen", "0.0.0.0:0", "--allow-remote"]);
+    let mut options = vec!["--listen", "0.0.0.0:0", "--allow-remote"];
+    if cfg!(feature = "announce") {
+        // Nobody else need hear of it.
+        options.push("--no-announce");
+    }
+    let open = Listening::with(&options);
     let words = format!(
         "there is no password: anyone who reaches {} can list and load models, run inferences and end those of others, and read this \
          machine's load, memory and address",
