@@ -242,3 +242,37 @@ fn a_self_test_prints_each_check_and_ends_with_0_where_all_pass() {
         stderr_of(&none)
     );
 }
+
+#[cfg(all(feature = "bus", unix))]
+#[test]
+fn a_named_model_is_loaded_before_anybody_asks_for_it() {
+    let unit = Listening::with(&["--model", "tiny"]);
+    unit.program.says("tiny is ready");
+    let unit = Listening::with(&["--model", "nosuch"]);
+    unit.program.says("nosuch is not ready: ");
+}
+
+#[test]
+fn a_model_file_is_computed_by_the_processor_and_refused_for_the_npu() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    TinyModel::qwen2().write(&path).unwrap();
+    let output = run(&["--self-test", "--model", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr_of(&output));
+    let output = run(&["--engine", "npu", "--self-test", "--model", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr_of(&output).contains("by name, not a GGUF file"),
+        "{}",
+        stderr_of(&output)
+    );
+}
+
+#[test]
+fn help_and_version_end_with_0() {
+    for (option, word) in [("--help", "--listen"), ("--version", env!("CARGO_PKG_VERSION"))] {
+        let output = run(&[option]);
+        assert_eq!(output.status.code(), Some(0));
+        assert!(String::from_utf8_lossy(&output.stdout).contains(word), "{option}");
+    }
+}
