@@ -215,6 +215,8 @@ pub enum LearnOff {
     NoWords,
     /// The prefix in Tune is incomplete.
     NoPresent,
+    /// Another mode is at work.
+    OtherMode,
     /// A field has an invalid value.
     WrongField,
 }

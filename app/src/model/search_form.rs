@@ -148,6 +148,8 @@ pub enum SearchOff {
     NoPrefix,
     /// Nothing is wanted of the outputs.
     NoObjective,
+    /// Another mode is at work.
+    OtherMode,
     /// A field has an invalid value.
     WrongField,
 }

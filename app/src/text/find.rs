@@ -119,7 +119,6 @@ pub struct FindText {
     pub loss: &'static str,
     pub loss_unit: &'static str,
     pub loss_empty: &'static str,
-    pub line_loss: &'static str,
     pub line_held_out: fn(usize) -> &'static str,
     pub line_instruction: &'static str,
     pub line_target: &'static str,
@@ -233,6 +232,7 @@ static ENGLISH: FindText = FindText {
         LearnOff::NoPresent => {
             "The prefix in Tune is incomplete. Complete it there, or start from something else.".to_owned()
         }
+        LearnOff::OtherMode => "Another mode is at work. Stop it first.".to_owned(),
         LearnOff::WrongField => "Correct the marked field.".to_owned(),
     },
     ready: "Press Learn. The best rows so far are always saved.",
@@ -293,6 +293,7 @@ static ENGLISH: FindText = FindText {
             SearchOff::EmptyPrompt => "Write a prompt.",
             SearchOff::NoPrefix => "The prefix in Tune is incomplete. Complete it there.",
             SearchOff::NoObjective => "Say what is wanted: a text, words, or distance from the baseline.",
+            SearchOff::OtherMode => "Another mode is at work. Stop it first.",
             SearchOff::WrongField => "Correct the marked field.",
         }
         .to_owned()
@@ -353,7 +354,6 @@ static ENGLISH: FindText = FindText {
     loss: "Loss",
     loss_unit: "nats per token",
     loss_empty: "The loss appears here while rows are learned.",
-    line_loss: "examples",
     line_held_out: |count| match count {
         1 => "held-out example",
         _ => "held-out examples",
@@ -472,6 +472,7 @@ static JAPANESE: FindText = FindText {
         LearnOff::NoPresent => {
             "「調整」のプレフィックスに足りないものがあります。そこで補うか、別の初期値を選んでください。".to_owned()
         }
+        LearnOff::OtherMode => "別のモードが実行中です。先に停止してください。".to_owned(),
         LearnOff::WrongField => "印の付いた欄を直してください。".to_owned(),
     }
     },
@@ -528,6 +529,7 @@ static JAPANESE: FindText = FindText {
             SearchOff::EmptyPrompt => "プロンプトを書いてください。",
             SearchOff::NoPrefix => "「調整」のプレフィックスに足りないものがあります。そこで補ってください。",
             SearchOff::NoObjective => "欲しい出力を指定してください（文、言葉、またはベースラインからの距離）。",
+            SearchOff::OtherMode => "別のモードが実行中です。先に停止してください。",
             SearchOff::WrongField => "印の付いた欄を直してください。",
         }
         .to_owned()
@@ -585,7 +587,6 @@ static JAPANESE: FindText = FindText {
     loss: "損失",
     loss_unit: "トークンあたり nat",
     loss_empty: "学習中の損失がここに表示されます。",
-    line_loss: "例",
     line_held_out: |_| "評価用の例",
     line_instruction: "指示文として与えた場合",
     line_target: "目標を文として与えた場合",

@@ -23,6 +23,9 @@ impl Workbench {
         let Some(facts) = self.module.facts() else {
             return Some(LearnOff::NotConnected);
         };
+        if self.find.is_any_busy() && self.find.stage == FindStage::Idle {
+            return Some(LearnOff::OtherMode);
+        }
         if !facts.learns {
             return Some(LearnOff::CannotLearn(facts.identity.unit.clone()));
         }
@@ -272,6 +275,9 @@ impl Workbench {
         }
         if self.module.facts().is_none() {
             return Some(SearchOff::NotConnected);
+        }
+        if self.find.is_any_busy() && !self.find.is_busy() {
+            return Some(SearchOff::OtherMode);
         }
         if self.library.state != LibraryState::Open {
             return Some(SearchOff::NoHistory);

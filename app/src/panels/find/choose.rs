@@ -6,6 +6,7 @@ use eframe::egui::{
 };
 
 use super::results::{card, empty, export, inset, trouble_of};
+use crate::model::SearchOff;
 use crate::panels::desk::Desk;
 use crate::panels::present::letters;
 use crate::theme::{self, Palette, Type};
@@ -50,7 +51,7 @@ pub fn present(ui: &mut Ui, desk: &mut Desk<'_>) {
         inner.width() - 120.0,
     );
     let placed = paint::place(ui.painter(), at, Align2::LEFT_TOP, galley);
-    let words = verdict(desk);
+    let words = verdict(desk, false);
     let galley = paint::cut_to(ui, &words, theme::VERDICT.semibold(), palette.text, inner.width());
     let placed = paint::place(
         ui.painter(),
@@ -68,14 +69,14 @@ pub fn present(ui: &mut Ui, desk: &mut Desk<'_>) {
     candidates(ui, desk, rect, kind);
 }
 
-/// What is asked of the user now.
-fn verdict(desk: &Desk<'_>) -> String {
+/// What is asked of the user now, or why nothing can start.
+fn verdict(desk: &Desk<'_>, wrong: bool) -> String {
     let text = desk.find_text();
     let chooser = &desk.bench.find.chooser;
     match chooser.number() {
         Some(number) => (text.choose_head)(number, chooser.is_busy),
         None if chooser.is_busy => text.starting.to_owned(),
-        None => match desk.bench.why_not_search() {
+        None => match desk.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField)) {
             Some(off) => (text.search_off)(&off),
             None => text.choose_ready.to_owned(),
         },
@@ -94,7 +95,7 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
     right.spacing_mut().item_spacing.x = 8.0;
     buttons(&mut right, desk, wrong);
     let left = rect.with_max_x(right.min_rect().left() - 16.0);
-    let words = verdict(desk);
+    let words = verdict(desk, wrong);
     let galley = paint::cut_to(ui, &words, theme::VERDICT.semibold(), palette.text, left.width());
     let mut left = ui.new_child(
         UiBuilder::new()

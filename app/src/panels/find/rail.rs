@@ -82,7 +82,9 @@ impl Rail {
         let form = &desk.bench.find.form;
         if form.examples.len() > 1 {
             let most = form.most_held_out();
-            self.number(ui, desk, text.held_out, form.held_out, 0..=most, FindAction::SetHeldOut);
+            let row =
+                ui.scope(|ui| self.number(ui, desk, text.held_out, form.held_out, 0..=most, FindAction::SetHeldOut));
+            row.response.on_hover_text(text.held_out_about);
         }
         self.number(ui, desk, text.len, form.len, LearnForm::LENS, FindAction::SetLen);
         let inits = InitChoice::ALL.map(|init| (init, (text.inits)(init).to_owned()));

@@ -4,6 +4,7 @@ use eframe::egui::{self, Align, Layout, Rect, ScrollArea, Sense, Ui, UiBuilder, 
 use softprefix_core::experiment::RunEnd;
 
 use super::results::{card, empty, export, inset, trouble_of};
+use crate::model::SearchOff;
 use crate::panels::desk::Desk;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -65,7 +66,8 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
     let searcher = &desk.bench.find.searcher;
     let runs = searcher.scored().count();
     let Some((_, best)) = searcher.best() else {
-        let words = match (searcher.is_busy, desk.bench.why_not_search()) {
+        let off = desk.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
+        let words = match (searcher.is_busy, off) {
             (true, _) => text.starting.to_owned(),
             (false, Some(off)) => (text.search_off)(&off),
             (false, None) => text.search_ready.to_owned(),
