@@ -292,6 +292,7 @@ impl App {
 /// Draws one frame of the workbench and applies the actions, which are returned. Shortcuts are applied last, so that
 /// text typed in the same frame as Ctrl+Enter counts.
 pub fn frame_of(window: &mut panels::Window, bench: &mut Workbench, ui: &mut Ui) -> Vec<Action> {
+    leave_enter_to_composition(ui.ctx());
     if is_touched(bench, ui.ctx()) {
         bench.apply(Action::Exhibit(ExhibitionAction::Touched));
     }
@@ -304,11 +305,54 @@ pub fn frame_of(window: &mut panels::Window, bench: &mut Workbench, ui: &mut Ui)
     actions
 }
 
+/// While an input method composes a text, Enter accepts the composition: some systems report the key as well, which must
+/// not submit anything.
+fn leave_enter_to_composition(ctx: &Context) {
+    let id = egui::Id::unique("an input method composes");
+    let was_composing = ctx.data(|data| data.get_temp::<bool>(id)).unwrap_or(false);
+    let mut is_composing = was_composing;
+    ctx.input_mut(|input| {
+        let mut is_involved = was_composing;
+        for event in &input.events {
+            if let egui::Event::Ime(event) = event {
+                is_composing = matches!(event, egui::ImeEvent::Preedit { text, .. } if !text.is_empty());
+                is_involved |= is_composing;
+            }
+        }
+        if is_involved {
+            let is_enter = |event: &egui::Event| {
+                matches!(
+                    event,
+                    egui::Event::Key {
+                        key: egui::Key::Enter,
+                        ..
+                    }
+                )
+            };
+            input.events.retain(|event| !is_enter(event));
+        }
+    });
+    if is_composing != was_composing {
+        ctx.data_mut(|data| data.insert_temp(id, is_composing));
+    }
+}
+
 /// Returns the actions of the shortcuts that were pressed; none while a sheet is open, and no bare keys while a text is
 /// edited.
 fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
     let mut actions = Vec::new();
     let escape = || ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape));
+    let is_mac = ctx.os().is_mac();
+    // Of a Mac: closes what is on top.
+    let close = is_mac && ctx.input_mut(|input| input.consume_key(Modifiers::COMMAND, egui::Key::W));
+    if close {
+        actions.push(if bench.dialog.is_some() {
+            Action::CloseDialog
+        } else {
+            Action::Quit
+        });
+        return actions;
+    }
     if bench.dialog.is_some() {
         actions.extend(escape().then_some(Action::CloseDialog));
         return actions;
@@ -327,9 +371,11 @@ fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
         .filter(|command| !typing || command.while_typing)
         .collect();
     // Shortcuts with more modifiers first: Shift+P must not count as P.
-    rows.sort_by_key(|command| command.shortcut.map_or(0, |shortcut| weight(&shortcut)));
+    rows.sort_by_key(|command| command.shortcut(is_mac).map_or(0, |shortcut| weight(&shortcut)));
     for command in rows.into_iter().rev() {
-        let Some(shortcut) = command.shortcut else { continue };
+        let Some(shortcut) = command.shortcut(is_mac) else {
+            continue;
+        };
         if ctx.input_mut(|input| input.consume_shortcut(&shortcut)) {
             actions.extend(command.action(bench));
         }

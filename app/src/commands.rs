@@ -62,6 +62,7 @@ pub enum CommandId {
     ToggleRecording,
     OpenRecording,
     ToggleFullscreen,
+    Settings,
     Help,
     Quit,
 }
@@ -87,7 +88,9 @@ pub struct Command {
     pub group: Group,
     /// Key of its label in the text tables.
     pub label: &'static str,
-    pub shortcut: Option<KeyboardShortcut>,
+    shortcut: Option<KeyboardShortcut>,
+    /// The shortcut on a Mac, where it differs in more than the command key.
+    mac: Option<KeyboardShortcut>,
     /// Whether it also fires while a text field has the focus.
     pub while_typing: bool,
 }
@@ -98,6 +101,7 @@ const fn row(id: CommandId, group: Group, label: &'static str) -> Command {
         group,
         label,
         shortcut: None,
+        mac: None,
         while_typing: true,
     }
 }
@@ -131,6 +135,16 @@ impl Command {
     const fn function(mut self, key: Key) -> Self {
         self.shortcut = Some(KeyboardShortcut::new(Modifiers::NONE, key));
         self
+    }
+
+    const fn on_mac(mut self, modifiers: Modifiers, key: Key) -> Self {
+        self.mac = Some(KeyboardShortcut::new(modifiers, key));
+        self
+    }
+
+    /// Returns the shortcut on this platform.
+    pub fn shortcut(&self, is_mac: bool) -> Option<KeyboardShortcut> {
+        self.mac.filter(|_| is_mac).or(self.shortcut)
     }
 
     /// Returns the action of the command; `None` if it is disabled.
@@ -247,6 +261,7 @@ impl Command {
             CommandId::ToggleRecording => workbench.playback.is_none().then_some(Action::ToggleRecording),
             CommandId::OpenRecording => (!workbench.file.asking).then_some(Action::Playback(PlaybackAction::Open)),
             CommandId::ToggleFullscreen => Some(Action::ToggleFullscreen),
+            CommandId::Settings => Some(Action::ShowSettings(!workbench.settings_open)),
             CommandId::Help => Some(Action::ShowDialog(Dialog::Help)),
             CommandId::Quit => Some(Action::Quit),
         }
@@ -254,7 +269,7 @@ impl Command {
 }
 
 /// The table, in the order of menu and help.
-pub const COMMANDS: [Command; 56] = [
+pub const COMMANDS: [Command; 57] = [
     row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
     row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
     row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline").cmd(Key::B),
@@ -323,14 +338,17 @@ pub const COMMANDS: [Command; 56] = [
     row(CommandId::PlayDemo, Group::Window, "command.play_demo").function(Key::F7),
     row(CommandId::ToggleRecording, Group::Results, "command.toggle_recording").cmd_shift(Key::R),
     row(CommandId::OpenRecording, Group::Results, "command.open_recording").cmd_shift(Key::O),
-    row(CommandId::ToggleFullscreen, Group::Window, "command.toggle_fullscreen").function(Key::F11),
+    row(CommandId::ToggleFullscreen, Group::Window, "command.toggle_fullscreen")
+        .function(Key::F11)
+        .on_mac(Modifiers::MAC_CMD.plus(Modifiers::CTRL), Key::F),
+    row(CommandId::Settings, Group::Window, "command.settings").cmd(Key::Comma),
     row(CommandId::Help, Group::Window, "command.help").key(Key::Questionmark),
     row(CommandId::Quit, Group::Window, "command.quit").cmd(Key::Q),
 ];
 
 /// Returns the row of `id`.
 pub fn command(id: CommandId) -> &'static Command {
-    static TABLE: [Command; 56] = COMMANDS;
+    static TABLE: [Command; 57] = COMMANDS;
     // A test checks that the table contains every id; the first row is a fallback.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
 }
@@ -345,12 +363,42 @@ mod tests {
         ids.sort();
         ids.dedup();
         assert_eq!(ids.len(), COMMANDS.len());
-        let keys: Vec<_> = COMMANDS.iter().filter_map(|command| command.shortcut).collect();
-        for (at, key) in keys.iter().enumerate() {
-            assert!(!keys[at + 1..].contains(key), "{key:?} stands twice");
+        for is_mac in [false, true] {
+            let keys: Vec<_> = COMMANDS.iter().filter_map(|command| command.shortcut(is_mac)).collect();
+            assert_eq!(keys.len(), COMMANDS.len(), "every command has a key");
+            for (at, key) in keys.iter().enumerate() {
+                assert!(!keys[at + 1..].contains(key), "{key:?} stands twice");
+            }
         }
         for group in Group::ALL {
             assert!(COMMANDS.iter().any(|command| command.group == group));
+        }
+    }
+
+    #[test]
+    fn a_mac_has_its_own_keys_and_none_that_the_system_takes() {
+        // Hide, minimise, the next window, and what Mission Control and Spotlight take.
+        let taken = [
+            (Key::H, "hide"),
+            (Key::Backtick, "next window"),
+            (Key::Space, "Spotlight"),
+        ];
+        for row in &COMMANDS {
+            let Some(shortcut) = row.shortcut(true) else { continue };
+            let is_command = shortcut.modifiers.command && !shortcut.modifiers.ctrl;
+            for (key, of) in taken {
+                assert!(!(is_command && shortcut.logical_key == key), "{:?}: {of}", row.id);
+            }
+            assert_ne!(shortcut.logical_key, Key::F11, "{:?}: shows the desktop", row.id);
+        }
+        let keys = |id, is_mac| command(id).shortcut(is_mac).unwrap();
+        let full = keys(CommandId::ToggleFullscreen, true);
+        assert!(full.modifiers.mac_cmd && full.modifiers.ctrl && full.logical_key == Key::F);
+        assert_eq!(keys(CommandId::ToggleFullscreen, false).logical_key, Key::F11);
+        for is_mac in [false, true] {
+            for (id, key) in [(CommandId::Settings, Key::Comma), (CommandId::Quit, Key::Q)] {
+                assert_eq!(keys(id, is_mac), KeyboardShortcut::new(Modifiers::COMMAND, key));
+            }
         }
     }
 }

@@ -109,7 +109,7 @@ fn where_the_unit_cannot_score_the_switch_is_off_and_says_why_in_one_sentence() 
 #[test]
 fn the_key_switches_and_is_off_where_the_unit_cannot_score() {
     let toggle = commands::command(commands::CommandId::ToggleKl);
-    assert_eq!(toggle.shortcut.unwrap().logical_key, Key::K);
+    assert_eq!(toggle.shortcut(false).unwrap().logical_key, Key::K);
     assert_eq!(toggle.action(&english()), Some(Action::ToggleKl));
     assert_eq!(toggle.action(&stranger(Language::English)), None);
     let mut bench = english();

@@ -3,6 +3,7 @@
 mod common;
 
 use eframe::egui::accesskit::Role;
+use eframe::egui::os::OperatingSystem;
 use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::messages::{Event, ExternalEvent, ExternalRequest, FindRequest, LibraryRequest, Request};
@@ -800,4 +801,93 @@ fn about_names_the_version_and_opens_the_releases_only_when_asked() {
     assert!(harness.state_mut().bench.take_effects().is_empty());
     harness.state_mut().bench.apply(Action::OpenPage(page.clone()));
     assert_eq!(harness.state_mut().bench.take_effects(), [Effect::OpenPage(page)]);
+}
+
+#[test]
+fn a_mac_shows_the_command_key_and_its_own_keys_open_the_settings_and_close_what_is_on_top() {
+    let mut harness = window(ready());
+    harness.ctx.set_os(OperatingSystem::Mac);
+    // As the keys of a Mac are reported.
+    let command = Modifiers {
+        mac_cmd: true,
+        command: true,
+        ..Modifiers::NONE
+    };
+    harness.state_mut().bench.apply(Action::ShowDialog(Dialog::Help));
+    harness.run_steps(2);
+    for keys in ["⌘Q", "⌘,", "⌃⌘F"] {
+        assert!(harness.query_by_label(keys).is_some(), "{keys}");
+    }
+    assert!(harness.query_all_by_label_contains("Ctrl+").next().is_none());
+    harness.key_press_modifiers(command, Key::W);
+    harness.run_steps(2);
+    assert_eq!(harness.state().bench.dialog, None);
+    harness.key_press_modifiers(command, Key::Comma);
+    harness.run_steps(3);
+    assert!(harness.state().bench.settings_open);
+    assert!(harness.query_by_label("日本語").is_some());
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    assert!(!harness.state().bench.settings_open);
+    harness.key_press_modifiers(Modifiers { ctrl: true, ..command }, Key::F);
+    harness.run_steps(2);
+    harness.key_press_modifiers(command, Key::W);
+    harness.run_steps(2);
+    let done = &harness.state().done;
+    assert!(done.contains(&Action::ToggleFullscreen));
+    assert_eq!(done.last(), Some(&Action::Quit));
+}
+
+#[test]
+fn elsewhere_w_with_the_control_key_closes_nothing() {
+    let mut harness = window(ready());
+    harness.ctx.set_os(OperatingSystem::Nix);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::W);
+    harness.run_steps(2);
+    assert!(!harness.state().done.contains(&Action::Quit));
+}
+
+#[test]
+fn the_enter_that_accepts_a_composition_in_a_field_of_one_line_submits_nothing() {
+    let mut bench = ready();
+    bench.apply(Action::ShowDialog(Dialog::Connect));
+    let mut harness = window(bench);
+    harness.run_steps(2);
+    harness.event(egui::Event::Ime(egui::ImeEvent::Preedit {
+        text: "もじゅーる".to_owned(),
+        active_range_chars: None,
+    }));
+    harness.run_steps(1);
+    // Some systems report the key as well.
+    harness.key_press(Key::Enter);
+    harness.event(egui::Event::Ime(egui::ImeEvent::Commit("module".to_owned())));
+    harness.run_steps(2);
+    let stage = harness.state();
+    assert_eq!(stage.bench.dialog, Some(Dialog::Connect), "{:?}", stage.done);
+    assert!(!stage.done.iter().any(|action| matches!(action, Action::Connect(_))));
+}
+
+#[test]
+fn what_is_dropped_on_the_window_is_opened_by_what_it_is() {
+    use std::path::PathBuf;
+    let opened = |name: &str| softprefix::workbench::dropped(PathBuf::from(name));
+    for name in [
+        "compare_results.json",
+        "session.jsonl",
+        "sweep.journal",
+        "SESSION.JSONL",
+    ] {
+        assert_eq!(opened(name), Action::OpenPath(PathBuf::from(name)));
+    }
+    for name in [
+        "prefix.safetensors",
+        "rows.npy",
+        "adapter",
+        "adapter/adapter_config.json",
+    ] {
+        let import = softprefix::workbench::MaterialAction::Import(PathBuf::from(name));
+        assert_eq!(opened(name), Action::Material(import));
+    }
+    let model = Some("model.gguf".to_owned());
+    assert_eq!(opened("model.gguf"), Action::Connect(Target::Embedded { model }));
 }

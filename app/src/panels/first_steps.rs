@@ -80,7 +80,9 @@ pub fn sheet(ui: &mut Ui, desk: &mut Desk<'_>, opened: bool) {
 fn with_keys(ui: &Ui, words: &str, commands: &[CommandId]) -> String {
     let mut out = words.to_owned();
     for id in commands {
-        let key = command(*id).shortcut.map(|key| desk::keys(ui, &key));
+        let key = command(*id)
+            .shortcut(ui.ctx().os().is_mac())
+            .map(|key| desk::keys(ui, &key));
         out = out.replacen("{key}", &key.unwrap_or_default(), 1);
     }
     out

@@ -185,7 +185,7 @@ pub(super) const WAY_BACK: f32 = 30.0;
 
 /// Draws the button that shows the plot again, while only the texts are shown.
 pub(super) fn way_back(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let key = command(CommandId::TextsAlone).shortcut;
+    let key = command(CommandId::TextsAlone).shortcut(ui.ctx().os().is_mac());
     let button = Button::quiet(desk.text.show_plot)
         .small()
         .key(key.map(|key| desk::keys(ui, &key)).unwrap_or_default())

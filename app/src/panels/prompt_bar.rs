@@ -247,7 +247,7 @@ fn prompt_row(ui: &mut Ui, desk: &mut Desk<'_>) {
     let bench = desk.bench;
     let shortcut = |id: CommandId| {
         command(id)
-            .shortcut
+            .shortcut(ui.ctx().os().is_mac())
             .map(|keys| super::desk::keys(ui, &keys))
             .unwrap_or_default()
     };

@@ -332,7 +332,7 @@ fn help(ui: &mut Ui, desk: &mut Desk<'_>) {
                 ui.set_width(width);
                 ui.label(paint::words((text.command)(command.id), theme::BODY, palette.text));
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    if let Some(keys) = command.shortcut {
+                    if let Some(keys) = command.shortcut(ui.ctx().os().is_mac()) {
                         ui.label(paint::figures(
                             super::desk::keys(ui, &keys),
                             theme::CAPTION,

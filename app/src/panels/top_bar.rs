@@ -115,10 +115,16 @@ fn right_side(ui: &mut Ui, desk: &mut Desk<'_>) {
         desk.act(Action::ShowDialog(crate::workbench::Dialog::Help));
     }
     let response = ui.add(IconButton::new(Icon::Settings, text.settings));
+    let before = desk.own.settings_open;
+    let mut open = before != response.clicked();
     Popup::menu(&response)
+        .open_bool(&mut open)
         .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
         .accessible_name(text.settings)
         .show(|ui| settings(ui, desk));
+    if open != before {
+        desk.act(Action::ShowSettings(open));
+    }
     ui.add_space(8.0);
     let can_export = desk.bench.can_export();
     let menu = ui.add_enabled(can_export, Button::quiet(text.export).name(text.export_named));

@@ -245,7 +245,7 @@ pub(super) static TEXT: Text = Text {
     only_this_prompt: "This prompt only",
     chosen: |count| format!("{count} chosen"),
     plot_them: "Plot them",
-    choose_about: "Ctrl and click, or Space: choose a run. Shift and click, or Shift and the arrows: choose all up to it.",
+    choose_about: "Ctrl (⌘ on a Mac) and click, or Space: choose a run. Shift and click, or Shift and the arrows: choose all up to it.",
     chosen_plotted: |count| match count {
         1 => "1 chosen run: show all".to_owned(),
         _ => format!("{count} chosen runs: show all"),
@@ -343,7 +343,7 @@ pub(super) static TEXT: Text = Text {
 
     help_title: "Keys and commands",
     help_mouse: "With the mouse",
-    help_slider: "Magnitude: drag, click the number to type, double click for 1×, arrows 2 %, shift and arrows 20 %, Home for 0. Plot: point at a run to read it, click it to see its texts again, drag the orange line to change the magnitude; zoom by pinching, with Ctrl and the wheel or with a box under the right button, drag to move, double click to see all.",
+    help_slider: "Magnitude: drag, click the number to type, double click for 1×, arrows 2 %, shift and arrows 20 %, Home for 0. Plot: point at a run to read it, click it to see its texts again, drag the orange line to change the magnitude; zoom by pinching, with Ctrl (⌘ on a Mac) and the wheel or with a box under the right button, drag to move, double click to see all.",
     group: |group| match group {
         Group::Run => "Run",
         Group::Prefix => "Prefix",
@@ -406,6 +406,7 @@ pub(super) static TEXT: Text = Text {
         CommandId::ToggleRecording => "Record, or end the recording",
         CommandId::OpenRecording => "Open recording",
         CommandId::ToggleFullscreen => "Full screen",
+        CommandId::Settings => "Settings",
         CommandId::Help => "This help",
         CommandId::Quit => "Quit",
     },

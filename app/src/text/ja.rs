@@ -236,7 +236,7 @@ pub(super) static TEXT: Text = Text {
     only_this_prompt: "このプロンプトのみ",
     chosen: |count| format!("{count} 件を選択"),
     plot_them: "グラフに表示",
-    choose_about: "Ctrl とクリック、またはスペースで選択。Shift とクリック、または Shift と矢印で、そこまでをまとめて選択。",
+    choose_about: "Ctrl（Mac では ⌘）とクリック、またはスペースで選択。Shift とクリック、または Shift と矢印で、そこまでをまとめて選択。",
     chosen_plotted: |count| format!("選んだ {count} 件：すべて表示"),
     runs_empty: "実行が終わるたびに、ここに行が増えます。",
     run_columns: ["プロンプト", "種類", "大きさ", "P", "モデル", "終わり方"],
@@ -323,7 +323,7 @@ pub(super) static TEXT: Text = Text {
 
     help_title: "キーと操作",
     help_mouse: "マウス操作",
-    help_slider: "大きさ：ドラッグで調整、数字をクリックして入力、ダブルクリックで 1×、矢印で 2 %、Shift + 矢印で 20 %、Home で 0。グラフ：点に重ねると内容を表示、クリックするとその文章を再表示、オレンジの線をドラッグして大きさを調整。ピンチ、Ctrl + ホイール、右ドラッグの枠で拡大し、ドラッグで移動、ダブルクリックで全体を表示。",
+    help_slider: "大きさ：ドラッグで調整、数字をクリックして入力、ダブルクリックで 1×、矢印で 2 %、Shift + 矢印で 20 %、Home で 0。グラフ：点に重ねると内容を表示、クリックするとその文章を再表示、オレンジの線をドラッグして大きさを調整。ピンチ、Ctrl（Mac では ⌘）+ ホイール、右ドラッグの枠で拡大し、ドラッグで移動、ダブルクリックで全体を表示。",
     group: |group| match group {
         Group::Run => "実行",
         Group::Prefix => "プレフィックス",
@@ -386,6 +386,7 @@ pub(super) static TEXT: Text = Text {
         CommandId::ToggleRecording => "記録の開始・終了",
         CommandId::OpenRecording => "記録を開く",
         CommandId::ToggleFullscreen => "全画面",
+        CommandId::Settings => "設定",
         CommandId::Help => "この一覧",
         CommandId::Quit => "終了",
     },

@@ -131,6 +131,8 @@ pub enum Action {
     ZoomOut,
     ZoomReset,
     ToggleFullscreen,
+    /// Opens or closes the menu of settings.
+    ShowSettings(bool),
     /// Enters or leaves the Presenter.
     Present(bool),
     ToggleAdvanced,

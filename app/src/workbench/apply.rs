@@ -174,6 +174,7 @@ impl Workbench {
                     self.effects.push(Effect::Fullscreen(on || self.fullscreen));
                 }
             }
+            Action::ShowSettings(open) => self.settings_open = open,
             Action::ToggleAdvanced => self.settings.advanced = !self.settings.advanced,
             Action::SetTextsHeight(tab, height) => match tab {
                 Tab::Sweep => self.settings.pair_height = height,

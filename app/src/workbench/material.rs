@@ -15,6 +15,7 @@ pub fn dropped(path: PathBuf) -> Action {
         Some("gguf") => Action::Connect(Target::Embedded {
             model: Some(path.to_string_lossy().into_owned()),
         }),
+        Some("jsonl" | "journal") => Action::OpenPath(path),
         Some("json") if path.file_name().is_none_or(|name| name != "adapter_config.json") => Action::OpenPath(path),
         _ => Action::Material(MaterialAction::Import(path)),
     }

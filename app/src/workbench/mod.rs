@@ -123,6 +123,8 @@ pub struct Workbench {
     pub notice: Option<Notice>,
     pub file: FileState,
     pub fullscreen: bool,
+    /// Whether the menu of settings is open.
+    pub settings_open: bool,
     /// Whether the Presenter is shown.
     pub presenting: bool,
     /// Whether the texts are shown without the plot.
@@ -206,6 +208,7 @@ impl Workbench {
             notice: None,
             file: FileState::default(),
             fullscreen: false,
+            settings_open: false,
             presenting: false,
             texts_alone: false,
             library: Library::default(),

@@ -457,6 +457,7 @@ impl Workbench {
             | Action::ZoomOut
             | Action::ZoomReset
             | Action::ToggleFullscreen
+            | Action::ShowSettings(_)
             | Action::Present(_)
             | Action::ToggleAdvanced
             | Action::SetTextsHeight(..)
