@@ -27,20 +27,22 @@ const WAITING: usize = 1024;
 #[derive(Default)]
 pub(super) struct External {
     open: Option<Open>,
+    /// Has the last sockets, until it has closed them; the next ones may be of the same port.
+    task: Option<JoinHandle<()>>,
 }
 
 struct Open {
     notifications: mpsc::Sender<Notification>,
     /// Dropped to close the sockets.
     _stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
 }
 
 impl External {
     pub(super) fn take(&mut self, request: ExternalRequest, events: &Events) {
         match request {
             ExternalRequest::Open { listen, send_to } => {
-                let before = self.open.take().map(|open| open.task);
+                self.open = None;
+                let before = self.task.take();
                 let (notifications, notified) = mpsc::channel(WAITING);
                 let (stop, mut stopped) = oneshot::channel();
                 let own = events.clone();
@@ -62,11 +64,10 @@ impl External {
                         Err(problem) => own.send(event(ExternalEvent::Refused(problem))).await,
                     }
                 };
-                let task = events.spawn(work, |problem| event(ExternalEvent::Refused(problem)));
+                self.task = Some(events.spawn(work, |problem| event(ExternalEvent::Refused(problem))));
                 self.open = Some(Open {
                     notifications,
                     _stop: stop,
-                    task,
                 });
             }
             ExternalRequest::Close => self.open = None,
