@@ -172,7 +172,7 @@ impl Scene {
                 marks: &self.marks[index],
                 heats: &[],
                 current: None,
-                parting: Some((54, "19")),
+                first_difference: Some((54, "19")),
                 streaming: self.streaming && index == 1,
                 opacity: 1.0,
                 name: "output",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use softprefix_core::{files, time};
 
 use crate::errors;
-use crate::model::{Problem, ProblemKind, Remembered, Said};
+use crate::model::{Bilingual, Problem, ProblemKind, Remembered};
 
 /// Larger files are no settings: own prompts are texts that a person typed.
 const LARGEST: u64 = 16 << 20;
@@ -110,14 +110,14 @@ fn kept_as(path: &Path, error: &io::Error, kept: &Path) -> Problem {
     let (path, kept) = (path.display(), kept.display());
     Problem::new(
         ProblemKind::File,
-        Said::new(
+        Bilingual::new(
             format!("The settings in {path} cannot be read ({error}). The window starts with the usual ones."),
             format!(
                 "{path} の設定を読めません（{}）。既定の設定で起動しました。",
                 errors::system(&error.to_string())
             ),
         ),
-        Said::new(
+        Bilingual::new(
             format!("The unreadable file is kept as {kept}."),
             format!("読めなかったファイルは {kept} に残してあります。"),
         ),
@@ -128,14 +128,14 @@ fn left_as_it_is(path: &Path, error: &io::Error) -> Problem {
     let path = path.display();
     Problem::new(
         ProblemKind::File,
-        Said::new(
+        Bilingual::new(
             format!("The settings in {path} cannot be read ({error}). The window starts with the usual ones."),
             format!(
                 "{path} の設定を読めません（{}）。既定の設定で起動しました。",
                 errors::system(&error.to_string())
             ),
         ),
-        Said::new(
+        Bilingual::new(
             "The file is left as it is, and nothing is saved into it; check its rights and its folder's.",
             "ファイルはそのまま残し、何も書き込みません。ファイルとフォルダーのアクセス権を確かめてください。",
         ),
@@ -146,14 +146,14 @@ fn not_saved(path: &Path, error: &io::Error) -> Problem {
     let path = path.display();
     Problem::new(
         ProblemKind::File,
-        Said::new(
+        Bilingual::new(
             format!("The settings cannot be saved in {path} ({error}). Those of the last time are kept."),
             format!(
                 "設定を {path} に保存できません（{}）。前回の設定は残っています。",
                 errors::system(&error.to_string())
             ),
         ),
-        Said::new(
+        Bilingual::new(
             "Free some space or check the folder's rights; they are saved again later.",
             "空き容量を増やすか、フォルダーの権限を確かめてください。後でもう一度保存します。",
         ),

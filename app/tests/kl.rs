@@ -18,7 +18,7 @@ fn english() -> Workbench {
     common::tuned(Language::English, Theme::Dark)
 }
 
-fn stranger(language: Language) -> Workbench {
+fn stock_module(language: Language) -> Workbench {
     let mut bench = common::ready(language, Theme::Dark);
     let mut facts = common::facts();
     facts.identity.unit = None;
@@ -95,7 +95,7 @@ fn where_the_unit_cannot_score_the_switch_is_off_and_says_why_in_one_sentence() 
         (Language::Japanese, "トークンの確率を返しません"),
     ];
     for (language, sentence) in sentences {
-        let mut harness = window(stranger(language));
+        let mut harness = window(stock_module(language));
         let switch = harness.get_by_role_and_label(Role::RadioButton, "KL");
         assert!(switch.accesskit_node().is_disabled());
         switch.click();
@@ -111,7 +111,7 @@ fn the_key_switches_and_is_off_where_the_unit_cannot_score() {
     let toggle = commands::command(commands::CommandId::ToggleKl);
     assert_eq!(toggle.shortcut(false).unwrap().logical_key, Key::K);
     assert_eq!(toggle.action(&english()), Some(Action::ToggleKl));
-    assert_eq!(toggle.action(&stranger(Language::English)), None);
+    assert_eq!(toggle.action(&stock_module(Language::English)), None);
     let mut bench = english();
     bench.apply(Action::ToggleKl);
     assert_eq!(bench.colouring(), Colouring::Kl);

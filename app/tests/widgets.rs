@@ -85,7 +85,7 @@ fn text(ui: &mut Ui, pane: Pane, text: &str, marks: &[std::ops::Range<usize>], s
         marks,
         heats: &[],
         current: None,
-        parting: Some((9, "4")),
+        first_difference: Some((9, "4")),
         streaming,
         opacity: 1.0,
         name: "output",

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use super::events::Events;
 use crate::errors::{self, problem_of};
 use crate::messages::{Asked, Event, ScoreRun, TextOf};
-use crate::model::{Problem, ProblemKind, Said, Scores};
+use crate::model::{Bilingual, Problem, ProblemKind, Scores};
 use crate::session::Session;
 
 /// Number of most likely tokens reported at each position.
@@ -57,11 +57,11 @@ async fn score(session: &Session, request: ScoreRun) -> Result<Scores, Problem> 
     if !request.sha256.is_empty() && prefix.sha256() != request.sha256 {
         return Err(Problem::new(
             ProblemKind::Input,
-            Said::new(
+            Bilingual::new(
                 "This run's prefix cannot be made again here: its digest is another one.",
                 "この実行のプレフィックスをここで作り直すと、違うものになります（SHA-256 が一致しません）。",
             ),
-            Said::new(
+            Bilingual::new(
                 "Run it again with this model.",
                 "このモデルでもう一度実行してください。",
             ),
@@ -95,10 +95,10 @@ async fn perplexity(task: &Task, user: &str, of: &TextOf) -> Result<Option<f64>,
 fn nothing_scored() -> Problem {
     Problem::new(
         ProblemKind::Module,
-        Said::new(
+        Bilingual::new(
             "The module scored no token of the baseline.",
             "モジュールがベースラインのトークンを一つも評価しませんでした。",
         ),
-        Said::new("Run again.", "もう一度実行してください。"),
+        Bilingual::new("Run again.", "もう一度実行してください。"),
     )
 }

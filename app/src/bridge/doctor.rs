@@ -11,12 +11,12 @@ use crate::doctor::{
     BUILD, EXIT_TASKS, Host, INSTALL, Outcome, Remedy, Ssh, SshError, SshOptions, build, look_over_ssh,
 };
 use crate::errors;
-use crate::messages::{DoctorEvent, DoctorRequest, Event, Said};
-use crate::model::{Said as Words, said};
+use crate::messages::{ChangeOutcome, DoctorEvent, DoctorRequest, Event};
+use crate::model::{Bilingual as Words, bilingual};
 
 /// How modules are reached, and where changes are logged.
 #[derive(Debug, Clone)]
-pub struct Ways {
+pub struct DoctorAccess {
     pub ssh: SshOptions,
     /// Address of llm-sys, if it is not port 10001 of the host.
     pub module: Option<String>,
@@ -24,7 +24,7 @@ pub struct Ways {
     stop_build: Arc<AtomicBool>,
 }
 
-impl Ways {
+impl DoctorAccess {
     #[must_use]
     pub fn new(ssh: SshOptions, module: Option<String>, log: Option<Log>) -> Self {
         Self {
@@ -36,7 +36,7 @@ impl Ways {
     }
 }
 
-impl Default for Ways {
+impl Default for DoctorAccess {
     /// Uses the user's own ssh and the default log. `SOFTPREFIX_SSH_CONFIG` names another ssh configuration,
     /// `SOFTPREFIX_DOCTOR_MODULE` the address of llm-sys if it differs from the host's.
     fn default() -> Self {
@@ -49,36 +49,36 @@ impl Default for Ways {
 }
 
 /// Processes a request to its end.
-pub(super) async fn work(request: DoctorRequest, ways: Ways, events: Events) {
+pub(super) async fn work(request: DoctorRequest, access: DoctorAccess, events: Events) {
     let said = match request {
         DoctorRequest::StopBuild => {
-            ways.stop_build.store(true, Ordering::Relaxed);
+            access.stop_build.store(true, Ordering::Relaxed);
             return;
         }
-        DoctorRequest::Look { host, in_use } => ways.look(&host, in_use, &events).await,
+        DoctorRequest::Look { host, in_use } => access.look(&host, in_use, &events).await,
         DoctorRequest::Apply { host, remedy } => {
-            let result = ways.with_ssh(&host, async |ssh| remedy.apply(ssh).await).await;
-            Some(ways.change(&host, &remedy, "apply", result))
+            let result = access.with_ssh(&host, async |ssh| remedy.apply(ssh).await).await;
+            Some(access.change(&host, &remedy, "apply", result))
         }
         DoctorRequest::Undo { host, id } => match crate::doctor::remedy(&id) {
             Some(remedy) => {
-                let result = ways.with_ssh(&host, async |ssh| remedy.undo(ssh).await).await;
-                Some(ways.change(&host, &remedy, "undo", result))
+                let result = access.with_ssh(&host, async |ssh| remedy.undo(ssh).await).await;
+                Some(access.change(&host, &remedy, "undo", result))
             }
-            None => Some(Said::Problem(said!(
+            None => Some(ChangeOutcome::Problem(bilingual!(
                 "There is no remedy {id} to undo.",
                 "{id} という作業は元に戻せません。"
             ))),
         },
-        DoctorRequest::ExitTasks { host } => Some(ways.exit_tasks(&host).await),
-        DoctorRequest::Install { host, unit } => Some(ways.install(&host, unit, &events).await),
-        DoctorRequest::Uninstall { host } => Some(ways.uninstall(&host).await),
-        DoctorRequest::Build { host } => Some(ways.build(&host, &events).await),
+        DoctorRequest::ExitTasks { host } => Some(access.exit_tasks(&host).await),
+        DoctorRequest::Install { host, unit } => Some(access.install(&host, unit, &events).await),
+        DoctorRequest::Uninstall { host } => Some(access.uninstall(&host).await),
+        DoctorRequest::Build { host } => Some(access.build(&host, &events).await),
     };
     events.send(Event::Doctor(DoctorEvent::Ended(said))).await;
 }
 
-impl Ways {
+impl DoctorAccess {
     async fn with_ssh<T>(
         &self,
         host: &str,
@@ -97,7 +97,7 @@ impl Ways {
         Talk::new(self.module.clone().unwrap_or_else(address))
     }
 
-    async fn look(&self, host: &str, in_use: Option<(String, usize)>, events: &Events) -> Option<Said> {
+    async fn look(&self, host: &str, in_use: Option<(String, usize)>, events: &Events) -> Option<ChangeOutcome> {
         let mut said = None;
         if let Some(log) = &self.log {
             match log.of(host) {
@@ -105,7 +105,7 @@ impl Ways {
                     before.reverse();
                     events.send(Event::Doctor(DoctorEvent::Before(before))).await;
                 }
-                Err(error) => said = Some(Said::Problem(log.unreadable(&error))),
+                Err(error) => said = Some(ChangeOutcome::Problem(log.unreadable(&error))),
             }
         }
         let talk = self.talk(host);
@@ -132,7 +132,7 @@ impl Ways {
                 })
                 .await;
             }
-            Some(Err(error)) => said = Some(Said::Problem(error.said())),
+            Some(Err(error)) => said = Some(ChangeOutcome::Problem(error.sentence())),
             None => {}
         }
         if parsed.is_ok() {
@@ -146,14 +146,18 @@ impl Ways {
         said
     }
 
-    fn change(&self, host: &str, remedy: &Remedy, act: &str, result: Result<Outcome, SshError>) -> Said {
+    fn change(&self, host: &str, remedy: &Remedy, act: &str, result: Result<Outcome, SshError>) -> ChangeOutcome {
         let (ended, output, said) = match result {
             Ok(outcome) => {
                 let (ended, output) = (outcome.ended.word().to_owned(), outcome.log.clone());
                 let id = remedy.id.into();
-                (ended, output, Said::Outcome { id, outcome })
+                (ended, output, ChangeOutcome::Outcome { id, outcome })
             }
-            Err(error) => (error.to_string(), String::new(), Said::Problem(error.said())),
+            Err(error) => (
+                error.to_string(),
+                String::new(),
+                ChangeOutcome::Problem(error.sentence()),
+            ),
         };
         self.note(
             &Entry::now(host, remedy.id, act, ended).with(remedy.shown(), output),
@@ -162,14 +166,14 @@ impl Ways {
     }
 
     /// Writes a log entry; if that fails, appends the error to the message for the user.
-    fn note(&self, entry: &Entry, said: Said) -> Said {
+    fn note(&self, entry: &Entry, said: ChangeOutcome) -> ChangeOutcome {
         let Some(log) = &self.log else { return said };
         match log.add(entry) {
             Ok(()) => said,
             Err(error) => {
                 let (id, ended, path) = (&entry.id, &entry.ended, log.path().display());
                 let why = errors::system(&error.to_string());
-                Said::Problem(said!(
+                ChangeOutcome::Problem(bilingual!(
                     "{id} was carried out ({ended}), but {path} could not be written: {error}",
                     "{id} は実行しましたが（{ended}）、記録 {path} に書けませんでした（{why}）。"
                 ))
@@ -177,32 +181,32 @@ impl Ways {
         }
     }
 
-    async fn exit_tasks(&self, host: &str) -> Said {
+    async fn exit_tasks(&self, host: &str) -> ChangeOutcome {
         match talk::exit_left_over_tasks(&self.talk(host)).await {
             Ok(ids) => {
                 let ids = ids.join(", ");
                 self.note(
                     &Entry::now(host, EXIT_TASKS, "apply", "done").with("", ids.clone()),
-                    Said::Good(if ids.is_empty() {
-                        said!("There was no task to end.", "終了するタスクはありませんでした。")
+                    ChangeOutcome::Good(if ids.is_empty() {
+                        bilingual!("There was no task to end.", "終了するタスクはありませんでした。")
                     } else {
-                        said!("Ended: {ids}.", "終了しました：{ids}。")
+                        bilingual!("Ended: {ids}.", "終了しました：{ids}。")
                     }),
                 )
             }
-            Err(error) => Said::Problem(errors::client(&error).whole()),
+            Err(error) => ChangeOutcome::Problem(errors::client(&error).whole()),
         }
     }
 
-    async fn install(&self, host: &str, unit: std::path::PathBuf, events: &Events) -> Said {
+    async fn install(&self, host: &str, unit: std::path::PathBuf, events: &Events) -> ChangeOutcome {
         let ssh = match self.open(host).await {
             Ok(ssh) => ssh,
-            Err(error) => return Said::Problem(error.said()),
+            Err(error) => return ChangeOutcome::Problem(error.sentence()),
         };
         let what = Installation::new(unit, self.talk(host));
         let mut steps = Vec::new();
         let result = install::install(&ssh, &what, |step| {
-            let words = step.said();
+            let words = step.sentence();
             steps.push(words.en.clone());
             events.send_if_room(Event::Doctor(DoctorEvent::Step(words)));
         })
@@ -210,34 +214,37 @@ impl Ways {
         let (ended, said) = match result {
             Ok(()) => (
                 "done".to_owned(),
-                Said::Good(said!(
+                ChangeOutcome::Good(bilingual!(
                     "softprefix-unit is installed: it set up, answered, and applied a prefix.",
                     "softprefix-unit を導入しました。設定、応答、プレフィックスの適用を確認済みです。"
                 )),
             ),
-            Err(error) => (error.to_string(), Said::Problem(error.said())),
+            Err(error) => (error.to_string(), ChangeOutcome::Problem(error.sentence())),
         };
         let entry = Entry::now(host, INSTALL, "apply", ended).with(install::shown(), steps.join("\n"));
         self.note(&entry, said)
     }
 
-    async fn uninstall(&self, host: &str) -> Said {
+    async fn uninstall(&self, host: &str) -> ChangeOutcome {
         let ssh = match self.open(host).await {
             Ok(ssh) => ssh,
-            Err(error) => return Said::Problem(error.said()),
+            Err(error) => return ChangeOutcome::Problem(error.sentence()),
         };
         let (ended, said) = match install::uninstall(&ssh).await {
             Ok(true) => (
                 "undone".to_owned(),
-                Said::Good(said!(
+                ChangeOutcome::Good(bilingual!(
                     "The stock unit is running again.",
                     "標準ユニットが再び動いています。"
                 )),
             ),
             Ok(false) => {
-                return Said::Good(said!("No injector is installed.", "注入ユニットは導入されていません。"));
+                return ChangeOutcome::Good(bilingual!(
+                    "No injector is installed.",
+                    "注入ユニットは導入されていません。"
+                ));
             }
-            Err(error) => (error.to_string(), Said::Problem(error.said())),
+            Err(error) => (error.to_string(), ChangeOutcome::Problem(error.sentence())),
         };
         self.note(
             &Entry::now(host, INSTALL, "undo", ended).with(install::UNDO_SHOWN, ""),
@@ -245,11 +252,11 @@ impl Ways {
         )
     }
 
-    async fn build(&self, host: &str, events: &Events) -> Said {
+    async fn build(&self, host: &str, events: &Events) -> ChangeOutcome {
         self.stop_build.store(false, Ordering::Relaxed);
         let ssh = match self.open(host).await {
             Ok(ssh) => ssh,
-            Err(error) => return Said::Problem(error.said()),
+            Err(error) => return ChangeOutcome::Problem(error.sentence()),
         };
         // No output of the build may be lost, so the channel is not bounded.
         let (sender, mut news) = tokio::sync::mpsc::unbounded_channel();
@@ -282,32 +289,32 @@ impl Ways {
 }
 
 /// Returns the result of a build for the log and for the user.
-fn built(result: Result<i32, SshError>) -> (String, Said) {
+fn built(result: Result<i32, SshError>) -> (String, ChangeOutcome) {
     let floor = build::FLOOR_MIB;
     let words: Words = match result {
         Ok(0) => {
-            let words = said!(
+            let words = bilingual!(
                 "The C++ unit is built: it lies in projects/llm_framework/dist.",
                 "C++ ユニットをビルドしました（projects/llm_framework/dist）。"
             );
-            return ("done".to_owned(), Said::Good(words));
+            return ("done".to_owned(), ChangeOutcome::Good(words));
         }
-        Ok(3) => said!(
+        Ok(3) => bilingual!(
             "The build was stopped, because less than {floor} MiB of memory were free. Stop other services on the module, then build again.",
             "空きメモリーが {floor} MiB を下回ったため、ビルドを止めました。モジュールのほかのサービスを止めてから、やり直してください。"
         ),
-        Ok(status) => said!(
+        Ok(status) => bilingual!(
             "The build ended with status {status}; its last lines say why.",
             "ビルドは状態 {status} で終わりました。理由は最後の数行にあります。"
         ),
         Err(SshError::Cancelled) => {
-            let words = said!(
+            let words = bilingual!(
                 "The build was stopped; the next one goes on from what is done.",
                 "ビルドを止めました。次回は終わったところから続きます。"
             );
-            return ("stopped".to_owned(), Said::Good(words));
+            return ("stopped".to_owned(), ChangeOutcome::Good(words));
         }
-        Err(error) => error.said(),
+        Err(error) => error.sentence(),
     };
-    (words.en.clone(), Said::Problem(words))
+    (words.en.clone(), ChangeOutcome::Problem(words))
 }

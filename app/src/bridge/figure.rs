@@ -5,7 +5,7 @@ use std::path::Path;
 use super::events::Events;
 use crate::errors::{broken, cannot_write};
 use crate::messages::{Event, WriteFigure};
-use crate::model::{Problem, ProblemKind, Said};
+use crate::model::{Bilingual, Problem, ProblemKind};
 
 pub(super) async fn write(request: WriteFigure, events: Events) {
     let path = request.path.clone();
@@ -26,8 +26,8 @@ fn written(request: &WriteFigure, path: &Path) -> Result<(), Problem> {
             let japanese = format!("図をこの形式で書き出せません（{sentence}）。");
             Problem::new(
                 ProblemKind::File,
-                Said::new(sentence, japanese),
-                Said::new("Save it in the other format.", "もう一方の形式で保存してください。"),
+                Bilingual::new(sentence, japanese),
+                Bilingual::new("Save it in the other format.", "もう一方の形式で保存してください。"),
             )
         })?;
     softprefix_core::files::write_whole(path, &bytes).map_err(|error| cannot_write(path, &error))

@@ -22,7 +22,7 @@ use super::events::Events;
 use super::{choose, material};
 use crate::errors::{self, broken, prefix_store_problem, problem_of, sentence};
 use crate::messages::{Event, FindEvent, FindRequest};
-use crate::model::{FindMode, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, ProblemKind, Said};
+use crate::model::{Bilingual, FindMode, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, ProblemKind};
 use crate::session::Session;
 use crate::session::learning::{Best, Learner, examples};
 
@@ -271,11 +271,11 @@ async fn follow(
         let Some(frame) = heard else {
             return Err(Problem::new(
                 ProblemKind::Module,
-                Said::new(
+                Bilingual::new(
                     "The unit ended without its last frame.",
                     "ユニットが最後の報告なしに終わりました。",
                 ),
-                Said::new("Start again.", "もう一度開始してください。"),
+                Bilingual::new("Start again.", "もう一度開始してください。"),
             ));
         };
         let frame = learner.keep(frame).await?;
@@ -424,7 +424,7 @@ impl One {
             return Err(errors::session(&error));
         }
         self.kept.add(Entry::Case(Box::new(record.clone()))).await?;
-        report(&self.events, FindEvent::Said(Box::new(record))).await;
+        report(&self.events, FindEvent::Bilingual(Box::new(record))).await;
         tell_nearest(&self.session, &best, recipe, &self.events).await;
         Ok(began.elapsed())
     }
@@ -583,11 +583,11 @@ fn read(path: &Path) -> Result<Best, Problem> {
         }),
         None => Err(Problem::new(
             ProblemKind::File,
-            Said::new(
+            Bilingual::new(
                 format!("{} does not say how its rows were learned.", path.display()),
                 format!("{} には学習の記録がありません。", path.display()),
             ),
-            Said::new(
+            Bilingual::new(
                 "Import it in Tune as any other prefix.",
                 "ほかのプレフィックスと同じように「調整」で読み込んでください。",
             ),

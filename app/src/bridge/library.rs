@@ -10,9 +10,9 @@ use softprefix_core::files;
 use tokio::sync::mpsc;
 
 use super::events::Events;
-use crate::errors::{self, Told, broken};
+use crate::errors::{self, ErrorText, broken};
 use crate::messages::{Event, LibraryEvent, LibraryRequest};
-use crate::model::{Problem, ProblemKind, Said};
+use crate::model::{Bilingual, Problem, ProblemKind};
 
 /// A request other than [`LibraryRequest::Open`], and the library that was open when it was made.
 pub(super) type Wanted = (LibraryRequest, Option<Arc<Library>>);
@@ -139,12 +139,12 @@ fn import(path: &Path, library: &Library) -> Result<(Past, Condition), Problem> 
         return import_journal(path, library);
     }
     let (experiment, records) = export::from_json(&bytes, &new_id()).map_err(|error| {
-        let Told { what, todo } = errors::export(&error);
+        let ErrorText { what, todo } = errors::export(&error);
         let named = |what: &str, mark: &str| format!("{}{mark}{what}", path.display());
         Problem::new(
             ProblemKind::File,
-            Said::new(named(&what.en, ": "), named(&what.ja, "：")),
-            Said::new(todo.en, todo.ja),
+            Bilingual::new(named(&what.en, ": "), named(&what.ja, "：")),
+            Bilingual::new(todo.en, todo.ja),
         )
     })?;
     let ending = experiment.plan.is_some().then_some(Ending::Complete);

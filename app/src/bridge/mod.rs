@@ -20,7 +20,7 @@ pub mod sweep;
 mod tuning;
 mod worker;
 
-pub use doctor::Ways;
+pub use doctor::DoctorAccess;
 pub use external::osc;
 
 use std::future::Future;
@@ -62,7 +62,7 @@ impl Bridge {
     /// # Errors
     /// If the system cannot create a thread.
     pub fn with(limits: ConnectOptions, wake: impl Fn() + Send + Sync + 'static) -> std::io::Result<Self> {
-        Self::by(limits, Ways::default(), Models::from_env(), wake)
+        Self::by(limits, DoctorAccess::default(), Models::from_env(), wake)
     }
 
     /// Starts the thread with other time-outs, options for the doctor, and models.
@@ -71,7 +71,7 @@ impl Bridge {
     /// If the system cannot create a thread.
     pub fn by(
         limits: ConnectOptions,
-        ways: Ways,
+        access: DoctorAccess,
         models: Models,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
@@ -94,7 +94,7 @@ impl Bridge {
             .name("softprefix-bridge-main".to_owned())
             .spawn(move || {
                 let events = report.clone();
-                let work = worker::work(taken, report, limits, ways, models);
+                let work = worker::work(taken, report, limits, access, models);
                 runtime.block_on(async move {
                     if let Err(problem) = events::caught(work).await {
                         events.send(Event::Lost(problem)).await;

@@ -11,7 +11,7 @@ use softprefix_core::{files, time};
 use super::events::Events;
 use crate::errors::{broken, cannot_read, system};
 use crate::messages::{Event, RecordingEvent, RecordingRequest};
-use crate::model::{Problem, ProblemKind, Said};
+use crate::model::{Bilingual, Problem, ProblemKind};
 use crate::recording::{DEMO, Recording, Session, Writer};
 
 /// Maximum file size in MiB: an hour of text and slider moves takes a tenth of it.
@@ -50,11 +50,11 @@ impl Recordings {
                     let path = tape.file.path().display();
                     let problem = Problem::new(
                         ProblemKind::File,
-                        Said::new(
+                        Bilingual::new(
                             format!("The recording {path} cannot be written ({error})."),
                             format!("記録 {path} に書き込めません（{}）。", system(&error.to_string())),
                         ),
-                        Said::new(
+                        Bilingual::new(
                             "What was recorded until now is kept there; free some space and record again.",
                             "ここまでの記録は残っています。空き容量を増やして、記録し直してください。",
                         ),
@@ -108,7 +108,7 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
     let cannot = |error: std::io::Error| {
         Problem::new(
             ProblemKind::File,
-            Said::new(
+            Bilingual::new(
                 format!("No recording can be written into {} ({error}).", folder.display()),
                 format!(
                     "{} に記録を書き込めません（{}）。",
@@ -116,7 +116,7 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
                     system(&error.to_string())
                 ),
             ),
-            Said::new(
+            Bilingual::new(
                 "Check the folder's rights and the space on its disk.",
                 "フォルダーの権限と、ディスクの空き容量を確かめてください。",
             ),
@@ -168,11 +168,11 @@ fn keep(from: &Path, to: PathBuf) -> RecordingEvent {
             let (to, from) = (to.display(), from.display());
             RecordingEvent::Refused(Problem::new(
                 ProblemKind::File,
-                Said::new(
+                Bilingual::new(
                     format!("{to} cannot be written ({error})."),
                     format!("{to} に書き込めません（{}）。", system(&error.to_string())),
                 ),
-                Said::new(
+                Bilingual::new(
                     format!("The recording is kept as {from}."),
                     format!("記録は {from} に残してあります。"),
                 ),
@@ -192,11 +192,11 @@ pub fn read(path: &Path) -> Result<Session, Problem> {
         let path = path.display();
         return Err(Problem::new(
             ProblemKind::File,
-            Said::new(
+            Bilingual::new(
                 format!("{path} is too large for a recording ({megabytes} MB)."),
                 format!("{path} は記録としては大きすぎます（{megabytes} MB）。"),
             ),
-            Said::new(
+            Bilingual::new(
                 "Choose a file that this program recorded.",
                 "本ソフトで記録したファイルを選んでください。",
             ),

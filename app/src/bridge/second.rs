@@ -6,7 +6,7 @@ use softprefix_core::client::{ConnectOptions, Module};
 
 use crate::errors::{broken, problem_of};
 use crate::messages::Second;
-use crate::model::{Problem, ProblemKind, Said, Target};
+use crate::model::{Bilingual, Problem, ProblemKind, Target};
 use crate::session::embedded::{self, Models};
 
 /// Returns whether the module has `model`, or else its language models.
@@ -36,11 +36,11 @@ pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -
     if models.is_empty() {
         return Err(Problem::new(
             ProblemKind::Model,
-            Said::new(
+            Bilingual::new(
                 format!("The second module ({name}) has no language model."),
                 format!("もう一つのモジュール（{name}）に言語モデルがありません。"),
             ),
-            Said::new(
+            Bilingual::new(
                 "Install or fetch one there, or run on one module.",
                 "モデルを入れるか、一つのモジュールだけで実行してください。",
             ),

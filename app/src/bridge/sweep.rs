@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::events::Events;
 use crate::errors::{self, broken, sentence};
 use crate::messages::{Event, SweepEvent, SweepRequest};
-use crate::model::{Problem, ProblemKind, Said, Target};
+use crate::model::{Bilingual, Problem, ProblemKind, Target};
 use crate::session::{Opening, Session};
 
 /// A control message to a running sweep.
@@ -158,8 +158,8 @@ impl Sweeps {
         if self.at_work.as_ref().is_some_and(is_busy) {
             let problem = Problem::new(
                 ProblemKind::Input,
-                Said::new("A sweep is already running.", "一括実験がすでに実行中です。"),
-                Said::new(
+                Bilingual::new("A sweep is already running.", "一括実験がすでに実行中です。"),
+                Bilingual::new(
                     "Cancel it, or wait for its end.",
                     "中止するか、終わるのを待ってください。",
                 ),

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::deep::Scoring;
 use super::discovery::Discovery;
-use super::doctor::Ways;
+use super::doctor::DoctorAccess;
 use super::events::{Events, caught};
 use super::external::External;
 use super::find::{self, Finding};
@@ -26,7 +26,7 @@ use super::sweep::{Place, Sweeps};
 use super::tuning::Tuning;
 use crate::errors::{self, broken, problem_of};
 use crate::messages::{
-    Asked, DoctorEvent, Event, Inference, LibraryRequest, MaterialEvent, MaterialRequest, Request, Said,
+    Asked, ChangeOutcome, DoctorEvent, Event, Inference, LibraryRequest, MaterialEvent, MaterialRequest, Request,
 };
 use crate::model::{FetchProgress, Kept, Problem, ProblemKind, Target};
 use crate::session::embedded::{self, Models};
@@ -100,7 +100,7 @@ struct Worker {
     recordings: Recordings,
     external: External,
     discovery: Discovery,
-    ways: Ways,
+    access: DoctorAccess,
 }
 
 /// Runs until a shutdown is requested or the window is gone.
@@ -108,7 +108,7 @@ pub(super) async fn work(
     mut requests: mpsc::UnboundedReceiver<Request>,
     events: Events,
     limits: ConnectOptions,
-    ways: Ways,
+    access: DoctorAccess,
     models: Models,
 ) {
     let (done, mut reports) = mpsc::channel(16);
@@ -147,7 +147,7 @@ pub(super) async fn work(
         recordings: Recordings::default(),
         external: External::default(),
         discovery: Discovery::default(),
-        ways,
+        access,
     };
     loop {
         tokio::select! {
@@ -268,9 +268,9 @@ impl Worker {
                 }
             },
             Request::Doctor(request) => {
-                let work = super::doctor::work(request, self.ways.clone(), self.events.clone());
+                let work = super::doctor::work(request, self.access.clone(), self.events.clone());
                 self.events.spawn(work, |problem| {
-                    Event::Doctor(DoctorEvent::Ended(Some(Said::Problem(problem.said()))))
+                    Event::Doctor(DoctorEvent::Ended(Some(ChangeOutcome::Problem(problem.sentence()))))
                 });
             }
             // The loop ends before.

@@ -16,7 +16,7 @@ use crate::doctor::{
     look_over_ssh, title,
 };
 use crate::errors;
-use crate::model::{Language, Said, said};
+use crate::model::{Bilingual, Language, bilingual};
 use crate::start::Exit;
 
 /// Language of the output.
@@ -99,16 +99,16 @@ impl ReachArgs {
         }
     }
 
-    fn say(&self, words: &Said) {
+    fn say(&self, words: &Bilingual) {
         print(words.get(self.language()));
         print("\n");
     }
 
-    fn wrong(&self, words: &Said) -> Failure {
+    fn wrong(&self, words: &Bilingual) -> Failure {
         Failure::arguments(words.get(self.language()))
     }
 
-    fn failed(&self, words: &Said) -> Failure {
+    fn failed(&self, words: &Bilingual) -> Failure {
         Failure {
             exit: Exit::Module,
             message: words.get(self.language()).to_owned(),
@@ -116,7 +116,7 @@ impl ReachArgs {
     }
 
     fn host(&self) -> Result<Host, Failure> {
-        Host::parse(&self.host).map_err(|error| self.wrong(&error.said()))
+        Host::parse(&self.host).map_err(|error| self.wrong(&error.sentence()))
     }
 
     fn talk(&self, host: &Host) -> Talk {
@@ -136,16 +136,16 @@ impl ReachArgs {
 
     async fn open(&self, host: Host) -> Result<Ssh, Failure> {
         let opened = Ssh::open(host, self.options()).await;
-        opened.map_err(|error| self.failed(&error.said()))
+        opened.map_err(|error| self.failed(&error.sentence()))
     }
 
     /// Shows the commands and asks for agreement, unless `--yes` is given.
-    fn agree(&self, question: &Said) -> Result<bool, Failure> {
+    fn agree(&self, question: &Bilingual) -> Result<bool, Failure> {
         if self.yes {
             return Ok(true);
         }
         if !std::io::stdin().is_terminal() {
-            return Err(self.wrong(&said!(
+            return Err(self.wrong(&bilingual!(
                 "Nobody is there to agree. Add --yes to run the commands above without being asked.",
                 "同意する人がいません。上のコマンドを確認なしで実行するには --yes を付けてください。"
             )));
@@ -163,7 +163,7 @@ impl ReachArgs {
 
     fn note(&self, id: &str, act: &str, ended: &str, commands: String, output: String) {
         let Some(log) = self.log() else {
-            let words = said!(
+            let words = bilingual!(
                 "softprefix: the change was made, but this account has no folder for a log of it; name one with --log",
                 "softprefix: 変更は行いましたが、記録を置くフォルダーがこのアカウントにありません。--log で指定してください"
             );
@@ -172,7 +172,7 @@ impl ReachArgs {
         let entry = Entry::now(&self.host, id, act, ended).with(commands, output);
         if let Err(error) = log.add(&entry) {
             let path = log.path().display();
-            let words = said!(
+            let words = bilingual!(
                 "softprefix: the change was made, but {path} could not be written ({error})",
                 "softprefix: 変更は行いましたが、{path} に書けませんでした（{error}）"
             );
@@ -210,7 +210,7 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
     if !args.no_ssh && host.is_for_ssh() {
         match Ssh::open(host, args.reach.options()).await {
             Ok(ssh) => look_over_ssh(&ssh, None, &mut tell).await,
-            Err(error) => tell(Finding::not_checked("ssh", "0", error.said())),
+            Err(error) => tell(Finding::not_checked("ssh", "0", error.sentence())),
         }
     }
     talk::look(&talk, &mut tell).await;
@@ -231,7 +231,7 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
             count(Verdict::NotChecked),
             count(Verdict::Good),
         );
-        args.reach.say(&said!(
+        args.reach.say(&bilingual!(
             "\n{broken} broken, {look} to look at, {could_not} could not be looked at, {good} good. Nothing was changed.",
             "\n故障 {broken}・要確認 {look}・確認できず {could_not}・正常 {good}。何も変更していません。"
         ));
@@ -267,13 +267,13 @@ fn text(finding: &Finding, language: Language) -> String {
         ("tasks", _) => Some((format!("--fix {EXIT_TASKS}"), title(EXIT_TASKS))),
         _ => None,
     };
-    if let Some((command, Said { en, ja })) = by_command {
-        let mend = said!("mend it: {command}  ({en})", "直すには: {command}（{ja}）");
+    if let Some((command, Bilingual { en, ja })) = by_command {
+        let mend = bilingual!("mend it: {command}  ({en})", "直すには: {command}（{ja}）");
         text += &format!("{:20} {}\n", "", mend.get(language));
     }
     if let Some(remedy) = &finding.remedy {
         let (id, en, ja) = (remedy.id, &remedy.title.en, &remedy.title.ja);
-        let mend = said!("mend it: --fix {id}  ({en})", "直すには: --fix {id}（{ja}）");
+        let mend = bilingual!("mend it: --fix {id}  ({en})", "直すには: --fix {id}（{ja}）");
         text += &format!("{:20} {}\n", "", mend.get(language));
     }
     text
@@ -283,7 +283,7 @@ fn text(finding: &Finding, language: Language) -> String {
 fn history(args: &DoctorArgs) -> Result<Exit, Failure> {
     let reach = &args.reach;
     let Some(log) = reach.log() else {
-        return Err(reach.failed(&said!(
+        return Err(reach.failed(&bilingual!(
             "This account has no folder for application data, so no log of changes is kept. Name one with --log.",
             "このアカウントにはアプリケーションデータのフォルダーがなく、変更の記録がありません。--log で指定してください。"
         )));
@@ -291,14 +291,14 @@ fn history(args: &DoctorArgs) -> Result<Exit, Failure> {
     let entries = log.of(&reach.host);
     let entries = entries.map_err(|error| reach.failed(&log.unreadable(&error)))?;
     if entries.is_empty() {
-        reach.say(&said!(
+        reach.say(&bilingual!(
             "Nothing was changed on this module from here.",
             "ここからこのモジュールに加えた変更はありません。"
         ));
     }
     for entry in entries {
         let (title, ended) = (title(&entry.id), ended(&entry.ended));
-        let back = said!(" (undo)", "（元に戻す）");
+        let back = bilingual!(" (undo)", "（元に戻す）");
         let back = if entry.act == "undo" { back } else { "".into() };
         let language = reach.language();
         print(&format!(
@@ -316,11 +316,11 @@ fn history(args: &DoctorArgs) -> Result<Exit, Failure> {
 }
 
 /// Returns the sentence for the result of a log entry.
-fn ended(word: &str) -> Said {
+fn ended(word: &str) -> Bilingual {
     Ended::ALL
         .into_iter()
         .find(|ended| ended.word() == word)
-        .map_or_else(|| word.into(), Ended::said)
+        .map_or_else(|| word.into(), Ended::sentence)
 }
 
 async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
@@ -340,12 +340,12 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
     let Some(remedy) = offered else {
         if crate::doctor::remedy(id).is_none() {
             let known = crate::doctor::REMEDIES.join(", ");
-            return Err(reach.wrong(&said!(
+            return Err(reach.wrong(&bilingual!(
                 "There is no remedy {id:?}. There are: {known}, {EXIT_TASKS}, {BUILD}.",
                 "{id:?} という作業はありません。あるのは：{known}, {EXIT_TASKS}, {BUILD}。"
             )));
         }
-        reach.say(&said!(
+        reach.say(&bilingual!(
             "{id}: nothing to mend, the check is good (or its precondition is missing).",
             "{id}：直すものはありません（正常か、前提が整っていません）。"
         ));
@@ -353,7 +353,10 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
     };
     reach.say(&remedy.effect);
     print(&format!("\n{}\n\n", indent(&remedy.shown())));
-    if !reach.agree(&said!("Run this on the module?", "これをモジュールで実行しますか？"))? {
+    if !reach.agree(&bilingual!(
+        "Run this on the module?",
+        "これをモジュールで実行しますか？"
+    ))? {
         return Ok(Exit::Success);
     }
     let outcome = remedy.apply(&ssh).await;
@@ -362,11 +365,11 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
 
 async fn exit_tasks(reach: &ReachArgs, talk: &Talk) -> Result<Exit, Failure> {
     let address = &talk.address;
-    reach.say(&said!(
+    reach.say(&bilingual!(
         "Ends every task of the LLM unit on {address}; whoever uses one loses it. This cannot be undone.",
         "{address} の LLM ユニットのタスクをすべて終了します。使っている人がいれば、そのタスクは失われます。元に戻せません。"
     ));
-    if !reach.agree(&said!("Continue?", "続けますか？"))? {
+    if !reach.agree(&bilingual!("Continue?", "続けますか？"))? {
         return Ok(Exit::Success);
     }
     let ended = talk::exit_left_over_tasks(talk)
@@ -375,9 +378,9 @@ async fn exit_tasks(reach: &ReachArgs, talk: &Talk) -> Result<Exit, Failure> {
     let ids = ended.join(", ");
     reach.note(EXIT_TASKS, "apply", Ended::Done.word(), String::new(), ids.clone());
     reach.say(&if ids.is_empty() {
-        said!("There was no task to end.", "終了するタスクはありませんでした。")
+        bilingual!("There was no task to end.", "終了するタスクはありませんでした。")
     } else {
-        said!("Ended: {ids}.", "終了しました：{ids}。")
+        bilingual!("Ended: {ids}.", "終了しました：{ids}。")
     });
     Ok(Exit::Success)
 }
@@ -386,17 +389,17 @@ async fn undo(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> 
     let reach = &args.reach;
     let Some(remedy) = crate::doctor::remedy(id) else {
         let known = crate::doctor::REMEDIES.join(", ");
-        return Err(reach.wrong(&said!(
+        return Err(reach.wrong(&bilingual!(
             "There is no remedy {id:?} to undo. There are: {known}.",
             "{id:?} という、元に戻せる作業はありません。あるのは：{known}。"
         )));
     };
     let ssh = reach.open(host).await?;
-    reach.say(&said!(
+    reach.say(&bilingual!(
         "Gives back what {id} changed, from the backup on the module.",
         "{id} が変更したものを、モジュール上のバックアップから元に戻します。"
     ));
-    if !reach.agree(&said!("Continue?", "続けますか？"))? {
+    if !reach.agree(&bilingual!("Continue?", "続けますか？"))? {
         return Ok(Exit::Success);
     }
     let outcome = remedy.undo(&ssh).await;
@@ -408,10 +411,10 @@ fn tell(reach: &ReachArgs, remedy: &Remedy, act: &str, outcome: Result<Outcome, 
         Ok(outcome) => outcome,
         Err(error) => {
             reach.note(remedy.id, act, &error.to_string(), remedy.shown(), String::new());
-            return Err(reach.failed(&error.said()));
+            return Err(reach.failed(&error.sentence()));
         }
     };
-    let ended = outcome.ended.said();
+    let ended = outcome.ended.sentence();
     reach.note(
         remedy.id,
         act,
@@ -433,12 +436,12 @@ fn tell(reach: &ReachArgs, remedy: &Remedy, act: &str, outcome: Result<Outcome, 
 }
 
 async fn build(reach: &ReachArgs, ssh: &Ssh) -> Result<Exit, Failure> {
-    reach.say(&said!(
+    reach.say(&bilingual!(
         "Builds the C++ unit on the module, its questions answered with yes. It takes long; Ctrl-C stops it.",
         "モジュール上で C++ ユニットをビルドします。質問にはすべて Y で答えます。時間がかかります。Ctrl-C で止まります。"
     ));
     print(&format!("\n{}\n\n", indent(&build::shown())));
-    if !reach.agree(&said!("Start the build?", "ビルドを始めますか？"))? {
+    if !reach.agree(&bilingual!("Start the build?", "ビルドを始めますか？"))? {
         return Ok(Exit::Success);
     }
     let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -468,13 +471,13 @@ async fn build(reach: &ReachArgs, ssh: &Ssh) -> Result<Exit, Failure> {
     let (ended, result) = match status {
         Ok(0) => (Ended::Done.word().to_owned(), Ok(Exit::Success)),
         Ok(status) => {
-            let words = said!(
+            let words = bilingual!(
                 "The build ended with status {status}; its last lines above say why.",
                 "ビルドは状態 {status} で終わりました。理由は上の最後の数行にあります。"
             );
             (words.en.clone(), Err(reach.failed(&words)))
         }
-        Err(error) => (error.to_string(), Err(reach.failed(&error.said()))),
+        Err(error) => (error.to_string(), Err(reach.failed(&error.sentence()))),
     };
     reach.note(BUILD, "apply", &ended, build::shown(), least);
     result
@@ -487,14 +490,14 @@ pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
         let talk = reach.talk(&host);
         let ssh = reach.open(host).await?;
         let unit = args.unit.display();
-        reach.say(&said!(
+        reach.say(&bilingual!(
             "Copies {unit} to /opt/m5stack/bin/softprefix-unit on the module and lets the service llm-llm start it instead of the stock unit,\n\
              which stays where it is. If the injector does not set up, answer and apply a prefix, the stock unit is put back.",
             "{unit} をモジュールの /opt/m5stack/bin/softprefix-unit にコピーし、llm-llm サービスが標準ユニットの代わりに起動するようにします。\n\
              標準ユニットはそのまま残ります。設定・応答・プレフィックスの適用のどれかができなければ、標準ユニットに戻します。"
         ));
         print(&format!("\n{}\n\n", indent(&install::shown())));
-        if !reach.agree(&said!("Install it?", "導入しますか？"))? {
+        if !reach.agree(&bilingual!("Install it?", "導入しますか？"))? {
             return Ok(Exit::Success);
         }
         let watch = Duration::from_secs(args.watch);
@@ -506,7 +509,7 @@ pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
         };
         let mut steps = Vec::new();
         let result = install::install(&ssh, &what, |step| {
-            let words = step.said();
+            let words = step.sentence();
             reach.say(&words);
             steps.push(words.en);
         })
@@ -516,7 +519,7 @@ pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
             Err(error) => error.to_string(),
         };
         reach.note(INSTALL, "apply", &ended, install::shown(), steps.join("\n"));
-        result.map(|()| Exit::Success).map_err(|error| reach.failed(&error.said()))
+        result.map(|()| Exit::Success).map_err(|error| reach.failed(&error.sentence()))
     })
 }
 
@@ -526,7 +529,7 @@ pub fn uninstall(args: &UninstallArgs) -> Result<Exit, Failure> {
     runtime()?.block_on(async {
         let ssh = reach.open(host).await?;
         print(&format!("{}\n\n", indent(install::UNDO_SHOWN)));
-        if !reach.agree(&said!(
+        if !reach.agree(&bilingual!(
             "Remove the injector and start the stock unit?",
             "注入ユニットを取り除き、標準ユニットを起動しますか？"
         ))? {
@@ -534,20 +537,20 @@ pub fn uninstall(args: &UninstallArgs) -> Result<Exit, Failure> {
         }
         let (ended, result) = match install::uninstall(&ssh).await {
             Ok(true) => {
-                reach.say(&said!(
+                reach.say(&bilingual!(
                     "The injector is removed, the stock unit is running.",
                     "注入ユニットを取り除き、標準ユニットが動いています。"
                 ));
                 (Ended::Undone.word().to_owned(), Ok(Exit::Success))
             }
             Ok(false) => {
-                reach.say(&said!(
+                reach.say(&bilingual!(
                     "No injector is installed.",
                     "注入ユニットは導入されていません。"
                 ));
                 return Ok(Exit::Success);
             }
-            Err(error) => (error.to_string(), Err(reach.failed(&error.said()))),
+            Err(error) => (error.to_string(), Err(reach.failed(&error.sentence()))),
         };
         reach.note(INSTALL, "undo", &ended, install::UNDO_SHOWN.to_owned(), String::new());
         result

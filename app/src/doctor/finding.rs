@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::remedy::Remedy;
-use crate::model::{Language, Said, said};
+use crate::model::{Bilingual, Language, bilingual};
 
 /// The result of a check, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -35,8 +35,8 @@ impl Verdict {
 /// One line of detail.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fact {
-    pub label: Said,
-    pub value: Said,
+    pub label: Bilingual,
+    pub value: Bilingual,
     /// Whether this line is the cause of the problem.
     pub wrong: bool,
 }
@@ -50,16 +50,16 @@ pub struct Finding {
     pub section: &'static str,
     pub verdict: Verdict,
     /// The headline: the state that was found.
-    pub title: Said,
+    pub title: Bilingual,
     /// What was checked, and what the result means.
-    pub text: Said,
+    pub text: Bilingual,
     pub facts: Vec<Fact>,
     pub remedy: Option<Remedy>,
 }
 
 impl Finding {
     #[must_use]
-    pub fn new(id: &'static str, section: &'static str, verdict: Verdict, title: Said, text: Said) -> Self {
+    pub fn new(id: &'static str, section: &'static str, verdict: Verdict, title: Bilingual, text: Bilingual) -> Self {
         Self {
             id,
             section,
@@ -73,13 +73,13 @@ impl Finding {
 
     /// Creates the finding of a check that could not be made, with the reason.
     #[must_use]
-    pub fn not_checked(id: &'static str, section: &'static str, why: Said) -> Self {
-        let title = said!("Could not look at this", "確認できませんでした");
+    pub fn not_checked(id: &'static str, section: &'static str, why: Bilingual) -> Self {
+        let title = bilingual!("Could not look at this", "確認できませんでした");
         Self::new(id, section, Verdict::NotChecked, title, why)
     }
 
     #[must_use]
-    pub fn fact(mut self, label: Said, value: impl Into<Said>, wrong: bool) -> Self {
+    pub fn fact(mut self, label: Bilingual, value: impl Into<Bilingual>, wrong: bool) -> Self {
         self.facts.push(Fact {
             label,
             value: value.into(),

@@ -17,7 +17,7 @@ use super::remedy::function;
 use super::script::{self, Script, UnusableValue};
 use super::ssh::{Answer, Ssh, SshError};
 use super::talk::{self, Talk};
-use crate::model::{Said, said};
+use crate::model::{Bilingual, bilingual};
 
 /// Path of the unit on the module.
 const PROGRAM: &str = "/opt/m5stack/bin/softprefix-unit";
@@ -70,10 +70,10 @@ pub enum InstallError {
         "{program} on the module belongs to the Debian package {package}; update that package with `dpkg -i`, or remove it first with `dpkg -r {package}`"
     )]
     Packaged { program: &'static str, package: String },
-    #[error("the swap failed and was taken back ({why}); {}", stock.said().en)]
+    #[error("the swap failed and was taken back ({why}); {}", stock.sentence().en)]
     TakenBack { why: String, stock: Former },
-    #[error("the injector was started, but this was found: {}; {}", finding.en.trim_end_matches('.'), stock.said().en)]
-    NotWorking { finding: Said, stock: Former },
+    #[error("the injector was started, but this was found: {}; {}", finding.en.trim_end_matches('.'), stock.sentence().en)]
+    NotWorking { finding: Bilingual, stock: Former },
     #[error(
         "the injector is removed, but the stock unit does not start ({why}); the doctor's checks 2, 3 and 4 say what it lacks"
     )]
@@ -83,14 +83,14 @@ pub enum InstallError {
 }
 
 /// Returns how to remove a drop-in file that does not belong to the installer.
-pub(super) fn remove_by(file: &str, package: &str) -> Said {
+pub(super) fn remove_by(file: &str, package: &str) -> Bilingual {
     if package.is_empty() {
-        said!(
+        bilingual!(
             "remove that file on the module, then uninstall again",
             "モジュールでこのファイルを削除してから、もう一度取り除いてください。"
         )
     } else {
-        said!(
+        bilingual!(
             "remove its Debian package on the module with `dpkg -r {package}`",
             "モジュールで `dpkg -r {package}` を実行し、Debian パッケージ（{file}）を削除してください。"
         )
@@ -118,17 +118,17 @@ impl Former {
 
     /// Returns the end of the error's sentence.
     #[must_use]
-    pub fn said(self) -> Said {
+    pub fn sentence(self) -> Bilingual {
         match self {
-            Self::Running => said!(
+            Self::Running => bilingual!(
                 "the unit from before is back in place and running",
                 "前のユニットに戻し、動いています。"
             ),
-            Self::Stopped => said!(
+            Self::Stopped => bilingual!(
                 "the unit from before is back in place but does not start: the doctor's checks 2, 3 and 4 say what it lacks",
                 "前のユニットに戻しましたが、起動しません。診断の 2・3・4 節が原因を示します。"
             ),
-            Self::Unknown => said!(
+            Self::Unknown => bilingual!(
                 "the module gives the unit from before back by itself within minutes: check again then",
                 "モジュールが数分以内に自分で前のユニットに戻します。そのあと、もう一度診断してください。"
             ),
@@ -280,7 +280,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
             }
             Some("other") => Err(InstallError::Replaced),
             _ => Err(InstallError::NotWorking {
-                finding: said!(
+                finding: bilingual!(
                     "the trial took longer than the module waited",
                     "試験がモジュールの待ち時間より長くかかりました"
                 ),
@@ -292,12 +292,12 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
     let stock = take_back(ssh, &token).await?.unwrap_or(Former::Unknown);
     let finding = worst.map_or_else(
         || {
-            said!(
+            bilingual!(
                 "it could not be shown that a prefix has an effect",
                 "プレフィックスの効果を確かめられませんでした"
             )
         },
-        |f| Said {
+        |f| Bilingual {
             en: format!("{}: {}", f.title.en, f.text.en),
             ja: format!("{}：{}", f.title.ja, f.text.ja),
         },

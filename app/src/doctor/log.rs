@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use softprefix_core::files::OutFile;
 use softprefix_core::time;
 
-use crate::model::{Said, said};
+use crate::model::{Bilingual, bilingual};
 
 /// One change to a module.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -108,9 +108,9 @@ impl Log {
 
     /// Returns the sentence for a log that exists but cannot be read.
     #[must_use]
-    pub fn unreadable(&self, error: &std::io::Error) -> Said {
+    pub fn unreadable(&self, error: &std::io::Error) -> Bilingual {
         let path = self.path.display();
-        said!(
+        bilingual!(
             "The log of changes {path} could not be read ({error}). Check its permissions.",
             "変更の記録 {path} を読めませんでした（{error}）。アクセス権を確かめてください。"
         )

@@ -19,7 +19,7 @@ pub mod talk;
 pub use finding::{Finding, Verdict};
 pub use remedies::{NAMES as REMEDIES, by_name as remedy};
 
-use crate::model::{Said, said};
+use crate::model::{Bilingual, bilingual};
 pub use remedy::{Ended, Outcome, Remedy};
 pub use ssh::{Host, Ssh, SshError, SshOptions};
 
@@ -30,16 +30,16 @@ pub use ssh::{Host, Ssh, SshError, SshOptions};
 pub async fn look_over_ssh(ssh: &Ssh, in_use: Option<(&str, usize)>, mut tell: impl FnMut(Finding)) {
     let or_why = |id, section, result: Result<Finding, SshError>| match result {
         Ok(finding) => finding,
-        Err(error) => Finding::not_checked(id, section, error.said()),
+        Err(error) => Finding::not_checked(id, section, error.sentence()),
     };
     match checks::unfinished::look(ssh).await {
         Ok(finding) => finding.into_iter().for_each(&mut tell),
-        Err(error) => tell(Finding::not_checked("unfinished", "0", error.said())),
+        Err(error) => tell(Finding::not_checked("unfinished", "0", error.sentence())),
     }
     tell(or_why("service", "0.1", checks::service::look(ssh).await));
     match checks::build::look(ssh).await {
         Ok(findings) => findings.into_iter().for_each(&mut tell),
-        Err(error) => tell(Finding::not_checked("tree", "1.1", error.said())),
+        Err(error) => tell(Finding::not_checked("tree", "1.1", error.sentence())),
     }
     tell(or_why("unit", "2", checks::unit::look(ssh).await));
     tell(or_why("libstdcxx", "3", checks::libstdcxx::look(ssh).await));
@@ -55,11 +55,11 @@ pub const INSTALL: &str = "install";
 
 /// Returns a short description of a change.
 #[must_use]
-pub fn title(id: &str) -> Said {
+pub fn title(id: &str) -> Bilingual {
     match id {
-        EXIT_TASKS => said!("End the left-over tasks", "残っているタスクを終了"),
-        BUILD => said!("Build the C++ unit", "C++ ユニットをビルド"),
-        INSTALL => said!("Install the injector", "注入ユニットを導入"),
+        EXIT_TASKS => bilingual!("End the left-over tasks", "残っているタスクを終了"),
+        BUILD => bilingual!("Build the C++ unit", "C++ ユニットをビルド"),
+        INSTALL => bilingual!("Install the injector", "注入ユニットを導入"),
         _ => remedy(id).map_or_else(|| id.into(), |remedy| remedy.title),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::script::{Script, UnusableValue};
 use super::ssh::{Answer, Ssh, SshError};
-use crate::model::{Said, said};
+use crate::model::{Bilingual, bilingual};
 
 /// A change to a module.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -18,9 +18,9 @@ pub struct Remedy {
     /// The name that `--fix` and `--undo` take.
     pub id: &'static str,
     /// Label of the button: "Relink libstdc++".
-    pub title: Said,
+    pub title: Bilingual,
     /// What will be changed, and what can be undone.
-    pub effect: Said,
+    pub effect: Bilingual,
     /// Values of the variables in the commands, shown above them.
     pub variables: Vec<(&'static str, String)>,
     #[serde(flatten)]
@@ -94,7 +94,7 @@ impl Ended {
 pub struct Outcome {
     pub ended: Ended,
     /// Why it failed: the last output of its commands.
-    pub why: Option<Said>,
+    pub why: Option<Bilingual>,
     /// The commands as they ran, with their output.
     pub log: String,
 }
@@ -169,24 +169,24 @@ fn outcome(answer: &Answer) -> Outcome {
     };
     let why = answer.get("why").map(str::trim).filter(|why| !why.is_empty());
     let why = if answer.yes("busy") {
-        Some(said!(
+        Some(bilingual!(
             "the same remedy is running already",
             "同じ作業がすでに実行中です"
         ))
     } else if let Some(folder) = answer.get("folder") {
-        Some(said!(
+        Some(bilingual!(
             "the folder {folder} cannot be written",
             "フォルダー {folder} に書けません"
         ))
     } else if let Some(backup) = answer.get("backup") {
         let why = why.unwrap_or_default();
         let stands = match answer.get("stands") {
-            Some("old") => said!("the module is as it was before", "モジュールは変更前の状態です"),
-            Some("new") => said!("the change is in effect, as a whole", "変更は全体が有効なままです"),
-            _ => said!("the change is in effect in part", "変更の一部だけが有効です"),
+            Some("old") => bilingual!("the module is as it was before", "モジュールは変更前の状態です"),
+            Some("new") => bilingual!("the change is in effect, as a whole", "変更は全体が有効なままです"),
+            _ => bilingual!("the change is in effect in part", "変更の一部だけが有効です"),
         };
         let (en, ja) = (stands.en, stands.ja);
-        Some(said!(
+        Some(bilingual!(
             "{en}\n{why}\nthe backup on the module: {backup}",
             "{ja}\n{why}\nモジュール上のバックアップ：{backup}"
         ))
@@ -195,7 +195,7 @@ fn outcome(answer: &Answer) -> Outcome {
     } else if ended != Ended::Failed {
         None
     } else if answer.errors.is_empty() {
-        Some(said!("it gave no reason", "理由は示されませんでした"))
+        Some(bilingual!("it gave no reason", "理由は示されませんでした"))
     } else {
         Some(answer.errors.as_str().into())
     };

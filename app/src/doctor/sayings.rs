@@ -5,12 +5,12 @@ use super::install::{InstallError, Step, remove_by};
 use super::remedy::Ended;
 use super::ssh::SshError;
 use crate::errors::{sentence, system};
-use crate::model::{Said, said};
+use crate::model::{Bilingual, bilingual};
 
 impl SshError {
     /// Returns the error as a sentence.
     #[must_use]
-    pub fn said(&self) -> Said {
+    pub fn sentence(&self) -> Bilingual {
         let ja = match self {
             Self::BadHost { given } => {
                 format!("{given:?} はホスト名ではありません。ssh と同じように「ユーザー@ホスト」で指定してください。")
@@ -60,7 +60,7 @@ impl SshError {
             Self::Unusable(error) => format!("使えない値です（{error}）。"),
             Self::Cancelled => "指示により停止しました。".to_owned(),
         };
-        Said {
+        Bilingual {
             en: sentence(&self.to_string()),
             ja,
         }
@@ -70,9 +70,9 @@ impl SshError {
 impl InstallError {
     /// Returns the error as a sentence.
     #[must_use]
-    pub fn said(&self) -> Said {
+    pub fn sentence(&self) -> Bilingual {
         let ja = match self {
-            Self::Ssh(error) => return error.said(),
+            Self::Ssh(error) => return error.sentence(),
             Self::Unreadable { path, source } => format!(
                 "{} を読めません（{}）。先にユニットをビルドしてください（assets/GUIDE.ja.md の「モジュール用のユニット」）。",
                 path.display(),
@@ -115,16 +115,16 @@ impl InstallError {
                 remove_by(file, package).ja
             ),
             Self::TakenBack { why, stock } => {
-                format!("入れ替えに失敗し、取り消しました（{why}）。{}", stock.said().ja)
+                format!("入れ替えに失敗し、取り消しました（{why}）。{}", stock.sentence().ja)
             }
             Self::StockStopped { why } => {
                 format!("注入ユニットは取り除きましたが、標準ユニットが起動しません（{why}）。診断の 2・3・4 節が原因を示します。")
             }
             Self::NotWorking { finding, stock } => {
-                format!("注入ユニットは起動しましたが、次の問題がありました：{}。{}", finding.ja.trim_end_matches('。'), stock.said().ja)
+                format!("注入ユニットは起動しましたが、次の問題がありました：{}。{}", finding.ja.trim_end_matches('。'), stock.sentence().ja)
             }
         };
-        Said {
+        Bilingual {
             en: sentence(&self.to_string()),
             ja,
         }
@@ -134,32 +134,32 @@ impl InstallError {
 impl Step {
     /// Returns the words for the step while it runs.
     #[must_use]
-    pub fn said(&self) -> Said {
+    pub fn sentence(&self) -> Bilingual {
         match self {
-            Self::Looking => said!(
+            Self::Looking => bilingual!(
                 "Looking whether it fits: processor, glibc, space, service, model",
                 "合うか確認中：プロセッサー、glibc、空き容量、サービス、モデル"
             ),
             Self::Copying { bytes } => {
                 let mb = format!("{:.1}", *bytes as f64 / 1e6);
-                said!(
+                bilingual!(
                     "Copying {mb} MB under a temporary name",
                     "仮の名前で {mb} MB をコピー中"
                 )
             }
-            Self::Swapping => said!(
+            Self::Swapping => bilingual!(
                 "SHA-256 is right: swapping, and starting it",
                 "SHA-256 が一致。入れ替えて起動中"
             ),
-            Self::Trying => said!(
+            Self::Trying => bilingual!(
                 "Trying it: set-up, baseline, a large prefix",
                 "試験中：設定、ベースライン、大きなプレフィックス"
             ),
-            Self::Confirmed => said!(
+            Self::Confirmed => bilingual!(
                 "It works: confirmed on the module",
                 "動作を確認し、モジュールで確定しました"
             ),
-            Self::TakingBack => said!(
+            Self::TakingBack => bilingual!(
                 "It does not work: giving the stock unit back",
                 "動作しないため、標準ユニットに戻しています"
             ),
@@ -170,26 +170,26 @@ impl Step {
 impl Ended {
     /// Returns the result as a sentence.
     #[must_use]
-    pub fn said(self) -> Said {
+    pub fn sentence(self) -> Bilingual {
         match self {
-            Self::Done => said!("Done, and verified.", "完了し、確認しました。"),
-            Self::Already => said!(
+            Self::Done => bilingual!("Done, and verified.", "完了し、確認しました。"),
+            Self::Already => bilingual!(
                 "It was in effect already; nothing was changed.",
                 "すでに適用済みでした。何も変更していません。"
             ),
-            Self::Restored => said!(
+            Self::Restored => bilingual!(
                 "It failed. What it had changed is back as it was.",
                 "失敗しました。変更した分は元の状態に戻しました。"
             ),
-            Self::Stuck => said!(
+            Self::Stuck => bilingual!(
                 "What was there before could not be put back. The backup is kept on the module: see below how the module stands and \
                  why, remove the cause, then press Undo (or `--undo`) again.",
                 "元の状態に戻せませんでした。バックアップはモジュールに残っています。下の現在の状態と理由を見て、原因を取り除いてから、\
                  もう一度「元に戻す」（または `--undo`）を実行してください。"
             ),
-            Self::Undone => said!("Undone: what was there before is back.", "元に戻しました。"),
-            Self::Nothing => said!("There was nothing to undo.", "元に戻すものはありませんでした。"),
-            Self::Failed => said!(
+            Self::Undone => bilingual!("Undone: what was there before is back.", "元に戻しました。"),
+            Self::Nothing => bilingual!("There was nothing to undo.", "元に戻すものはありませんでした。"),
+            Self::Failed => bilingual!(
                 "It could not run; nothing was changed.",
                 "実行できませんでした。何も変更していません。"
             ),

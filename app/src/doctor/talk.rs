@@ -14,7 +14,7 @@ use softprefix_core::protocol::{Code, SetUp};
 
 use super::finding::{Finding, Verdict};
 use crate::errors;
-use crate::model::{Said, said};
+use crate::model::{Bilingual, bilingual};
 
 const PROMPT: &str = "Name three colours.";
 // Many of its characters take several tokens, which breaks a stream that splits between them.
@@ -64,11 +64,11 @@ pub async fn look(talk: &Talk, mut tell: impl FnMut(Finding)) {
         (None, Ok(cards)) => match cards.iter().find(|card| card.is_language_model()) {
             Some(card) => card.name.clone(),
             None => {
-                let title = said!(
+                let title = bilingual!(
                     "The module lists no language model",
                     "モジュールに言語モデルがありません"
                 );
-                let text = said!(
+                let text = bilingual!(
                     "Install a model package on the module.",
                     "モジュールにモデルのパッケージを入れてください。"
                 );
@@ -79,7 +79,7 @@ pub async fn look(talk: &Talk, mut tell: impl FnMut(Finding)) {
             return tell(failed(
                 "model",
                 "7",
-                said!("The model cards cannot be listed", "モデルカードを一覧できません"),
+                bilingual!("The model cards cannot be listed", "モデルカードを一覧できません"),
                 &error,
             ));
         }
@@ -92,7 +92,7 @@ pub async fn look(talk: &Talk, mut tell: impl FnMut(Finding)) {
 
 async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
     let title = || {
-        said!(
+        bilingual!(
             "The module does not answer on port 10001",
             "モジュールがポート 10001 で応答しません"
         )
@@ -111,22 +111,22 @@ async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
         "answer",
         "0.1",
         Verdict::Good,
-        said!("The module answers in {ms} ms", "モジュールは {ms} ms で応答します"),
-        said!(
+        bilingual!("The module answers in {ms} ms", "モジュールは {ms} ms で応答します"),
+        bilingual!(
             "llm-sys was asked for a ping and its version.",
             "llm-sys に ping とバージョンを尋ねました。"
         ),
     )
-    .fact(said!("address", "アドレス"), module.address(), false)
-    .fact(said!("llm-sys", "llm-sys"), version, false);
+    .fact(bilingual!("address", "アドレス"), module.address(), false)
+    .fact(bilingual!("llm-sys", "llm-sys"), version, false);
     // The memory of the NPU. Our unit reports the machine's where there is no NPU; a stock board without one reports a
     // total of 0.
     let finding = match module.cmminfo().await {
         Ok(cmm) if cmm.total > 0 => {
             let (remain, total) = (cmm.remain / 1024, cmm.total / 1024);
             finding.fact(
-                said!("memory for models", "モデル用メモリー"),
-                said!("{remain} of {total} MiB free", "{total} MiB 中 {remain} MiB 空き"),
+                bilingual!("memory for models", "モデル用メモリー"),
+                bilingual!("{remain} of {total} MiB free", "{total} MiB 中 {remain} MiB 空き"),
                 remain < 16,
             )
         }
@@ -136,7 +136,7 @@ async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
 }
 
 async fn tasks(module: &Module) -> Finding {
-    let text = said!(
+    let text = bilingual!(
         "A module runs two tasks. Those of clients that went away without ending them still count, and then a set-up says \"task full\".",
         "モジュールが動かせるタスクは二つです。終了せずに去ったクライアントのタスクも数えられ、設定時に「task full」になります。"
     );
@@ -145,7 +145,7 @@ async fn tasks(module: &Module) -> Finding {
             "tasks",
             "8.2",
             Verdict::Good,
-            said!("No task is left over", "残っているタスクはありません"),
+            bilingual!("No task is left over", "残っているタスクはありません"),
             text,
         ),
         Ok(ids) => {
@@ -155,15 +155,15 @@ async fn tasks(module: &Module) -> Finding {
                 "tasks",
                 "8.2",
                 verdict,
-                said!("{count} of 2 tasks are in use", "2 個中 {count} 個のタスクが使用中です"),
+                bilingual!("{count} of 2 tasks are in use", "2 個中 {count} 個のタスクが使用中です"),
                 text,
             )
-            .fact(said!("tasks", "タスク"), ids.join(", "), count >= 2)
+            .fact(bilingual!("tasks", "タスク"), ids.join(", "), count >= 2)
         }
         Err(error) => failed(
             "tasks",
             "8.1",
-            said!("The LLM unit does not answer", "LLM ユニットが応答しません"),
+            bilingual!("The LLM unit does not answer", "LLM ユニットが応答しません"),
             &error,
         ),
     }
@@ -201,13 +201,13 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
             "set-up",
             "8.1",
             Verdict::Good,
-            said!("{name} sets up", "{name} を設定できます"),
-            said!(
+            bilingual!("{name} sets up", "{name} を設定できます"),
+            bilingual!(
                 "A set-up needs a unit that runs and a model that loads.",
                 "設定には、動いているユニットと読み込めるモデルが必要です。"
             ),
         )
-        .fact(said!("task", "タスク"), task.work_id(), false),
+        .fact(bilingual!("task", "タスク"), task.work_id(), false),
     );
 
     let baseline = match infer(&task, PROMPT, None).await {
@@ -216,7 +216,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
             let finding = failed(
                 "baseline",
                 "5",
-                said!("The baseline does not come", "ベースラインが返ってきません"),
+                bilingual!("The baseline does not come", "ベースラインが返ってきません"),
                 &error,
             );
             leave(&task, tell).await;
@@ -228,19 +228,19 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
             "baseline",
             "5",
             Verdict::Good,
-            said!("The baseline comes whole", "ベースラインは最後まで返ります"),
-            said!(
+            bilingual!("The baseline comes whole", "ベースラインは最後まで返ります"),
+            bilingual!(
                 "Non-stream output, which is safe on every unit.",
                 "どのユニットでも安全な非ストリーム出力です。"
             ),
         )
-        .fact(said!("text", "テキスト"), shorten(&baseline.text), false),
+        .fact(bilingual!("text", "テキスト"), shorten(&baseline.text), false),
     );
 
     let deterministic = match infer(&task, PROMPT, None).await {
         Ok(again) if again.text == baseline.text => {
-            let title = said!("A second run is equal", "二回目の実行は同じ結果です");
-            let text = said!(
+            let title = bilingual!("A second run is equal", "二回目の実行は同じ結果です");
+            let text = bilingual!(
                 "The unit is deterministic: any difference is the prefix's.",
                 "ユニットは決定的です。違いはすべてプレフィックスによるものです。"
             );
@@ -248,16 +248,16 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
             true
         }
         Ok(again) => {
-            let title = said!(
+            let title = bilingual!(
                 "A second run differs: the unit samples",
                 "二回目の実行が異なります：ユニットがサンプリングしています"
             );
-            let text = said!(
+            let text = bilingual!(
                 "Differences below those of two baselines mean nothing. Set enable_top_k_sampling to false on the model's card for greedy output.",
                 "二つのベースラインの差より小さい違いに意味はありません。モデルカードの enable_top_k_sampling を false にすると決定的になります。"
             );
             tell(Finding::new("second-run", "6", Verdict::Warning, title, text).fact(
-                said!("second run", "二回目"),
+                bilingual!("second run", "二回目"),
                 shorten(&again.text),
                 false,
             ));
@@ -267,7 +267,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
             tell(failed(
                 "second-run",
                 "6",
-                said!("The second run does not come", "二回目の実行が返ってきません"),
+                bilingual!("The second run does not come", "二回目の実行が返ってきません"),
                 &error,
             ));
             false
@@ -283,13 +283,13 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
 /// Ends a task of these checks; if that fails, its slot stays taken.
 async fn leave(task: &Task, tell: &mut impl FnMut(Finding)) {
     if let Err(error) = task.exit().await {
-        let title = said!(
+        let title = bilingual!(
             "A task of these checks could not be ended",
             "この診断で使ったタスクを終了できませんでした"
         );
         let text = errors::client(&error).whole();
         tell(Finding::new("tasks", "8.2", Verdict::Warning, title, text).fact(
-            said!("task", "タスク"),
+            bilingual!("task", "タスク"),
             task.work_id(),
             true,
         ));
@@ -310,7 +310,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
         return Finding::not_checked(
             "prefix",
             "9",
-            said!(
+            bilingual!(
                 "The model's card tells no tokens_embed_size, so no prefix can be made for it.",
                 "モデルカードに tokens_embed_size がないため、プレフィックスを作れません。"
             ),
@@ -331,11 +331,11 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
             let unit = support.unit.clone();
             (
                 Verdict::Good,
-                said!(
+                bilingual!(
                     "This is {unit}: prefixes are put in front and confirmed",
                     "{unit} です。プレフィックスは先頭に置かれ、確認されます"
                 ),
-                said!(
+                bilingual!(
                     "The unit echoes each prefix with its SHA-256.",
                     "ユニットは受け取ったプレフィックスを SHA-256 とともに返します。"
                 ),
@@ -343,33 +343,33 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
         }
         (None, Ok(_)) if changed && deterministic => (
             Verdict::Good,
-            said!(
+            bilingual!(
                 "A patched unit: a large prefix changes the text",
                 "パッチ済みのユニットです。大きなプレフィックスで出力が変わります"
             ),
-            said!(
+            bilingual!(
                 "It says nothing about wrong prefixes; sizes are checked before they are sent.",
                 "誤ったプレフィックスについては何も言わないユニットです。送る前に大きさを確かめます。"
             ),
         ),
         (None, Ok(_)) if changed => (
             Verdict::Warning,
-            said!(
+            bilingual!(
                 "A large prefix changes the text, but so does a second run",
                 "大きなプレフィックスで出力は変わりますが、二回目の実行でも変わります"
             ),
-            said!(
+            bilingual!(
                 "Whether soft_prefix is applied cannot be told while the unit samples.",
                 "サンプリングしている間は、soft_prefix が効いているか判断できません。"
             ),
         ),
         (_, Ok(_)) => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "soft_prefix is not applied here",
                 "ここでは soft_prefix が効いていません"
             ),
-            said!(
+            bilingual!(
                 "The output equals the baseline although the prefix is large: check that the unit composes prefixes (takes the JSON, restores bf16, puts the rows in front), or install the injector unit.",
                 "大きなプレフィックスでも出力がベースラインと完全に一致します。ユニット側で prefix 合成が有効か（JSON 受理→bf16 復元→埋め込み先頭に合成）を確認するか、注入ユニットを導入してください。"
             ),
@@ -378,7 +378,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
             return failed(
                 "prefix",
                 "6",
-                said!(
+                bilingual!(
                     "An inference with a prefix fails",
                     "プレフィックス付きの推論が失敗します"
                 ),
@@ -391,18 +391,22 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
         Ok(zero) => {
             let same = zero.text == baseline.text;
             let word = if same {
-                said!("the baseline's text", "ベースラインと同じテキスト")
+                bilingual!("the baseline's text", "ベースラインと同じテキスト")
             } else {
-                said!(
+                bilingual!(
                     "another text (a row of zeros still takes the first position)",
                     "別のテキスト（ゼロの行も先頭の位置を占めるため）"
                 )
             };
-            finding = finding.fact(said!("prefix of magnitude 0", "大きさ 0 のプレフィックス"), word, false);
+            finding = finding.fact(
+                bilingual!("prefix of magnitude 0", "大きさ 0 のプレフィックス"),
+                word,
+                false,
+            );
         }
         Err(error) => {
             finding = finding.fact(
-                said!("prefix of magnitude 0", "大きさ 0 のプレフィックス"),
+                bilingual!("prefix of magnitude 0", "大きさ 0 のプレフィックス"),
                 errors::client(&error).whole(),
                 true,
             )
@@ -410,7 +414,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
     }
     if let Ok(loud) = loud {
         finding = finding.fact(
-            said!("prefix of magnitude 1.0", "大きさ 1.0 のプレフィックス"),
+            bilingual!("prefix of magnitude 1.0", "大きさ 1.0 のプレフィックス"),
             shorten(&loud.text),
             !changed,
         );
@@ -427,7 +431,7 @@ async fn stream(module: &Module, model: &str, ours: bool, tell: &mut impl FnMut(
             .streaming(streaming)
             .max_positions(POSITIONS)
     };
-    let text = said!(
+    let text = bilingual!(
         "A stock unit with the built-in tokenizer stops a stream without an end when a character falls between two groups of tokens.",
         "内蔵トークナイザーの標準ユニットでは、文字が二つのトークン群にまたがると、ストリームが終わりの合図なしに止まります。"
     );
@@ -439,7 +443,7 @@ async fn stream(module: &Module, model: &str, ours: bool, tell: &mut impl FnMut(
                 return failed(
                     ID,
                     "8.3",
-                    said!("The second set-up fails", "二回目の設定が失敗します"),
+                    bilingual!("The second set-up fails", "二回目の設定が失敗します"),
                     &error,
                 );
             }
@@ -455,43 +459,43 @@ async fn stream(module: &Module, model: &str, ours: bool, tell: &mut impl FnMut(
     let (verdict, title) = match (&outcomes[0], &outcomes[1]) {
         (Ok(whole), Ok(streamed)) if whole.text == streamed.text => (
             Verdict::Good,
-            said!(
+            bilingual!(
                 "A Japanese stream ends, with the same text",
                 "日本語のストリームは最後まで届き、テキストも一致します"
             ),
         ),
         (Ok(_), Ok(_)) => (
             Verdict::Warning,
-            said!(
+            bilingual!(
                 "A Japanese stream ends, but its text differs",
                 "日本語のストリームは最後まで届きますが、テキストが異なります"
             ),
         ),
         (Ok(_), Err(ClientError::StreamStopped { .. })) => (
             Verdict::Warning,
-            said!(
+            bilingual!(
                 "A Japanese stream stops half-way: use non-stream output",
                 "日本語のストリームが途中で止まります。非ストリーム出力を使ってください"
             ),
         ),
         (Ok(_), Err(_)) => (
             Verdict::Warning,
-            said!(
+            bilingual!(
                 "A Japanese stream fails: use non-stream output",
                 "日本語のストリームが失敗します。非ストリーム出力を使ってください"
             ),
         ),
         (Err(_), _) => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "A Japanese prompt gets no answer",
                 "日本語のプロンプトに応答がありません"
             ),
         ),
     };
     let finding = Finding::new(ID, "8.3", verdict, title, text)
-        .fact(said!("whole", "一括"), whole, outcomes[0].is_err())
-        .fact(said!("streamed", "ストリーム"), streamed, verdict != Verdict::Good);
+        .fact(bilingual!("whole", "一括"), whole, outcomes[0].is_err())
+        .fact(bilingual!("streamed", "ストリーム"), streamed, verdict != Verdict::Good);
     if ours && verdict == Verdict::Warning {
         Finding {
             verdict: Verdict::Broken,
@@ -506,18 +510,20 @@ fn set_up_failed(model: &str, error: &ClientError) -> Finding {
     let (section, title) = match error.code() {
         Some(code) if code == Code::UNIT_CALL => (
             "8.1",
-            said!(
+            bilingual!(
                 "\"unit call false (-9)\": the LLM unit is not running",
                 "「unit call false (-9)」：LLM ユニットが動いていません"
             ),
         ),
-        Some(code) if code == Code::TASK_FULL => ("8.2", said!("All tasks are taken", "タスクがすべて使われています")),
-        _ => ("8.1", said!("{model} does not set up", "{model} を設定できません")),
+        Some(code) if code == Code::TASK_FULL => {
+            ("8.2", bilingual!("All tasks are taken", "タスクがすべて使われています"))
+        }
+        _ => ("8.1", bilingual!("{model} does not set up", "{model} を設定できません")),
     };
     failed("set-up", section, title, error)
 }
 
-fn failed(id: &'static str, section: &'static str, title: Said, error: &ClientError) -> Finding {
+fn failed(id: &'static str, section: &'static str, title: Bilingual, error: &ClientError) -> Finding {
     Finding::new(id, section, Verdict::Broken, title, errors::client(error).whole())
 }
 

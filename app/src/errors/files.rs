@@ -8,12 +8,12 @@ use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{Condition, JournalError};
 use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
 
-use super::{Part, Told, system};
-use crate::model::{Problem, ProblemKind, Said};
+use super::{ErrorText, Part, system};
+use crate::model::{Bilingual, Problem, ProblemKind};
 
 /// Describes a results file that cannot be read, written or parsed.
 #[must_use]
-pub fn results(error: &ResultsError) -> Told {
+pub fn results(error: &ResultsError) -> ErrorText {
     let (what, todo) = match error {
         ResultsError::Write { path, source } => (
             format!("{} に書けません（{}）。", path.display(), system(&source.to_string())),
@@ -36,12 +36,12 @@ pub fn results(error: &ResultsError) -> Told {
             "比較を実行して、もう一度保存してください。",
         ),
     };
-    Told::of(&error.to_string(), Part::Last(". "), what, todo)
+    ErrorText::of(&error.to_string(), Part::Last(". "), what, todo)
 }
 
 /// Describes an exported experiment that cannot be imported.
 #[must_use]
-pub fn export(error: &ImportError) -> Told {
+pub fn export(error: &ImportError) -> ErrorText {
     let (what, todo) = match error {
         ImportError::NotAnExport { what } => (
             format!("書き出した実験のファイルではありません（{what}）。"),
@@ -57,12 +57,12 @@ pub fn export(error: &ImportError) -> Told {
         ),
         ImportError::Results(error) => return results(error),
     };
-    Told::of(&error.to_string(), Part::Last(". "), what, todo)
+    ErrorText::of(&error.to_string(), Part::Last(". "), what, todo)
 }
 
 /// Describes a history that cannot be opened or written.
 #[must_use]
-pub fn journal(error: &JournalError) -> Told {
+pub fn journal(error: &JournalError) -> ErrorText {
     let (what, todo) = match error {
         JournalError::Open { path, source } => (
             format!(
@@ -100,12 +100,12 @@ pub fn journal(error: &JournalError) -> Told {
             "本ソフトの不具合です。報告してください。",
         ),
     };
-    Told::of(&error.to_string(), Part::Last(". "), what, todo)
+    ErrorText::of(&error.to_string(), Part::Last(". "), what, todo)
 }
 
 /// Describes a download that ended without a model.
 #[must_use]
-pub fn fetch(error: &FetchError) -> Told {
+pub fn fetch(error: &FetchError) -> ErrorText {
     let (what, todo) = match error {
         FetchError::NotAvailable {
             model,
@@ -139,7 +139,7 @@ pub fn fetch(error: &FetchError) -> Told {
             "届いた分は残してあり、次はそこから続けます。".to_owned(),
         ),
     };
-    Told::of(&error.to_string(), Part::Last("; "), what, todo)
+    ErrorText::of(&error.to_string(), Part::Last("; "), what, todo)
 }
 
 fn source(reason: &SourceError) -> String {
@@ -221,11 +221,11 @@ pub fn damaged(path: &Path, condition: &Condition) -> Problem {
     }
     Problem::new(
         ProblemKind::File,
-        Said::new(
+        Bilingual::new(
             format!("{path}: {}.", en.join("; ")),
             format!("{path}：{}。", ja.join("。")),
         ),
-        Said::new(
+        Bilingual::new(
             "Everything else was read, and nothing was removed from the file.",
             "ほかはすべて読み込みました。ファイルからは何も消していません。",
         ),
@@ -236,11 +236,11 @@ pub fn damaged(path: &Path, condition: &Condition) -> Problem {
 pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(
         ProblemKind::File,
-        Said::new(
+        Bilingual::new(
             format!("{} cannot be read ({error}).", path.display()),
             format!("{} を読めません（{}）。", path.display(), system(&error.to_string())),
         ),
-        Said::new("Check that it is there.", "ファイルがあるか確かめてください。"),
+        Bilingual::new("Check that it is there.", "ファイルがあるか確かめてください。"),
     )
 }
 
@@ -248,7 +248,7 @@ pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
 pub fn cannot_write(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(
         ProblemKind::File,
-        Said::new(
+        Bilingual::new(
             format!("{} cannot be written ({error}).", path.display()),
             format!(
                 "{} に書き込めません（{}）。",
@@ -256,7 +256,7 @@ pub fn cannot_write(path: &Path, error: &std::io::Error) -> Problem {
                 system(&error.to_string())
             ),
         ),
-        Said::new("Choose another place.", "別の場所を選んでください。"),
+        Bilingual::new("Choose another place.", "別の場所を選んでください。"),
     )
 }
 
@@ -272,11 +272,11 @@ pub fn broken(error: tokio::task::JoinError) -> Problem {
     };
     Problem::new(
         ProblemKind::Program,
-        Said::new(
+        Bilingual::new(
             format!("A part of this program broke off ({why})."),
             format!("プログラムの一部が途中で止まりました（{why}）。"),
         ),
-        Said::new(
+        Bilingual::new(
             "Try again; if it happens again, start the program anew and report it.",
             "もう一度試してください。繰り返す場合は、プログラムを起動し直して報告してください。",
         ),
@@ -287,8 +287,8 @@ pub fn broken(error: tokio::task::JoinError) -> Problem {
 pub fn not_connected() -> Problem {
     Problem::new(
         ProblemKind::Connection,
-        Said::new("There is no module connected.", "モジュールに接続していません。"),
-        Said::new("Reconnect.", "再接続してください。"),
+        Bilingual::new("There is no module connected.", "モジュールに接続していません。"),
+        Bilingual::new("Reconnect.", "再接続してください。"),
     )
 }
 
@@ -296,10 +296,10 @@ pub fn not_connected() -> Problem {
 pub fn no_library() -> Problem {
     Problem::new(
         ProblemKind::File,
-        Said::new(
+        Bilingual::new(
             "The history is not open, so nothing can be kept.",
             "履歴が開いていないため、何も保存できません。",
         ),
-        Said::new("See the history for the reason.", "理由は履歴の欄を見てください。"),
+        Bilingual::new("See the history for the reason.", "理由は履歴の欄を見てください。"),
     )
 }

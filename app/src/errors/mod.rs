@@ -18,18 +18,18 @@ use softprefix_core::client::ClientError;
 use softprefix_core::experiment::SessionError;
 use softprefix_core::prefix::PrefixStoreError;
 
-use crate::model::{Problem, ProblemKind, Said};
+use crate::model::{Bilingual, Problem, ProblemKind};
 
 /// An error in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct ErrorText {
     /// What happened, and to what.
-    pub what: Said,
+    pub what: Bilingual,
     /// What to do next; empty where `what` already says it.
-    pub todo: Said,
+    pub todo: Bilingual,
 }
 
-impl Told {
+impl ErrorText {
     /// Splits an error's English message at the first or last `mark` and pairs both parts with their Japanese.
     fn of(english: &str, mark: Part, what: impl Into<String>, todo: impl Into<String>) -> Self {
         let parts = match mark {
@@ -38,11 +38,11 @@ impl Told {
         };
         let (en, en_todo) = parts.unwrap_or((english, ""));
         Self {
-            what: Said {
+            what: Bilingual {
                 en: sentence(en),
                 ja: what.into(),
             },
-            todo: Said {
+            todo: Bilingual {
                 en: sentence(en_todo),
                 ja: todo.into(),
             },
@@ -51,7 +51,7 @@ impl Told {
 
     /// Returns both sentences joined into one.
     #[must_use]
-    pub fn whole(&self) -> Said {
+    pub fn whole(&self) -> Bilingual {
         let join = |what: &str, todo: &str, between: &str| {
             if todo.is_empty() {
                 what.to_owned()
@@ -59,7 +59,7 @@ impl Told {
                 format!("{what}{between}{todo}")
             }
         };
-        Said {
+        Bilingual {
             en: join(&self.what.en, &self.todo.en, " "),
             ja: join(&self.what.ja, &self.todo.ja, ""),
         }
@@ -69,7 +69,7 @@ impl Told {
 impl Problem {
     /// Creates a problem from an error in words.
     #[must_use]
-    pub fn told(kind: ProblemKind, told: Told) -> Self {
+    pub fn told(kind: ProblemKind, told: ErrorText) -> Self {
         Self::new(kind, told.what, told.todo)
     }
 }
@@ -114,7 +114,7 @@ pub fn session(error: &SessionError) -> Problem {
         SessionError::NoLanguageModel { .. } => ProblemKind::Model,
         _ => ProblemKind::Input,
     };
-    Problem::told(kind, Told::of(&error.to_string(), Part::First(". "), ja, todo_ja))
+    Problem::told(kind, ErrorText::of(&error.to_string(), Part::First(". "), ja, todo_ja))
 }
 
 /// Returns `text` with a capital first letter and a full stop.

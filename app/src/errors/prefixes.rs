@@ -2,13 +2,13 @@
 
 use softprefix_core::prefix::PrefixError;
 
-use super::{Part, Told};
+use super::{ErrorText, Part};
 
 /// Describes what is wrong with a prefix.
 #[must_use]
-pub fn prefix(error: &PrefixError) -> Told {
+pub fn prefix(error: &PrefixError) -> ErrorText {
     let (what, todo) = japanese(error);
-    Told::of(&error.to_string(), Part::First("; "), what, todo)
+    ErrorText::of(&error.to_string(), Part::First("; "), what, todo)
 }
 
 fn japanese(error: &PrefixError) -> (String, String) {

@@ -7,12 +7,12 @@ use softprefix_core::client::ClientError;
 use softprefix_core::protocol::message::SYS;
 use softprefix_core::protocol::{Code, ErrorField};
 
-use super::{Part, Told, prefix, system};
-use crate::model::{Endpoint, Problem, ProblemKind, Said, said};
+use super::{ErrorText, Part, prefix, system};
+use crate::model::{Bilingual, Endpoint, Problem, ProblemKind, bilingual};
 
 /// Describes a client's error. The client's messages separate what happened from what to do by a semicolon.
 #[must_use]
-pub fn client(error: &ClientError) -> Told {
+pub fn client(error: &ClientError) -> ErrorText {
     let (what, todo) = match error {
         ClientError::Refused {
             action,
@@ -22,31 +22,31 @@ pub fn client(error: &ClientError) -> Told {
         ClientError::Prefix(error) => return prefix(error),
         other => japanese(other),
     };
-    Told::of(&error.to_string(), Part::First("; "), what, todo)
+    ErrorText::of(&error.to_string(), Part::First("; "), what, todo)
 }
 
 /// Describes why OSC cannot be received on an address.
 pub fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Problem {
     let (sentence, remedy) = match error.kind() {
         io::ErrorKind::AddrInUse => (
-            said!(
+            bilingual!(
                 "{endpoint} is in use by another program, so no OSC is received.",
                 "{endpoint} は別のプログラムが使用中のため、OSC を受信できません。"
             ),
-            Said::new(
+            Bilingual::new(
                 "Close that program, or choose another port here and in the sender.",
                 "そのプログラムを終了するか、送信側と合わせて別のポートを選んでください。",
             ),
         ),
         _ => (
-            Said::new(
+            Bilingual::new(
                 format!("No OSC can be received on {endpoint} ({error})."),
                 format!(
                     "{endpoint} では OSC を受信できません（{}）。",
                     system(&error.to_string())
                 ),
             ),
-            Said::new(
+            Bilingual::new(
                 "Choose an address of this machine, such as 127.0.0.1:9000, with a port above 1023.",
                 "127.0.0.1:9000 のような、この機器のアドレスと 1024 以上のポートを指定してください。",
             ),
@@ -59,14 +59,14 @@ pub fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Problem {
 pub fn cannot_search(error: &impl Display) -> Problem {
     Problem::new(
         ProblemKind::Connection,
-        Said::new(
+        Bilingual::new(
             format!("The local network cannot be searched for modules ({error})."),
             format!(
                 "ローカルネットワークのモジュールを探せません（{}）。",
                 system(&error.to_string())
             ),
         ),
-        Said::new(
+        Bilingual::new(
             "Allow this program to use the local network, or enter the module's address.",
             "本ソフトにローカルネットワークの使用を許可するか、モジュールのアドレスを入力してください。",
         ),
@@ -77,11 +77,11 @@ pub fn cannot_search(error: &impl Display) -> Problem {
 pub fn cannot_send(address: &str, error: &io::Error) -> Problem {
     Problem::new(
         ProblemKind::Connection,
-        Said::new(
+        Bilingual::new(
             format!("No OSC can be sent to {address} ({error})."),
             format!("{address} に OSC を送信できません（{}）。", system(&error.to_string())),
         ),
-        Said::new(
+        Bilingual::new(
             "Check the address and the network.",
             "アドレスとネットワークを確かめてください。",
         ),
@@ -181,7 +181,7 @@ fn japanese(error: &ClientError) -> (String, String) {
 
 /// Describes an error code that a module answered with, and its message.
 #[must_use]
-pub fn refusal(action: &str, work_id: &str, field: &ErrorField) -> Told {
+pub fn refusal(action: &str, work_id: &str, field: &ErrorField) -> ErrorText {
     let ErrorField { code, message } = field;
     let english = ClientError::Refused {
         action: action.to_owned(),
@@ -205,7 +205,7 @@ pub fn refusal(action: &str, work_id: &str, field: &ErrorField) -> Told {
     );
     let english = english.to_string();
     let mark = if english.contains(". ") { ". " } else { "; " };
-    Told::of(&english, Part::First(mark), what, remedy(*code))
+    ErrorText::of(&english, Part::First(mark), what, remedy(*code))
 }
 
 /// Returns the meaning of a code as a Japanese clause.

@@ -28,7 +28,7 @@ fn is_japanese(text: &str) -> bool {
 }
 
 #[track_caller]
-fn is_told(told: &Told) {
+fn is_told(told: &ErrorText) {
     let (en, ja) = (told.whole().en, told.whole().ja);
     assert!(is_japanese(&told.what.ja), "{ja}");
     assert!(told.todo.ja.is_empty() || is_japanese(&told.todo.ja), "{ja}");
@@ -133,7 +133,7 @@ fn every_code_is_said_in_japanese_with_what_to_do() {
         ] {
             let told = client(&refused(code, message));
             // The English names shell commands; the Japanese refers to the doctor, which shows them.
-            is_told(&Told {
+            is_told(&ErrorText {
                 todo: "".into(),
                 ..told.clone()
             });

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use crate::doctor::build::News;
 use crate::doctor::log::Entry;
 use crate::doctor::{Ended, Finding, Outcome, Remedy};
-use crate::model::Said as Words;
+use crate::model::Bilingual as Words;
 
 /// The result of the last change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
+pub enum ChangeOutcome {
     Outcome {
         id: String,
         outcome: Outcome,
@@ -19,7 +19,7 @@ pub enum Said {
     Good(Words),
 }
 
-impl Said {
+impl ChangeOutcome {
     /// Returns whether the change succeeded.
     #[must_use]
     pub fn is_good(&self) -> bool {
@@ -73,5 +73,5 @@ pub enum DoctorEvent {
     Step(Words),
     Building(News),
     /// The work ended.
-    Ended(Option<Said>),
+    Ended(Option<ChangeOutcome>),
 }

@@ -70,7 +70,7 @@ pub enum FindEvent {
     /// A frame, which is saved.
     Judged(Box<LearnFrame>),
     /// The record of a run with the best rows so far.
-    Said(Box<Record>),
+    Bilingual(Box<Record>),
     /// The best rows of an experiment.
     Rows {
         experiment: String,

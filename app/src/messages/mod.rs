@@ -13,7 +13,7 @@ mod sweep;
 
 pub use deep::{ScoreRun, TextOf};
 pub use discovery::{DiscoveryEvent, DiscoveryRequest};
-pub use doctor::{DoctorEvent, DoctorRequest, Said};
+pub use doctor::{ChangeOutcome, DoctorEvent, DoctorRequest};
 pub use external::{ExternalEvent, ExternalRequest};
 pub use figure::WriteFigure;
 pub use find::{FindEvent, FindRequest, SearchStart};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{PRESETS, Said, said};
+use super::{Bilingual, PRESETS, bilingual};
 
 /// Delay of Live mode after the last change before it runs. Commands of other programs are applied at most this often.
 pub const LIVE_DELAY: Duration = Duration::from_millis(150);
@@ -83,38 +83,38 @@ pub enum Expected {
 }
 
 impl Expected {
-    fn said(self) -> Said {
+    fn sentence(self) -> Bilingual {
         let presets = PRESETS.len();
         match self {
-            Self::Number => Said::new("one finite number", "有限の数値一つ"),
-            Self::WholeNumber => Said::new("one whole number from 0 to 2^53", "0 から 2^53 までの整数一つ"),
-            Self::Prompt => Said::new(
+            Self::Number => Bilingual::new("one finite number", "有限の数値一つ"),
+            Self::WholeNumber => Bilingual::new("one whole number from 0 to 2^53", "0 から 2^53 までの整数一つ"),
+            Self::Prompt => Bilingual::new(
                 "one text that is not empty, of at most 32 KiB",
                 "空でない文字列一つ（32 KiB まで）",
             ),
-            Self::Preset => said!(
+            Self::Preset => bilingual!(
                 "the number of a preset, 1 to {presets}",
                 "プリセットの番号（1 から {presets}）"
             ),
-            Self::Run => Said::new(
+            Self::Run => Bilingual::new(
                 "nothing, or one number, of which 0 does nothing",
                 "引数なし、または数値一つ（0 は何もしない）",
             ),
-            Self::Row => said!("a row from 1 to {HIGHEST_ROW}", "1 から {HIGHEST_ROW} までの行番号"),
-            Self::Scalar => Said::new("a number or a text", "数値または文字列"),
+            Self::Row => bilingual!("a row from 1 to {HIGHEST_ROW}", "1 から {HIGHEST_ROW} までの行番号"),
+            Self::Scalar => Bilingual::new("a number or a text", "数値または文字列"),
         }
     }
 }
 
 impl fmt::Display for Expected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.said().en)
+        f.write_str(&self.sentence().en)
     }
 }
 
 impl ExternalError {
     /// Returns the sentence in both languages.
-    pub fn said(&self) -> Said {
+    pub fn sentence(&self) -> Bilingual {
         let japanese = match self {
             Self::NotJson(why) => {
                 format!("JSON ではありません（{why}）。1 行に一つ、{{\"magnitude\": 0.5}} のように送ってください")
@@ -129,10 +129,10 @@ impl ExternalError {
             Self::Unknown(name) => format!(
                 "{name} という名前はありません。使えるのは magnitude、p、seed、row/N、blend、prompt、preset、run です"
             ),
-            Self::Argument { name, expected } => format!("{name} に渡せるのは{}です", expected.said().ja),
+            Self::Argument { name, expected } => format!("{name} に渡せるのは{}です", expected.sentence().ja),
             Self::Playing => "記録を再生中です。再生を終えてから操作してください".to_owned(),
         };
-        Said::new(self.to_string(), japanese)
+        Bilingual::new(self.to_string(), japanese)
     }
 }
 
@@ -583,7 +583,7 @@ mod tests {
         ] {
             let error = ExternalCommand::parse_line(line).unwrap_err();
             assert!(error.to_string().contains(sentence), "{line}: {error}");
-            assert_ne!(error.said().en, error.said().ja);
+            assert_ne!(error.sentence().en, error.sentence().ja);
         }
         let long = format!("{{\"prompt\":\"{}\"}}", "a".repeat(LONGEST_LINE));
         assert_eq!(ExternalCommand::parse_line(&long), Err(ExternalError::TooLong));

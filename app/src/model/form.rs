@@ -255,7 +255,7 @@ pub struct Histogram {
 
 /// Why the Run button is disabled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum WhyNot {
+pub enum Unavailable {
     NotConnected,
     StillConnecting,
     EmptyPrompt,

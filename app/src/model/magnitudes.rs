@@ -7,7 +7,7 @@
 //! ```
 //! `…` and `...` are equivalent.
 
-use super::{MagnitudeUnit, Said, said};
+use super::{Bilingual, MagnitudeUnit, bilingual};
 
 /// Default magnitudes in token norms: 0, and values from far below the norms of tokens to where outputs collapse.
 pub const USUAL: &str = "0, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.4, 2, 2.9, 4, 5.8, 12";
@@ -21,7 +21,7 @@ const MOST: usize = 200;
 ///
 /// # Errors
 /// Names the item that cannot be parsed and what is accepted. Norms below 0 are refused; raw values may be negative.
-pub fn parse(text: &str, unit: MagnitudeUnit) -> Result<Vec<f64>, Said> {
+pub fn parse(text: &str, unit: MagnitudeUnit) -> Result<Vec<f64>, Bilingual> {
     let mut values: Vec<f64> = Vec::new();
     let mut steps_from = None;
     for item in text.split([',', '、', ';', '\n']).map(str::trim) {
@@ -32,7 +32,7 @@ pub fn parse(text: &str, unit: MagnitudeUnit) -> Result<Vec<f64>, Said> {
             match values.last() {
                 Some(&last) if last > 0.0 => steps_from = Some(last),
                 _ => {
-                    return Err(said!(
+                    return Err(bilingual!(
                         "before \"...\" a value above 0 is needed, such as 1e-4,...,2",
                         "「...」の前には 0 より大きい値が必要です（例：1e-4,...,2）"
                     ));
@@ -53,13 +53,13 @@ pub fn parse(text: &str, unit: MagnitudeUnit) -> Result<Vec<f64>, Said> {
         }
     }
     if steps_from.is_some() {
-        return Err(said!(
+        return Err(bilingual!(
             "after \"...\" a value is needed, such as 1e-4,...,2",
             "「...」の後に値が必要です（例：1e-4,...,2）"
         ));
     }
     if values.is_empty() {
-        return Err(said!(
+        return Err(bilingual!(
             "no values; write them like 0,1e-4,0.05",
             "値がありません。0,1e-4,0.05 のように書いてください"
         ));
@@ -73,30 +73,30 @@ fn is_dots(item: &str) -> bool {
     matches!(item, "..." | "…")
 }
 
-fn too_many() -> Said {
-    said!(
+fn too_many() -> Bilingual {
+    bilingual!(
         "these are more than {MOST} values; run them in parts",
         "値が {MOST} 個を超えています。分けて実行してください"
     )
 }
 
-fn number(text: &str, unit: MagnitudeUnit) -> Result<f64, Said> {
+fn number(text: &str, unit: MagnitudeUnit) -> Result<f64, Bilingual> {
     let item = text.trim();
     let digits = item.trim_end_matches(['×', 'x', 'X']).trim();
     let value: f64 = digits.parse().map_err(|_| {
-        said!(
+        bilingual!(
             "{item:?} is not a number; write values like 0,1e-4,0.05",
             "{item:?} は数値ではありません。0,1e-4,0.05 のように書いてください"
         )
     })?;
     if !value.is_finite() {
-        return Err(said!(
+        return Err(bilingual!(
             "{item:?} is not finite; a prefix of such values would poison every later position",
             "{item:?} は有限の値ではありません。そのような接頭辞は後ろのすべての位置を壊します"
         ));
     }
     if value < 0.0 && unit == MagnitudeUnit::TokenNorms {
-        return Err(said!(
+        return Err(bilingual!(
             "{item:?} is no norm: norms are 0 or more. Give negative values as raw ones",
             "{item:?} はノルムではありません。ノルムは 0 以上です。負の値は生の値で指定してください"
         ));
@@ -106,9 +106,9 @@ fn number(text: &str, unit: MagnitudeUnit) -> Result<f64, Said> {
 }
 
 /// Returns the steps 1, 2, 5 of each decade strictly between two values.
-fn steps(from: f64, to: f64) -> Result<Vec<f64>, Said> {
+fn steps(from: f64, to: f64) -> Result<Vec<f64>, Bilingual> {
     if to <= from {
-        return Err(said!(
+        return Err(bilingual!(
             "after \"...\" a value larger than {from} is needed",
             "「...」の後には {from} より大きい値が必要です"
         ));
@@ -131,9 +131,9 @@ fn steps(from: f64, to: f64) -> Result<Vec<f64>, Said> {
 }
 
 /// Parses `0.01 … 12 (13)`: both ends, and values in equal ratios between them.
-fn equal_ratios(item: &str, from: &str, to: &str, unit: MagnitudeUnit) -> Result<Vec<f64>, Said> {
+fn equal_ratios(item: &str, from: &str, to: &str, unit: MagnitudeUnit) -> Result<Vec<f64>, Bilingual> {
     let wrong = || {
-        said!(
+        bilingual!(
             "{item:?} is no range; write two values above 0, the larger one last, and how many (2 to {MOST}), such as 0.01 … 12 (13)",
             "{item:?} は範囲ではありません。0 より大きい 2 つの値を小さい順に、個数（2〜{MOST}）とともに書いてください（例：0.01 … 12 (13)）"
         )
@@ -171,7 +171,7 @@ fn equal_ratios(item: &str, from: &str, to: &str, unit: MagnitudeUnit) -> Result
 mod tests {
     use super::*;
 
-    fn raw(text: &str) -> Result<Vec<f64>, Said> {
+    fn raw(text: &str) -> Result<Vec<f64>, Bilingual> {
         parse(text, MagnitudeUnit::Raw)
     }
 

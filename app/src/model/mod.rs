@@ -1,27 +1,29 @@
 //! Plain values that the parts of the app share: what is edited, what a module is, what was run, what went wrong.
 //! Nothing here blocks or depends on egui, sockets or files.
 
+mod bilingual;
 mod discovery;
 mod envelope;
 mod export;
 mod external;
 pub mod find;
+mod first_difference;
 mod form;
 mod language;
 pub mod magnitudes;
 mod material;
 mod module;
 mod pane;
-mod parting;
 mod prefix_form;
 mod problem;
 mod runs;
-mod said;
 mod scores;
 pub mod search_form;
 mod settings;
 pub mod sweep;
 
+pub use bilingual::Bilingual;
+pub(crate) use bilingual::bilingual;
 pub use discovery::{FoundModule, ModuleAnswer, UsedModule};
 pub use envelope::Envelope;
 pub use export::{Export, Figure, Format};
@@ -30,17 +32,15 @@ pub use external::{
     Mapped, Mapping, Notification, ROOT, Received,
 };
 pub use find::{FoundPrefix, FoundRows, InitChoice, LearnForm, LearnOff, NormChoice, Reproduced};
-pub use form::{Budget, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, Vocabulary, WhyNot};
+pub use first_difference::{FirstDifference, Unit};
+pub use form::{Budget, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, Unavailable, Vocabulary};
 pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
 pub use module::{Behind, ConnectStep, FetchProgress, Kept, ModelChoice, ModuleFacts, ModuleState, Target};
 pub use pane::{Pane, PaneState, Side};
-pub use parting::{Parting, Unit};
 pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm};
 pub use problem::{Problem, ProblemKind};
 pub use runs::{RunId, Timings, finish_of};
-pub use said::Said;
-pub(crate) use said::said;
 pub use scores::{Colouring, KlOff, Scores};
 pub use search_form::{FindMode, Kin, SearchForm, SearchOff};
 pub use settings::{Remembered, Settings, Theme};

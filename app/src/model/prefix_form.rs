@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use softprefix_core::prefix::{BlendEnd, Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding};
 
-use super::{Envelope, ImportedFile, WhyNot};
+use super::{Envelope, ImportedFile, Unavailable};
 
 /// The kind of prefix that is selected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -216,22 +216,22 @@ impl PrefixForm {
     }
 
     /// Returns what is missing to build the prefix; `None` if it can be built.
-    pub fn lacks(&self) -> Option<WhyNot> {
+    pub fn lacks(&self) -> Option<Unavailable> {
         let empty = |texts: [&String; 2]| texts.iter().any(|text| text.is_empty());
         match self.kind {
-            KindChoice::Words if self.words.is_empty() => Some(WhyNot::NoWords),
+            KindChoice::Words if self.words.is_empty() => Some(Unavailable::NoWords),
             KindChoice::Blend if (self.blend_from_rows || self.blend_to_rows) && self.imported.is_none() => {
-                Some(WhyNot::NoPrefixFile)
+                Some(Unavailable::NoPrefixFile)
             }
             KindChoice::Blend
                 if (self.blend_from.is_empty() && !self.blend_from_rows)
                     || (self.blend_to.is_empty() && !self.blend_to_rows) =>
             {
-                Some(WhyNot::NoWords)
+                Some(Unavailable::NoWords)
             }
-            KindChoice::Contrast if empty([&self.contrast, &self.contrast_minus]) => Some(WhyNot::NoWords),
-            KindChoice::Contrast if self.contrast == self.contrast_minus => Some(WhyNot::SameTexts),
-            KindChoice::Imported if self.imported.is_none() => Some(WhyNot::NoPrefixFile),
+            KindChoice::Contrast if empty([&self.contrast, &self.contrast_minus]) => Some(Unavailable::NoWords),
+            KindChoice::Contrast if self.contrast == self.contrast_minus => Some(Unavailable::SameTexts),
+            KindChoice::Imported if self.imported.is_none() => Some(Unavailable::NoPrefixFile),
             _ => None,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::{Language, Said};
+use super::{Bilingual, Language};
 
 /// Category of a problem; views choose an icon and a headline by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,14 +29,14 @@ pub enum ProblemKind {
 pub struct Problem {
     pub kind: ProblemKind,
     /// What happened, and to what.
-    pub sentence: Said,
+    pub sentence: Bilingual,
     /// What to do next; may be empty where the sentence already says it.
-    pub remedy: Said,
+    pub remedy: Bilingual,
 }
 
 impl Problem {
     /// Creates a problem with its two sentences.
-    pub fn new(kind: ProblemKind, sentence: impl Into<Said>, remedy: impl Into<Said>) -> Self {
+    pub fn new(kind: ProblemKind, sentence: impl Into<Bilingual>, remedy: impl Into<Bilingual>) -> Self {
         Self {
             kind,
             sentence: sentence.into(),
@@ -52,8 +52,8 @@ impl Problem {
 
     /// Returns both sentences joined, in each language.
     #[must_use]
-    pub fn said(&self) -> Said {
-        Said {
+    pub fn sentence(&self) -> Bilingual {
+        Bilingual {
             en: self.whole(Language::English),
             ja: self.whole(Language::Japanese),
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eframe::egui::{self, Label, Tooltip, Ui, vec2};
 use softprefix_core::experiment::CaseScores;
-use softprefix_core::protocol::extension::{Alternative, Scores as Told};
+use softprefix_core::protocol::extension::{Alternative, Scores as TokenScores};
 
 use super::desk::Desk;
 use crate::model::{Colouring, KlOff, Scores};
@@ -253,7 +253,7 @@ fn about_token(
     let palette = Palette::of(ui);
     let (base, prefixed) = (&scores.scored.base, scores.prefixed()?);
     let piece = scores.scored.tokens.get(token)?;
-    let probability = |told: &Told| told.logprobs.get(token).map_or_else(String::new, |lp| share(lp.exp()));
+    let probability = |told: &TokenScores| told.logprobs.get(token).map_or_else(String::new, |lp| share(lp.exp()));
     ui.horizontal(|ui| {
         let name = name.unwrap_or_else(|| quoted(&piece.text));
         ui.label(paint::strong(name, theme::BODY, palette.text));

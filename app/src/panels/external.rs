@@ -136,7 +136,7 @@ fn counts(ui: &mut Ui, desk: &Desk<'_>, text: &ExternalText) {
     let counted = (text.counted)(external.packets, external.refused);
     ui.label(paint::words(counted, theme::BODY, palette.text2));
     if let Some(why) = &external.why {
-        let said = why.said();
+        let said = why.sentence();
         let sentence = (text.last_refused)(said.get(desk.bench.settings.language));
         ui.label(paint::words(sentence, theme::BODY, palette.text3));
     }

@@ -174,7 +174,8 @@ impl Window {
                     self.outputs.show(ui, desk, texts);
                     splitter(ui, desk, Tab::Tune, texts, (outputs::LEAST, most));
                     let plot = (room - texts - theme::GAP).max(PLOT_LEAST);
-                    self.plot.show(ui, desk, plot, self.outputs.parting_so_far(desk));
+                    self.plot
+                        .show(ui, desk, plot, self.outputs.first_difference_so_far(desk));
                 });
             });
     }

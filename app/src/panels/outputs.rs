@@ -11,7 +11,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use super::desk::{CardParts, Desk};
 use super::{deep, label};
 use crate::commands::CommandId;
-use crate::model::{Colouring, Pane, PaneState, Parting, Side};
+use crate::model::{Colouring, FirstDifference, Pane, PaneState, Side};
 use crate::text;
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
@@ -42,7 +42,7 @@ pub(super) struct Marks {
     streaming: bool,
     left: Vec<Range<usize>>,
     right: Vec<Range<usize>>,
-    parting: Option<Parting>,
+    first_difference: Option<FirstDifference>,
     /// Label of the flag.
     flag: String,
 }
@@ -151,7 +151,7 @@ impl Outputs {
     }
 
     /// Returns the first difference of the shown texts, as far as they have arrived.
-    pub fn parting_so_far(&self, desk: &Desk<'_>) -> Option<Parting> {
+    pub fn first_difference_so_far(&self, desk: &Desk<'_>) -> Option<FirstDifference> {
         self.marks.of(desk, Side::Prefixed).1
     }
 
@@ -185,10 +185,10 @@ impl Outputs {
             let mut line = body.new_child(UiBuilder::new().max_rect(inner));
             line.label(paint::words(words, theme::BODY, palette.text3));
         } else {
-            let (marks, parting) = self.marks.of(desk, side);
-            let mut spoken = match parting {
-                Some(parting) => (text.parting_at)(parting.unit, parting.number),
-                None => text.no_parting.to_owned(),
+            let (marks, first_difference) = self.marks.of(desk, side);
+            let mut spoken = match first_difference {
+                Some(first_difference) => (text.first_difference_at)(first_difference.unit, first_difference.number),
+                None => text.no_difference.to_owned(),
             };
             let scores = desk.colouring_scores().filter(|_| side == Side::Baseline);
             let heats = match side {
@@ -208,7 +208,8 @@ impl Outputs {
                 text: &pane.text,
                 marks: if by_kl { &[] } else { marks },
                 heats,
-                parting: parting.map(|parting| (parting.byte, self.marks.flag.as_str())),
+                first_difference: first_difference
+                    .map(|first_difference| (first_difference.byte, self.marks.flag.as_str())),
                 current: stepped_to(desk, side).filter(|_| !by_kl),
                 streaming: pane.state == PaneState::Streaming,
                 opacity: if is_stale(desk, side, pane) { STALE } else { 1.0 },
@@ -274,7 +275,7 @@ impl Marks {
             ..Self::default()
         };
         let Some(of) = &self.of else { return };
-        let parting = Parting::of(&of.left, &of.right, bench.granularity);
+        let first_difference = FirstDifference::of(&of.left, &of.right, bench.granularity);
         self.left = of.diff.removed().collect();
         self.right = of.diff.added().collect();
         if streaming {
@@ -292,15 +293,15 @@ impl Marks {
             if other.last().is_some_and(|last| last.end == end) {
                 other.pop();
             }
-            self.parting = parting.filter(|parting| parting.byte < arriving.len());
+            self.first_difference = first_difference.filter(|first_difference| first_difference.byte < arriving.len());
         } else {
-            self.parting = parting;
+            self.first_difference = first_difference;
         }
-        self.flag = parting.map_or_else(String::new, |parting| parting.number.to_string());
+        self.flag = first_difference.map_or_else(String::new, |first_difference| first_difference.number.to_string());
     }
 
     /// Returns marks and first difference of one side, if they belong to the shown text.
-    pub(super) fn of(&self, desk: &Desk<'_>, side: Side) -> (&[Range<usize>], Option<Parting>) {
+    pub(super) fn of(&self, desk: &Desk<'_>, side: Side) -> (&[Range<usize>], Option<FirstDifference>) {
         if desk.bench.covered(side) == 0 {
             return (&[], None);
         }
@@ -309,7 +310,7 @@ impl Marks {
         } else {
             &self.right
         };
-        (marks, self.parting)
+        (marks, self.first_difference)
     }
 }
 

@@ -8,7 +8,7 @@ use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 use super::desk::Desk;
 use super::label::{self, figures};
 use super::{figure, runs};
-use crate::model::{MagnitudeUnit, Parting, Unit, WhyNot};
+use crate::model::{FirstDifference, MagnitudeUnit, Unavailable, Unit};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::chip::Chip;
@@ -43,8 +43,8 @@ pub struct PlotCard {
 }
 
 impl PlotCard {
-    /// `parting` is the first difference of the shown texts, also while they arrive.
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32, parting: Option<Parting>) {
+    /// `first_difference` is the first difference of the shown texts, also while they arrive.
+    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32, first_difference: Option<FirstDifference>) {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
         let palette = Palette::of(ui);
         let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
@@ -55,7 +55,7 @@ impl PlotCard {
         let mut child = ui.new_child(UiBuilder::new().id_salt("plot card").max_rect(inner));
         let ui = &mut child;
         ui.spacing_mut().item_spacing.y = 0.0;
-        head(ui, desk, parting);
+        head(ui, desk, first_difference);
         ui.add_space(6.0);
         if desk.bench.runs_shown {
             self.runs.show(ui, desk);
@@ -228,7 +228,7 @@ fn describe(desk: &Desk<'_>, record: &Record, point: &analysis::Point) -> String
 }
 
 /// Draws the row with the verdict, the measures and the menu of the points.
-fn head(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<Parting>) {
+fn head(ui: &mut Ui, desk: &mut Desk<'_>, first_difference: Option<FirstDifference>) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL), Sense::hover());
     let mut right = ui.new_child(
         UiBuilder::new()
@@ -247,11 +247,11 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, parting: Option<Parting>) {
     // Where there is no room for all of it beside the measures, the plot alone says where the outputs begin to repeat themselves.
     let beside = room.width() - Chips::of(ui, desk, f32::INFINITY, LEAST_CHIPS).width - 16.0;
     let fits = |words: &String| width_of(words) <= beside;
-    let forms = [Form::Whole, Form::Part].map(|form| verdict(desk, parting, form));
+    let forms = [Form::Whole, Form::Part].map(|form| verdict(desk, first_difference, form));
     let words = forms
         .into_iter()
         .find(fits)
-        .unwrap_or_else(|| verdict(desk, parting, Form::Short));
+        .unwrap_or_else(|| verdict(desk, first_difference, Form::Short));
     let chips = Chips::of(ui, desk, room.width() - width_of(&words) - 16.0, CHIPS.len());
     let chips_left = end - chips.width;
     title(ui, desk, &words, rect.with_max_x(chips_left - 12.0));
@@ -376,7 +376,7 @@ enum Form {
 }
 
 /// One sentence: what the output that is shown says about the prefix.
-fn verdict(desk: &Desk<'_>, parting: Option<Parting>, form: Form) -> String {
+fn verdict(desk: &Desk<'_>, first_difference: Option<FirstDifference>, form: Form) -> String {
     let text = desk.text;
     let bench = desk.bench;
     let parts = match form {
@@ -385,8 +385,8 @@ fn verdict(desk: &Desk<'_>, parting: Option<Parting>, form: Form) -> String {
     };
     if bench.is_running() && bench.tuning.selected.is_none() {
         // While text arrives, the verdict is about it and not about the previous run.
-        return match parting {
-            Some(parting) => parts(&(text.nth)(parting.unit, parting.number)),
+        return match first_difference {
+            Some(first_difference) => parts(&(text.nth)(first_difference.unit, first_difference.number)),
             None => text.verdict_running.to_owned(),
         };
     }
@@ -395,7 +395,7 @@ fn verdict(desk: &Desk<'_>, parting: Option<Parting>, form: Form) -> String {
         return if bench.module.is_ready() {
             text.verdict_begin
         } else if bench.module.is_busy() {
-            (text.why_not)(WhyNot::StillConnecting)
+            (text.why_not)(Unavailable::StillConnecting)
         } else {
             text.verdict_connect
         }
@@ -411,8 +411,8 @@ fn verdict(desk: &Desk<'_>, parting: Option<Parting>, form: Form) -> String {
         Verdict::InsideNoise => return text.verdict_noise.to_owned(),
         _ => {}
     }
-    let place = match parting {
-        Some(parting) => (text.nth)(parting.unit, parting.number),
+    let place = match first_difference {
+        Some(first_difference) => (text.nth)(first_difference.unit, first_difference.number),
         None => (text.nth)(Unit::Character, measures.first_divergence.graphemes + 1),
     };
     // A reopened run has its own label; the collapse of the series is not its property.

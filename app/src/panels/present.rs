@@ -141,11 +141,15 @@ impl Presenter {
         }
         self.marks.refresh(desk);
         let (left, right) = halves(texts);
-        let parting = self.marks.of(desk, Side::Prefixed).1.map(|parting| parting.byte);
-        let parting = parting.filter(|_| !desk.bench.is_running());
-        if parting != self.revealed {
-            self.revealed = parting;
-            if let Some(byte) = parting {
+        let first_difference = self
+            .marks
+            .of(desk, Side::Prefixed)
+            .1
+            .map(|first_difference| first_difference.byte);
+        let first_difference = first_difference.filter(|_| !desk.bench.is_running());
+        if first_difference != self.revealed {
+            self.revealed = first_difference;
+            if let Some(byte) = first_difference {
                 self.panes.reveal(byte, texts.height());
             }
         }
@@ -185,10 +189,10 @@ impl Presenter {
             line.label(paint::words(words, theme::CARD_TITLE, palette.text3));
             return;
         }
-        let (marks, parting) = self.marks.of(desk, side);
-        let spoken = match parting {
-            Some(parting) => (desk.text.parting_at)(parting.unit, parting.number),
-            None => desk.text.no_parting.to_owned(),
+        let (marks, first_difference) = self.marks.of(desk, side);
+        let spoken = match first_difference {
+            Some(first_difference) => (desk.text.first_difference_at)(first_difference.unit, first_difference.number),
+            None => desk.text.no_difference.to_owned(),
         };
         let (name, pane_side) = match side {
             Side::Baseline => (desk.text.baseline_output, PaneSide::Left),
@@ -198,7 +202,7 @@ impl Presenter {
             text: &pane.text,
             marks,
             heats: &[],
-            parting: parting.map(|parting| (parting.byte, "")),
+            first_difference: first_difference.map(|first_difference| (first_difference.byte, "")),
             current: None,
             streaming: pane.state == PaneState::Streaming,
             opacity: if pane.stale { 0.6 } else { 1.0 },

@@ -16,7 +16,7 @@ use softprefix_core::protocol::extension::{Budget, FinishReason, SoftPrefixEcho,
 
 use super::Line;
 use crate::model::{
-    ExternalCommand, Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, Said, Side, Timings,
+    Bilingual, ExternalCommand, Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, Side, Timings,
     Vocabulary,
 };
 
@@ -68,7 +68,7 @@ impl Broken {
             }
             Self::Empty(name) => format!("{name} には再生できるものがありません。もう少し長く記録してください。"),
         };
-        Problem::new(ProblemKind::File, Said::new(self.to_string(), japanese), "")
+        Problem::new(ProblemKind::File, Bilingual::new(self.to_string(), japanese), "")
     }
 }
 

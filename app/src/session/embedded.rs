@@ -14,7 +14,7 @@ use softprefix_unit::unit::{LoadObserver, Unit, UnitOptions};
 use tokio::sync::oneshot;
 
 use crate::errors::{self, sentence};
-use crate::model::{FetchProgress, ModelChoice, Problem, ProblemKind, Said};
+use crate::model::{Bilingual, FetchProgress, ModelChoice, Problem, ProblemKind};
 
 /// A unit that runs in this process. Dropping it stops it and its tasks.
 pub struct Embedded {
@@ -35,11 +35,11 @@ impl Embedded {
         let failed = |detail: String| {
             Problem::new(
                 ProblemKind::Connection,
-                Said::new(
+                Bilingual::new(
                     sentence(&detail),
                     format!("内蔵モジュールを起動できません（{}）。", errors::system(&detail)),
                 ),
-                Said::new("Try again.", "もう一度試してください。"),
+                Bilingual::new("Try again.", "もう一度試してください。"),
             )
         };
         let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -165,8 +165,8 @@ pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
     if let Some(Err(reason)) = broken.map(|found| found.info) {
         return Err(Problem::new(
             ProblemKind::Model,
-            Said::new(sentence(&reason), format!("{model} は使えません（{reason}）。")),
-            Said::new(
+            Bilingual::new(sentence(&reason), format!("{model} は使えません（{reason}）。")),
+            Bilingual::new(
                 "Fetch it again or choose another model.",
                 "取得し直すか、別のモデルを選んでください。",
             ),
@@ -176,11 +176,11 @@ pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
         Some(entries) => Ok(Wanted::Missing(entries)),
         None => Err(Problem::new(
             ProblemKind::Model,
-            Said::new(
+            Bilingual::new(
                 format!("There is no model {model:?} here, and none of that name can be fetched."),
                 format!("{model:?} というモデルはここになく、その名前では取得もできません。"),
             ),
-            Said::new(
+            Bilingual::new(
                 "Choose one of those that `softprefix models` lists, or give the path of a GGUF file.",
                 "`softprefix models` の一覧から選ぶか、GGUF ファイルのパスを指定してください。",
             ),
@@ -192,8 +192,8 @@ fn named_file(models: &Models, path: &Path) -> Result<Wanted, Problem> {
     let problem = |what: String, japanese: String| {
         Problem::new(
             ProblemKind::Model,
-            Said::new(what, japanese),
-            Said::new(
+            Bilingual::new(what, japanese),
+            Bilingual::new(
                 "Choose a GGUF file of a qwen2 or llama model.",
                 "qwen2 か llama のモデルの GGUF ファイルを選んでください。",
             ),

@@ -11,7 +11,7 @@ use softprefix_core::prefix::{Learned, LearnedBy, PrefixStore, SoftPrefix, decod
 use softprefix_core::protocol::learn::{Example, LearnFrame};
 
 use crate::errors::{self, broken, prefix_store_problem, problem_of, sentence};
-use crate::model::{Problem, ProblemKind, Said};
+use crate::model::{Bilingual, Problem, ProblemKind};
 
 /// Maximum size of a file of examples or prompts.
 const LARGEST: u64 = 8 << 20;
@@ -158,7 +158,7 @@ pub fn examples(path: &Path) -> Result<Vec<Example>, Problem> {
                 (_, 0) => ("lines", String::new()),
                 (_, more) => ("lines", format!(" and {more} more")),
             };
-            let Said { en, ja } = why;
+            let Bilingual { en, ja } = why;
             let and_more_ja = if more > 0 {
                 format!("、ほか {more} 行")
             } else {
@@ -166,14 +166,14 @@ pub fn examples(path: &Path) -> Result<Vec<Example>, Problem> {
             };
             Err(Problem::new(
                 ProblemKind::File,
-                Said::new(
+                Bilingual::new(
                     format!(
                         "{file}: {lines} {}{and_more} cannot be used ({en}).",
                         numbers.join(", ")
                     ),
                     format!("{file}：{} 行目{and_more_ja}は使えません（{ja}）。", numbers.join("、")),
                 ),
-                Said::new(
+                Bilingual::new(
                     "Each line is {\"prompt\": \"...\", \"target\": \"...\"}.",
                     "各行を {\"prompt\": \"...\", \"target\": \"...\"} の形にしてください。",
                 ),
@@ -181,8 +181,8 @@ pub fn examples(path: &Path) -> Result<Vec<Example>, Problem> {
         }
         None if found.is_empty() => Err(Problem::new(
             ProblemKind::File,
-            Said::new(format!("{file} has no examples."), format!("{file} に例がありません。")),
-            Said::new(
+            Bilingual::new(format!("{file} has no examples."), format!("{file} に例がありません。")),
+            Bilingual::new(
                 "Write a line {\"prompt\": \"...\", \"target\": \"...\"} for each.",
                 "例ごとに {\"prompt\": \"...\", \"target\": \"...\"} の行を書いてください。",
             ),
@@ -192,7 +192,7 @@ pub fn examples(path: &Path) -> Result<Vec<Example>, Problem> {
 }
 
 /// Parses an example.
-fn example(line: &str) -> Result<Example, Said> {
+fn example(line: &str) -> Result<Example, Bilingual> {
     #[derive(Deserialize)]
     struct Line {
         prompt: String,
@@ -202,11 +202,11 @@ fn example(line: &str) -> Result<Example, Said> {
         Ok(Line { prompt, target }) if !prompt.trim().is_empty() && !target.trim().is_empty() => {
             Ok(Example { prompt, target })
         }
-        Ok(_) => Err(Said {
+        Ok(_) => Err(Bilingual {
             en: "an empty prompt or target".to_owned(),
             ja: "プロンプトか目標の出力が空です".to_owned(),
         }),
-        Err(error) => Err(Said {
+        Err(error) => Err(Bilingual {
             en: error.to_string(),
             ja: error.to_string(),
         }),

@@ -18,7 +18,7 @@ use softprefix_unit::models::{Entry, ModelStore};
 
 use self::embedded::{Embedded, Models, Wanted};
 use crate::errors;
-use crate::model::{ConnectStep, FetchProgress, Histogram, Problem, ProblemKind, Said, Target, Vocabulary};
+use crate::model::{Bilingual, ConnectStep, FetchProgress, Histogram, Problem, ProblemKind, Target, Vocabulary};
 
 pub use look::Look;
 
@@ -150,19 +150,19 @@ impl ConnectProblem {
             Self::Other(problem) | Self::NoModel(Some(problem)) => problem,
             Self::NoModel(None) => Problem::new(
                 ProblemKind::Model,
-                Said::new(
+                Bilingual::new(
                     "There is no model here for the embedded module.",
                     "内蔵モジュール用のモデルがありません。",
                 ),
-                Said::new(remedy, remedy_ja),
+                Bilingual::new(remedy, remedy_ja),
             ),
             Self::TaskFull(tasks) => Problem::new(
                 ProblemKind::TaskFull,
-                Said::new(
+                Bilingual::new(
                     format!("All places of the module are taken ({}).", tasks.join(", ")),
                     format!("モジュールの空きがありません（{}）。", tasks.join("、")),
                 ),
-                Said::new(remedy, remedy_ja),
+                Bilingual::new(remedy, remedy_ja),
             ),
         }
     }
@@ -339,11 +339,11 @@ async fn find_or_fetch(
             }),
             Wanted::Missing(_) => Err(none(Problem::new(
                 ProblemKind::Model,
-                Said::new(
+                Bilingual::new(
                     format!("{name} was fetched but cannot be found."),
                     format!("{name} を取得しましたが、見つかりません。"),
                 ),
-                Said::new(
+                Bilingual::new(
                     "Check that nothing clears the model folder, and fetch it again.",
                     "モデルのフォルダーを消すものがないか確かめて、取得し直してください。",
                 ),

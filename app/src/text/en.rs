@@ -7,7 +7,7 @@ use softprefix_core::protocol::extension::FinishReason;
 
 use super::Text;
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, KindChoice, ProblemKind, Unit, WhyNot};
+use crate::model::{ConnectStep, KindChoice, ProblemKind, Unavailable, Unit};
 use crate::workbench::Tab;
 
 pub(super) static TEXT: Text = Text {
@@ -191,17 +191,19 @@ pub(super) static TEXT: Text = Text {
     run: "Run",
     stop: "Stop",
     why_not: |why| match why {
-        WhyNot::NotConnected => "Cannot run: no module is connected.",
-        WhyNot::StillConnecting => "Cannot run until the module is ready.",
-        WhyNot::EmptyPrompt => "Cannot run: the prompt is empty.",
-        WhyNot::NoWords => "Cannot run: the prefix has no words.",
-        WhyNot::SameTexts => "Cannot run: both texts are the same, so there is no contrast.",
-        WhyNot::NoPrefixFile => "Cannot run: there is no file of a prefix yet.",
-        WhyNot::OneAtATime => "The curve is filled on our own unit only: this module answers one request at a time.",
-        WhyNot::NoMagnitude => "The rows of this prefix are used as they are: there is no magnitude to vary.",
-        WhyNot::Recording => "The curve is not filled while a recording is made.",
-        WhyNot::Filled => "All twelve magnitudes of this prefix have their runs.",
-        WhyNot::DoesNotFit => "Cannot run: prefix and prompt do not fit the window.",
+        Unavailable::NotConnected => "Cannot run: no module is connected.",
+        Unavailable::StillConnecting => "Cannot run until the module is ready.",
+        Unavailable::EmptyPrompt => "Cannot run: the prompt is empty.",
+        Unavailable::NoWords => "Cannot run: the prefix has no words.",
+        Unavailable::SameTexts => "Cannot run: both texts are the same, so there is no contrast.",
+        Unavailable::NoPrefixFile => "Cannot run: there is no file of a prefix yet.",
+        Unavailable::OneAtATime => {
+            "The curve is filled on our own unit only: this module answers one request at a time."
+        }
+        Unavailable::NoMagnitude => "The rows of this prefix are used as they are: there is no magnitude to vary.",
+        Unavailable::Recording => "The curve is not filled while a recording is made.",
+        Unavailable::Filled => "All twelve magnitudes of this prefix have their runs.",
+        Unavailable::DoesNotFit => "Cannot run: prefix and prompt do not fit the window.",
     },
 
     splitter: "Height of the outputs",
@@ -258,14 +260,14 @@ pub(super) static TEXT: Text = Text {
         Unit::Word => format!("word {number}"),
         Unit::Line => format!("line {number}"),
     },
-    parting_at: |unit, number| format!("First difference at {}", (TEXT.nth)(unit, number)),
+    first_difference_at: |unit, number| format!("First difference at {}", (TEXT.nth)(unit, number)),
     differences: |count| match count {
         1 => "1 difference".to_owned(),
         _ => format!("{count} differences"),
     },
     difference_of: |number, count| format!("{number} of {count}"),
     show_plot: "Show the plot",
-    no_parting: "No difference",
+    no_difference: "No difference",
     granularity: "Compare by",
     granularities: |granularity| match granularity {
         Granularity::Auto => "automatic",

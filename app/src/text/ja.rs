@@ -7,7 +7,7 @@ use softprefix_core::protocol::extension::FinishReason;
 
 use super::Text;
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, KindChoice, ProblemKind, Unit, WhyNot};
+use crate::model::{ConnectStep, KindChoice, ProblemKind, Unavailable, Unit};
 use crate::workbench::Tab;
 
 pub(super) static TEXT: Text = Text {
@@ -180,19 +180,19 @@ pub(super) static TEXT: Text = Text {
     run: "実行",
     stop: "停止",
     why_not: |why| match why {
-        WhyNot::NotConnected => "モジュールが接続されていないため実行できません。",
-        WhyNot::StillConnecting => "モジュールの準備ができるまで実行できません。",
-        WhyNot::EmptyPrompt => "プロンプトが空のため実行できません。",
-        WhyNot::NoWords => "プレフィックスの言葉が空のため実行できません。",
-        WhyNot::SameTexts => "2 つの言葉が同じため差がなく、実行できません。",
-        WhyNot::NoPrefixFile => "プレフィックスのファイルがまだないため実行できません。",
-        WhyNot::OneAtATime => {
+        Unavailable::NotConnected => "モジュールが接続されていないため実行できません。",
+        Unavailable::StillConnecting => "モジュールの準備ができるまで実行できません。",
+        Unavailable::EmptyPrompt => "プロンプトが空のため実行できません。",
+        Unavailable::NoWords => "プレフィックスの言葉が空のため実行できません。",
+        Unavailable::SameTexts => "2 つの言葉が同じため差がなく、実行できません。",
+        Unavailable::NoPrefixFile => "プレフィックスのファイルがまだないため実行できません。",
+        Unavailable::OneAtATime => {
             "曲線を埋められるのは本ソフトのユニットだけです。このモジュールは一度に一つしか答えません。"
         }
-        WhyNot::NoMagnitude => "行をそのまま使うため、変えられる大きさがありません。",
-        WhyNot::Recording => "記録中は曲線を埋められません。",
-        WhyNot::Filled => "このプレフィックスの 12 通りの大きさはすべて実行済みです。",
-        WhyNot::DoesNotFit => "プレフィックスと入力が文脈長に収まらないため実行できません。",
+        Unavailable::NoMagnitude => "行をそのまま使うため、変えられる大きさがありません。",
+        Unavailable::Recording => "記録中は曲線を埋められません。",
+        Unavailable::Filled => "このプレフィックスの 12 通りの大きさはすべて実行済みです。",
+        Unavailable::DoesNotFit => "プレフィックスと入力が文脈長に収まらないため実行できません。",
     },
 
     splitter: "出力欄の高さ",
@@ -246,11 +246,11 @@ pub(super) static TEXT: Text = Text {
         Unit::Word => format!("{number} 語目"),
         Unit::Line => format!("{number} 行目"),
     },
-    parting_at: |unit, number| format!("最初の違いは {}", (TEXT.nth)(unit, number)),
+    first_difference_at: |unit, number| format!("最初の違いは {}", (TEXT.nth)(unit, number)),
     differences: |count| format!("違い {count} か所"),
     difference_of: |number, count| format!("{number} / {count}"),
     show_plot: "グラフを表示",
-    no_parting: "違いはありません",
+    no_difference: "違いはありません",
     granularity: "比較の単位",
     granularities: |granularity| match granularity {
         Granularity::Auto => "自動",

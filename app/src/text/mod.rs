@@ -38,7 +38,7 @@ use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::{FinishReason, WeightRounding};
 
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, KindChoice, Language, ProblemKind, Unit, WhyNot};
+use crate::model::{ConnectStep, KindChoice, Language, ProblemKind, Unavailable, Unit};
 use crate::workbench::Tab;
 
 /// The words of one language.
@@ -156,7 +156,7 @@ pub struct Text {
     pub live: &'static str,
     pub run: &'static str,
     pub stop: &'static str,
-    pub why_not: fn(WhyNot) -> &'static str,
+    pub why_not: fn(Unavailable) -> &'static str,
 
     // The outputs.
     pub splitter: &'static str,
@@ -204,11 +204,11 @@ pub struct Text {
     pub kl_axis: &'static str,
     /// `word 11`: a unit by its number.
     pub nth: fn(Unit, usize) -> String,
-    pub parting_at: fn(Unit, usize) -> String,
+    pub first_difference_at: fn(Unit, usize) -> String,
     pub differences: fn(usize) -> String,
     pub difference_of: fn(usize, usize) -> String,
     pub show_plot: &'static str,
-    pub no_parting: &'static str,
+    pub no_difference: &'static str,
     pub granularity: &'static str,
     pub granularities: fn(Granularity) -> &'static str,
     pub applied_doubtful: &'static str,

@@ -36,7 +36,7 @@ pub struct Content<'a> {
     /// Tokens to colour by KL, in the order of the text; marks are then not drawn.
     pub heats: &'a [Heat],
     /// The first difference: a byte of `text`, and the label of the flag there.
-    pub parting: Option<(usize, &'a str)>,
+    pub first_difference: Option<(usize, &'a str)>,
     /// The current difference, as bytes of `text`; empty if something is in the other text only.
     pub current: Option<Range<usize>>,
     /// Whether text is still arriving; draws a caret at the end.
@@ -81,7 +81,7 @@ struct Memory {
     /// Total height in the last frame.
     height: f32,
     /// Top of the row with the first difference, from the top of the text.
-    parting: Option<f32>,
+    first_difference: Option<f32>,
     /// Top of the row with the current difference.
     target: Option<f32>,
     /// Scroll offset at the end of its own text, and whether more of it is arriving.
@@ -115,7 +115,7 @@ impl DiffPanes {
         self.stepping = false;
         for pane in [&mut self.left, &mut self.right] {
             pane.height = 0.0;
-            pane.parting = None;
+            pane.first_difference = None;
             pane.target = None;
             pane.streaming = false;
         }
@@ -159,16 +159,16 @@ impl DiffPanes {
     fn followed(&self, kind: Type) -> Option<f32> {
         let panes = [&self.left, &self.right];
         let streaming = panes.iter().any(|pane| pane.streaming);
-        let parting = panes.iter().filter_map(|pane| pane.parting).reduce(f32::min);
+        let first_difference = panes.iter().filter_map(|pane| pane.first_difference).reduce(f32::min);
         let end = panes
             .iter()
             .filter(|pane| pane.streaming || !streaming)
             .map(|pane| pane.end)
             .fold(0.0, f32::max);
-        match parting {
+        match first_difference {
             // One row of the common beginning stays above it.
             Some(_) if streaming && self.newest => Some(end),
-            Some(parting) => Some(end.min((parting - kind.line).max(0.0))),
+            Some(first_difference) => Some(end.min((first_difference - kind.line).max(0.0))),
             None => streaming.then_some(end),
         }
     }
@@ -309,17 +309,17 @@ impl Memory {
         let mut measured = 0;
         let mut unknown = false;
         let count = self.paragraphs.len();
-        self.parting = None;
+        self.first_difference = None;
         let before = self.target.take();
         for index in 0..count {
             let paragraph = &self.paragraphs[index];
             let height = paragraph.estimate(width, kind);
             let shown = y + MARGIN.y + height >= viewport.top() && y + MARGIN.y <= viewport.bottom();
             let parts_here = content
-                .parting
+                .first_difference
                 .is_some_and(|(byte, _)| parts_in(byte, &paragraph.range, index + 1 == count));
             if parts_here {
-                self.parting = Some(y);
+                self.first_difference = Some(y);
             }
             let current_here = content
                 .current
@@ -344,7 +344,7 @@ impl Memory {
             let range = paragraph.range.clone();
             let colour = faded(palette.text, content.opacity);
             let mut galley = layout(ui, &content.text[range.clone()], kind, width, colour);
-            if let (true, Some((byte, words))) = (parts_here, content.parting)
+            if let (true, Some((byte, words))) = (parts_here, content.first_difference)
                 && !words.is_empty()
             {
                 let before = content.text.get(range.start..byte.min(range.end));
@@ -367,8 +367,8 @@ impl Memory {
                 opacity: content.opacity,
                 last,
             };
-            if let (true, Some((byte, _))) = (parts_here, content.parting) {
-                self.parting = Some(piece.place_of(byte).top() - origin.y);
+            if let (true, Some((byte, _))) = (parts_here, content.first_difference) {
+                self.first_difference = Some(piece.place_of(byte).top() - origin.y);
             }
             if let (true, Some(current)) = (current_here, &content.current) {
                 self.target = Some(piece.place_of(current.start).top() - origin.y);
@@ -587,7 +587,9 @@ impl Piece<'_> {
     }
 
     fn paint_parting(&self, ui: &Ui, content: &Content<'_>) {
-        let Some((byte, words)) = content.parting else { return };
+        let Some((byte, words)) = content.first_difference else {
+            return;
+        };
         if !parts_in(byte, self.range, self.last) {
             return;
         }

@@ -8,7 +8,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use super::flight::Filling;
 use super::{Notice, Workbench};
 use crate::messages::{Asked, Inference, Request};
-use crate::model::{MagnitudeUnit, Pane, Problem, RunId, Side, WhyNot};
+use crate::model::{MagnitudeUnit, Pane, Problem, RunId, Side, Unavailable};
 
 /// Magnitudes of a filled curve, in token norms: densest where outputs change most.
 pub const MAGNITUDES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.6, 2.5, 4.0, 6.5, 12.0];
@@ -21,20 +21,20 @@ const PAUSE: Duration = Duration::from_millis(1500);
 
 impl Workbench {
     /// Returns why the curve cannot be filled; `None` if it can.
-    pub fn why_not_fill(&self) -> Option<WhyNot> {
+    pub fn why_not_fill(&self) -> Option<Unavailable> {
         if let Some(why) = self.why_not_run() {
             return Some(why);
         }
         if !self.module.facts().is_some_and(|facts| facts.is_ours()) {
-            return Some(WhyNot::OneAtATime);
+            return Some(Unavailable::OneAtATime);
         }
         if self.prefix.is_unscaled() {
-            return Some(WhyNot::NoMagnitude);
+            return Some(Unavailable::NoMagnitude);
         }
         if self.recording().is_some() || self.exhibition.is_some() {
-            return Some(WhyNot::Recording);
+            return Some(Unavailable::Recording);
         }
-        self.missing().is_empty().then_some(WhyNot::Filled)
+        self.missing().is_empty().then_some(Unavailable::Filled)
     }
 
     /// Returns the recipes of the current prefix at the magnitudes of the curve that have no saved run.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use crate::doctor::build::News;
 use crate::doctor::log::Entry;
 use crate::doctor::{CHECKS, Ended, Finding};
-use crate::messages::{DoctorEvent, DoctorRequest, Said};
-use crate::model::Said as Words;
+use crate::messages::{ChangeOutcome, DoctorEvent, DoctorRequest};
+use crate::model::Bilingual as Words;
 
 /// The current work on the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ pub struct DoctorState {
     /// The current build, or the last one.
     pub build: Option<Build>,
     pub work: Option<Work>,
-    pub said: Option<Said>,
+    pub said: Option<ChangeOutcome>,
     /// Earlier changes to this host, latest first.
     pub before: Vec<Entry>,
 }
@@ -267,7 +267,7 @@ impl DoctorState {
                 let looked = self.work.take() == Some(Work::Looking);
                 if !looked {
                     // After a fix, the next problem is shown.
-                    let mended = matches!(&said, Some(Said::Outcome { outcome, .. }) if matches!(outcome.ended, Ended::Done | Ended::Already));
+                    let mended = matches!(&said, Some(ChangeOutcome::Outcome { outcome, .. }) if matches!(outcome.ended, Ended::Done | Ended::Already));
                     let (chosen, page) = (self.chosen.filter(|_| !mended), self.page);
                     let again = self.apply(DoctorAction::Look, in_use);
                     (self.chosen, self.page) = (chosen, page);
@@ -388,7 +388,7 @@ mod tests {
             why: None,
             log: String::new(),
         };
-        let said = Said::Outcome {
+        let said = ChangeOutcome::Outcome {
             id: "relink-libstdcxx".into(),
             outcome,
         };

@@ -191,7 +191,7 @@ impl Workbench {
                     find.add(Entry::Learned { experiment, frame });
                 }
             }
-            FindEvent::Said(record) => find.add(Entry::Case(record)),
+            FindEvent::Bilingual(record) => find.add(Entry::Case(record)),
             FindEvent::Rows { experiment, rows } => {
                 if find.past.as_ref().is_some_and(|past| past.experiment.id == experiment) {
                     find.rows = Some(FoundRows {

@@ -45,7 +45,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
     Behind, Budget, Figure, Kept, LIVE_DELAY, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet,
-    PromptForm, Remembered, Settings, Side, Target, Vocabulary, WhyNot,
+    PromptForm, Remembered, Settings, Side, Target, Unavailable, Vocabulary,
 };
 
 pub use action::{Action, ExhibitionAction, ExternalAction, FindAction, MaterialAction, PlaybackAction, SweepAction};
@@ -271,21 +271,21 @@ impl Workbench {
     // ----- what views ask -----
 
     /// Returns why `Run` is disabled; `None` if it is enabled.
-    pub fn why_not_run(&self) -> Option<WhyNot> {
+    pub fn why_not_run(&self) -> Option<Unavailable> {
         if self.module.is_busy() {
-            return Some(WhyNot::StillConnecting);
+            return Some(Unavailable::StillConnecting);
         }
         if !self.module.is_ready() {
-            return Some(WhyNot::NotConnected);
+            return Some(Unavailable::NotConnected);
         }
         if self.prompt.user.trim().is_empty() {
-            return Some(WhyNot::EmptyPrompt);
+            return Some(Unavailable::EmptyPrompt);
         }
         if let Some(lacking) = self.prefix.lacks() {
             return Some(lacking);
         }
         match self.budget {
-            Some(budget) if budget.current && !budget.fits() => Some(WhyNot::DoesNotFit),
+            Some(budget) if budget.current && !budget.fits() => Some(Unavailable::DoesNotFit),
             _ => None,
         }
     }

@@ -295,7 +295,7 @@ fn the_budget_follows_p_at_once_and_says_what_is_free() {
 fn a_prefix_that_leaves_no_room_for_an_output_token_cannot_be_run() {
     let mut bench = ready();
     bench.apply(Action::SetLen(986));
-    assert_eq!(bench.why_not_run(), Some(WhyNot::DoesNotFit));
+    assert_eq!(bench.why_not_run(), Some(Unavailable::DoesNotFit));
     bench.apply(Action::Run);
     assert!(inferences(&mut bench).is_empty());
     bench.apply(Action::SetLen(985));
@@ -305,20 +305,20 @@ fn a_prefix_that_leaves_no_room_for_an_output_token_cannot_be_run() {
 #[test]
 fn run_says_why_it_is_off() {
     let mut bench = bench();
-    assert_eq!(bench.why_not_run(), Some(WhyNot::NotConnected));
+    assert_eq!(bench.why_not_run(), Some(Unavailable::NotConnected));
     bench.absorb(Event::Loading {
         model: "m".to_owned(),
         fraction: 0.5,
         what: "reading".to_owned(),
     });
-    assert_eq!(bench.why_not_run(), Some(WhyNot::StillConnecting));
+    assert_eq!(bench.why_not_run(), Some(Unavailable::StillConnecting));
     let mut bench = ready();
     bench.apply(Action::SetPrompt("  \n".to_owned()));
-    assert_eq!(bench.why_not_run(), Some(WhyNot::EmptyPrompt));
+    assert_eq!(bench.why_not_run(), Some(Unavailable::EmptyPrompt));
     bench.apply(Action::LoadPreset(0));
     bench.apply(Action::SetKind(KindChoice::Words));
     bench.apply(Action::SetWords(String::new()));
-    assert_eq!(bench.why_not_run(), Some(WhyNot::NoWords));
+    assert_eq!(bench.why_not_run(), Some(Unavailable::NoWords));
 }
 
 #[test]
@@ -622,7 +622,7 @@ fn a_lost_module_ends_what_is_under_way_and_keeps_texts_and_facts() {
     assert!(!bench.is_running());
     assert_eq!(&*bench.baseline.text, "春の風");
     assert_eq!(bench.module.last_facts().and_then(|facts| facts.hidden_size()), Some(H));
-    assert_eq!(bench.why_not_run(), Some(WhyNot::NotConnected));
+    assert_eq!(bench.why_not_run(), Some(Unavailable::NotConnected));
     bench.apply(Action::SetMagnitude(4.0));
     assert_eq!(bench.magnitude_norms(), Some(4.0));
 }

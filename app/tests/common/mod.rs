@@ -24,7 +24,7 @@ use softprefix_core::experiment::{
 };
 use softprefix_core::prefix::{PrefixRecipe, TokenPiece};
 use softprefix_core::protocol::extension::{
-    Alternative, Budget, Compared, FinishReason, Scored, Scores as Told, SoftPrefixEcho, Usage,
+    Alternative, Budget, Compared, FinishReason, Scored, Scores as ErrorText, SoftPrefixEcho, Usage,
 };
 
 pub const BASELINE: &str =
@@ -280,7 +280,7 @@ pub fn scores(request: &ScoreRun) -> Scores {
         text: c.to_string(),
     };
     let tokens: Vec<TokenPiece> = text.chars().enumerate().map(piece).collect();
-    let told = |shift: f64| Told {
+    let told = |shift: f64| ErrorText {
         logprobs: vec![-0.5 - shift; tokens.len()],
         perplexity: (0.5 + shift).exp(),
         soft_prefix: None,

@@ -304,7 +304,7 @@ fn what_a_debian_package_has_installed_is_left_to_dpkg() {
             matches!(&removed, Err(InstallError::StillStarted { package, .. }) if package == "softprefix-unit"),
             "{removed:?}"
         );
-        let told = removed.unwrap_err().said();
+        let told = removed.unwrap_err().sentence();
         assert!(
             told.en.contains("dpkg -r softprefix-unit") && told.ja.contains("dpkg -r softprefix-unit"),
             "{told:?}"
@@ -338,7 +338,7 @@ fn a_drop_in_that_somebody_else_has_written_is_named() {
         fs::copy(&own, &theirs).unwrap();
         let kept = install::uninstall(&ssh).await.unwrap_err();
         assert!(
-            kept.said()
+            kept.sentence()
                 .en
                 .contains("/etc/systemd/system/llm-llm.service.d/by-hand.conf"),
             "{kept}"

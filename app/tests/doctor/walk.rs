@@ -7,10 +7,10 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable;
-use softprefix::bridge::{Bridge, Ways};
+use softprefix::bridge::{Bridge, DoctorAccess};
 use softprefix::doctor::log::Log;
 use softprefix::doctor::{Ended, SshOptions, Verdict};
-use softprefix::messages::{LibraryRequest, Request, Said};
+use softprefix::messages::{ChangeOutcome, LibraryRequest, Request};
 use softprefix::model::{Language, ModuleState, Remembered};
 use softprefix::panels::Window;
 use softprefix::session::embedded::Models;
@@ -51,7 +51,7 @@ fn desk(jail: &Jail, log: Log) -> Hand {
         bench: Workbench::new(remembered),
         bridge: Bridge::by(
             ConnectOptions::default(),
-            Ways::new(ssh, None, Some(log)),
+            DoctorAccess::new(ssh, None, Some(log)),
             Models::from_env(),
             || (),
         )
@@ -212,7 +212,7 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
         until(&mut hand, "the remedy and the look after it", idle);
         let said = hand.state().bench.doctor.said.clone();
         assert!(
-            matches!(&said, Some(Said::Outcome { outcome, .. }) if outcome.ended == Ended::Done),
+            matches!(&said, Some(ChangeOutcome::Outcome { outcome, .. }) if outcome.ended == Ended::Done),
             "{id}: {said:?}"
         );
         hand.get_by_label_contains("Done, and verified.");
@@ -240,7 +240,7 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
     click(&mut hand, "Install (the stock unit stays)");
     until(&mut hand, "the installation and the look after it", idle);
     let said = hand.state().bench.doctor.said.clone();
-    assert!(matches!(said, Some(Said::Good(_))), "{said:?}");
+    assert!(matches!(said, Some(ChangeOutcome::Good(_))), "{said:?}");
     hand.get_by_label_contains("softprefix-unit is installed");
     assert_eq!(crate::installing::running(jail), crate::installing::OURS);
 

@@ -265,7 +265,7 @@ fn a_port_that_is_in_use_is_said_in_a_sentence_and_the_next_one_is_taken() {
     let Some(Notice::Problem(problem)) = desk.bench.notice.take() else {
         panic!("no problem is shown");
     };
-    let said = problem.said();
+    let said = problem.sentence();
     assert_eq!(
         said.en,
         format!(

@@ -14,7 +14,7 @@ use softprefix_core::files::faults::{Fault, inject};
 use softprefix_core::prefix::{PrefixKind, Rounding, files};
 use softprefix_core::protocol::learn::LearnEnd;
 
-use crate::hardship::stranger;
+use crate::hardship::stock_module;
 use crate::shell_learn::cut_off_after;
 use crate::support::{Desk, at, kept, serve, tiny_model};
 
@@ -139,7 +139,7 @@ fn what_cannot_be_learned_is_told_before_the_start() {
     find(&mut desk, FindAction::Start);
     desk.until("the refusal", |bench| bench.find.stage == FindStage::Idle);
     assert!(desk.bench.find.trouble.is_some() && desk.bench.find.learning().is_none_or(|of| of.frames.is_empty()));
-    desk.connect(at(stranger(serve(tiny_model()))));
+    desk.connect(at(stock_module(serve(tiny_model()))));
     desk.until("the stock module", |bench| {
         bench.module.facts().is_some_and(|facts| !facts.is_ours())
     });
@@ -327,7 +327,7 @@ fn a_candidate_can_be_chosen_while_others_still_run() {
     let mut desk = Desk::in_library(&folder.path().join("experiments"));
     desk.use_prefix_store(&folder.path().join("prefixes"));
     // A stock module runs one after the other, so that the first is done before the last begins.
-    desk.connect(at(stranger(serve(tiny_model()))));
+    desk.connect(at(stock_module(serve(tiny_model()))));
     desk.apply(Action::ShowTab(Tab::Find));
     desk.apply(Action::SetMagnitude(0.5));
     search(&mut desk, FindMode::Choose, |form| form.candidates = 4);

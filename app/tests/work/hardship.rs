@@ -175,12 +175,12 @@ pub fn lost_at(module: SocketAddr, words: &'static str) -> SocketAddr {
 }
 
 /// Our unit, with everything taken away by which it tells that it is ours: what is left is what a stock unit says.
-pub fn stranger(module: SocketAddr) -> SocketAddr {
+pub fn stock_module(module: SocketAddr) -> SocketAddr {
     changed(module, |_request| {}, hide)
 }
 
 /// A stock unit indeed: what it is told of prefixes it passes over without a word.
-pub fn deaf_stranger(module: SocketAddr) -> SocketAddr {
+pub fn unresponsive_stock_module(module: SocketAddr) -> SocketAddr {
     changed(module, hide, hide)
 }
 
@@ -234,9 +234,9 @@ fn hide(value: &mut Value) {
 }
 
 #[test]
-fn a_strangers_module_is_worked_one_inference_at_a_time_in_raw_values_and_its_word_is_not_taken() {
+fn a_stock_module_is_worked_one_inference_at_a_time_in_raw_values_and_its_word_is_not_taken() {
     let mut desk = Desk::new();
-    desk.connect(at(stranger(serve(tiny_model()))));
+    desk.connect(at(stock_module(serve(tiny_model()))));
     let facts = desk.bench.module.facts().unwrap().clone();
     assert!(!facts.is_ours() && facts.identity.unit.is_none());
     assert_eq!(facts.concurrency, 1);
@@ -264,9 +264,9 @@ fn a_strangers_module_is_worked_one_inference_at_a_time_in_raw_values_and_its_wo
 }
 
 #[test]
-fn a_strangers_module_cannot_make_a_prefix_of_words_and_says_so() {
+fn a_stock_module_cannot_make_a_prefix_of_words_and_says_so() {
     let mut desk = Desk::new();
-    desk.connect(at(stranger(serve(tiny_model()))));
+    desk.connect(at(stock_module(serve(tiny_model()))));
     desk.apply(Action::SetKind(KindChoice::Words));
     desk.apply(Action::SetWords("the".to_owned()));
     desk.apply(Action::SetUnscaled(true));

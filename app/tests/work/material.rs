@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use softprefix::messages::Event;
-use softprefix::model::{Envelope, ExportForm, KindChoice, MagnitudeUnit, Nearest, Refusal, Remembered, WhyNot};
+use softprefix::model::{Envelope, ExportForm, KindChoice, MagnitudeUnit, Nearest, Refusal, Remembered, Unavailable};
 use softprefix::workbench::sweep::{Stage, SweepOff};
 use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, Notice, SweepAction};
 use softprefix_core::experiment::Applied;
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::prefix::{Generator, PrefixKind, Rounding, SoftPrefix, files};
 
-use crate::hardship::stranger;
+use crate::hardship::stock_module;
 use crate::support::{Desk, at, points, serve, tiny_model};
 
 /// The width of the tiny model's rows.
@@ -324,9 +324,9 @@ fn the_sheet_tells_norms_digest_and_neighbours_without_being_waited_for() {
 }
 
 #[test]
-fn a_strangers_module_tells_the_rows_of_a_number_but_no_neighbours() {
+fn a_stock_module_tells_the_rows_of_a_number_but_no_neighbours() {
     let mut desk = Desk::new();
-    desk.connect(at(stranger(serve(tiny_model()))));
+    desk.connect(at(stock_module(serve(tiny_model()))));
     desk.apply(Action::ShowDialog(Dialog::Identity));
     desk.until("the sheet", |bench| {
         bench
@@ -351,17 +351,17 @@ fn what_is_missing_keeps_run_off_and_is_named() {
     let mut desk = Desk::new();
     desk.connect(at(serve(tiny_model())));
     desk.apply(Action::SetKind(KindChoice::Imported));
-    assert_eq!(desk.bench.why_not_run(), Some(WhyNot::NoPrefixFile));
+    assert_eq!(desk.bench.why_not_run(), Some(Unavailable::NoPrefixFile));
     assert_eq!(desk.bench.why_not_sweep(), Some(SweepOff::NoMaterial));
     desk.apply(Action::SetKind(KindChoice::Contrast));
     assert_eq!(desk.bench.why_not_run(), None);
     material(&mut desk, MaterialAction::SetContrastMinus("喜び".to_owned()));
-    assert_eq!(desk.bench.why_not_run(), Some(WhyNot::SameTexts));
+    assert_eq!(desk.bench.why_not_run(), Some(Unavailable::SameTexts));
     material(&mut desk, MaterialAction::SetContrastMinus(String::new()));
-    assert_eq!(desk.bench.why_not_run(), Some(WhyNot::NoWords));
+    assert_eq!(desk.bench.why_not_run(), Some(Unavailable::NoWords));
     desk.apply(Action::SetKind(KindChoice::Blend));
     material(&mut desk, MaterialAction::SetBlendTo(String::new()));
-    assert_eq!(desk.bench.why_not_run(), Some(WhyNot::NoWords));
+    assert_eq!(desk.bench.why_not_run(), Some(Unavailable::NoWords));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use softprefix_core::protocol::SetUp;
 use softprefix_unit::testing::small_model;
 use tokio::runtime::Runtime;
 
-use crate::hardship::{deaf_stranger, lost_at, stranger, with_a_nameless_card};
+use crate::hardship::{lost_at, stock_module, unresponsive_stock_module, with_a_nameless_card};
 use crate::support::{LONG, closed_port, journals, rounds, serve, tasks_at, tiny_model};
 
 /// The program, with its history and imported prefixes in `state` and not where this computer's owner keeps theirs.
@@ -332,7 +332,7 @@ fn a_card_without_a_name_is_told_in_both_forms() {
 fn a_connection_lost_while_the_module_is_asked_is_told_and_not_taken_for_an_answer() {
     let unit = serve(tiny_model());
     // A module that is not known as ours is asked for one thing more.
-    for module in [lost_at(unit, "taskinfo"), lost_at(stranger(unit), "unit_call")] {
+    for module in [lost_at(unit, "taskinfo"), lost_at(stock_module(unit), "unit_call")] {
         let module = module.to_string();
         for args in [&["module", &module][..], &["module", "--json", &module]] {
             let done = softprefix(args);
@@ -355,7 +355,7 @@ fn models_lists_what_is_here_and_what_can_be_fetched() {
 #[test]
 fn a_sweep_on_a_module_that_ignores_prefixes_stops_with_3_and_the_reason_unless_it_is_to_run_anyway() {
     let folder = tempfile::tempdir().unwrap();
-    let module = deaf_stranger(serve(tiny_model())).to_string();
+    let module = unresponsive_stock_module(serve(tiny_model())).to_string();
     let journal = folder.path().join("journal").to_string_lossy().into_owned();
     let json = folder.path().join("all.json");
     let (values, out) = (["--values", "0.1,1", "--len", "1"], json.to_string_lossy().into_owned());
@@ -628,7 +628,7 @@ fn a_compare_that_was_killed_goes_on_with_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     // One case after the other, so that some are finished and some are not.
-    let module = stranger(serve(tiny_model())).to_string();
+    let module = stock_module(serve(tiny_model())).to_string();
     let more = ["--values", "1e-4,...,2", "--max-tokens", "300"];
     let running = compare_in(folder.path(), &module, &more)
         .stderr(Stdio::null())
@@ -686,7 +686,7 @@ fn resumed(folder: &Path, module: &str) -> Output {
 fn a_sweep_that_was_killed_is_in_the_history_and_goes_on_without_its_settings() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let module = stranger(serve(tiny_model())).to_string();
+    let module = stock_module(serve(tiny_model())).to_string();
     let running = sweep_in(folder.path(), &module, "1e-4,...,2", "300", &[])
         .stderr(Stdio::null())
         .stdout(Stdio::null())
@@ -714,7 +714,7 @@ fn finished(state: &Path) -> usize {
 fn a_sweep_killed_at_random_moments_goes_on_each_time_and_loses_no_finished_case() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
-    let module = stranger(serve(tiny_model())).to_string();
+    let module = stock_module(serve(tiny_model())).to_string();
     let mut seed = 0x5EED_u64;
     let mut before: HashMap<String, Vec<Record>> = HashMap::new();
     let (rounds, mut kept) = (rounds(10, 300), 0);

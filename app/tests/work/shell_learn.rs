@@ -9,7 +9,7 @@ use std::process::Output;
 use serde_json::Value;
 use softprefix_core::prefix::{Rounding, SoftPrefix, files};
 
-use crate::hardship::stranger;
+use crate::hardship::stock_module;
 use crate::shell::program;
 use crate::support::{serve, tiny_model};
 
@@ -168,7 +168,7 @@ fn bad_input_is_told_before_anything_is_learned() {
         assert!(done.status.code() == Some(code) && said.contains(sentence), "{said}");
         assert!(!folder.path().join("found.safetensors").exists(), "{sentence}");
     }
-    let done = learn(folder.path(), stranger(module), &ONE);
+    let done = learn(folder.path(), stock_module(module), &ONE);
     assert!(
         done.status.code() == Some(3) && stderr(&done).contains("cannot do \"learn\""),
         "{}",

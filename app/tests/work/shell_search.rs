@@ -8,7 +8,7 @@ use serde_json::Value;
 use softprefix_core::experiment::Past;
 use softprefix_core::prefix::{Rounding, SoftPrefix, files};
 
-use crate::hardship::stranger;
+use crate::hardship::stock_module;
 use crate::shell::program;
 use crate::support::{kept, serve, tiny_model};
 
@@ -81,7 +81,7 @@ fn the_best_rows_are_a_file_and_every_run_is_a_record_from_which_they_can_be_bui
 #[test]
 fn a_stock_module_is_searched_by_its_texts_alone() {
     let folder = tempfile::tempdir().unwrap();
-    let module = stranger(serve(tiny_model()));
+    let module = stock_module(serve(tiny_model()));
     let size = ["2", "--population", "4", "--budget", "4", "--anyway"];
     let without = search(
         folder.path(),

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use softprefix::bridge::{Bridge, Ways};
+use softprefix::bridge::{Bridge, DoctorAccess};
 use softprefix::messages::{Event, LibraryRequest, MaterialRequest, Request};
 use softprefix::model::{Format, Remembered, RunId, Side, Target};
 use softprefix::session::embedded::Models;
@@ -92,7 +92,7 @@ impl Desk {
         remembered.prompt.max_tokens = 24;
         Self {
             bench: Workbench::new(remembered),
-            bridge: Bridge::by(limits, Ways::default(), models, || ()).unwrap(),
+            bridge: Bridge::by(limits, DoctorAccess::default(), models, || ()).unwrap(),
             seen: Vec::new(),
             folder,
             _own: None,

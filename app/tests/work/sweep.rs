@@ -14,7 +14,7 @@ use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::experiment::{CanaryFinding, Condition, Entry, Journal, RunEnd, Summary};
 
-use crate::hardship::deaf_stranger;
+use crate::hardship::unresponsive_stock_module;
 use crate::support::{Desk, LONG, at, journals, kept, serve, tiny_model};
 
 /// Ids of the cases in a journal.
@@ -471,7 +471,7 @@ fn a_sweep_may_be_run_without_kl() {
 fn where_a_large_prefix_changes_nothing_the_sweep_stops_with_the_reason_and_goes_on_if_the_person_insists() {
     let folder = tempfile::tempdir().unwrap();
     let mut desk = Desk::in_library(&folder.path().join("experiments"));
-    desk.connect(at(deaf_stranger(serve(tiny_model()))));
+    desk.connect(at(unresponsive_stock_module(serve(tiny_model()))));
     sweep(&mut desk, SweepAction::AddCurrentPrompt);
     sweep(&mut desk, SweepAction::RemoveCase(0));
     sweep(&mut desk, SweepAction::SetLens(vec![1]));

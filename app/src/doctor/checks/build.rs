@@ -6,7 +6,7 @@ use super::super::remedies::{self, TOOLCHAIN, TREE};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::READ_LIMIT;
-use crate::model::said;
+use crate::model::bilingual;
 
 const LOOK: &str = include_str!("build.sh");
 
@@ -16,51 +16,51 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
     let script = Script::new(LOOK).with("TREE", TREE)?.with("TOOLCHAIN", TOOLCHAIN)?;
     let answer = ssh.run(&script, READ_LIMIT).await?;
     let built = answer.get("built").unwrap_or_default().to_owned();
-    let why = said!(
+    let why = bilingual!(
         "Only needed to build the C++ unit on the module. The injector unit of this workbench needs no build there.",
         "C++ ユニットをモジュール上でビルドする人だけに必要です。本ソフトの注入ユニットにはビルドは要りません。"
     );
     let tree = answer.yes("tree");
     let memory = answer.get("memory").and_then(|kb| kb.trim().parse::<u64>().ok());
     let title = match (tree, built.is_empty()) {
-        (false, _) => said!(
+        (false, _) => bilingual!(
             "There is no StackFlow tree to build from",
             "ビルド用の StackFlow ツリーはありません"
         ),
-        (true, true) => said!(
+        (true, true) => bilingual!(
             "The StackFlow tree is there, not built yet",
             "StackFlow ツリーはありますが、まだビルドされていません"
         ),
-        (true, false) => said!(
+        (true, false) => bilingual!(
             "The StackFlow tree is there, and was built",
             "StackFlow ツリーがあり、ビルド済みです"
         ),
     };
     let mut first = Finding::new("tree", "1.1", Verdict::Good, title, why.clone())
         .fact(
-            said!("tree", "ツリー"),
+            bilingual!("tree", "ツリー"),
             if tree {
                 TREE.into()
             } else {
-                said!("absent", "ありません")
+                bilingual!("absent", "ありません")
             },
             false,
         )
         .fact(
-            said!("scons", "scons"),
+            bilingual!("scons", "scons"),
             if answer.yes("scons") {
-                said!("present", "あります")
+                bilingual!("present", "あります")
             } else {
-                said!("absent", "ありません")
+                bilingual!("absent", "ありません")
             },
             false,
         );
     if !built.is_empty() {
-        first = first.fact(said!("built", "ビルド結果"), built, false);
+        first = first.fact(bilingual!("built", "ビルド結果"), built, false);
     }
     if let Some(kb) = memory {
         first = first.fact(
-            said!("free memory", "空きメモリー"),
+            bilingual!("free memory", "空きメモリー"),
             format!("{} MiB", kb / 1024),
             kb < 200 * 1024,
         );
@@ -75,7 +75,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
             "simdjson",
             "1.2",
             Verdict::Good,
-            said!(
+            bilingual!(
                 "The simdjson SConstruct is patched",
                 "simdjson の SConstruct はパッチ済みです"
             ),
@@ -85,7 +85,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
             "simdjson",
             "1.2",
             Verdict::Good,
-            said!(
+            bilingual!(
                 "The simdjson SConstruct does not read GCC_DUMPMACHINE",
                 "simdjson の SConstruct は GCC_DUMPMACHINE を読みません"
             ),
@@ -95,7 +95,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
             "simdjson",
             "1.2",
             Verdict::Warning,
-            said!(
+            bilingual!(
                 "The build can stop with KeyError: 'GCC_DUMPMACHINE'",
                 "ビルドが KeyError: 'GCC_DUMPMACHINE' で止まることがあります"
             ),
@@ -105,7 +105,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
             "simdjson",
             "1.2",
             Verdict::Good,
-            said!(
+            bilingual!(
                 "This tree has no simdjson component",
                 "このツリーに simdjson コンポーネントはありません"
             ),
@@ -123,7 +123,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
             "toolchain",
             "1.3",
             Verdict::Good,
-            said!(
+            bilingual!(
                 "The compiler is where SCons looks for it",
                 "コンパイラーは SCons が探す場所にあります"
             ),
@@ -134,20 +134,20 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
             "toolchain",
             "1.3",
             Verdict::Warning,
-            said!(
+            bilingual!(
                 "SCons looks for a cross compiler that is not there",
                 "SCons が探すクロスコンパイラーがありません"
             ),
             why,
         )
     }
-    .fact(said!("folder", "フォルダー"), TOOLCHAIN, !tools)
+    .fact(bilingual!("folder", "フォルダー"), TOOLCHAIN, !tools)
     .fact(
-        said!("native gcc and g++", "ネイティブの gcc と g++"),
+        bilingual!("native gcc and g++", "ネイティブの gcc と g++"),
         if native {
-            said!("present", "あります")
+            bilingual!("present", "あります")
         } else {
-            said!("missing", "ありません")
+            bilingual!("missing", "ありません")
         },
         !native,
     );

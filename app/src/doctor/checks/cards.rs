@@ -6,7 +6,7 @@ use super::super::finding::{Finding, Verdict};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::READ_LIMIT;
-use crate::model::said;
+use crate::model::bilingual;
 
 const ID: &str = "hidden-size";
 const SECTION: &str = "7";
@@ -23,7 +23,7 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
     for (file, text) in answer.all("file").zip(answer.all("text")) {
         cards.push((file.to_owned(), hidden_size(text)));
     }
-    let text = said!(
+    let text = bilingual!(
         "A prefix is P rows of tokens_embed_size values. A wrong width is dropped without a word by a patched stock unit.",
         "プレフィックスは tokens_embed_size 個の値が P 行です。幅が違うと、パッチ済みの標準ユニットは何も言わずに無視します。"
     );
@@ -39,42 +39,42 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
     let (verdict, title) = match in_use {
         _ if cards.is_empty() => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "There is no model card with tokens_embed_size",
                 "tokens_embed_size を持つモデルカードがありません"
             ),
         ),
         Some((model, used)) if matching(model).is_some_and(|(_, h)| h.is_some_and(|h| h != used)) => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "The workbench uses H {used} for {model}, but its card says otherwise",
                 "本ソフトは {model} に H {used} を使っていますが、カードの値と違います"
             ),
         ),
         _ if unreadable > 0 => (
             Verdict::Warning,
-            said!(
+            bilingual!(
                 "{unreadable} of {count} model cards cannot be read",
                 "モデルカード {count} 件のうち {unreadable} 件が読めません"
             ),
         ),
         Some((model, used)) if matching(model).is_none() => (
             Verdict::Warning,
-            said!(
+            bilingual!(
                 "The workbench uses H {used} for {model}, and no card here has that name",
                 "本ソフトは {model} に H {used} を使っていますが、その名前のカードがここにありません"
             ),
         ),
         Some((model, used)) => (
             Verdict::Good,
-            said!(
+            bilingual!(
                 "H is {used} for {model}, as its card says",
                 "{model} の H は {used} で、カードと一致しています"
             ),
         ),
         None => (
             Verdict::Good,
-            said!(
+            bilingual!(
                 "{count} model cards give their hidden size",
                 "モデルカード {count} 件に hidden size があります"
             ),
@@ -82,7 +82,7 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
     };
     let mut finding = Finding::new(ID, SECTION, verdict, title, text);
     for (file, h) in &cards {
-        let shown = h.map_or_else(|| said!("not readable", "読めません"), |h| format!("H {h}").into());
+        let shown = h.map_or_else(|| bilingual!("not readable", "読めません"), |h| format!("H {h}").into());
         let wrong = h.is_none()
             || in_use.is_some_and(|(model, used)| file.ends_with(&format!("/mode_{model}.json")) && *h != Some(used));
         finding = finding.fact(file.as_str().into(), shown, wrong);

@@ -5,7 +5,7 @@ use super::super::remedies;
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::READ_LIMIT;
-use crate::model::said;
+use crate::model::bilingual;
 
 const ID: &str = "interpreter";
 const SECTION: &str = "4";
@@ -19,7 +19,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let registered = answer.yes("registered");
     let whole: Vec<&str> = answer.all("whole").collect();
     let broken: Vec<&str> = answer.all("broken").collect();
-    let text = said!(
+    let text = bilingual!(
         "The Axera runtime's interpreter is what the NPU engine is loaded through. If the loader does not know its folder, the LLM unit ends at its start.",
         "NPU エンジンは Axera ランタイムのインタープリターを通して読み込まれます。ローダーがその場所を知らないと、LLM ユニットは起動できません。"
     );
@@ -34,54 +34,54 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let (verdict, title) = match (registered, whole.is_empty(), folder) {
         (true, _, _) => (
             Verdict::Good,
-            said!(
+            bilingual!(
                 "The loader finds libax_interpreter.so",
                 "ローダーは libax_interpreter.so を見つけられます"
             ),
         ),
         (false, true, _) if !broken.is_empty() => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "libax_interpreter.so is a broken link",
                 "libax_interpreter.so はリンク切れです"
             ),
         ),
         (false, true, _) => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "libax_interpreter.so is nowhere on the module: install its runtime packages again",
                 "libax_interpreter.so がモジュールのどこにもありません。ランタイムのパッケージを入れ直してください"
             ),
         ),
         (false, false, Some(_)) => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "libax_interpreter.so is there, but the loader does not know its folder",
                 "libax_interpreter.so はありますが、ローダーがその場所を知りません"
             ),
         ),
         (false, false, None) => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "libax_interpreter.so lies in a folder whose name ldconfig cannot hold: move it",
                 "libax_interpreter.so が ldconfig に登録できない名前のフォルダーにあります。移動してください"
             ),
         ),
     };
     let mut finding = Finding::new(ID, SECTION, verdict, title, text).fact(
-        said!("ldconfig", "ldconfig"),
+        bilingual!("ldconfig", "ldconfig"),
         if registered {
             answer.get("entry").unwrap_or_default().trim().into()
         } else {
-            said!("not registered", "登録されていません")
+            bilingual!("not registered", "登録されていません")
         },
         !registered,
     );
     for path in whole {
-        finding = finding.fact(said!("found", "場所"), path, false);
+        finding = finding.fact(bilingual!("found", "場所"), path, false);
     }
     for path in broken {
-        finding = finding.fact(said!("broken link", "リンク切れ"), path, true);
+        finding = finding.fact(bilingual!("broken link", "リンク切れ"), path, true);
     }
     Ok(match folder {
         Some(folder) if !registered => finding.mended_by(remedies::register_interpreter(folder.to_owned())),

@@ -6,7 +6,7 @@ use super::super::remedies::{self, LIBSTDCXX_FOLDER as FOLDER, LIBSTDCXX_SYSTEM 
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::READ_LIMIT;
-use crate::model::{Said as Words, said};
+use crate::model::{Bilingual as Words, bilingual};
 
 const ID: &str = "libstdcxx";
 const SECTION: &str = "3";
@@ -22,55 +22,55 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let kind = answer.get("kind").unwrap_or("none").to_owned();
     let points = answer.get("points").unwrap_or_default().to_owned();
     let state = match (kind.as_str(), whole) {
-        ("link", true) => said!("link to {points}", "{points} へのリンク"),
-        ("link", false) => said!("broken link to {points}", "{points} へのリンク（切れています）"),
-        ("file", _) => said!("a file of its own", "独自のファイル"),
-        ("none", _) => said!("missing", "ありません"),
-        _ => said!("the folder is missing", "フォルダーがありません"),
+        ("link", true) => bilingual!("link to {points}", "{points} へのリンク"),
+        ("link", false) => bilingual!("broken link to {points}", "{points} へのリンク（切れています）"),
+        ("file", _) => bilingual!("a file of its own", "独自のファイル"),
+        ("none", _) => bilingual!("missing", "ありません"),
+        _ => bilingual!("the folder is missing", "フォルダーがありません"),
     };
-    let text = said!(
+    let text = bilingual!(
         "The LLM unit is built for the system's C++ library. A copy in the module's own folder is found first; if it is older or a broken link, the unit cannot start.",
         "LLM ユニットはシステムの C++ ライブラリ向けにビルドされています。モジュール独自の場所にあるものが先に見つかるため、古かったりリンク切れだったりするとユニットが起動できません。"
     );
     let (verdict, title) = match (kind.as_str(), own, system) {
         ("nofolder", _, true) => (
             Verdict::Good,
-            said!(
+            bilingual!(
                 "The system's libstdc++ is used, and is new enough",
                 "システムの libstdc++ が使われ、十分に新しいものです"
             ),
         ),
         (_, true, _) => (
             Verdict::Good,
-            said!(
+            bilingual!(
                 "libstdc++ has what the unit needs",
                 "libstdc++ に必要なシンボルがあります"
             ),
         ),
         ("link", false, _) if !whole => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "The module's libstdc++ is a broken link",
                 "モジュールの libstdc++ はリンク切れです"
             ),
         ),
         ("none", false, true) => (
             Verdict::Warning,
-            said!(
+            bilingual!(
                 "The module's own folder has no libstdc++",
                 "モジュール独自の場所に libstdc++ がありません"
             ),
         ),
         (_, false, false) => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "No libstdc++ here is new enough, not even the system's",
                 "システムのものも含め、十分に新しい libstdc++ がありません"
             ),
         ),
         _ => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "The module's libstdc++ is too old (GLIBCXX_3.4.30 is missing)",
                 "モジュールの libstdc++ が古すぎます（GLIBCXX_3.4.30 がありません）"
             ),
@@ -78,16 +78,16 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     };
     let finding = Finding::new(ID, SECTION, verdict, title, text)
         .fact(
-            said!("system", "システム"),
+            bilingual!("system", "システム"),
             if system {
-                said!("{SYSTEM}: has both", "{SYSTEM}：両方のシンボルがあります")
+                bilingual!("{SYSTEM}: has both", "{SYSTEM}：両方のシンボルがあります")
             } else {
-                said!("{SYSTEM}: lacks them", "{SYSTEM}：必要なシンボルがありません")
+                bilingual!("{SYSTEM}: lacks them", "{SYSTEM}：必要なシンボルがありません")
             },
             !system,
         )
         .fact(
-            said!("module", "モジュール"),
+            bilingual!("module", "モジュール"),
             Words {
                 en: format!("{FOLDER}/libstdc++.so.6: {}", state.en),
                 ja: format!("{FOLDER}/libstdc++.so.6：{}", state.ja),

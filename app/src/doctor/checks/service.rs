@@ -5,7 +5,7 @@ use super::super::remedies;
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::READ_LIMIT;
-use crate::model::said;
+use crate::model::bilingual;
 
 const ID: &str = "service";
 const SECTION: &str = "0.1";
@@ -22,48 +22,48 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let (verdict, title) = match (running, listens) {
         (true, true) => (
             Verdict::Good,
-            said!(
+            bilingual!(
                 "llm-sys is running and listens on 10001",
                 "llm-sys は稼働中で、10001 番で待ち受けています"
             ),
         ),
         (true, false) => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "llm-sys is running but does not listen on 10001",
                 "llm-sys は稼働中ですが、10001 番で待ち受けていません"
             ),
         ),
         (false, true) => (
             Verdict::Warning,
-            said!(
+            bilingual!(
                 "Something listens on 10001, but not the llm-sys service",
                 "10001 番は使われていますが、llm-sys サービスではありません"
             ),
         ),
         (false, false) => (
             Verdict::Broken,
-            said!("llm-sys is not running", "llm-sys が動いていません"),
+            bilingual!("llm-sys is not running", "llm-sys が動いていません"),
         ),
     };
-    let text = said!(
+    let text = bilingual!(
         "Everything passes through llm-sys: it takes JSON on TCP port 10001 and hands it to the LLM unit.",
         "すべての通信は llm-sys を通ります。TCP 10001 番で JSON を受け取り、LLM ユニットに渡します。"
     );
     let mut finding = Finding::new(ID, SECTION, verdict, title, text)
-        .fact(said!("service", "サービス"), state, !running)
+        .fact(bilingual!("service", "サービス"), state, !running)
         .fact(
-            said!("port 10001", "ポート 10001"),
+            bilingual!("port 10001", "ポート 10001"),
             if listens {
-                said!("listening", "待ち受け中")
+                bilingual!("listening", "待ち受け中")
             } else {
-                said!("closed", "閉じています")
+                bilingual!("closed", "閉じています")
             },
             !listens,
         );
     let journal = answer.get("journal").unwrap_or_default().trim();
     if !running && !journal.is_empty() {
-        finding = finding.fact(said!("its last words", "最後のログ"), journal, false);
+        finding = finding.fact(bilingual!("its last words", "最後のログ"), journal, false);
     }
     Ok(if running {
         finding

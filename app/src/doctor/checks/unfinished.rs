@@ -4,7 +4,7 @@ use super::super::finding::{Finding, Verdict};
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::READ_LIMIT;
-use crate::model::said;
+use crate::model::bilingual;
 
 const ID: &str = "unfinished";
 const SECTION: &str = "0";
@@ -26,11 +26,11 @@ pub async fn look(ssh: &Ssh) -> Result<Option<Finding>, SshError> {
         ID,
         SECTION,
         Verdict::Warning,
-        said!(
+        bilingual!(
             "A change was cut off on the module",
             "モジュールで変更が途中で止まっています"
         ),
-        said!(
+        bilingual!(
             "Every file is whole, as it was before or as it was to become. The command beside each puts back what was there before.",
             "どのファイルも、変更前か変更後の完全な状態です。それぞれのコマンドで変更前の状態に戻せます。"
         ),
@@ -40,7 +40,7 @@ pub async fn look(ssh: &Ssh) -> Result<Option<Finding>, SshError> {
     }
     if installation {
         finding = finding.fact(
-            said!("an installation nobody confirmed", "確定されていない導入"),
+            bilingual!("an installation nobody confirmed", "確定されていない導入"),
             "softprefix uninstall HOST",
             true,
         );

@@ -6,7 +6,7 @@ use super::super::remedies;
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::READ_LIMIT;
-use crate::model::said;
+use crate::model::bilingual;
 
 const ID: &str = "unit";
 const SECTION: &str = "2";
@@ -27,12 +27,12 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let state = answer.get("state").unwrap_or_default().trim().to_owned();
     let running = state == "active";
     let text = if missing.is_empty() {
-        said!(
+        bilingual!(
             "Where llm-sys answers \"unit call false (-9)\", the LLM unit is not running, most often because the loader does not find one of its libraries.",
             "llm-sys が「unit call false (-9)」と答えるのは、LLM ユニットが動いていないときです。多くはライブラリが見つからないことが原因です。"
         )
     } else {
-        said!(
+        bilingual!(
             "This is why llm-sys answers \"unit call false (-9)\". Mend the libraries first (sections 3 and 4); then the unit can be started here.",
             "llm-sys が「unit call false (-9)」と答えるのはこのためです。先にライブラリを直してください（3 節と 4 節）。そのあと、ここでユニットを起動できます。"
         )
@@ -41,41 +41,41 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let (verdict, title) = match (units.is_empty(), missing.is_empty(), running) {
         (true, _, _) => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "There is no LLM unit on the module",
                 "モジュールに LLM ユニットがありません"
             ),
         ),
         (_, false, _) => (
             Verdict::Broken,
-            said!(
+            bilingual!(
                 "The LLM unit cannot be loaded (libraries not found: {count})",
                 "LLM ユニットを読み込めません（見つからないライブラリ：{count} 件）"
             ),
         ),
         (_, true, true) => (
             Verdict::Good,
-            said!(
+            bilingual!(
                 "The LLM unit is running, and all of its libraries are found",
                 "LLM ユニットは稼働中で、ライブラリもすべて見つかります"
             ),
         ),
         (_, true, false) => (
             Verdict::Broken,
-            said!("The LLM unit is not running", "LLM ユニットが動いていません"),
+            bilingual!("The LLM unit is not running", "LLM ユニットが動いていません"),
         ),
     };
     let mut finding = Finding::new(ID, SECTION, verdict, title, text);
     for unit in &units {
-        finding = finding.fact(said!("unit", "ユニット"), *unit, false);
+        finding = finding.fact(bilingual!("unit", "ユニット"), *unit, false);
     }
     for line in &missing {
-        finding = finding.fact(said!("not found", "見つからない"), line.as_str(), true);
+        finding = finding.fact(bilingual!("not found", "見つからない"), line.as_str(), true);
     }
     finding = finding.fact(
-        said!("service llm-llm", "サービス llm-llm"),
+        bilingual!("service llm-llm", "サービス llm-llm"),
         if state.is_empty() {
-            said!("unknown", "不明")
+            bilingual!("unknown", "不明")
         } else {
             state.into()
         },
@@ -83,7 +83,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     );
     let journal = answer.get("journal").unwrap_or_default().trim();
     if !running && !journal.is_empty() {
-        finding = finding.fact(said!("its last words", "最後のログ"), journal, false);
+        finding = finding.fact(bilingual!("its last words", "最後のログ"), journal, false);
     }
     // The checks of the libraries offer the remedies for missing ones; the unit is started afterwards.
     Ok(if !units.is_empty() && missing.is_empty() && !running {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::checks::CHANGE_LIMIT;
 use super::remedy::{Remedy, Shell};
-use crate::model::said;
+use crate::model::bilingual;
 
 /// A remedy's file inside the frame, concatenated at compile time, since the body of a script is a constant.
 macro_rules! shell {
@@ -58,8 +58,8 @@ pub const LIBSTDCXX_SYSTEM: &str = "/usr/lib/aarch64-linux-gnu/libstdc++.so.6";
 pub fn start_llm_sys() -> Remedy {
     Remedy {
         id: "start-llm-sys",
-        title: said!("Start llm-sys", "llm-sys を起動"),
-        effect: said!(
+        title: bilingual!("Start llm-sys", "llm-sys を起動"),
+        effect: bilingual!(
             "Starts the service. Undo stops it again.",
             "サービスを起動します。元に戻すと停止します。"
         ),
@@ -75,8 +75,8 @@ pub fn start_llm_sys() -> Remedy {
 pub fn start_llm_llm() -> Remedy {
     Remedy {
         id: "start-llm-llm",
-        title: said!("Start the LLM unit", "LLM ユニットを起動"),
-        effect: said!(
+        title: bilingual!("Start the LLM unit", "LLM ユニットを起動"),
+        effect: bilingual!(
             "Starts the service llm-llm. Undo stops it again.",
             "llm-llm サービスを起動します。元に戻すと停止します。"
         ),
@@ -92,8 +92,8 @@ pub fn start_llm_llm() -> Remedy {
 pub fn patch_simdjson() -> Remedy {
     Remedy {
         id: "patch-simdjson",
-        title: said!("Patch the SConstruct", "SConstruct にパッチを当てる"),
-        effect: said!(
+        title: bilingual!("Patch the SConstruct", "SConstruct にパッチを当てる"),
+        effect: bilingual!(
             "Adds a few lines in front of the one that fails, once. Undo gives the file back byte for byte.",
             "エラーになる行の前に数行を一度だけ追加します。元に戻すとファイルは元の内容そのままになります。"
         ),
@@ -109,11 +109,11 @@ pub fn patch_simdjson() -> Remedy {
 pub fn toolchain_wrappers() -> Remedy {
     Remedy {
         id: "toolchain-wrappers",
-        title: said!(
+        title: bilingual!(
             "Put wrappers in the tool chain's place",
             "ツールチェーンの場所にラッパーを置く"
         ),
-        effect: said!(
+        effect: bilingual!(
             "Makes small scripts that call the module's own gcc and g++, and links to its binutils. Files already there are left alone. Undo removes what was made.",
             "モジュール自身の gcc と g++ を呼ぶ小さなスクリプトと、binutils へのリンクを作ります。既にあるファイルには触れません。元に戻すと作ったものだけを消します。"
         ),
@@ -129,8 +129,8 @@ pub fn toolchain_wrappers() -> Remedy {
 pub fn relink_libstdcxx() -> Remedy {
     Remedy {
         id: "relink-libstdcxx",
-        title: said!("Point libstdc++ to the system's", "libstdc++ をシステムのものに向ける"),
-        effect: said!(
+        title: bilingual!("Point libstdc++ to the system's", "libstdc++ をシステムのものに向ける"),
+        effect: bilingual!(
             "Keeps the old file under a name with the time, puts an absolute symbolic link in its place and looks whether it has the symbols. Undo moves the old one back.",
             "古いものを日時付きの名前で残し、その場所に絶対パスのシンボリックリンクを置き、必要なシンボルがあるか確かめます。元に戻すと古いものが戻ります。"
         ),
@@ -146,8 +146,8 @@ pub fn relink_libstdcxx() -> Remedy {
 pub fn register_interpreter(folder: String) -> Remedy {
     Remedy {
         id: "register-interpreter",
-        title: said!("Register the folder with ldconfig", "フォルダーを ldconfig に登録"),
-        effect: said!(
+        title: bilingual!("Register the folder with ldconfig", "フォルダーを ldconfig に登録"),
+        effect: bilingual!(
             "Writes the folder into /etc/ld.so.conf.d/m5stack-ax.conf and runs ldconfig, which is for the whole system. Undo gives the file back as it was.",
             "フォルダーを /etc/ld.so.conf.d/m5stack-ax.conf に書き、ldconfig を実行します（システム全体に影響します）。元に戻すとファイルが以前の状態に戻ります。"
         ),

@@ -10,8 +10,8 @@ mod installer;
 
 use super::desk::Desk;
 use crate::doctor::{Ended, Finding, INSTALL, Verdict, title};
-use crate::messages::Said;
-use crate::model::{Language, Said as Words, Target};
+use crate::messages::ChangeOutcome;
+use crate::model::{Bilingual as Words, Language, Target};
 use crate::text::DoctorText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -352,9 +352,11 @@ impl View<'_> {
                 ui.set_width(ui.available_width());
                 ui.spacing_mut().item_spacing.y = 4.0;
                 let (words, detail) = match said {
-                    Said::Problem(sentence) | Said::Good(sentence) => (self.words(sentence).to_owned(), None),
-                    Said::Outcome { id, outcome } => {
-                        let (what, ended) = (title(id), outcome.ended.said());
+                    ChangeOutcome::Problem(sentence) | ChangeOutcome::Good(sentence) => {
+                        (self.words(sentence).to_owned(), None)
+                    }
+                    ChangeOutcome::Outcome { id, outcome } => {
+                        let (what, ended) = (title(id), outcome.ended.sentence());
                         let between = match self.language {
                             Language::English => ": ",
                             Language::Japanese => "：",

@@ -34,7 +34,7 @@ pub struct PairCard {
     left: Vec<Range<usize>>,
     right: Vec<Range<usize>>,
     /// Byte offset of the first difference.
-    parting: Option<usize>,
+    first_difference: Option<usize>,
     heats: deep::PairHeats,
     /// Text style of the two texts.
     kind: Type,
@@ -50,7 +50,7 @@ impl Default for PairCard {
             of: None,
             left: Vec::new(),
             right: Vec::new(),
-            parting: None,
+            first_difference: None,
             heats: deep::PairHeats::default(),
             kind: smallest,
             stepped: None,
@@ -224,7 +224,7 @@ impl PairCard {
         self.panes.rewind();
         self.left.clear();
         self.right.clear();
-        self.parting = None;
+        self.first_difference = None;
         if let Some(pair) = &self.of {
             self.left = pair.diff.removed().collect();
             self.right = pair.diff.added().collect();
@@ -235,7 +235,7 @@ impl PairCard {
                 .find(|((_, a), b)| a != b)
                 .map(|((at, _), _)| at);
             let shorter = pair.left.len().min(pair.right.len());
-            self.parting = shared.or((pair.left != pair.right).then_some(shorter));
+            self.first_difference = shared.or((pair.left != pair.right).then_some(shorter));
         }
     }
 
@@ -343,7 +343,7 @@ impl PairCard {
             text: output,
             marks,
             heats: heats.unwrap_or_default(),
-            parting: self.parting.filter(|_| current).map(|byte| (byte, "")),
+            first_difference: self.first_difference.filter(|_| current).map(|byte| (byte, "")),
             current: stepped_to(desk, pane).filter(|_| current),
             streaming: false,
             opacity: 1.0,

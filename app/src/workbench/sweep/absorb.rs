@@ -4,7 +4,7 @@ use softprefix_core::experiment::{CanaryFinding, Ending, Entry, Past, RunEnd, Ru
 
 use super::{Stage, Sweeps, Trouble};
 use crate::messages::{LibraryRequest, SweepEvent};
-use crate::model::{Problem, ProblemKind, Said};
+use crate::model::{Bilingual, Problem, ProblemKind};
 use crate::workbench::Workbench;
 
 impl Workbench {
@@ -77,11 +77,11 @@ impl Workbench {
                 let what = crate::errors::sentence(&error);
                 let problem = Problem::new(
                     ProblemKind::Module,
-                    Said::new(
+                    Bilingual::new(
                         format!("It could not be tried whether the module uses prefixes. {what}"),
                         format!("モジュールが接頭辞を使うかどうかを確かめられませんでした。{what}"),
                     ),
-                    Said::new(
+                    Bilingual::new(
                         "Compare the outputs with the baseline before you trust them.",
                         "信用する前に、出力をベースラインと見比べてください。",
                     ),

@@ -14,7 +14,7 @@ pub enum Unit {
 
 /// The first difference of two texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parting {
+pub struct FirstDifference {
     /// Byte offset, in both texts, of the first unit that differs.
     pub byte: usize,
     pub unit: Unit,
@@ -22,7 +22,7 @@ pub struct Parting {
     pub number: usize,
 }
 
-impl Parting {
+impl FirstDifference {
     /// Finds the first difference of `left` and `right`; `None` if they are equal.
     pub fn of(left: &str, right: &str, granularity: Granularity) -> Option<Self> {
         if left == right {
@@ -83,37 +83,43 @@ fn is_spaced(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn parting(left: &str, right: &str, granularity: Granularity) -> (usize, Unit, usize) {
-        let parting = Parting::of(left, right, granularity).unwrap();
-        (parting.byte, parting.unit, parting.number)
+    fn first_difference(left: &str, right: &str, granularity: Granularity) -> (usize, Unit, usize) {
+        let first_difference = FirstDifference::of(left, right, granularity).unwrap();
+        (first_difference.byte, first_difference.unit, first_difference.number)
     }
 
     #[test]
     fn the_number_counts_characters_words_or_lines_as_the_texts_are_compared() {
         let (left, right) = ("Once upon a time\na cat sat", "Once upon a time\na car sat");
-        assert_eq!(parting(left, right, Granularity::Grapheme), (21, Unit::Character, 22));
-        assert_eq!(parting(left, right, Granularity::Word), (19, Unit::Word, 6));
-        assert_eq!(parting(left, right, Granularity::Line), (17, Unit::Line, 2));
-        assert_eq!(parting(left, right, Granularity::Auto), (19, Unit::Word, 6));
+        assert_eq!(
+            first_difference(left, right, Granularity::Grapheme),
+            (21, Unit::Character, 22)
+        );
+        assert_eq!(first_difference(left, right, Granularity::Word), (19, Unit::Word, 6));
+        assert_eq!(first_difference(left, right, Granularity::Line), (17, Unit::Line, 2));
+        assert_eq!(first_difference(left, right, Granularity::Auto), (19, Unit::Word, 6));
     }
 
     #[test]
     fn japanese_is_counted_in_characters_unless_words_are_asked_for() {
         let left = "「春の花を咲かせ」 春の花を咲かせ、風に揺れる葉を見つめ";
         let right = "「春の花を咲かせ」 春の花を咲かせ、新芽が芽を出す。";
-        let (byte, unit, number) = parting(left, right, Granularity::Auto);
+        let (byte, unit, number) = first_difference(left, right, Granularity::Auto);
         assert_eq!((unit, number), (Unit::Character, 19));
         assert!(left[byte..].starts_with('風') && right[byte..].starts_with('新'));
     }
 
     #[test]
     fn equal_texts_do_not_part_and_a_longer_one_parts_where_the_shorter_ends() {
-        assert!(Parting::of("same", "same", Granularity::Auto).is_none());
-        assert_eq!(parting("同じ", "同じです", Granularity::Auto), (6, Unit::Character, 3));
+        assert!(FirstDifference::of("same", "same", Granularity::Auto).is_none());
         assert_eq!(
-            parting("a storm", "a stormy sea", Granularity::Word),
+            first_difference("同じ", "同じです", Granularity::Auto),
+            (6, Unit::Character, 3)
+        );
+        assert_eq!(
+            first_difference("a storm", "a stormy sea", Granularity::Word),
             (2, Unit::Word, 2)
         );
-        assert_eq!(parting("", "text", Granularity::Word), (0, Unit::Word, 1));
+        assert_eq!(first_difference("", "text", Granularity::Word), (0, Unit::Word, 1));
     }
 }

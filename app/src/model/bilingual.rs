@@ -6,13 +6,13 @@ use super::Language;
 
 /// A sentence in English and Japanese.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Said {
+pub struct Bilingual {
     pub en: String,
     pub ja: String,
 }
 
 /// For text that is the same in both languages: a path, a number, a module's message.
-impl From<String> for Said {
+impl From<String> for Bilingual {
     fn from(text: String) -> Self {
         Self {
             en: text.clone(),
@@ -21,13 +21,13 @@ impl From<String> for Said {
     }
 }
 
-impl From<&str> for Said {
+impl From<&str> for Bilingual {
     fn from(text: &str) -> Self {
         text.to_owned().into()
     }
 }
 
-impl Said {
+impl Bilingual {
     /// Creates a sentence from its two forms.
     pub fn new(en: impl Into<String>, ja: impl Into<String>) -> Self {
         Self {
@@ -47,12 +47,12 @@ impl Said {
 }
 
 /// `bilingual!("{n} found", "{n} 個あります")` formats both with the same inline arguments.
-macro_rules! said {
+macro_rules! bilingual {
     ($en:literal, $ja:literal) => {
-        $crate::model::Said {
+        $crate::model::Bilingual {
             en: format!($en),
             ja: format!($ja),
         }
     };
 }
-pub(crate) use said;
+pub(crate) use bilingual;
