@@ -232,7 +232,7 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
             count(Verdict::Good),
         );
         args.reach.say(&bilingual!(
-            "\n{broken} broken, {look} to look at, {could_not} could not be looked at, {good} good. Nothing was changed.",
+            "\n{broken} broken, {look} to check, {could_not} not checked, {good} good. Nothing was changed.",
             "\n故障 {broken}・要確認 {look}・確認できず {could_not}・正常 {good}。何も変更していません。"
         ));
     }

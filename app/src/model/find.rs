@@ -215,7 +215,7 @@ pub enum LearnOff {
     NoWords,
     /// The prefix in Tune is incomplete.
     NoPresent,
-    /// Another mode is at work.
+    /// Another mode is running.
     OtherMode,
     /// A field has an invalid value.
     WrongField,

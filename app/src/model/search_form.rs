@@ -148,7 +148,7 @@ pub enum SearchOff {
     NoPrefix,
     /// Nothing is wanted of the outputs.
     NoObjective,
-    /// Another mode is at work.
+    /// Another mode is running.
     OtherMode,
     /// A field has an invalid value.
     WrongField,

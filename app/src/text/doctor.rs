@@ -70,7 +70,7 @@ const EN: DoctorText = DoctorText {
     checking: "Checking…",
     about: "The doctor looks at a module over ssh and port 10001, says what is wrong in one sentence, shows the exact commands that mend it, \
             and runs them when you agree, with a backup. Looking changes nothing.",
-    counts: |broken, look, good| format!("{broken} broken, {look} to look at, {good} good"),
+    counts: |broken, look, good| format!("{broken} broken, {look} to check, {good} good"),
     changed_nothing: "Looking changed nothing.",
     needs_you: "Needs you",
     good: "Good",

@@ -232,7 +232,7 @@ static ENGLISH: FindText = FindText {
         LearnOff::NoPresent => {
             "The prefix in Tune is incomplete. Complete it there, or start from something else.".to_owned()
         }
-        LearnOff::OtherMode => "Another mode is at work. Stop it first.".to_owned(),
+        LearnOff::OtherMode => "Another mode is running. Stop it first.".to_owned(),
         LearnOff::WrongField => "Correct the marked field.".to_owned(),
     },
     ready: "Press Learn. The best rows so far are always saved.",
@@ -293,7 +293,7 @@ static ENGLISH: FindText = FindText {
             SearchOff::EmptyPrompt => "Write a prompt.",
             SearchOff::NoPrefix => "The prefix in Tune is incomplete. Complete it there.",
             SearchOff::NoObjective => "Say what is wanted: a text, words, or distance from the baseline.",
-            SearchOff::OtherMode => "Another mode is at work. Stop it first.",
+            SearchOff::OtherMode => "Another mode is running. Stop it first.",
             SearchOff::WrongField => "Correct the marked field.",
         }
         .to_owned()
@@ -301,7 +301,7 @@ static ENGLISH: FindText = FindText {
     choose_ready: "Press Start, and choose with the keys 1 to 4.",
     choose_empty: "The outputs of two to four candidates appear here, side by side.",
     choose_start: "Start",
-    choose_anew: "Start anew",
+    choose_anew: "Start over",
     choose_head: |generation, busy| match busy {
         true => format!("Generation {generation}: candidates are running."),
         false => format!("Generation {generation}: which output is best?"),

@@ -50,7 +50,7 @@ impl Finder {
         }
     }
 
-    /// Returns whether the current mode is at work.
+    /// Returns whether the current mode is running.
     pub fn is_busy(&self) -> bool {
         match self.mode {
             FindMode::Learn => self.stage != FindStage::Idle,
@@ -59,7 +59,7 @@ impl Finder {
         }
     }
 
-    /// Returns whether any mode is at work: one at a time is.
+    /// Returns whether any mode is running: one at a time is.
     pub fn is_any_busy(&self) -> bool {
         self.stage != FindStage::Idle || self.chooser.is_busy || self.searcher.is_busy
     }
