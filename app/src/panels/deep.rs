@@ -7,7 +7,7 @@ use eframe::egui::{self, Label, Tooltip, Ui, vec2};
 use softprefix_core::experiment::CaseScores;
 use softprefix_core::protocol::extension::{Alternative, Scores as TokenScores};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use crate::model::{Colouring, KlOff, Scores};
 use crate::text::DeepText;
 use crate::theme::{self, Palette};
@@ -19,7 +19,7 @@ use crate::workbench::Action;
 /// Width of the switch.
 const SWITCH: f32 = 104.0;
 
-impl Desk<'_> {
+impl PanelContext<'_> {
     pub(super) fn deep_text(&self) -> &'static DeepText {
         DeepText::of(self.bench.settings.language)
     }
@@ -71,12 +71,12 @@ pub(super) fn spoken(text: &DeepText, scores: &Scores) -> String {
 }
 
 /// Draws the switch, with the reason if it is disabled.
-pub(super) fn switch(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let (off, current) = (desk.bench.kl_off(), desk.bench.colouring());
-    switch_of(ui, desk, off, current);
+pub(super) fn switch(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let (off, current) = (cx.bench.kl_off(), cx.bench.colouring());
+    switch_of(ui, cx, off, current);
     if let Some(off) = off {
         let palette = Palette::of(ui);
-        let text = desk.deep_text();
+        let text = cx.deep_text();
         let galley = paint::line_of_text(ui, (text.kl_off_short)(off), theme::CAPTION.regular(), palette.text3);
         if ui.available_width() > galley.size().x + 8.0 {
             ui.add(Label::new(galley)).on_hover_text((text.kl_off)(off));
@@ -84,14 +84,14 @@ pub(super) fn switch(ui: &mut Ui, desk: &mut Desk<'_>) {
     }
 }
 
-fn switch_of(ui: &mut Ui, desk: &mut Desk<'_>, off: Option<KlOff>, current: Colouring) {
-    let text = desk.deep_text();
+fn switch_of(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<KlOff>, current: Colouring) {
+    let text = cx.deep_text();
     let options = [(Colouring::Diff, text.diff), (Colouring::Kl, text.kl)];
     let shown = ui.add_enabled_ui(off.is_none(), |ui| {
         segmented(ui, text.colouring, current, &options, SWITCH)
     });
     if let Some(colouring) = shown.inner {
-        desk.act(Action::SetColouring(colouring));
+        cx.act(Action::SetColouring(colouring));
     }
     let about = off.map_or(text.about, text.kl_off);
     let response = shown.response.interact(egui::Sense::hover());
@@ -102,14 +102,14 @@ fn switch_of(ui: &mut Ui, desk: &mut Desk<'_>, off: Option<KlOff>, current: Colo
 }
 
 /// Draws the switch for a sweep's pair, with the reason if the pair has no KL.
-pub(super) fn pair_switch(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let off = desk.bench.pair_scores().err();
+pub(super) fn pair_switch(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let off = cx.bench.pair_scores().err();
     let current = if off.is_none() {
-        desk.bench.deep.colouring
+        cx.bench.deep.colouring
     } else {
         Colouring::Diff
     };
-    switch_of(ui, desk, off, current);
+    switch_of(ui, cx, off, current);
 }
 
 /// The marks over the baseline of a sweep's pair that is coloured by KL.
@@ -120,9 +120,9 @@ pub(super) struct PairHeats {
 }
 
 impl PairHeats {
-    pub(super) fn of(&mut self, desk: &Desk<'_>) -> Option<&[Heat]> {
-        let scores = desk.bench.pair_scores().ok()?;
-        if desk.bench.deep.colouring != Colouring::Kl {
+    pub(super) fn of(&mut self, cx: &PanelContext<'_>) -> Option<&[Heat]> {
+        let scores = cx.bench.pair_scores().ok()?;
+        if cx.bench.deep.colouring != Colouring::Kl {
             return None;
         }
         if self.of.as_ref() != Some(scores) {
@@ -135,29 +135,29 @@ impl PairHeats {
 }
 
 /// Shows text and KL of a token, which is what a sweep's record contains.
-pub(super) fn short_tooltip(ui: &Ui, desk: &Desk<'_>, text: &str, heat: &Heat, touched: Touched) {
+pub(super) fn short_tooltip(ui: &Ui, cx: &PanelContext<'_>, text: &str, heat: &Heat, touched: Touched) {
     let id = ui.scope_id().with(("token", touched.heat));
     let tooltip = Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), id, touched.rect);
     tooltip.gap(8.0).show(|ui| {
         let palette = Palette::of(ui);
         let piece = quoted(text.get(heat.range.clone()).unwrap_or_default());
-        let words = format!("{piece}  KL {} {}", nats(heat.nats), desk.deep_text().nats);
+        let words = format!("{piece}  KL {} {}", nats(heat.nats), cx.deep_text().nats);
         ui.label(paint::figures(words, theme::BODY, palette.text));
     });
 }
 
 /// Draws the numbers below the baseline; returns `true` if they replace the usual ones.
-pub(super) fn figures_under_the_baseline(ui: &mut Ui, desk: &Desk<'_>) -> bool {
-    if desk.bench.colouring() != Colouring::Kl {
+pub(super) fn figures_under_the_baseline(ui: &mut Ui, cx: &PanelContext<'_>) -> bool {
+    if cx.bench.colouring() != Colouring::Kl {
         return false;
     }
-    let text = desk.deep_text();
+    let text = cx.deep_text();
     let palette = Palette::of(ui);
     let say = |ui: &mut Ui, words: &str| {
         let galley = paint::cut_to(ui, words, theme::CAPTION.regular(), palette.text3, ui.available_width());
         ui.add(Label::new(galley)).on_hover_text(words);
     };
-    match desk.bench.scores() {
+    match cx.bench.scores() {
         Some(Ok(scores)) => {
             let measures = &scores.measures;
             facts(
@@ -174,19 +174,19 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, desk: &Desk<'_>) -> bool {
                 say(ui, text.not_laid);
             }
         }
-        Some(Err(problem)) => say(ui, &problem.whole(desk.bench.settings.language)),
-        None if desk.bench.deep.is_under_way() => say(ui, text.measuring),
-        None if desk.bench.is_running() => return false,
+        Some(Err(problem)) => say(ui, &problem.whole(cx.bench.settings.language)),
+        None if cx.bench.deep.is_under_way() => say(ui, text.measuring),
+        None if cx.bench.is_running() => return false,
         None => say(ui, text.no_run),
     }
     true
 }
 
 /// Draws the perplexity of the prefixed text, if known.
-pub(super) fn perplexity(ui: &mut Ui, desk: &Desk<'_>) {
-    let Some(Ok(scores)) = desk.bench.scores() else { return };
+pub(super) fn perplexity(ui: &mut Ui, cx: &PanelContext<'_>) {
+    let Some(Ok(scores)) = cx.bench.scores() else { return };
     let Some(perplexity) = scores.perplexity else { return };
-    let text = desk.deep_text();
+    let text = cx.deep_text();
     let palette = Palette::of(ui);
     let words = |words: &str, colour| paint::line_of_text(ui, words, theme::CAPTION.regular(), colour);
     let name = words(text.perplexity, palette.text3);
@@ -222,8 +222,8 @@ fn facts(ui: &mut Ui, facts: &[(&str, String)]) {
 }
 
 /// Shows the tooltip of the tokens under the pointer.
-pub(super) fn tooltip(ui: &Ui, desk: &Desk<'_>, scores: &Scores, heat: &Heat, touched: Touched) {
-    let text = desk.deep_text();
+pub(super) fn tooltip(ui: &Ui, cx: &PanelContext<'_>, scores: &Scores, heat: &Heat, touched: Touched) {
+    let text = cx.deep_text();
     let id = ui.scope_id().with(("token", touched.heat));
     let tooltip = Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), id, touched.rect);
     tooltip.gap(8.0).width(420.0).show(|ui| {
@@ -237,14 +237,14 @@ pub(super) fn tooltip(ui: &Ui, desk: &Desk<'_>, scores: &Scores, heat: &Heat, to
             let count = heat.tokens.len();
             let character = scores.text.get(heat.range.clone()).filter(|_| count > 1);
             let part = character.map(|whole| format!("{} {}/{count}", quoted(whole), token - heat.tokens.start + 1));
-            about_token(ui, desk, text, scores, token, part);
+            about_token(ui, cx, text, scores, token, part);
         }
     });
 }
 
 fn about_token(
     ui: &mut Ui,
-    desk: &Desk<'_>,
+    cx: &PanelContext<'_>,
     text: &DeepText,
     scores: &Scores,
     token: usize,
@@ -269,9 +269,9 @@ fn about_token(
         .show(ui, |ui| {
             let caption = |words: &str| paint::words(words, theme::CAPTION, palette.text3);
             ui.label("");
-            side_name(ui, desk.text.baseline, false);
+            side_name(ui, cx.text.baseline, false);
             ui.label("");
-            side_name(ui, desk.text.prefixed, true);
+            side_name(ui, cx.text.prefixed, true);
             ui.label("");
             ui.end_row();
             ui.label(caption(text.probability));

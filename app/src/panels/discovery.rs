@@ -2,7 +2,7 @@
 
 use eframe::egui::{Align, Label, Layout, Ui, vec2};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use super::module_card::with_mark;
 use crate::model::{FoundModule, ModuleAnswer, Target, UsedModule};
 use crate::text::DiscoveryText;
@@ -20,10 +20,10 @@ struct Line {
     status: Status,
 }
 
-pub(super) fn list(ui: &mut Ui, desk: &mut Desk<'_>) {
+pub(super) fn list(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = DiscoveryText::of(desk.bench.settings.language);
-    let (discovery, settings) = (&desk.own.discovery, &desk.own.settings);
+    let text = DiscoveryText::of(cx.bench.settings.language);
+    let (discovery, settings) = (&cx.own.discovery, &cx.own.settings);
     ui.horizontal(|ui| {
         ui.label(paint::strong(text.title, theme::NAME, palette.text));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -32,7 +32,7 @@ pub(super) fn list(ui: &mut Ui, desk: &mut Desk<'_>) {
             }
         });
     });
-    let found = discovery.found.iter().map(|found| of_found(desk, text, found));
+    let found = discovery.found.iter().map(|found| of_found(cx, text, found));
     let is_found = |used: &&UsedModule| !discovery.found.iter().any(|found| found.address == used.address);
     let used = settings.used_modules.iter().filter(is_found).map(|used| Line {
         address: used.address.clone(),
@@ -42,15 +42,15 @@ pub(super) fn list(ui: &mut Ui, desk: &mut Desk<'_>) {
     });
     let lines: Vec<Line> = found.chain(used).collect();
     for line in &lines {
-        show(ui, desk, text, line);
+        show(ui, cx, text, line);
     }
-    if let Some(problem) = &desk.own.discovery.problem {
+    if let Some(problem) = &cx.own.discovery.problem {
         with_mark(ui, Status::Warning, |ui| {
-            let words = problem.whole(desk.bench.settings.language);
+            let words = problem.whole(cx.bench.settings.language);
             ui.label(paint::words(words, theme::BODY, palette.text2));
         });
     }
-    let hint = match (!desk.own.settings.discover, lines.is_empty()) {
+    let hint = match (!cx.own.settings.discover, lines.is_empty()) {
         (true, _) => text.off,
         (false, true) => text.none_yet,
         (false, false) => return,
@@ -58,7 +58,7 @@ pub(super) fn list(ui: &mut Ui, desk: &mut Desk<'_>) {
     ui.label(paint::words(hint, theme::BODY, palette.text3));
 }
 
-fn of_found(desk: &Desk<'_>, text: &DiscoveryText, found: &FoundModule) -> Line {
+fn of_found(cx: &PanelContext<'_>, text: &DiscoveryText, found: &FoundModule) -> Line {
     let (about, status) = match &found.answer {
         ModuleAnswer::Pending => (text.pending.to_owned(), Status::Busy),
         ModuleAnswer::Module { model, ours } => {
@@ -67,7 +67,7 @@ fn of_found(desk: &Desk<'_>, text: &DiscoveryText, found: &FoundModule) -> Line 
             (format!("{model}  ·  {unit}"), Status::Good)
         }
         ModuleAnswer::Problem(problem) => {
-            let sentence = problem.sentence.get(desk.bench.settings.language);
+            let sentence = problem.sentence.get(cx.bench.settings.language);
             (sentence.to_owned(), Status::Broken)
         }
     };
@@ -81,14 +81,14 @@ fn of_found(desk: &Desk<'_>, text: &DiscoveryText, found: &FoundModule) -> Line 
     }
 }
 
-fn show(ui: &mut Ui, desk: &mut Desk<'_>, text: &DiscoveryText, line: &Line) {
+fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &DiscoveryText, line: &Line) {
     let palette = Palette::of(ui);
     let target = Target::Remote {
         address: line.address.clone(),
         model: None,
     };
-    let same_address = matches!(&desk.own.target, Target::Remote { address, .. } if *address == line.address);
-    let in_use = same_address && desk.own.module.is_ready();
+    let same_address = matches!(&cx.own.target, Target::Remote { address, .. } if *address == line.address);
+    let in_use = same_address && cx.own.module.is_ready();
     ui.horizontal(|ui| {
         let room = ui.available_width();
         status::mark(ui, line.status);
@@ -99,13 +99,13 @@ fn show(ui: &mut Ui, desk: &mut Desk<'_>, text: &DiscoveryText, line: &Line) {
         });
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if in_use {
-                ui.label(paint::words(desk.text.in_use, theme::BODY, palette.text2));
+                ui.label(paint::words(cx.text.in_use, theme::BODY, palette.text2));
                 return;
             }
             let name = (text.connect_to)(&line.name);
-            if ui.add(Button::outlined(desk.text.connect).name(&name)).clicked() {
-                desk.act(Action::Connect(target));
-                desk.act(Action::CloseDialog);
+            if ui.add(Button::outlined(cx.text.connect).name(&name)).clicked() {
+                cx.act(Action::Connect(target));
+                cx.act(Action::CloseDialog);
             }
         });
     });

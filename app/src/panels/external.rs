@@ -2,7 +2,7 @@
 
 use eframe::egui::{Align, Label, Layout, Ui, vec2};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use super::module_card::with_mark;
 use crate::model::{Endpoint, ExternalCommand, Mapped, Mapping};
 use crate::text::ExternalText;
@@ -21,23 +21,23 @@ const END: f32 = 58.0;
 /// Length of a shown text, in characters.
 const SHOWN: usize = 48;
 
-pub(super) fn sheet(ui: &mut Ui, desk: &mut Desk<'_>) {
+pub(super) fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = ExternalText::of(desk.bench.settings.language);
+    let text = ExternalText::of(cx.bench.settings.language);
     ui.label(paint::words(text.about, theme::BODY, palette.text2));
     ui.add_space(4.0);
-    addresses(ui, desk, text);
-    switch(ui, desk, text);
-    warnings(ui, desk, text);
-    counts(ui, desk, text);
+    addresses(ui, cx, text);
+    switch(ui, cx, text);
+    warnings(ui, cx, text);
+    counts(ui, cx, text);
     paint::rule(ui);
-    mappings(ui, desk, text);
-    others(ui, desk, text);
+    mappings(ui, cx, text);
+    others(ui, cx, text);
 }
 
-fn addresses(ui: &mut Ui, desk: &mut Desk<'_>, text: &ExternalText) {
+fn addresses(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &ExternalText) {
     let palette = Palette::of(ui);
-    let settings = &desk.own.settings.external;
+    let settings = &cx.own.settings.external;
     let fields = [
         (text.listen, settings.listen.clone(), true),
         (text.send_to, settings.send_to.clone(), false),
@@ -63,9 +63,9 @@ fn addresses(ui: &mut Ui, desk: &mut Desk<'_>, text: &ExternalText) {
                 };
                 match field.show(ui, parse) {
                     Entered::Value(address) if is_input => {
-                        desk.act(Action::External(ExternalAction::SetListen(address)));
+                        cx.act(Action::External(ExternalAction::SetListen(address)));
                     }
-                    Entered::Value(address) => desk.act(Action::External(ExternalAction::SetSendTo(address))),
+                    Entered::Value(address) => cx.act(Action::External(ExternalAction::SetSendTo(address))),
                     Entered::Refused(_) => is_wrong = true,
                     Entered::Nothing => {}
                 }
@@ -79,10 +79,10 @@ fn addresses(ui: &mut Ui, desk: &mut Desk<'_>, text: &ExternalText) {
     }
 }
 
-fn switch(ui: &mut Ui, desk: &mut Desk<'_>, text: &ExternalText) {
+fn switch(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &ExternalText) {
     let palette = Palette::of(ui);
-    let settings = &desk.own.settings.external;
-    let external = &desk.own.external;
+    let settings = &cx.own.settings.external;
+    let external = &cx.own.external;
     let has_address = !settings.listen.is_empty() || !settings.send_to.is_empty();
     let state = match &external.link {
         Link::Off if has_address => String::new(),
@@ -92,7 +92,7 @@ fn switch(ui: &mut Ui, desk: &mut Desk<'_>, text: &ExternalText) {
             let listen = listen.map(|address| (text.listening)(&address.to_string()));
             let send_to = send_to.map(|address| (text.sending)(&address.to_string()));
             let parts: Vec<String> = listen.into_iter().chain(send_to).collect();
-            parts.join(desk.text.comma)
+            parts.join(cx.text.comma)
         }
     };
     ui.horizontal(|ui| {
@@ -106,7 +106,7 @@ fn switch(ui: &mut Ui, desk: &mut Desk<'_>, text: &ExternalText) {
             } else {
                 ExternalAction::Close
             };
-            desk.act(Action::External(action));
+            cx.act(Action::External(action));
         }
         ui.add_space(8.0);
         ui.add(Label::new(paint::words(state, theme::BODY, palette.text2)).truncate());
@@ -114,9 +114,9 @@ fn switch(ui: &mut Ui, desk: &mut Desk<'_>, text: &ExternalText) {
 }
 
 /// Says what an address beyond loopback opens.
-fn warnings(ui: &mut Ui, desk: &Desk<'_>, text: &ExternalText) {
+fn warnings(ui: &mut Ui, cx: &PanelContext<'_>, text: &ExternalText) {
     let palette = Palette::of(ui);
-    let settings = &desk.own.settings.external;
+    let settings = &cx.own.settings.external;
     let beyond = |address: &str| Endpoint::parse(address).filter(|endpoint| !endpoint.is_loopback());
     let listen = beyond(&settings.listen).map(|endpoint| (text.receives_from_anyone)(&endpoint.to_string()));
     let send_to = beyond(&settings.send_to).map(|endpoint| (text.sends_elsewhere)(&endpoint.to_string()));
@@ -127,9 +127,9 @@ fn warnings(ui: &mut Ui, desk: &Desk<'_>, text: &ExternalText) {
     }
 }
 
-fn counts(ui: &mut Ui, desk: &Desk<'_>, text: &ExternalText) {
+fn counts(ui: &mut Ui, cx: &PanelContext<'_>, text: &ExternalText) {
     let palette = Palette::of(ui);
-    let external = &desk.own.external;
+    let external = &cx.own.external;
     if external.packets == 0 {
         return;
     }
@@ -137,12 +137,12 @@ fn counts(ui: &mut Ui, desk: &Desk<'_>, text: &ExternalText) {
     ui.label(paint::words(counted, theme::BODY, palette.text2));
     if let Some(why) = &external.why {
         let said = why.sentence();
-        let sentence = (text.last_refused)(said.get(desk.bench.settings.language));
+        let sentence = (text.last_refused)(said.get(cx.bench.settings.language));
         ui.label(paint::words(sentence, theme::BODY, palette.text3));
     }
 }
 
-fn mappings(ui: &mut Ui, desk: &mut Desk<'_>, text: &ExternalText) {
+fn mappings(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &ExternalText) {
     let palette = Palette::of(ui);
     ui.label(paint::strong(text.mappings, theme::NAME, palette.text));
     ui.label(paint::words(text.mappings_about, theme::BODY, palette.text2));
@@ -159,7 +159,7 @@ fn mappings(ui: &mut Ui, desk: &mut Desk<'_>, text: &ExternalText) {
         });
     });
     for of in Mapped::ALL {
-        let before = *desk.own.settings.external.mapping(of);
+        let before = *cx.own.settings.external.mapping(of);
         let mut mapping = before;
         let name = (text.mapped)(of);
         ui.horizontal(|ui| {
@@ -175,7 +175,7 @@ fn mappings(ui: &mut Ui, desk: &mut Desk<'_>, text: &ExternalText) {
                     number(ui, name, end);
                 }
             });
-            let last = last_of(desk, of, &before, text);
+            let last = last_of(cx, of, &before, text);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 let label = match last {
                     Some(last) => paint::figures(last, theme::CAPTION, palette.text),
@@ -185,7 +185,7 @@ fn mappings(ui: &mut Ui, desk: &mut Desk<'_>, text: &ExternalText) {
             });
         });
         if mapping != before {
-            desk.act(Action::External(ExternalAction::SetMapping(of, mapping)));
+            cx.act(Action::External(ExternalAction::SetMapping(of, mapping)));
         }
     }
 }
@@ -203,9 +203,9 @@ fn number(ui: &mut Ui, name: &str, value: &mut f64) {
 }
 
 /// Returns the last value of a mapped control, and what it became.
-fn last_of(desk: &Desk<'_>, of: Mapped, mapping: &Mapping, text: &ExternalText) -> Option<String> {
-    let len = desk.own.prefix.len;
-    desk.own.external.last.iter().find_map(|command| {
+fn last_of(cx: &PanelContext<'_>, of: Mapped, mapping: &Mapping, text: &ExternalText) -> Option<String> {
+    let len = cx.own.prefix.len;
+    cx.own.external.last.iter().find_map(|command| {
         let (name, value) = match (of, command) {
             (Mapped::Magnitude, ExternalCommand::Magnitude(value))
             | (Mapped::Len, ExternalCommand::Len(value))
@@ -235,9 +235,9 @@ fn written(value: f64) -> String {
 }
 
 /// Draws the last values of the commands without a mapping.
-fn others(ui: &mut Ui, desk: &Desk<'_>, text: &ExternalText) {
+fn others(ui: &mut Ui, cx: &PanelContext<'_>, text: &ExternalText) {
     let palette = Palette::of(ui);
-    let others: Vec<String> = desk.own.external.last.iter().filter_map(words_of).collect();
+    let others: Vec<String> = cx.own.external.last.iter().filter_map(words_of).collect();
     if others.is_empty() {
         return;
     }

@@ -6,7 +6,7 @@ use softprefix_core::experiment::Series;
 use softprefix_core::experiment::drawing::{Drawing, Paper};
 use softprefix_core::experiment::svg::{Chart, Dot, Line, Map, MapCell};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use super::label;
 use super::sweep::pictures::{self, Plotted};
 use crate::figure::Form;
@@ -20,18 +20,18 @@ use crate::views::select;
 use crate::workbench::Action;
 
 /// Draws a button whose menu saves the figure that `make` returns.
-pub(super) fn menu(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_>) -> Figure) {
-    let name = DeepText::of(desk.bench.settings.language).save_figure;
+pub(super) fn menu(ui: &mut Ui, cx: &mut PanelContext<'_>, make: impl FnOnce(&PanelContext<'_>) -> Figure) {
+    let name = DeepText::of(cx.bench.settings.language).save_figure;
     let button = ui.add(IconButton::new(Icon::Menu, name));
     Popup::menu(&button)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
         .accessible_name(name)
-        .show(|ui| items(ui, desk, make));
+        .show(|ui| items(ui, cx, make));
 }
 
 /// Draws the items of that menu, for a menu with other items.
-pub(super) fn items(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_>) -> Figure) {
-    let words = DeepText::of(desk.bench.settings.language);
+pub(super) fn items(ui: &mut Ui, cx: &mut PanelContext<'_>, make: impl FnOnce(&PanelContext<'_>) -> Figure) {
+    let words = DeepText::of(cx.bench.settings.language);
     if ui.min_rect().height() < 1.0 {
         select::as_wide_as(ui, Form::ALL.map(words.save_as));
     }
@@ -45,8 +45,8 @@ pub(super) fn items(ui: &mut Ui, desk: &mut Desk<'_>, make: impl FnOnce(&Desk<'_
         } else {
             Paper::Light
         };
-        let figure = make(desk);
-        desk.act(Action::SaveFigure(Box::new(figure), form, paper));
+        let figure = make(cx);
+        cx.act(Action::SaveFigure(Box::new(figure), form, paper));
     }
 }
 
@@ -57,16 +57,16 @@ fn figure(stem: &str, drawing: Drawing) -> Figure {
     }
 }
 
-fn regimes(desk: &Desk<'_>, in_norms: bool) -> Vec<(f64, f64, String)> {
+fn regimes(cx: &PanelContext<'_>, in_norms: bool) -> Vec<(f64, f64, String)> {
     let unit = if in_norms {
         MagnitudeUnit::TokenNorms
     } else {
         MagnitudeUnit::Raw
     };
-    let Some(Regions { floor, over }) = desk.regions(unit) else {
+    let Some(Regions { floor, over }) = cx.regions(unit) else {
         return Vec::new();
     };
-    let names = desk.region_names();
+    let names = cx.region_names();
     vec![
         (0.0, floor.0, names.floor.to_owned()),
         (floor.1, over.0, names.tokens.to_owned()),
@@ -74,8 +74,8 @@ fn regimes(desk: &Desk<'_>, in_norms: bool) -> Vec<(f64, f64, String)> {
     ]
 }
 
-fn x_label(desk: &Desk<'_>, in_norms: bool) -> String {
-    if in_norms { desk.text.x_norms } else { desk.text.x_raw }.to_owned()
+fn x_label(cx: &PanelContext<'_>, in_norms: bool) -> String {
+    if in_norms { cx.text.x_norms } else { cx.text.x_raw }.to_owned()
 }
 
 fn y_range(measure: Measure, top: f64) -> Option<(f64, f64)> {
@@ -86,8 +86,8 @@ fn y_range(measure: Measure, top: f64) -> Option<(f64, f64)> {
 }
 
 /// Returns the figure of the runs in the Tune view: one line for all prefixes that differ in their magnitude only.
-pub(super) fn tune(desk: &Desk<'_>) -> Figure {
-    let bench = desk.bench;
+pub(super) fn tune(cx: &PanelContext<'_>) -> Figure {
+    let bench = cx.bench;
     let measure = bench.measure;
     // One line per series, as on screen: points of different seeds or words are not connected.
     let mut lines: Vec<(&Series, Line)> = Vec::new();
@@ -119,39 +119,39 @@ pub(super) fn tune(desk: &Desk<'_>) -> Figure {
     for (_, line) in &mut lines {
         line.points.sort_by(|a, b| a.magnitude.total_cmp(&b.magnitude));
     }
-    let in_norms = desk.in_norms();
+    let in_norms = cx.in_norms();
     let band = match bench.tuning.noise_floor(measure) {
         Some(floor) if measure.is_similarity() => {
             let top = measure.full_scale().unwrap_or(floor);
-            Some((floor, top, desk.text.noise.to_owned()))
+            Some((floor, top, cx.text.noise.to_owned()))
         }
         _ => None,
     };
     let chart = Chart {
-        title: (desk.text.measures)(measure).to_owned(),
-        x_label: x_label(desk, in_norms),
+        title: (cx.text.measures)(measure).to_owned(),
+        x_label: x_label(cx, in_norms),
         lines: lines.into_iter().map(|(_, line)| line).collect(),
         band,
         y_range: measure.full_scale().map(|top| (0.0, top)),
-        regimes: regimes(desk, in_norms),
+        regimes: regimes(cx, in_norms),
     };
     figure(&format!("tune-{}", measure.id()), chart.drawing())
 }
 
 /// The lines of a sweep; `is_mean`: over all of its prompts.
-pub(super) fn lines(desk: &Desk<'_>, plotted: &Plotted, is_mean: bool) -> Figure {
-    let measure = desk.bench.measure;
+pub(super) fn lines(cx: &PanelContext<'_>, plotted: &Plotted, is_mean: bool) -> Figure {
+    let measure = cx.bench.measure;
     let band = match (measure.full_scale(), plotted.noise) {
-        (Some(top), Some(floor)) if measure.is_similarity() => Some((floor, top, desk.text.noise.to_owned())),
+        (Some(top), Some(floor)) if measure.is_similarity() => Some((floor, top, cx.text.noise.to_owned())),
         _ => None,
     };
     let of = match is_mean {
-        true => desk.sweep_text().all_prompts.to_owned(),
-        false => case_name(desk),
+        true => cx.sweep_text().all_prompts.to_owned(),
+        false => case_name(cx),
     };
     let chart = Chart {
-        title: format!("{of} · {}", (desk.text.measures)(measure)),
-        x_label: x_label(desk, plotted.norms),
+        title: format!("{of} · {}", (cx.text.measures)(measure)),
+        x_label: x_label(cx, plotted.norms),
         lines: plotted
             .curves
             .iter()
@@ -172,14 +172,14 @@ pub(super) fn lines(desk: &Desk<'_>, plotted: &Plotted, is_mean: bool) -> Figure
             .collect(),
         band,
         y_range: y_range(measure, plotted.top),
-        regimes: regimes(desk, plotted.norms),
+        regimes: regimes(cx, plotted.norms),
     };
     figure(&format!("sweep-{}", measure.id()), chart.drawing())
 }
 
 /// Returns the figure of a sweep's map.
-pub(super) fn map(desk: &Desk<'_>, map: &pictures::Map) -> Figure {
-    let measure = desk.bench.measure;
+pub(super) fn map(cx: &PanelContext<'_>, map: &pictures::Map) -> Figure {
+    let measure = cx.bench.measure;
     let cell = |cell: &crate::views::heatmap::Cell| match cell.state {
         CellState::Waiting | CellState::Running => None,
         state => Some(MapCell {
@@ -189,8 +189,8 @@ pub(super) fn map(desk: &Desk<'_>, map: &pictures::Map) -> Figure {
         }),
     };
     let map = Map {
-        title: format!("{} · {}", case_name(desk), (desk.text.measures)(measure)),
-        x_label: x_label(desk, desk.bench.sweep_unit() == MagnitudeUnit::TokenNorms),
+        title: format!("{} · {}", case_name(cx), (cx.text.measures)(measure)),
+        x_label: x_label(cx, cx.bench.sweep_unit() == MagnitudeUnit::TokenNorms),
         rows: map.rows.clone(),
         columns: map.columns.clone(),
         cells: map.cells.iter().map(cell).collect(),
@@ -200,9 +200,9 @@ pub(super) fn map(desk: &Desk<'_>, map: &pictures::Map) -> Figure {
     figure(&format!("map-{}", measure.id()), map.drawing())
 }
 
-fn case_name(desk: &Desk<'_>) -> String {
-    let Some(case) = desk.bench.sweep.shown_case() else {
+fn case_name(cx: &PanelContext<'_>) -> String {
+    let Some(case) = cx.bench.sweep.shown_case() else {
         return String::new();
     };
-    label::prompt(desk, &case.prompt())
+    label::prompt(cx, &case.prompt())
 }

@@ -2,7 +2,7 @@
 
 use eframe::egui::{Align, Layout, Role, Ui, WidgetInfo, vec2};
 
-use super::desk::{self, Desk};
+use super::context::{self, PanelContext};
 use super::module_card;
 use crate::commands::{CommandId, command};
 use crate::text::{DemoText, StepsText};
@@ -21,12 +21,12 @@ const KEYS: [&[CommandId]; 4] = [
 /// Width of a step's number.
 const NUMBER: f32 = 36.0;
 
-pub fn sheet(ui: &mut Ui, desk: &mut Desk<'_>, opened: bool) {
+pub fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
     let palette = Palette::of(ui);
-    let text = StepsText::of(desk.bench.settings.language);
+    let text = StepsText::of(cx.bench.settings.language);
     ui.label(paint::words(text.about, theme::BODY, palette.text2));
     // On a first start something is being fetched behind this page.
-    module_card::any_fetch(ui, desk);
+    module_card::any_fetch(ui, cx);
     let actions = [
         vec![],
         vec![],
@@ -53,7 +53,7 @@ pub fn sheet(ui: &mut Ui, desk: &mut Desk<'_>, opened: bool) {
                 let words = with_keys(ui, step.words, KEYS[index]);
                 ui.label(paint::words(words, theme::BODY, palette.text2));
                 if !step.button.is_empty() && ui.add(Button::outlined(step.button)).clicked() {
-                    actions.into_iter().for_each(|action| desk.act(action));
+                    actions.into_iter().for_each(|action| cx.act(action));
                 }
             });
         });
@@ -65,12 +65,12 @@ pub fn sheet(ui: &mut Ui, desk: &mut Desk<'_>, opened: bool) {
             begin.request_focus();
         }
         if begin.clicked() {
-            desk.act(Action::CloseDialog);
+            cx.act(Action::CloseDialog);
         }
-        let demo = DemoText::of(desk.bench.settings.language).play_demo;
+        let demo = DemoText::of(cx.bench.settings.language).play_demo;
         if ui.add(Button::outlined(demo)).clicked() {
-            desk.act(Action::CloseDialog);
-            desk.act(Action::Playback(PlaybackAction::Demo));
+            cx.act(Action::CloseDialog);
+            cx.act(Action::Playback(PlaybackAction::Demo));
         }
         ui.label(paint::words(text.found_again, theme::CAPTION, palette.text3));
     });
@@ -82,7 +82,7 @@ fn with_keys(ui: &Ui, words: &str, commands: &[CommandId]) -> String {
     for id in commands {
         let key = command(*id)
             .shortcut(ui.ctx().os().is_mac())
-            .map(|key| desk::keys(ui, &key));
+            .map(|key| context::keys(ui, &key));
         out = out.replacen("{key}", &key.unwrap_or_default(), 1);
     }
     out

@@ -3,7 +3,7 @@
 use eframe::egui::{self, Align, Layout, Popup, PopupCloseBehavior, Ui, vec2};
 use softprefix_core::prefix::{COSINE_CAUTION, IdentityCard, Neighbour};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use super::module_card;
 use crate::model::{ExportForm, Nearest, Vocabulary};
 use crate::theme::{self, Palette};
@@ -21,16 +21,16 @@ const ROW: f32 = 24.0;
 const LABEL: f32 = 96.0;
 
 /// Draws the bottom of the rail: norm and digest of the prefix that will be sent.
-pub(super) fn foot(ui: &mut Ui, desk: &mut Desk<'_>) {
+pub(super) fn foot(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let (text, words) = (desk.text, desk.prefix_text());
+    let (text, words) = (cx.text, cx.prefix_text());
     ui.spacing_mut().item_spacing.y = 0.0;
     paint::rule(ui);
     ui.add_space(8.0);
-    let card = &desk.bench.card;
+    let card = &cx.bench.card;
     let built = match &card.built {
         Some(Err(problem)) => {
-            module_card::trouble(ui, desk, problem);
+            module_card::trouble(ui, cx, problem);
             return;
         }
         Some(Ok(built)) => Some(built),
@@ -45,7 +45,7 @@ pub(super) fn foot(ui: &mut Ui, desk: &mut Desk<'_>) {
                 let norm = format!("{:.3}", built.row_norms[1]);
                 ui.label(paint::figures(norm, theme::BODY, colour));
             }
-            None if desk.bench.module.is_ready() => {
+            None if cx.bench.module.is_ready() => {
                 ui.label(paint::words("–", theme::BODY, palette.text3));
             }
             None => {
@@ -55,7 +55,7 @@ pub(super) fn foot(ui: &mut Ui, desk: &mut Desk<'_>) {
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let button = Button::quiet(words.identity).small().height(ROW);
             if ui.add_enabled(built.is_some(), button).clicked() {
-                desk.act(Action::ShowDialog(Dialog::Identity));
+                cx.act(Action::ShowDialog(Dialog::Identity));
             }
         });
     });
@@ -70,21 +70,21 @@ pub(super) fn foot(ui: &mut Ui, desk: &mut Desk<'_>) {
                 .add(IconButton::new(Icon::Copy, text.copy_digest).size(ROW))
                 .clicked()
             {
-                desk.act(Action::CopySha256);
+                cx.act(Action::CopySha256);
             }
         }
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| export(ui, desk));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| export(ui, cx));
     });
 }
 
-fn export(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let words = desk.prefix_text();
+fn export(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let words = cx.prefix_text();
     let button = Button::quiet(words.export)
         .name(words.export_named)
         .small()
         .height(ROW)
         .trailing(Icon::ChevronDown);
-    let response = ui.add_enabled(desk.bench.can_export_prefix(), button);
+    let response = ui.add_enabled(cx.bench.can_export_prefix(), button);
     Popup::menu(&response)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
         .accessible_name(words.export_named)
@@ -92,7 +92,7 @@ fn export(ui: &mut Ui, desk: &mut Desk<'_>) {
             select::as_wide_as(ui, ExportForm::ALL.map(words.export_as));
             for form in ExportForm::ALL {
                 if select::item(ui, (words.export_as)(form), false).clicked() {
-                    desk.act(Action::Material(MaterialAction::Export(form)));
+                    cx.act(Action::Material(MaterialAction::Export(form)));
                 }
             }
         });
@@ -107,17 +107,17 @@ fn short_digest(digest: &str) -> String {
 }
 
 /// Draws the sheet.
-pub(super) fn sheet(ui: &mut Ui, desk: &mut Desk<'_>) {
+pub(super) fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let words = desk.prefix_text();
-    let Some(sheet) = &desk.bench.sheet else { return };
+    let words = cx.prefix_text();
+    let Some(sheet) = &cx.bench.sheet else { return };
     let card = match &sheet.card {
         Some(Ok(card)) => card,
-        Some(Err(problem)) => return module_card::trouble(ui, desk, problem),
+        Some(Err(problem)) => return module_card::trouble(ui, cx, problem),
         None => {
-            let why = if !desk.bench.module.is_ready() {
+            let why = if !cx.bench.module.is_ready() {
                 words.not_connected
-            } else if desk.bench.prefix.lacks().is_some() {
+            } else if cx.bench.prefix.lacks().is_some() {
                 words.nothing_to_build
             } else {
                 words.building
@@ -126,15 +126,15 @@ pub(super) fn sheet(ui: &mut Ui, desk: &mut Desk<'_>) {
             return;
         }
     };
-    let made_of = super::label::kind(desk.text, &sheet.recipe.kind);
+    let made_of = super::label::kind(cx.text, &sheet.recipe.kind);
     fact(ui, words.made_of, &made_of, false);
     fact(ui, words.shape, &format!("{} × {}", card.len, card.hidden_size), true);
-    digest(ui, desk, card);
+    digest(ui, cx, card);
     ui.add_space(8.0);
-    norms(ui, desk, card);
+    norms(ui, cx, card);
     ui.add_space(8.0);
     paint::rule(ui);
-    nearest(ui, desk, &sheet.nearest);
+    nearest(ui, cx, &sheet.nearest);
 }
 
 fn fact(ui: &mut Ui, name: &str, value: &str, figures: bool) {
@@ -161,27 +161,27 @@ fn caption(ui: &mut Ui, words: &str) {
     });
 }
 
-fn digest(ui: &mut Ui, desk: &mut Desk<'_>, card: &IdentityCard) {
+fn digest(ui: &mut Ui, cx: &mut PanelContext<'_>, card: &IdentityCard) {
     let palette = Palette::of(ui);
-    let words = desk.prefix_text();
+    let words = cx.prefix_text();
     ui.add_space(4.0);
     ui.label(paint::words(words.digest, theme::BODY, palette.text3));
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
         ui.label(paint::figures(&card.sha256, theme::BODY, palette.text));
         if ui
-            .add(IconButton::new(Icon::Copy, desk.text.copy_digest).size(ROW))
+            .add(IconButton::new(Icon::Copy, cx.text.copy_digest).size(ROW))
             .clicked()
         {
-            desk.act(Action::CopySha256);
+            cx.act(Action::CopySha256);
         }
     });
 }
 
-fn norms(ui: &mut Ui, desk: &Desk<'_>, card: &IdentityCard) {
+fn norms(ui: &mut Ui, cx: &PanelContext<'_>, card: &IdentityCard) {
     let palette = Palette::of(ui);
-    let words = desk.prefix_text();
-    let vocabulary = desk.bench.vocabulary.as_deref().filter(|_| card.token_norm.is_some());
+    let words = cx.prefix_text();
+    let vocabulary = cx.bench.vocabulary.as_deref().filter(|_| card.token_norm.is_some());
     let scale = card.token_norm.unwrap_or(1.0);
     let (name, unit) = match vocabulary {
         Some(_) => (words.norms, "×"),
@@ -226,9 +226,9 @@ fn band(vocabulary: &Vocabulary, scale: f64) -> Option<(f64, f64)> {
     Some((at(5)?, at(95)?))
 }
 
-fn nearest(ui: &mut Ui, desk: &Desk<'_>, nearest: &Nearest) {
+fn nearest(ui: &mut Ui, cx: &PanelContext<'_>, nearest: &Nearest) {
     let palette = Palette::of(ui);
-    let words = desk.prefix_text();
+    let words = cx.prefix_text();
     ui.label(paint::strong(words.nearest, theme::BODY, palette.text));
     let rows = match nearest {
         Nearest::Pending => {
@@ -239,7 +239,7 @@ fn nearest(ui: &mut Ui, desk: &Desk<'_>, nearest: &Nearest) {
             ui.label(paint::words(words.nearest_not_told, theme::BODY, palette.text2));
             return;
         }
-        Nearest::Failed(problem) => return module_card::trouble(ui, desk, problem),
+        Nearest::Failed(problem) => return module_card::trouble(ui, cx, problem),
         Nearest::Known(rows) => rows,
     };
     let far = rows

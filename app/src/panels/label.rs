@@ -5,7 +5,7 @@ use softprefix_core::experiment::label::LabelWords;
 use softprefix_core::experiment::{Analysis, GroupKey, Prompt, Record};
 use softprefix_core::prefix::{BlendEnd, Generator, PrefixKind, PrefixRecipe};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use crate::model::{KindChoice, Preset};
 use crate::text::Text;
 
@@ -13,17 +13,17 @@ use crate::text::Text;
 const PROMPT: usize = 32;
 
 /// The label of a record: `2.9×, P 4, Constant`; with its prompt and its model where `among` holds several.
-pub(super) fn of(desk: &Desk<'_>, record: &Record, among: &Analysis) -> String {
+pub(super) fn of(cx: &PanelContext<'_>, record: &Record, among: &Analysis) -> String {
     let mut place = Vec::new();
     let keys = || among.groups.iter().map(|group| &group.key);
     if keys().any(|key| key.prompt != record.prompt) {
-        place.push(prompt(desk, &record.prompt));
+        place.push(prompt(cx, &record.prompt));
     }
     let module = (&record.module.model, &record.module.address);
     if keys().any(|key| (&key.model, &key.address) != module) {
         place.push(super::sweep::words::module(module.0, module.1));
     }
-    with_words(desk.text, |words| words.label(record, &place))
+    with_words(cx.text, |words| words.label(record, &place))
 }
 
 /// `2.9×, P 4, Constant`.
@@ -42,35 +42,39 @@ pub(super) fn magnitude(text: &Text, of: &PrefixRecipe, token_norms: Option<f64>
 }
 
 /// What of a shown text is not what the controls say: `2.4×, Tea recipe`. Empty where it differs in nothing that has a name.
-pub(super) fn differing(desk: &Desk<'_>, shown: &GroupKey, recipe: Option<(&PrefixRecipe, Option<f64>)>) -> String {
-    let bench = desk.bench;
+pub(super) fn differing(
+    cx: &PanelContext<'_>,
+    shown: &GroupKey,
+    recipe: Option<(&PrefixRecipe, Option<f64>)>,
+) -> String {
+    let bench = cx.bench;
     let mut parts = Vec::new();
     if let Some((of, token_norms)) = recipe {
         let now = bench.prefix.recipe();
         if of.magnitude != now.magnitude {
-            parts.push(magnitude(desk.text, of, token_norms));
+            parts.push(magnitude(cx.text, of, token_norms));
         }
         if of.len != now.len {
             parts.push(format!("P {}", of.len));
         }
         if of.kind != now.kind {
-            parts.push(kind(desk.text, &of.kind));
+            parts.push(kind(cx.text, &of.kind));
         }
     }
     let now = bench.key();
     if shown.prompt != now.prompt {
-        parts.push(prompt(desk, &shown.prompt));
+        parts.push(prompt(cx, &shown.prompt));
     }
     if (&shown.model, &shown.address) != (&now.model, &now.address) {
         parts.push(shown.model.clone());
     }
-    parts.join(desk.text.comma)
+    parts.join(cx.text.comma)
 }
 
 /// What a prompt is called: its preset, or its first words.
-pub(super) fn prompt(desk: &Desk<'_>, of: &Prompt) -> String {
+pub(super) fn prompt(cx: &PanelContext<'_>, of: &Prompt) -> String {
     if let Some(preset) = Preset::of(of) {
-        return preset.title(desk.bench.settings.language).to_owned();
+        return preset.title(cx.bench.settings.language).to_owned();
     }
     let words = of.user.split_whitespace().collect::<Vec<_>>().join(" ");
     match words.char_indices().nth(PROMPT) {

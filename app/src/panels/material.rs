@@ -3,7 +3,7 @@
 use eframe::egui::{self, Align, CornerRadius, Frame, Layout, Margin, Stroke, TextEdit, Ui};
 use softprefix_core::prefix::{Generator, Rounding};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use crate::model::{Envelope, ImportedFile, KindChoice, MagnitudeUnit};
 use crate::text::PrefixText;
 use crate::theme::{self, Palette};
@@ -23,7 +23,7 @@ const FIGURES: f32 = 56.0;
 /// Height reserved for the description of a kind, so that the layout does not change with the kind.
 const SENTENCE: f32 = 16.0;
 
-impl Desk<'_> {
+impl PanelContext<'_> {
     pub(super) fn prefix_text(&self) -> &'static PrefixText {
         PrefixText::of(self.bench.settings.language)
     }
@@ -34,15 +34,15 @@ impl Desk<'_> {
 }
 
 /// Draws the kind and its description, which is a tooltip if the kind has fields that explain it.
-pub(super) fn kind(ui: &mut Ui, desk: &mut Desk<'_>) {
+pub(super) fn kind(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     let kinds = KindChoice::ALL
         .map(|kind| (kind, (text.kinds)(kind).to_owned()))
         .to_vec();
-    let (width, now) = (ui.available_width(), desk.bench.prefix.kind);
+    let (width, now) = (ui.available_width(), cx.bench.prefix.kind);
     if let Some(kind) = select::select(ui, text.kind, Some(&now), &kinds, "", width) {
-        desk.act(Action::SetKind(kind));
+        cx.act(Action::SetKind(kind));
     }
     ui.add_space(6.0);
     if has_texts(now) {
@@ -50,7 +50,7 @@ pub(super) fn kind(ui: &mut Ui, desk: &mut Desk<'_>) {
     }
     ui.allocate_ui(egui::vec2(width, SENTENCE), |ui| {
         ui.set_min_size(egui::vec2(width, SENTENCE));
-        let sentence = (desk.prefix_text().about)(now);
+        let sentence = (cx.prefix_text().about)(now);
         let galley = paint::cut_to(ui, sentence, theme::CAPTION.regular(), palette.text3, width);
         ui.add(egui::Label::new(galley));
     });
@@ -65,41 +65,41 @@ fn has_texts(kind: KindChoice) -> bool {
 }
 
 /// Draws the texts or the file that the prefix is made of, above the magnitude.
-pub(super) fn texts(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
-    let form = &desk.bench.prefix;
-    let text = desk.prefix_text();
+pub(super) fn texts(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option<String>) {
+    let form = &cx.bench.prefix;
+    let text = cx.prefix_text();
     match form.kind {
-        KindChoice::Words => words(ui, desk),
+        KindChoice::Words => words(ui, cx),
         KindChoice::Blend => {
             match pair(ui, [text.from, text.to], [&form.blend_from, &form.blend_to]) {
-                Some((0, words)) => desk.material(MaterialAction::SetBlendFrom(words)),
-                Some((_, words)) => desk.material(MaterialAction::SetBlendTo(words)),
+                Some((0, words)) => cx.material(MaterialAction::SetBlendFrom(words)),
+                Some((_, words)) => cx.material(MaterialAction::SetBlendTo(words)),
                 None => {}
             }
-            blend_rows(ui, desk);
-            blend(ui, desk, refused);
+            blend_rows(ui, cx);
+            blend(ui, cx, refused);
         }
         KindChoice::Contrast => match pair(ui, [text.text, text.minus], [&form.contrast, &form.contrast_minus]) {
-            Some((0, words)) => desk.material(MaterialAction::SetContrast(words)),
-            Some((_, words)) => desk.material(MaterialAction::SetContrastMinus(words)),
+            Some((0, words)) => cx.material(MaterialAction::SetContrast(words)),
+            Some((_, words)) => cx.material(MaterialAction::SetContrastMinus(words)),
             None => {}
         },
-        KindChoice::Imported => file(ui, desk),
+        KindChoice::Imported => file(ui, cx),
         KindChoice::Constant | KindChoice::RandomUniform | KindChoice::RandomNormal | KindChoice::Sampled => {}
     }
 }
 
 /// Draws the other fields of the selected kind.
-pub(super) fn source(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
-    let kind = desk.bench.prefix.kind;
+pub(super) fn source(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option<String>) {
+    let kind = cx.bench.prefix.kind;
     if kind.is_seeded() {
-        seed(ui, desk, refused);
-        generator(ui, desk);
+        seed(ui, cx, refused);
+        generator(ui, cx);
     }
     if kind.has_own_size() {
-        let mut unscaled = desk.bench.prefix.unscaled;
-        if toggle::toggle(ui, &mut unscaled, desk.text.unscaled).changed() {
-            desk.act(Action::SetUnscaled(unscaled));
+        let mut unscaled = cx.bench.prefix.unscaled;
+        if toggle::toggle(ui, &mut unscaled, cx.text.unscaled).changed() {
+            cx.act(Action::SetUnscaled(unscaled));
         }
     }
     if kind != KindChoice::Constant {
@@ -116,10 +116,10 @@ fn field_frame(ui: &Ui) -> Frame {
         .inner_margin(Margin::symmetric(10, 6))
 }
 
-fn words(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn words(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
-    let mut words = desk.bench.prefix.words.clone();
+    let text = cx.text;
+    let mut words = cx.bench.prefix.words.clone();
     let frame = field_frame(ui);
     let response = ui
         .add(
@@ -135,7 +135,7 @@ fn words(ui: &mut Ui, desk: &mut Desk<'_>) {
         .accessible_name(text.words);
     paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
     if response.changed() {
-        desk.act(Action::SetWords(words));
+        cx.act(Action::SetWords(words));
     }
 }
 
@@ -176,23 +176,23 @@ fn pair(ui: &mut Ui, names: [&str; 2], shown: [&str; 2]) -> Option<(usize, Strin
 }
 
 /// Toggles that put the rows of the imported or learned prefix, if there is one, in the place of a text.
-fn blend_rows(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.prefix_text();
-    let form = &desk.bench.prefix;
+fn blend_rows(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.prefix_text();
+    let form = &cx.bench.prefix;
     let Some(file) = &form.imported else { return };
     let width = ui.available_width();
     let mut from = form.blend_from_rows;
     if toggle::toggle_across(ui, &mut from, &(text.from_rows)(&file.name), width).changed() {
-        desk.material(MaterialAction::SetBlendFromRows(from));
+        cx.material(MaterialAction::SetBlendFromRows(from));
     }
     let mut to = form.blend_to_rows;
     if toggle::toggle_across(ui, &mut to, &(text.to_rows)(&file.name), width).changed() {
-        desk.material(MaterialAction::SetBlendToRows(to));
+        cx.material(MaterialAction::SetBlendToRows(to));
     }
 }
 
-fn blend(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
-    let text = desk.prefix_text();
+fn blend(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option<String>) {
+    let text = cx.prefix_text();
     let palette = Palette::of(ui);
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
@@ -213,19 +213,19 @@ fn blend(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
                 ..Colours::of_prefix(palette)
             },
         };
-        if let Some(share) = share.show(ui, rect, desk.bench.prefix.blend) {
+        if let Some(share) = share.show(ui, rect, cx.bench.prefix.blend) {
             // Two digits, so that a share can be read and typed again.
-            desk.material(MaterialAction::SetBlend((share * 100.0).round() / 100.0));
+            cx.material(MaterialAction::SetBlend((share * 100.0).round() / 100.0));
         }
         let field = Field {
             name: text.type_blend,
-            shown: format!("{:.2}", desk.bench.prefix.blend),
+            shown: format!("{:.2}", cx.bench.prefix.blend),
             width: FIGURES,
         };
         let parse = |typed: &str| typed.replace(',', ".").parse::<f64>().ok();
         match field.show(ui, |typed| parse(typed).filter(|t| (0.0..=1.0).contains(t))) {
             Entered::Value(t) => {
-                desk.material(MaterialAction::SetBlend(t));
+                cx.material(MaterialAction::SetBlend(t));
             }
             Entered::Refused(typed) => *refused = Some(typed),
             Entered::Nothing => {}
@@ -233,10 +233,10 @@ fn blend(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
     });
 }
 
-fn seed(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
+fn seed(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option<String>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
-    let seed = desk.bench.prefix.seed;
+    let text = cx.text;
+    let seed = cx.bench.prefix.seed;
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
         ui.add(egui::Label::new(paint::words(text.seed, theme::BODY, palette.text2)));
@@ -248,23 +248,23 @@ fn seed(ui: &mut Ui, desk: &mut Desk<'_>, refused: &mut Option<String>) {
             };
             match field.show(ui, |typed| typed.parse::<u64>().ok()) {
                 Entered::Value(seed) => {
-                    desk.act(Action::SetSeed(seed));
+                    cx.act(Action::SetSeed(seed));
                 }
                 Entered::Refused(typed) => *refused = Some(typed),
                 Entered::Nothing => {}
             }
             if ui.add(IconButton::new(Icon::Dice, text.new_seed)).clicked() {
-                desk.act(Action::SetSeed(seed.wrapping_add(1)));
+                cx.act(Action::SetSeed(seed.wrapping_add(1)));
             }
         });
     });
     ui.add_space(6.0);
 }
 
-fn generator(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn generator(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.prefix_text();
-    let form = &desk.bench.prefix;
+    let text = cx.prefix_text();
+    let form = &cx.bench.prefix;
     let now = form.generator;
     let generators = [
         (Generator::SplitMix64V1, text.generator_ours.to_owned()),
@@ -278,7 +278,7 @@ fn generator(ui: &mut Ui, desk: &mut Desk<'_>) {
         )));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if let Some(generator) = select::select(ui, text.generator, Some(&now), &generators, "", CHOICE) {
-                desk.material(MaterialAction::SetGenerator(generator));
+                cx.material(MaterialAction::SetGenerator(generator));
             }
         });
     });
@@ -290,10 +290,10 @@ fn generator(ui: &mut Ui, desk: &mut Desk<'_>) {
     ui.add_space(4.0);
 }
 
-fn file(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn file(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.prefix_text();
-    let imported = desk.bench.prefix.imported.as_ref();
+    let text = cx.prefix_text();
+    let imported = cx.bench.prefix.imported.as_ref();
     let width = ui.available_width();
     match imported {
         Some(file) => {
@@ -315,8 +315,8 @@ fn file(ui: &mut Ui, desk: &mut Desk<'_>) {
         text.choose
     };
     let button = Button::outlined(words).width(width);
-    if ui.add_enabled(!desk.bench.file.asking, button).clicked() {
-        desk.material(MaterialAction::ChooseFile);
+    if ui.add_enabled(!cx.bench.file.asking, button).clicked() {
+        cx.material(MaterialAction::ChooseFile);
     }
     ui.add_space(4.0);
     ui.label(paint::words(text.drop_hint, theme::CAPTION, palette.text3));
@@ -338,13 +338,13 @@ fn about(text: &PrefixText, file: &ImportedFile) -> Vec<String> {
 }
 
 /// Draws the envelope, collapsed by default; a single row has none.
-pub(super) fn envelope(ui: &mut Ui, desk: &mut Desk<'_>, open: &mut bool) {
-    let form = &desk.bench.prefix;
+pub(super) fn envelope(ui: &mut Ui, cx: &mut PanelContext<'_>, open: &mut bool) {
+    let form = &cx.bench.prefix;
     if form.len < 2 {
         return;
     }
     let palette = Palette::of(ui);
-    let text = desk.prefix_text();
+    let text = cx.prefix_text();
     fold::heading(ui, open, text.envelope, (text.envelopes)(&form.envelope));
     fold::body(ui, "envelope", *open, |ui| {
         let bars = form.envelope.bars(form.len);
@@ -355,8 +355,8 @@ pub(super) fn envelope(ui: &mut Ui, desk: &mut Desk<'_>, open: &mut bool) {
             height: 76.0,
         };
         match shown.show(ui) {
-            Some(Drawn::Bars(bars)) => desk.material(MaterialAction::SetEnvelope(Envelope::Drawn(bars))),
-            Some(Drawn::Reset) => desk.material(MaterialAction::SetEnvelope(Envelope::Flat)),
+            Some(Drawn::Bars(bars)) => cx.material(MaterialAction::SetEnvelope(Envelope::Drawn(bars))),
+            Some(Drawn::Reset) => cx.material(MaterialAction::SetEnvelope(Envelope::Flat)),
             None => {}
         }
         ui.add_space(6.0);
@@ -368,7 +368,7 @@ pub(super) fn envelope(ui: &mut Ui, desk: &mut Desk<'_>, open: &mut bool) {
         if let Some(chosen) = segmented(ui, text.envelope, now.unwrap_or(usize::MAX), &ready_made, width)
             && let Some(envelope) = Envelope::READY_MADE.get(chosen)
         {
-            desk.material(MaterialAction::SetEnvelope(envelope.clone()));
+            cx.material(MaterialAction::SetEnvelope(envelope.clone()));
         }
         ui.add_space(4.0);
         ui.label(paint::words(text.envelope_about, theme::CAPTION, palette.text3));

@@ -1,8 +1,8 @@
 //! The panels of the window. They read the workbench and return actions; what they keep between frames (scroll
 //! positions, collapsed sections, unfinished input) is in [`Window`].
 
+mod context;
 mod deep;
-mod desk;
 mod discovery;
 mod doctor;
 mod external;
@@ -30,7 +30,7 @@ use eframe::egui::{
     vec2,
 };
 
-use self::desk::Desk;
+use self::context::PanelContext;
 use crate::commands::{CommandId, command};
 use crate::text::Text;
 use crate::theme::{self, Palette};
@@ -76,16 +76,16 @@ impl Window {
     }
 
     fn show_bench(&mut self, ui: &mut Ui, bench: &Workbench, own: &Workbench) -> Vec<Action> {
-        let mut desk = Desk {
+        let mut cx = PanelContext {
             bench,
             own,
             text: Text::of(bench.settings.language),
             actions: Vec::new(),
         };
         if bench.presenting {
-            self.presenter.show(ui, &mut desk);
-            self.sheets.show(ui, &mut desk);
-            return desk.actions;
+            self.presenter.show(ui, &mut cx);
+            self.sheets.show(ui, &mut cx);
+            return cx.actions;
         }
         self.presenter.leave();
         let palette = Palette::of(ui);
@@ -96,23 +96,23 @@ impl Window {
             .show(ui, |ui| {
                 let bar = ui.max_rect();
                 ui.expand_to_include_rect(bar);
-                top_bar::views(ui, &mut desk)
+                top_bar::views(ui, &mut cx)
             })
             .inner;
-        top_bar::banner(ui, &mut desk);
+        top_bar::banner(ui, &mut cx);
         match bench.tab {
-            Tab::Tune => self.tune(ui, &mut desk),
-            Tab::Sweep => self.sweep.show(ui, &mut desk),
-            Tab::Find => self.find.show(ui, &mut desk),
-            Tab::Doctor => doctor::show(ui, &mut desk),
+            Tab::Tune => self.tune(ui, &mut cx),
+            Tab::Sweep => self.sweep.show(ui, &mut cx),
+            Tab::Find => self.find.show(ui, &mut cx),
+            Tab::Doctor => doctor::show(ui, &mut cx),
         }
-        top_bar::tools(ui, &mut desk, tools);
-        self.sheets.show(ui, &mut desk);
-        desk.actions
+        top_bar::tools(ui, &mut cx, tools);
+        self.sheets.show(ui, &mut cx);
+        cx.actions
     }
 
     /// Controls are added in reading order: the prompt, the rail, the texts, the plot.
-    fn tune(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    fn tune(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
         let rail = Panel::left("rail")
             .exact_size(theme::RAIL)
@@ -137,17 +137,17 @@ impl Window {
             .resizable(false)
             .show(ui, |ui| {
                 ui.spacing_mut().item_spacing.y = 0.0;
-                self.prompt.show(ui, desk);
+                self.prompt.show(ui, cx);
             });
         let mut child = ui.new_child(UiBuilder::new().id_salt("rail").max_rect(rail));
         child.set_clip_rect(rail.intersect(ui.clip_rect()));
-        self.rail.show(&mut child, desk);
+        self.rail.show(&mut child, cx);
         CentralPanel::no_frame()
             .frame(Frame::NONE.fill(palette.window))
-            .show(ui, |ui| self.centre(ui, desk));
+            .show(ui, |ui| self.centre(ui, cx));
     }
 
-    fn centre(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    fn centre(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let height = ui.available_height();
         ScrollArea::vertical()
             .id_salt("centre")
@@ -160,22 +160,21 @@ impl Window {
                 Frame::NONE.inner_margin(margin).show(ui, |ui| {
                     ui.spacing_mut().item_spacing.y = 0.0;
                     let room = height - theme::PADDING;
-                    if desk.bench.texts_alone {
+                    if cx.bench.texts_alone {
                         let texts = (room - WAY_BACK).max(outputs::LEAST);
-                        self.outputs.height(ui, desk, ui.available_width(), texts, Some(texts));
-                        self.outputs.show(ui, desk, texts);
-                        way_back(ui, desk);
+                        self.outputs.height(ui, cx, ui.available_width(), texts, Some(texts));
+                        self.outputs.show(ui, cx, texts);
+                        way_back(ui, cx);
                         return;
                     }
                     // If there is no room for both, both get their minimum height and the centre scrolls.
                     let most = (room - PLOT_LEAST - theme::GAP).max(outputs::LEAST);
-                    let set = desk.bench.settings.texts_height;
-                    let texts = self.outputs.height(ui, desk, ui.available_width(), most, set);
-                    self.outputs.show(ui, desk, texts);
-                    splitter(ui, desk, Tab::Tune, texts, (outputs::LEAST, most));
+                    let set = cx.bench.settings.texts_height;
+                    let texts = self.outputs.height(ui, cx, ui.available_width(), most, set);
+                    self.outputs.show(ui, cx, texts);
+                    splitter(ui, cx, Tab::Tune, texts, (outputs::LEAST, most));
                     let plot = (room - texts - theme::GAP).max(PLOT_LEAST);
-                    self.plot
-                        .show(ui, desk, plot, self.outputs.first_difference_so_far(desk));
+                    self.plot.show(ui, cx, plot, self.outputs.first_difference_so_far(cx));
                 });
             });
     }
@@ -185,11 +184,11 @@ impl Window {
 pub(super) const WAY_BACK: f32 = 30.0;
 
 /// Draws the button that shows the plot again, while only the texts are shown.
-pub(super) fn way_back(ui: &mut Ui, desk: &mut Desk<'_>) {
+pub(super) fn way_back(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let key = command(CommandId::TextsAlone).shortcut(ui.ctx().os().is_mac());
-    let button = Button::quiet(desk.text.show_plot)
+    let button = Button::quiet(cx.text.show_plot)
         .small()
-        .key(key.map(|key| desk::keys(ui, &key)).unwrap_or_default())
+        .key(key.map(|key| context::keys(ui, &key)).unwrap_or_default())
         .height(WAY_BACK - 4.0);
     ui.add_space(4.0);
     let strip = ui.allocate_ui_with_layout(
@@ -198,16 +197,16 @@ pub(super) fn way_back(ui: &mut Ui, desk: &mut Desk<'_>) {
         |ui| ui.add(button),
     );
     if strip.inner.clicked() {
-        desk.act(Action::ToggleTextsAlone);
+        cx.act(Action::ToggleTextsAlone);
     }
 }
 
 /// Draws the gap between texts and plot, which can be dragged between the heights `ends` of the texts; a double click
 /// resets it. Up and Down move it while it has the focus. In Sweep the texts are below it.
-pub(super) fn splitter(ui: &mut Ui, desk: &mut Desk<'_>, tab: Tab, texts: f32, ends: (f32, f32)) {
+pub(super) fn splitter(ui: &mut Ui, cx: &mut PanelContext<'_>, tab: Tab, texts: f32, ends: (f32, f32)) {
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), theme::GAP), Sense::click_and_drag());
     response.widget_info(|| {
-        let mut info = WidgetInfo::labeled(Role::Splitter, true, desk.text.splitter);
+        let mut info = WidgetInfo::labeled(Role::Splitter, true, cx.text.splitter);
         info.value = Some(f64::from(texts));
         info
     });
@@ -234,11 +233,11 @@ pub(super) fn splitter(ui: &mut Ui, desk: &mut Desk<'_>, tab: Tab, texts: f32, e
     let moved = response.drag_delta().y + SPLITTER_STEP * steps;
     let moved = if tab == Tab::Sweep { -moved } else { moved };
     if response.double_clicked() {
-        desk.act(Action::SetTextsHeight(tab, None));
+        cx.act(Action::SetTextsHeight(tab, None));
     } else if moved != 0.0 {
-        desk.act(Action::SetTextsHeight(tab, Some((texts + moved).clamp(ends.0, ends.1))));
+        cx.act(Action::SetTextsHeight(tab, Some((texts + moved).clamp(ends.0, ends.1))));
     }
-    response.on_hover_text(desk.text.splitter_about);
+    response.on_hover_text(cx.text.splitter_about);
 }
 
 /// Step of an arrow key on the splitter.

@@ -3,7 +3,7 @@
 use eframe::egui::{self, Align, Layout, Ui, vec2};
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use crate::model::{Behind, FetchProgress, ModuleFacts, ModuleState, Problem, Target};
 use crate::text::{self, Fetching, FirstText};
 use crate::theme::{self, Palette};
@@ -13,13 +13,13 @@ use crate::views::{paint, progress};
 use crate::workbench::doctor::DoctorAction;
 use crate::workbench::{Action, Dialog, PlaybackAction};
 
-pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     ui.spacing_mut().item_spacing.y = 12.0;
     // Rows of text are as high as a line.
     ui.spacing_mut().interact_size.y = 16.0;
-    let (mark, state) = standing(desk);
+    let (mark, state) = standing(cx);
     ui.horizontal(|ui| {
         ui.set_min_height(16.0);
         ui.label(paint::strong(text.module, theme::CAPTION, palette.text2));
@@ -28,7 +28,7 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
             status::mark(ui, mark);
         });
     });
-    let title = title(desk);
+    let title = title(cx);
     let galley = paint::cut_to(
         ui,
         &title,
@@ -41,42 +41,37 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
     if cut {
         response.on_hover_text(&title);
     }
-    match &desk.bench.module {
-        ModuleState::Ready(facts) => ready(ui, desk, facts),
-        ModuleState::Idle => idle(ui, desk),
-        ModuleState::Fetching(fetch) => fetching(ui, desk, fetch),
+    match &cx.bench.module {
+        ModuleState::Ready(facts) => ready(ui, cx, facts),
+        ModuleState::Idle => idle(ui, cx),
+        ModuleState::Fetching(fetch) => fetching(ui, cx, fetch),
         ModuleState::Loading { fraction, what, .. } => {
             let percent = (fraction.clamp(0.0, 1.0) * 100.0).round() as u32;
             progress::progress(ui, Some(*fraction), &(text.load_progress)(what, percent));
-            elsewhere(ui, desk);
+            elsewhere(ui, cx);
         }
         ModuleState::Connecting { what } => {
             progress::progress(ui, None, (text.connect_step)(*what));
-            elsewhere(ui, desk);
+            elsewhere(ui, cx);
         }
         ModuleState::Failed { problem, .. } => {
-            trouble(ui, desk, problem);
-            primary(ui, desk, text.reconnect, Action::Reconnect);
-            visit_doctor(ui, desk);
-            elsewhere(ui, desk);
+            trouble(ui, cx, problem);
+            primary(ui, cx, text.reconnect, Action::Reconnect);
+            visit_doctor(ui, cx);
+            elsewhere(ui, cx);
         }
         ModuleState::TaskFull { tasks } => {
             ui.label(paint::words((text.tasks_full)(tasks.len()), theme::BODY, palette.text2));
-            primary(
-                ui,
-                desk,
-                text.left_over_title,
-                Action::ShowDialog(Dialog::LeftOverTasks),
-            );
-            elsewhere(ui, desk);
+            primary(ui, cx, text.left_over_title, Action::ShowDialog(Dialog::LeftOverTasks));
+            elsewhere(ui, cx);
         }
-        ModuleState::NoModel { problem } => no_model(ui, desk, problem.as_ref()),
+        ModuleState::NoModel { problem } => no_model(ui, cx, problem.as_ref()),
     }
 }
 
-fn standing(desk: &Desk<'_>) -> (Status, &'static str) {
-    let text = desk.text;
-    match &desk.bench.module {
+fn standing(cx: &PanelContext<'_>) -> (Status, &'static str) {
+    let text = cx.text;
+    match &cx.bench.module {
         ModuleState::Ready(facts) if facts.is_ours() => (Status::Good, text.ready),
         ModuleState::Ready(_) => (Status::Warning, text.ready),
         ModuleState::Idle => (Status::Away, text.not_connected),
@@ -90,13 +85,13 @@ fn standing(desk: &Desk<'_>) -> (Status, &'static str) {
 }
 
 /// Returns `Embedded · qwen2.5-0.5b`, or the address and the model.
-fn title(desk: &Desk<'_>) -> String {
-    let text = desk.text;
-    let place = match &desk.bench.target {
+fn title(cx: &PanelContext<'_>) -> String {
+    let text = cx.text;
+    let place = match &cx.bench.target {
         Target::Embedded { .. } => text.embedded.to_owned(),
         Target::Remote { address, .. } => address.clone(),
     };
-    let model = match &desk.bench.module {
+    let model = match &cx.bench.module {
         ModuleState::Loading { model, .. } => model.clone(),
         ModuleState::Fetching(fetch) => fetch.model.clone(),
         other => other
@@ -111,9 +106,9 @@ fn title(desk: &Desk<'_>) -> String {
     }
 }
 
-fn ready(ui: &mut Ui, desk: &mut Desk<'_>, facts: &ModuleFacts) {
+fn ready(ui: &mut Ui, cx: &mut PanelContext<'_>, facts: &ModuleFacts) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     let count = |value: Option<usize>| value.map_or_else(|| "–".to_owned(), |value| value.to_string());
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
@@ -127,21 +122,21 @@ fn ready(ui: &mut Ui, desk: &mut Desk<'_>, facts: &ModuleFacts) {
             ui.add_space(10.0);
         }
     });
-    weights(ui, desk, &facts.identity.weights);
+    weights(ui, cx, &facts.identity.weights);
     if !facts.is_ours() {
         ui.label(paint::words(text.stock, theme::CAPTION, palette.text3));
     }
-    behind(ui, desk);
-    elsewhere(ui, desk);
+    behind(ui, cx);
+    elsewhere(ui, cx);
 }
 
 /// Draws how many weight matrices the unit uses exactly as in the model file; the tooltip lists them by type.
-fn weights(ui: &mut Ui, desk: &Desk<'_>, weights: &[StoredWeights]) {
+fn weights(ui: &mut Ui, cx: &PanelContext<'_>, weights: &[StoredWeights]) {
     if weights.is_empty() {
         return;
     }
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     let count = |exact: bool| {
         let alike = weights
             .iter()
@@ -157,15 +152,15 @@ fn weights(ui: &mut Ui, desk: &Desk<'_>, weights: &[StoredWeights]) {
         .on_hover_text(lines.join("\n"));
 }
 
-fn idle(ui: &mut Ui, desk: &mut Desk<'_>) {
-    primary(ui, desk, desk.text.connect, Action::Reconnect);
-    elsewhere(ui, desk);
+fn idle(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    primary(ui, cx, cx.text.connect, Action::Reconnect);
+    elsewhere(ui, cx);
 }
 
 /// Draws how far a download is.
-fn fetch_progress(ui: &mut Ui, desk: &Desk<'_>, fetch: &FetchProgress) {
+fn fetch_progress(ui: &mut Ui, cx: &PanelContext<'_>, fetch: &FetchProgress) {
     let total = fetch.total_bytes.map(text::bytes);
-    let words = (FirstText::of(desk.bench.settings.language).fetching)(&Fetching {
+    let words = (FirstText::of(cx.bench.settings.language).fetching)(&Fetching {
         model: &fetch.model,
         step: &fetch.what,
         done: &text::bytes(fetch.done_bytes),
@@ -176,109 +171,109 @@ fn fetch_progress(ui: &mut Ui, desk: &Desk<'_>, fetch: &FetchProgress) {
 }
 
 /// Draws how far the download of a model is, if there is one, and why it failed.
-pub(super) fn any_fetch(ui: &mut Ui, desk: &Desk<'_>) {
-    let behind = desk.bench.behind.as_ref().and_then(Behind::progress);
-    match &desk.bench.module {
-        ModuleState::Fetching(fetch) => fetch_progress(ui, desk, fetch),
-        ModuleState::NoModel { problem: Some(problem) } => trouble(ui, desk, problem),
+pub(super) fn any_fetch(ui: &mut Ui, cx: &PanelContext<'_>) {
+    let behind = cx.bench.behind.as_ref().and_then(Behind::progress);
+    match &cx.bench.module {
+        ModuleState::Fetching(fetch) => fetch_progress(ui, cx, fetch),
+        ModuleState::NoModel { problem: Some(problem) } => trouble(ui, cx, problem),
         _ => {
             if let Some(fetch) = behind {
-                fetch_progress(ui, desk, fetch);
+                fetch_progress(ui, cx, fetch);
             }
         }
     }
 }
 
-fn fetching(ui: &mut Ui, desk: &mut Desk<'_>, fetch: &FetchProgress) {
-    let text = desk.text;
-    fetch_progress(ui, desk, fetch);
+fn fetching(ui: &mut Ui, cx: &mut PanelContext<'_>, fetch: &FetchProgress) {
+    let text = cx.text;
+    fetch_progress(ui, cx, fetch);
     // The default model's own name is not yet resolved: it comes behind the small one.
-    if matches!(desk.bench.target, Target::Embedded { model: None }) {
-        let words = FirstText::of(desk.bench.settings.language).small_first;
+    if matches!(cx.bench.target, Target::Embedded { model: None }) {
+        let words = FirstText::of(cx.bench.settings.language).small_first;
         ui.label(paint::words(words, theme::CAPTION, Palette::of(ui).text2));
     }
-    watch_demo(ui, desk);
+    watch_demo(ui, cx);
     let half = (ui.available_width() - 8.0) / 2.0;
     ui.horizontal(|ui| {
         if ui.add(Button::outlined(text.cancel).width(half)).clicked() {
-            desk.act(Action::CancelFetch);
+            cx.act(Action::CancelFetch);
         }
         if ui.add(Button::outlined(text.other_models).width(half)).clicked() {
-            desk.act(Action::ShowDialog(Dialog::Models));
+            cx.act(Action::ShowDialog(Dialog::Models));
         }
     });
 }
 
 /// Draws the button of the demo, which needs neither a model nor a network.
-fn watch_demo(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let words = text::DemoText::of(desk.bench.settings.language).play_demo;
+fn watch_demo(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let words = text::DemoText::of(cx.bench.settings.language).play_demo;
     let width = ui.available_width();
     if ui.add(Button::outlined(words).width(width)).clicked() {
-        desk.act(Action::Playback(PlaybackAction::Demo));
+        cx.act(Action::Playback(PlaybackAction::Demo));
     }
 }
 
 /// Draws the download that goes on behind the module in use, or how it ended.
-fn behind(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn behind(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = FirstText::of(desk.bench.settings.language);
+    let text = FirstText::of(cx.bench.settings.language);
     let width = ui.available_width();
-    match &desk.bench.behind {
+    match &cx.bench.behind {
         None => {}
         Some(Behind::Fetching(fetch)) => {
-            fetch_progress(ui, desk, fetch);
+            fetch_progress(ui, cx, fetch);
             ui.label(paint::words(text.behind, theme::CAPTION, palette.text2));
-            if ui.add(Button::outlined(desk.text.cancel).width(width)).clicked() {
-                desk.act(Action::CancelFetch);
+            if ui.add(Button::outlined(cx.text.cancel).width(width)).clicked() {
+                cx.act(Action::CancelFetch);
             }
         }
         Some(Behind::Arrived(model)) => {
             ui.label(paint::words((text.arrived)(model), theme::CAPTION, palette.text2));
         }
         Some(Behind::Failed { name, problem }) => {
-            trouble(ui, desk, problem);
+            trouble(ui, cx, problem);
             if ui.add(Button::outlined(text.again).width(width)).clicked() {
-                desk.act(Action::FetchModel(name.clone()));
+                cx.act(Action::FetchModel(name.clone()));
             }
         }
     }
 }
 
-fn no_model(ui: &mut Ui, desk: &mut Desk<'_>, problem: Option<&Problem>) {
+fn no_model(ui: &mut Ui, cx: &mut PanelContext<'_>, problem: Option<&Problem>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     match problem {
-        Some(problem) => trouble(ui, desk, problem),
+        Some(problem) => trouble(ui, cx, problem),
         None => {
             ui.label(paint::words(text.no_model_yet, theme::BODY, palette.text2));
         }
     }
-    if let Some(model) = desk.bench.models.iter().find(|model| model.default) {
+    if let Some(model) = cx.bench.models.iter().find(|model| model.default) {
         let size = model.bytes.map(text::bytes).unwrap_or_default();
         let words = (text.fetch_model)(&model.name, &size);
         // The small model comes first then, too.
-        primary(ui, desk, &words, Action::Connect(Target::default()));
+        primary(ui, cx, &words, Action::Connect(Target::default()));
     }
-    watch_demo(ui, desk);
+    watch_demo(ui, cx);
     let half = (ui.available_width() - 8.0) / 2.0;
     ui.horizontal(|ui| {
         if ui.add(Button::outlined(text.other_models).width(half)).clicked() {
-            desk.act(Action::ShowDialog(Dialog::Models));
+            cx.act(Action::ShowDialog(Dialog::Models));
         }
         if ui.add(Button::outlined(text.connect_elsewhere).width(half)).clicked() {
-            desk.act(Action::ShowDialog(Dialog::Connect));
+            cx.act(Action::ShowDialog(Dialog::Connect));
         }
     });
 }
 
 /// Draws a problem and its remedy.
-pub(super) fn trouble(ui: &mut Ui, desk: &Desk<'_>, problem: &Problem) {
+pub(super) fn trouble(ui: &mut Ui, cx: &PanelContext<'_>, problem: &Problem) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     with_mark(ui, Status::Broken, |ui| {
         ui.spacing_mut().item_spacing.y = 4.0;
         ui.label(paint::strong((text.problem)(problem.kind), theme::BODY, palette.text));
-        let (sentence, remedy) = problem.words(desk.bench.settings.language);
+        let (sentence, remedy) = problem.words(cx.bench.settings.language);
         ui.label(paint::words(sentence, theme::BODY, palette.text2));
         if !remedy.is_empty() {
             ui.label(paint::words(remedy, theme::BODY, palette.text));
@@ -300,31 +295,31 @@ pub(super) fn with_mark(ui: &mut Ui, mark: Status, contents: impl FnOnce(&mut Ui
     });
 }
 
-fn primary(ui: &mut Ui, desk: &mut Desk<'_>, words: &str, action: Action) {
+fn primary(ui: &mut Ui, cx: &mut PanelContext<'_>, words: &str, action: Action) {
     let width = ui.available_width();
     if ui.add(Button::ink(words).width(width)).clicked() {
-        desk.act(action);
+        cx.act(action);
     }
 }
 
 /// Draws a button to the doctor, for a module that does not answer.
-fn visit_doctor(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let Target::Remote { address, .. } = desk.bench.target.clone() else {
+fn visit_doctor(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let Target::Remote { address, .. } = cx.bench.target.clone() else {
         return;
     };
     let width = ui.available_width();
-    let words = text::DoctorText::of(desk.bench.settings.language).visit;
+    let words = text::DoctorText::of(cx.bench.settings.language).visit;
     if ui.add(Button::outlined(words).width(width)).clicked() {
-        desk.act(Action::Doctor(DoctorAction::Visit(address)));
+        cx.act(Action::Doctor(DoctorAction::Visit(address)));
     }
 }
 
-fn elsewhere(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn elsewhere(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let width = ui.available_width();
     if ui
-        .add(Button::outlined(desk.text.connect_elsewhere).width(width))
+        .add(Button::outlined(cx.text.connect_elsewhere).width(width))
         .clicked()
     {
-        desk.act(Action::ShowDialog(Dialog::Connect));
+        cx.act(Action::ShowDialog(Dialog::Connect));
     }
 }

@@ -8,7 +8,7 @@ use softprefix_core::compare::Granularity;
 use softprefix_core::experiment::{Applied, GroupKey};
 use softprefix_core::prefix::PrefixRecipe;
 
-use super::desk::{CardParts, Desk};
+use super::context::{CardParts, PanelContext};
 use super::{deep, label};
 use crate::commands::CommandId;
 use crate::model::{Colouring, FirstDifference, Pane, PaneState, Side};
@@ -75,8 +75,8 @@ pub struct Outputs {
 impl Outputs {
     /// Returns the height of both texts over `width` in the selected text size: at most `most`, or the height that the
     /// user set.
-    pub fn height(&mut self, ui: &Ui, desk: &Desk<'_>, width: f32, most: f32, set: Option<f32>) -> f32 {
-        let bench = desk.bench;
+    pub fn height(&mut self, ui: &Ui, cx: &PanelContext<'_>, width: f32, most: f32, set: Option<f32>) -> f32 {
+        let bench = cx.bench;
         let half = ((width - theme::GAP) / 2.0).floor();
         let set = set.map(|height| height.clamp(LEAST, most.max(LEAST)));
         let room = set.unwrap_or(most) - CardParts::FRAME;
@@ -126,42 +126,42 @@ impl Outputs {
         set.unwrap_or(height).floor()
     }
 
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32) {
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32) {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
         let half = ((rect.width() - theme::GAP) / 2.0).floor();
         let left = Rect::from_min_size(rect.min, vec2(half, height));
         let right = Rect::from_min_max(pos2(rect.right() - half, rect.top()), rect.max);
-        let waiting = desk.bench.prefixed.state == PaneState::Waiting;
-        let tuning = &desk.bench.tuning;
+        let waiting = cx.bench.prefixed.state == PaneState::Waiting;
+        let tuning = &cx.bench.tuning;
         let shown = tuning.shown.clone().map(|key| (key, tuning.selected.clone(), waiting));
         if shown != self.shown {
             self.shown = shown;
             self.panes.rewind();
         }
-        self.marks.refresh(desk);
-        let stepped = desk.bench.difference().and_then(|(now, _)| now);
+        self.marks.refresh(cx);
+        let stepped = cx.bench.difference().and_then(|(now, _)| now);
         if stepped != self.stepped {
             self.stepped = stepped;
             if stepped.is_some() {
                 self.panes.step();
             }
         }
-        self.pane(ui, desk, Side::Baseline, left);
-        self.pane(ui, desk, Side::Prefixed, right);
+        self.pane(ui, cx, Side::Baseline, left);
+        self.pane(ui, cx, Side::Prefixed, right);
     }
 
     /// Returns the first difference of the shown texts, as far as they have arrived.
-    pub fn first_difference_so_far(&self, desk: &Desk<'_>) -> Option<FirstDifference> {
-        self.marks.of(desk, Side::Prefixed).1
+    pub fn first_difference_so_far(&self, cx: &PanelContext<'_>) -> Option<FirstDifference> {
+        self.marks.of(cx, Side::Prefixed).1
     }
 
-    fn pane(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, side: Side, rect: Rect) {
+    fn pane(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, rect: Rect) {
         let palette = Palette::of(ui);
-        let text = desk.text;
+        let text = cx.text;
         let pane = if side == Side::Baseline {
-            &desk.bench.baseline
+            &cx.bench.baseline
         } else {
-            &desk.bench.prefixed
+            &cx.bench.prefixed
         };
         let mut parts = CardParts::paint(ui, rect);
         if pane.error.is_some() {
@@ -175,44 +175,44 @@ impl Outputs {
                 .max_rect(header)
                 .layout(Layout::left_to_right(Align::Center)),
         );
-        header_of(&mut child, desk, side, pane);
+        header_of(&mut child, cx, side, pane);
 
         let mut body = ui.new_child(UiBuilder::new().id_salt(("body", side)).max_rect(parts.body));
         body.set_clip_rect(parts.body.intersect(ui.clip_rect()));
         if pane.text.is_empty() {
-            let words = empty_words(desk, side, pane);
+            let words = empty_words(cx, side, pane);
             let inner = parts.body.shrink(theme::PADDING);
             let mut line = body.new_child(UiBuilder::new().max_rect(inner));
             line.label(paint::words(words, theme::BODY, palette.text3));
         } else {
-            let (marks, first_difference) = self.marks.of(desk, side);
+            let (marks, first_difference) = self.marks.of(cx, side);
             let mut spoken = match first_difference {
                 Some(first_difference) => (text.first_difference_at)(first_difference.unit, first_difference.number),
                 None => text.no_difference.to_owned(),
             };
-            let scores = desk.colouring_scores().filter(|_| side == Side::Baseline);
+            let scores = cx.colouring_scores().filter(|_| side == Side::Baseline);
             let heats = match side {
                 Side::Baseline => self.heats.of(scores),
                 _ => &[],
             };
             if let Some(scores) = scores {
-                spoken = format!("{spoken} {}", deep::spoken(desk.deep_text(), scores));
+                spoken = format!("{spoken} {}", deep::spoken(cx.deep_text(), scores));
             }
             let (name, pane_side) = match side {
                 Side::Baseline => (text.baseline_output, PaneSide::Left),
                 _ => (text.prefixed_output, PaneSide::Right),
             };
             // While scores are computed no marks are drawn: those of the diff could be mistaken for them.
-            let by_kl = side == Side::Baseline && desk.bench.colouring() == Colouring::Kl;
+            let by_kl = side == Side::Baseline && cx.bench.colouring() == Colouring::Kl;
             let content = Content {
                 text: &pane.text,
                 marks: if by_kl { &[] } else { marks },
                 heats,
                 first_difference: first_difference
                     .map(|first_difference| (first_difference.byte, self.marks.flag.as_str())),
-                current: stepped_to(desk, side).filter(|_| !by_kl),
+                current: stepped_to(cx, side).filter(|_| !by_kl),
                 streaming: pane.state == PaneState::Streaming,
-                opacity: if is_stale(desk, side, pane) { STALE } else { 1.0 },
+                opacity: if is_stale(cx, side, pane) { STALE } else { 1.0 },
                 name,
                 spoken: &spoken,
             };
@@ -222,7 +222,7 @@ impl Outputs {
             if let (Some(touched), Some(scores)) = (touched, scores)
                 && let Some(heat) = heats.get(touched.heat)
             {
-                deep::tooltip(&body, desk, scores, heat, touched);
+                deep::tooltip(&body, cx, scores, heat, touched);
             }
         }
 
@@ -233,7 +233,7 @@ impl Outputs {
                 .max_rect(footer)
                 .layout(Layout::right_to_left(Align::Center)),
         );
-        footer_of(&mut child, desk, side, pane);
+        footer_of(&mut child, cx, side, pane);
     }
 }
 
@@ -258,8 +258,8 @@ impl CardParts {
 }
 
 impl Marks {
-    pub(super) fn refresh(&mut self, desk: &Desk<'_>) {
-        let bench = desk.bench;
+    pub(super) fn refresh(&mut self, cx: &PanelContext<'_>) {
+        let bench = cx.bench;
         let streaming = bench.prefixed.is_running() || bench.baseline.is_running();
         let same = match (&self.of, &bench.diff) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
@@ -301,8 +301,8 @@ impl Marks {
     }
 
     /// Returns marks and first difference of one side, if they belong to the shown text.
-    pub(super) fn of(&self, desk: &Desk<'_>, side: Side) -> (&[Range<usize>], Option<FirstDifference>) {
-        if desk.bench.covered(side) == 0 {
+    pub(super) fn of(&self, cx: &PanelContext<'_>, side: Side) -> (&[Range<usize>], Option<FirstDifference>) {
+        if cx.bench.covered(side) == 0 {
             return (&[], None);
         }
         let marks = if side == Side::Baseline {
@@ -315,21 +315,21 @@ impl Marks {
 }
 
 /// Returns the current difference, as bytes of a pane's text.
-fn stepped_to(desk: &Desk<'_>, side: Side) -> Option<Range<usize>> {
-    let (now, _) = desk.bench.difference()?;
-    let change = desk.bench.diff.as_ref()?.diff.changes.get(now?)?;
+fn stepped_to(cx: &PanelContext<'_>, side: Side) -> Option<Range<usize>> {
+    let (now, _) = cx.bench.difference()?;
+    let change = cx.bench.diff.as_ref()?.diff.changes.get(now?)?;
     Some(match side {
         Side::Baseline => change.left.clone(),
         _ => change.right.clone(),
     })
 }
 
-fn empty_words(desk: &Desk<'_>, side: Side, pane: &Pane) -> &'static str {
-    let text = desk.text;
+fn empty_words(cx: &PanelContext<'_>, side: Side, pane: &Pane) -> &'static str {
+    let text = cx.text;
     if pane.is_running() {
         return text.waiting;
     }
-    if let Some(why) = desk.bench.why_not_run() {
+    if let Some(why) = cx.bench.why_not_run() {
         return (text.why_not)(why);
     }
     if side == Side::Baseline {
@@ -339,9 +339,9 @@ fn empty_words(desk: &Desk<'_>, side: Side, pane: &Pane) -> &'static str {
     }
 }
 
-fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
+fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     ui.spacing_mut().item_spacing.x = 8.0;
     let (sign, _) = ui.allocate_exact_size(vec2(14.0, 16.0), Sense::hover());
     let strong = |words: String, colour| Label::new(paint::strong(words, theme::NAME, colour));
@@ -352,7 +352,7 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
         status::prefix_disc(ui.painter(), sign.center(), 1.0, palette);
         ui.spacing_mut().item_spacing.x = 5.0;
         ui.add(strong(text.prefixed.to_owned(), palette.text));
-        let (size, rest) = named(desk);
+        let (size, rest) = named(cx);
         ui.add(strong(size, palette.prefix));
         ui.add(strong(format!("P {}", rest.len), palette.text));
         ui.spacing_mut().item_spacing.x = 8.0;
@@ -362,10 +362,10 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
             ui.add(Label::new(galley));
         }
     }
-    if let Some(words) = stale_words(desk, side).filter(|_| is_stale(desk, side, pane)) {
+    if let Some(words) = stale_words(cx, side).filter(|_| is_stale(cx, side, pane)) {
         let galley = paint::cut_to(ui, &words, theme::CAPTION.regular(), palette.text3, 140.0);
         ui.add(Label::new(galley)).on_hover_text(words);
-    } else if let Some(words) = whole_label(desk, side) {
+    } else if let Some(words) = whole_label(cx, side) {
         // All of the label, where the heading has room for its beginning only.
         let name = ui.min_rect();
         let response = ui.interact(name, ui.scope_id().with(("label", side)), Sense::hover());
@@ -375,78 +375,78 @@ fn header_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
         if side == Side::Baseline {
-            deep::switch(ui, desk);
+            deep::switch(ui, cx);
         }
         if side == Side::Prefixed {
-            differences(ui, desk);
+            differences(ui, cx);
             let room = ui.available_width();
-            granularity(ui, desk, room);
+            granularity(ui, cx, room);
         }
-        if side == Side::Baseline && desk.bench.colouring() == Colouring::Kl {
-            let words = desk.deep_text();
+        if side == Side::Baseline && cx.bench.colouring() == Colouring::Kl {
+            let words = cx.deep_text();
             kl::legend(ui, words.scale, words.nats);
         } else {
-            legend(ui, desk, side);
+            legend(ui, cx, side);
         }
         let room = ui.available_width();
-        if side == Side::Baseline && room >= 32.0 && !desk.bench.baseline.text.is_empty() {
-            let off = desk.bench.why_not_run().is_some() || desk.bench.is_running();
+        if side == Side::Baseline && room >= 32.0 && !cx.bench.baseline.text.is_empty() {
+            let off = cx.bench.why_not_run().is_some() || cx.bench.is_running();
             if ui
                 .add_enabled(!off, IconButton::new(Icon::Again, text.rerun_baseline))
                 .clicked()
             {
-                desk.act(Action::RerunBaseline);
+                cx.act(Action::RerunBaseline);
             }
         }
     });
 }
 
 /// What the prefixed pane is called: a run that was opened again by what it was made with, else what the controls say.
-pub(super) fn named(desk: &Desk<'_>) -> (String, PrefixRecipe) {
-    let bench = desk.bench;
+pub(super) fn named(cx: &PanelContext<'_>) -> (String, PrefixRecipe) {
+    let bench = cx.bench;
     match &bench.prefixed.origin {
         Some(origin) if bench.tuning.selected.is_some() => {
-            let size = label::magnitude(desk.text, &origin.recipe, origin.token_norms);
+            let size = label::magnitude(cx.text, &origin.recipe, origin.token_norms);
             (size, origin.recipe.clone())
         }
         _ => {
             let built = bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
             let recipe = bench.prefix.recipe();
-            let size = label::magnitude(desk.text, &recipe, built.and_then(|built| built.token_norms));
+            let size = label::magnitude(cx.text, &recipe, built.and_then(|built| built.token_norms));
             (size, recipe)
         }
     }
 }
 
 /// The label of the run whose text a pane shows.
-fn whole_label(desk: &Desk<'_>, side: Side) -> Option<String> {
-    let tuning = &desk.bench.tuning;
+fn whole_label(cx: &PanelContext<'_>, side: Side) -> Option<String> {
+    let tuning = &cx.bench.tuning;
     let record = match side {
         Side::Baseline => tuning.baseline(),
         _ => tuning.current().map(|(record, _)| record),
     };
     let shown = match side {
-        Side::Baseline => &desk.bench.baseline,
-        _ => &desk.bench.prefixed,
+        Side::Baseline => &cx.bench.baseline,
+        _ => &cx.bench.prefixed,
     };
     let record = record.filter(|record| !shown.is_running() && record.output() == &*shown.text)?;
-    Some(label::of(desk, record, &tuning.analysis))
+    Some(label::of(cx, record, &tuning.analysis))
 }
 
 /// What a pane's text is from, where that is not what the controls say.
-pub(super) fn stale_words(desk: &Desk<'_>, side: Side) -> Option<String> {
-    let text = desk.text;
+pub(super) fn stale_words(cx: &PanelContext<'_>, side: Side) -> Option<String> {
+    let text = cx.text;
     let pane = match side {
-        Side::Baseline => &desk.bench.baseline,
-        _ => &desk.bench.prefixed,
+        Side::Baseline => &cx.bench.baseline,
+        _ => &cx.bench.prefixed,
     };
     if pane.text.is_empty() || !pane.stale {
         return None;
     }
     let origin = pane.stale_from.as_ref().filter(|_| side == Side::Prefixed);
-    let now = desk.bench.key();
-    let shown = desk.bench.tuning.shown.as_ref().unwrap_or(&now);
-    let differs = label::differing(desk, shown, origin.map(|origin| (&origin.recipe, origin.token_norms)));
+    let now = cx.bench.key();
+    let shown = cx.bench.tuning.shown.as_ref().unwrap_or(&now);
+    let differs = label::differing(cx, shown, origin.map(|origin| (&origin.recipe, origin.token_norms)));
     Some(match differs.is_empty() {
         true => text.other_settings.to_owned(),
         false => (text.from)(&differs),
@@ -454,19 +454,19 @@ pub(super) fn stale_words(desk: &Desk<'_>, side: Side) -> Option<String> {
 }
 
 /// Returns whether the text no longer matches the controls. A reopened run is not stale.
-fn is_stale(desk: &Desk<'_>, side: Side, pane: &Pane) -> bool {
-    pane.stale && (side == Side::Baseline || desk.bench.tuning.selected.is_none())
+fn is_stale(cx: &PanelContext<'_>, side: Side, pane: &Pane) -> bool {
+    pane.stale && (side == Side::Baseline || cx.bench.tuning.selected.is_none())
 }
 
 /// Draws a legend of this pane's marks.
-fn legend(ui: &mut Ui, desk: &Desk<'_>, side: Side) {
-    if desk.bench.diff.is_none() {
+fn legend(ui: &mut Ui, cx: &PanelContext<'_>, side: Side) {
+    if cx.bench.diff.is_none() {
         return;
     }
     let palette = Palette::of(ui);
     let (words, colour) = match side {
-        Side::Baseline => (desk.text.removed, palette.baseline),
-        _ => (desk.text.added, palette.prefix_fill),
+        Side::Baseline => (cx.text.removed, palette.baseline),
+        _ => (cx.text.added, palette.prefix_fill),
     };
     let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.text2);
     let size = vec2(galley.size().x + 8.0, 18.0);
@@ -491,12 +491,12 @@ fn legend(ui: &mut Ui, desk: &Desk<'_>, side: Side) {
 }
 
 /// Draws the buttons for the previous and next difference, and its number.
-pub(super) fn differences(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let Some((now, count)) = desk.bench.difference() else {
+pub(super) fn differences(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let Some((now, count)) = cx.bench.difference() else {
         return;
     };
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     let words = match now {
         Some(now) => (text.difference_of)(now + 1, count),
         None => (text.differences)(count),
@@ -511,19 +511,19 @@ pub(super) fn differences(ui: &mut Ui, desk: &mut Desk<'_>) {
         ui.spacing_mut().item_spacing.x = 0.0;
         let before = IconButton::new(Icon::ChevronLeft, (text.command)(CommandId::PreviousDifference)).size(24.0);
         if ui.add(before).clicked() {
-            desk.act(Action::StepDifference(-1));
+            cx.act(Action::StepDifference(-1));
         }
         ui.add(Label::new(galley));
         let next = IconButton::new(Icon::ChevronRight, (text.command)(CommandId::NextDifference)).size(24.0);
         if ui.add(next).clicked() {
-            desk.act(Action::StepDifference(1));
+            cx.act(Action::StepDifference(1));
         }
     });
 }
 
-fn granularity(ui: &mut Ui, desk: &mut Desk<'_>, room: f32) {
-    let text = desk.text;
-    let current = desk.bench.granularity;
+fn granularity(ui: &mut Ui, cx: &mut PanelContext<'_>, room: f32) {
+    let text = cx.text;
+    let current = cx.bench.granularity;
     let button = Button::quiet((text.granularities)(current))
         .trailing(Icon::ChevronDown)
         .small()
@@ -540,15 +540,15 @@ fn granularity(ui: &mut Ui, desk: &mut Desk<'_>, room: f32) {
             for granularity in Granularity::ALL {
                 let words = (text.granularities)(granularity);
                 if select::item(ui, words, granularity == current).clicked() {
-                    desk.act(Action::SetGranularity(granularity));
+                    cx.act(Action::SetGranularity(granularity));
                 }
             }
         });
 }
 
-fn footer_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
+fn footer_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     let copy = if side == Side::Baseline {
         text.copy_baseline
     } else {
@@ -558,18 +558,18 @@ fn footer_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
     let button = Button::quiet(text.copy).icon(Icon::Copy).small().name(copy);
     ui.add_space(-8.0);
     if ui.add_enabled(enabled, button).clicked() {
-        desk.act(Action::CopyText(side));
+        cx.act(Action::CopyText(side));
     }
     if side == Side::Prefixed && pane.error.is_none() {
         let room = ui.available_width();
-        super::rating::controls(ui, desk, room);
+        super::rating::controls(ui, cx, room);
         ui.add_space(8.0);
     }
     let width = ui.available_width();
     if let Some(problem) = &pane.error {
         let room = ui.available_rect_before_wrap().shrink2(vec2(0.0, 10.0));
         let mut child = ui.new_child(UiBuilder::new().max_rect(room).layout(Layout::top_down(Align::Min)));
-        let words = problem.whole(desk.bench.settings.language);
+        let words = problem.whole(cx.bench.settings.language);
         super::module_card::with_mark(&mut child, Status::Broken, |ui| {
             let mut job = egui::text::LayoutJob::simple(
                 words.clone(),
@@ -587,15 +587,15 @@ fn footer_of(ui: &mut Ui, desk: &mut Desk<'_>, side: Side, pane: &Pane) {
         Layout::left_to_right(Align::Center),
         |ui| {
             ui.set_width(width);
-            facts(ui, desk, side, pane);
+            facts(ui, cx, side, pane);
         },
     );
 }
 
 /// Draws times and counts, the most important first, omitting those that do not fit.
-fn facts(ui: &mut Ui, desk: &Desk<'_>, side: Side, pane: &Pane) {
+fn facts(ui: &mut Ui, cx: &PanelContext<'_>, side: Side, pane: &Pane) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     let timings = &pane.timings;
     let mut facts: Vec<Vec<(String, bool)>> = Vec::new();
     let word = |words: &str| (words.to_owned(), false);
@@ -617,17 +617,17 @@ fn facts(ui: &mut Ui, desk: &Desk<'_>, side: Side, pane: &Pane) {
         (PaneState::Done, Some(finish)) => Some((text.finish)(finish)),
         _ => None,
     };
-    let check = desk.bench.check_progress().filter(|_| side == Side::Baseline);
+    let check = cx.bench.check_progress().filter(|_| side == Side::Baseline);
     if let Some(share) = check {
-        checking(ui, desk, share);
+        checking(ui, cx, share);
         return;
     }
     ui.spacing_mut().item_spacing.x = 5.0;
-    if side == Side::Baseline && deep::figures_under_the_baseline(ui, desk) {
+    if side == Side::Baseline && deep::figures_under_the_baseline(ui, cx) {
         return;
     }
-    if side == Side::Prefixed && desk.bench.colouring() == Colouring::Kl {
-        deep::perplexity(ui, desk);
+    if side == Side::Prefixed && cx.bench.colouring() == Colouring::Kl {
+        deep::perplexity(ui, cx);
     }
     let sizes: Vec<f32> = facts
         .iter()
@@ -668,15 +668,15 @@ fn facts(ui: &mut Ui, desk: &Desk<'_>, side: Side, pane: &Pane) {
         ui.add(Label::new(galley));
     }
     if side == Side::Prefixed && !running {
-        applied(ui, desk);
+        applied(ui, cx);
     }
 }
 
 /// The second run of the baseline: what it is for, and how far it is.
-fn checking(ui: &mut Ui, desk: &Desk<'_>, share: f32) {
+fn checking(ui: &mut Ui, cx: &PanelContext<'_>, share: f32) {
     let palette = Palette::of(ui);
-    let text = desk.text;
-    let drafts = desk.bench.module.facts().is_some_and(|facts| facts.is_ours());
+    let text = cx.text;
+    let drafts = cx.bench.module.facts().is_some_and(|facts| facts.is_ours());
     let words = if drafts { text.checking } else { text.running_again };
     let galley = paint::cut_to(
         ui,
@@ -690,14 +690,14 @@ fn checking(ui: &mut Ui, desk: &Desk<'_>, share: f32) {
 }
 
 /// Whether the module took the prefix, where that is in doubt.
-fn applied(ui: &mut Ui, desk: &Desk<'_>) {
+fn applied(ui: &mut Ui, cx: &PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let shown = desk.bench.tuning.current().zip(desk.bench.tuning.group());
+    let shown = cx.bench.tuning.current().zip(cx.bench.tuning.group());
     let Some(((_, point), group)) = shown else { return };
     let words = match group.applied(point) {
         Applied::Proven | Applied::Plausible | Applied::NoPrefix => return,
-        Applied::Doubtful | Applied::Contradicted => desk.text.applied_doubtful,
-        Applied::Unknown => desk.text.applied_unknown,
+        Applied::Doubtful | Applied::Contradicted => cx.text.applied_doubtful,
+        Applied::Unknown => cx.text.applied_unknown,
     };
     let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.warning);
     if ui.available_width() < galley.size().x + 40.0 {

@@ -5,7 +5,7 @@ use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::{Applied, Group, Record, analysis};
 use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use super::label::{self, figures};
 use super::{figure, runs};
 use crate::model::{FirstDifference, MagnitudeUnit, Unavailable, Unit};
@@ -44,7 +44,13 @@ pub struct PlotCard {
 
 impl PlotCard {
     /// `first_difference` is the first difference of the shown texts, also while they arrive.
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32, first_difference: Option<FirstDifference>) {
+    pub fn show(
+        &mut self,
+        ui: &mut Ui,
+        cx: &mut PanelContext<'_>,
+        height: f32,
+        first_difference: Option<FirstDifference>,
+    ) {
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
         let palette = Palette::of(ui);
         let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
@@ -55,25 +61,25 @@ impl PlotCard {
         let mut child = ui.new_child(UiBuilder::new().id_salt("plot card").max_rect(inner));
         let ui = &mut child;
         ui.spacing_mut().item_spacing.y = 0.0;
-        head(ui, desk, first_difference);
+        head(ui, cx, first_difference);
         ui.add_space(6.0);
-        if desk.bench.runs_shown {
-            self.runs.show(ui, desk);
+        if cx.bench.runs_shown {
+            self.runs.show(ui, cx);
             return;
         }
         let size = vec2(inner.width(), (inner.bottom() - ui.cursor().top()).max(120.0));
-        self.plot(ui, desk, size);
+        self.plot(ui, cx, size);
     }
 
-    fn plot(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, size: egui::Vec2) {
-        let touched = self.with_plot(desk, |plot| plot.show(ui, size, |id| describe_point(desk, id)));
-        self::touched(desk, touched);
+    fn plot(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, size: egui::Vec2) {
+        let touched = self.with_plot(cx, |plot| plot.show(ui, size, |id| describe_point(cx, id)));
+        self::touched(cx, touched);
     }
 
     /// Builds the plot of the shown case and passes it to `show`.
-    pub(super) fn with_plot<R>(&mut self, desk: &Desk<'_>, show: impl FnOnce(&Plot<'_>) -> R) -> R {
-        let text = desk.text;
-        let bench = desk.bench;
+    pub(super) fn with_plot<R>(&mut self, cx: &PanelContext<'_>, show: impl FnOnce(&Plot<'_>) -> R) -> R {
+        let text = cx.text;
+        let bench = cx.bench;
         let measure = bench.measure;
         let recipe = bench.prefix.recipe();
         self.points.clear();
@@ -101,9 +107,9 @@ impl PlotCard {
         self.points.sort_by(|a, b| a.x.total_cmp(&b.x).then(a.id.cmp(&b.id)));
         let most = self.points.iter().map(|point| point.y).fold(0.0, f64::max);
         let top = measure.full_scale().unwrap_or_else(|| round_top(most));
-        let axis = desk.plot_axis();
+        let axis = cx.plot_axis();
         let collapse = bench.tuning.collapse_from().filter(|x| *x > 0.0);
-        let collapse_words = collapse.map(|x| (text.collapsed_above)(&desk.plot_magnitude(x)));
+        let collapse_words = collapse.map(|x| (text.collapsed_above)(&cx.plot_magnitude(x)));
         let noise = match (measure.full_scale(), bench.tuning.noise_floor(measure)) {
             (Some(top), Some(floor)) if measure.is_similarity() => Some(NoiseBand {
                 from: floor,
@@ -112,7 +118,7 @@ impl PlotCard {
             }),
             _ => None,
         };
-        let unit = if desk.in_norms() {
+        let unit = if cx.in_norms() {
             MagnitudeUnit::TokenNorms
         } else {
             MagnitudeUnit::Raw
@@ -120,14 +126,14 @@ impl PlotCard {
         let plot = Plot {
             name: text.plot,
             axis,
-            regions: desk.regions(unit).map(|regions| (regions, desk.region_names())),
+            regions: cx.regions(unit).map(|regions| (regions, cx.region_names())),
             points: &self.points,
             top,
             y_label: (text.measures)(measure),
-            x_label: if desk.in_norms() { text.x_norms } else { text.x_raw },
+            x_label: if cx.in_norms() { text.x_norms } else { text.x_raw },
             noise,
             collapse: collapse.zip(collapse_words.as_deref()),
-            current: current(desk, &recipe),
+            current: current(cx, &recipe),
             second: (self.kl.len() > 1).then_some(Second {
                 points: &self.kl,
                 label: text.kl_axis,
@@ -145,54 +151,50 @@ impl PlotCard {
 }
 
 /// Returns record and point by the plot's id, which is the record's index in the session.
-fn point_of<'d>(desk: &Desk<'d>, id: u64) -> Option<(&'d Record, &'d analysis::Point)> {
-    let mut shown = desk.bench.tuning.plotted().into_iter();
+fn point_of<'d>(cx: &PanelContext<'d>, id: u64) -> Option<(&'d Record, &'d analysis::Point)> {
+    let mut shown = cx.bench.tuning.plotted().into_iter();
     shown.find(|(record, _)| record.case.index as u64 == id)
 }
 
 /// Returns the description of a point by the plot's id.
-pub(super) fn describe_point(desk: &Desk<'_>, id: u64) -> String {
-    point_of(desk, id).map_or(String::new(), |(record, point)| describe(desk, record, point))
+pub(super) fn describe_point(cx: &PanelContext<'_>, id: u64) -> String {
+    point_of(cx, id).map_or(String::new(), |(record, point)| describe(cx, record, point))
 }
 
 /// Handles the response of the plot.
-pub(super) fn touched(desk: &mut Desk<'_>, touched: Touched) {
-    let opened = touched.opened.and_then(|id| point_of(desk, id));
+pub(super) fn touched(cx: &mut PanelContext<'_>, touched: Touched) {
+    let opened = touched.opened.and_then(|id| point_of(cx, id));
     if let Some(id) = opened.map(|(record, _)| record.id.clone()) {
-        desk.act(Action::SelectRun(Some(id)));
+        cx.act(Action::SelectRun(Some(id)));
     }
     match touched.moved {
-        Some(Moved::To(value)) => desk.act(Action::SetMagnitude(desk.magnitude_of_plot(value))),
-        Some(Moved::By(factor)) => desk.act(Action::ScaleMagnitude(factor)),
-        Some(Moved::ToOne) => desk.act(Action::ResetMagnitude),
+        Some(Moved::To(value)) => cx.act(Action::SetMagnitude(cx.magnitude_of_plot(value))),
+        Some(Moved::By(factor)) => cx.act(Action::ScaleMagnitude(factor)),
+        Some(Moved::ToOne) => cx.act(Action::ResetMagnitude),
         None => {}
     }
 }
 
 /// Returns the visible part of the plot of runs.
-pub(super) fn view(desk: &Desk<'_>) -> View {
-    View::of(
-        desk.text.plot,
-        (desk.text.measures)(desk.bench.measure),
-        desk.plot_axis(),
-    )
+pub(super) fn view(cx: &PanelContext<'_>) -> View {
+    View::of(cx.text.plot, (cx.text.measures)(cx.bench.measure), cx.plot_axis())
 }
 
 /// The prefix in hand: its place on the axis, and the run that was made of exactly it.
-fn current(desk: &Desk<'_>, recipe: &PrefixRecipe) -> Option<Current> {
-    let bench = desk.bench;
+fn current(cx: &PanelContext<'_>, recipe: &PrefixRecipe) -> Option<Current> {
+    let bench = cx.bench;
     let of_recipe = |(record, _): &(&Record, &analysis::Point)| record.case.recipe.as_ref() == Some(recipe);
     let made = bench.tuning.points().rfind(of_recipe);
     let x = match made {
         Some((_, point)) => Some(point.magnitude()),
-        None => desk.plot_magnitude_in_hand(),
+        None => cx.plot_magnitude_in_hand(),
     }?;
     let y = made.and_then(|(_, point)| bench.measure.value(point.measures.as_ref()?));
     let tag = match y {
         Some(y) => format!(
             "{} · {} {}",
-            desk.plot_magnitude(x),
-            (desk.text.measures)(bench.measure),
+            cx.plot_magnitude(x),
+            (cx.text.measures)(bench.measure),
             figures(bench.measure, Some(y))
         ),
         None => String::new(),
@@ -201,13 +203,13 @@ fn current(desk: &Desk<'_>, recipe: &PrefixRecipe) -> Option<Current> {
     Some(Current { x, y, tag, movable })
 }
 
-fn describe(desk: &Desk<'_>, record: &Record, point: &analysis::Point) -> String {
+fn describe(cx: &PanelContext<'_>, record: &Record, point: &analysis::Point) -> String {
     let values: Vec<_> = CHIPS
         .iter()
         .map(|measure| {
             format!(
                 "{} {}",
-                (desk.text.measures)(*measure),
+                (cx.text.measures)(*measure),
                 figures(
                     *measure,
                     point.measures.as_ref().and_then(|measures| measure.value(measures))
@@ -221,14 +223,14 @@ fn describe(desk: &Desk<'_>, record: &Record, point: &analysis::Point) -> String
     }
     format!(
         "{}\n{}\n{}",
-        label::of(desk, record, &desk.bench.tuning.analysis),
+        label::of(cx, record, &cx.bench.tuning.analysis),
         values.join(" · "),
         beginning.replace('\n', " ")
     )
 }
 
 /// Draws the row with the verdict, the measures and the menu of the points.
-fn head(ui: &mut Ui, desk: &mut Desk<'_>, first_difference: Option<FirstDifference>) {
+fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, first_difference: Option<FirstDifference>) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL), Sense::hover());
     let mut right = ui.new_child(
         UiBuilder::new()
@@ -237,7 +239,7 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, first_difference: Option<FirstDifferen
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 4.0;
-    buttons(&mut right, desk);
+    buttons(&mut right, cx);
     let end = right.min_rect().left().min(rect.right()) - 8.0;
     let room = rect.with_max_x(end);
     let width_of = |words: &str| {
@@ -245,68 +247,68 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, first_difference: Option<FirstDifferen
         paint::line_of_text(ui, words, font, Palette::of(ui).text).size().x
     };
     // Where there is no room for all of it beside the measures, the plot alone says where the outputs begin to repeat themselves.
-    let beside = room.width() - Chips::of(ui, desk, f32::INFINITY, LEAST_CHIPS).width - 16.0;
+    let beside = room.width() - Chips::of(ui, cx, f32::INFINITY, LEAST_CHIPS).width - 16.0;
     let fits = |words: &String| width_of(words) <= beside;
-    let forms = [Form::Whole, Form::Part].map(|form| verdict(desk, first_difference, form));
+    let forms = [Form::Whole, Form::Part].map(|form| verdict(cx, first_difference, form));
     let words = forms
         .into_iter()
         .find(fits)
-        .unwrap_or_else(|| verdict(desk, first_difference, Form::Short));
-    let chips = Chips::of(ui, desk, room.width() - width_of(&words) - 16.0, CHIPS.len());
+        .unwrap_or_else(|| verdict(cx, first_difference, Form::Short));
+    let chips = Chips::of(ui, cx, room.width() - width_of(&words) - 16.0, CHIPS.len());
     let chips_left = end - chips.width;
-    title(ui, desk, &words, rect.with_max_x(chips_left - 12.0));
+    title(ui, cx, &words, rect.with_max_x(chips_left - 12.0));
     let mut row = ui.new_child(
         UiBuilder::new()
             .id_salt("measures")
             .max_rect(room.with_min_x(chips_left))
             .layout(Layout::left_to_right(Align::Center)),
     );
-    chips.show(&mut row, desk);
+    chips.show(&mut row, cx);
 }
 
 /// Draws the menu of the points, the buttons of a reopened run, and the zoom reset.
-fn buttons(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.text;
-    if desk.bench.tuning.points().next().is_some() {
+fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.text;
+    if cx.bench.tuning.points().next().is_some() {
         let menu = ui.add(IconButton::new(Icon::Menu, text.plot_menu));
         Popup::menu(&menu)
             .close_behavior(PopupCloseBehavior::CloseOnClick)
             .accessible_name(text.plot_menu)
-            .show(|ui| menu_items(ui, desk));
+            .show(|ui| menu_items(ui, cx));
     }
-    fill_button(ui, desk);
+    fill_button(ui, cx);
     let options = [(false, text.curve), (true, text.runs)];
-    let shown = segmented(ui, text.plot_or_runs, desk.bench.runs_shown, &options, SWITCH);
+    let shown = segmented(ui, text.plot_or_runs, cx.bench.runs_shown, &options, SWITCH);
     if let Some(runs) = shown {
-        desk.act(Action::ShowRuns(runs));
+        cx.act(Action::ShowRuns(runs));
     }
-    if let Some(count) = desk.bench.tuning.chosen()
+    if let Some(count) = cx.bench.tuning.chosen()
         && ui.add(Button::quiet(&(text.chosen_plotted)(count)).small()).clicked()
     {
-        desk.act(Action::PlotRuns(Vec::new()));
+        cx.act(Action::PlotRuns(Vec::new()));
     }
-    if let Some(id) = desk.bench.tuning.selected.clone() {
+    if let Some(id) = cx.bench.tuning.selected.clone() {
         if ui.add(Button::quiet(text.back_to_last).small()).clicked() {
-            desk.act(Action::SelectRun(None));
+            cx.act(Action::SelectRun(None));
         }
         if ui
             .add(Button::outlined(text.use_settings).small().height(28.0))
             .clicked()
         {
-            desk.act(Action::AdoptRun(id));
+            cx.act(Action::AdoptRun(id));
         }
     }
-    desk.zoomed(ui, view(desk));
+    cx.zoomed(ui, view(cx));
 }
 
 /// Width of the switch between curve and runs.
 const SWITCH: f32 = 112.0;
 
 /// Draws the button that fills the curve; while running, it shows the progress and stops it.
-fn fill_button(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.text;
-    let why_not = desk.bench.why_not_fill();
-    let progress = desk.bench.curve.progress();
+fn fill_button(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.text;
+    let why_not = cx.bench.why_not_fill();
+    let progress = cx.bench.curve.progress();
     let words = progress.map_or_else(
         || text.fill_curve.to_owned(),
         |(done, total)| (text.filling)(done, total),
@@ -314,7 +316,7 @@ fn fill_button(ui: &mut Ui, desk: &mut Desk<'_>) {
     let button = Button::outlined(&words).small().height(28.0);
     let response = ui.add_enabled(progress.is_some() || why_not.is_none(), button);
     if response.clicked() {
-        desk.act(Action::FillCurve);
+        cx.act(Action::FillCurve);
     }
     let response = response.on_hover_text(text.fill_about);
     if let Some(why) = why_not {
@@ -322,9 +324,9 @@ fn fill_button(ui: &mut Ui, desk: &mut Desk<'_>) {
     }
 }
 
-fn title(ui: &mut Ui, desk: &Desk<'_>, words: &str, room: Rect) {
+fn title(ui: &mut Ui, cx: &PanelContext<'_>, words: &str, room: Rect) {
     let palette = Palette::of(ui);
-    let bench = desk.bench;
+    let bench = cx.bench;
     // The verdict dims with the texts that it belongs to.
     let is_old = bench.tuning.selected.is_none() && (bench.prefixed.stale || bench.baseline.stale);
     let colour = theme::faded(palette.text, if is_old { super::outputs::STALE } else { 1.0 });
@@ -335,34 +337,34 @@ fn title(ui: &mut Ui, desk: &Desk<'_>, words: &str, room: Rect) {
             .layout(Layout::left_to_right(Align::Center)),
     );
     let galley = paint::cut_to(&left, words, theme::CARD_TITLE.semibold(), colour, room.width());
-    let mut about = (desk.text.points)(bench.tuning.points().count());
+    let mut about = (cx.text.points)(bench.tuning.points().count());
     if bench.tuning.group().is_some_and(Group::is_deterministic) {
-        about = format!("{about}  ·  {}", desk.text.noise_none);
+        about = format!("{about}  ·  {}", cx.text.noise_none);
     }
     if let Some((record, _)) = bench.tuning.current().filter(|_| bench.tuning.selected.is_some()) {
-        let run = label::of(desk, record, &bench.tuning.analysis);
-        about = format!("{}\n{about}", (desk.text.shown_run)(&run));
+        let run = label::of(cx, record, &bench.tuning.analysis);
+        about = format!("{}\n{about}", (cx.text.shown_run)(&run));
     }
     left.add(Label::new(galley)).on_hover_text(format!("{words}\n{about}"));
 }
 
-fn menu_items(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.text;
-    let saved = crate::text::DeepText::of(desk.bench.settings.language).save_as;
+fn menu_items(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.text;
+    let saved = crate::text::DeepText::of(cx.bench.settings.language).save_as;
     let own = [text.use_settings, text.remove_point, text.clear_points];
     select::as_wide_as(ui, own.into_iter().chain(crate::figure::Form::ALL.map(saved)));
-    if let Some(id) = desk.bench.tuning.current().map(|(record, _)| record.id.clone()) {
+    if let Some(id) = cx.bench.tuning.current().map(|(record, _)| record.id.clone()) {
         if select::item(ui, text.use_settings, false).clicked() {
-            desk.act(Action::AdoptRun(id.clone()));
+            cx.act(Action::AdoptRun(id.clone()));
         }
         if select::item(ui, text.remove_point, false).clicked() {
-            desk.act(Action::RemoveRun(id));
+            cx.act(Action::RemoveRun(id));
         }
     }
     if select::item(ui, text.clear_points, false).clicked() {
-        desk.act(Action::ClearRuns);
+        cx.act(Action::ClearRuns);
     }
-    figure::items(ui, desk, figure::tune);
+    figure::items(ui, cx, figure::tune);
 }
 
 /// How much a verdict says.
@@ -376,9 +378,9 @@ enum Form {
 }
 
 /// One sentence: what the output that is shown says about the prefix.
-fn verdict(desk: &Desk<'_>, first_difference: Option<FirstDifference>, form: Form) -> String {
-    let text = desk.text;
-    let bench = desk.bench;
+fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, form: Form) -> String {
+    let text = cx.text;
+    let bench = cx.bench;
     let parts = match form {
         Form::Whole | Form::Part => text.verdict_parts,
         Form::Short => text.verdict_parts_short,
@@ -407,7 +409,7 @@ fn verdict(desk: &Desk<'_>, first_difference: Option<FirstDifference>, form: For
     match group.verdict(point) {
         Verdict::Same if group.applied(point) == Applied::Doubtful => return text.verdict_ignored.to_owned(),
         Verdict::Same => return text.verdict_same.to_owned(),
-        Verdict::Loop => return (text.verdict_collapsed)(&desk.plot_magnitude(point.magnitude())),
+        Verdict::Loop => return (text.verdict_collapsed)(&cx.plot_magnitude(point.magnitude())),
         Verdict::InsideNoise => return text.verdict_noise.to_owned(),
         _ => {}
     }
@@ -418,7 +420,7 @@ fn verdict(desk: &Desk<'_>, first_difference: Option<FirstDifference>, form: For
     // A reopened run has its own label; the collapse of the series is not its property.
     let collapse = bench.tuning.collapse_from().filter(|x| *x > 0.0);
     match collapse.filter(|_| form == Form::Whole && bench.tuning.selected.is_none()) {
-        Some(x) => (text.verdict_parts_collapse)(&place, &desk.plot_magnitude(x)),
+        Some(x) => (text.verdict_parts_collapse)(&place, &cx.plot_magnitude(x)),
         None => parts(&place),
     }
 }
@@ -432,23 +434,23 @@ struct Chips {
 
 impl Chips {
     /// As many as there is `room` for beside the menu, at most `most`; the one that is on is always among them.
-    fn of(ui: &Ui, desk: &Desk<'_>, room: f32, most: usize) -> Self {
-        let bench = desk.bench;
+    fn of(ui: &Ui, cx: &PanelContext<'_>, room: f32, most: usize) -> Self {
+        let bench = cx.bench;
         let current = bench.tuning.current();
         let recipe = bench.prefix.recipe();
         let outdated = bench.tuning.selected.is_none()
             && current.is_some_and(|(record, _)| record.case.recipe.as_ref() != Some(&recipe));
         let is_known =
-            |measure: &Measure| *measure != Measure::KlMean || value(desk, *measure) != figures(*measure, None);
+            |measure: &Measure| *measure != Measure::KlMean || value(cx, *measure) != figures(*measure, None);
         let mut offered: Vec<Measure> = CHIPS.into_iter().filter(is_known).collect();
         if !offered.contains(&bench.measure) {
             offered.insert(1, bench.measure);
         }
         let gap = ui.spacing().item_spacing.x;
-        let menu = more_button(desk).measure(ui) + gap;
+        let menu = more_button(cx).measure(ui) + gap;
         let width_of = |measure: Measure| {
             let palette = Palette::of(ui);
-            let name = (desk.text.measures)(measure);
+            let name = (cx.text.measures)(measure);
             let name = paint::line_of_text(ui, name, theme::BODY.semibold(), palette.text);
             let figures = paint::line_of_text(ui, "100.0", theme::BODY.mono(), palette.text);
             name.size().x + figures.size().x + 27.0 + gap
@@ -465,48 +467,48 @@ impl Chips {
         let shown = offered
             .into_iter()
             .filter(|measure| fits.contains(measure))
-            .map(|measure| (measure, value(desk, measure)))
+            .map(|measure| (measure, value(cx, measure)))
             .collect();
         Self { shown, width, outdated }
     }
 
-    fn show(&self, ui: &mut Ui, desk: &mut Desk<'_>) {
-        let text = desk.text;
-        let on = desk.bench.measure;
+    fn show(&self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
+        let text = cx.text;
+        let on = cx.bench.measure;
         for (measure, figures) in &self.shown {
             let chip = Chip::new((text.measures)(*measure), figures, *measure == on).outdated(self.outdated);
             if ui.add(chip).on_hover_text((text.measure_about)(*measure)).clicked() {
-                desk.act(Action::SetMeasure(*measure));
+                cx.act(Action::SetMeasure(*measure));
             }
         }
-        let response = ui.add(more_button(desk));
+        let response = ui.add(more_button(cx));
         Popup::menu(&response)
             .close_behavior(PopupCloseBehavior::CloseOnClick)
             .accessible_name(text.measure)
             .show(|ui| {
                 let words =
-                    Measure::ALL.map(|measure| format!("{}   {}", (text.measures)(measure), value(desk, measure)));
+                    Measure::ALL.map(|measure| format!("{}   {}", (text.measures)(measure), value(cx, measure)));
                 select::as_wide_as(ui, words.iter().map(String::as_str));
                 for (measure, words) in Measure::ALL.into_iter().zip(&words) {
                     let response = select::item(ui, words, measure == on);
                     if response.on_hover_text((text.measure_about)(measure)).clicked() {
-                        desk.act(Action::SetMeasure(measure));
+                        cx.act(Action::SetMeasure(measure));
                     }
                 }
             });
     }
 }
 
-fn more_button(desk: &Desk<'_>) -> Button<'static> {
-    Button::quiet(desk.text.more_measures)
+fn more_button(cx: &PanelContext<'_>) -> Button<'static> {
+    Button::quiet(cx.text.more_measures)
         .trailing(Icon::ChevronDown)
         .small()
-        .name(desk.text.measure)
+        .name(cx.text.measure)
 }
 
 /// Formats the value of a measure for the shown run.
-fn value(desk: &Desk<'_>, measure: Measure) -> String {
-    let current = desk.bench.tuning.current();
+fn value(cx: &PanelContext<'_>, measure: Measure) -> String {
+    let current = cx.bench.tuning.current();
     let measures = current.and_then(|(_, point)| point.measures.as_ref());
     figures(measure, measures.and_then(|measures| measure.value(measures)))
 }

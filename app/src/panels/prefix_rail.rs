@@ -5,7 +5,7 @@ use std::sync::Arc;
 use eframe::egui::{self, Align, Frame, Layout, Margin, Panel, ScrollArea, Stroke, Ui, vec2};
 use softprefix_core::prefix::Rounding;
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use super::{identity, material, module_card};
 use crate::model::{Budget, MagnitudeUnit, Vocabulary};
 use crate::theme::{self, Palette};
@@ -29,7 +29,7 @@ pub struct Rail {
 }
 
 impl Rail {
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
         let rect = ui.max_rect();
         ui.painter()
@@ -49,7 +49,7 @@ impl Rail {
             Panel::bottom("identity")
                 .frame(foot)
                 .show_separator_line(false)
-                .show(ui, |ui| identity::foot(ui, desk));
+                .show(ui, |ui| identity::foot(ui, cx));
         }
         ScrollArea::vertical()
             .id_salt("rail")
@@ -63,7 +63,7 @@ impl Rail {
                 };
                 Frame::NONE
                     .inner_margin(margin)
-                    .show(ui, |ui| module_card::show(ui, desk));
+                    .show(ui, |ui| module_card::show(ui, cx));
                 ui.spacing_mut().item_spacing.y = 0.0;
                 ui.add_space(8.0);
                 paint::rule(ui);
@@ -75,37 +75,35 @@ impl Rail {
                 };
                 Frame::NONE
                     .inner_margin(margin)
-                    .show(ui, |ui| self.prefix(ui, desk, tall));
+                    .show(ui, |ui| self.prefix(ui, cx, tall));
                 if low {
-                    foot.show(ui, |ui| identity::foot(ui, desk));
+                    foot.show(ui, |ui| identity::foot(ui, cx));
                 }
             });
     }
 
-    fn prefix(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, tall: bool) {
+    fn prefix(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, tall: bool) {
         let palette = Palette::of(ui);
-        let text = desk.text;
+        let text = cx.text;
         self.refused = None;
         ui.spacing_mut().item_spacing.y = 0.0;
         ui.label(paint::strong(text.prefix, theme::CAPTION, palette.text2));
         ui.add_space(8.0);
-        material::kind(ui, desk);
-        material::texts(ui, desk, &mut self.refused);
+        material::kind(ui, cx);
+        material::texts(ui, cx, &mut self.refused);
         ui.add_space(if tall { 8.0 } else { 0.0 });
-        self.magnitude(ui, desk, tall);
+        self.magnitude(ui, cx, tall);
         ui.add_space(4.0);
-        self.vectors(ui, desk);
+        self.vectors(ui, cx);
         ui.add_space(8.0);
-        material::source(ui, desk, &mut self.refused);
-        material::envelope(ui, desk, &mut self.envelope_open);
-        let mut advanced = desk.bench.settings.advanced;
-        let rounding = rounding_words(desk, desk.bench.prefix.rounding);
+        material::source(ui, cx, &mut self.refused);
+        material::envelope(ui, cx, &mut self.envelope_open);
+        let mut advanced = cx.bench.settings.advanced;
+        let rounding = rounding_words(cx, cx.bench.prefix.rounding);
         if fold::heading(ui, &mut advanced, text.advanced, rounding).clicked() {
-            desk.act(Action::ToggleAdvanced);
+            cx.act(Action::ToggleAdvanced);
         }
-        fold::body(ui, "advanced", desk.bench.settings.advanced, |ui| {
-            advanced_rows(ui, desk)
-        });
+        fold::body(ui, "advanced", cx.bench.settings.advanced, |ui| advanced_rows(ui, cx));
         if let Some(typed) = &self.refused {
             ui.add_space(4.0);
             module_card::with_mark(ui, Status::Broken, |ui| {
@@ -114,21 +112,21 @@ impl Rail {
         }
     }
 
-    fn magnitude(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, tall: bool) {
-        let text = desk.text;
-        let form = &desk.bench.prefix;
+    fn magnitude(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, tall: bool) {
+        let text = cx.text;
+        let form = &cx.bench.prefix;
         let unit = form.unit;
         let axis = if unit == MagnitudeUnit::TokenNorms {
             Axis::NORMS
         } else {
             Axis::RAW
         };
-        let value = shown_magnitude(desk);
-        self.headline(ui, desk, value, axis);
+        let value = shown_magnitude(cx);
+        self.headline(ui, cx, value, axis);
         ui.add_space(if tall { 8.0 } else { 4.0 });
-        self.refresh_curve(desk);
+        self.refresh_curve(cx);
         // With raw values, the curve is scaled to the raw values of its norms.
-        let scaled = match (unit, desk.raw_per_norm(), &self.curve) {
+        let scaled = match (unit, cx.raw_per_norm(), &self.curve) {
             (MagnitudeUnit::Raw, Some(scale), Some((_, curve))) => Some(NormsCurve {
                 points: curve.points.iter().map(|(x, y)| (x * scale, *y)).collect(),
             }),
@@ -140,14 +138,14 @@ impl Rail {
         };
         let spoken = (text.magnitude_spoken)(
             &format!("{}{}", written(value), axis.unit),
-            desk.bench.magnitude_raw().map(written).as_deref(),
+            cx.bench.magnitude_raw().map(written).as_deref(),
         );
-        let kept = desk.bench.kept_magnitudes();
+        let kept = cx.bench.kept_magnitudes();
         let slider = MagnitudeSlider {
             name: text.magnitude,
             spoken: &spoken,
             axis,
-            regions: desk.regions(unit).map(|regions| (regions, desk.region_names())),
+            regions: cx.regions(unit).map(|regions| (regions, cx.region_names())),
             norms,
             norms_label: text.vocabulary_norms,
             height: if tall { 136.0 } else { 104.0 },
@@ -155,16 +153,16 @@ impl Rail {
         };
         let (_, moved) = slider.show(ui, value);
         match moved {
-            Some(Moved::To(value)) => desk.act(Action::SetMagnitude(value)),
-            Some(Moved::By(factor)) => desk.act(Action::ScaleMagnitude(factor)),
-            Some(Moved::ToOne) => desk.act(Action::ResetMagnitude),
+            Some(Moved::To(value)) => cx.act(Action::SetMagnitude(value)),
+            Some(Moved::By(factor)) => cx.act(Action::ScaleMagnitude(factor)),
+            Some(Moved::ToOne) => cx.act(Action::ResetMagnitude),
             None => {}
         }
     }
 
-    fn headline(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, value: f64, axis: Axis) {
+    fn headline(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, value: f64, axis: Axis) {
         let palette = Palette::of(ui);
-        let text = desk.text;
+        let text = cx.text;
         let buttons = 2.0 * theme::CONTROL + 6.0;
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 6.0;
@@ -178,7 +176,7 @@ impl Rail {
             };
             match field.show(ui, parse_magnitude) {
                 Entered::Value(value) => {
-                    desk.act(Action::SetMagnitude(value));
+                    cx.act(Action::SetMagnitude(value));
                 }
                 Entered::Refused(typed) => self.refused = Some(typed),
                 Entered::Nothing => {}
@@ -195,8 +193,8 @@ impl Rail {
                 };
                 ui.label(paint::words(unit, theme::CAPTION, palette.text2));
                 let other = match axis == Axis::NORMS {
-                    true => desk.bench.magnitude_raw().map(|raw| (text.raw, written(raw))),
-                    false => desk
+                    true => cx.bench.magnitude_raw().map(|raw| (text.raw, written(raw))),
+                    false => cx
                         .bench
                         .magnitude_norms()
                         .map(|norms| ("", format!("{}×", written(norms)))),
@@ -212,16 +210,16 @@ impl Rail {
                 }
             });
             if ui.add(IconButton::new(Icon::Minus, text.less).outlined()).clicked() {
-                desk.act(Action::ScaleMagnitude(1.0 / STEP));
+                cx.act(Action::ScaleMagnitude(1.0 / STEP));
             }
             if ui.add(IconButton::new(Icon::Plus, text.more).outlined()).clicked() {
-                desk.act(Action::ScaleMagnitude(STEP));
+                cx.act(Action::ScaleMagnitude(STEP));
             }
         });
     }
 
-    fn refresh_curve(&mut self, desk: &Desk<'_>) {
-        let Some(vocabulary) = &desk.bench.vocabulary else {
+    fn refresh_curve(&mut self, cx: &PanelContext<'_>) {
+        let Some(vocabulary) = &cx.bench.vocabulary else {
             self.curve = None;
             return;
         };
@@ -237,11 +235,11 @@ impl Rail {
         }
     }
 
-    fn vectors(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    fn vectors(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
-        let text = desk.text;
-        let most = desk.bench.max_len() as u32;
-        let len = desk.bench.prefix.len as u32;
+        let text = cx.text;
+        let most = cx.bench.max_len() as u32;
+        let len = cx.bench.prefix.len as u32;
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 8.0;
             ui.add(egui::Label::new(paint::words(text.vectors, theme::BODY, palette.text2)));
@@ -256,7 +254,7 @@ impl Rail {
                 colours: Colours::of_prefix(palette),
             };
             if let Some(len) = vectors.show(ui, rect, f64::from(len)) {
-                desk.act(Action::SetLen(len.round() as usize));
+                cx.act(Action::SetLen(len.round() as usize));
             }
             let field = Field {
                 name: text.type_vectors,
@@ -265,21 +263,21 @@ impl Rail {
             };
             match field.show(ui, |typed| typed.parse::<usize>().ok().filter(|len| *len >= 1)) {
                 Entered::Value(len) => {
-                    desk.act(Action::SetLen(len));
+                    cx.act(Action::SetLen(len));
                 }
                 Entered::Refused(typed) => self.refused = Some(typed),
                 Entered::Nothing => {}
             }
         });
-        let len = desk.bench.prefix.len;
-        if let Some(rows) = desk.bench.prefix.rows_repeated_to(len) {
-            let words = (desk.prefix_text().file_repeats)(rows, len);
+        let len = cx.bench.prefix.len;
+        if let Some(rows) = cx.bench.prefix.rows_repeated_to(len) {
+            let words = (cx.prefix_text().file_repeats)(rows, len);
             ui.label(paint::words(words, theme::CAPTION, palette.text2));
         }
         ui.add_space(8.0);
-        match desk.bench.budget {
-            Some(counted) => show_budget(ui, desk, &counted),
-            None if desk.bench.module.is_ready() => {
+        match cx.bench.budget {
+            Some(counted) => show_budget(ui, cx, &counted),
+            None if cx.bench.module.is_ready() => {
                 ui.label(paint::words(text.budget_unknown, theme::CAPTION, palette.text3));
             }
             None => {}
@@ -288,9 +286,9 @@ impl Rail {
 }
 
 /// Returns the magnitude to show; for unscaled rows, the magnitude that they have.
-fn shown_magnitude(desk: &Desk<'_>) -> f64 {
-    let form = &desk.bench.prefix;
-    let built = desk.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
+fn shown_magnitude(cx: &PanelContext<'_>) -> f64 {
+    let form = &cx.bench.prefix;
+    let built = cx.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
     match built.filter(|_| form.is_unscaled()) {
         Some(built) => match form.unit {
             MagnitudeUnit::TokenNorms => built.token_norms.unwrap_or(form.magnitude),
@@ -309,9 +307,9 @@ fn parse_magnitude(typed: &str) -> Option<f64> {
         .filter(|value| value.is_finite() && *value >= 0.0)
 }
 
-fn show_budget(ui: &mut Ui, desk: &Desk<'_>, counted: &Budget) {
+fn show_budget(ui: &mut Ui, cx: &PanelContext<'_>, counted: &Budget) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     let spoken = (text.budget_spoken)(
         counted.prefix,
         counted.template,
@@ -364,16 +362,16 @@ fn show_budget(ui: &mut Ui, desk: &Desk<'_>, counted: &Budget) {
     });
 }
 
-fn rounding_words(desk: &Desk<'_>, rounding: Rounding) -> &'static str {
+fn rounding_words(cx: &PanelContext<'_>, rounding: Rounding) -> &'static str {
     match rounding {
-        Rounding::NearestEven => desk.text.rounding_nearest,
-        Rounding::Truncate => desk.text.rounding_truncate,
+        Rounding::NearestEven => cx.text.rounding_nearest,
+        Rounding::Truncate => cx.text.rounding_truncate,
     }
 }
 
-fn advanced_rows(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn advanced_rows(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     let row = |ui: &mut Ui, label: &str, control: &mut dyn FnMut(&mut Ui)| {
         ui.horizontal(|ui| {
             ui.add_space(16.0);
@@ -382,15 +380,15 @@ fn advanced_rows(ui: &mut Ui, desk: &mut Desk<'_>) {
         });
         ui.add_space(8.0);
     };
-    let roundings = [Rounding::NearestEven, Rounding::Truncate]
-        .map(|rounding| (rounding, rounding_words(desk, rounding).to_owned()));
-    let current = desk.bench.prefix.rounding;
+    let roundings =
+        [Rounding::NearestEven, Rounding::Truncate].map(|rounding| (rounding, rounding_words(cx, rounding).to_owned()));
+    let current = cx.bench.prefix.rounding;
     row(ui, text.rounding, &mut |ui| {
         if let Some(rounding) = select::select(ui, text.rounding, Some(&current), &roundings, "", 176.0) {
-            desk.act(Action::SetRounding(rounding));
+            cx.act(Action::SetRounding(rounding));
         }
     });
-    if desk.bench.vocabulary.is_none() && desk.bench.module.is_ready() {
+    if cx.bench.vocabulary.is_none() && cx.bench.module.is_ready() {
         ui.label(paint::words(text.unit_raw_only, theme::CAPTION, palette.text3));
         return;
     }
@@ -398,10 +396,10 @@ fn advanced_rows(ui: &mut Ui, desk: &mut Desk<'_>) {
         (MagnitudeUnit::TokenNorms, text.unit_norms.to_owned()),
         (MagnitudeUnit::Raw, text.unit_raw.to_owned()),
     ];
-    let current = desk.bench.prefix.unit;
+    let current = cx.bench.prefix.unit;
     row(ui, text.unit, &mut |ui| {
         if let Some(unit) = select::select(ui, text.unit, Some(&current), &units, "", 176.0) {
-            desk.act(Action::SetMagnitudeUnit(unit));
+            cx.act(Action::SetMagnitudeUnit(unit));
         }
     });
 }

@@ -3,7 +3,7 @@
 
 use eframe::egui::{self, Align, CentralPanel, Frame, Key, Layout, Rect, Ui, UiBuilder, pos2, vec2};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use super::{find, label, outputs, plot_card};
 use crate::fonts;
 use crate::model::{MagnitudeUnit, PRESETS, PaneState, Side};
@@ -50,24 +50,24 @@ impl Presenter {
         self.since = None;
     }
 
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
         CentralPanel::no_frame()
             .frame(Frame::NONE.fill(palette.window))
-            .show(ui, |ui| match desk.bench.chooses() {
-                true => find::present(ui, desk),
-                false => self.centre(ui, desk),
+            .show(ui, |ui| match cx.bench.chooses() {
+                true => find::present(ui, cx),
+                false => self.centre(ui, cx),
             });
-        if desk.own.playback.is_none() && !desk.bench.chooses() {
-            keys(ui, desk);
+        if cx.own.playback.is_none() && !cx.bench.chooses() {
+            keys(ui, cx);
         }
     }
 
-    fn centre(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    fn centre(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
         let whole = ui.max_rect();
         let inner = whole.shrink2(vec2(MARGIN, 20.0));
-        let asked = prompt(ui, desk, inner);
+        let asked = prompt(ui, cx, inner);
         let head = Rect::from_min_max(
             pos2(inner.left(), asked),
             pos2(inner.right(), asked + theme::HERO.line + 4.0),
@@ -86,12 +86,12 @@ impl Presenter {
             ui.painter(),
             pos2(left.left() + 24.0, y),
             egui::Align2::LEFT_CENTER,
-            desk.text.baseline,
+            cx.text.baseline,
             theme::TITLE.semibold(),
             palette.baseline,
         );
         status::prefix_disc(ui.painter(), pos2(right.left() + 8.0, y), 1.4, palette);
-        let (shown, made) = outputs::named(desk);
+        let (shown, made) = outputs::named(cx);
         let placed = paint::text(
             ui.painter(),
             pos2(right.left() + 26.0, y),
@@ -100,12 +100,7 @@ impl Presenter {
             egui::FontId::new(theme::HERO.size, fonts::semibold()),
             palette.prefix_fill,
         );
-        let made = format!(
-            "P {}{}{}",
-            made.len,
-            desk.text.comma,
-            label::kind(desk.text, &made.kind)
-        );
+        let made = format!("P {}{}{}", made.len, cx.text.comma, label::kind(cx.text, &made.kind));
         let room = right.right() - placed.right() - 16.0;
         let galley = paint::cut_to(ui, &made, theme::CARD_TITLE.regular(), palette.text2, room * 0.6);
         let placed = paint::place(
@@ -116,11 +111,11 @@ impl Presenter {
         );
         let heading = placed.with_min_x(right.left());
         let response = ui.interact(heading, ui.scope_id().with("run"), egui::Sense::hover());
-        let label = format!("{shown}{}{made}", desk.text.comma);
+        let label = format!("{shown}{}{made}", cx.text.comma);
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &label));
         // A text that is not of these controls says of which it is.
         for (side, at) in [(Side::Baseline, left.right()), (Side::Prefixed, placed.right() + 16.0)] {
-            let Some(words) = outputs::stale_words(desk, side) else {
+            let Some(words) = outputs::stale_words(cx, side) else {
                 continue;
             };
             let (align, room) = match side {
@@ -133,20 +128,20 @@ impl Presenter {
             response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &words));
         }
 
-        let waiting = desk.bench.prefixed.state == PaneState::Waiting;
-        let shown = Some((desk.bench.tuning.shown.clone(), waiting));
+        let waiting = cx.bench.prefixed.state == PaneState::Waiting;
+        let shown = Some((cx.bench.tuning.shown.clone(), waiting));
         if shown != self.shown {
             self.shown = shown;
             self.panes.rewind();
         }
-        self.marks.refresh(desk);
+        self.marks.refresh(cx);
         let (left, right) = halves(texts);
         let first_difference = self
             .marks
-            .of(desk, Side::Prefixed)
+            .of(cx, Side::Prefixed)
             .1
             .map(|first_difference| first_difference.byte);
-        let first_difference = first_difference.filter(|_| !desk.bench.is_running());
+        let first_difference = first_difference.filter(|_| !cx.bench.is_running());
         if first_difference != self.revealed {
             self.revealed = first_difference;
             if let Some(byte) = first_difference {
@@ -156,47 +151,47 @@ impl Presenter {
         // Both texts use the same size. It is computed from the complete baseline, so that it stays the same while the
         // other text arrives.
         let kind = letters(
-            &[&desk.bench.baseline.text, &desk.bench.prefixed.text],
+            &[&cx.bench.baseline.text, &cx.bench.prefixed.text],
             left.width(),
             left.height() - diff::MARGIN.y,
         );
         self.panes.follow_the_newest();
-        self.output(ui, desk, Side::Baseline, left, kind);
-        self.output(ui, desk, Side::Prefixed, right, kind);
-        self.stage(ui, desk, stage);
-        self.hint(ui, desk, whole);
+        self.output(ui, cx, Side::Baseline, left, kind);
+        self.output(ui, cx, Side::Prefixed, right, kind);
+        self.stage(ui, cx, stage);
+        self.hint(ui, cx, whole);
     }
 
-    fn output(&mut self, ui: &mut Ui, desk: &Desk<'_>, side: Side, rect: Rect, kind: Type) {
+    fn output(&mut self, ui: &mut Ui, cx: &PanelContext<'_>, side: Side, rect: Rect, kind: Type) {
         let palette = Palette::of(ui);
         let pane = if side == Side::Baseline {
-            &desk.bench.baseline
+            &cx.bench.baseline
         } else {
-            &desk.bench.prefixed
+            &cx.bench.prefixed
         };
         // The panes have a margin of their own; the text is aligned with its heading.
         let body = rect.expand2(vec2(16.0, 0.0));
         let mut child = ui.new_child(UiBuilder::new().id_salt(("present", side)).max_rect(body));
         child.set_clip_rect(body.intersect(ui.clip_rect()));
         if pane.text.is_empty() {
-            let words = match (&pane.error, desk.bench.why_not_run()) {
-                (Some(problem), _) => problem.whole(desk.bench.settings.language),
-                (None, Some(why)) => (desk.text.why_not)(why).to_owned(),
-                (None, None) if pane.is_running() => desk.text.waiting.to_owned(),
+            let words = match (&pane.error, cx.bench.why_not_run()) {
+                (Some(problem), _) => problem.whole(cx.bench.settings.language),
+                (None, Some(why)) => (cx.text.why_not)(why).to_owned(),
+                (None, None) if pane.is_running() => cx.text.waiting.to_owned(),
                 (None, None) => String::new(),
             };
             let mut line = child.new_child(UiBuilder::new().max_rect(rect.shrink2(vec2(0.0, 16.0))));
             line.label(paint::words(words, theme::CARD_TITLE, palette.text3));
             return;
         }
-        let (marks, first_difference) = self.marks.of(desk, side);
+        let (marks, first_difference) = self.marks.of(cx, side);
         let spoken = match first_difference {
-            Some(first_difference) => (desk.text.first_difference_at)(first_difference.unit, first_difference.number),
-            None => desk.text.no_difference.to_owned(),
+            Some(first_difference) => (cx.text.first_difference_at)(first_difference.unit, first_difference.number),
+            None => cx.text.no_difference.to_owned(),
         };
         let (name, pane_side) = match side {
-            Side::Baseline => (desk.text.baseline_output, PaneSide::Left),
-            _ => (desk.text.prefixed_output, PaneSide::Right),
+            Side::Baseline => (cx.text.baseline_output, PaneSide::Left),
+            _ => (cx.text.prefixed_output, PaneSide::Right),
         };
         let content = Content {
             text: &pane.text,
@@ -212,25 +207,25 @@ impl Presenter {
         self.panes.show(&mut child, pane_side, &content, kind);
     }
 
-    fn stage(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
-        let value = value_on_axis(desk);
-        let norms = norms(desk);
-        let name = desk.text.magnitude;
-        let spoken = (desk.text.magnitude_spoken)(
-            &desk.plot_magnitude(value),
-            desk.bench.magnitude_raw().map(written).as_deref(),
+    fn stage(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
+        let value = value_on_axis(cx);
+        let norms = norms(cx);
+        let name = cx.text.magnitude;
+        let spoken = (cx.text.magnitude_spoken)(
+            &cx.plot_magnitude(value),
+            cx.bench.magnitude_raw().map(written).as_deref(),
         );
         let mut child = ui.new_child(UiBuilder::new().id_salt("stage").max_rect(rect));
-        let touched = self.plot.with_plot(desk, |plot| {
+        let touched = self.plot.with_plot(cx, |plot| {
             let stage = Stage {
                 plot,
                 name,
                 spoken: &spoken,
                 norms: norms.as_ref(),
             };
-            stage.show(&mut child, rect.size(), value, |id| plot_card::describe_point(desk, id))
+            stage.show(&mut child, rect.size(), value, |id| plot_card::describe_point(cx, id))
         });
-        plot_card::touched(desk, touched);
+        plot_card::touched(cx, touched);
         let corner = Rect::from_min_max(
             rect.right_top() + vec2(-400.0, 28.0),
             rect.right_top() + vec2(-16.0, 56.0),
@@ -241,12 +236,12 @@ impl Presenter {
                 .max_rect(corner)
                 .layout(Layout::right_to_left(Align::Center)),
         );
-        desk.zoomed(&mut corner, plot_card::view(desk));
+        cx.zoomed(&mut corner, plot_card::view(cx));
     }
 
-    fn hint(&mut self, ui: &Ui, desk: &Desk<'_>, whole: Rect) {
+    fn hint(&mut self, ui: &Ui, cx: &PanelContext<'_>, whole: Rect) {
         let corner = whole.right_top() + vec2(-16.0, 10.0);
-        if super::playback::corner(ui, desk.own, corner).is_some() || desk.own.playback.is_some() {
+        if super::playback::corner(ui, cx.own, corner).is_some() || cx.own.playback.is_some() {
             return;
         }
         let palette = Palette::of(ui);
@@ -256,7 +251,7 @@ impl Presenter {
             return;
         }
         let strength = (left as f32).min(1.0);
-        let words = desk.sweep_text().present_hint;
+        let words = cx.sweep_text().present_hint;
         paint::text(
             ui.painter(),
             whole.right_top() + vec2(-16.0, 10.0),
@@ -270,9 +265,9 @@ impl Presenter {
 }
 
 /// Draws the prompt in at most two lines; returns its bottom.
-fn prompt(ui: &mut Ui, desk: &Desk<'_>, inner: Rect) -> f32 {
+fn prompt(ui: &mut Ui, cx: &PanelContext<'_>, inner: Rect) -> f32 {
     let palette = Palette::of(ui);
-    let words = desk.bench.prompt.user.trim();
+    let words = cx.bench.prompt.user.trim();
     if words.is_empty() {
         return inner.top();
     }
@@ -291,7 +286,7 @@ fn prompt(ui: &mut Ui, desk: &Desk<'_>, inner: Rect) -> f32 {
     let place = paint::place(ui.painter(), inner.left_top(), egui::Align2::LEFT_TOP, galley);
     let response = ui.interact(place, ui.scope_id().with("prompt"), egui::Sense::hover());
     response.widget_info(|| {
-        let mut info = egui::WidgetInfo::labeled(egui::Role::Document, true, desk.text.prompt);
+        let mut info = egui::WidgetInfo::labeled(egui::Role::Document, true, cx.text.prompt);
         info.current_text_value = Some(words.to_owned());
         info
     });
@@ -318,22 +313,22 @@ pub(super) fn letters(texts: &[&str], width: f32, height: f32) -> Type {
 }
 
 /// Returns the current magnitude in the unit of the plot's axis.
-fn value_on_axis(desk: &Desk<'_>) -> f64 {
-    let form = &desk.bench.prefix;
-    let converted = match (desk.plot_axis() == Axis::NORMS, form.unit) {
-        (true, MagnitudeUnit::Raw) => desk.bench.magnitude_norms(),
-        (false, MagnitudeUnit::TokenNorms) => desk.bench.magnitude_raw(),
+fn value_on_axis(cx: &PanelContext<'_>) -> f64 {
+    let form = &cx.bench.prefix;
+    let converted = match (cx.plot_axis() == Axis::NORMS, form.unit) {
+        (true, MagnitudeUnit::Raw) => cx.bench.magnitude_norms(),
+        (false, MagnitudeUnit::TokenNorms) => cx.bench.magnitude_raw(),
         _ => None,
     };
     converted.unwrap_or(form.magnitude)
 }
 
 /// Returns the vocabulary's norms in the unit of the axis.
-fn norms(desk: &Desk<'_>) -> Option<NormsCurve> {
-    if desk.plot_axis() != Axis::NORMS {
+fn norms(cx: &PanelContext<'_>) -> Option<NormsCurve> {
+    if cx.plot_axis() != Axis::NORMS {
         return None;
     }
-    let vocabulary = desk.bench.vocabulary.as_ref()?;
+    let vocabulary = cx.bench.vocabulary.as_ref()?;
     let histogram = &vocabulary.histogram;
     Some(NormsCurve::of_histogram(
         histogram.log10_min,
@@ -344,8 +339,8 @@ fn norms(desk: &Desk<'_>) -> Option<NormsCurve> {
 }
 
 /// Handles keys: the arrows move the slider, Page Up and Page Down select a preset, Home sets 0.
-fn keys(ui: &Ui, desk: &mut Desk<'_>) {
-    if desk.bench.dialog.is_some() || ui.ctx().egui_wants_keyboard_input() {
+fn keys(ui: &Ui, cx: &mut PanelContext<'_>) {
+    if cx.bench.dialog.is_some() || ui.ctx().egui_wants_keyboard_input() {
         return;
     }
     let (steps, large, presets, home, run) = ui.input(|input| {
@@ -360,20 +355,20 @@ fn keys(ui: &Ui, desk: &mut Desk<'_>) {
         )
     });
     if steps != 0 {
-        desk.act(Action::ScaleMagnitude(1.02_f64.powi(steps)));
+        cx.act(Action::ScaleMagnitude(1.02_f64.powi(steps)));
     }
     if large != 0 {
-        desk.act(Action::ScaleMagnitude(1.2_f64.powi(large)));
+        cx.act(Action::ScaleMagnitude(1.2_f64.powi(large)));
     }
     if home {
-        desk.act(Action::SetMagnitude(0.0));
+        cx.act(Action::SetMagnitude(0.0));
     }
     if presets != 0 {
-        let now = desk.bench.prompt.preset.unwrap_or(0) as i32;
+        let now = cx.bench.prompt.preset.unwrap_or(0) as i32;
         let next = (now + presets).rem_euclid(PRESETS.len() as i32) as usize;
-        desk.act(Action::LoadPreset(next));
-        desk.act(Action::Run);
-    } else if run && desk.bench.why_not_run().is_none() {
-        desk.act(Action::Run);
+        cx.act(Action::LoadPreset(next));
+        cx.act(Action::Run);
+    } else if run && cx.bench.why_not_run().is_none() {
+        cx.act(Action::Run);
     }
 }

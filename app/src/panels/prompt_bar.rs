@@ -5,7 +5,7 @@ use eframe::egui::{
     pos2, vec2,
 };
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use crate::commands::{CommandId, command};
 use crate::model::{PRESETS, Sampling};
 use crate::theme::{self, Palette, Type};
@@ -49,21 +49,21 @@ pub struct PromptBar {
 }
 
 impl PromptBar {
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
-        self.system_row(ui, desk);
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
+        self.system_row(ui, cx);
         fold::body(ui, "system", self.open, |ui| {
             ui.add_space(8.0);
-            system_fields(ui, desk);
+            system_fields(ui, cx);
             ui.add_space(8.0);
         });
         ui.add_space(6.0);
-        prompt_row(ui, desk);
+        prompt_row(ui, cx);
     }
 
     /// Draws the heading with a preview of the settings, and the presets.
-    fn system_row(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    fn system_row(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
-        let text = desk.text;
+        let text = cx.text;
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), SYSTEM_ROW), Sense::hover());
         let preset_width = 176.0_f32.min(rect.width() * 0.4);
         let label = paint::line_of_text(ui, text.preset, theme::BODY.regular(), palette.text3);
@@ -94,11 +94,11 @@ impl PromptBar {
             theme::BODY.regular(),
             palette.text3,
         );
-        let prompt = &desk.bench.prompt;
+        let prompt = &cx.bench.prompt;
         let preview = [
             prompt.system.replace('\n', " "),
             (text.tokens_summary)(prompt.max_tokens),
-            sampling_words(desk, prompt.sampling).to_owned(),
+            sampling_words(cx, prompt.sampling).to_owned(),
         ];
         let limits = format!("  ·  {}  ·  {}", preview[1], preview[2]);
         let limits = paint::line_of_text(ui, &limits, theme::BODY.regular(), palette.text3);
@@ -128,16 +128,16 @@ impl PromptBar {
             .map(|(index, preset)| {
                 (
                     Choice::Preset(index),
-                    preset.title(desk.bench.settings.language).to_owned(),
+                    preset.title(cx.bench.settings.language).to_owned(),
                 )
             })
             .collect();
-        let own = desk.bench.own_prompts.iter().enumerate();
+        let own = cx.bench.own_prompts.iter().enumerate();
         presets.extend(own.map(|(index, prompt)| (Choice::Own(index), beginning(&prompt.user))));
         let asked = prompt.prompt();
         let now = match prompt.preset {
             Some(index) => Some(Choice::Preset(index)),
-            None => desk
+            None => cx
                 .bench
                 .own_prompts
                 .iter()
@@ -154,17 +154,17 @@ impl PromptBar {
             vec2(preset_width, SYSTEM_ROW),
         );
         match chosen {
-            Some(Choice::Preset(index)) => desk.act(Action::LoadPreset(index)),
-            Some(Choice::Own(index)) => desk.act(Action::LoadOwnPrompt(index)),
+            Some(Choice::Preset(index)) => cx.act(Action::LoadPreset(index)),
+            Some(Choice::Own(index)) => cx.act(Action::LoadOwnPrompt(index)),
             None => {}
         }
     }
 }
 
-fn system_fields(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn system_fields(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
-    let prompt = &desk.bench.prompt;
+    let text = cx.text;
+    let prompt = &cx.bench.prompt;
     let mut system = prompt.system.clone();
     let response = edit(
         ui,
@@ -176,7 +176,7 @@ fn system_fields(ui: &mut Ui, desk: &mut Desk<'_>) {
         ui.available_width(),
     );
     if response.changed() {
-        desk.act(Action::SetSystem(system));
+        cx.act(Action::SetSystem(system));
     }
     ui.add_space(8.0);
     ui.horizontal_wrapped(|ui| {
@@ -192,7 +192,7 @@ fn system_fields(ui: &mut Ui, desk: &mut Desk<'_>) {
         };
         let parse = |typed: &str| typed.parse::<usize>().ok().filter(|tokens| *tokens >= 1);
         if let Entered::Value(tokens) = field.show(ui, parse) {
-            desk.act(Action::SetMaxTokens(tokens));
+            cx.act(Action::SetMaxTokens(tokens));
         }
         ui.add_space(16.0);
         label(ui, text.sampling);
@@ -209,7 +209,7 @@ fn system_fields(ui: &mut Ui, desk: &mut Desk<'_>) {
             (top_k, text.top_k.to_owned()),
         ];
         if let Some(way) = select::select(ui, text.sampling, Some(&prompt.sampling), &ways, "", 112.0) {
-            desk.act(Action::SetSampling(way));
+            cx.act(Action::SetSampling(way));
         }
         if let Sampling::TopK { k, temperature, seed } = prompt.sampling {
             label(ui, text.top_k_k);
@@ -219,7 +219,7 @@ fn system_fields(ui: &mut Ui, desk: &mut Desk<'_>) {
                 width: 56.0,
             };
             if let Entered::Value(k) = field.show(ui, |typed| typed.parse::<u32>().ok().filter(|k| *k >= 1)) {
-                desk.act(Action::SetSampling(Sampling::TopK { k, temperature, seed }));
+                cx.act(Action::SetSampling(Sampling::TopK { k, temperature, seed }));
             }
             label(ui, text.temperature);
             let field = Field {
@@ -229,26 +229,26 @@ fn system_fields(ui: &mut Ui, desk: &mut Desk<'_>) {
             };
             let parse = |typed: &str| typed.parse::<f64>().ok().filter(|t| t.is_finite() && *t >= 0.0);
             if let Entered::Value(temperature) = field.show(ui, parse) {
-                desk.act(Action::SetSampling(Sampling::TopK { k, temperature, seed }));
+                cx.act(Action::SetSampling(Sampling::TopK { k, temperature, seed }));
             }
         }
     });
 }
 
-fn sampling_words(desk: &Desk<'_>, sampling: Sampling) -> &'static str {
+fn sampling_words(cx: &PanelContext<'_>, sampling: Sampling) -> &'static str {
     match sampling {
-        Sampling::Greedy => desk.text.greedy,
-        Sampling::TopK { .. } => desk.text.top_k,
+        Sampling::Greedy => cx.text.greedy,
+        Sampling::TopK { .. } => cx.text.top_k,
     }
 }
 
-fn prompt_row(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.text;
-    let bench = desk.bench;
+fn prompt_row(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.text;
+    let bench = cx.bench;
     let shortcut = |id: CommandId| {
         command(id)
             .shortcut(ui.ctx().os().is_mac())
-            .map(|keys| super::desk::keys(ui, &keys))
+            .map(|keys| super::context::keys(ui, &keys))
             .unwrap_or_default()
     };
     let run_key = shortcut(CommandId::Run);
@@ -279,7 +279,7 @@ fn prompt_row(ui: &mut Ui, desk: &mut Desk<'_>) {
             width,
         );
         if response.changed() {
-            desk.act(Action::SetPrompt(user));
+            cx.act(Action::SetPrompt(user));
         }
         ui.allocate_ui_with_layout(
             vec2(live_width, theme::CONTROL_LARGE),
@@ -287,19 +287,19 @@ fn prompt_row(ui: &mut Ui, desk: &mut Desk<'_>) {
             |ui| {
                 let mut live = bench.live;
                 if toggle::toggle(ui, &mut live, text.live).changed() {
-                    desk.act(Action::SetLive(live));
+                    cx.act(Action::SetLive(live));
                 }
             },
         );
         if bench.is_running() {
             if ui.add(stop.width(button)).clicked() {
-                desk.act(Action::Stop);
+                cx.act(Action::Stop);
             }
         } else {
             let why_not = bench.why_not_run();
             let response = ui.add_enabled(why_not.is_none(), run.width(button));
             if response.clicked() {
-                desk.act(Action::Run);
+                cx.act(Action::Run);
             }
             if let Some(why) = why_not {
                 response.on_disabled_hover_text((text.why_not)(why));

@@ -3,7 +3,7 @@
 use eframe::egui::Ui;
 use softprefix_core::experiment::Rating;
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use crate::text::RatingText;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::stars;
@@ -15,11 +15,11 @@ const NOTE: f32 = 24.0;
 const WIDTH: f32 = stars::WIDTH + 4.0 + NOTE;
 
 /// Draws both, from right to left as the layout of a card's foot goes; nothing while there is no run to rate or less `room` than they take.
-pub(super) fn controls(ui: &mut Ui, desk: &mut Desk<'_>, room: f32) {
-    let Some(record) = desk.bench.rated_run().filter(|_| room >= WIDTH) else {
+pub(super) fn controls(ui: &mut Ui, cx: &mut PanelContext<'_>, room: f32) {
+    let Some(record) = cx.bench.rated_run().filter(|_| room >= WIDTH) else {
         return;
     };
-    let text = RatingText::of(desk.bench.settings.language);
+    let text = RatingText::of(cx.bench.settings.language);
     ui.spacing_mut().item_spacing.x = 4.0;
     let rating = &record.rating;
     let name = if rating.note.is_empty() {
@@ -34,10 +34,10 @@ pub(super) fn controls(ui: &mut Ui, desk: &mut Desk<'_>, room: f32) {
         ui.add(button.outlined()).on_hover_text(&rating.note)
     };
     if response.clicked() {
-        desk.act(Action::ShowDialog(Dialog::Note));
+        cx.act(Action::ShowDialog(Dialog::Note));
     }
     if let Some(stars) = stars::stars(ui, rating.stars, text.stars, &(text.spoken)(rating.stars)) {
         let note = rating.note.clone();
-        desk.act(Action::Rate(record.id.clone(), Rating { stars, note }));
+        cx.act(Action::Rate(record.id.clone(), Rating { stars, note }));
     }
 }

@@ -9,7 +9,7 @@ use eframe::egui::{
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::{GroupKey, Rating, Record};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use super::label;
 use crate::model::finish_of;
 use crate::text::RatingText;
@@ -90,10 +90,10 @@ impl<'a> Line<'a> {
 
 impl RunsTable {
     /// Draws the table in the remaining space of `ui`.
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
-        let text = desk.text;
-        let mut lines = self.lines(desk);
+        let text = cx.text;
+        let mut lines = self.lines(cx);
         if let Some((column, descending)) = self.sorted {
             lines.sort_by(|a, b| {
                 let order = match (a.values[column], b.values[column]) {
@@ -116,14 +116,14 @@ impl RunsTable {
             })
             .collect();
         for (index, place) in columns.iter().enumerate() {
-            self.header(ui, name_of(desk, index), *place, index);
+            self.header(ui, name_of(cx, index), *place, index);
         }
         ui.add_space(LINE);
         ui.painter()
             .hline(rect.x_range(), rect.top() + LINE - 1.0, Stroke::new(1.0, palette.line));
         let foot = 28.0;
         let height = (rect.height() - LINE - foot).max(LINE);
-        let shown = desk.bench.tuning.current().map(|(record, _)| record.id.clone());
+        let shown = cx.bench.tuning.current().map(|(record, _)| record.id.clone());
         let at = lines
             .iter()
             .position(|line| line.id().is_some() && line.id() == shown.as_deref());
@@ -136,7 +136,7 @@ impl RunsTable {
         let stepped = stepped(ui, &table, at, &(0..lines.len()).filter(can_open).collect::<Vec<_>>());
         let mut hit = None;
         if table.has_focus() {
-            rate_by_keys(ui, desk, at.and_then(|at| lines.get(at)).and_then(Line::record));
+            rate_by_keys(ui, cx, at.and_then(|at| lines.get(at)).and_then(Line::record));
             let (shift, space) = ui.input(|input| (input.modifiers.shift, input.key_pressed(Key::Space)));
             hit = match stepped {
                 Some(next) if shift => {
@@ -180,10 +180,10 @@ impl RunsTable {
             self.choose(&lines, at, &hit);
         }
         if let Some(id) = chosen {
-            desk.act(Action::SelectRun(Some(id)));
+            cx.act(Action::SelectRun(Some(id)));
         }
         // What was deleted meanwhile is no longer chosen.
-        self.chosen.retain(|id| desk.bench.tuning.past.is_shown(id));
+        self.chosen.retain(|id| cx.bench.tuning.past.is_shown(id));
         ui.horizontal(|ui| {
             ui.set_min_height(foot);
             toggle::toggle(ui, &mut self.only_this_prompt, text.only_this_prompt);
@@ -191,7 +191,7 @@ impl RunsTable {
             if self.chosen.is_empty() {
                 let about = [
                     text.choose_about,
-                    RatingText::of(desk.bench.settings.language).table_about,
+                    RatingText::of(cx.bench.settings.language).table_about,
                 ]
                 .join(" ");
                 let galley = paint::cut_to(
@@ -210,7 +210,7 @@ impl RunsTable {
                 palette.text2,
             ));
             if ui.add(Button::outlined(text.plot_them).small().height(foot)).clicked() {
-                desk.act(Action::PlotRuns(self.chosen.iter().cloned().collect()));
+                cx.act(Action::PlotRuns(self.chosen.iter().cloned().collect()));
             }
         });
     }
@@ -272,39 +272,39 @@ impl RunsTable {
         }
     }
 
-    fn lines<'d>(&self, desk: &Desk<'d>) -> Vec<Line<'d>> {
-        let bench = desk.bench;
+    fn lines<'d>(&self, cx: &PanelContext<'d>) -> Vec<Line<'d>> {
+        let bench = cx.bench;
         let key = bench.key();
         let records = bench.tuning.past.shown().filter(|record| !record.output().is_empty());
         let records = records.filter(|record| !self.only_this_prompt || GroupKey::of(record).prompt == key.prompt);
-        let mut lines: Vec<Line<'d>> = records.map(|record| line_of(desk, record)).collect();
+        let mut lines: Vec<Line<'d>> = records.map(|record| line_of(cx, record)).collect();
         let filling = bench.curve.running();
         let filling = filling.filter(|filling| !self.only_this_prompt || filling.asked.prompt == key.prompt);
-        lines.extend(filling.map(|filling| line_of_filling(desk, filling)));
+        lines.extend(filling.map(|filling| line_of_filling(cx, filling)));
         lines.reverse();
         lines
     }
 }
 
-fn name_of(desk: &Desk<'_>, column: usize) -> &'static str {
-    let [prompt, kind, magnitude, len, model, ending] = desk.text.run_columns;
+fn name_of(cx: &PanelContext<'_>, column: usize) -> &'static str {
+    let [prompt, kind, magnitude, len, model, ending] = cx.text.run_columns;
     match column {
         0 => prompt,
         1 => kind,
         2 => magnitude,
         3 => len,
         4 => model,
-        RATING => RatingText::of(desk.bench.settings.language).column,
+        RATING => RatingText::of(cx.bench.settings.language).column,
         _ => MEASURES
             .get(column - 5)
-            .map_or(ending, |measure| (desk.text.measures)(*measure)),
+            .map_or(ending, |measure| (cx.text.measures)(*measure)),
     }
 }
 
-fn line_of<'d>(desk: &Desk<'d>, record: &'d Record) -> Line<'d> {
-    let text = desk.text;
+fn line_of<'d>(cx: &PanelContext<'d>, record: &'d Record) -> Line<'d> {
+    let text = cx.text;
     let recipe = record.case.recipe.as_ref();
-    let point = desk.bench.tuning.analysis.find(&record.id).map(|(_, point)| point);
+    let point = cx.bench.tuning.analysis.find(&record.id).map(|(_, point)| point);
     let magnitude = recipe.and(point).map(|point| point.magnitude());
     let measured = |measure: Measure| {
         let measures = recipe.and(point)?.measures.as_ref()?;
@@ -316,7 +316,7 @@ fn line_of<'d>(desk: &Desk<'d>, record: &'d Record) -> Line<'d> {
     let mut cells: [String; COLUMNS] = std::array::from_fn(|_| String::new());
     cells[0] = record.prompt.user.replace('\n', " ");
     cells[1] = recipe.map_or_else(|| text.baseline.to_owned(), |recipe| label::kind(text, &recipe.kind));
-    cells[2] = magnitude.map_or_else(String::new, |x| desk.plot_magnitude(x));
+    cells[2] = magnitude.map_or_else(String::new, |x| cx.plot_magnitude(x));
     cells[3] = recipe.map_or_else(String::new, |recipe| recipe.len.to_string());
     cells[4] = record.module.model.clone();
     for (index, measure) in MEASURES.into_iter().enumerate() {
@@ -327,7 +327,7 @@ fn line_of<'d>(desk: &Desk<'d>, record: &'d Record) -> Line<'d> {
     }
     cells[ENDING] = finish_of(record).map_or_else(String::new, |finish| (text.finish)(finish).to_owned());
     values[RATING] = record.rating.stars.map(|stars| f64::from(stars.count()));
-    cells[RATING] = RatingText::of(desk.bench.settings.language).words(&record.rating);
+    cells[RATING] = RatingText::of(cx.bench.settings.language).words(&record.rating);
     Line {
         run: LineRun::Finished(record),
         cells,
@@ -335,22 +335,22 @@ fn line_of<'d>(desk: &Desk<'d>, record: &'d Record) -> Line<'d> {
     }
 }
 
-fn line_of_filling<'d>(desk: &Desk<'d>, filling: &'d Filling) -> Line<'d> {
-    let text = desk.text;
+fn line_of_filling<'d>(cx: &PanelContext<'d>, filling: &'d Filling) -> Line<'d> {
+    let text = cx.text;
     let recipe = &filling.recipe;
     let mut values = [None; COLUMNS];
-    values[2] = if desk.in_norms() {
-        desk.bench.norms_of(recipe)
+    values[2] = if cx.in_norms() {
+        cx.bench.norms_of(recipe)
     } else {
-        desk.bench.raw_of(recipe)
+        cx.bench.raw_of(recipe)
     };
     values[3] = Some(recipe.len as f64);
     let mut cells: [String; COLUMNS] = std::array::from_fn(|_| String::new());
     cells[0] = filling.asked.prompt.user.replace('\n', " ");
     cells[1] = label::kind(text, &recipe.kind);
-    cells[2] = values[2].map_or_else(String::new, |x| desk.plot_magnitude(x));
+    cells[2] = values[2].map_or_else(String::new, |x| cx.plot_magnitude(x));
     cells[3] = recipe.len.to_string();
-    cells[4] = desk
+    cells[4] = cx
         .bench
         .module
         .facts()
@@ -369,15 +369,15 @@ fn line_of_filling<'d>(desk: &Desk<'d>, filling: &'d Filling) -> Line<'d> {
 }
 
 /// Rates the shown run by the table's keys.
-fn rate_by_keys(ui: &Ui, desk: &mut Desk<'_>, record: Option<&Record>) {
+fn rate_by_keys(ui: &Ui, cx: &mut PanelContext<'_>, record: Option<&Record>) {
     let Some(record) = record else { return };
     if let Some(stars) = stars::typed(ui) {
         let note = record.rating.note.clone();
-        desk.act(Action::Rate(record.id.clone(), Rating { stars, note }));
+        cx.act(Action::Rate(record.id.clone(), Rating { stars, note }));
     }
     let is_asked = ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::E));
-    if is_asked && desk.bench.rated_run().is_some_and(|shown| shown.id == record.id) {
-        desk.act(Action::ShowDialog(Dialog::Note));
+    if is_asked && cx.bench.rated_run().is_some_and(|shown| shown.id == record.id) {
+        cx.act(Action::ShowDialog(Dialog::Note));
     }
 }
 

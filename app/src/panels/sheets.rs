@@ -9,7 +9,7 @@ use eframe::egui::{
 
 use softprefix_core::experiment::Rating;
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use crate::commands::{COMMANDS, Group};
 use crate::messages::FileQuestion;
 use crate::model::{Behind, ModelChoice, ModuleState, Target};
@@ -36,8 +36,8 @@ pub struct Sheets {
 }
 
 impl Sheets {
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
-        let dialog = desk.bench.dialog;
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
+        let dialog = cx.bench.dialog;
         let opened = dialog != self.open;
         self.open = dialog;
         let Some(dialog) = dialog else { return };
@@ -45,11 +45,11 @@ impl Sheets {
         if opened {
             self.address_wrong = false;
             self.path_taken = false;
-            let rated = desk.bench.rated_run();
+            let rated = cx.bench.rated_run();
             self.rated = rated.map(|record| (record.id.clone(), record.rating.clone()));
-            let suggested = desk.bench.path_asked.as_ref().and_then(FileQuestion::suggested);
+            let suggested = cx.bench.path_asked.as_ref().and_then(FileQuestion::suggested);
             self.path = suggested.unwrap_or_default().to_owned();
-            if let (Dialog::Connect, Target::Remote { address, .. }) = (dialog, &desk.bench.target) {
+            if let (Dialog::Connect, Target::Remote { address, .. }) = (dialog, &cx.bench.target) {
                 self.address = address.clone();
             }
         }
@@ -73,37 +73,37 @@ impl Sheets {
                 ui.set_width(width);
                 ui.set_max_height(screen.height() - 96.0);
                 ui.spacing_mut().item_spacing.y = 8.0;
-                title(ui, desk, dialog);
+                title(ui, cx, dialog);
                 let height = (screen.height() - 176.0).max(160.0);
                 ScrollArea::vertical()
                     .max_height(height)
                     .auto_shrink([false, true])
                     .show(ui, |ui| match dialog {
-                        Dialog::Help => help(ui, desk),
-                        Dialog::Connect => self.connect(ui, desk, opened),
-                        Dialog::Models => models(ui, desk),
-                        Dialog::LeftOverTasks => left_over(ui, desk),
-                        Dialog::Identity => super::identity::sheet(ui, desk),
-                        Dialog::Note => self.note(ui, desk, opened),
-                        Dialog::About => about(ui, desk),
-                        Dialog::External => super::external::sheet(ui, desk),
-                        Dialog::FirstSteps => super::first_steps::sheet(ui, desk, opened),
-                        Dialog::Path => self.path(ui, desk, opened),
+                        Dialog::Help => help(ui, cx),
+                        Dialog::Connect => self.connect(ui, cx, opened),
+                        Dialog::Models => models(ui, cx),
+                        Dialog::LeftOverTasks => left_over(ui, cx),
+                        Dialog::Identity => super::identity::sheet(ui, cx),
+                        Dialog::Note => self.note(ui, cx, opened),
+                        Dialog::About => about(ui, cx),
+                        Dialog::External => super::external::sheet(ui, cx),
+                        Dialog::FirstSteps => super::first_steps::sheet(ui, cx, opened),
+                        Dialog::Path => self.path(ui, cx, opened),
                     });
             });
         if response.should_close() {
-            desk.act(Action::CloseDialog);
+            cx.act(Action::CloseDialog);
         }
     }
 
-    fn connect(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, opened: bool) {
+    fn connect(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
         let palette = Palette::of(ui);
-        let text = desk.text;
+        let text = cx.text;
         ui.label(paint::words(text.connect_about, theme::BODY, palette.text2));
         ui.add_space(4.0);
-        let embedded = matches!(desk.bench.target, Target::Embedded { .. });
+        let embedded = matches!(cx.bench.target, Target::Embedded { .. });
         choice(ui, text.connect_embedded, text.connect_embedded_about, |ui| {
-            let now = embedded && desk.bench.module.is_ready();
+            let now = embedded && cx.bench.module.is_ready();
             if now {
                 status::mark(ui, Status::Good);
                 ui.label(paint::words(text.in_use, theme::BODY, palette.text2));
@@ -112,15 +112,15 @@ impl Sheets {
                 .clicked()
             {
                 let target = if embedded {
-                    desk.bench.target.clone()
+                    cx.bench.target.clone()
                 } else {
                     Target::default()
                 };
-                desk.act(Action::Connect(target));
-                desk.act(Action::CloseDialog);
+                cx.act(Action::Connect(target));
+                cx.act(Action::CloseDialog);
             }
             if ui.add(Button::quiet(text.other_models)).clicked() {
-                desk.act(Action::ShowDialog(Dialog::Models));
+                cx.act(Action::ShowDialog(Dialog::Models));
             }
         });
         paint::rule(ui);
@@ -148,25 +148,25 @@ impl Sheets {
         if go {
             match Target::parse(&self.address) {
                 Some(target) => {
-                    desk.act(Action::Connect(target));
-                    desk.act(Action::CloseDialog);
+                    cx.act(Action::Connect(target));
+                    cx.act(Action::CloseDialog);
                 }
                 None => self.address_wrong = true,
             }
         }
         paint::rule(ui);
-        super::discovery::list(ui, desk);
+        super::discovery::list(ui, cx);
     }
 
     /// Stars and note of a run. Ctrl and Enter saves: Enter alone begins a line, and ends the input of Japanese.
-    fn note(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, opened: bool) {
+    fn note(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
         let Some((id, rating)) = &mut self.rated else { return };
         let palette = Palette::of(ui);
-        let text = RatingText::of(desk.bench.settings.language);
-        let bench = desk.bench;
+        let text = RatingText::of(cx.bench.settings.language);
+        let bench = cx.bench;
         let tuned = bench.tuning.record(id).map(|record| (record, &bench.tuning.analysis));
         if let Some((record, among)) = tuned.or(bench.sweep.record(id).map(|record| (record, &bench.sweep.analysis))) {
-            let words = super::label::of(desk, record, among);
+            let words = super::label::of(cx, record, among);
             ui.label(paint::words(words, theme::BODY, palette.text2));
         }
         let spoken = (text.spoken)(rating.stars);
@@ -198,21 +198,21 @@ impl Sheets {
         let save = KeyboardShortcut::new(Modifiers::COMMAND, Key::Enter);
         let mut saved = ui.input_mut(|input| input.consume_shortcut(&save));
         ui.horizontal(|ui| {
-            let button = Button::ink(text.save).key(super::desk::keys(ui, &save));
+            let button = Button::ink(text.save).key(super::context::keys(ui, &save));
             saved |= ui.add(button).clicked();
-            if ui.add(Button::outlined(desk.text.cancel)).clicked() {
-                desk.act(Action::CloseDialog);
+            if ui.add(Button::outlined(cx.text.cancel)).clicked() {
+                cx.act(Action::CloseDialog);
             }
         });
         if saved {
-            desk.act(Action::Rate(id.clone(), rating.clone()));
-            desk.act(Action::CloseDialog);
+            cx.act(Action::Rate(id.clone(), rating.clone()));
+            cx.act(Action::CloseDialog);
         }
     }
 
-    fn path(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, opened: bool) {
+    fn path(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
         let palette = Palette::of(ui);
-        let text = desk.text;
+        let text = cx.text;
         ui.label(paint::words(text.path_about, theme::BODY, palette.text2));
         ui.add_space(4.0);
         let mut go = false;
@@ -236,14 +236,14 @@ impl Sheets {
         }
         if go && !self.path.trim().is_empty() {
             let path = PathBuf::from(self.path.trim());
-            let is_new = desk
+            let is_new = cx
                 .bench
                 .path_asked
                 .as_ref()
                 .is_some_and(|asked| asked.suggested().is_some());
             self.path_taken = is_new && path.exists();
             if !self.path_taken {
-                desk.act(Action::AnswerPath(path));
+                cx.act(Action::AnswerPath(path));
             }
         }
     }
@@ -270,28 +270,28 @@ fn field(ui: &mut Ui, width: f32, typed: &mut String, hint: &str, wrong: bool) -
     response
 }
 
-fn title(ui: &mut Ui, desk: &mut Desk<'_>, dialog: Dialog) {
+fn title(ui: &mut Ui, cx: &mut PanelContext<'_>, dialog: Dialog) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     let words = match dialog {
         Dialog::Help => text.help_title,
         Dialog::Connect => text.connect_title,
         Dialog::Models => text.models_title,
         Dialog::LeftOverTasks => text.left_over_title,
-        Dialog::Identity => desk.prefix_text().identity_title,
-        Dialog::Note => RatingText::of(desk.bench.settings.language).title,
+        Dialog::Identity => cx.prefix_text().identity_title,
+        Dialog::Note => RatingText::of(cx.bench.settings.language).title,
         Dialog::About => text.about_title,
-        Dialog::External => text::ExternalText::of(desk.bench.settings.language)
+        Dialog::External => text::ExternalText::of(cx.bench.settings.language)
             .title
             .trim_end_matches('…'),
-        Dialog::FirstSteps => StepsText::of(desk.bench.settings.language).title,
+        Dialog::FirstSteps => StepsText::of(cx.bench.settings.language).title,
         Dialog::Path => text.path_title,
     };
     ui.horizontal(|ui| {
         ui.label(paint::strong(words, theme::VERDICT, palette.text));
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             if ui.add(IconButton::new(Icon::Close, text.close)).clicked() {
-                desk.act(Action::CloseDialog);
+                cx.act(Action::CloseDialog);
             }
         });
     });
@@ -315,12 +315,12 @@ fn choice(ui: &mut Ui, name: &str, about: &str, controls: impl FnOnce(&mut Ui)) 
     ui.add_space(4.0);
 }
 
-fn help(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn help(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
-    let steps = StepsText::of(desk.bench.settings.language).title;
+    let text = cx.text;
+    let steps = StepsText::of(cx.bench.settings.language).title;
     if ui.add(Button::outlined(steps)).clicked() {
-        desk.act(Action::ShowDialog(Dialog::FirstSteps));
+        cx.act(Action::ShowDialog(Dialog::FirstSteps));
     }
     ui.add_space(8.0);
     let wide = ui.available_width() > 560.0;
@@ -334,7 +334,7 @@ fn help(ui: &mut Ui, desk: &mut Desk<'_>) {
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     if let Some(keys) = command.shortcut(ui.ctx().os().is_mac()) {
                         ui.label(paint::figures(
-                            super::desk::keys(ui, &keys),
+                            super::context::keys(ui, &keys),
                             theme::CAPTION,
                             palette.text2,
                         ));
@@ -369,32 +369,32 @@ fn help(ui: &mut Ui, desk: &mut Desk<'_>) {
     ui.label(paint::words(text.help_slider, theme::BODY, palette.text2));
 }
 
-fn models(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn models(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     ui.label(paint::words(text.models_about, theme::BODY, palette.text2));
     ui.add_space(4.0);
-    let bench = desk.bench;
+    let bench = cx.bench;
     if bench.models.is_empty() {
         ui.label(paint::words(text.models_none, theme::BODY, palette.text3));
     }
     for model in &bench.models {
         paint::rule(ui);
-        model_row(ui, desk, model);
+        model_row(ui, cx, model);
     }
     paint::rule(ui);
     if ui
         .add_enabled(!bench.file.asking, Button::outlined(text.choose_file))
         .clicked()
     {
-        desk.act(Action::ChooseModelFile);
-        desk.act(Action::CloseDialog);
+        cx.act(Action::ChooseModelFile);
+        cx.act(Action::CloseDialog);
     }
 }
 
-fn model_row(ui: &mut Ui, desk: &mut Desk<'_>, model: &ModelChoice) {
+fn model_row(ui: &mut Ui, cx: &mut PanelContext<'_>, model: &ModelChoice) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     let size = model.bytes.map(text::bytes).unwrap_or_default();
     let mut about = vec![size, model.about.clone()];
     if model.present {
@@ -404,10 +404,10 @@ fn model_row(ui: &mut Ui, desk: &mut Desk<'_>, model: &ModelChoice) {
         about.push(text.not_verified.to_owned());
     }
     about.retain(|part| !part.is_empty());
-    let facts = desk.bench.module.facts();
+    let facts = cx.bench.module.facts();
     let used = facts.is_some_and(|facts| facts.is_embedded() && facts.identity.model == model.name);
-    let fetching = matches!(&desk.bench.module, ModuleState::Fetching(fetch) if fetch.name == model.name)
-        || desk
+    let fetching = matches!(&cx.bench.module, ModuleState::Fetching(fetch) if fetch.name == model.name)
+        || cx
             .bench
             .behind
             .as_ref()
@@ -425,25 +425,25 @@ fn model_row(ui: &mut Ui, desk: &mut Desk<'_>, model: &ModelChoice) {
         } else if model.present {
             let name = (text.use_model)(&model.name);
             if ui.add(Button::outlined(text.use_it).name(&name)).clicked() {
-                desk.act(Action::Connect(Target::Embedded {
+                cx.act(Action::Connect(Target::Embedded {
                     model: Some(model.name.clone()),
                 }));
-                desk.act(Action::CloseDialog);
+                cx.act(Action::CloseDialog);
             }
         } else {
             let name = (text.fetch_named)(&model.name);
             if ui.add(Button::outlined(text.fetch).name(&name)).clicked() {
-                desk.act(Action::FetchModel(model.name.clone()));
+                cx.act(Action::FetchModel(model.name.clone()));
             }
         }
     });
 }
 
-fn left_over(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn left_over(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
+    let text = cx.text;
     ui.label(paint::words(text.left_over_about, theme::BODY, palette.text2));
-    let ModuleState::TaskFull { tasks } = &desk.bench.module else {
+    let ModuleState::TaskFull { tasks } = &cx.bench.module else {
         return;
     };
     for task in tasks {
@@ -452,18 +452,18 @@ fn left_over(ui: &mut Ui, desk: &mut Desk<'_>) {
     ui.add_space(8.0);
     ui.horizontal(|ui| {
         if ui.add(Button::ink(&(text.exit_tasks)(tasks.len()))).clicked() {
-            desk.act(Action::ExitLeftOverTasks);
+            cx.act(Action::ExitLeftOverTasks);
         }
         if ui.add(Button::outlined(text.cancel)).clicked() {
-            desk.act(Action::CloseDialog);
+            cx.act(Action::CloseDialog);
         }
     });
 }
 
-fn about(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn about(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
-    let about = AboutText::of(desk.bench.settings.language);
+    let text = cx.text;
+    let about = AboutText::of(cx.bench.settings.language);
     ui.label(paint::words(text.about_text, theme::BODY, palette.text));
     let features = version::features().join(", ");
     for (name, value) in [
@@ -492,7 +492,7 @@ fn about(ui: &mut Ui, desk: &mut Desk<'_>) {
     match version::RELEASES.as_ref() {
         Some(page) => {
             if ui.add(Button::outlined(about.releases)).on_hover_text(page).clicked() {
-                desk.act(Action::OpenPage(page.clone()));
+                cx.act(Action::OpenPage(page.clone()));
             }
         }
         None => {

@@ -5,7 +5,7 @@ use eframe::egui::{
     WidgetInfo, pos2, vec2,
 };
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use crate::model::{Format, Language, Theme};
 use crate::text;
 use crate::theme::{self, Palette};
@@ -17,7 +17,7 @@ use crate::workbench::{Action, Notice, PlaybackAction, Tab};
 
 /// Draws the views, and returns the place of the rest of the bar, which is drawn by [`tools`] so that it comes last in
 /// the focus order.
-pub fn views(ui: &mut Ui, desk: &mut Desk<'_>) -> Rect {
+pub fn views(ui: &mut Ui, cx: &mut PanelContext<'_>) -> Rect {
     let palette = Palette::of(ui);
     let bar = ui.max_rect();
     ui.painter()
@@ -29,25 +29,25 @@ pub fn views(ui: &mut Ui, desk: &mut Desk<'_>) -> Rect {
             .layout(Layout::left_to_right(Align::Center)),
     );
     left.spacing_mut().item_spacing.x = 28.0;
-    let doctor = text::DoctorText::of(desk.bench.settings.language).tab;
-    let sweep = text::SweepText::of(desk.bench.settings.language).tab;
-    let find = text::FindText::of(desk.bench.settings.language).tab;
+    let doctor = text::DoctorText::of(cx.bench.settings.language).tab;
+    let sweep = text::SweepText::of(cx.bench.settings.language).tab;
+    let find = text::FindText::of(cx.bench.settings.language).tab;
     let tabs = [
-        (Tab::Tune, desk.text.tune),
+        (Tab::Tune, cx.text.tune),
         (Tab::Sweep, sweep),
         (Tab::Find, find),
         (Tab::Doctor, doctor),
     ];
     let mut entered = false;
     for (index, (which, words)) in tabs.into_iter().enumerate() {
-        let on = desk.bench.tab == which;
+        let on = cx.bench.tab == which;
         let response = tab(&mut left, words, Some(on));
         if response.clicked() {
-            desk.act(Action::ShowTab(which));
+            cx.act(Action::ShowTab(which));
         }
         if on && let Some(step) = crate::views::segmented::sideways(&left, &response) {
             let next = (index as isize + step).rem_euclid(tabs.len() as isize) as usize;
-            desk.act(Action::ShowTab(tabs[next].0));
+            cx.act(Action::ShowTab(tabs[next].0));
             entered = true;
         }
         // The focus stays on the tabs when the arrow keys change the view.
@@ -59,16 +59,16 @@ pub fn views(ui: &mut Ui, desk: &mut Desk<'_>) -> Rect {
             left.data_mut(|data| data.insert_temp(moved, true));
         }
     }
-    let present = text::SweepText::of(desk.bench.settings.language).present;
+    let present = text::SweepText::of(cx.bench.settings.language).present;
     if tab(&mut left, present, None).clicked() {
-        desk.act(Action::Present(true));
+        cx.act(Action::Present(true));
     }
     let used = left.min_rect().right();
     Rect::from_min_max(pos2(used + 24.0, inner.top()), inner.right_bottom())
 }
 
 /// Draws the right side of the bar in the place that [`views`] returned.
-pub fn tools(ui: &mut Ui, desk: &mut Desk<'_>, place: Rect) {
+pub fn tools(ui: &mut Ui, cx: &mut PanelContext<'_>, place: Rect) {
     let mut right = ui.new_child(
         UiBuilder::new()
             .id_salt("tools")
@@ -77,7 +77,7 @@ pub fn tools(ui: &mut Ui, desk: &mut Desk<'_>, place: Rect) {
     );
     right.set_clip_rect(place.expand(4.0));
     right.spacing_mut().item_spacing.x = 4.0;
-    right_side(&mut right, desk);
+    right_side(&mut right, cx);
 }
 
 /// Draws the tab of a view, selected if `view` is `Some(true)`; or, with `None`, the button of a mode. The tabs are one
@@ -109,58 +109,58 @@ fn tab(ui: &mut Ui, words: &str, view: Option<bool>) -> egui::Response {
     response
 }
 
-fn right_side(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.text;
+fn right_side(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.text;
     if ui.add(IconButton::new(Icon::Help, text.help)).clicked() {
-        desk.act(Action::ShowDialog(crate::workbench::Dialog::Help));
+        cx.act(Action::ShowDialog(crate::workbench::Dialog::Help));
     }
     let response = ui.add(IconButton::new(Icon::Settings, text.settings));
-    let before = desk.own.settings_open;
+    let before = cx.own.settings_open;
     let mut open = before != response.clicked();
     Popup::menu(&response)
         .open_bool(&mut open)
         .close_behavior(PopupCloseBehavior::CloseOnClickOutside)
         .accessible_name(text.settings)
-        .show(|ui| settings(ui, desk));
+        .show(|ui| settings(ui, cx));
     if open != before {
-        desk.act(Action::ShowSettings(open));
+        cx.act(Action::ShowSettings(open));
     }
     ui.add_space(8.0);
-    let can_export = desk.bench.can_export();
+    let can_export = cx.bench.can_export();
     let menu = ui.add_enabled(can_export, Button::quiet(text.export).name(text.export_named));
     Popup::menu(&menu)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
         .accessible_name(text.export_named)
         .show(|ui| {
-            let words = desk.sweep_text();
+            let words = cx.sweep_text();
             crate::views::select::as_wide_as(ui, Format::ALL.map(words.format));
             for format in Format::ALL {
                 if crate::views::select::item(ui, (words.format)(format), false).clicked() {
-                    desk.act(Action::Export(format));
+                    cx.act(Action::Export(format));
                 }
             }
         });
     if ui
-        .add_enabled(!desk.bench.file.asking, Button::quiet(text.open))
+        .add_enabled(!cx.bench.file.asking, Button::quiet(text.open))
         .clicked()
     {
-        desk.act(Action::Open);
+        cx.act(Action::Open);
     }
     ui.add_space(12.0);
-    super::playback::recording_sign(ui, desk.own, &mut desk.actions);
-    file_or_notice(ui, desk);
+    super::playback::recording_sign(ui, cx.own, &mut cx.actions);
+    file_or_notice(ui, cx);
 }
 
 /// Minimum width for showing a folder.
 const FOLDER: f32 = 72.0;
 
 /// Draws the file's name or, for a while, a message.
-fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn file_or_notice(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
-    let first = text::FirstText::of(desk.bench.settings.language);
+    let text = cx.text;
+    let first = text::FirstText::of(cx.bench.settings.language);
     let name = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let (words, path) = match &desk.bench.notice {
+    let (words, path) = match &cx.bench.notice {
         Some(Notice::Saved(path)) => (Some((text.saved)(&name(path).unwrap_or_default())), Some(path)),
         Some(Notice::Opened(path, runs, tab)) => {
             let words = (text.opened)(&name(path).unwrap_or_default(), *runs, *tab);
@@ -175,7 +175,7 @@ fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
     if let Some(words) = words {
         let whole = path.map(|path| path.display().to_string());
         if ui.add(IconButton::new(Icon::Close, text.dismiss).size(24.0)).clicked() {
-            desk.act(Action::DismissNotice);
+            cx.act(Action::DismissNotice);
         }
         let galley = paint::cut_to(ui, &words, theme::BODY.regular(), palette.text, width - 52.0);
         // The folder of the file, if there is room: it may have been chosen automatically.
@@ -195,15 +195,15 @@ fn file_or_notice(ui: &mut Ui, desk: &mut Desk<'_>) {
         return;
     }
     // The session, in which all runs are saved.
-    let shown = desk.bench.tuning.past.experiment.name.replace('\n', " ");
+    let shown = cx.bench.tuning.past.experiment.name.replace('\n', " ");
     let galley = paint::cut_to(ui, &shown, theme::BODY.regular(), palette.text3, width - 8.0);
     ui.add(egui::Label::new(galley));
 }
 
-fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn settings(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.text;
-    let settings = &desk.bench.settings;
+    let text = cx.text;
+    let settings = &cx.bench.settings;
     let caption = |ui: &mut Ui, words: &str| {
         ui.label(paint::words(words, theme::CAPTION, palette.text3));
     };
@@ -212,7 +212,7 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
     caption(ui, text.language);
     let languages = [Language::English, Language::Japanese].map(|language| (language, text::language_name(language)));
     if let Some(language) = segmented(ui, text.language, settings.language, &languages, 264.0) {
-        desk.act(Action::SetLanguage(language));
+        cx.act(Action::SetLanguage(language));
     }
     ui.add_space(8.0);
     caption(ui, text.theme);
@@ -222,13 +222,13 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
         (Theme::Dark, text.theme_dark),
     ];
     if let Some(theme) = segmented(ui, text.theme, settings.theme, &themes, 264.0) {
-        desk.act(Action::SetTheme(theme));
+        cx.act(Action::SetTheme(theme));
     }
     ui.add_space(8.0);
     caption(ui, text.zoom);
     ui.horizontal(|ui| {
         if ui.add(IconButton::new(Icon::Minus, text.zoom_out).outlined()).clicked() {
-            desk.act(Action::ZoomOut);
+            cx.act(Action::ZoomOut);
         }
         let percent = format!("{:.0} %", settings.zoom * 100.0);
         let size = vec2(264.0 - 3.0 * 32.0 - 24.0, theme::CONTROL);
@@ -237,7 +237,7 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
             egui::Label::new(paint::figures(percent, theme::BODY, palette.text)),
         );
         if ui.add(IconButton::new(Icon::Plus, text.zoom_in).outlined()).clicked() {
-            desk.act(Action::ZoomIn);
+            cx.act(Action::ZoomIn);
         }
         if ui
             .add(IconButton::new(
@@ -246,23 +246,23 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
             ))
             .clicked()
         {
-            desk.act(Action::ZoomReset);
+            cx.act(Action::ZoomReset);
         }
     });
     ui.add_space(4.0);
     let mut fill = settings.fill_curve;
     if crate::views::toggle::toggle(ui, &mut fill, text.fill_by_itself).changed() {
-        desk.act(Action::SetFillCurve(fill));
+        cx.act(Action::SetFillCurve(fill));
     }
     let mut discover = settings.discover;
     let search = text::DiscoveryText::of(settings.language).setting;
     if crate::views::toggle::toggle(ui, &mut discover, search).changed() {
-        desk.act(Action::SetDiscover(discover));
+        cx.act(Action::SetDiscover(discover));
     }
     ui.add_space(4.0);
     paint::rule(ui);
-    let demo = text::DemoText::of(desk.bench.settings.language);
-    let external = text::ExternalText::of(desk.bench.settings.language);
+    let demo = text::DemoText::of(cx.bench.settings.language);
+    let external = text::ExternalText::of(cx.bench.settings.language);
     for (words, action) in [
         (demo.record, Action::ToggleRecording),
         (demo.open_recording, Action::Playback(PlaybackAction::Open)),
@@ -273,29 +273,26 @@ fn settings(ui: &mut Ui, desk: &mut Desk<'_>) {
         (text.about, Action::ShowDialog(crate::workbench::Dialog::About)),
     ] {
         let off = match action {
-            Action::NewSession => desk.own.tuning.is_empty(),
-            Action::ToggleRecording => desk.own.recording().is_some() || desk.own.playback.is_some(),
+            Action::NewSession => cx.own.tuning.is_empty(),
+            Action::ToggleRecording => cx.own.recording().is_some() || cx.own.playback.is_some(),
             _ => false,
         };
         let response = ui
             .add_enabled_ui(!off, |ui| crate::views::select::item(ui, words, false))
             .inner;
         if response.clicked() {
-            desk.act(action);
+            cx.act(action);
             ui.close();
         }
     }
 }
 
 /// Draws a problem outside of the panes with its remedy, until it is dismissed.
-pub fn banner(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.text;
-    let (headline, words) = match &desk.bench.notice {
-        Some(Notice::Problem(problem)) => (
-            (text.problem)(problem.kind),
-            problem.whole(desk.bench.settings.language),
-        ),
-        Some(Notice::Refused(file)) => ((desk.prefix_text().refusal)(file.why), file.sentence.clone()),
+pub fn banner(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.text;
+    let (headline, words) = match &cx.bench.notice {
+        Some(Notice::Problem(problem)) => ((text.problem)(problem.kind), problem.whole(cx.bench.settings.language)),
+        Some(Notice::Refused(file)) => ((cx.prefix_text().refusal)(file.why), file.sentence.clone()),
         _ => return,
     };
     let palette = Palette::of(ui);
@@ -319,6 +316,6 @@ pub fn banner(ui: &mut Ui, desk: &mut Desk<'_>) {
         dismissed = ui.place(close, IconButton::new(Icon::Close, text.dismiss)).clicked();
     });
     if dismissed {
-        desk.act(Action::DismissNotice);
+        cx.act(Action::DismissNotice);
     }
 }

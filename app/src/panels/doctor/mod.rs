@@ -8,7 +8,7 @@ use eframe::egui::{
 mod build;
 mod installer;
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use crate::doctor::{Ended, Finding, INSTALL, Verdict, title};
 use crate::messages::ChangeOutcome;
 use crate::model::{Bilingual as Words, Language, Target};
@@ -28,14 +28,14 @@ const ROW: f32 = 40.0;
 const TEXT: f32 = 760.0;
 
 /// Draws the view in the remaining space of the window.
-pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let language = desk.bench.settings.language;
+    let language = cx.bench.settings.language;
     let view = View {
         text: DoctorText::of(language),
         language,
-        state: &desk.bench.doctor,
-        connected: connected(desk),
+        state: &cx.bench.doctor,
+        connected: connected(cx),
         palette,
     };
     let mut actions = Vec::new();
@@ -59,7 +59,7 @@ pub fn show(ui: &mut Ui, desk: &mut Desk<'_>) {
                 });
         });
     for action in actions {
-        desk.act(Action::Doctor(action));
+        cx.act(Action::Doctor(action));
     }
 }
 
@@ -72,8 +72,8 @@ struct View<'a> {
     palette: &'static Palette,
 }
 
-fn connected(desk: &Desk<'_>) -> bool {
-    let bench = desk.bench;
+fn connected(cx: &PanelContext<'_>) -> bool {
+    let bench = cx.bench;
     match (&bench.target, bench.doctor.connectable()) {
         (Target::Remote { address, .. }, Some(looked_at)) => {
             let port = |address: &str| address.strip_suffix(":10001").unwrap_or(address).to_owned();

@@ -7,7 +7,7 @@ use eframe::egui::{
 
 use super::results::{card, empty, export, inset, trouble_of};
 use crate::model::SearchOff;
-use crate::panels::desk::Desk;
+use crate::panels::context::PanelContext;
 use crate::panels::present::letters;
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
@@ -23,26 +23,26 @@ const LEAST: f32 = 240.0;
 const PITCH: f32 = 84.0;
 
 /// Shows the centre of the view.
-pub fn show(ui: &mut Ui, desk: &mut Desk<'_>, height: f32, wrong: bool) {
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     let top = ui.cursor().top();
-    head(ui, desk, wrong);
-    let trouble = desk.bench.find.chooser.trouble.clone();
-    trouble_of(ui, desk, trouble.as_ref());
+    head(ui, cx, wrong);
+    let trouble = cx.bench.find.chooser.trouble.clone();
+    trouble_of(ui, cx, trouble.as_ref());
     ui.add_space(theme::GAP);
     let room = height - (ui.cursor().top() - top) - theme::GAP - LINE;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), room.max(LEAST)), Sense::hover());
-    candidates(ui, desk, rect, theme::CARD_TITLE);
+    candidates(ui, cx, rect, theme::CARD_TITLE);
     ui.add_space(theme::GAP);
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), LINE), Sense::hover());
-    line(ui, desk, rect);
+    line(ui, cx, rect);
 }
 
 /// Shows the candidates alone, readable from across a room. Keys 1 to 4 choose.
-pub fn present(ui: &mut Ui, desk: &mut Desk<'_>) {
+pub fn present(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let inner = ui.max_rect().shrink2(vec2(40.0, 20.0));
     let at = inner.left_top();
-    let prompt = desk.bench.find.prompt().map(|prompt| prompt.user).unwrap_or_default();
+    let prompt = cx.bench.find.prompt().map(|prompt| prompt.user).unwrap_or_default();
     let galley = paint::cut_to(
         ui,
         &prompt,
@@ -51,7 +51,7 @@ pub fn present(ui: &mut Ui, desk: &mut Desk<'_>) {
         inner.width() - 120.0,
     );
     let placed = paint::place(ui.painter(), at, Align2::LEFT_TOP, galley);
-    let words = verdict(desk, false);
+    let words = verdict(cx, false);
     let galley = paint::cut_to(ui, &words, theme::VERDICT.semibold(), palette.text, inner.width());
     let placed = paint::place(
         ui.painter(),
@@ -60,30 +60,30 @@ pub fn present(ui: &mut Ui, desk: &mut Desk<'_>) {
         galley,
     );
     let rect = inner.with_min_y(placed.bottom() + 16.0);
-    let chooser = &desk.bench.find.chooser;
+    let chooser = &cx.bench.find.chooser;
     let shown: Vec<String> = chooser.candidates().iter().map(|one| one.text.to_owned()).collect();
     let texts: Vec<&str> = shown.iter().map(String::as_str).collect();
     let width = (rect.width() + theme::GAP) / texts.len().max(1) as f32 - theme::GAP;
     // Head and foot of a card, and the margins of its text.
     let kind = letters(&texts, width - 24.0, rect.height() - 128.0);
-    candidates(ui, desk, rect, kind);
+    candidates(ui, cx, rect, kind);
 }
 
 /// What is asked of the user now, or why nothing can start.
-fn verdict(desk: &Desk<'_>, wrong: bool) -> String {
-    let text = desk.find_text();
-    let chooser = &desk.bench.find.chooser;
+fn verdict(cx: &PanelContext<'_>, wrong: bool) -> String {
+    let text = cx.find_text();
+    let chooser = &cx.bench.find.chooser;
     match chooser.number() {
         Some(number) => (text.choose_head)(number, chooser.is_busy),
         None if chooser.is_busy => text.starting.to_owned(),
-        None => match desk.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField)) {
+        None => match cx.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField)) {
             Some(off) => (text.search_off)(&off),
             None => text.choose_ready.to_owned(),
         },
     }
 }
 
-fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
+fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let palette = Palette::of(ui);
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 56.0), Sense::hover());
     let mut right = ui.new_child(
@@ -93,9 +93,9 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
-    buttons(&mut right, desk, wrong);
+    buttons(&mut right, cx, wrong);
     let left = rect.with_max_x(right.min_rect().left() - 16.0);
-    let words = verdict(desk, wrong);
+    let words = verdict(cx, wrong);
     let galley = paint::cut_to(ui, &words, theme::VERDICT.semibold(), palette.text, left.width());
     let mut left = ui.new_child(
         UiBuilder::new()
@@ -107,52 +107,52 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
 }
 
 /// From right to left: what is done with the chosen prefix, and choosing.
-fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
-    let text = desk.find_text();
+fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
+    let text = cx.find_text();
     let large = theme::CONTROL_LARGE;
-    let off = desk.bench.why_not_search();
-    let chooser = &desk.bench.find.chooser;
+    let off = cx.bench.why_not_search();
+    let chooser = &cx.bench.find.chooser;
     let (number, is_busy) = (chooser.number(), chooser.is_busy);
     let is_missing = chooser.candidates().iter().any(|candidate| candidate.record.is_none());
-    if desk.bench.found_prefix().is_some() {
+    if cx.bench.found_prefix().is_some() {
         if ui.add(Button::ink(text.use_in_tune).height(large)).clicked() {
-            desk.find(FindAction::UseInTune);
+            cx.find(FindAction::UseInTune);
         }
-        export(ui, desk);
+        export(ui, cx);
     }
     if let Some(number) = number.filter(|number| *number > 1)
         && ui.add(Button::outlined(text.step_back).height(large)).clicked()
     {
-        desk.find(FindAction::StepBack(number - 1));
+        cx.find(FindAction::StepBack(number - 1));
     }
     if is_busy {
         let button = Button::outlined(text.stop).icon(Icon::Stop).height(large);
         if ui.add(button).clicked() {
-            desk.find(FindAction::Stop);
+            cx.find(FindAction::Stop);
         }
         return;
     }
     if let Some(number) = number.filter(|_| is_missing) {
         let button = Button::outlined(text.run_missing).height(large);
         if ui.add_enabled(off.is_none(), button).clicked() {
-            desk.find(FindAction::StepBack(number));
+            cx.find(FindAction::StepBack(number));
         }
     }
-    let possible = off.is_none() && !wrong && !desk.bench.find.is_any_busy();
+    let possible = off.is_none() && !wrong && !cx.bench.find.is_any_busy();
     let button = match number {
         Some(_) => Button::quiet(text.choose_anew).height(large),
         None => Button::ink(text.choose_start).icon(Icon::Run).height(large),
     };
     if ui.add_enabled(possible, button).clicked() {
-        desk.find(FindAction::Start);
+        cx.find(FindAction::Start);
     }
 }
 
 /// The candidates side by side.
-fn candidates(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect, kind: Type) {
-    let text = desk.find_text();
+fn candidates(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect, kind: Type) {
+    let text = cx.find_text();
     let palette = Palette::of(ui);
-    let shown: Vec<(String, bool)> = (desk.bench.find.chooser.candidates().iter())
+    let shown: Vec<(String, bool)> = (cx.bench.find.chooser.candidates().iter())
         .map(|candidate| (candidate.text.to_owned(), candidate.record.is_some()))
         .collect();
     if shown.is_empty() {
@@ -188,16 +188,16 @@ fn candidates(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect, kind: Type) {
             .height(theme::CONTROL_LARGE)
             .width(foot.width());
         if inner.add_enabled(*is_done, button).clicked() {
-            desk.find(FindAction::Pick(at));
+            cx.find(FindAction::Pick(at));
         }
     }
 }
 
 /// The chosen ones, one for each generation, with norm and cosine.
-fn line(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
-    let text = desk.find_text();
+fn line(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
+    let text = cx.find_text();
     let inside = card(ui, rect, text.line, text.line_about, "");
-    let chosen = desk.bench.find.chooser.line();
+    let chosen = cx.bench.find.chooser.line();
     if chosen.is_empty() {
         return empty(ui, inside, text.line_empty);
     }
@@ -220,7 +220,7 @@ fn line(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
             });
         });
     if let Some(generation) = back {
-        desk.find(FindAction::StepBack(generation));
+        cx.find(FindAction::StepBack(generation));
     }
 }
 

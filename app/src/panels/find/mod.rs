@@ -10,7 +10,7 @@ pub(super) use choose::present;
 
 use eframe::egui::{CentralPanel, Frame, Margin, Panel, ScrollArea, Ui};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use crate::model::FindMode;
 use crate::text::FindText;
 use crate::theme::{self, Palette};
@@ -24,13 +24,13 @@ pub struct FindView {
 
 impl FindView {
     /// Shows the view in what is left of the window.
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
         Panel::left("find rail")
             .exact_size(theme::RAIL)
             .resizable(false)
             .frame(Frame::NONE.fill(palette.panel))
-            .show(ui, |ui| self.rail.show(ui, desk));
+            .show(ui, |ui| self.rail.show(ui, cx));
         CentralPanel::no_frame()
             .frame(Frame::NONE.fill(palette.window))
             .show(ui, |ui| {
@@ -44,10 +44,10 @@ impl FindView {
                             .show(ui, |ui| {
                                 ui.spacing_mut().item_spacing.y = 0.0;
                                 let (height, wrong) = (height - 2.0 * theme::PADDING, self.rail.is_wrong());
-                                match desk.bench.find.mode {
-                                    FindMode::Learn => results::show(ui, desk, height, wrong),
-                                    FindMode::Choose => choose::show(ui, desk, height, wrong),
-                                    FindMode::Search => search::show(ui, desk, height, wrong),
+                                match cx.bench.find.mode {
+                                    FindMode::Learn => results::show(ui, cx, height, wrong),
+                                    FindMode::Choose => choose::show(ui, cx, height, wrong),
+                                    FindMode::Search => search::show(ui, cx, height, wrong),
                                 }
                             });
                     });
@@ -55,7 +55,7 @@ impl FindView {
     }
 }
 
-impl Desk<'_> {
+impl PanelContext<'_> {
     fn find_text(&self) -> &'static FindText {
         FindText::of(self.bench.settings.language)
     }

@@ -5,7 +5,7 @@ use eframe::egui::{
 };
 
 use crate::model::{FindMode, InitChoice, LearnForm, NormChoice, SearchForm};
-use crate::panels::desk::Desk;
+use crate::panels::context::PanelContext;
 use crate::panels::label;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -34,9 +34,9 @@ impl Rail {
         self.wrong
     }
 
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
-        let text = desk.find_text();
+        let text = cx.find_text();
         let rect = ui.max_rect();
         ui.painter()
             .vline(rect.right() - 0.5, rect.y_range(), Stroke::new(1.0, palette.line));
@@ -54,83 +54,83 @@ impl Rail {
             .show(ui, |ui| {
                 Frame::NONE.inner_margin(margin).show(ui, |ui| {
                     ui.spacing_mut().item_spacing.y = 4.0;
-                    let mode = desk.bench.find.mode;
+                    let mode = cx.bench.find.mode;
                     let modes = FindMode::ALL.map(|mode| (mode, (text.modes)(mode)));
                     let width = ui.available_width();
                     if let Some(mode) = segmented(ui, text.mode, mode, &modes, width) {
-                        desk.find(FindAction::SetMode(mode));
+                        cx.find(FindAction::SetMode(mode));
                     }
                     ui.add_space(8.0);
                     ui.label(paint::words((text.about)(mode), theme::BODY, palette.text3));
                     ui.add_space(8.0);
-                    let busy = desk.bench.find.is_busy();
+                    let busy = cx.bench.find.is_busy();
                     ui.add_enabled_ui(!busy, |ui| match mode {
                         FindMode::Learn => {
-                            wanted(ui, desk);
+                            wanted(ui, cx);
                             ui.add_space(8.0);
-                            self.learning(ui, desk);
+                            self.learning(ui, cx);
                         }
-                        FindMode::Choose | FindMode::Search => self.searching(ui, desk, mode),
+                        FindMode::Choose | FindMode::Search => self.searching(ui, cx, mode),
                     });
                 });
             });
     }
 
     /// How rows are learned.
-    fn learning(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
-        let text = desk.find_text();
-        let form = &desk.bench.find.form;
+    fn learning(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
+        let text = cx.find_text();
+        let form = &cx.bench.find.form;
         if form.examples.len() > 1 {
             let most = form.most_held_out();
             let row =
-                ui.scope(|ui| self.number(ui, desk, text.held_out, form.held_out, 0..=most, FindAction::SetHeldOut));
+                ui.scope(|ui| self.number(ui, cx, text.held_out, form.held_out, 0..=most, FindAction::SetHeldOut));
             row.response.on_hover_text(text.held_out_about);
         }
-        self.number(ui, desk, text.len, form.len, LearnForm::LENS, FindAction::SetLen);
+        self.number(ui, cx, text.len, form.len, LearnForm::LENS, FindAction::SetLen);
         let inits = InitChoice::ALL.map(|init| (init, (text.inits)(init).to_owned()));
-        choice(ui, desk, text.init, form.init, &inits, FindAction::SetInit);
+        choice(ui, cx, text.init, form.init, &inits, FindAction::SetInit);
         if form.init == InitChoice::Words {
             let mut words = form.words.clone();
             if line(ui, text.words, text.words, &mut words) {
-                desk.find(FindAction::SetWords(words));
+                cx.find(FindAction::SetWords(words));
             }
         }
         let norms = NormChoice::ALL.map(|norm| (norm, (text.norms)(norm).to_owned()));
-        choice(ui, desk, text.norm, form.norm, &norms, FindAction::SetNorm);
+        choice(ui, cx, text.norm, form.norm, &norms, FindAction::SetNorm);
         let mut preserve = form.preserve;
         let width = ui.available_width();
         let response = toggle::toggle_across(ui, &mut preserve, text.preserve, width);
         if response.changed() {
-            desk.find(FindAction::SetPreserve(preserve));
+            cx.find(FindAction::SetPreserve(preserve));
         }
         response.on_hover_text(text.preserve_about);
-        self.number(ui, desk, text.steps, form.steps, LearnForm::STEPS, FindAction::SetSteps);
-        self.number(ui, desk, text.seed, form.seed, 0..=u64::MAX, FindAction::SetSeed);
+        self.number(ui, cx, text.steps, form.steps, LearnForm::STEPS, FindAction::SetSteps);
+        self.number(ui, cx, text.seed, form.seed, 0..=u64::MAX, FindAction::SetSeed);
         ui.add_space(4.0);
         let palette = Palette::of(ui);
         ui.label(paint::words(text.instruction, theme::BODY, palette.text2))
             .on_hover_text(text.instruction_about);
         let mut instruction = form.instruction.clone();
         if line(ui, text.instruction, text.instruction_hint, &mut instruction) {
-            desk.find(FindAction::SetInstruction(instruction));
+            cx.find(FindAction::SetInstruction(instruction));
         }
     }
 
     /// What candidates are made of, and what is wanted of their outputs.
-    fn searching(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, mode: FindMode) {
+    fn searching(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, mode: FindMode) {
         let palette = Palette::of(ui);
-        let text = desk.find_text();
+        let text = cx.find_text();
         ui.label(paint::strong(text.prompt, theme::BODY, palette.text));
-        let mut prompt = desk.bench.prompt.user.clone();
+        let mut prompt = cx.bench.prompt.user.clone();
         if lines(ui, text.prompt, text.prompt_hint, 2, &mut prompt) {
-            desk.act(Action::SetPrompt(prompt));
+            cx.act(Action::SetPrompt(prompt));
         }
         ui.add_space(4.0);
-        let recipe = desk.bench.prefix.recipe();
-        let label = label::recipe(desk.text, &recipe);
+        let recipe = cx.bench.prefix.recipe();
+        let label = label::recipe(cx.text, &recipe);
         ui.label(paint::words((text.around)(&label), theme::BODY, palette.text2));
         ui.add_space(8.0);
-        let mut form = desk.bench.find.search_form.clone();
+        let mut form = cx.bench.find.search_form.clone();
         if mode == FindMode::Search {
             ui.label(paint::strong(text.objective, theme::BODY, palette.text));
             let named = |ui: &mut Ui, name: &str| ui.label(paint::words(name, theme::BODY, palette.text2));
@@ -156,8 +156,8 @@ impl Rail {
         self.field(ui, text.spread, &mut form.spread, SearchForm::SPREADS);
         self.field(ui, text.dimension, &mut form.dimension, SearchForm::DIMENSIONS);
         self.field(ui, text.seed, &mut form.seed, 0..=u64::MAX);
-        if form != desk.bench.find.search_form {
-            desk.find(FindAction::SetSearch(form));
+        if form != cx.bench.find.search_form {
+            cx.find(FindAction::SetSearch(form));
         }
     }
 
@@ -187,7 +187,7 @@ impl Rail {
     fn number<T: Copy + PartialOrd + ToString + std::str::FromStr>(
         &mut self,
         ui: &mut Ui,
-        desk: &mut Desk<'_>,
+        cx: &mut PanelContext<'_>,
         name: &str,
         now: T,
         range: std::ops::RangeInclusive<T>,
@@ -196,7 +196,7 @@ impl Rail {
         let mut value = now;
         self.field(ui, name, &mut value, range);
         if value != now {
-            desk.find(act(value));
+            cx.find(act(value));
         }
     }
 }
@@ -213,7 +213,7 @@ fn named(ui: &mut Ui, name: &str, control: impl FnOnce(&mut Ui)) {
 
 fn choice<T: Copy + PartialEq>(
     ui: &mut Ui,
-    desk: &mut Desk<'_>,
+    cx: &mut PanelContext<'_>,
     name: &str,
     now: T,
     options: &[(T, String)],
@@ -221,7 +221,7 @@ fn choice<T: Copy + PartialEq>(
 ) {
     named(ui, name, |ui| {
         if let Some(chosen) = select::select(ui, name, Some(&now), options, "", CHOICE) {
-            desk.find(act(chosen));
+            cx.find(act(chosen));
         }
     });
 }
@@ -265,29 +265,29 @@ fn lines(ui: &mut Ui, name: &str, hint: &str, rows: usize, words: &mut String) -
 }
 
 /// Prompt and target of the shown example, and the way to the others.
-fn wanted(ui: &mut Ui, desk: &mut Desk<'_>) {
+fn wanted(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = desk.find_text();
-    let example = desk.bench.find.form.example().cloned();
+    let text = cx.find_text();
+    let example = cx.bench.find.form.example().cloned();
     let (mut prompt, mut target) = example.map(|one| (one.prompt, one.target)).unwrap_or_default();
     ui.label(paint::strong(text.prompt, theme::BODY, palette.text));
     if lines(ui, text.prompt, text.prompt_hint, 2, &mut prompt) {
-        desk.find(FindAction::SetPrompt(prompt));
+        cx.find(FindAction::SetPrompt(prompt));
     }
     ui.add_space(8.0);
     ui.horizontal(|ui| {
         ui.label(paint::strong(text.target, theme::BODY, palette.text));
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| examples(ui, desk));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| examples(ui, cx));
     });
     if lines(ui, text.target, text.target_hint, 5, &mut target) {
-        desk.find(FindAction::SetTarget(target));
+        cx.find(FindAction::SetTarget(target));
     }
 }
 
 /// The menu of examples.
-fn examples(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.find_text();
-    let form = &desk.bench.find.form;
+fn examples(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.find_text();
+    let form = &cx.bench.find.form;
     let count = form.examples.len();
     let words = (text.example_of)(form.shown + 1, count);
     let button = Button::quiet(&words)
@@ -314,19 +314,19 @@ fn examples(ui: &mut Ui, desk: &mut Desk<'_>) {
             ScrollArea::vertical().max_height(280.0).show(ui, |ui| {
                 for (index, words) in named.iter().enumerate() {
                     if select::item(ui, words, index == form.shown).clicked() {
-                        desk.find(FindAction::ShowExample(index));
+                        cx.find(FindAction::ShowExample(index));
                     }
                 }
             });
             paint::rule(ui);
             if select::item(ui, text.add_example, false).clicked() {
-                desk.find(FindAction::AddExample);
+                cx.find(FindAction::AddExample);
             }
             if count > 1 && select::item(ui, text.remove_example, false).clicked() {
-                desk.find(FindAction::RemoveExample);
+                cx.find(FindAction::RemoveExample);
             }
             if select::item(ui, text.open_examples, false).clicked() {
-                desk.find(FindAction::OpenExamples);
+                cx.find(FindAction::OpenExamples);
             }
         });
 }

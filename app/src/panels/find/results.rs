@@ -9,7 +9,7 @@ use eframe::egui::{
 use softprefix_core::protocol::learn::{LearnEnd, LearnFrame};
 
 use crate::model::{ExportForm, LearnOff, Nearest, Problem, Reproduced};
-use crate::panels::desk::Desk;
+use crate::panels::context::PanelContext;
 use crate::panels::module_card;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -28,29 +28,29 @@ const HEAD: f32 = 40.0;
 const UPPER_LEAST: f32 = 240.0;
 const ROWS_LEAST: f32 = 220.0;
 
-pub fn show(ui: &mut Ui, desk: &mut Desk<'_>, height: f32, wrong: bool) {
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     let top = ui.cursor().top();
-    head(ui, desk, wrong);
-    trouble(ui, desk);
+    head(ui, cx, wrong);
+    trouble(ui, cx);
     ui.add_space(theme::GAP);
     let room = height - (ui.cursor().top() - top) - theme::GAP;
     let upper = (room * 0.54).max(UPPER_LEAST);
     let lower = (room - upper).max(ROWS_LEAST);
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), upper), Sense::hover());
     let half = (rect.width() - theme::GAP) / 2.0;
-    loss(ui, desk, rect.with_max_x(rect.left() + half));
-    output(ui, desk, rect.with_min_x(rect.right() - half));
+    loss(ui, cx, rect.with_max_x(rect.left() + half));
+    output(ui, cx, rect.with_min_x(rect.right() - half));
     ui.add_space(theme::GAP);
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), lower), Sense::hover());
-    rows(ui, desk, rect);
+    rows(ui, cx, rect);
 }
 
 /// Verdict, progress, and the buttons.
-fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
+fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let palette = Palette::of(ui);
-    let text = desk.find_text();
-    let find = &desk.bench.find;
-    let off = desk.bench.why_not_learn().or(wrong.then_some(LearnOff::WrongField));
+    let text = cx.find_text();
+    let find = &cx.bench.find;
+    let off = cx.bench.why_not_learn().or(wrong.then_some(LearnOff::WrongField));
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 72.0), Sense::hover());
     let right = Rect::from_min_max(
         pos2(rect.left(), rect.top() + 16.0),
@@ -63,7 +63,7 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
-    buttons(&mut right, desk, off.as_ref());
+    buttons(&mut right, cx, off.as_ref());
     let left = rect.with_max_x(right.min_rect().left() - 16.0);
     let mut left = ui.new_child(
         UiBuilder::new()
@@ -102,13 +102,13 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
             true => 1.0,
             false => last.step as f32 / last.steps.max(1) as f32,
         }),
-        &step_words(desk, find, last),
+        &step_words(cx, find, last),
     );
 }
 
 /// How far it is, and how it ended.
-fn step_words(desk: &Desk<'_>, find: &Finder, last: &LearnFrame) -> String {
-    let text = desk.find_text();
+fn step_words(cx: &PanelContext<'_>, find: &Finder, last: &LearnFrame) -> String {
+    let text = cx.find_text();
     let left = match find.stage {
         FindStage::Learning if last.step > 0 => {
             let each = last.elapsed_ms / last.step as f64;
@@ -119,7 +119,7 @@ fn step_words(desk: &Desk<'_>, find: &Finder, last: &LearnFrame) -> String {
         _ => None,
     };
     let mut words = (text.step)(last.step, last.steps, left);
-    let mut add = |more: &str| words = format!("{words}{}{more}", desk.text.comma);
+    let mut add = |more: &str| words = format!("{words}{}{more}", cx.text.comma);
     match (find.stage, last.end) {
         (FindStage::Stopping, _) => add(text.stopping),
         (_, Some(end)) => add((text.ended)(end)),
@@ -136,21 +136,21 @@ fn step_words(desk: &Desk<'_>, find: &Finder, last: &LearnFrame) -> String {
 }
 
 /// From right to left: what is done with the rows, and learning.
-fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, off: Option<&LearnOff>) {
-    let text = desk.find_text();
-    let find = &desk.bench.find;
+fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<&LearnOff>) {
+    let text = cx.find_text();
+    let find = &cx.bench.find;
     let large = theme::CONTROL_LARGE;
     let (busy, found) = (find.is_busy(), find.found().is_some());
     if found {
         if ui.add(Button::ink(text.use_in_tune).height(large)).clicked() {
-            desk.find(FindAction::UseInTune);
+            cx.find(FindAction::UseInTune);
         }
-        export(ui, desk);
+        export(ui, cx);
     }
     if busy {
         let button = Button::outlined(text.stop).icon(Icon::Stop).height(large);
         if ui.add_enabled(find.stage != FindStage::Stopping, button).clicked() {
-            desk.find(FindAction::Stop);
+            cx.find(FindAction::Stop);
         }
         return;
     }
@@ -163,18 +163,18 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, off: Option<&LearnOff>) {
         response.clone().on_disabled_hover_text((text.off)(off));
     }
     if response.clicked() {
-        desk.find(FindAction::Start);
+        cx.find(FindAction::Start);
     }
 }
 
-pub(super) fn export(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.find_text();
+pub(super) fn export(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.find_text();
     let button = Button::quiet(text.export)
         .name(text.export_named)
         .height(theme::CONTROL_LARGE)
         .trailing(Icon::ChevronDown);
-    let response = ui.add_enabled(!desk.bench.file.asking, button);
-    let export_as = desk.prefix_text().export_as;
+    let response = ui.add_enabled(!cx.bench.file.asking, button);
+    let export_as = cx.prefix_text().export_as;
     Popup::menu(&response)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
         .accessible_name(text.export_named)
@@ -182,49 +182,49 @@ pub(super) fn export(ui: &mut Ui, desk: &mut Desk<'_>) {
             select::as_wide_as(ui, ExportForm::ALL.map(export_as));
             for form in ExportForm::ALL {
                 if select::item(ui, export_as(form), false).clicked() {
-                    desk.find(FindAction::Export(form));
+                    cx.find(FindAction::Export(form));
                 }
             }
         });
 }
 
 /// A failure, or why the button is disabled.
-fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.find_text();
-    let find = &desk.bench.find;
+fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.find_text();
+    let find = &cx.bench.find;
     let (status, words) = match (&find.trouble, find.learning().and_then(|learning| learning.last())) {
-        (Some(problem), _) => (Status::Broken, problem.whole(desk.bench.settings.language)),
+        (Some(problem), _) => (Status::Broken, problem.whole(cx.bench.settings.language)),
         (None, Some(last))
             if last.end == Some(LearnEnd::NotReached) && find.reproduced().is_some_and(|found| !found.is_whole()) =>
         {
             (Status::Warning, text.not_converged.to_owned())
         }
         // Earlier rows are shown, so that the head has no room for the reason.
-        (None, Some(_)) if !find.is_busy() => match desk.bench.why_not_learn() {
+        (None, Some(_)) if !find.is_busy() => match cx.bench.why_not_learn() {
             Some(off) => (Status::Warning, (text.off)(&off)),
             None => return,
         },
         _ => return,
     };
     let can_dismiss = find.trouble.is_some();
-    notice(ui, desk, status, words, can_dismiss);
+    notice(ui, cx, status, words, can_dismiss);
 }
 
 /// A failure of Choose or Search.
-pub(super) fn trouble_of(ui: &mut Ui, desk: &mut Desk<'_>, trouble: Option<&Problem>) {
+pub(super) fn trouble_of(ui: &mut Ui, cx: &mut PanelContext<'_>, trouble: Option<&Problem>) {
     if let Some(problem) = trouble {
-        let words = problem.whole(desk.bench.settings.language);
-        notice(ui, desk, Status::Broken, words, true);
+        let words = problem.whole(cx.bench.settings.language);
+        notice(ui, cx, Status::Broken, words, true);
     }
 }
 
-fn notice(ui: &mut Ui, desk: &mut Desk<'_>, status: Status, words: String, can_dismiss: bool) {
+fn notice(ui: &mut Ui, cx: &mut PanelContext<'_>, status: Status, words: String, can_dismiss: bool) {
     let palette = Palette::of(ui);
     ui.add_space(8.0);
     module_card::with_mark(ui, status, |ui| {
         ui.label(paint::words(words, theme::BODY, palette.text));
-        if can_dismiss && ui.add(Button::quiet(desk.text.dismiss).small()).clicked() {
-            desk.find(FindAction::DismissTrouble);
+        if can_dismiss && ui.add(Button::quiet(cx.text.dismiss).small()).clicked() {
+            cx.find(FindAction::DismissTrouble);
         }
     });
 }
@@ -267,15 +267,10 @@ pub(super) fn card(ui: &Ui, rect: Rect, title: &str, remark: &str, right: &str) 
     rect.with_min_y(head.bottom()).shrink(12.0)
 }
 
-fn loss(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
-    let text = desk.find_text();
+fn loss(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
+    let text = cx.find_text();
     let inside = card(ui, rect, text.loss, text.loss_unit, "");
-    let Some(learning) = desk
-        .bench
-        .find
-        .learning()
-        .filter(|learning| !learning.frames.is_empty())
-    else {
+    let Some(learning) = cx.bench.find.learning().filter(|learning| !learning.frames.is_empty()) else {
         return empty(ui, inside, text.loss_empty);
     };
     let request = &learning.plan.request;
@@ -322,10 +317,10 @@ fn loss(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
     plot.show(&mut inner);
 }
 
-fn output(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
+fn output(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let palette = Palette::of(ui);
-    let text = desk.find_text();
-    let find = &desk.bench.find;
+    let text = cx.find_text();
+    let find = &cx.bench.find;
     let record = find.output();
     let step = record
         .and_then(Finder::step_of)
@@ -373,9 +368,9 @@ fn output(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
         });
 }
 
-fn rows(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
-    let text = desk.find_text();
-    let find = &desk.bench.find;
+fn rows(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
+    let text = cx.find_text();
+    let find = &cx.bench.find;
     let step = find
         .rows
         .as_ref()
@@ -406,7 +401,7 @@ fn rows(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
         })
         .collect();
     let percentile = |wanted: u8| {
-        let vocabulary = desk.bench.vocabulary.as_ref()?;
+        let vocabulary = cx.bench.vocabulary.as_ref()?;
         let found = vocabulary.percentiles.iter().find(|(percent, _)| *percent == wanted);
         found.map(|(_, norm)| *norm)
     };

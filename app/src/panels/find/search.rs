@@ -5,7 +5,7 @@ use softprefix_core::experiment::RunEnd;
 
 use super::results::{card, empty, export, inset, trouble_of};
 use crate::model::SearchOff;
-use crate::panels::desk::Desk;
+use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::icon::Icon;
@@ -21,26 +21,26 @@ const LEAST: f32 = 240.0;
 const LISTED: usize = 20;
 
 /// Shows the centre of the view.
-pub fn show(ui: &mut Ui, desk: &mut Desk<'_>, height: f32, wrong: bool) {
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     let top = ui.cursor().top();
-    head(ui, desk, wrong);
-    let trouble = desk.bench.find.searcher.trouble.clone();
-    trouble_of(ui, desk, trouble.as_ref());
+    head(ui, cx, wrong);
+    let trouble = cx.bench.find.searcher.trouble.clone();
+    trouble_of(ui, cx, trouble.as_ref());
     ui.add_space(theme::GAP);
     let room = height - (ui.cursor().top() - top) - theme::GAP - BEST;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), room.max(LEAST)), Sense::hover());
     let half = (rect.width() - theme::GAP) / 2.0;
-    scores(ui, desk, rect.with_max_x(rect.left() + half));
-    best(ui, desk, rect.with_min_x(rect.right() - half));
+    scores(ui, cx, rect.with_max_x(rect.left() + half));
+    best(ui, cx, rect.with_min_x(rect.right() - half));
     ui.add_space(theme::GAP);
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), BEST), Sense::hover());
-    runs(ui, desk, rect);
+    runs(ui, cx, rect);
 }
 
 /// Verdict, progress, and the buttons.
-fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
+fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let palette = Palette::of(ui);
-    let text = desk.find_text();
+    let text = cx.find_text();
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 72.0), Sense::hover());
     let right = Rect::from_min_max(
         pos2(rect.left(), rect.top() + 16.0),
@@ -53,7 +53,7 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
-    buttons(&mut right, desk, wrong);
+    buttons(&mut right, cx, wrong);
     let left = rect.with_max_x(right.min_rect().left() - 16.0);
     let mut left = ui.new_child(
         UiBuilder::new()
@@ -63,10 +63,10 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
     );
     let ui = &mut left;
     ui.spacing_mut().item_spacing.y = 6.0;
-    let searcher = &desk.bench.find.searcher;
+    let searcher = &cx.bench.find.searcher;
     let runs = searcher.scored().count();
     let Some((_, best)) = searcher.best() else {
-        let off = desk.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
+        let off = cx.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
         let words = match (searcher.is_busy, off) {
             (true, _) => text.starting.to_owned(),
             (false, Some(off)) => (text.search_off)(&off),
@@ -96,26 +96,26 @@ fn head(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
 }
 
 /// From right to left: what is done with the best prefix, and searching.
-fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
-    let text = desk.find_text();
+fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
+    let text = cx.find_text();
     let large = theme::CONTROL_LARGE;
-    let off = desk.bench.why_not_search();
-    let has_found = desk.bench.found_prefix().is_some();
+    let off = cx.bench.why_not_search();
+    let has_found = cx.bench.found_prefix().is_some();
     if has_found {
         if ui.add(Button::ink(text.use_in_tune).height(large)).clicked() {
-            desk.find(FindAction::UseInTune);
+            cx.find(FindAction::UseInTune);
         }
-        export(ui, desk);
+        export(ui, cx);
     }
-    let searcher = &desk.bench.find.searcher;
+    let searcher = &cx.bench.find.searcher;
     if searcher.is_busy {
         let button = Button::outlined(text.stop).icon(Icon::Stop).height(large);
         if ui.add_enabled(!searcher.is_stopping, button).clicked() {
-            desk.find(FindAction::Stop);
+            cx.find(FindAction::Stop);
         }
         return;
     }
-    let possible = off.is_none() && !wrong && !desk.bench.find.is_any_busy();
+    let possible = off.is_none() && !wrong && !cx.bench.find.is_any_busy();
     let button = match has_found {
         true => Button::outlined(text.search_again).height(large),
         false => Button::ink(text.search_start).icon(Icon::Run).height(large),
@@ -125,14 +125,14 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
         response.clone().on_disabled_hover_text((text.search_off)(&off));
     }
     if response.clicked() {
-        desk.find(FindAction::Start);
+        cx.find(FindAction::Start);
     }
 }
 
-fn scores(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
-    let text = desk.find_text();
+fn scores(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
+    let text = cx.find_text();
     let inside = card(ui, rect, text.scores, text.scores_about, "");
-    let searcher = &desk.bench.find.searcher;
+    let searcher = &cx.bench.find.searcher;
     let scores: Vec<f64> = searcher.scored().map(|(_, score)| score.total).collect();
     if scores.is_empty() {
         return empty(ui, inside, text.scores_empty);
@@ -149,10 +149,10 @@ fn scores(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
 }
 
 /// The best output, with its score in words.
-fn best(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
+fn best(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let palette = Palette::of(ui);
-    let text = desk.find_text();
-    let searcher = &desk.bench.find.searcher;
+    let text = cx.find_text();
+    let searcher = &cx.bench.find.searcher;
     let best = searcher
         .best()
         .map(|(record, score)| (record.output().to_owned(), score));
@@ -176,11 +176,11 @@ fn best(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
 }
 
 /// The best runs, the best first.
-fn runs(ui: &mut Ui, desk: &mut Desk<'_>, rect: Rect) {
+fn runs(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let palette = Palette::of(ui);
-    let text = desk.find_text();
+    let text = cx.find_text();
     let inside = card(ui, rect, text.best_runs, "", "");
-    let mut all: Vec<(f64, String)> = (desk.bench.find.searcher.scored())
+    let mut all: Vec<(f64, String)> = (cx.bench.find.searcher.scored())
         .map(|(record, score)| (score.total, record.output().replace('\n', " ")))
         .collect();
     if all.is_empty() {

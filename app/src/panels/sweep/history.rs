@@ -8,7 +8,7 @@ use softprefix_core::experiment::Summary;
 use softprefix_core::time::local;
 
 use super::rail::lit;
-use crate::panels::desk::Desk;
+use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
@@ -32,9 +32,9 @@ const ROW: f32 = 52.0;
 impl HistoryPage {
     /// Draws the page; returns `true` if an experiment's settings were copied to the fields, which should be shown
     /// then.
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) -> bool {
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) -> bool {
         let palette = Palette::of(ui);
-        let text = desk.sweep_text();
+        let text = cx.sweep_text();
         let padding = theme::PADDING as i8;
         let mut to_setup = false;
         Frame::NONE.inner_margin(Margin::symmetric(padding, 4)).show(ui, |ui| {
@@ -56,17 +56,17 @@ impl HistoryPage {
                 )
                 .accessible_name(text.search);
             paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
-            if desk.bench.library.deleted.is_some() {
+            if cx.bench.library.deleted.is_some() {
                 ui.horizontal(|ui| {
                     ui.label(paint::words(text.deleted, theme::BODY, palette.text2));
                     if ui.add(Button::outlined(text.undo).small().height(28.0)).clicked() {
-                        desk.sweep(SweepAction::UndoDelete);
+                        cx.sweep(SweepAction::UndoDelete);
                     }
                 });
             }
-            if let LibraryState::Unusable(problem) = &desk.bench.library.state {
+            if let LibraryState::Unusable(problem) = &cx.bench.library.state {
                 ui.label(paint::words(
-                    problem.whole(desk.bench.settings.language),
+                    problem.whole(cx.bench.settings.language),
                     theme::BODY,
                     palette.broken,
                 ));
@@ -76,10 +76,10 @@ impl HistoryPage {
         if self.asked != query {
             self.asked.clone_from(&query);
             if !query.is_empty() {
-                desk.sweep(SweepAction::Find(query.clone()));
+                cx.sweep(SweepAction::Find(query.clone()));
             }
         }
-        let library = &desk.bench.library;
+        let library = &cx.bench.library;
         // Until the texts have been searched, matches in names are shown.
         let found = library
             .found
@@ -113,7 +113,7 @@ impl HistoryPage {
             .auto_shrink(false)
             .show_rows(ui, ROW, rows.len(), |ui, range| {
                 for one in &rows[range] {
-                    to_setup |= row(ui, desk, one, &mut renaming);
+                    to_setup |= row(ui, cx, one, &mut renaming);
                 }
             });
         self.renaming = renaming;
@@ -121,12 +121,12 @@ impl HistoryPage {
     }
 }
 
-fn row(ui: &mut Ui, desk: &mut Desk<'_>, one: &Summary, renaming: &mut Option<(String, String)>) -> bool {
+fn row(ui: &mut Ui, cx: &mut PanelContext<'_>, one: &Summary, renaming: &mut Option<(String, String)>) -> bool {
     let palette = Palette::of(ui);
-    let text = desk.sweep_text();
+    let text = cx.sweep_text();
     let id = &one.experiment.id;
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
-    let bench = desk.bench;
+    let bench = cx.bench;
     let running = bench.sweep.shown.iter().find(|past| past.experiment.id == *id);
     let learned = bench.find.past.as_ref().filter(|past| past.experiment.id == *id);
     let on = running.is_some() || learned.is_some() || bench.tuning.past.experiment.id == *id;
@@ -134,7 +134,7 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, one: &Summary, renaming: &mut Option<(S
     let standing = bench.sweep.standing(one);
     let count = running.or(learned).map_or(one.finished, |past| past.shown().count());
     let counted = match standing {
-        Standing::Session | Standing::Finding => (desk.text.points)(count),
+        Standing::Session | Standing::Finding => (cx.text.points)(count),
         _ => (text.count_of)(count, one.planned.max(count)),
     };
     let about = format!(
@@ -160,7 +160,7 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, one: &Summary, renaming: &mut Option<(S
         let escaped = ui.input(|input| input.key_pressed(egui::Key::Escape));
         if response.lost_focus() {
             if !escaped {
-                desk.sweep(SweepAction::Rename(renamed.clone(), draft.clone()));
+                cx.sweep(SweepAction::Rename(renamed.clone(), draft.clone()));
             }
             *renaming = None;
         }
@@ -192,8 +192,8 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, one: &Summary, renaming: &mut Option<(S
     );
 
     let mut to_setup = false;
-    let busy = desk.bench.sweep.is_busy();
-    let can_run = !busy && desk.bench.module.is_ready();
+    let busy = cx.bench.sweep.is_busy();
+    let can_run = !busy && cx.bench.module.is_ready();
     let menu_name = (text.actions_of)(name);
     let menu = ui.place(menu_place, IconButton::new(Icon::Menu, &menu_name).size(28.0));
     Popup::menu(&menu)
@@ -209,26 +209,26 @@ fn row(ui: &mut Ui, desk: &mut Desk<'_>, one: &Summary, renaming: &mut Option<(S
             };
             let is_sweep = one.experiment.plan.is_some();
             if item(ui, text.open, !busy || !is_sweep) {
-                desk.sweep(SweepAction::Show(id.clone()));
+                cx.sweep(SweepAction::Show(id.clone()));
             }
             if is_sweep && item(ui, text.clone_settings, !busy) {
-                desk.sweep(SweepAction::CloneSettings(id.clone()));
+                cx.sweep(SweepAction::CloneSettings(id.clone()));
                 to_setup = true;
             }
             if is_sweep && item(ui, text.run_again, can_run) {
-                desk.sweep(SweepAction::RunAgain(id.clone()));
+                cx.sweep(SweepAction::RunAgain(id.clone()));
                 to_setup = true;
             }
             if item(ui, text.rename, true) {
                 *renaming = Some((id.clone(), name.clone()));
             }
             if item(ui, text.delete, standing != Standing::AtWork) {
-                desk.sweep(SweepAction::Delete(id.clone()));
+                cx.sweep(SweepAction::Delete(id.clone()));
             }
         });
     paint::focus_ring(ui, &response, rect.shrink(4.0), theme::RADIUS_TAG);
     if response.clicked() && (!busy || one.experiment.plan.is_none()) {
-        desk.sweep(SweepAction::Show(id.clone()));
+        cx.sweep(SweepAction::Show(id.clone()));
     }
     to_setup
 }

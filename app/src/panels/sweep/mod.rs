@@ -9,7 +9,7 @@ pub(super) mod words;
 
 use eframe::egui::{CentralPanel, Frame, Margin, Panel, ScrollArea, Ui, vec2};
 
-use super::desk::Desk;
+use super::context::PanelContext;
 use crate::text::SweepText;
 use crate::theme::{self, Palette};
 use crate::workbench::{Action, SweepAction, Tab};
@@ -24,20 +24,20 @@ pub struct SweepView {
 
 impl SweepView {
     /// Draws the view in the remaining space of the window.
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
-        self.pictures.refresh(desk);
+        self.pictures.refresh(cx);
         Panel::left("sweep rail")
             .exact_size(theme::RAIL)
             .resizable(false)
             .frame(Frame::NONE.fill(palette.panel))
-            .show(ui, |ui| self.rail.show(ui, desk, &self.pictures));
+            .show(ui, |ui| self.rail.show(ui, cx, &self.pictures));
         CentralPanel::no_frame()
             .frame(Frame::NONE.fill(palette.window))
-            .show(ui, |ui| self.centre(ui, desk));
+            .show(ui, |ui| self.centre(ui, cx));
     }
 
-    fn centre(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    fn centre(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let height = ui.available_height();
         ScrollArea::vertical()
             .id_salt("sweep centre")
@@ -48,41 +48,35 @@ impl SweepView {
                     .show(ui, |ui| {
                         ui.spacing_mut().item_spacing.y = 0.0;
                         let top = ui.cursor().top();
-                        results::progress_row(ui, desk, self.rail.is_wrong());
-                        results::trouble(ui, desk);
+                        results::progress_row(ui, cx, self.rail.is_wrong());
+                        results::trouble(ui, cx);
                         ui.add_space(theme::GAP);
                         let used = ui.cursor().top() - top;
                         let room = height - 2.0 * theme::PADDING - used;
-                        if desk.bench.texts_alone {
+                        if cx.bench.texts_alone {
                             let width = ui.available_width();
                             let texts = (room - super::WAY_BACK).max(LOWER_LEAST);
-                            self.pair.show(ui, desk, width, texts);
-                            super::way_back(ui, desk);
+                            self.pair.show(ui, cx, width, texts);
+                            super::way_back(ui, cx);
                             return;
                         }
-                        let (map, lower) = self.heights(ui, desk, room);
-                        results::map_card(ui, desk, &self.pictures, map);
-                        super::splitter(
-                            ui,
-                            desk,
-                            Tab::Sweep,
-                            lower,
-                            (LOWER_LEAST, room - MAP_LEAST - theme::GAP),
-                        );
-                        self.lower(ui, desk, lower);
+                        let (map, lower) = self.heights(ui, cx, room);
+                        results::map_card(ui, cx, &self.pictures, map);
+                        super::splitter(ui, cx, Tab::Sweep, lower, (LOWER_LEAST, room - MAP_LEAST - theme::GAP));
+                        self.lower(ui, cx, lower);
                     });
             });
     }
 
     /// Returns the heights of the map and of the part below: the texts get the height they need, the map keeps some of
     /// its rows.
-    fn heights(&self, ui: &Ui, desk: &Desk<'_>, room: f32) -> (f32, f32) {
+    fn heights(&self, ui: &Ui, cx: &PanelContext<'_>, room: f32) -> (f32, f32) {
         let whole_map = results::map_height(&self.pictures);
         let most = (room - theme::GAP - whole_map.min(MAP_LEAST)).max(LOWER_LEAST);
         let half = (ui.available_width() - theme::GAP) / 2.0;
-        let lower = match desk.bench.settings.pair_height {
+        let lower = match cx.bench.settings.pair_height {
             Some(set) => set,
-            None => self.pair.need(ui, desk, half, most),
+            None => self.pair.need(ui, cx, half, most),
         };
         let lower = lower.clamp(LOWER_LEAST, most);
         let map = (room - theme::GAP - lower).clamp(whole_map.min(MAP_LEAST), whole_map);
@@ -90,16 +84,16 @@ impl SweepView {
     }
 
     /// Draws plot and measures beside the pair, or above it if that is too narrow.
-    fn lower(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, height: f32) {
+    fn lower(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32) {
         let width = ui.available_width();
         let half = (width - theme::GAP) / 2.0;
-        let measures = pair::measures_height(desk);
+        let measures = pair::measures_height(cx);
         if half < 360.0 {
-            results::lines_card(ui, desk, &mut self.pictures, width, height);
+            results::lines_card(ui, cx, &mut self.pictures, width, height);
             ui.add_space(theme::GAP);
-            self.pair.show(ui, desk, width, height);
+            self.pair.show(ui, cx, width, height);
             ui.add_space(theme::GAP);
-            pair::measures_card(ui, desk, width);
+            pair::measures_card(ui, cx, width);
             return;
         }
         ui.horizontal_top(|ui| {
@@ -114,14 +108,14 @@ impl SweepView {
                     } else {
                         height
                     };
-                    results::lines_card(ui, desk, &mut self.pictures, half, plot);
+                    results::lines_card(ui, cx, &mut self.pictures, half, plot);
                     if with_measures {
                         ui.add_space(theme::GAP);
-                        pair::measures_card(ui, desk, half);
+                        pair::measures_card(ui, cx, half);
                     }
                 });
             });
-            self.pair.show(ui, desk, half, height);
+            self.pair.show(ui, cx, half, height);
         });
     }
 }
@@ -131,7 +125,7 @@ const LOWER_LEAST: f32 = 320.0;
 /// Minimum height of the map if the texts need the space; its other rows scroll.
 const MAP_LEAST: f32 = 206.0;
 
-impl Desk<'_> {
+impl PanelContext<'_> {
     pub(super) fn sweep_text(&self) -> &'static SweepText {
         SweepText::of(self.bench.settings.language)
     }

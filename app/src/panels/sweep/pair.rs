@@ -10,7 +10,7 @@ use softprefix_core::experiment::{Outcome, Record};
 
 use super::super::{deep, label, outputs, rating};
 use super::words;
-use crate::panels::desk::Desk;
+use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
 use crate::views::diff::{self, Content, DiffPanes, Pane};
@@ -70,9 +70,9 @@ fn letters_of(ui: &Ui, records: [&Record; 2], width: f32, height: f32) -> (Type,
 }
 
 impl PairCard {
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, width: f32, height: f32) {
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, width: f32, height: f32) {
         let palette = Palette::of(ui);
-        let text = desk.sweep_text();
+        let text = cx.sweep_text();
         let (rect, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
         let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
         let outline = Stroke::new(1.0, palette.line);
@@ -88,16 +88,16 @@ impl PairCard {
         let ui = &mut child;
         ui.set_clip_rect(rect.intersect(ui.clip_rect()));
         ui.spacing_mut().item_spacing.y = 0.0;
-        self.head(ui, desk);
-        let bench = desk.bench;
+        self.head(ui, cx);
+        let bench = cx.bench;
         let Some((left, right)) = bench.sweep.pair() else {
             ui.add_space(8.0);
             ui.label(paint::words(text.pair_empty, theme::BODY, palette.text3));
             return;
         };
-        self.refresh(desk);
+        self.refresh(cx);
         ui.add_space(4.0);
-        what_changed(ui, desk, left, right);
+        what_changed(ui, cx, left, right);
         ui.add_space(8.0);
         // Side by side if there is enough width, or else one above the other.
         let room = inner.bottom() - ui.cursor().top();
@@ -122,12 +122,12 @@ impl PairCard {
         let name = if bench.sweep.pinned.is_some() {
             text.output_a
         } else {
-            desk.text.baseline_output
+            cx.text.baseline_output
         };
         let other = if bench.sweep.pinned.is_some() {
             text.output_b
         } else {
-            desk.text.prefixed_output
+            cx.text.prefixed_output
         };
         let from = ui.cursor().min;
         let next = match is_wide {
@@ -147,13 +147,13 @@ impl PairCard {
                     .layout(Layout::top_down(Align::Min)),
             );
             child.spacing_mut().item_spacing.y = 0.0;
-            self.output(&mut child, desk, pane, named, record, each);
+            self.output(&mut child, cx, pane, named, record, each);
         }
     }
 
     /// Returns the height of both texts one above the other, at most `most`.
-    pub fn need(&self, ui: &Ui, desk: &Desk<'_>, width: f32, most: f32) -> f32 {
-        let Some((left, right)) = desk.bench.sweep.pair() else {
+    pub fn need(&self, ui: &Ui, cx: &PanelContext<'_>, width: f32, most: f32) -> f32 {
+        let Some((left, right)) = cx.bench.sweep.pair() else {
             return 0.0;
         };
         let chrome = ABOVE + 2.0 * NAME + BETWEEN + 12.0;
@@ -162,10 +162,10 @@ impl PairCard {
         chrome + 2.0 * need.min(each)
     }
 
-    fn head(&self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    fn head(&self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
-        let text = desk.sweep_text();
-        let sweep = &desk.bench.sweep;
+        let text = cx.sweep_text();
+        let sweep = &cx.bench.sweep;
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 28.0), Sense::hover());
         let title = if sweep.pinned.is_some() {
             text.pair_pinned
@@ -189,29 +189,29 @@ impl PairCard {
         right.spacing_mut().item_spacing.x = 0.0;
         if sweep.pinned.is_some() {
             if right.add(Button::quiet(text.unpin).height(28.0)).clicked() {
-                desk.sweep(SweepAction::Unpin);
+                cx.sweep(SweepAction::Unpin);
             }
             if sweep.pinned != sweep.selected && right.add(Button::quiet(text.swap).height(28.0)).clicked() {
-                desk.sweep(SweepAction::Swap);
+                cx.sweep(SweepAction::Swap);
             }
         } else if sweep.selected.is_some() && right.add(Button::quiet(text.pin).height(28.0)).clicked() {
-            desk.sweep(SweepAction::Pin);
+            cx.sweep(SweepAction::Pin);
         }
         if sweep.selected.is_some() {
             right.add_space(4.0);
-            deep::pair_switch(&mut right, desk);
+            deep::pair_switch(&mut right, cx);
             right.add_space(4.0);
-            outputs::differences(&mut right, desk);
+            outputs::differences(&mut right, cx);
             // The rest of the line is the title's.
             let title = paint::line_of_text(&right, title, theme::CARD_TITLE.semibold(), palette.text);
             let room = right.available_width() - title.size().x - 20.0;
             right.add_space(8.0);
-            rating::controls(&mut right, desk, room);
+            rating::controls(&mut right, cx, room);
         }
     }
 
-    fn refresh(&mut self, desk: &Desk<'_>) {
-        let now = &desk.bench.sweep.diff;
+    fn refresh(&mut self, cx: &PanelContext<'_>) {
+        let now = &cx.bench.sweep.diff;
         let same = match (&self.of, now) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (None, None) => true,
@@ -242,23 +242,23 @@ impl PairCard {
     fn output(
         &mut self,
         ui: &mut Ui,
-        desk: &Desk<'_>,
+        cx: &PanelContext<'_>,
         pane: Pane,
         (letter, name): (&str, &str),
         record: &Record,
         height: f32,
     ) {
         let palette = Palette::of(ui);
-        let text = desk.sweep_text();
+        let text = cx.sweep_text();
         let (head, _) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::hover());
         let measure = Measure::Chrf2;
-        let value = desk.bench.sweep.point(&record.id).map(|(group, point)| {
+        let value = cx.bench.sweep.point(&record.id).map(|(group, point)| {
             let verdict = (text.verdict)(group.verdict(point));
             match point.measures.as_ref().filter(|_| !record.is_baseline()) {
                 Some(measures) => format!(
                     "{verdict}{}{} {}",
-                    desk.text.comma,
-                    (desk.text.measures)(measure),
+                    cx.text.comma,
+                    (cx.text.measures)(measure),
                     words::figures(measure, measure.value(measures))
                 ),
                 None => verdict.to_owned(),
@@ -266,11 +266,11 @@ impl PairCard {
         });
         let value = value.filter(|_| !record.is_baseline()).unwrap_or_default();
         let heats = match pane {
-            Pane::Left => self.heats.of(desk),
+            Pane::Left => self.heats.of(cx),
             Pane::Right => None,
         };
         let room = if heats.is_some() {
-            let words = desk.deep_text();
+            let words = cx.deep_text();
             kl::legend_in_line(ui, head.right_center(), words.scale, words.nats) - head.left() - 12.0
         } else {
             let value = paint::line_of_text(ui, &value, theme::CAPTION.regular(), palette.text2);
@@ -291,7 +291,7 @@ impl PairCard {
             );
             x = placed.right() + 6.0;
         }
-        let made = label::of(desk, record, &desk.bench.sweep.analysis);
+        let made = label::of(cx, record, &cx.bench.sweep.analysis);
         let galley = paint::cut_to(
             ui,
             &made,
@@ -344,7 +344,7 @@ impl PairCard {
             marks,
             heats: heats.unwrap_or_default(),
             first_difference: self.first_difference.filter(|_| current).map(|byte| (byte, "")),
-            current: stepped_to(desk, pane).filter(|_| current),
+            current: stepped_to(cx, pane).filter(|_| current),
             streaming: false,
             opacity: 1.0,
             name,
@@ -354,15 +354,15 @@ impl PairCard {
         if let (Some(touched), Some(heats)) = (touched, heats)
             && let Some(heat) = heats.get(touched.heat)
         {
-            deep::short_tooltip(&child, desk, output, heat, touched);
+            deep::short_tooltip(&child, cx, output, heat, touched);
         }
     }
 }
 
 /// Returns the current difference, as bytes of a text of the pair.
-fn stepped_to(desk: &Desk<'_>, pane: Pane) -> Option<Range<usize>> {
-    let (now, _) = desk.bench.difference()?;
-    let change = desk.bench.sweep.diff.as_ref()?.diff.changes.get(now?)?;
+fn stepped_to(cx: &PanelContext<'_>, pane: Pane) -> Option<Range<usize>> {
+    let (now, _) = cx.bench.difference()?;
+    let change = cx.bench.sweep.diff.as_ref()?.diff.changes.get(now?)?;
     Some(match pane {
         Pane::Left => change.left.clone(),
         Pane::Right => change.right.clone(),
@@ -370,20 +370,20 @@ fn stepped_to(desk: &Desk<'_>, pane: Pane) -> Option<Range<usize>> {
 }
 
 /// Returns the height of [`measures_card`]; 0 if there is no pair.
-pub fn measures_height(desk: &Desk<'_>) -> f32 {
-    match desk.bench.sweep.pair() {
-        Some((left, right)) => TABLE_ROW * (table(desk, left, right).len() + 1) as f32 + 16.0,
+pub fn measures_height(cx: &PanelContext<'_>) -> f32 {
+    match cx.bench.sweep.pair() {
+        Some((left, right)) => TABLE_ROW * (table(cx, left, right).len() + 1) as f32 + 16.0,
         None => 0.0,
     }
 }
 
 /// Draws the card with the measures of both runs.
-pub fn measures_card(ui: &mut Ui, desk: &Desk<'_>, width: f32) {
-    let Some((left, right)) = desk.bench.sweep.pair() else {
+pub fn measures_card(ui: &mut Ui, cx: &PanelContext<'_>, width: f32) {
+    let Some((left, right)) = cx.bench.sweep.pair() else {
         return;
     };
-    let rows = table(desk, left, right);
-    let (rect, _) = ui.allocate_exact_size(vec2(width, measures_height(desk)), Sense::hover());
+    let rows = table(cx, left, right);
+    let (rect, _) = ui.allocate_exact_size(vec2(width, measures_height(cx)), Sense::hover());
     let palette = Palette::of(ui);
     let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
     let outline = Stroke::new(1.0, palette.line);
@@ -392,18 +392,18 @@ pub fn measures_card(ui: &mut Ui, desk: &Desk<'_>, width: f32) {
     let inner = rect.shrink2(vec2(theme::PADDING, 8.0));
     let mut child = ui.new_child(UiBuilder::new().id_salt("pair measures").max_rect(inner));
     child.spacing_mut().item_spacing.y = 0.0;
-    show_table(&mut child, desk, &rows);
+    show_table(&mut child, cx, &rows);
 }
 
 /// Draws one or two sentences on the changed settings and their effect.
-fn what_changed(ui: &mut Ui, desk: &Desk<'_>, left: &Record, right: &Record) {
+fn what_changed(ui: &mut Ui, cx: &PanelContext<'_>, left: &Record, right: &Record) {
     let palette = Palette::of(ui);
-    let text = desk.sweep_text();
-    let changes = words::changes(desk.text, text, left, right);
+    let text = cx.sweep_text();
+    let changes = words::changes(cx.text, text, left, right);
     let said = match changes.as_slice() {
         [] => text.nothing_changed.to_owned(),
         [one] => (text.only)(one),
-        several => several.join("; ") + desk.text.full_stop,
+        several => several.join("; ") + cx.text.full_stop,
     };
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
@@ -411,18 +411,15 @@ fn what_changed(ui: &mut Ui, desk: &Desk<'_>, left: &Record, right: &Record) {
         ui.label(paint::words(said, theme::BODY, palette.text));
     });
     ui.add_space(2.0);
-    let sweep = &desk.bench.sweep;
+    let sweep = &cx.bench.sweep;
     let measures = |record: &Record| sweep.point(&record.id).and_then(|(_, point)| point.measures.clone());
     let effect = match (measures(left), measures(right)) {
-        (Some(a), Some(b)) if sweep.pinned.is_some() => between(desk, &a, &b),
+        (Some(a), Some(b)) if sweep.pinned.is_some() => between(cx, &a, &b),
         (_, Some(b)) if !b.is_same() => {
             let measure = Measure::Chrf2;
             let leaves = (text.leaves_at)(b.first_divergence.graphemes + 1);
-            let value = (text.value_is)(
-                (desk.text.measures)(measure),
-                &words::figures(measure, measure.value(&b)),
-            );
-            two_parts(desk, &leaves, &value)
+            let value = (text.value_is)((cx.text.measures)(measure), &words::figures(measure, measure.value(&b)));
+            two_parts(cx, &leaves, &value)
         }
         _ => String::new(),
     };
@@ -432,8 +429,8 @@ fn what_changed(ui: &mut Ui, desk: &Desk<'_>, left: &Record, right: &Record) {
 }
 
 /// Describes how two runs differ in their distance to the baseline.
-fn between(desk: &Desk<'_>, a: &Measures, b: &Measures) -> String {
-    let text = desk.sweep_text();
+fn between(cx: &PanelContext<'_>, a: &Measures, b: &Measures) -> String {
+    let text = cx.sweep_text();
     let (from, to) = (a.first_divergence.graphemes + 1, b.first_divergence.graphemes + 1);
     let leaves = match from.cmp(&to) {
         std::cmp::Ordering::Greater => (text.leaves_earlier)(from - to, from, to),
@@ -442,12 +439,12 @@ fn between(desk: &Desk<'_>, a: &Measures, b: &Measures) -> String {
     };
     let measure = Measure::Chrf2;
     let figures = |measures| format!("{:.0}", measure.value(measures).unwrap_or_default());
-    let value = (text.value_to)((desk.text.measures)(measure), &figures(a), &figures(b));
-    two_parts(desk, &leaves, &value)
+    let value = (text.value_to)((cx.text.measures)(measure), &figures(a), &figures(b));
+    two_parts(cx, &leaves, &value)
 }
 
-fn two_parts(desk: &Desk<'_>, one: &str, other: &str) -> String {
-    [one, desk.text.comma, other, desk.text.full_stop].concat()
+fn two_parts(cx: &PanelContext<'_>, one: &str, other: &str) -> String {
+    [one, cx.text.comma, other, cx.text.full_stop].concat()
 }
 
 /// A row of the table: name, A, B, change.
@@ -458,8 +455,8 @@ struct Row {
     change: String,
 }
 
-fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
-    let sweep = &desk.bench.sweep;
+fn table(cx: &PanelContext<'_>, left: &Record, right: &Record) -> Vec<Row> {
+    let sweep = &cx.bench.sweep;
     let (a, b) = (
         sweep.point(&left.id).map(|(_, point)| point),
         sweep.point(&right.id).map(|(_, point)| point),
@@ -478,15 +475,15 @@ fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
     if right.scores.is_some() || left.scores.is_some() {
         shown.extend([Measure::KlMean, Measure::Perplexity]);
     }
-    if !shown.contains(&desk.bench.measure) {
-        shown.push(desk.bench.measure);
+    if !shown.contains(&cx.bench.measure) {
+        shown.push(cx.bench.measure);
     }
     shown
         .into_iter()
         .map(|measure| {
             let (a, b) = (measured(a, measure), measured(b, measure));
             Row {
-                name: (desk.text.measures)(measure).to_owned(),
+                name: (cx.text.measures)(measure).to_owned(),
                 a: label::figures(measure, a),
                 b: label::figures(measure, b),
                 change: a.zip(b).map_or_else(String::new, |(a, b)| label::change(measure, a, b)),
@@ -498,11 +495,11 @@ fn table(desk: &Desk<'_>, left: &Record, right: &Record) -> Vec<Row> {
 /// Maximum width of a cell.
 const COLUMN: f32 = 98.0;
 
-fn show_table(ui: &mut Ui, desk: &Desk<'_>, rows: &[Row]) {
+fn show_table(ui: &mut Ui, cx: &PanelContext<'_>, rows: &[Row]) {
     let palette = Palette::of(ui);
-    let text = desk.sweep_text();
+    let text = cx.sweep_text();
     let width = ui.available_width();
-    let pinned = desk.bench.sweep.pinned.is_some();
+    let pinned = cx.bench.sweep.pinned.is_some();
     let columns = [width - 208.0, width - 104.0, width];
     let line = |ui: &mut Ui, cells: [&str; 4], head: bool, last: bool| {
         let (rect, _) = ui.allocate_exact_size(vec2(width, TABLE_ROW), Sense::hover());
@@ -533,7 +530,7 @@ fn show_table(ui: &mut Ui, desk: &Desk<'_>, rows: &[Row]) {
     let (a, b) = if pinned {
         ("A", "B")
     } else {
-        (text.baseline, desk.text.prefix)
+        (text.baseline, cx.text.prefix)
     };
     line(ui, ["", a, b, text.change_column], true, false);
     for (index, row) in rows.iter().enumerate() {

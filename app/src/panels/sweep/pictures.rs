@@ -10,7 +10,7 @@ use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 use super::words;
 use crate::model::sweep::SweepForm;
 use crate::model::{Language, MagnitudeUnit};
-use crate::panels::desk::Desk;
+use crate::panels::context::PanelContext;
 use crate::views::heatmap::{Cell, CellState};
 use crate::views::lines::{Curve, Marker, Spot};
 use crate::views::plot::round_top;
@@ -82,8 +82,8 @@ pub struct Plotted {
 }
 
 impl Cache {
-    pub fn refresh(&mut self, desk: &Desk<'_>) {
-        let bench = desk.bench;
+    pub fn refresh(&mut self, cx: &PanelContext<'_>) {
+        let bench = cx.bench;
         let sweep = &bench.sweep;
         let key = Key {
             shown: sweep.shown.iter().map(|past| past.experiment.id.clone()).collect(),
@@ -117,22 +117,22 @@ impl Cache {
         self.key = Some(key);
         self.planned = bench.sweep_plan().cases().map_or(0, |cases| cases.len());
         self.counts = sweep.form.cases.iter().map(|case| sweep.done_of(case)).collect();
-        let planned = planned(desk);
-        self.map = map(desk, &planned);
-        let modules = modules(desk);
+        let planned = planned(cx);
+        self.map = map(cx, &planned);
+        let modules = modules(cx);
         self.prompts = modules.iter().map(Vec::len).max().unwrap_or(0);
         self.plot = match self.means && self.prompts > 1 {
-            true => means(desk, &modules),
-            false => plotted(desk, &planned),
+            true => means(cx, &modules),
+            false => plotted(cx, &planned),
         };
     }
 }
 
 /// Returns the prefixed cases of the shown prompt, from the plan of the shown sweep or else of the form.
-fn planned(desk: &Desk<'_>) -> Vec<Case> {
-    let sweep = &desk.bench.sweep;
+fn planned(cx: &PanelContext<'_>) -> Vec<Case> {
+    let sweep = &cx.bench.sweep;
     let shown = sweep.experiment().and_then(|past| past.experiment.plan.clone());
-    let plan: Plan = shown.unwrap_or_else(|| desk.bench.sweep_plan());
+    let plan: Plan = shown.unwrap_or_else(|| cx.bench.sweep_plan());
     let shown = sweep.shown_case().map(crate::model::sweep::SweepCase::prompt);
     let Some(place) = plan.prompts.iter().position(|prompt| Some(prompt) == shown.as_ref()) else {
         return Vec::new();
@@ -192,8 +192,8 @@ fn points(sweep: &Sweeps) -> HashMap<&str, (&Group, &Point)> {
         .collect()
 }
 
-fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
-    let bench = desk.bench;
+fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
+    let bench = cx.bench;
     let sweep = &bench.sweep;
     let points = points(sweep);
     let first = sweep.shown.first().map(|past| &past.experiment.id);
@@ -227,7 +227,7 @@ fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
         .iter()
         .map(|(kind, len)| match one_kind {
             true => format!("P {len}"),
-            false => format!("P {len} {}", words::kind(desk.text, kind)),
+            false => format!("P {len} {}", words::kind(cx.text, kind)),
         })
         .collect();
     let column_words: Vec<String> = columns
@@ -308,19 +308,19 @@ fn map(desk: &Desk<'_>, planned: &[Case]) -> Map {
         }
     }
     let ends = spread(&mut cells);
-    let text = desk.sweep_text();
+    let text = cx.sweep_text();
     for (at, cell) in cells.iter_mut().enumerate() {
         let state = match cell.state {
             CellState::Waiting => text.waiting.to_owned(),
             CellState::Running => text.running.to_owned(),
             CellState::Failed => text.case_failed.to_owned(),
-            CellState::Done => format!("{} {}", (desk.text.measures)(bench.measure), cell.words),
+            CellState::Done => format!("{} {}", (cx.text.measures)(bench.measure), cell.words),
             CellState::Collapsed => {
                 format!(
                     "{}{}{} {}",
                     text.collapsed,
-                    desk.text.comma,
-                    (desk.text.measures)(bench.measure),
+                    cx.text.comma,
+                    (cx.text.measures)(bench.measure),
                     cell.words
                 )
             }
@@ -362,8 +362,8 @@ fn in_a_cell(measure: Measure, value: f64) -> String {
     }
 }
 
-fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
-    let bench = desk.bench;
+fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
+    let bench = cx.bench;
     let sweep = &bench.sweep;
     let groups: Vec<&Group> = sweep.groups().collect();
     let prefixed = || {
@@ -409,11 +409,7 @@ fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
         let mut label = if one_kind {
             format!("P {}", series.recipe.len)
         } else {
-            format!(
-                "P {} {}",
-                series.recipe.len,
-                words::kind(desk.text, &series.recipe.kind)
-            )
+            format!("P {} {}", series.recipe.len, words::kind(cx.text, &series.recipe.kind))
         };
         if several_models {
             label = format!("{label} · {}", words::module(&group.key.model, &group.key.address));
@@ -475,9 +471,9 @@ fn plotted(desk: &Desk<'_>, planned: &[Case]) -> Plotted {
 }
 
 /// The groups of all prompts that were run, apart for each module.
-fn modules<'d>(desk: &Desk<'d>) -> Vec<Vec<&'d Group>> {
+fn modules<'d>(cx: &PanelContext<'d>) -> Vec<Vec<&'d Group>> {
     let mut out: Vec<Vec<&Group>> = Vec::new();
-    for group in &desk.bench.sweep.analysis.groups {
+    for group in &cx.bench.sweep.analysis.groups {
         let is_there = |others: &&mut Vec<&Group>| {
             let key = &others[0].key;
             (&key.address, &key.model, &key.settings) == (&group.key.address, &group.key.model, &group.key.settings)
@@ -491,8 +487,8 @@ fn modules<'d>(desk: &Desk<'d>) -> Vec<Vec<&'d Group>> {
 }
 
 /// The means over all prompts: one line per P, with bars from the lowest prompt to the highest.
-fn means(desk: &Desk<'_>, modules: &[Vec<&Group>]) -> Plotted {
-    let measure = desk.bench.measure;
+fn means(cx: &PanelContext<'_>, modules: &[Vec<&Group>]) -> Plotted {
+    let measure = cx.bench.measure;
     let mut lines: Vec<_> = modules
         .iter()
         .flat_map(|groups| over_prompts(groups, measure).into_iter().map(|line| (groups[0], line)))
@@ -511,7 +507,7 @@ fn means(desk: &Desk<'_>, modules: &[Vec<&Group>]) -> Plotted {
     for (index, (group, (series, spreads))) in lines.iter().enumerate() {
         let mut label = format!("P {}", series.recipe.len);
         if !one_kind {
-            label = format!("{label} {}", words::kind(desk.text, &series.recipe.kind));
+            label = format!("{label} {}", words::kind(cx.text, &series.recipe.kind));
         }
         if modules.len() > 1 {
             label = format!("{label} · {}", words::module(&group.key.model, &group.key.address));

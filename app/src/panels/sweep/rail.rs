@@ -12,7 +12,7 @@ use super::{results, words};
 use crate::model::magnitudes;
 use crate::model::sweep::{Range, parse_lens, written_lens};
 use crate::model::{Format, KlOff, MagnitudeUnit, PRESETS, Sampling, Target};
-use crate::panels::desk::Desk;
+use crate::panels::context::PanelContext;
 use crate::text::TwinText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -49,9 +49,9 @@ impl Rail {
         self.wrong
     }
 
-    pub fn show(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
+    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
         let palette = Palette::of(ui);
-        let text = desk.sweep_text();
+        let text = cx.sweep_text();
         let rect = ui.max_rect();
         ui.painter()
             .vline(rect.right() - 0.5, rect.y_range(), Stroke::new(1.0, palette.line));
@@ -81,9 +81,9 @@ impl Rail {
         Panel::bottom("sweep rail foot")
             .frame(foot)
             .show_separator_line(false)
-            .show(ui, |ui| exports(ui, desk));
+            .show(ui, |ui| exports(ui, cx));
         if self.page == Page::History {
-            if self.history.show(ui, desk) {
+            if self.history.show(ui, cx) {
                 self.page = Page::Setup;
             }
             return;
@@ -93,7 +93,7 @@ impl Rail {
             .auto_shrink(false)
             .show(ui, |ui| {
                 ui.spacing_mut().item_spacing.y = 0.0;
-                cases(ui, desk, pictures);
+                cases(ui, cx, pictures);
                 paint::rule(ui);
                 let margin = Margin {
                     left: padding,
@@ -101,30 +101,30 @@ impl Rail {
                     top: 14,
                     bottom: 8,
                 };
-                Frame::NONE.inner_margin(margin).show(ui, |ui| self.grid(ui, desk));
+                Frame::NONE.inner_margin(margin).show(ui, |ui| self.grid(ui, cx));
             });
     }
 
     /// Draws the field for a second module.
-    fn second_module(&mut self, ui: &mut Ui, desk: &mut Desk<'_>, width: f32) {
-        let text = TwinText::of(desk.bench.settings.language);
+    fn second_module(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, width: f32) {
+        let text = TwinText::of(cx.bench.settings.language);
         let palette = Palette::of(ui);
-        let also = &desk.bench.sweep.form.also;
+        let also = &cx.bench.sweep.form.also;
         label(ui, text.also);
         let parse = |typed: &str| {
             let typed = typed.trim();
             (typed.is_empty() || Target::parse(typed).is_some()).then(|| typed.to_owned())
         };
         let entered = list_field(ui, text.also, also, text.hint, width, parse);
-        if self.taken(entered, |address| desk.sweep(SweepAction::SetAlso(address))) {
+        if self.taken(entered, |address| cx.sweep(SweepAction::SetAlso(address))) {
             refused(ui, text.refused);
         } else if !also.is_empty() {
-            let about = match desk.bench.sweep_unit() {
+            let about = match cx.bench.sweep_unit() {
                 MagnitudeUnit::TokenNorms => text.about_norms,
                 MagnitudeUnit::Raw => text.about_raw,
             };
             ui.label(paint::words(about, theme::CAPTION, palette.text3));
-            second_model(ui, desk, text, width);
+            second_model(ui, cx, text, width);
         }
         ui.add_space(6.0);
     }
@@ -139,11 +139,11 @@ impl Rail {
         refused
     }
 
-    fn grid(&mut self, ui: &mut Ui, desk: &mut Desk<'_>) {
+    fn grid(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
-        let text = desk.sweep_text();
-        let form = &desk.bench.sweep.form;
-        let busy = desk.bench.sweep.is_busy();
+        let text = cx.sweep_text();
+        let form = &cx.bench.sweep.form;
+        let busy = cx.bench.sweep.is_busy();
         ui.spacing_mut().item_spacing.y = 0.0;
         self.wrong = false;
         let width = ui.available_width();
@@ -152,16 +152,16 @@ impl Rail {
         ui.add_enabled_ui(!busy, |ui| {
             label(ui, text.lens);
             let entered = list_field(ui, text.lens, &written_lens(&form.lens), "1, 4", width, parse_lens);
-            if self.taken(entered, |lens| desk.sweep(SweepAction::SetLens(lens))) {
+            if self.taken(entered, |lens| cx.sweep(SweepAction::SetLens(lens))) {
                 refused(ui, text.lens_refused);
             }
             let longest = form.lens.iter().copied().max().unwrap_or(1);
-            if let Some(rows) = desk.bench.prefix.rows_repeated_to(longest) {
-                let words = (desk.prefix_text().file_repeats)(rows, longest);
+            if let Some(rows) = cx.bench.prefix.rows_repeated_to(longest) {
+                let words = (cx.prefix_text().file_repeats)(rows, longest);
                 ui.label(paint::words(words, theme::CAPTION, palette.text2));
             }
             ui.add_space(8.0);
-            let unit = desk.bench.sweep_unit();
+            let unit = cx.bench.sweep_unit();
             let name = match unit {
                 MagnitudeUnit::TokenNorms => text.magnitudes_norms,
                 MagnitudeUnit::Raw => text.magnitudes_raw,
@@ -169,27 +169,27 @@ impl Rail {
             label(ui, name);
             let parse = |typed: &str| magnitudes::parse(typed, unit).ok().map(|_| typed.trim().to_owned());
             let entered = list_field(ui, name, &form.magnitudes, "0, 0.01 … 12 (13)", width, parse);
-            if self.taken(entered, |list| desk.sweep(SweepAction::SetMagnitudes(list))) {
+            if self.taken(entered, |list| cx.sweep(SweepAction::SetMagnitudes(list))) {
                 refused(ui, text.list_refused);
             }
             ui.add_space(6.0);
             let ranges: Vec<(Option<Range>, &str)> =
                 Range::ALL.map(|range| (Some(range), (text.range)(range))).to_vec();
             if let Some(Some(range)) = segmented(ui, text.ranges, form.range(), &ranges, width) {
-                desk.sweep(SweepAction::TakeRange(range));
+                cx.sweep(SweepAction::TakeRange(range));
             }
             if form.range() == Some(Range::Script) {
                 ui.add_space(4.0);
                 ui.label(paint::words(text.truncated, theme::CAPTION, palette.text3));
             }
             ui.add_space(6.0);
-            if desk.bench.vocabulary.is_some() {
+            if cx.bench.vocabulary.is_some() {
                 let units = [
-                    (MagnitudeUnit::TokenNorms, desk.text.unit_norms),
-                    (MagnitudeUnit::Raw, desk.text.unit_raw),
+                    (MagnitudeUnit::TokenNorms, cx.text.unit_norms),
+                    (MagnitudeUnit::Raw, cx.text.unit_raw),
                 ];
-                if let Some(unit) = segmented(ui, desk.text.unit, form.unit, &units, width) {
-                    desk.sweep(SweepAction::SetUnit(unit));
+                if let Some(unit) = segmented(ui, cx.text.unit, form.unit, &units, width) {
+                    cx.sweep(SweepAction::SetUnit(unit));
                 }
                 ui.add_space(6.0);
             }
@@ -204,12 +204,12 @@ impl Rail {
                     };
                     let parse = |typed: &str| typed.parse::<usize>().ok().filter(|n| (1..=100).contains(n));
                     let entered = field.show(ui, parse);
-                    self.taken(entered, |repeats| desk.sweep(SweepAction::SetRepeats(repeats)));
+                    self.taken(entered, |repeats| cx.sweep(SweepAction::SetRepeats(repeats)));
                 });
             });
-            self.second_module(ui, desk, width);
-            let able = desk.bench.module.facts().is_none_or(|facts| facts.scores);
-            let words = desk.deep_text();
+            self.second_module(ui, cx, width);
+            let able = cx.bench.module.facts().is_none_or(|facts| facts.scores);
+            let words = cx.deep_text();
             ui.add_enabled_ui(able, |ui| {
                 let mut deep = form.deep && able;
                 let about = if able {
@@ -219,48 +219,48 @@ impl Rail {
                 };
                 let switch = toggle::toggle_across(ui, &mut deep, words.in_sweep, width);
                 if switch.on_hover_text(about).on_disabled_hover_text(about).changed() {
-                    desk.sweep(SweepAction::SetDeep(deep));
+                    cx.sweep(SweepAction::SetDeep(deep));
                 }
             });
         });
         ui.add_space(8.0);
         label(ui, text.measure);
         let measures: Vec<_> = Measure::ALL
-            .map(|measure| (measure, (desk.text.measures)(measure).to_owned()))
+            .map(|measure| (measure, (cx.text.measures)(measure).to_owned()))
             .to_vec();
-        if let Some(measure) = select::select(ui, text.measure, Some(&desk.bench.measure), &measures, "", width) {
-            desk.act(Action::SetMeasure(measure));
+        if let Some(measure) = select::select(ui, text.measure, Some(&cx.bench.measure), &measures, "", width) {
+            cx.act(Action::SetMeasure(measure));
         }
         ui.add_space(8.0);
-        let kind = words::kind(desk.text, &desk.bench.sweep_kind());
+        let kind = words::kind(cx.text, &cx.bench.sweep_kind());
         pair_line(ui, text.kind, &kind);
         ui.horizontal(|ui| {
             ui.set_min_height(28.0);
-            let prompt = &desk.bench.prompt;
+            let prompt = &cx.bench.prompt;
             let drawn = if prompt.sampling == Sampling::Greedy {
                 text.greedy
             } else {
                 text.sampled
             };
-            let words = format!("{drawn}{}{}", desk.text.comma, (text.output)(prompt.max_tokens));
+            let words = format!("{drawn}{}{}", cx.text.comma, (text.output)(prompt.max_tokens));
             ui.label(paint::words(words, theme::BODY, palette.text2))
                 .on_hover_text(text.kind_from_tune);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 if ui.add(Button::quiet(text.change).small()).clicked() {
-                    desk.act(Action::ShowTab(Tab::Tune));
+                    cx.act(Action::ShowTab(Tab::Tune));
                 }
             });
         });
         let mut open = self.threshold_open;
         fold::heading(ui, &mut open, text.threshold, text.threshold_summary);
         self.threshold_open = open;
-        fold::body(ui, "threshold", open, |ui| threshold(ui, desk, self.wrong));
+        fold::body(ui, "threshold", open, |ui| threshold(ui, cx, self.wrong));
     }
 }
 
 /// Draws the model of the second module, if it does not have the first one's.
-fn second_model(ui: &mut Ui, desk: &mut Desk<'_>, text: &TwinText, width: f32) {
-    let sweep = &desk.bench.sweep;
+fn second_model(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &TwinText, width: f32) {
+    let sweep = &cx.bench.sweep;
     let chosen = sweep.form.also_model.as_ref();
     let named = sweep
         .also_models
@@ -273,15 +273,15 @@ fn second_model(ui: &mut Ui, desk: &mut Desk<'_>, text: &TwinText, width: f32) {
     ui.add_space(4.0);
     label(ui, text.model);
     if let Some(model) = select::select(ui, text.model, chosen, &models, text.model_hint, width) {
-        desk.sweep(SweepAction::SetAlsoModel(model));
+        cx.sweep(SweepAction::SetAlsoModel(model));
     }
 }
 
 /// Draws the cases and their progress.
-fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
+fn cases(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
     let palette = Palette::of(ui);
-    let text = desk.sweep_text();
-    let sweep = &desk.bench.sweep;
+    let text = cx.sweep_text();
+    let sweep = &cx.bench.sweep;
     let padding = theme::PADDING as i8;
     let done = pictures
         .counts
@@ -311,7 +311,7 @@ fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
     for (index, case) in sweep.form.cases.iter().enumerate() {
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
         let on = index == sweep.case;
-        let (own, preset) = words::case(desk.bench.settings.language, case);
+        let (own, preset) = words::case(cx.bench.settings.language, case);
         let count = pictures.counts.get(index).copied().flatten();
         let spoken = preset.map_or_else(|| own.clone(), |preset| format!("{preset}: {own}"));
         response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, on, &spoken));
@@ -334,7 +334,7 @@ fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
                 .place(place, IconButton::new(Icon::Close, &name).size(24.0))
                 .clicked()
             {
-                desk.sweep(SweepAction::RemoveCase(index));
+                cx.sweep(SweepAction::RemoveCase(index));
             }
             right -= 28.0;
         }
@@ -387,7 +387,7 @@ fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
         }
         paint::focus_ring(ui, &response, rect.shrink(4.0), theme::RADIUS_TAG);
         if response.clicked() {
-            desk.sweep(SweepAction::ShowCase(index));
+            cx.sweep(SweepAction::ShowCase(index));
         }
     }
     let margin = Margin {
@@ -401,18 +401,18 @@ fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
             ui.horizontal(|ui| {
                 ui.spacing_mut().item_spacing.x = 4.0;
                 if ui.add(Button::quiet(text.add_current)).clicked() {
-                    desk.sweep(SweepAction::AddCurrentPrompt);
+                    cx.sweep(SweepAction::AddCurrentPrompt);
                 }
                 let response = ui.add(Button::quiet(text.add_preset).trailing(Icon::ChevronDown));
                 Popup::menu(&response)
                     .close_behavior(PopupCloseBehavior::CloseOnClick)
                     .accessible_name(text.add_preset)
                     .show(|ui| {
-                        let names = PRESETS.iter().map(|preset| preset.title(desk.bench.settings.language));
+                        let names = PRESETS.iter().map(|preset| preset.title(cx.bench.settings.language));
                         select::as_wide_as(ui, names);
                         for (index, preset) in PRESETS.iter().enumerate() {
-                            if select::item(ui, preset.title(desk.bench.settings.language), false).clicked() {
-                                desk.sweep(SweepAction::AddPreset(index));
+                            if select::item(ui, preset.title(cx.bench.settings.language), false).clicked() {
+                                cx.sweep(SweepAction::AddPreset(index));
                             }
                         }
                     });
@@ -421,24 +421,24 @@ fn cases(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache) {
     });
 }
 
-fn threshold(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
+fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let palette = Palette::of(ui);
-    let text = desk.sweep_text();
-    let form = &desk.bench.sweep.form;
+    let text = cx.sweep_text();
+    let form = &cx.bench.sweep.form;
     ui.spacing_mut().item_spacing.y = 6.0;
     ui.label(paint::words(text.threshold_about, theme::CAPTION, palette.text3));
     let width = ui.available_width();
     let measures: Vec<_> = Measure::ALL
         .into_iter()
         .filter(|measure| measure.is_similarity() || matches!(measure, Measure::FirstDivergence | Measure::Distinct4))
-        .map(|measure| (measure, (desk.text.measures)(measure).to_owned()))
+        .map(|measure| (measure, (cx.text.measures)(measure).to_owned()))
         .collect();
     let name = format!("{}: {}", text.threshold, text.measure);
     if let Some(measure) = select::select(ui, &name, Some(&form.budget_measure), &measures, "", width) {
-        desk.sweep(SweepAction::SetBudgetMeasure(measure));
+        cx.sweep(SweepAction::SetBudgetMeasure(measure));
     }
-    let busy = desk.bench.sweep.is_busy();
-    let mut off = busy || wrong || desk.bench.why_not_sweep().is_some();
+    let busy = cx.bench.sweep.is_busy();
+    let mut off = busy || wrong || cx.bench.why_not_sweep().is_some();
     ui.horizontal(|ui| {
         ui.label(paint::words(text.at_least, theme::BODY, palette.text2));
         let field = Field {
@@ -448,21 +448,21 @@ fn threshold(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
         };
         let parse = |typed: &str| typed.parse::<f64>().ok().filter(|value| value.is_finite());
         match field.show(ui, parse) {
-            Entered::Value(budget) => desk.sweep(SweepAction::SetBudget(budget)),
+            Entered::Value(budget) => cx.sweep(SweepAction::SetBudget(budget)),
             Entered::Refused(_) => off = true,
             Entered::Nothing => {}
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            let len = search_len(desk);
+            let len = search_len(cx);
             let words = format!("{} (P {len})", text.find);
             if ui.add_enabled(!off, Button::outlined(&words).icon(Icon::Run)).clicked() {
-                desk.sweep(SweepAction::FindThreshold(len));
+                cx.sweep(SweepAction::FindThreshold(len));
             }
         });
     });
-    if let Some((_, found)) = &desk.bench.sweep.threshold {
+    if let Some((_, found)) = &cx.bench.sweep.threshold {
         ui.label(paint::strong(
-            results::threshold_words(desk, found),
+            results::threshold_words(cx, found),
             theme::BODY,
             palette.text,
         ));
@@ -471,8 +471,8 @@ fn threshold(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
 }
 
 /// Returns the P of a threshold search: that of the selected record, or the first.
-fn search_len(desk: &Desk<'_>) -> usize {
-    let sweep = &desk.bench.sweep;
+fn search_len(cx: &PanelContext<'_>) -> usize {
+    let sweep = &cx.bench.sweep;
     let looked_at = sweep
         .selected
         .as_deref()
@@ -482,11 +482,11 @@ fn search_len(desk: &Desk<'_>) -> usize {
     looked_at.or_else(|| sweep.form.lens.first().copied()).unwrap_or(1)
 }
 
-fn exports(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.sweep_text();
+fn exports(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.sweep_text();
     paint::rule(ui);
     ui.add_space(4.0);
-    let some = desk.bench.can_export();
+    let some = cx.bench.can_export();
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
         let width = (ui.available_width() - theme::CONTROL - 16.0) / 2.0;
@@ -494,13 +494,13 @@ fn exports(ui: &mut Ui, desk: &mut Desk<'_>) {
             .add_enabled(some, Button::outlined(text.export_csv).width(width))
             .clicked()
         {
-            desk.act(Action::Export(Format::Csv));
+            cx.act(Action::Export(Format::Csv));
         }
         if ui
             .add_enabled(some, Button::outlined(text.report).width(width))
             .clicked()
         {
-            desk.act(Action::Export(Format::Html));
+            cx.act(Action::Export(Format::Html));
         }
         let menu = ui.add(IconButton::new(Icon::Menu, text.more_exports).outlined());
         Popup::menu(&menu)
@@ -514,12 +514,12 @@ fn exports(ui: &mut Ui, desk: &mut Desk<'_>) {
                         .add_enabled_ui(some, |ui| select::item(ui, (text.format)(format), false))
                         .inner;
                     if response.clicked() {
-                        desk.act(Action::Export(format));
+                        cx.act(Action::Export(format));
                     }
                 }
                 paint::rule(ui);
                 if select::item(ui, text.import, false).clicked() {
-                    desk.act(Action::Open);
+                    cx.act(Action::Open);
                 }
             });
     });

@@ -9,7 +9,7 @@ use super::super::{figure, label};
 use super::pictures::Cache;
 use super::words;
 use crate::model::{MagnitudeUnit, ProblemKind};
-use crate::panels::desk::Desk;
+use crate::panels::context::PanelContext;
 use crate::text::TwinText;
 use crate::theme::{self, Palette};
 use crate::views::axis::Axis;
@@ -25,10 +25,10 @@ use crate::workbench::library::LibraryState;
 use crate::workbench::sweep::{Stage, SweepOff, Trouble};
 
 /// Draws the progress and the buttons. `wrong`: a field is invalid.
-pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
+pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let palette = Palette::of(ui);
-    let text = desk.sweep_text();
-    let sweep = &desk.bench.sweep;
+    let text = cx.sweep_text();
+    let sweep = &cx.bench.sweep;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL_LARGE), Sense::hover());
     let mut right = ui.new_child(
         UiBuilder::new()
@@ -37,8 +37,8 @@ pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
-    let why_start = desk.bench.why_not_sweep().or(wrong.then_some(SweepOff::WrongField));
-    buttons(&mut right, desk, why_start.as_ref());
+    let why_start = cx.bench.why_not_sweep().or(wrong.then_some(SweepOff::WrongField));
+    buttons(&mut right, cx, why_start.as_ref());
     let end = right.min_rect().left() - 16.0;
     let (title, share, remark) = match &sweep.stage {
         Stage::Running {
@@ -53,7 +53,7 @@ pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
             (
                 title,
                 Some(progress.finished as f32 / progress.total.max(1) as f32),
-                counted(desk, progress),
+                counted(cx, progress),
             )
         }
         Stage::Starting => (text.starting.to_owned(), None, String::new()),
@@ -64,7 +64,7 @@ pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
                 RunEnd::NoEffect => text.no_effect,
                 RunEnd::Interrupted { .. } => text.interrupted,
             };
-            let (share, remark) = standing(desk);
+            let (share, remark) = standing(cx);
             (title.to_owned(), share, remark)
         }
         Stage::Idle => match sweep.experiment() {
@@ -74,12 +74,12 @@ pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
                 } else {
                     text.complete
                 };
-                let (share, remark) = standing(desk);
+                let (share, remark) = standing(cx);
                 (title.to_owned(), share, remark)
             }
             None => {
                 let why = why_start.map(|why| (text.off)(&why));
-                let planned = desk.bench.sweep_plan().cases().map_or(0, |cases| cases.len());
+                let planned = cx.bench.sweep_plan().cases().map_or(0, |cases| cases.len());
                 let words = why.unwrap_or_else(|| (text.ready)(planned));
                 let room = end - rect.left();
                 let galley = paint::cut_to(ui, &words, theme::BODY.regular(), palette.text2, room);
@@ -121,8 +121,8 @@ pub fn progress_row(ui: &mut Ui, desk: &mut Desk<'_>, wrong: bool) {
     }
 }
 
-fn counted(desk: &Desk<'_>, progress: &Progress) -> String {
-    let text = desk.sweep_text();
+fn counted(cx: &PanelContext<'_>, progress: &Progress) -> String {
+    let text = cx.sweep_text();
     let to_do = progress.total.saturating_sub(progress.finished);
     let each = progress
         .left
@@ -132,35 +132,35 @@ fn counted(desk: &Desk<'_>, progress: &Progress) -> String {
     if progress.unscored > 0 && to_do == 0 {
         words = format!(
             "{words}{}{}",
-            desk.text.comma,
-            (desk.deep_text().scoring)(progress.unscored)
+            cx.text.comma,
+            (cx.deep_text().scoring)(progress.unscored)
         );
     }
     if progress.failed > 0 {
-        words = format!("{words}{}{}", desk.text.comma, (text.failed)(progress.failed));
+        words = format!("{words}{}{}", cx.text.comma, (text.failed)(progress.failed));
     }
     words
 }
 
 /// Returns the progress of the shown experiment, from its records.
-fn standing(desk: &Desk<'_>) -> (Option<f32>, String) {
-    let Some(past) = desk.bench.sweep.experiment() else {
+fn standing(cx: &PanelContext<'_>) -> (Option<f32>, String) {
+    let Some(past) = cx.bench.sweep.experiment() else {
         return (None, String::new());
     };
     let finished = past.finished().len();
     let all = past.planned().len().max(finished);
     let failed = past.records.iter().filter(|record| record.error().is_some()).count();
-    let mut words = (desk.sweep_text().cells_done)(finished, all, None);
+    let mut words = (cx.sweep_text().cells_done)(finished, all, None);
     if failed > 0 {
-        words = format!("{words}{}{}", desk.text.comma, (desk.sweep_text().failed)(failed));
+        words = format!("{words}{}{}", cx.text.comma, (cx.sweep_text().failed)(failed));
     }
     (Some(finished as f32 / all.max(1) as f32), words)
 }
 
 /// Draws the buttons from right to left, the primary one first.
-fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, why_start: Option<&SweepOff>) {
-    let text = desk.sweep_text();
-    let sweep = &desk.bench.sweep;
+fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepOff>) {
+    let text = cx.sweep_text();
+    let sweep = &cx.bench.sweep;
     let large = theme::CONTROL_LARGE;
     match &sweep.stage {
         Stage::Running { progress, .. } => {
@@ -168,27 +168,27 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, why_start: Option<&SweepOff>) {
                 || matches!(&sweep.trouble, Some(Trouble::Problem(problem)) if problem.kind == ProblemKind::File);
             if paused {
                 if ui.add(Button::ink(text.go_on).icon(Icon::Run).height(large)).clicked() {
-                    desk.sweep(SweepAction::GoOn);
+                    cx.sweep(SweepAction::GoOn);
                 }
             } else if ui
                 .add(Button::outlined(text.pause).icon(Icon::Pause).height(large))
                 .clicked()
             {
-                desk.sweep(SweepAction::Pause);
+                cx.sweep(SweepAction::Pause);
             }
             if ui.add(Button::quiet(text.cancel).height(large)).clicked() {
-                desk.sweep(SweepAction::Cancel);
+                cx.sweep(SweepAction::Cancel);
             }
         }
         Stage::Starting => {
             if ui.add(Button::outlined(text.cancel).height(large)).clicked() {
-                desk.sweep(SweepAction::Cancel);
+                cx.sweep(SweepAction::Cancel);
             }
         }
         Stage::Idle | Stage::Ended(_) => {
             let resumable = sweep.resumable().is_some();
             if resumable {
-                let why = desk.bench.why_not_resume();
+                let why = cx.bench.why_not_resume();
                 let words = if sweep.had_no_effect() {
                     text.run_anyway
                 } else {
@@ -200,7 +200,7 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, why_start: Option<&SweepOff>) {
                     response.clone().on_disabled_hover_text((text.off)(why));
                 }
                 if response.clicked() {
-                    desk.sweep(SweepAction::Resume);
+                    cx.sweep(SweepAction::Resume);
                 }
             }
             let words = if sweep.experiment().is_some() {
@@ -218,28 +218,28 @@ fn buttons(ui: &mut Ui, desk: &mut Desk<'_>, why_start: Option<&SweepOff>) {
                 response.clone().on_disabled_hover_text((text.off)(why));
             }
             if response.clicked() {
-                desk.sweep(SweepAction::Start);
+                cx.sweep(SweepAction::Start);
             }
         }
     }
 }
 
 /// Draws the message about the run: why it stopped, and what to do.
-pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
-    let text = desk.sweep_text();
+pub fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.sweep_text();
     let palette = Palette::of(ui);
-    let sweep = &desk.bench.sweep;
+    let sweep = &cx.bench.sweep;
     let (mark, words) = match &sweep.trouble {
         Some(Trouble::Problem(problem)) => {
-            let mut words = problem.whole(desk.bench.settings.language);
+            let mut words = problem.whole(cx.bench.settings.language);
             if sweep.is_busy() && problem.kind == ProblemKind::File {
                 words = format!("{words} {}", text.journal_retry);
             }
             (status::Status::Broken, words)
         }
-        Some(Trouble::NotScored(what)) => (status::Status::Warning, (desk.deep_text().not_scored)(what)),
+        Some(Trouble::NotScored(what)) => (status::Status::Warning, (cx.deep_text().not_scored)(what)),
         Some(Trouble::WhichModel(model)) => {
-            let text = TwinText::of(desk.bench.settings.language);
+            let text = TwinText::of(cx.bench.settings.language);
             (status::Status::Warning, (text.which_model)(model))
         }
         Some(Trouble::Canary(canary)) => match canary.finding {
@@ -248,10 +248,8 @@ pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
                 (status::Status::Warning, text.canary_unclear.to_owned())
             }
         },
-        None => match (&desk.bench.library.state, desk.bench.why_not_resume()) {
-            (LibraryState::Unusable(problem), _) => {
-                (status::Status::Broken, problem.whole(desk.bench.settings.language))
-            }
+        None => match (&cx.bench.library.state, cx.bench.why_not_resume()) {
+            (LibraryState::Unusable(problem), _) => (status::Status::Broken, problem.whole(cx.bench.settings.language)),
             (_, Some(why)) if sweep.resumable().is_some() => (status::Status::Warning, (text.off)(&why)),
             _ => return,
         },
@@ -266,7 +264,7 @@ pub fn trouble(ui: &mut Ui, desk: &mut Desk<'_>) {
             ui.label(paint::words(words, theme::BODY, palette.text));
         });
         if can_dismiss && ui.add(Button::quiet(text.dismiss).small()).clicked() {
-            desk.sweep(SweepAction::DismissTrouble);
+            cx.sweep(SweepAction::DismissTrouble);
         }
     });
 }
@@ -286,10 +284,10 @@ pub fn map_height(pictures: &Cache) -> f32 {
 }
 
 /// Draws the map of P × magnitude.
-pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, height: f32) {
+pub fn map_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache, height: f32) {
     let palette = Palette::of(ui);
-    let text = desk.sweep_text();
-    let bench = desk.bench;
+    let text = cx.sweep_text();
+    let bench = cx.bench;
     let map = &pictures.map;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
     card(ui, rect);
@@ -302,7 +300,7 @@ pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, height: f32)
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
-    figure::menu(&mut right, desk, |desk| figure::map(desk, map));
+    figure::menu(&mut right, cx, |cx| figure::map(cx, map));
     right.label(paint::words(text.collapsed, theme::CAPTION, palette.broken));
     let (place, _) = right.allocate_exact_size(vec2(12.0, 16.0), Sense::hover());
     let centre = place.center();
@@ -324,7 +322,7 @@ pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, height: f32)
     let name = bench
         .sweep
         .shown_case()
-        .map(|case| words::case(desk.bench.settings.language, case));
+        .map(|case| words::case(cx.bench.settings.language, case));
     let title = name.map_or_else(
         || text.tab.to_owned(),
         |(own, preset)| preset.map_or(own, str::to_owned),
@@ -337,7 +335,7 @@ pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, height: f32)
         (end - head.left()) * 0.45,
     );
     let placed = paint::place(ui.painter(), head.left_center(), Align2::LEFT_CENTER, galley);
-    let measure = (desk.text.measures)(bench.measure);
+    let measure = (cx.text.measures)(bench.measure);
     let about = if bench.measure.is_similarity() {
         (text.map)(measure)
     } else {
@@ -377,7 +375,7 @@ pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, height: f32)
     if let Some((row, column)) = clicked
         && let Some(id) = map.ids.get(row * map.columns.len() + column).cloned().flatten()
     {
-        desk.sweep(SweepAction::Select(Some(id)));
+        cx.sweep(SweepAction::Select(Some(id)));
     }
 }
 
@@ -385,10 +383,10 @@ pub fn map_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &Cache, height: f32)
 const SWITCH: f32 = 152.0;
 
 /// One line per P, of the shown prompt or of the mean over all.
-pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &mut Cache, width: f32, height: f32) {
+pub fn lines_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &mut Cache, width: f32, height: f32) {
     let palette = Palette::of(ui);
-    let text = desk.sweep_text();
-    let bench = desk.bench;
+    let text = cx.sweep_text();
+    let bench = cx.bench;
     let (rect, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
     card(ui, rect);
     let inner = rect.shrink2(vec2(theme::PADDING, 12.0));
@@ -416,10 +414,10 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &mut Cache, width:
     }
     let is_mean = pictures.means && pictures.prompts > 1;
     let plotted = &pictures.plot;
-    figure::menu(&mut right, desk, |desk| figure::lines(desk, plotted, is_mean));
+    figure::menu(&mut right, cx, |cx| figure::lines(cx, plotted, is_mean));
     let axis = if plotted.norms { Axis::NORMS } else { Axis::RAW };
-    let y_label = (desk.text.measures)(desk.bench.measure);
-    desk.zoomed(&mut right, View::of(text.lines, y_label, axis));
+    let y_label = (cx.text.measures)(cx.bench.measure);
+    cx.zoomed(&mut right, View::of(text.lines, y_label, axis));
     let room = head
         .with_min_x(title.right() + 12.0)
         .with_max_x(right.min_rect().left() - 8.0);
@@ -427,7 +425,7 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &mut Cache, width:
     let remark = if is_mean {
         (text.mean_of)(pictures.prompts)
     } else {
-        remark(desk)
+        remark(cx)
     };
     let job = {
         let mut job =
@@ -457,7 +455,7 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &mut Cache, width:
     };
     let collapse_words = plotted
         .collapse
-        .map(|x| (desk.text.collapsed_above)(&format!("{}{}", words::number(x), axis.unit)));
+        .map(|x| (cx.text.collapsed_above)(&format!("{}{}", words::number(x), axis.unit)));
     let noise = match (bench.measure.full_scale(), plotted.noise) {
         (Some(top), Some(from)) if bench.measure.is_similarity() => Some(Noise {
             from,
@@ -469,15 +467,11 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &mut Cache, width:
     let ground = Plot {
         name: text.lines,
         axis,
-        regions: desk.regions(unit).map(|regions| (regions, desk.region_names())),
+        regions: cx.regions(unit).map(|regions| (regions, cx.region_names())),
         points: &[],
         top: plotted.top,
         y_label,
-        x_label: if plotted.norms {
-            desk.text.x_norms
-        } else {
-            desk.text.x_raw
-        },
+        x_label: if plotted.norms { cx.text.x_norms } else { cx.text.x_raw },
         noise,
         collapse: plotted.collapse.zip(collapse_words.as_deref()),
         current: plotted.at.map(|x| Current {
@@ -489,7 +483,7 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &mut Cache, width:
         second: None,
         selected: None,
         empty: if bench.sweep.is_busy() {
-            desk.text.plot_empty
+            cx.text.plot_empty
         } else {
             text.plot_empty
         },
@@ -503,13 +497,13 @@ pub fn lines_card(ui: &mut Ui, desk: &mut Desk<'_>, pictures: &mut Cache, width:
     let mut child = ui.new_child(UiBuilder::new().id_salt("sweep plot").max_rect(area));
     let id_of = |curve: usize, spot: usize| plotted.ids.get(curve).and_then(|ids| ids.get(spot)).cloned();
     let opened = lines.show(&mut child, area.size(), |curve, spot| match id_of(curve, spot) {
-        Some(id) => describe(desk, &id),
-        None => mean_words(desk, plotted, curve, spot),
+        Some(id) => describe(cx, &id),
+        None => mean_words(cx, plotted, curve, spot),
     });
     if let Some((curve, spot)) = opened
         && let Some(id) = id_of(curve, spot)
     {
-        desk.sweep(SweepAction::Select(Some(id)));
+        cx.sweep(SweepAction::Select(Some(id)));
     }
 }
 
@@ -541,12 +535,12 @@ fn legend(ui: &Ui, room: Rect, plotted: &super::pictures::Plotted) {
 }
 
 /// Returns the remark: the result of a threshold search, the baseline's noise, and whether prefixes were applied.
-fn remark(desk: &Desk<'_>) -> String {
-    let text = desk.sweep_text();
-    let sweep = &desk.bench.sweep;
+fn remark(cx: &PanelContext<'_>) -> String {
+    let text = cx.sweep_text();
+    let sweep = &cx.bench.sweep;
     let mut parts = Vec::new();
     if let Some((_, found)) = &sweep.threshold {
-        parts.push(threshold_words(desk, found));
+        parts.push(threshold_words(cx, found));
     }
     let mut said: Vec<(&str, String)> = Vec::new();
     for group in sweep.groups() {
@@ -570,9 +564,9 @@ fn remark(desk: &Desk<'_>) -> String {
 }
 
 /// Describes the result of a threshold search.
-pub fn threshold_words(desk: &Desk<'_>, found: &Threshold) -> String {
-    let text = desk.sweep_text();
-    let sign = if desk.bench.sweep_unit() == MagnitudeUnit::TokenNorms {
+pub fn threshold_words(cx: &PanelContext<'_>, found: &Threshold) -> String {
+    let text = cx.sweep_text();
+    let sign = if cx.bench.sweep_unit() == MagnitudeUnit::TokenNorms {
         "×"
     } else {
         ""
@@ -596,28 +590,28 @@ pub fn threshold_words(desk: &Desk<'_>, found: &Threshold) -> String {
         let more = if found.crossings.len() > TOLD { "…" } else { "" };
         out = format!(
             "{out} {}",
-            (text.threshold_crossings)(&format!("{}{more}", crossings.join(desk.text.comma)))
+            (text.threshold_crossings)(&format!("{}{more}", crossings.join(cx.text.comma)))
         );
     }
     out
 }
 
 /// A mean in words.
-fn mean_words(desk: &Desk<'_>, plotted: &super::pictures::Plotted, curve: usize, spot: usize) -> String {
+fn mean_words(cx: &PanelContext<'_>, plotted: &super::pictures::Plotted, curve: usize, spot: usize) -> String {
     let Some(of) = plotted.curves.get(curve) else {
         return String::new();
     };
     let spread = of.spots.get(spot).and_then(|spot| Some((spot, spot.spread?)));
     spread.map_or(String::new(), |(spot, (least, most))| {
-        let measure = desk.bench.measure;
+        let measure = cx.bench.measure;
         let figures = |value| words::figures(measure, Some(value));
         let sign = if plotted.norms { "×" } else { "" };
         format!(
             "{}{}{}{sign}\n{} {} ({} – {})",
             of.label,
-            desk.text.comma,
+            cx.text.comma,
             words::number(spot.x),
-            (desk.text.measures)(measure),
+            (cx.text.measures)(measure),
             figures(spot.y),
             figures(least),
             figures(most)
@@ -626,22 +620,22 @@ fn mean_words(desk: &Desk<'_>, plotted: &super::pictures::Plotted, curve: usize,
 }
 
 /// A point in words.
-fn describe(desk: &Desk<'_>, id: &str) -> String {
-    let text = desk.sweep_text();
-    let sweep = &desk.bench.sweep;
+fn describe(cx: &PanelContext<'_>, id: &str) -> String {
+    let text = cx.sweep_text();
+    let sweep = &cx.bench.sweep;
     let (Some(record), Some((group, point))) = (sweep.record(id), sweep.point(id)) else {
         return String::new();
     };
-    let mut out = label::of(desk, record, &sweep.analysis);
+    let mut out = label::of(cx, record, &sweep.analysis);
     out = format!("{out}\n{}", (text.verdict)(group.verdict(point)));
     if let Extent::Cut { characters } = point.extent {
-        out = format!("{out}{}{}", desk.text.comma, (text.cut_off)(characters));
+        out = format!("{out}{}{}", cx.text.comma, (text.cut_off)(characters));
     }
     if let Some(measures) = &point.measures {
-        let measure = desk.bench.measure;
+        let measure = cx.bench.measure;
         out = format!(
             "{out} · {} {}",
-            (desk.text.measures)(measure),
+            (cx.text.measures)(measure),
             words::figures(measure, measure.value(measures))
         );
     }

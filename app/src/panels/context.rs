@@ -11,7 +11,7 @@ use crate::views::plot::View;
 use crate::workbench::{Action, Workbench};
 
 /// The context of one frame: the state to show, the texts to show it with, and the user's actions.
-pub struct Desk<'a> {
+pub struct PanelContext<'a> {
     pub bench: &'a Workbench,
     /// The user's own workbench; differs from `bench` only during playback.
     pub own: &'a Workbench,
@@ -19,7 +19,7 @@ pub struct Desk<'a> {
     pub actions: Vec<Action>,
 }
 
-impl Desk<'_> {
+impl PanelContext<'_> {
     pub fn act(&mut self, action: Action) {
         self.actions.push(action);
     }
