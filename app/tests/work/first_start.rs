@@ -79,7 +79,7 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
         matches!(&bench.module, ModuleState::Fetching(fetch)
             if fetch.name == small().name && fetch.total_bytes == small().bytes)
     });
-    start(&mut desk);
+    desk.until("the small model", |bench| model_in_use(bench) == Some(small().name));
     desk.until("the download behind it", |bench| {
         let progress = bench.behind.as_ref().and_then(Behind::progress);
         progress.is_some_and(|fetch| fetch.name == default_model().name && fetch.total_bytes.is_some())

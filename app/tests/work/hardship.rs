@@ -18,7 +18,7 @@ use softprefix_core::client::ConnectOptions;
 use softprefix_core::compare::Granularity;
 use softprefix_core::experiment::Applied;
 
-use crate::support::{Desk, Seen, at, closed_port, kept, points, serve, tiny_model};
+use crate::support::{Desk, Seen, at, closed_port, points, serve, tiny_model};
 
 fn short_limits() -> ConnectOptions {
     ConnectOptions {
@@ -139,7 +139,7 @@ fn a_connection_that_breaks_in_the_middle_of_a_stream_is_reported_and_the_rest_g
         cut.clone().count() > 0 && cut.clone().all(|record| !record.is_complete()),
         "what was cut off is kept, and says so"
     );
-    assert_eq!(kept(&desk.folder)[0].records, *records);
+    desk.until_all_is_on_disk();
 }
 
 #[test]

@@ -185,6 +185,21 @@ impl Desk {
         });
     }
 
+    /// Waits until the only journal of the library holds what is in memory. A run is on disk before it is here, and of two that end
+    /// together either may be written first.
+    pub fn until_all_is_on_disk(&mut self) {
+        let folder = self.folder.clone();
+        let in_order = |records: &[Record]| {
+            let mut records = records.to_vec();
+            records.sort_by(|a, b| a.id.cmp(&b.id));
+            records
+        };
+        self.until("the records as on disk", |bench| {
+            let here = in_order(&bench.tuning.past.records);
+            matches!(&kept(&folder)[..], [only] if in_order(&only.records) == here)
+        });
+    }
+
     /// Waits until the baseline of what is shown ran twice.
     pub fn until_noise_is_known(&mut self) {
         self.until("the noise floor", noise_is_known);
