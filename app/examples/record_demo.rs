@@ -1,5 +1,5 @@
 //! Records the session that `softprefix demo` plays: the workbench and the bridge without a window, with the real embedded
-//! module, led by the script below at a hand's pace.
+//! module, led by the script below at a person's pace.
 //!
 //! `cargo run --release -p softprefix --example record_demo -- assets/demo/demo.jsonl`
 //!
@@ -14,7 +14,7 @@ use softprefix::model::{Language, Remembered, Target};
 use softprefix::workbench::{Action, Workbench};
 use softprefix_core::compare::Measure;
 
-/// What the hand does.
+/// What the user does.
 enum Move {
     /// Another of the presets.
     Preset(usize),
@@ -42,17 +42,17 @@ const SCRIPT: &[Move] = &[
 ];
 const LEN: usize = 4;
 const MAX_TOKENS: usize = 48;
-/// One step of the hand.
+/// One step of the slider.
 const STEP: Duration = Duration::from_millis(40);
 const PATIENCE: Duration = Duration::from_secs(120);
 
-struct Desk {
+struct Recorder {
     bench: Workbench,
     bridge: Bridge,
     written: Option<PathBuf>,
 }
 
-impl Desk {
+impl Recorder {
     fn act(&mut self, action: Action) {
         self.bench.apply(action);
         self.hand_over();
@@ -105,7 +105,7 @@ impl Desk {
         let steps = (time.as_millis() / STEP.as_millis()) as u32;
         for step in 1..steps {
             let way = f64::from(step) / f64::from(steps);
-            // A hand is slow at both ends; four figures are more than a slider has.
+            // A person is slow at both ends; four figures are more than a slider has.
             let at = (a + (b - a) * way * way * (3.0 - 2.0 * way)).exp();
             self.act(Action::SetMagnitude((at * 1e4).round() / 1e4));
             self.rest(STEP)?;
@@ -127,50 +127,51 @@ fn main() -> anyhow::Result<()> {
     remembered.prefix.len = LEN;
     remembered.prefix.magnitude = 0.0;
     remembered.prompt.max_tokens = MAX_TOKENS;
-    let mut desk = Desk {
+    let mut recorder = Recorder {
         bench: Workbench::new(remembered),
         bridge: Bridge::start(|| ())?,
         written: None,
     };
-    desk.bridge
+    recorder
+        .bridge
         .send(Request::Recording(RecordingRequest::Folder(folder.path().to_owned())));
     // What is run is kept; here only until the recording is written.
-    desk.bridge.send(Request::Library(LibraryRequest::Open {
+    recorder.bridge.send(Request::Library(LibraryRequest::Open {
         folder: folder.path().join("experiments"),
         old: folder.path().join("none"),
     }));
-    desk.act(Action::Connect(Target::default()));
-    desk.until("the module", |desk| desk.bench.module.is_ready())?;
-    desk.until("the budget", |desk| {
-        desk.bench.budget.is_some_and(|budget| budget.current)
+    recorder.act(Action::Connect(Target::default()));
+    recorder.until("the module", |recorder| recorder.bench.module.is_ready())?;
+    recorder.until("the budget", |recorder| {
+        recorder.bench.budget.is_some_and(|budget| budget.current)
     })?;
-    desk.rest(Duration::from_secs(1))?;
-    desk.act(Action::ToggleRecording);
-    desk.rest(Duration::from_millis(400))?;
+    recorder.rest(Duration::from_secs(1))?;
+    recorder.act(Action::ToggleRecording);
+    recorder.rest(Duration::from_millis(400))?;
     for step in SCRIPT {
         match *step {
             Move::Preset(preset) => {
-                desk.act(Action::SetLive(false));
-                desk.act(Action::LoadPreset(preset));
-                desk.rest(Duration::from_millis(300))?;
+                recorder.act(Action::SetLive(false));
+                recorder.act(Action::LoadPreset(preset));
+                recorder.rest(Duration::from_millis(300))?;
             }
-            Move::To(magnitude, hand, after) => {
-                desk.glide(magnitude, Duration::from_millis(hand))?;
-                if !desk.bench.live {
-                    desk.act(Action::Run);
-                    desk.act(Action::SetLive(true));
+            Move::To(magnitude, glide, after) => {
+                recorder.glide(magnitude, Duration::from_millis(glide))?;
+                if !recorder.bench.live {
+                    recorder.act(Action::Run);
+                    recorder.act(Action::SetLive(true));
                 }
-                desk.until("the texts", |desk| !desk.bench.is_running())?;
-                desk.until("the noise floor", |desk| {
-                    desk.bench.tuning.group().is_some_and(|group| group.noise.is_some())
+                recorder.until("the texts", |recorder| !recorder.bench.is_running())?;
+                recorder.until("the noise floor", |recorder| {
+                    recorder.bench.tuning.group().is_some_and(|group| group.noise.is_some())
                 })?;
-                desk.rest(Duration::from_millis(after))?;
+                recorder.rest(Duration::from_millis(after))?;
             }
         }
     }
-    desk.act(Action::ToggleRecording);
-    desk.until("the file", |desk| desk.written.is_some())?;
-    if let Some(written) = desk.written.take() {
+    recorder.act(Action::ToggleRecording);
+    recorder.until("the file", |recorder| recorder.written.is_some())?;
+    if let Some(written) = recorder.written.take() {
         std::fs::copy(&written, &to)?;
     }
     println!("{}: {} bytes", to.display(), std::fs::metadata(&to)?.len());

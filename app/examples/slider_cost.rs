@@ -20,7 +20,7 @@ use softprefix::{fonts, theme};
 /// Longest wait for one thing.
 const LONG: Duration = Duration::from_secs(300);
 
-struct Desk {
+struct Harness {
     bench: Workbench,
     bridge: Bridge,
     window: Window,
@@ -28,7 +28,7 @@ struct Desk {
     started: Instant,
 }
 
-impl Desk {
+impl Harness {
     /// One frame in which these events come, up to its triangles.
     fn frame(&mut self, events: Vec<Event>) {
         let input = RawInput {
@@ -85,46 +85,46 @@ fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let mut remembered = Remembered::default();
     remembered.settings.live = false;
-    let mut desk = Desk {
+    let mut harness = Harness {
         bench: Workbench::new(remembered),
         bridge: Bridge::start(|| ())?,
         window: Window::default(),
         ctx: Context::default(),
         started: Instant::now(),
     };
-    fonts::install(&desk.ctx);
-    theme::install(&desk.ctx);
-    desk.bridge.send(Request::Library(LibraryRequest::Open {
+    fonts::install(&harness.ctx);
+    theme::install(&harness.ctx);
+    harness.bridge.send(Request::Library(LibraryRequest::Open {
         folder: folder.path().join("experiments"),
         old: folder.path().join("none"),
     }));
-    desk.until("the library", |bench| bench.library.state == LibraryState::Open)?;
-    desk.act(Action::Connect(Target::Embedded { model }));
-    desk.until("the module", |bench| bench.module.is_ready())?;
-    desk.until("the counts", |bench| bench.budget.is_some_and(|budget| budget.current))?;
+    harness.until("the library", |bench| bench.library.state == LibraryState::Open)?;
+    harness.act(Action::Connect(Target::Embedded { model }));
+    harness.until("the module", |bench| bench.module.is_ready())?;
+    harness.until("the counts", |bench| bench.budget.is_some_and(|budget| budget.current))?;
 
     // The first run has nothing to be drafted from.
-    desk.act(Action::RerunBaseline);
-    let plain = desk.until("the baseline", |bench| {
+    harness.act(Action::RerunBaseline);
+    let plain = harness.until("the baseline", |bench| {
         !bench.is_running() && !bench.baseline.text.is_empty()
     })?;
-    desk.until("its second run", |bench| {
+    harness.until("its second run", |bench| {
         bench.tuning.group().is_some_and(|group| group.noise.is_some())
     })?;
-    desk.act(Action::FillCurve);
-    let filled = desk.until("the curve", |bench| bench.curve.progress().is_none())?;
-    desk.until("its scores", |bench| {
+    harness.act(Action::FillCurve);
+    let filled = harness.until("the curve", |bench| bench.curve.progress().is_none())?;
+    harness.until("its scores", |bench| {
         let mut points = bench.tuning.points();
         bench.tuning.points().count() >= 12 && points.all(|(record, _)| record.scores.is_some())
     })?;
 
-    desk.act(Action::SetMagnitude(0.01));
-    desk.until("the first text", is_whole)?;
-    desk.act(Action::SetLive(true));
-    desk.frame(Vec::new());
+    harness.act(Action::SetMagnitude(0.01));
+    harness.until("the first text", is_whole)?;
+    harness.act(Action::SetLive(true));
+    harness.frame(Vec::new());
     let (mut kept, mut between) = (Vec::new(), Vec::new());
-    while desk.bench.prefix.magnitude < 12.0 {
-        let ticks = desk.bench.kept_magnitudes();
+    while harness.bench.prefix.magnitude < 12.0 {
+        let ticks = harness.bench.kept_magnitudes();
         let press = Event::Key {
             key: Key::CloseCurlyBracket,
             physical_key: None,
@@ -132,15 +132,15 @@ fn main() -> anyhow::Result<()> {
             repeat: false,
             modifiers: Modifiers::NONE,
         };
-        let before = desk.bench.prefix.magnitude;
+        let before = harness.bench.prefix.magnitude;
         let begin = Instant::now();
-        desk.frame(vec![press]);
-        let now = desk.bench.prefix.magnitude;
+        harness.frame(vec![press]);
+        let now = harness.bench.prefix.magnitude;
         if now <= before {
             bail!("the key did not move the magnitude");
         }
-        desk.until("a text", is_whole)?;
-        desk.frame(Vec::new());
+        harness.until("a text", is_whole)?;
+        harness.frame(Vec::new());
         let spent = begin.elapsed();
         if ticks.contains(&now) { &mut kept } else { &mut between }.push(spent);
     }
@@ -160,7 +160,7 @@ fn main() -> anyhow::Result<()> {
         between.len(),
         (ran - delay) / plain_ms
     );
-    desk.bridge.shutdown(Duration::from_secs(10));
+    harness.bridge.shutdown(Duration::from_secs(10));
     Ok(())
 }
 

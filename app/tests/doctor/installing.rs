@@ -124,7 +124,7 @@ fn a_swap_that_nobody_confirms_is_taken_back_by_the_module_itself() {
         let folder = tempfile::tempdir().unwrap();
         let unit = program(folder.path(), 0);
         let before = (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd"));
-        // Somebody takes the connection and never answers, and then the desk's computer is gone.
+        // Somebody takes the connection and never answers, and then the installing computer is gone.
         let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         {
             let ssh = jail.open().await.unwrap();

@@ -25,17 +25,17 @@ use crate::with_jail;
 /// Longest wait for anything.
 const LONG: Duration = Duration::from_secs(180);
 
-struct Desk {
+struct State {
     window: Window,
     bench: Workbench,
     bridge: Bridge,
     _library: tempfile::TempDir,
 }
 
-type Hand = Harness<'static, Desk>;
+type WindowHarness = Harness<'static, State>;
 
 /// The window over a real bridge, which reaches the jail by its ssh configuration.
-fn desk(jail: &Jail, log: Log) -> Hand {
+fn open_window(jail: &Jail, log: Log) -> WindowHarness {
     let mut remembered = Remembered::default();
     remembered.settings.live = false;
     remembered.settings.language = Language::English;
@@ -46,7 +46,7 @@ fn desk(jail: &Jail, log: Log) -> Hand {
         ..SshOptions::default()
     };
     let library = tempfile::tempdir().unwrap();
-    let desk = Desk {
+    let state = State {
         window: Window::default(),
         bench: Workbench::new(remembered),
         bridge: Bridge::by(
@@ -58,9 +58,9 @@ fn desk(jail: &Jail, log: Log) -> Hand {
         .unwrap(),
         _library: library,
     };
-    desk.bridge.send(Request::Library(LibraryRequest::Open {
-        folder: desk._library.path().to_owned(),
-        old: desk._library.path().join("none"),
+    state.bridge.send(Request::Library(LibraryRequest::Open {
+        folder: state._library.path().to_owned(),
+        old: state._library.path().join("none"),
     }));
     Harness::builder()
         .with_size(vec2(1280.0, 1600.0))
@@ -72,29 +72,29 @@ fn desk(jail: &Jail, log: Log) -> Hand {
             theme::install(ctx);
         })
         .build_ui_state(
-            |ui, desk: &mut Desk| {
-                while let Some(event) = desk.bridge.poll() {
-                    desk.bench.absorb(event);
+            |ui, state: &mut State| {
+                while let Some(event) = state.bridge.poll() {
+                    state.bench.absorb(event);
                 }
                 let whole = ui.ctx().content_rect();
                 let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
-                for action in desk.window.show(ui, &desk.bench) {
-                    desk.bench.apply(action);
+                for action in state.window.show(ui, &state.bench) {
+                    state.bench.apply(action);
                 }
-                for request in desk.bench.take_requests() {
-                    desk.bridge.send(request);
+                for request in state.bench.take_requests() {
+                    state.bridge.send(request);
                 }
             },
-            desk,
+            state,
         )
 }
 
 /// Frames until `done`, or a failure that says what was waited for.
-fn until(hand: &mut Hand, what: &str, done: impl Fn(&Workbench) -> bool) {
+fn until(harness: &mut WindowHarness, what: &str, done: impl Fn(&Workbench) -> bool) {
     let end = Instant::now() + LONG;
-    hand.run_steps(2);
-    while !done(&hand.state().bench) {
-        let bench = &hand.state().bench;
+    harness.run_steps(2);
+    while !done(&harness.state().bench) {
+        let bench = &harness.state().bench;
         assert!(
             Instant::now() < end,
             "waited in vain for {what}: {:?}; {:?}",
@@ -102,30 +102,30 @@ fn until(hand: &mut Hand, what: &str, done: impl Fn(&Workbench) -> bool) {
             bench.doctor
         );
         std::thread::sleep(Duration::from_millis(10));
-        hand.step();
+        harness.step();
     }
-    hand.run_steps(2);
+    harness.run_steps(2);
 }
 
-fn press(hand: &mut Hand, role: Role, name: &str) {
+fn press(harness: &mut WindowHarness, role: Role, name: &str) {
     let end = Instant::now() + LONG;
-    while hand.query_by_role_and_label(role, name).is_none() {
+    while harness.query_by_role_and_label(role, name).is_none() {
         assert!(Instant::now() < end, "there is no {role:?} {name:?}");
-        hand.step();
+        harness.step();
     }
-    hand.get_by_role_and_label(role, name).click();
-    hand.run_steps(3);
+    harness.get_by_role_and_label(role, name).click();
+    harness.run_steps(3);
 }
 
-fn click(hand: &mut Hand, name: &str) {
-    press(hand, Role::Button, name);
+fn click(harness: &mut WindowHarness, name: &str) {
+    press(harness, Role::Button, name);
 }
 
-fn write(hand: &mut Hand, field: &str, text: &str) {
-    hand.get_by_role_and_label(Role::TextInput, field).focus();
-    hand.run_steps(2);
-    hand.get_by_role_and_label(Role::TextInput, field).type_text(text);
-    hand.run_steps(2);
+fn write(harness: &mut WindowHarness, field: &str, text: &str) {
+    harness.get_by_role_and_label(Role::TextInput, field).focus();
+    harness.run_steps(2);
+    harness.get_by_role_and_label(Role::TextInput, field).type_text(text);
+    harness.run_steps(2);
 }
 
 fn idle(bench: &Workbench) -> bool {
@@ -167,26 +167,26 @@ fn the_worst_module_is_mended_and_tuned_by_the_window_alone() {
 }
 
 fn walk(jail: &Jail, log: &Log, unit: &str) {
-    let mut hand = desk(jail, log.clone());
-    hand.run_steps(3);
+    let mut harness = open_window(jail, log.clone());
+    harness.run_steps(3);
 
     // Connecting fails; the way to the doctor stands beside the reason.
-    click(&mut hand, "Connect elsewhere…");
-    write(&mut hand, "Host and port", ADDRESS);
-    click(&mut hand, "Module at an address");
-    until(&mut hand, "the failure", |bench| {
+    click(&mut harness, "Connect elsewhere…");
+    write(&mut harness, "Host and port", ADDRESS);
+    click(&mut harness, "Module at an address");
+    until(&mut harness, "the failure", |bench| {
         matches!(bench.module, ModuleState::Failed { .. })
     });
-    hand.get_by_label_contains("Could not connect to 127.0.0.1:10001");
-    click(&mut hand, "Look with the doctor");
-    assert_eq!(hand.state().bench.tab, Tab::Doctor);
-    assert_eq!(hand.state().bench.doctor.host, "root@127.0.0.1");
+    harness.get_by_label_contains("Could not connect to 127.0.0.1:10001");
+    click(&mut harness, "Look with the doctor");
+    assert_eq!(harness.state().bench.tab, Tab::Doctor);
+    assert_eq!(harness.state().bench.doctor.host, "root@127.0.0.1");
 
-    click(&mut hand, "Check");
-    until(&mut hand, "the first look", |bench| {
+    click(&mut harness, "Check");
+    until(&mut harness, "the first look", |bench| {
         idle(bench) && !bench.doctor.findings.is_empty()
     });
-    let broken: Vec<_> = hand
+    let broken: Vec<_> = harness
         .state()
         .bench
         .doctor
@@ -199,32 +199,32 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
 
     // Each finding that can be mended, in the guide's order.
     let mut undone = false;
-    while let Some((title, shown, id)) = hand.state().bench.doctor.findings.iter().find_map(|finding| {
+    while let Some((title, shown, id)) = harness.state().bench.doctor.findings.iter().find_map(|finding| {
         let remedy = finding
             .remedy
             .as_ref()
             .filter(|remedy| !(undone && remedy.id == "patch-simdjson"))?;
         Some((finding.title.en.clone(), remedy.shown(), remedy.id))
     }) {
-        press(&mut hand, Role::ListBoxOption, &title);
-        hand.get_by_label(shown.as_str());
-        click(&mut hand, "Fix it (backs up first)");
-        until(&mut hand, "the remedy and the look after it", idle);
-        let said = hand.state().bench.doctor.said.clone();
+        press(&mut harness, Role::ListBoxOption, &title);
+        harness.get_by_label(shown.as_str());
+        click(&mut harness, "Fix it (backs up first)");
+        until(&mut harness, "the remedy and the look after it", idle);
+        let said = harness.state().bench.doctor.said.clone();
         assert!(
             matches!(&said, Some(ChangeOutcome::Outcome { outcome, .. }) if outcome.ended == Ended::Done),
             "{id}: {said:?}"
         );
-        hand.get_by_label_contains("Done, and verified.");
+        harness.get_by_label_contains("Done, and verified.");
         if id == "patch-simdjson" {
             // One of them is taken back, from the list of what was changed.
-            click(&mut hand, "Undo patch-simdjson 0");
-            until(&mut hand, "the undoing", idle);
-            hand.get_by_label_contains("Undone: what was there before is back.");
+            click(&mut harness, "Undo patch-simdjson 0");
+            until(&mut harness, "the undoing", idle);
+            harness.get_by_label_contains("Undone: what was there before is back.");
             undone = true;
         }
     }
-    let bench = &hand.state().bench;
+    let bench = &harness.state().bench;
     let left: Vec<_> = bench
         .doctor
         .findings
@@ -233,26 +233,33 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
         .map(|finding| finding.id)
         .collect();
     assert_eq!(left, ["simdjson", "prefix"]);
-    hand.get_by_role_and_label(Role::ListBoxOption, "soft_prefix is not applied here");
+    harness.get_by_role_and_label(Role::ListBoxOption, "soft_prefix is not applied here");
 
-    click(&mut hand, "Install the injector…");
-    write(&mut hand, "The unit's file, built for the module", unit);
-    click(&mut hand, "Install (the stock unit stays)");
-    until(&mut hand, "the installation and the look after it", idle);
-    let said = hand.state().bench.doctor.said.clone();
+    click(&mut harness, "Install the injector…");
+    write(&mut harness, "The unit's file, built for the module", unit);
+    click(&mut harness, "Install (the stock unit stays)");
+    until(&mut harness, "the installation and the look after it", idle);
+    let said = harness.state().bench.doctor.said.clone();
     assert!(matches!(said, Some(ChangeOutcome::Good(_))), "{said:?}");
-    hand.get_by_label_contains("softprefix-unit is installed");
+    harness.get_by_label_contains("softprefix-unit is installed");
     assert_eq!(crate::installing::running(jail), crate::installing::OURS);
 
-    click(&mut hand, "Connect and tune");
-    until(&mut hand, "the module", |bench| bench.module.is_ready());
-    assert_eq!(hand.state().bench.tab, Tab::Tune);
-    assert!(hand.state().bench.module.facts().is_some_and(|facts| facts.is_ours()));
-    click(&mut hand, "Run");
-    until(&mut hand, "a prefixed text", |bench| {
+    click(&mut harness, "Connect and tune");
+    until(&mut harness, "the module", |bench| bench.module.is_ready());
+    assert_eq!(harness.state().bench.tab, Tab::Tune);
+    assert!(
+        harness
+            .state()
+            .bench
+            .module
+            .facts()
+            .is_some_and(|facts| facts.is_ours())
+    );
+    click(&mut harness, "Run");
+    until(&mut harness, "a prefixed text", |bench| {
         !bench.is_running() && bench.tuning.points().next().is_some()
     });
-    let bench = &hand.state().bench;
+    let bench = &harness.state().bench;
     let (_, point) = bench.tuning.points().next().unwrap();
     assert_eq!(point.applied, softprefix_core::experiment::Applied::Proven);
     assert!(!bench.prefixed.text.is_empty());
@@ -266,32 +273,33 @@ fn a_build_is_started_watched_and_stopped_in_the_window() {
         let folder = tempfile::tempdir().unwrap();
         let log = Log::at(folder.path().join("log.jsonl"));
         tokio::task::block_in_place(|| {
-            let mut hand = desk(&jail, log.clone());
-            hand.run_steps(3);
-            press(&mut hand, Role::Tab, "Doctor");
-            write(&mut hand, "Module, as for ssh", "root@127.0.0.1");
-            click(&mut hand, "Check");
-            until(&mut hand, "the look", |bench| {
+            let mut harness = open_window(&jail, log.clone());
+            harness.run_steps(3);
+            press(&mut harness, Role::Tab, "Doctor");
+            write(&mut harness, "Module, as for ssh", "root@127.0.0.1");
+            click(&mut harness, "Check");
+            until(&mut harness, "the look", |bench| {
                 idle(bench) && !bench.doctor.findings.is_empty()
             });
             press(
-                &mut hand,
+                &mut harness,
                 Role::ListBoxOption,
                 "The StackFlow tree is there, not built yet",
             );
-            click(&mut hand, "Start the build");
-            until(&mut hand, "the answered question and the memory", |bench| {
+            click(&mut harness, "Start the build");
+            until(&mut harness, "the answered question and the memory", |bench| {
                 let build = bench.doctor.build.as_ref();
                 build.is_some_and(|build| build.text.contains("answered Y") && build.free_mib == Some(781))
             });
             assert!(
-                hand.query_all_by_label("Building: 781 MiB of memory free")
+                harness
+                    .query_all_by_label("Building: 781 MiB of memory free")
                     .next()
                     .is_some()
             );
-            click(&mut hand, "Stop the build");
-            until(&mut hand, "the end of the build", idle);
-            hand.get_by_label_contains("The build was stopped");
+            click(&mut harness, "Stop the build");
+            until(&mut harness, "the end of the build", idle);
+            harness.get_by_label_contains("The build was stopped");
         });
         assert!(!jail.at("/var/lib/softprefix/doctor/build/pid").exists());
         let entries = log.of("root@127.0.0.1").unwrap();

@@ -13,7 +13,9 @@ use softprefix_core::protocol::SetUp;
 use softprefix_core::protocol::extension::{FinishReason, WeightRounding};
 use softprefix_unit::testing::small_model;
 
-use crate::support::{Desk, LONG, Seen, at, closed_port, is_deterministic, kept, points, serve, tasks_at, tiny_model};
+use crate::support::{
+    Harness, LONG, Seen, at, closed_port, is_deterministic, kept, points, serve, tasks_at, tiny_model,
+};
 
 fn embedded(path: std::path::PathBuf) -> Target {
     Target::Embedded {
@@ -23,9 +25,9 @@ fn embedded(path: std::path::PathBuf) -> Target {
 
 #[test]
 fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_the_baseline() {
-    let mut desk = Desk::new();
-    desk.connect(embedded(small_model()));
-    let facts = desk.bench.module.facts().unwrap().clone();
+    let mut harness = Harness::new();
+    harness.connect(embedded(small_model()));
+    let facts = harness.bench.module.facts().unwrap().clone();
     assert!(facts.is_ours() && facts.is_embedded());
     assert_eq!(facts.hidden_size(), Some(576));
     assert!(facts.identity.model_sha256.is_some_and(|digest| digest.len() == 64));
@@ -36,155 +38,159 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
             .iter()
             .any(|stored| stored.kind == "Q4_1" && stored.how == WeightRounding::Exact)
     );
-    let median = desk.bench.vocabulary.as_ref().unwrap().median;
+    let median = harness.bench.vocabulary.as_ref().unwrap().median;
     assert!(median > 0.0);
 
-    desk.apply(Action::SetMagnitude(3.0));
-    desk.run();
-    assert_eq!(desk.applied(), Applied::Proven);
-    let (run, point) = desk.current();
+    harness.apply(Action::SetMagnitude(3.0));
+    harness.run();
+    assert_eq!(harness.applied(), Applied::Proven);
+    let (run, point) = harness.current();
     let sent = run.prefix.as_ref().unwrap().sha256.clone();
-    assert_eq!(run.output(), &*desk.bench.prefixed.text);
+    assert_eq!(run.output(), &*harness.bench.prefixed.text);
     assert!(point.measures.as_ref().unwrap().chrf2 < 100.0);
-    assert!(!desk.bench.baseline.text.is_empty());
-    assert_ne!(desk.bench.baseline.text, desk.bench.prefixed.text);
-    assert_eq!(desk.bench.prefixed.timings.tokens, Some(24));
-    assert!(desk.bench.prefixed.timings.first_token.is_some());
-    assert_eq!(desk.bench.prefixed.finish, Some(FinishReason::Length));
-    desk.until("the diff of the whole texts", |bench| {
+    assert!(!harness.bench.baseline.text.is_empty());
+    assert_ne!(harness.bench.baseline.text, harness.bench.prefixed.text);
+    assert_eq!(harness.bench.prefixed.timings.tokens, Some(24));
+    assert!(harness.bench.prefixed.timings.first_token.is_some());
+    assert_eq!(harness.bench.prefixed.finish, Some(FinishReason::Length));
+    harness.until("the diff of the whole texts", |bench| {
         let differ = |of: &Arc<DiffOf>| of.diff.added().next().is_some();
         bench.covered(Side::Prefixed) == bench.prefixed.text.len() && bench.diff.as_ref().is_some_and(differ)
     });
     // The unit is deterministic, and says so by running the baseline twice.
-    desk.until_noise_is_known();
-    assert!(is_deterministic(&desk.bench));
+    harness.until_noise_is_known();
+    assert!(is_deterministic(&harness.bench));
     // The first text was the draft of the second: the unit computed all of it again, and each token came out the same.
-    let again = desk.finished(Side::Repeat).remove(0);
+    let again = harness.finished(Side::Repeat).remove(0);
     let usage = again.answer().unwrap().usage.clone().unwrap();
     assert_eq!(usage.accepted, usage.drafted);
     assert!(usage.accepted >= 16, "{usage:?}");
 
     // What the card promised is what was sent, and the same prefix gives the same text again.
-    let built = desk.bench.card.built.clone().unwrap().unwrap();
+    let built = harness.bench.card.built.clone().unwrap().unwrap();
     assert_eq!(built.sha256, sent);
     assert!((built.row_norms[1] / median - 3.0).abs() < 0.02);
-    desk.apply(Action::Run);
-    desk.until("the second run", |bench| !bench.is_running());
-    desk.for_a_while(Duration::from_millis(300));
+    harness.apply(Action::Run);
+    harness.until("the second run", |bench| !bench.is_running());
+    harness.for_a_while(Duration::from_millis(300));
     assert_eq!(
-        points(&desk.bench),
+        points(&harness.bench),
         1,
         "the same prefix with the same text is the same point"
     );
-    assert_eq!(desk.bench.tuning.past.records.len(), 4, "every run is a record");
-    assert_eq!(desk.started(Side::Baseline), 1, "the baseline is kept");
+    assert_eq!(harness.bench.tuning.past.records.len(), 4, "every run is a record");
+    assert_eq!(harness.started(Side::Baseline), 1, "the baseline is kept");
 }
 
 #[test]
 fn words_typed_as_a_prefix_are_fetched_from_the_unit_and_sent_unscaled() {
-    let mut desk = Desk::new();
-    desk.connect(embedded(tiny_model()));
-    desk.apply(Action::SetKind(KindChoice::Words));
-    desk.apply(Action::SetWords("the the".to_owned()));
-    desk.apply(Action::SetUnscaled(true));
-    desk.apply(Action::SetLen(2));
-    desk.run();
-    assert_eq!(desk.current().0.prefix.as_ref().unwrap().len, 2);
-    assert_eq!(desk.applied(), Applied::Proven);
+    let mut harness = Harness::new();
+    harness.connect(embedded(tiny_model()));
+    harness.apply(Action::SetKind(KindChoice::Words));
+    harness.apply(Action::SetWords("the the".to_owned()));
+    harness.apply(Action::SetUnscaled(true));
+    harness.apply(Action::SetLen(2));
+    harness.run();
+    assert_eq!(harness.current().0.prefix.as_ref().unwrap().len, 2);
+    assert_eq!(harness.applied(), Applied::Proven);
 }
 
 #[test]
 fn live_mode_runs_only_the_last_of_several_quick_moves_and_keeps_the_baseline() {
-    let mut desk = Desk::new();
-    desk.apply(Action::SetMaxTokens(200));
-    desk.connect(at(serve(tiny_model())));
-    desk.run();
-    desk.until_noise_is_known();
-    desk.seen.clear();
-    desk.apply(Action::SetLive(true));
+    let mut harness = Harness::new();
+    harness.apply(Action::SetMaxTokens(200));
+    harness.connect(at(serve(tiny_model())));
+    harness.run();
+    harness.until_noise_is_known();
+    harness.seen.clear();
+    harness.apply(Action::SetLive(true));
 
     for step in 1..=8 {
-        desk.apply(Action::SetMagnitude(f64::from(step)));
-        desk.for_a_while(Duration::from_millis(30));
+        harness.apply(Action::SetMagnitude(f64::from(step)));
+        harness.for_a_while(Duration::from_millis(30));
     }
-    desk.until("the last move's run", |bench| {
+    harness.until("the last move's run", |bench| {
         bench
             .tuning
             .points()
             .any(|(record, _)| record.token_norms() == Some(8.0))
             && !bench.is_running()
     });
-    let whole: Vec<_> = desk
+    let whole: Vec<_> = harness
         .finished(Side::Prefixed)
         .into_iter()
         .filter(|record| record.is_complete())
         .collect();
-    assert_eq!(whole.len(), 1, "{:?}", desk.seen);
+    assert_eq!(whole.len(), 1, "{:?}", harness.seen);
     assert!(
-        desk.seen
+        harness
+            .seen
             .iter()
             .any(|seen| matches!(seen, Seen::Dropped(Side::Prefixed, _)))
     );
-    assert_eq!(desk.started(Side::Baseline), 0);
-    let points = desk.bench.tuning.points();
+    assert_eq!(harness.started(Side::Baseline), 0);
+    let points = harness.bench.tuning.points();
     let norms: Vec<_> = points.map(|(record, _)| record.token_norms().unwrap()).collect();
     assert_eq!(norms, [1.0, 8.0]);
-    assert!(!desk.bench.prefixed.stale);
+    assert!(!harness.bench.prefixed.stale);
 }
 
 #[test]
 fn a_run_that_the_slider_replaces_leaves_no_record_and_one_that_the_person_stops_is_a_record_marked_so() {
-    let mut desk = Desk::new();
-    desk.apply(Action::SetMaxTokens(2000));
-    desk.apply(Action::SetPrompt(
+    let mut harness = Harness::new();
+    harness.apply(Action::SetMaxTokens(2000));
+    harness.apply(Action::SetPrompt(
         "Write a long story about a lighthouse keeper, with many chapters.".to_owned(),
     ));
-    desk.connect(at(serve(small_model())));
-    desk.apply(Action::SetLive(true));
-    desk.until("text that streams in", |bench| bench.prefixed.text.chars().count() > 20);
-    desk.apply(Action::SetMagnitude(5.0));
-    desk.until("the new run's text", |bench| {
+    harness.connect(at(serve(small_model())));
+    harness.apply(Action::SetLive(true));
+    harness.until("text that streams in", |bench| bench.prefixed.text.chars().count() > 20);
+    harness.apply(Action::SetMagnitude(5.0));
+    harness.until("the new run's text", |bench| {
         bench
             .prefixed
             .origin
             .as_ref()
             .is_some_and(|origin| origin.token_norms.is_some_and(|norms| (norms - 5.0).abs() < 0.1))
     });
-    desk.apply(Action::Stop);
-    desk.until("the end of both", |bench| !bench.is_running());
-    assert_eq!(desk.bench.prefixed.finish, Some(FinishReason::Stopped));
-    assert_eq!(points(&desk.bench), 0, "a part of an output is no point");
-    let [past] = &kept(&desk.folder)[..] else {
+    harness.apply(Action::Stop);
+    harness.until("the end of both", |bench| !bench.is_running());
+    assert_eq!(harness.bench.prefixed.finish, Some(FinishReason::Stopped));
+    assert_eq!(points(&harness.bench), 0, "a part of an output is no point");
+    let [past] = &kept(&harness.folder)[..] else {
         panic!("one session, one journal");
     };
-    assert_eq!(past.records, desk.bench.tuning.past.records, "what is shown is on disk");
+    assert_eq!(
+        past.records, harness.bench.tuning.past.records,
+        "what is shown is on disk"
+    );
     let prefixed: Vec<_> = past.records.iter().filter(|record| !record.is_baseline()).collect();
     assert_eq!(prefixed.len(), 1, "the one that was replaced is none");
     assert_eq!(prefixed[0].token_norms(), Some(5.0));
     assert_eq!(prefixed[0].answer().unwrap().finish_reason, FinishReason::Stopped);
-    assert_eq!(prefixed[0].output(), &*desk.bench.prefixed.text);
+    assert_eq!(prefixed[0].output(), &*harness.bench.prefixed.text);
 }
 
 #[test]
 fn another_system_prompt_or_sampling_sets_the_task_up_again_and_leaves_no_task_behind() {
     let address = serve(tiny_model());
-    let mut desk = Desk::new();
-    desk.connect(at(address));
-    desk.run();
-    desk.apply(Action::SetSystem("You are a pirate.".to_owned()));
-    desk.run();
-    assert_eq!(desk.bench.tuning.analysis.groups.len(), 2);
+    let mut harness = Harness::new();
+    harness.connect(at(address));
+    harness.run();
+    harness.apply(Action::SetSystem("You are a pirate.".to_owned()));
+    harness.run();
+    assert_eq!(harness.bench.tuning.analysis.groups.len(), 2);
     assert_eq!(tasks_at(address).len(), 1);
-    desk.bridge.shutdown(Duration::from_secs(5));
+    harness.bridge.shutdown(Duration::from_secs(5));
     assert_eq!(tasks_at(address), Vec::<String>::new());
 }
 
 #[test]
 fn a_connection_given_up_while_it_is_set_up_leaves_no_task_behind_and_says_nothing_more() {
     let (first, second) = (serve(small_model()), serve(tiny_model()));
-    let mut desk = Desk::new();
-    desk.apply(Action::Connect(at(first)));
-    desk.until("the set-up", |bench| {
+    let mut harness = Harness::new();
+    harness.apply(Action::Connect(at(first)));
+    harness.until("the set-up", |bench| {
         matches!(
             bench.module,
             ModuleState::Connecting {
@@ -192,7 +198,7 @@ fn a_connection_given_up_while_it_is_set_up_leaves_no_task_behind_and_says_nothi
             }
         )
     });
-    desk.connect(at(second));
+    harness.connect(at(second));
     // A set-up of the same model is answered behind the one that was given up.
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
@@ -211,41 +217,41 @@ fn a_connection_given_up_while_it_is_set_up_leaves_no_task_behind_and_says_nothi
             .await
             .expect("a task stays behind");
     });
-    desk.for_a_while(Duration::from_millis(200));
+    harness.for_a_while(Duration::from_millis(200));
     assert_eq!(
-        desk.bench.module.facts().map(|facts| facts.identity.model.as_str()),
+        harness.bench.module.facts().map(|facts| facts.identity.model.as_str()),
         Some("tiny")
     );
 }
 
 #[test]
 fn raw_values_are_sent_as_existing_scripts_send_them() {
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    desk.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
-    desk.apply(Action::SetMagnitude(0.01));
-    desk.run();
-    let prefix = desk.current().0.prefix.as_ref().unwrap();
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    harness.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
+    harness.apply(Action::SetMagnitude(0.01));
+    harness.run();
+    let prefix = harness.current().0.prefix.as_ref().unwrap();
     assert_eq!(prefix.raw(), Some(0.01));
     assert!(prefix.token_norms.is_some());
 }
 
 #[test]
 fn the_budget_is_counted_by_the_unit_and_a_prefix_that_does_not_fit_is_refused_in_words() {
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    desk.until("the budget", |bench| bench.budget.is_some_and(|budget| budget.current));
-    let budget = desk.bench.budget.unwrap();
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    harness.until("the budget", |bench| bench.budget.is_some_and(|budget| budget.current));
+    let budget = harness.bench.budget.unwrap();
     assert_eq!(budget.window, 2048);
     assert!(budget.prompt > 5 && budget.template > 5);
-    let most = desk.bench.max_len();
-    desk.apply(Action::SetLen(most + 1));
-    assert!(desk.bench.why_not_run().is_some());
+    let most = harness.bench.max_len();
+    harness.apply(Action::SetLen(most + 1));
+    assert!(harness.bench.why_not_run().is_some());
     // Without the workbench's own check the unit says it, with its numbers.
-    desk.bench.budget = None;
-    desk.apply(Action::Run);
-    desk.until("the refusal", |bench| bench.prefixed.error.is_some());
-    let problem = desk.bench.prefixed.error.clone().unwrap();
+    harness.bench.budget = None;
+    harness.apply(Action::Run);
+    harness.until("the refusal", |bench| bench.prefixed.error.is_some());
+    let problem = harness.bench.prefixed.error.clone().unwrap();
     assert!(problem.sentence.en.contains("2048"), "{problem}");
 }
 
@@ -264,25 +270,25 @@ fn tasks_left_by_a_former_client_are_listed_and_exited_only_when_the_person_agre
         (module, left)
     });
     let ids: Vec<String> = left.iter().map(|task| task.work_id().to_owned()).collect();
-    let mut desk = Desk::new();
-    desk.apply(Action::Connect(at(address)));
-    desk.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
-    let ModuleState::TaskFull { tasks } = &desk.bench.module else {
-        panic!("{:?}", desk.bench.module)
+    let mut harness = Harness::new();
+    harness.apply(Action::Connect(at(address)));
+    harness.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
+    let ModuleState::TaskFull { tasks } = &harness.bench.module else {
+        panic!("{:?}", harness.bench.module)
     };
     assert_eq!(*tasks, ids);
     assert_eq!(tasks_at(address).len(), 2);
-    desk.apply(Action::ExitLeftOverTasks);
-    desk.until("the module", |bench| bench.module.is_ready());
+    harness.apply(Action::ExitLeftOverTasks);
+    harness.until("the module", |bench| bench.module.is_ready());
     assert_eq!(tasks_at(address).len(), 1);
 }
 
 /// Asks for `target`, which cannot be had, and waits until that was told.
-fn not_reached(desk: &mut Desk, target: Target) -> Problem {
-    desk.bench.notice = None;
-    desk.apply(Action::Connect(target));
-    desk.until("the problem", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
-    match desk.bench.notice.take() {
+fn not_reached(harness: &mut Harness, target: Target) -> Problem {
+    harness.bench.notice = None;
+    harness.apply(Action::Connect(target));
+    harness.until("the problem", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+    match harness.bench.notice.take() {
         Some(Notice::Problem(problem)) => problem,
         _ => unreachable!(),
     }
@@ -291,9 +297,9 @@ fn not_reached(desk: &mut Desk, target: Target) -> Problem {
 #[test]
 fn a_connection_that_fails_leaves_the_module_in_use_as_it_was() {
     let (first, nobody) = (serve(tiny_model()), closed_port());
-    let mut desk = Desk::new();
-    desk.connect(at(first));
-    desk.run();
+    let mut harness = Harness::new();
+    harness.connect(at(first));
+    harness.run();
     let no_model = Target::Remote {
         address: first.to_string(),
         model: Some("no such model".to_owned()),
@@ -305,21 +311,21 @@ fn a_connection_that_fails_leaves_the_module_in_use_as_it_was() {
         (no_model, "no such model".to_owned()),
         (no_file, "none.gguf".to_owned()),
     ] {
-        let problem = not_reached(&mut desk, target);
+        let problem = not_reached(&mut harness, target);
         assert!(problem.sentence.en.contains(&named), "{problem}");
         assert_eq!(
-            desk.bench.module.facts().map(|facts| facts.address.clone()),
+            harness.bench.module.facts().map(|facts| facts.address.clone()),
             Some(first.to_string())
         );
-        assert_eq!(desk.bench.target, at(first), "what Reconnect asks for");
-        desk.apply(Action::ScaleMagnitude(1.5));
-        desk.run();
+        assert_eq!(harness.bench.target, at(first), "what Reconnect asks for");
+        harness.apply(Action::ScaleMagnitude(1.5));
+        harness.run();
     }
     assert_eq!(tasks_at(first).len(), 1);
     // A module that is reached takes its place.
     let second = serve(tiny_model());
-    desk.apply(Action::Connect(at(second)));
-    desk.until("the second module", |bench| {
+    harness.apply(Action::Connect(at(second)));
+    harness.until("the second module", |bench| {
         bench
             .module
             .facts()
@@ -342,15 +348,15 @@ fn who_leaves_another_modules_tasks_alone_is_back_at_the_module_in_use() {
         }
         (module, left)
     });
-    let mut desk = Desk::new();
-    desk.connect(at(first));
-    desk.apply(Action::Connect(at(full)));
-    desk.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
-    assert!(!desk.bench.module.is_ready());
-    desk.apply(Action::CloseDialog);
-    desk.until("the first module", |bench| bench.module.is_ready());
-    assert_eq!(desk.bench.target, at(first));
-    desk.run();
+    let mut harness = Harness::new();
+    harness.connect(at(first));
+    harness.apply(Action::Connect(at(full)));
+    harness.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
+    assert!(!harness.bench.module.is_ready());
+    harness.apply(Action::CloseDialog);
+    harness.until("the first module", |bench| bench.module.is_ready());
+    assert_eq!(harness.bench.target, at(first));
+    harness.run();
     assert_eq!(tasks_at(full).len(), 2);
 }
 
@@ -358,14 +364,14 @@ fn who_leaves_another_modules_tasks_alone_is_back_at_the_module_in_use() {
 fn an_exported_results_file_is_opened_again_with_every_point() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("results.json");
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
     for magnitude in [0.0, 2.0] {
-        desk.apply(Action::SetMagnitude(magnitude));
-        desk.run();
+        harness.apply(Action::SetMagnitude(magnitude));
+        harness.run();
     }
-    desk.until_noise_is_known();
-    desk.export(Format::Results, &path);
+    harness.until_noise_is_known();
+    harness.export(Format::Results, &path);
     let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(json["results"][0]["name"], "baseline");
     assert_eq!(
@@ -374,10 +380,10 @@ fn an_exported_results_file_is_opened_again_with_every_point() {
         "two baselines and two prefixes"
     );
 
-    let mut other = Desk::new();
+    let mut other = Harness::new();
     other.apply(Action::OpenPath(path));
     other.until("the points", |bench| points(bench) == 2);
-    for ((saved, of_saved), (opened, of_opened)) in desk.bench.tuning.points().zip(other.bench.tuning.points()) {
+    for ((saved, of_saved), (opened, of_opened)) in harness.bench.tuning.points().zip(other.bench.tuning.points()) {
         assert_eq!(saved.output(), opened.output());
         let (saved, opened) = (saved.prefix.as_ref().unwrap(), opened.prefix.as_ref().unwrap());
         assert_eq!(saved.sha256, opened.sha256);
@@ -387,8 +393,8 @@ fn an_exported_results_file_is_opened_again_with_every_point() {
     }
     other.until_noise_is_known();
     assert!(is_deterministic(&other.bench));
-    let asked = |desk: &Desk| (desk.bench.key().prompt, desk.bench.key().settings);
-    assert_eq!(asked(&other), asked(&desk), "words, limit and sampling");
+    let asked = |harness: &Harness| (harness.bench.key().prompt, harness.bench.key().settings);
+    assert_eq!(asked(&other), asked(&harness), "words, limit and sampling");
     assert_eq!(kept(&other.folder).len(), 1, "what was opened is in the library");
 }
 
@@ -401,57 +407,57 @@ fn a_model_file_that_is_none_is_refused_with_the_files_name() {
         (path, "broken.gguf"),
         (folder.path().join("missing.gguf"), "missing.gguf"),
     ] {
-        let mut desk = Desk::new();
-        desk.apply(Action::Connect(embedded(path)));
-        desk.until("the problem", |bench| {
+        let mut harness = Harness::new();
+        harness.apply(Action::Connect(embedded(path)));
+        harness.until("the problem", |bench| {
             matches!(bench.module, ModuleState::NoModel { problem: Some(_) })
         });
-        let ModuleState::NoModel { problem: Some(problem) } = &desk.bench.module else {
+        let ModuleState::NoModel { problem: Some(problem) } = &harness.bench.module else {
             unreachable!()
         };
         assert!(problem.sentence.en.contains(word), "{problem}");
         assert_eq!(problem.kind, ProblemKind::Model);
-        desk.until("the alternatives", |bench| !bench.models.is_empty());
+        harness.until("the alternatives", |bench| !bench.models.is_empty());
     }
 }
 
 #[test]
 fn a_filled_curve_streams_its_texts_and_keeps_a_scored_record_of_each_magnitude() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = Desk::in_library(folder.path());
-    desk.connect(at(serve(tiny_model())));
-    desk.run();
-    desk.apply(Action::FillCurve);
-    desk.until("a text of the curve before its end", |bench| {
+    let mut harness = Harness::in_library(folder.path());
+    harness.connect(at(serve(tiny_model())));
+    harness.run();
+    harness.apply(Action::FillCurve);
+    harness.until("a text of the curve before its end", |bench| {
         bench.curve.running().any(|filling| !filling.text.is_empty())
     });
-    desk.until("the whole curve", |bench| bench.curve.progress().is_none());
-    assert_eq!(desk.bench.notice, None);
-    desk.until("a point for each", |bench| points(bench) == 12);
-    desk.until("the KL of each point", |bench| {
+    harness.until("the whole curve", |bench| bench.curve.progress().is_none());
+    assert_eq!(harness.bench.notice, None);
+    harness.until("a point for each", |bench| points(bench) == 12);
+    harness.until("the KL of each point", |bench| {
         let cases = bench.tuning.past.records.iter().filter(|record| !record.is_baseline());
         cases.clone().count() == 12 && cases.into_iter().all(|record| record.scores.is_some())
     });
     let saved = kept(folder.path()).remove(0);
     assert_eq!(saved.records.iter().filter(|record| !record.is_baseline()).count(), 12);
 
-    desk.apply(Action::SetMagnitude(2.5));
-    assert!(!desk.bench.is_running(), "a kept point shows its text at once");
-    let (run, _) = desk.current();
-    assert_eq!(run.output(), &*desk.bench.prefixed.text);
+    harness.apply(Action::SetMagnitude(2.5));
+    assert!(!harness.bench.is_running(), "a kept point shows its text at once");
+    let (run, _) = harness.current();
+    assert_eq!(run.output(), &*harness.bench.prefixed.text);
 }
 
 #[test]
 fn a_session_is_exported_in_every_form() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = Desk::in_library(folder.path());
-    desk.connect(at(serve(tiny_model())));
-    desk.run();
-    desk.until_noise_is_known();
-    let text = desk.current().0.output().to_owned();
+    let mut harness = Harness::in_library(folder.path());
+    harness.connect(at(serve(tiny_model())));
+    harness.run();
+    harness.until_noise_is_known();
+    let text = harness.current().0.output().to_owned();
     for (number, format) in Format::ALL.into_iter().enumerate() {
         let file = folder.path().join(format!("export-{number}"));
-        desk.export(format, &file);
+        harness.export(format, &file);
         let written = std::fs::read_to_string(&file).unwrap();
         match format {
             Format::Html => assert!(written.ends_with("</html>\n"), "{format:?}"),

@@ -7,7 +7,7 @@ use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::DeepMeasures;
 use softprefix_core::protocol::SetUp;
 
-use crate::support::{Desk, at, serve, tiny_model};
+use crate::support::{Harness, at, serve, tiny_model};
 
 fn scored(bench: &Workbench) -> bool {
     matches!(bench.scores(), Some(Ok(_)))
@@ -16,15 +16,15 @@ fn scored(bench: &Workbench) -> bool {
 #[test]
 fn after_a_run_the_baseline_is_led_through_the_model_with_and_without_the_prefix() {
     let address = serve(tiny_model());
-    let mut desk = Desk::new();
-    assert_eq!(desk.bench.kl_off(), Some(KlOff::NotConnected));
-    desk.connect(at(address));
-    assert_eq!(desk.bench.kl_off(), None);
-    desk.apply(Action::SetMagnitude(3.0));
-    desk.run();
-    desk.until("the scores", scored);
-    let scores = desk.bench.scores().unwrap().unwrap().clone();
-    let baseline = desk.bench.baseline.text.clone();
+    let mut harness = Harness::new();
+    assert_eq!(harness.bench.kl_off(), Some(KlOff::NotConnected));
+    harness.connect(at(address));
+    assert_eq!(harness.bench.kl_off(), None);
+    harness.apply(Action::SetMagnitude(3.0));
+    harness.run();
+    harness.until("the scores", scored);
+    let scores = harness.bench.scores().unwrap().unwrap().clone();
+    let baseline = harness.bench.baseline.text.clone();
     assert_eq!(scores.text, baseline);
     assert!(scores.measures.kl_mean > 0.0 && scores.measures.kl_max >= scores.measures.kl_p95);
 
@@ -44,14 +44,14 @@ fn after_a_run_the_baseline_is_led_through_the_model_with_and_without_the_prefix
     );
 
     // The same as the unit says to anyone who asks.
-    let run = desk.current().0.clone();
-    let (system, user) = (desk.bench.prompt.system.clone(), desk.bench.prompt.user.clone());
-    let tokens = desk.bench.tuning.baseline().unwrap().tokens().unwrap().to_vec();
+    let run = harness.current().0.clone();
+    let (system, user) = (harness.bench.prompt.system.clone(), harness.bench.prompt.user.clone());
+    let tokens = harness.bench.tuning.baseline().unwrap().tokens().unwrap().to_vec();
     let (model, hidden) = {
-        let facts = desk.bench.module.facts().unwrap();
+        let facts = harness.bench.module.facts().unwrap();
         (facts.identity.model.clone(), facts.hidden_size().unwrap())
     };
-    let median = desk.bench.vocabulary.as_ref().unwrap().median;
+    let median = harness.bench.vocabulary.as_ref().unwrap().median;
     let prefix = run
         .prefix
         .as_ref()
@@ -82,33 +82,33 @@ fn after_a_run_the_baseline_is_led_through_the_model_with_and_without_the_prefix
 
 #[test]
 fn whoever_watches_goes_first_and_the_scores_are_those_of_the_run_that_is_shown() {
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    desk.apply(Action::SetColouring(Colouring::Kl));
-    desk.apply(Action::SetMagnitude(1.0));
-    desk.run();
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    harness.apply(Action::SetColouring(Colouring::Kl));
+    harness.apply(Action::SetMagnitude(1.0));
+    harness.run();
     // Whether or not the scoring of the first run has ended by now: a new run gives it up.
-    desk.apply(Action::SetMagnitude(9.0));
-    desk.run();
-    desk.until("the scores of the second run", scored);
-    let second = desk.current().0.id.clone();
-    let large = desk.bench.scores().unwrap().unwrap().measures;
-    let first = desk.bench.tuning.points().next().unwrap().0.id.clone();
+    harness.apply(Action::SetMagnitude(9.0));
+    harness.run();
+    harness.until("the scores of the second run", scored);
+    let second = harness.current().0.id.clone();
+    let large = harness.bench.scores().unwrap().unwrap().measures;
+    let first = harness.bench.tuning.points().next().unwrap().0.id.clone();
     assert_ne!(first, second);
-    desk.apply(Action::SelectRun(Some(first)));
-    desk.until("the scores of the first run", scored);
-    assert!(desk.bench.scores().unwrap().unwrap().measures.kl_mean < large.kl_mean);
-    assert_eq!(desk.finished(Side::Prefixed).len(), 2);
+    harness.apply(Action::SelectRun(Some(first)));
+    harness.until("the scores of the first run", scored);
+    assert!(harness.bench.scores().unwrap().unwrap().measures.kl_mean < large.kl_mean);
+    assert_eq!(harness.finished(Side::Prefixed).len(), 2);
 }
 
 #[test]
 fn while_an_output_is_on_its_way_nothing_is_scored() {
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    desk.run();
-    desk.until_noise_is_known();
-    desk.until("the scores", scored);
-    let bench = &mut desk.bench;
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    harness.run();
+    harness.until_noise_is_known();
+    harness.until("the scores", scored);
+    let bench = &mut harness.bench;
     bench.apply(Action::SetMagnitude(2.0));
     bench.apply(Action::Run);
     let requests = bench.take_requests();
@@ -122,11 +122,11 @@ fn while_an_output_is_on_its_way_nothing_is_scored() {
 
 #[test]
 fn a_module_that_was_left_while_it_scored_is_asked_again_by_the_next() {
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    desk.run();
-    desk.apply(Action::Reconnect);
-    desk.until("the scores after the reconnect", |bench| {
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    harness.run();
+    harness.apply(Action::Reconnect);
+    harness.until("the scores after the reconnect", |bench| {
         bench.module.is_ready() && scored(bench)
     });
 }

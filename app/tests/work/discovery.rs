@@ -6,7 +6,7 @@ use softprefix::workbench::{Action, Dialog, PlaybackAction, Workbench};
 use softprefix_unit::announce::Announcement;
 
 use crate::shell::program;
-use crate::support::{Desk, at, closed_port, serve, tiny_model};
+use crate::support::{Harness, at, closed_port, serve, tiny_model};
 
 fn found<'b>(bench: &'b Workbench, address: &str) -> Option<&'b FoundModule> {
     bench.discovery.found.iter().find(|found| found.address == address)
@@ -23,17 +23,17 @@ fn a_unit_that_announces_itself_is_listed_with_its_model_as_ours_and_used_module
         model: "qwen".to_owned(),
         ours: false,
     }];
-    let mut desk = Desk::new();
-    desk.bench.settings.used_modules = remembered.settings.used_modules;
-    desk.apply(Action::ShowDialog(Dialog::Connect));
+    let mut harness = Harness::new();
+    harness.bench.settings.used_modules = remembered.settings.used_modules;
+    harness.apply(Action::ShowDialog(Dialog::Connect));
     let address = unit.to_string();
-    desk.until("the announced unit", |bench| {
+    harness.until("the announced unit", |bench| {
         let answer = found(bench, &address).map(|found| &found.answer);
         matches!(answer, Some(ModuleAnswer::Module { ours: true, model: Some(model) }) if model == "tiny")
     });
-    let name = &found(&desk.bench, &address).unwrap().name;
+    let name = &found(&harness.bench, &address).unwrap().name;
     assert!(name.starts_with("softprefix-unit on "), "{name}");
-    desk.until("the one that is gone", |bench| {
+    harness.until("the one that is gone", |bench| {
         matches!(
             found(bench, &gone).map(|found| &found.answer),
             Some(ModuleAnswer::Problem(_))
@@ -53,9 +53,9 @@ fn a_unit_that_announces_itself_is_listed_with_its_model_as_ours_and_used_module
     assert_eq!((&listed["model"], &listed["ours"]), (&"tiny".into(), &true.into()));
 
     // The module that is used is remembered as it is.
-    desk.connect(at(unit));
-    desk.apply(Action::CloseDialog);
-    let used = &desk.bench.remembered().settings.used_modules;
+    harness.connect(at(unit));
+    harness.apply(Action::CloseDialog);
+    let used = &harness.bench.remembered().settings.used_modules;
     assert_eq!(
         used[0],
         UsedModule {
@@ -68,10 +68,10 @@ fn a_unit_that_announces_itself_is_listed_with_its_model_as_ours_and_used_module
 
     // What is taken back is not found any more.
     drop(announcement);
-    desk.bench.settings.used_modules.clear();
-    desk.apply(Action::ShowDialog(Dialog::Connect));
-    desk.for_a_while(std::time::Duration::from_secs(3));
-    assert_eq!(found(&desk.bench, &address), None);
+    harness.bench.settings.used_modules.clear();
+    harness.apply(Action::ShowDialog(Dialog::Connect));
+    harness.for_a_while(std::time::Duration::from_secs(3));
+    assert_eq!(found(&harness.bench, &address), None);
 }
 
 #[test]
@@ -96,10 +96,10 @@ fn the_network_is_searched_only_while_the_list_is_open_and_neither_in_a_demo_nor
     bench.apply(Action::CloseDialog);
     assert_eq!(searches(&mut bench), [begun, DiscoveryRequest::Stop]);
 
-    let mut desk = Desk::new();
-    desk.apply(Action::Playback(PlaybackAction::Demo));
-    desk.until("the recording", |bench| bench.playback.is_some());
-    desk.bench.apply(Action::ShowDialog(Dialog::Connect));
-    assert_eq!(searches(&mut desk.bench), []);
-    assert!(!desk.bench.discovery.is_searching());
+    let mut harness = Harness::new();
+    harness.apply(Action::Playback(PlaybackAction::Demo));
+    harness.until("the recording", |bench| bench.playback.is_some());
+    harness.bench.apply(Action::ShowDialog(Dialog::Connect));
+    assert_eq!(searches(&mut harness.bench), []);
+    assert!(!harness.bench.discovery.is_searching());
 }

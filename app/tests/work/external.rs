@@ -11,8 +11,8 @@ use softprefix::recording::{Line, Recording};
 use softprefix::workbench::external::Link;
 use softprefix::workbench::{Action, ExternalAction, Notice, PlaybackAction, Workbench};
 
-use crate::recording::{desk as recording_desk, end_into};
-use crate::support::{Desk, LONG, at, serve, tiny_model};
+use crate::recording::{end_into, harness as recording_harness};
+use crate::support::{Harness, LONG, at, serve, tiny_model};
 
 /// The packets of `tests/osc/make_packets.py` by their names.
 pub fn packets() -> BTreeMap<String, Vec<u8>> {
@@ -27,13 +27,13 @@ fn external(action: ExternalAction) -> Action {
 }
 
 /// Opens a socket of any free port, and returns its address.
-fn listen(desk: &mut Desk) -> SocketAddr {
-    desk.apply(external(ExternalAction::SetListen("127.0.0.1:0".to_owned())));
-    desk.apply(external(ExternalAction::Open));
-    desk.until("the socket", |bench| matches!(bench.external.link, Link::Open { .. }));
+fn listen(harness: &mut Harness) -> SocketAddr {
+    harness.apply(external(ExternalAction::SetListen("127.0.0.1:0".to_owned())));
+    harness.apply(external(ExternalAction::Open));
+    harness.until("the socket", |bench| matches!(bench.external.link, Link::Open { .. }));
     let Link::Open {
         listen: Some(address), ..
-    } = desk.bench.external.link
+    } = harness.bench.external.link
     else {
         panic!("no socket listens");
     };
@@ -75,10 +75,10 @@ impl Peer {
     }
 }
 
-fn sent(desk: &mut Desk, peer: &Peer, packet: &[u8]) {
-    let before = desk.bench.external.packets;
+fn sent(harness: &mut Harness, peer: &Peer, packet: &[u8]) {
+    let before = harness.bench.external.packets;
     peer.send(packet);
-    desk.until("the packet", |bench| bench.external.packets > before);
+    harness.until("the packet", |bench| bench.external.packets > before);
 }
 
 #[test]
@@ -118,44 +118,44 @@ fn every_packet_of_python_osc_is_read_as_it_was_meant_and_bad_ones_are_refused()
 #[test]
 fn packets_move_the_controls_as_the_window_does_and_bad_ones_are_counted_and_move_nothing() {
     let packets = packets();
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    let peer = Peer::of(listen(&mut desk));
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    let peer = Peer::of(listen(&mut harness));
     for name in ["p", "seed", "row", "blend", "prompt", "magnitude"] {
-        sent(&mut desk, &peer, &packets[name]);
+        sent(&mut harness, &peer, &packets[name]);
     }
-    let form = &desk.bench.prefix;
+    let form = &harness.bench.prefix;
     assert_eq!((form.len, form.seed, form.blend, form.magnitude), (4, 7, 0.75, 2.5));
     assert_eq!(form.envelope.bars(4), [1.0, 0.25, 1.0, 1.0]);
-    assert_eq!(desk.bench.prompt.user, "海について短く書いてください。");
-    sent(&mut desk, &peer, &packets["preset"]);
-    assert_eq!(desk.bench.prompt.preset, Some(1));
+    assert_eq!(harness.bench.prompt.user, "海について短く書いてください。");
+    sent(&mut harness, &peer, &packets["preset"]);
+    assert_eq!(harness.bench.prompt.preset, Some(1));
     // A mapping of what a fader sends.
     let mapping = Mapping {
         on: true,
         from: [0.0, 5.0],
         to: [1.0, 2.0],
     };
-    desk.apply(external(ExternalAction::SetMapping(Mapped::Magnitude, mapping)));
-    sent(&mut desk, &peer, &packets["magnitude"]);
-    assert_eq!(desk.bench.prefix.magnitude, 1.5);
+    harness.apply(external(ExternalAction::SetMapping(Mapped::Magnitude, mapping)));
+    sent(&mut harness, &peer, &packets["magnitude"]);
+    assert_eq!(harness.bench.prefix.magnitude, 1.5);
 
-    let before = (desk.bench.prefix.clone(), desk.bench.prompt.clone());
-    let refused = desk.bench.external.refused;
+    let before = (harness.bench.prefix.clone(), harness.bench.prompt.clone());
+    let refused = harness.bench.external.refused;
     let bad: Vec<&Vec<u8>> = packets
         .iter()
         .filter(|(name, _)| name.starts_with("bad: "))
         .map(|(_, packet)| packet)
         .collect();
     for packet in &bad {
-        sent(&mut desk, &peer, packet);
+        sent(&mut harness, &peer, packet);
     }
-    assert_eq!(desk.bench.external.refused, refused + bad.len() as u64);
-    assert!(desk.bench.external.why.is_some());
-    assert_eq!((desk.bench.prefix.clone(), desk.bench.prompt.clone()), before);
+    assert_eq!(harness.bench.external.refused, refused + bad.len() as u64);
+    assert!(harness.bench.external.why.is_some());
+    assert_eq!((harness.bench.prefix.clone(), harness.bench.prompt.clone()), before);
     // A row that the prefix does not have.
-    sent(&mut desk, &peer, &osc_packet("/softprefix/row/9", 0.0));
-    assert_eq!(desk.bench.prefix, before.0);
+    sent(&mut harness, &peer, &osc_packet("/softprefix/row/9", 0.0));
+    assert_eq!(harness.bench.prefix, before.0);
 }
 
 fn osc_packet(address: &str, value: f32) -> Vec<u8> {
@@ -169,39 +169,39 @@ fn osc_packet(address: &str, value: f32) -> Vec<u8> {
 #[test]
 fn a_run_that_a_packet_starts_is_sent_to_the_named_address_token_by_token_and_nothing_is_sent_elsewhere() {
     let packets = packets();
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    let peer = Peer::of(listen(&mut desk));
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    let peer = Peer::of(listen(&mut harness));
     let stranger = Peer::of(peer.to);
     stranger.send(&packets["seed"]);
-    desk.until("the packet", |bench| bench.external.packets == 1);
+    harness.until("the packet", |bench| bench.external.packets == 1);
     let own = peer.socket.local_addr().unwrap().to_string();
-    desk.apply(external(ExternalAction::SetSendTo(own)));
-    desk.until("both sockets", |bench| {
+    harness.apply(external(ExternalAction::SetSendTo(own)));
+    harness.until("both sockets", |bench| {
         matches!(bench.external.link, Link::Open { send_to: Some(_), .. })
     });
     let Link::Open {
         listen: Some(address), ..
-    } = desk.bench.external.link
+    } = harness.bench.external.link
     else {
         panic!("no socket listens");
     };
     let peer = Peer { to: address, ..peer };
-    sent(&mut desk, &peer, &packets["all at once"]);
+    sent(&mut harness, &peer, &packets["all at once"]);
     let similarity = |bench: &Workbench| bench.tuning.current()?.1.measures.as_ref().map(|m| m.chrf2);
-    desk.until("the run", |bench| !bench.is_running() && similarity(bench).is_some());
+    harness.until("the run", |bench| !bench.is_running() && similarity(bench).is_some());
     let mut received = peer.received();
     let until = Instant::now() + LONG;
     while received.last() != Some(&("state".to_owned(), OscType::String("idle".to_owned()))) || received.len() < 3 {
         assert!(Instant::now() < until, "{received:?}");
-        desk.turn();
+        harness.turn();
         received.extend(peer.received());
     }
     let text = |name: &str| -> Vec<String> {
         let of = received.iter().filter(|(of, _)| of == name);
         of.map(|(_, value)| value.clone().string().unwrap()).collect()
     };
-    let record = desk.finished(Side::Prefixed).pop().unwrap();
+    let record = harness.finished(Side::Prefixed).pop().unwrap();
     assert_eq!(text("token").concat(), record.output());
     assert_eq!(text("text"), [record.output()]);
     assert_eq!(text("state"), ["idle", "running", "idle"]);
@@ -210,15 +210,15 @@ fn a_run_that_a_packet_starts_is_sent_to_the_named_address_token_by_token_and_no
         .filter(|(name, _)| name == "similarity")
         .map(|(_, value)| value.clone().float().unwrap())
         .collect();
-    assert_eq!(sent, [similarity(&desk.bench).unwrap() as f32]);
+    assert_eq!(sent, [similarity(&harness.bench).unwrap() as f32]);
     assert_eq!(stranger.received(), []);
     // A point that is shown again is sent again.
-    desk.apply(Action::SetMagnitude(0.7));
-    desk.run();
+    harness.apply(Action::SetMagnitude(0.7));
+    harness.run();
     peer.received();
-    desk.apply(Action::SetMagnitude(1.5));
-    desk.until("the diff", |bench| bench.diff.is_some());
-    desk.for_a_while(Duration::from_millis(100));
+    harness.apply(Action::SetMagnitude(1.5));
+    harness.until("the diff", |bench| bench.diff.is_some());
+    harness.for_a_while(Duration::from_millis(100));
     let shown = peer.received();
     assert!(
         shown.contains(&("text".to_owned(), OscType::String(record.output().to_owned()))),
@@ -228,25 +228,25 @@ fn a_run_that_a_packet_starts_is_sent_to_the_named_address_token_by_token_and_no
 
 #[test]
 fn in_live_mode_values_that_never_rest_start_a_run_at_most_once_a_delay_and_are_not_put_off_for_ever() {
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    desk.apply(Action::SetMaxTokens(2));
-    desk.run();
-    desk.apply(Action::SetLive(true));
-    let peer = Peer::of(listen(&mut desk));
-    let before = desk.started(Side::Prefixed);
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    harness.apply(Action::SetMaxTokens(2));
+    harness.run();
+    harness.apply(Action::SetLive(true));
+    let peer = Peer::of(listen(&mut harness));
+    let before = harness.started(Side::Prefixed);
     let (begin, time) = (Instant::now(), LIVE_DELAY * 10);
     let mut value = 1.0;
     while begin.elapsed() < time {
         value += 0.001;
         peer.send(&osc_packet("/softprefix/magnitude", value));
-        desk.turn();
+        harness.turn();
     }
-    desk.until("the last value", |bench| {
+    harness.until("the last value", |bench| {
         (bench.prefix.magnitude - f64::from(value)).abs() < 1e-9
     });
-    desk.until("the last run", |bench| !bench.is_running());
-    let started = desk.started(Side::Prefixed) - before;
+    harness.until("the last run", |bench| !bench.is_running());
+    let started = harness.started(Side::Prefixed) - before;
     let most = begin.elapsed().as_millis() / LIVE_DELAY.as_millis() + 2;
     assert!(
         (2..=most as usize).contains(&started),
@@ -258,11 +258,11 @@ fn in_live_mode_values_that_never_rest_start_a_run_at_most_once_a_delay_and_are_
 fn a_port_that_is_in_use_is_said_in_a_sentence_and_the_next_one_is_taken() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let mut desk = Desk::new();
-    desk.apply(external(ExternalAction::SetListen(address.clone())));
-    desk.apply(external(ExternalAction::Open));
-    desk.until("the refusal", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
-    let Some(Notice::Problem(problem)) = desk.bench.notice.take() else {
+    let mut harness = Harness::new();
+    harness.apply(external(ExternalAction::SetListen(address.clone())));
+    harness.apply(external(ExternalAction::Open));
+    harness.until("the refusal", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+    let Some(Notice::Problem(problem)) = harness.bench.notice.take() else {
         panic!("no problem is shown");
     };
     let said = problem.sentence();
@@ -273,27 +273,27 @@ fn a_port_that_is_in_use_is_said_in_a_sentence_and_the_next_one_is_taken() {
         )
     );
     assert!(said.ja.contains("使用中"));
-    assert_eq!(desk.bench.external.link, Link::Off);
-    listen(&mut desk);
+    assert_eq!(harness.bench.external.link, Link::Off);
+    listen(&mut harness);
     // Closed and opened on the same port.
     let Link::Open {
         listen: Some(address), ..
-    } = desk.bench.external.link
+    } = harness.bench.external.link
     else {
         panic!("no socket listens");
     };
-    desk.apply(external(ExternalAction::SetListen(address.to_string())));
+    harness.apply(external(ExternalAction::SetListen(address.to_string())));
     for _ in 0..5 {
-        desk.apply(external(ExternalAction::Close));
-        desk.apply(external(ExternalAction::Open));
+        harness.apply(external(ExternalAction::Close));
+        harness.apply(external(ExternalAction::Open));
     }
-    desk.until("the socket", |bench| matches!(bench.external.link, Link::Open { .. }));
-    assert!(desk.bench.notice.is_none(), "{:?}", desk.bench.notice);
-    desk.apply(external(ExternalAction::Close));
+    harness.until("the socket", |bench| matches!(bench.external.link, Link::Open { .. }));
+    assert!(harness.bench.notice.is_none(), "{:?}", harness.bench.notice);
+    harness.apply(external(ExternalAction::Close));
     let end = Instant::now() + LONG;
     while UdpSocket::bind(address).is_err() {
         assert!(Instant::now() < end, "the port is not given back");
-        desk.turn();
+        harness.turn();
     }
 }
 
@@ -301,8 +301,8 @@ fn a_port_that_is_in_use_is_said_in_a_sentence_and_the_next_one_is_taken() {
 fn a_flood_of_packets_is_counted_bounded_and_leaves_the_window_responsive() {
     const PACKETS: u32 = 100_000;
     let packets = packets();
-    let mut desk = Desk::new();
-    let peer = Peer::of(listen(&mut desk));
+    let mut harness = Harness::new();
+    let peer = Peer::of(listen(&mut harness));
     let begin = Instant::now();
     let flood = std::thread::spawn({
         let socket = peer.socket.try_clone().unwrap();
@@ -318,11 +318,11 @@ fn a_flood_of_packets_is_counted_bounded_and_leaves_the_window_responsive() {
     });
     let (mut deliveries, mut longest) = (0_u128, Duration::ZERO);
     while !flood.is_finished() {
-        let before = (desk.bench.external.packets, Instant::now());
-        desk.turn();
+        let before = (harness.bench.external.packets, Instant::now());
+        harness.turn();
         longest = longest.max(before.1.elapsed());
-        deliveries += u128::from(desk.bench.external.packets > before.0);
-        assert!(desk.bench.external.last.len() <= 8);
+        deliveries += u128::from(harness.bench.external.packets > before.0);
+        assert!(harness.bench.external.last.len() <= 8);
     }
     flood.join().unwrap();
     let most = begin.elapsed().as_millis() / LIVE_DELAY.as_millis() + 2;
@@ -333,14 +333,14 @@ fn a_flood_of_packets_is_counted_bounded_and_leaves_the_window_responsive() {
     );
     // What the system dropped is resent by a real sender with its next value.
     let end = Instant::now() + LONG;
-    while desk.bench.prefix.magnitude != 2.5 {
+    while harness.bench.prefix.magnitude != 2.5 {
         assert!(Instant::now() < end);
         peer.send(&packets["magnitude"]);
-        desk.turn();
+        harness.turn();
     }
-    let counted = desk.bench.external.packets;
+    let counted = harness.bench.external.packets;
     assert!(counted > 1000, "{counted} packets were counted");
-    assert_eq!(desk.bench.external.refused, 0);
+    assert_eq!(harness.bench.external.refused, 0);
     println!(
         "{counted} packets of {} in {:?}, longest turn {longest:?}",
         2 * PACKETS,
@@ -352,15 +352,15 @@ fn a_flood_of_packets_is_counted_bounded_and_leaves_the_window_responsive() {
 fn a_recording_keeps_what_came_in_and_plays_to_the_same_end() {
     let packets = packets();
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = recording_desk(folder.path());
-    desk.connect(at(serve(tiny_model())));
-    let peer = Peer::of(listen(&mut desk));
-    desk.apply(Action::ToggleRecording);
-    sent(&mut desk, &peer, &packets["all at once"]);
-    desk.until("the run", |bench| !bench.is_running() && bench.diff.is_some());
+    let mut harness = recording_harness(folder.path());
+    harness.connect(at(serve(tiny_model())));
+    let peer = Peer::of(listen(&mut harness));
+    harness.apply(Action::ToggleRecording);
+    sent(&mut harness, &peer, &packets["all at once"]);
+    harness.until("the run", |bench| !bench.is_running() && bench.diff.is_some());
     let path = folder.path().join("session.jsonl");
-    let shown = (desk.bench.prefix.clone(), desk.bench.prefixed.text.clone());
-    end_into(&mut desk, &path);
+    let shown = (harness.bench.prefix.clone(), harness.bench.prefixed.text.clone());
+    end_into(&mut harness, &path);
     let recording = Recording::read(&std::fs::read(&path).unwrap(), "session").unwrap();
     let came = recording
         .lines
@@ -384,28 +384,31 @@ fn a_recording_keeps_what_came_in_and_plays_to_the_same_end() {
     assert_eq!(commands, expected);
 
     // While a recording is shown nothing is moved behind it.
-    desk.apply(Action::OpenPath(path));
-    desk.until("the recording", |bench| bench.playback.is_some());
-    sent(&mut desk, &peer, &packets["magnitude"]);
-    assert_eq!(desk.bench.external.why, Some(ExternalError::Playing));
-    desk.apply(Action::Playback(PlaybackAction::Leave));
-    assert_eq!((desk.bench.prefix.clone(), desk.bench.prefixed.text.clone()), shown);
+    harness.apply(Action::OpenPath(path));
+    harness.until("the recording", |bench| bench.playback.is_some());
+    sent(&mut harness, &peer, &packets["magnitude"]);
+    assert_eq!(harness.bench.external.why, Some(ExternalError::Playing));
+    harness.apply(Action::Playback(PlaybackAction::Leave));
+    assert_eq!(
+        (harness.bench.prefix.clone(), harness.bench.prefixed.text.clone()),
+        shown
+    );
 }
 
 #[test]
 fn what_cannot_be_sent_is_said_once() {
-    let mut desk = Desk::new();
+    let mut harness = Harness::new();
     // No address of a network: the system refuses to send there.
-    desk.apply(external(ExternalAction::SetListen(String::new())));
-    desk.apply(external(ExternalAction::SetSendTo("255.255.255.255:9".to_owned())));
+    harness.apply(external(ExternalAction::SetListen(String::new())));
+    harness.apply(external(ExternalAction::SetSendTo("255.255.255.255:9".to_owned())));
     assert_eq!(
         Endpoint::parse("255.255.255.255:9").map(|endpoint| endpoint.is_loopback()),
         Some(false)
     );
-    desk.apply(external(ExternalAction::Open));
-    desk.until("the problem", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
-    desk.apply(Action::DismissNotice);
-    desk.connect(at(serve(tiny_model())));
-    desk.run();
-    assert!(desk.bench.notice.is_none(), "{:?}", desk.bench.notice);
+    harness.apply(external(ExternalAction::Open));
+    harness.until("the problem", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+    harness.apply(Action::DismissNotice);
+    harness.connect(at(serve(tiny_model())));
+    harness.run();
+    assert!(harness.bench.notice.is_none(), "{:?}", harness.bench.notice);
 }

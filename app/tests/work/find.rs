@@ -16,52 +16,52 @@ use softprefix_core::protocol::learn::LearnEnd;
 
 use crate::hardship::stock_module;
 use crate::shell_learn::cut_off_after;
-use crate::support::{Desk, at, kept, serve, tiny_model};
+use crate::support::{Harness, at, kept, serve, tiny_model};
 
-fn find(desk: &mut Desk, action: FindAction) {
-    desk.apply(Action::Find(action));
+fn find(harness: &mut Harness, action: FindAction) {
+    harness.apply(Action::Find(action));
 }
 
 /// A unit that can learn, and a target in the fields.
-fn ready(folder: &std::path::Path) -> Desk {
-    let mut desk = Desk::in_library(&folder.join("experiments"));
-    desk.use_prefix_store(&folder.join("prefixes"));
-    desk.connect(at(serve(tiny_model())));
-    desk.apply(Action::ShowTab(Tab::Find));
-    find(&mut desk, FindAction::SetPrompt("Tell me something.".to_owned()));
-    find(&mut desk, FindAction::SetTarget("the land".to_owned()));
-    find(&mut desk, FindAction::SetLen(3));
-    desk
+fn ready(folder: &std::path::Path) -> Harness {
+    let mut harness = Harness::in_library(&folder.join("experiments"));
+    harness.use_prefix_store(&folder.join("prefixes"));
+    harness.connect(at(serve(tiny_model())));
+    harness.apply(Action::ShowTab(Tab::Find));
+    find(&mut harness, FindAction::SetPrompt("Tell me something.".to_owned()));
+    find(&mut harness, FindAction::SetTarget("the land".to_owned()));
+    find(&mut harness, FindAction::SetLen(3));
+    harness
 }
 
-fn learn(desk: &mut Desk, steps: usize) {
-    find(desk, FindAction::SetSteps(steps));
-    find(desk, FindAction::Start);
-    desk.until("the learned rows", |bench| bench.find.stage == FindStage::Idle);
-    assert_eq!(desk.bench.find.trouble, None);
+fn learn(harness: &mut Harness, steps: usize) {
+    find(harness, FindAction::SetSteps(steps));
+    find(harness, FindAction::Start);
+    harness.until("the learned rows", |bench| bench.find.stage == FindStage::Idle);
+    assert_eq!(harness.bench.find.trouble, None);
 }
 
 #[test]
 fn learned_rows_come_into_tune_as_they_are_at_1x_are_halved_at_half_of_it_and_are_swept() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    learn(&mut desk, 5);
-    let learning = desk.bench.find.learning().unwrap();
+    let mut harness = ready(folder.path());
+    learn(&mut harness, 5);
+    let learning = harness.bench.find.learning().unwrap();
     assert!(learning.is_finished() && learning.references().is_some());
-    assert!(desk.bench.find.output().is_some(), "the last rows were run");
-    let id = desk.bench.find.past.as_ref().unwrap().experiment.id.clone();
-    let file = desk.folder.join(&id).with_extension("safetensors");
+    assert!(harness.bench.find.output().is_some(), "the last rows were run");
+    let id = harness.bench.find.past.as_ref().unwrap().experiment.id.clone();
+    let file = harness.folder.join(&id).with_extension("safetensors");
     let learned = files::import(&file, Some(64), Rounding::default()).unwrap();
 
-    find(&mut desk, FindAction::UseInTune);
-    desk.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    find(&mut harness, FindAction::UseInTune);
+    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
     assert_eq!(
-        (desk.bench.prefix.magnitude, desk.bench.prefix.unit),
+        (harness.bench.prefix.magnitude, harness.bench.prefix.unit),
         (1.0, MagnitudeUnit::TokenNorms)
     );
-    desk.apply(Action::SetMaxTokens(4));
-    desk.run();
-    let (record, _) = desk.current();
+    harness.apply(Action::SetMaxTokens(4));
+    harness.run();
+    let (record, _) = harness.current();
     let sent = record.prefix.clone().unwrap();
     assert_eq!(
         sent.sha256,
@@ -73,57 +73,61 @@ fn learned_rows_come_into_tune_as_they_are_at_1x_are_halved_at_half_of_it_and_ar
     };
     assert_eq!(told.as_ref().unwrap().first_target, "the land");
 
-    desk.apply(Action::SetMagnitude(0.5));
-    desk.run();
-    let half = desk.current().0.prefix.clone().unwrap();
+    harness.apply(Action::SetMagnitude(0.5));
+    harness.run();
+    let half = harness.current().0.prefix.clone().unwrap();
     for (half, whole) in half.row_norms.iter().zip(&sent.row_norms) {
         assert!((half / whole - 0.5).abs() < 0.01, "{half} of {whole}");
     }
 
-    desk.apply(Action::SetMagnitude(1.0));
-    desk.apply(Action::SetKind(KindChoice::Blend));
-    desk.apply(Action::Material(MaterialAction::SetBlendFromRows(true)));
-    desk.apply(Action::Material(MaterialAction::SetBlendTo("hello".to_owned())));
+    harness.apply(Action::SetMagnitude(1.0));
+    harness.apply(Action::SetKind(KindChoice::Blend));
+    harness.apply(Action::Material(MaterialAction::SetBlendFromRows(true)));
+    harness.apply(Action::Material(MaterialAction::SetBlendTo("hello".to_owned())));
     let mut blended = |t: f64| {
-        desk.apply(Action::Material(MaterialAction::SetBlend(t)));
-        desk.run();
-        desk.current().0.prefix.clone().unwrap()
+        harness.apply(Action::Material(MaterialAction::SetBlend(t)));
+        harness.run();
+        harness.current().0.prefix.clone().unwrap()
     };
     assert_eq!(blended(0.0).sha256, sent.sha256, "the learned rows alone");
     assert_ne!(blended(0.5).sha256, sent.sha256);
-    desk.apply(Action::SetKind(KindChoice::Imported));
+    harness.apply(Action::SetKind(KindChoice::Imported));
 
-    desk.apply(Action::Sweep(SweepAction::AddCurrentPrompt));
-    desk.apply(Action::Sweep(SweepAction::SetLens(vec![3])));
-    desk.apply(Action::Sweep(SweepAction::SetMagnitudes("0.5, 1".to_owned())));
-    desk.apply(Action::Sweep(SweepAction::Start));
-    desk.until("the sweep", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
-    assert_eq!(desk.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
-    let swept = desk.bench.sweep.records().filter_map(|record| record.prefix.as_ref());
+    harness.apply(Action::Sweep(SweepAction::AddCurrentPrompt));
+    harness.apply(Action::Sweep(SweepAction::SetLens(vec![3])));
+    harness.apply(Action::Sweep(SweepAction::SetMagnitudes("0.5, 1".to_owned())));
+    harness.apply(Action::Sweep(SweepAction::Start));
+    harness.until("the sweep", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
+    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    let swept = harness
+        .bench
+        .sweep
+        .records()
+        .filter_map(|record| record.prefix.as_ref());
     assert!(swept.into_iter().any(|prefix| prefix.sha256 == learned.prefix.sha256()));
 }
 
 #[test]
 fn a_stopped_learning_is_in_the_history_and_opens_again_with_its_rows() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    find(&mut desk, FindAction::SetSteps(10_000));
-    find(&mut desk, FindAction::Start);
-    desk.until("some frames", |bench| {
+    let mut harness = ready(folder.path());
+    find(&mut harness, FindAction::SetSteps(10_000));
+    find(&mut harness, FindAction::Start);
+    harness.until("some frames", |bench| {
         bench.find.learning().is_some_and(|learning| learning.frames.len() > 3)
     });
-    find(&mut desk, FindAction::Stop);
-    desk.until("the end", |bench| bench.find.stage == FindStage::Idle);
-    let last = desk.bench.find.learning().unwrap().last().unwrap().clone();
+    find(&mut harness, FindAction::Stop);
+    harness.until("the end", |bench| bench.find.stage == FindStage::Idle);
+    let last = harness.bench.find.learning().unwrap().last().unwrap().clone();
     assert_eq!(last.end, Some(LearnEnd::Stopped));
-    let past = kept(&desk.folder)
+    let past = kept(&harness.folder)
         .into_iter()
         .find(|past| past.learning.is_some())
         .unwrap();
-    assert_eq!(past.learning.as_ref(), desk.bench.find.learning());
-    let library = desk.folder.clone();
-    drop(desk);
-    let mut again = Desk::again(&library);
+    assert_eq!(past.learning.as_ref(), harness.bench.find.learning());
+    let library = harness.folder.clone();
+    drop(harness);
+    let mut again = Harness::again(&library);
     again.until("the learning", |bench| bench.find.rows.is_some());
     assert_eq!(again.bench.find.form.examples[0].target, "the land");
     assert_eq!(again.bench.find.learning(), past.learning.as_ref());
@@ -132,49 +136,51 @@ fn a_stopped_learning_is_in_the_history_and_opens_again_with_its_rows() {
 #[test]
 fn what_cannot_be_learned_is_told_before_the_start() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    find(&mut desk, FindAction::SetTarget("  ".to_owned()));
-    assert_eq!(desk.bench.why_not_learn(), Some(LearnOff::EmptyTarget(1)));
-    find(&mut desk, FindAction::SetTarget("land ".repeat(3000)));
-    find(&mut desk, FindAction::Start);
-    desk.until("the refusal", |bench| bench.find.stage == FindStage::Idle);
-    assert!(desk.bench.find.trouble.is_some() && desk.bench.find.learning().is_none_or(|of| of.frames.is_empty()));
-    desk.connect(at(stock_module(serve(tiny_model()))));
-    desk.until("the stock module", |bench| {
+    let mut harness = ready(folder.path());
+    find(&mut harness, FindAction::SetTarget("  ".to_owned()));
+    assert_eq!(harness.bench.why_not_learn(), Some(LearnOff::EmptyTarget(1)));
+    find(&mut harness, FindAction::SetTarget("land ".repeat(3000)));
+    find(&mut harness, FindAction::Start);
+    harness.until("the refusal", |bench| bench.find.stage == FindStage::Idle);
+    assert!(
+        harness.bench.find.trouble.is_some() && harness.bench.find.learning().is_none_or(|of| of.frames.is_empty())
+    );
+    harness.connect(at(stock_module(serve(tiny_model()))));
+    harness.until("the stock module", |bench| {
         bench.module.facts().is_some_and(|facts| !facts.is_ours())
     });
-    find(&mut desk, FindAction::SetTarget("the land".to_owned()));
-    assert_eq!(desk.bench.why_not_learn(), Some(LearnOff::CannotLearn(None)));
+    find(&mut harness, FindAction::SetTarget("the land".to_owned()));
+    assert_eq!(harness.bench.why_not_learn(), Some(LearnOff::CannotLearn(None)));
 }
 
-fn search(desk: &mut Desk, mode: FindMode, change: impl FnOnce(&mut SearchForm)) {
-    desk.apply(Action::SetMaxTokens(6));
-    find(desk, FindAction::SetMode(mode));
-    let mut form = desk.bench.find.search_form.clone();
+fn search(harness: &mut Harness, mode: FindMode, change: impl FnOnce(&mut SearchForm)) {
+    harness.apply(Action::SetMaxTokens(6));
+    find(harness, FindAction::SetMode(mode));
+    let mut form = harness.bench.find.search_form.clone();
     change(&mut form);
-    find(desk, FindAction::SetSearch(form));
+    find(harness, FindAction::SetSearch(form));
 }
 
-fn chosen(desk: &mut Desk) {
-    desk.until("the candidates", |bench| !bench.find.is_any_busy());
-    assert_eq!(desk.bench.find.chooser.trouble, None);
-    let candidates = desk.bench.find.chooser.candidates();
+fn chosen(harness: &mut Harness) {
+    harness.until("the candidates", |bench| !bench.find.is_any_busy());
+    assert_eq!(harness.bench.find.chooser.trouble, None);
+    let candidates = harness.bench.find.chooser.candidates();
     assert!(!candidates.is_empty() && candidates.iter().all(|candidate| candidate.record.is_some()));
 }
 
 #[test]
 fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    search(&mut desk, FindMode::Choose, |form| form.candidates = 4);
-    find(&mut desk, FindAction::Start);
-    chosen(&mut desk);
+    let mut harness = ready(folder.path());
+    search(&mut harness, FindMode::Choose, |form| form.candidates = 4);
+    find(&mut harness, FindAction::Start);
+    chosen(&mut harness);
     for generation in 1..=10 {
-        assert_eq!(desk.bench.find.chooser.number(), Some(generation));
-        find(&mut desk, FindAction::Pick(generation as usize % 4));
-        chosen(&mut desk);
+        assert_eq!(harness.bench.find.chooser.number(), Some(generation));
+        find(&mut harness, FindAction::Pick(generation as usize % 4));
+        chosen(&mut harness);
     }
-    let line = desk.bench.find.chooser.line();
+    let line = harness.bench.find.chooser.line();
     let picks: Vec<(u64, usize)> = line.iter().map(|one| (one.generation, one.candidate)).collect();
     assert_eq!(
         picks,
@@ -184,22 +190,22 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
         line.iter()
             .all(|one| one.kin.is_some_and(|kin| kin.norm > 0.0 && kin.cosine <= 1.0))
     );
-    let runs = desk.bench.find.chooser.past.as_ref().unwrap().records.len();
+    let runs = harness.bench.find.chooser.past.as_ref().unwrap().records.len();
     assert_eq!(runs, 11 * 4 + 1, "each candidate once, and the baseline");
 
-    find(&mut desk, FindAction::StepBack(4));
-    chosen(&mut desk);
-    let chooser = &desk.bench.find.chooser;
+    find(&mut harness, FindAction::StepBack(4));
+    chosen(&mut harness);
+    let chooser = &harness.bench.find.chooser;
     assert_eq!((chooser.number(), chooser.line().len()), (Some(4), 3));
     assert_eq!(
         chooser.past.as_ref().unwrap().records.len(),
         runs,
         "nothing is run again"
     );
-    find(&mut desk, FindAction::Pick(1));
-    chosen(&mut desk);
-    let past = desk.bench.find.chooser.past.clone().unwrap();
-    let on_disk = kept(&desk.folder);
+    find(&mut harness, FindAction::Pick(1));
+    chosen(&mut harness);
+    let past = harness.bench.find.chooser.past.clone().unwrap();
+    let on_disk = kept(&harness.folder);
     let on_disk = on_disk.iter().find(|past| !past.generations.is_empty()).unwrap();
     assert!(on_disk.generations == past.generations, "what is shown is saved");
     let ids = |past: &Past| {
@@ -210,15 +216,26 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
     };
     assert_eq!(ids(on_disk), ids(&past));
 
-    find(&mut desk, FindAction::UseInTune);
-    desk.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
-    desk.run();
-    let chosen_record = desk.bench.find.chooser.last_chosen().unwrap().prefix.clone().unwrap();
-    assert_eq!(desk.current().0.prefix.as_ref().unwrap().sha256, chosen_record.sha256);
+    find(&mut harness, FindAction::UseInTune);
+    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    harness.run();
+    let chosen_record = harness
+        .bench
+        .find
+        .chooser
+        .last_chosen()
+        .unwrap()
+        .prefix
+        .clone()
+        .unwrap();
+    assert_eq!(
+        harness.current().0.prefix.as_ref().unwrap().sha256,
+        chosen_record.sha256
+    );
 
-    let library = desk.folder.clone();
-    drop(desk);
-    let mut again = Desk::again(&library);
+    let library = harness.folder.clone();
+    drop(harness);
+    let mut again = Harness::again(&library);
     again.until("the generations", |bench| bench.find.chooser.past.is_some());
     assert!(again.bench.find.chooser.past.as_ref().unwrap().generations == past.generations);
 }
@@ -226,11 +243,11 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
 #[test]
 fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    search(&mut desk, FindMode::Choose, |form| form.candidates = 2);
-    desk.apply(Action::SetMaxTokens(300));
-    find(&mut desk, FindAction::Start);
-    desk.until("text of a candidate", |bench| {
+    let mut harness = ready(folder.path());
+    search(&mut harness, FindMode::Choose, |form| form.candidates = 2);
+    harness.apply(Action::SetMaxTokens(300));
+    find(&mut harness, FindAction::Start);
+    harness.until("text of a candidate", |bench| {
         bench
             .find
             .chooser
@@ -238,112 +255,116 @@ fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
             .iter()
             .any(|candidate| !candidate.text.is_empty())
     });
-    find(&mut desk, FindAction::Stop);
-    desk.until("the stop", |bench| !bench.find.is_any_busy());
-    let missing = |desk: &Desk| {
-        let candidates = desk.bench.find.chooser.candidates();
+    find(&mut harness, FindAction::Stop);
+    harness.until("the stop", |bench| !bench.find.is_any_busy());
+    let missing = |harness: &Harness| {
+        let candidates = harness.bench.find.chooser.candidates();
         candidates.iter().filter(|candidate| candidate.record.is_none()).count()
     };
-    assert!(missing(&desk) > 0, "a stopped candidate has no record");
-    find(&mut desk, FindAction::Pick(0));
-    assert!(!desk.bench.find.is_any_busy(), "what has no text cannot be chosen");
-    find(&mut desk, FindAction::StepBack(1));
-    chosen(&mut desk);
-    assert_eq!(missing(&desk), 0);
+    assert!(missing(&harness) > 0, "a stopped candidate has no record");
+    find(&mut harness, FindAction::Pick(0));
+    assert!(!harness.bench.find.is_any_busy(), "what has no text cannot be chosen");
+    find(&mut harness, FindAction::StepBack(1));
+    chosen(&mut harness);
+    assert_eq!(missing(&harness), 0);
 }
 
 #[test]
 fn a_search_keeps_its_best_output_and_that_prefix_runs_in_tune() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    search(&mut desk, FindMode::Search, |form| form.budget = 24);
-    assert_eq!(desk.bench.why_not_search(), Some(SearchOff::NoObjective));
-    search(&mut desk, FindMode::Search, |form| {
+    let mut harness = ready(folder.path());
+    search(&mut harness, FindMode::Search, |form| form.budget = 24);
+    assert_eq!(harness.bench.why_not_search(), Some(SearchOff::NoObjective));
+    search(&mut harness, FindMode::Search, |form| {
         form.text = "the land".to_owned();
         form.floor = 0.0;
     });
-    find(&mut desk, FindAction::Start);
-    desk.until("the end of the search", |bench| !bench.find.is_any_busy());
-    let searcher = &desk.bench.find.searcher;
+    find(&mut harness, FindAction::Start);
+    harness.until("the end of the search", |bench| !bench.find.is_any_busy());
+    let searcher = &harness.bench.find.searcher;
     assert_eq!((&searcher.trouble, &searcher.end), (&None, &Some(RunEnd::Complete)));
     assert_eq!(searcher.scored().count(), 24);
     let (best, score) = searcher.best().unwrap();
     assert!(searcher.scored().all(|(_, other)| other.total <= score.total));
     let sent = best.prefix.clone().unwrap().sha256;
-    find(&mut desk, FindAction::UseInTune);
-    desk.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
-    desk.run();
-    assert_eq!(desk.current().0.prefix.as_ref().unwrap().sha256, sent);
+    find(&mut harness, FindAction::UseInTune);
+    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    harness.run();
+    assert_eq!(harness.current().0.prefix.as_ref().unwrap().sha256, sent);
 }
 
 #[test]
 fn when_the_unit_is_gone_the_best_rows_are_on_disk_and_come_into_tune() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = Desk::in_library(&folder.path().join("experiments"));
-    desk.use_prefix_store(&folder.path().join("prefixes"));
-    desk.connect(at(cut_off_after(serve(tiny_model()), 5)));
-    desk.apply(Action::ShowTab(Tab::Find));
-    find(&mut desk, FindAction::SetTarget("the land".to_owned()));
-    find(&mut desk, FindAction::SetSteps(5000));
-    find(&mut desk, FindAction::Start);
-    desk.until("the failure", |bench| bench.find.trouble.is_some());
-    let find_view = &desk.bench.find;
+    let mut harness = Harness::in_library(&folder.path().join("experiments"));
+    harness.use_prefix_store(&folder.path().join("prefixes"));
+    harness.connect(at(cut_off_after(serve(tiny_model()), 5)));
+    harness.apply(Action::ShowTab(Tab::Find));
+    find(&mut harness, FindAction::SetTarget("the land".to_owned()));
+    find(&mut harness, FindAction::SetSteps(5000));
+    find(&mut harness, FindAction::Start);
+    harness.until("the failure", |bench| bench.find.trouble.is_some());
+    let find_view = &harness.bench.find;
     assert!(!find_view.is_busy() && !find_view.learning().unwrap().is_finished());
     let id = find_view.past.as_ref().unwrap().experiment.id.clone();
-    let file = desk.folder.join(&id).with_extension("safetensors");
+    let file = harness.folder.join(&id).with_extension("safetensors");
     let learned = files::import(&file, None, Rounding::default()).unwrap();
-    find(&mut desk, FindAction::UseInTune);
-    desk.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
-    let taken = desk.bench.prefix.imported.as_ref().unwrap();
+    find(&mut harness, FindAction::UseInTune);
+    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    let taken = harness.bench.prefix.imported.as_ref().unwrap();
     assert_eq!(taken.sha256, learned.prefix.sha256());
 }
 
 #[test]
 fn a_full_disk_ends_learning_with_a_sentence_and_it_can_begin_again() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    let full = inject(&desk.folder, Fault::Full(14));
-    find(&mut desk, FindAction::SetSteps(5000));
-    find(&mut desk, FindAction::Start);
-    desk.until("the failure", |bench| bench.find.trouble.is_some());
+    let mut harness = ready(folder.path());
+    let full = inject(&harness.folder, Fault::Full(14));
+    find(&mut harness, FindAction::SetSteps(5000));
+    find(&mut harness, FindAction::Start);
+    harness.until("the failure", |bench| bench.find.trouble.is_some());
     assert!(full.was_met());
-    assert_eq!(desk.bench.find.trouble.as_ref().unwrap().kind, ProblemKind::File);
-    let on_screen = desk.bench.find.learning().map_or(0, |learning| learning.frames.len());
+    assert_eq!(harness.bench.find.trouble.as_ref().unwrap().kind, ProblemKind::File);
+    let on_screen = harness
+        .bench
+        .find
+        .learning()
+        .map_or(0, |learning| learning.frames.len());
     drop(full);
-    let on_disk = kept(&desk.folder);
+    let on_disk = kept(&harness.folder);
     let on_disk = on_disk.iter().find_map(|past| past.learning.as_ref());
     let on_disk = on_disk.map_or(0, |learning| learning.frames.len());
     assert!(
         on_screen <= on_disk,
         "nothing is shown that is not on disk: {on_screen} of {on_disk}"
     );
-    find(&mut desk, FindAction::DismissTrouble);
-    learn(&mut desk, 2);
+    find(&mut harness, FindAction::DismissTrouble);
+    learn(&mut harness, 2);
 }
 
 #[test]
 fn a_candidate_can_be_chosen_while_others_still_run() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = Desk::in_library(&folder.path().join("experiments"));
-    desk.use_prefix_store(&folder.path().join("prefixes"));
+    let mut harness = Harness::in_library(&folder.path().join("experiments"));
+    harness.use_prefix_store(&folder.path().join("prefixes"));
     // A stock module runs one after the other, so that the first is done before the last begins.
-    desk.connect(at(stock_module(serve(tiny_model()))));
-    desk.apply(Action::ShowTab(Tab::Find));
-    desk.apply(Action::SetMagnitude(0.5));
-    search(&mut desk, FindMode::Choose, |form| form.candidates = 4);
-    desk.apply(Action::SetMaxTokens(60));
-    find(&mut desk, FindAction::Start);
-    desk.until("the first candidate", |bench| bench.find.chooser.can_pick(0));
-    let is_still_running = desk.bench.find.is_any_busy();
-    find(&mut desk, FindAction::Pick(0));
-    assert!(is_still_running && desk.bench.find.chooser.is_busy);
-    desk.until("the next generation", |bench| bench.find.chooser.number() == Some(2));
+    harness.connect(at(stock_module(serve(tiny_model()))));
+    harness.apply(Action::ShowTab(Tab::Find));
+    harness.apply(Action::SetMagnitude(0.5));
+    search(&mut harness, FindMode::Choose, |form| form.candidates = 4);
+    harness.apply(Action::SetMaxTokens(60));
+    find(&mut harness, FindAction::Start);
+    harness.until("the first candidate", |bench| bench.find.chooser.can_pick(0));
+    let is_still_running = harness.bench.find.is_any_busy();
+    find(&mut harness, FindAction::Pick(0));
+    assert!(is_still_running && harness.bench.find.chooser.is_busy);
+    harness.until("the next generation", |bench| bench.find.chooser.number() == Some(2));
     assert!(
-        desk.bench.find.chooser.is_busy,
+        harness.bench.find.chooser.is_busy,
         "the end of what was replaced is no end of choosing"
     );
-    chosen(&mut desk);
-    let chooser = &desk.bench.find.chooser;
+    chosen(&mut harness);
+    let chooser = &harness.bench.find.chooser;
     assert_eq!((chooser.number(), chooser.line().len()), (Some(2), 1));
     let records = &chooser.past.as_ref().unwrap().records;
     let ids: BTreeSet<&String> = records.iter().map(|record| &record.id).collect();
@@ -359,17 +380,21 @@ const CHILD: &str = "SOFTPREFIX_TEST_LEARNER";
 fn child_learns_until_it_is_killed() {
     let Ok(wanted) = std::env::var(CHILD) else { return };
     let (address, folder) = wanted.split_once(' ').unwrap();
-    let mut desk = Desk::in_library(Path::new(folder));
-    desk.use_prefix_store(&Path::new(folder).with_extension("prefixes"));
-    desk.connect(at(address.parse().unwrap()));
-    desk.apply(Action::ShowTab(Tab::Find));
-    find(&mut desk, FindAction::SetTarget("the land".to_owned()));
-    find(&mut desk, FindAction::SetSteps(10_000));
-    find(&mut desk, FindAction::Start);
+    let mut harness = Harness::in_library(Path::new(folder));
+    harness.use_prefix_store(&Path::new(folder).with_extension("prefixes"));
+    harness.connect(at(address.parse().unwrap()));
+    harness.apply(Action::ShowTab(Tab::Find));
+    find(&mut harness, FindAction::SetTarget("the land".to_owned()));
+    find(&mut harness, FindAction::SetSteps(10_000));
+    find(&mut harness, FindAction::Start);
     let mut shown = 0;
-    while desk.bench.find.trouble.is_none() {
-        desk.turn();
-        let frames = desk.bench.find.learning().map_or(0, |learning| learning.frames.len());
+    while harness.bench.find.trouble.is_none() {
+        harness.turn();
+        let frames = harness
+            .bench
+            .find
+            .learning()
+            .map_or(0, |learning| learning.frames.len());
         if frames > shown {
             println!("shown {frames}");
             shown = frames;
@@ -403,13 +428,13 @@ fn a_window_that_is_killed_while_it_learns_comes_back_with_every_frame_and_its_b
     child.wait().unwrap();
     shown = lines.filter_map(&mut count).last().or(shown);
 
-    let mut desk = Desk::again(&library);
-    desk.until("the learning", |bench| bench.find.rows.is_some());
-    let learning = desk.bench.find.learning().unwrap();
+    let mut harness = Harness::again(&library);
+    harness.until("the learning", |bench| bench.find.rows.is_some());
+    let learning = harness.bench.find.learning().unwrap();
     assert!(!learning.is_finished() && learning.frames.len() >= shown.unwrap());
     let best = &learning.last().unwrap().best;
-    let id = desk.bench.find.past.as_ref().unwrap().experiment.id.clone();
-    let file = desk.folder.join(&id).with_extension("safetensors");
+    let id = harness.bench.find.past.as_ref().unwrap().experiment.id.clone();
+    let file = harness.folder.join(&id).with_extension("safetensors");
     let rows = files::import(&file, None, Rounding::default()).unwrap();
     // The rows are written before the frame that names them.
     assert!(rows.learned.unwrap().step >= best.step);

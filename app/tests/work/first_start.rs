@@ -10,7 +10,7 @@ use softprefix_unit::models::{Entry, FetchOptions, Places, entry, small};
 use softprefix_unit::testing::hub::{Manners, Server};
 use softprefix_unit::testing::{TinyModel, small_model};
 
-use crate::support::{Desk, closed_port};
+use crate::support::{Harness, closed_port};
 
 /// The default model, whose digest the hub announces: here a tiny one has its name.
 fn default_model() -> &'static Entry {
@@ -57,10 +57,10 @@ fn stored(bench: &Workbench) -> Target {
     bench.remembered().settings.target
 }
 
-fn start(desk: &mut Desk) {
-    desk.apply(Action::Connect(Target::default()));
-    desk.until("the attempt", |bench| !bench.module.is_ready());
-    desk.until("the small model", |bench| model_in_use(bench) == Some(small().name));
+fn start(harness: &mut Harness) {
+    harness.apply(Action::Connect(Target::default()));
+    harness.until("the attempt", |bench| !bench.module.is_ready());
+    harness.until("the small model", |bench| model_in_use(bench) == Some(small().name));
 }
 
 #[test]
@@ -73,45 +73,45 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
     };
     let quick = Manners::of(&std::fs::read(small_model()).unwrap());
     let server = Server::with_files(vec![(default_model().file_name, slow), (small().file_name, quick)]);
-    let mut desk = Desk::with_models(models(folder.path(), server.endpoint()));
-    desk.apply(Action::Connect(Target::default()));
-    desk.until("the download of the small model", |bench| {
+    let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
+    harness.apply(Action::Connect(Target::default()));
+    harness.until("the download of the small model", |bench| {
         matches!(&bench.module, ModuleState::Fetching(fetch)
             if fetch.name == small().name && fetch.total_bytes == small().bytes)
     });
-    desk.until("the small model", |bench| model_in_use(bench) == Some(small().name));
-    desk.until("the download behind it", |bench| {
+    harness.until("the small model", |bench| model_in_use(bench) == Some(small().name));
+    harness.until("the download behind it", |bench| {
         let progress = bench.behind.as_ref().and_then(Behind::progress);
         progress.is_some_and(|fetch| fetch.name == default_model().name && fetch.total_bytes.is_some())
     });
     assert_eq!(
-        stored(&desk.bench),
+        stored(&harness.bench),
         Target::default(),
         "the next start looks for the default model again"
     );
-    desk.run();
+    harness.run();
 
     // To connect anew, and to ask for the model by name, begins no second download.
-    start(&mut desk);
-    desk.apply(Action::FetchModel(default_model().name.to_owned()));
-    desk.apply(Action::SetMaxTokens(2000));
-    desk.apply(Action::SetMagnitude(2.0));
-    desk.apply(Action::Run);
-    desk.until("a run", |bench| bench.prefixed.state == PaneState::Streaming);
+    start(&mut harness);
+    harness.apply(Action::FetchModel(default_model().name.to_owned()));
+    harness.apply(Action::SetMaxTokens(2000));
+    harness.apply(Action::SetMagnitude(2.0));
+    harness.apply(Action::Run);
+    harness.until("a run", |bench| bench.prefixed.state == PaneState::Streaming);
     server.change(|manners| manners.stalls = None);
-    desk.until("the default model", |bench| {
+    harness.until("the default model", |bench| {
         matches!(&bench.behind, Some(Behind::Arrived(_)))
     });
-    assert_eq!(model_in_use(&desk.bench), Some(small().name), "something runs");
-    desk.apply(Action::Stop);
-    desk.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
-    assert_eq!(desk.bench.behind, None);
+    assert_eq!(model_in_use(&harness.bench), Some(small().name), "something runs");
+    harness.apply(Action::Stop);
+    harness.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
+    assert_eq!(harness.bench.behind, None);
     assert_eq!(
-        desk.bench.notice,
+        harness.bench.notice,
         Some(Notice::TakenOver(default_model().name.to_owned()))
     );
     assert_eq!(
-        stored(&desk.bench),
+        stored(&harness.bench),
         Target::Embedded {
             model: Some(default_model().name.to_owned())
         }
@@ -120,10 +120,10 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
     assert_eq!(server.transfers_of(small().file_name), 1);
 
     // Runs of both are in the session, each with its model.
-    desk.apply(Action::SetMaxTokens(24));
-    desk.run();
+    harness.apply(Action::SetMaxTokens(24));
+    harness.run();
     let models = |side: Side| {
-        let records = desk.finished(side).into_iter();
+        let records = harness.finished(side).into_iter();
         records.map(|record| record.module.model).collect::<Vec<_>>()
     };
     assert!(models(Side::Prefixed).contains(&small().name.to_owned()));
@@ -131,7 +131,7 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
         models(Side::Prefixed).last().map(String::as_str),
         Some(default_model().name)
     );
-    let groups = &desk.bench.tuning.analysis.groups;
+    let groups = &harness.bench.tuning.analysis.groups;
     let of = |model: &str| groups.iter().filter(|group| group.key.model == model).count();
     assert!(
         of(small().name) > 0 && of(default_model().name) > 0,
@@ -148,25 +148,25 @@ fn a_default_model_that_cannot_be_had_is_a_sentence_and_the_small_one_goes_on() 
         ..tiny()
     };
     let server = Server::with_files(vec![(default_model().file_name, refused)]);
-    let mut desk = Desk::with_models(models(folder.path(), server.endpoint()));
-    start(&mut desk);
-    desk.until("the failure", |bench| {
+    let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
+    start(&mut harness);
+    harness.until("the failure", |bench| {
         matches!(bench.behind, Some(Behind::Failed { .. }))
     });
-    let Some(Behind::Failed { name, problem }) = desk.bench.behind.clone() else {
+    let Some(Behind::Failed { name, problem }) = harness.bench.behind.clone() else {
         panic!()
     };
     assert!(
         !problem.sentence.en.is_empty() && !problem.remedy.ja.is_empty(),
         "{problem}"
     );
-    assert_eq!(desk.bench.notice, None, "it is said in one place");
-    assert_eq!(stored(&desk.bench), Target::default());
-    desk.run();
+    assert_eq!(harness.bench.notice, None, "it is said in one place");
+    assert_eq!(stored(&harness.bench), Target::default());
+    harness.run();
 
     server.change(|manners| manners.status = None);
-    desk.apply(Action::FetchModel(name));
-    desk.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
+    harness.apply(Action::FetchModel(name));
+    harness.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
 }
 
 #[test]
@@ -178,54 +178,54 @@ fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_
         ..tiny()
     };
     let server = Server::with_files(vec![(default_model().file_name, slow())]);
-    let mut desk = Desk::with_models(models(folder.path(), server.endpoint()));
-    start(&mut desk);
-    desk.until("the download", |bench| {
+    let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
+    start(&mut harness);
+    harness.until("the download", |bench| {
         bench.behind.as_ref().and_then(Behind::progress).is_some()
     });
     let chosen = Target::Embedded {
         model: Some(small().name.to_owned()),
     };
     // The person chooses a model while the other one is on its way.
-    desk.apply(Action::Connect(chosen.clone()));
-    desk.until("the choice", |bench| bench.module.is_ready());
+    harness.apply(Action::Connect(chosen.clone()));
+    harness.until("the choice", |bench| bench.module.is_ready());
     server.change(|manners| manners.stalls = None);
     let fetched = Notice::Fetched(default_model().name.to_owned());
-    desk.until("the notice", |bench| {
+    harness.until("the notice", |bench| {
         bench.notice.as_ref() == Some(&fetched) && bench.module.is_ready()
     });
     assert_eq!(
-        (model_in_use(&desk.bench), stored(&desk.bench)),
+        (model_in_use(&harness.bench), stored(&harness.bench)),
         (Some(small().name), chosen.clone())
     );
 
     let folder = tempfile::tempdir().unwrap();
     with_small_model(folder.path());
     let server = Server::with_files(vec![(default_model().file_name, slow())]);
-    let mut desk = Desk::with_models(models(folder.path(), server.endpoint()));
-    start(&mut desk);
-    desk.until("the download", |bench| {
+    let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
+    start(&mut harness);
+    harness.until("the download", |bench| {
         bench.behind.as_ref().and_then(Behind::progress).is_some()
     });
-    desk.apply(Action::CancelFetch);
-    desk.until("the end of it", |bench| bench.behind.is_none());
+    harness.apply(Action::CancelFetch);
+    harness.until("the end of it", |bench| bench.behind.is_none());
     assert_eq!(
-        stored(&desk.bench),
+        stored(&harness.bench),
         chosen,
         "the next start downloads nothing by itself"
     );
-    desk.run();
+    harness.run();
 }
 
 #[test]
 fn without_a_network_the_first_start_has_a_sentence_and_the_demo() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = Desk::with_models(models(folder.path(), format!("http://{}", closed_port())));
-    desk.apply(Action::Connect(Target::default()));
-    desk.until(
+    let mut harness = Harness::with_models(models(folder.path(), format!("http://{}", closed_port())));
+    harness.apply(Action::Connect(Target::default()));
+    harness.until(
         "the failure",
         |bench| matches!(&bench.module, ModuleState::NoModel { problem: Some(problem) } if !problem.remedy.en.is_empty()),
     );
-    desk.apply(Action::Playback(PlaybackAction::Demo));
-    desk.until("the demo", |bench| bench.playback.is_some());
+    harness.apply(Action::Playback(PlaybackAction::Demo));
+    harness.until("the demo", |bench| bench.playback.is_some());
 }

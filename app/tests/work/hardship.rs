@@ -18,7 +18,7 @@ use softprefix_core::client::ConnectOptions;
 use softprefix_core::compare::Granularity;
 use softprefix_core::experiment::Applied;
 
-use crate::support::{Desk, Seen, at, closed_port, points, serve, tiny_model};
+use crate::support::{Harness, Seen, at, closed_port, points, serve, tiny_model};
 
 fn short_limits() -> ConnectOptions {
     ConnectOptions {
@@ -45,12 +45,12 @@ fn server(answer: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketA
 }
 
 fn problem_with(target: Target) -> Problem {
-    let mut desk = Desk::with(short_limits());
-    desk.apply(Action::Connect(target));
-    desk.until("the problem", |bench| {
+    let mut harness = Harness::with(short_limits());
+    harness.apply(Action::Connect(target));
+    harness.until("the problem", |bench| {
         matches!(bench.module, ModuleState::Failed { .. })
     });
-    let ModuleState::Failed { problem, .. } = &desk.bench.module else {
+    let ModuleState::Failed { problem, .. } = &harness.bench.module else {
         unreachable!()
     };
     assert!(!problem.remedy.en.is_empty(), "{problem}");
@@ -116,22 +116,22 @@ fn a_connection_that_breaks_in_the_middle_of_a_stream_is_reported_and_the_rest_g
     let address = between(module, FRAME, 12, |stream| {
         let _ = stream.shutdown(Shutdown::Both);
     });
-    let mut desk = Desk::with(short_limits());
-    desk.apply(Action::SetMaxTokens(400));
-    desk.connect(at(address));
-    desk.apply(Action::Run);
-    desk.until("the loss", |bench| matches!(bench.module, ModuleState::Failed { .. }));
-    let ModuleState::Failed { problem, last } = &desk.bench.module else {
+    let mut harness = Harness::with(short_limits());
+    harness.apply(Action::SetMaxTokens(400));
+    harness.connect(at(address));
+    harness.apply(Action::Run);
+    harness.until("the loss", |bench| matches!(bench.module, ModuleState::Failed { .. }));
+    let ModuleState::Failed { problem, last } = &harness.bench.module else {
         unreachable!()
     };
     assert!(!problem.remedy.en.is_empty());
     assert!(last.is_some(), "what the module was stays readable");
-    assert!(!desk.bench.is_running());
-    desk.connect(at(module));
-    desk.apply(Action::SetMaxTokens(12));
-    desk.run();
-    assert_eq!(points(&desk.bench), 1);
-    let records = &desk.bench.tuning.past.records;
+    assert!(!harness.bench.is_running());
+    harness.connect(at(module));
+    harness.apply(Action::SetMaxTokens(12));
+    harness.run();
+    assert_eq!(points(&harness.bench), 1);
+    let records = &harness.bench.tuning.past.records;
     let cut = records
         .iter()
         .filter(|record| record.settings.max_new_tokens == Some(400));
@@ -139,24 +139,24 @@ fn a_connection_that_breaks_in_the_middle_of_a_stream_is_reported_and_the_rest_g
         cut.clone().count() > 0 && cut.clone().all(|record| !record.is_complete()),
         "what was cut off is kept, and says so"
     );
-    desk.until_all_is_on_disk();
+    harness.until_all_is_on_disk();
 }
 
 #[test]
 fn a_stream_that_stops_without_an_end_is_given_up_and_its_text_stays_on_screen() {
     let module = serve(tiny_model());
     let address = between(module, FRAME, 12, |_| std::thread::sleep(Duration::from_secs(60)));
-    let mut desk = Desk::with(short_limits());
-    desk.apply(Action::SetMaxTokens(400));
-    desk.connect(at(address));
-    desk.apply(Action::Run);
-    desk.until("the error", |bench| {
+    let mut harness = Harness::with(short_limits());
+    harness.apply(Action::SetMaxTokens(400));
+    harness.connect(at(address));
+    harness.apply(Action::Run);
+    harness.until("the error", |bench| {
         bench.prefixed.error.is_some() || bench.baseline.error.is_some()
     });
     // The module says nothing more at all, so that nothing else is waited for either.
-    desk.until("the loss", |bench| matches!(bench.module, ModuleState::Failed { .. }));
-    assert!(!desk.bench.is_running());
-    assert!(!desk.bench.baseline.text.is_empty() || !desk.bench.prefixed.text.is_empty());
+    harness.until("the loss", |bench| matches!(bench.module, ModuleState::Failed { .. }));
+    assert!(!harness.bench.is_running());
+    assert!(!harness.bench.baseline.text.is_empty() || !harness.bench.prefixed.text.is_empty());
 }
 
 /// A module whose connection is gone at the first message with these words in it.
@@ -235,24 +235,24 @@ fn hide(value: &mut Value) {
 
 #[test]
 fn a_stock_module_is_worked_one_inference_at_a_time_in_raw_values_and_its_word_is_not_taken() {
-    let mut desk = Desk::new();
-    desk.connect(at(stock_module(serve(tiny_model()))));
-    let facts = desk.bench.module.facts().unwrap().clone();
+    let mut harness = Harness::new();
+    harness.connect(at(stock_module(serve(tiny_model()))));
+    let facts = harness.bench.module.facts().unwrap().clone();
     assert!(!facts.is_ours() && facts.identity.unit.is_none());
     assert_eq!(facts.concurrency, 1);
     assert_eq!(facts.hidden_size(), Some(64), "H comes from the card");
-    assert_eq!(desk.bench.prefix.unit, MagnitudeUnit::Raw);
-    assert!(desk.bench.budget.is_none() && desk.bench.vocabulary.is_none());
-    desk.apply(Action::SetMagnitude(0.5));
-    desk.run();
+    assert_eq!(harness.bench.prefix.unit, MagnitudeUnit::Raw);
+    assert!(harness.bench.budget.is_none() && harness.bench.vocabulary.is_none());
+    harness.apply(Action::SetMagnitude(0.5));
+    harness.run();
     assert_eq!(
-        desk.applied(),
+        harness.applied(),
         Applied::Plausible,
         "the output differs, and nothing else tells"
     );
-    desk.until_noise_is_known();
+    harness.until_noise_is_known();
     // Baseline, prefix and repeat each had the task for themselves.
-    let order: Vec<Side> = desk
+    let order: Vec<Side> = harness
         .seen
         .iter()
         .filter_map(|seen| match seen {
@@ -265,13 +265,13 @@ fn a_stock_module_is_worked_one_inference_at_a_time_in_raw_values_and_its_word_i
 
 #[test]
 fn a_stock_module_cannot_make_a_prefix_of_words_and_says_so() {
-    let mut desk = Desk::new();
-    desk.connect(at(stock_module(serve(tiny_model()))));
-    desk.apply(Action::SetKind(KindChoice::Words));
-    desk.apply(Action::SetWords("the".to_owned()));
-    desk.apply(Action::SetUnscaled(true));
-    desk.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
-    let Some(Err(problem)) = &desk.bench.card.built else {
+    let mut harness = Harness::new();
+    harness.connect(at(stock_module(serve(tiny_model()))));
+    harness.apply(Action::SetKind(KindChoice::Words));
+    harness.apply(Action::SetWords("the".to_owned()));
+    harness.apply(Action::SetUnscaled(true));
+    harness.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
+    let Some(Err(problem)) = &harness.bench.card.built else {
         unreachable!()
     };
     assert!(problem.remedy.en.contains("softprefix-unit"), "{problem}");
@@ -288,15 +288,15 @@ fn a_file_that_is_no_results_file_is_refused_and_nothing_is_lost() {
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, text).unwrap();
-        let mut desk = Desk::new();
-        desk.apply(Action::OpenPath(path));
-        desk.until("the notice", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
-        assert!(desk.bench.tuning.is_empty());
-        assert_eq!(desk.bench.prompt.user, "Why is the sky blue?");
+        let mut harness = Harness::new();
+        harness.apply(Action::OpenPath(path));
+        harness.until("the notice", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+        assert!(harness.bench.tuning.is_empty());
+        assert_eq!(harness.bench.prompt.user, "Why is the sky blue?");
     }
-    let mut desk = Desk::new();
-    desk.apply(Action::OpenPath(folder.path().join("missing.json")));
-    desk.until("the notice", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+    let mut harness = Harness::new();
+    harness.apply(Action::OpenPath(folder.path().join("missing.json")));
+    harness.until("the notice", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
 }
 
 /// A bridge whose next wake-up panics, in the task that reports something.

@@ -12,17 +12,17 @@ use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::prefix::{Generator, PrefixKind, Rounding, SoftPrefix, files};
 
 use crate::hardship::stock_module;
-use crate::support::{Desk, at, points, serve, tiny_model};
+use crate::support::{Harness, at, points, serve, tiny_model};
 
 /// The width of the tiny model's rows.
 const H: usize = 64;
 
-fn material(desk: &mut Desk, action: MaterialAction) {
-    desk.apply(Action::Material(action));
+fn material(harness: &mut Harness, action: MaterialAction) {
+    harness.apply(Action::Material(action));
 }
 
-fn sweep(desk: &mut Desk, action: SweepAction) {
-    desk.apply(Action::Sweep(action));
+fn sweep(harness: &mut Harness, action: SweepAction) {
+    harness.apply(Action::Sweep(action));
 }
 
 /// Three rows of small numbers that differ from row to row.
@@ -39,72 +39,72 @@ fn adapter(folder: &Path, width: usize) -> PathBuf {
     place
 }
 
-fn import(desk: &mut Desk, path: PathBuf) {
-    material(desk, MaterialAction::Import(path));
-    desk.until("the file", |bench| {
+fn import(harness: &mut Harness, path: PathBuf) {
+    material(harness, MaterialAction::Import(path));
+    harness.until("the file", |bench| {
         bench.prefix.imported.is_some() || matches!(bench.notice, Some(Notice::Refused(_)))
     });
 }
 
 /// A unit, a prefix store, and a file that was imported.
-fn ready(folder: &Path) -> Desk {
-    let mut desk = Desk::new();
-    make_ready(&mut desk, folder);
-    desk
+fn ready(folder: &Path) -> Harness {
+    let mut harness = Harness::new();
+    make_ready(&mut harness, folder);
+    harness
 }
 
-fn make_ready(desk: &mut Desk, folder: &Path) {
-    desk.use_prefix_store(&folder.join("prefixes"));
-    desk.connect(at(serve(tiny_model())));
-    desk.apply(Action::SetMaxTokens(4));
-    desk.apply(Action::SetLen(2));
-    import(desk, adapter(folder, H));
+fn make_ready(harness: &mut Harness, folder: &Path) {
+    harness.use_prefix_store(&folder.join("prefixes"));
+    harness.connect(at(serve(tiny_model())));
+    harness.apply(Action::SetMaxTokens(4));
+    harness.apply(Action::SetLen(2));
+    import(harness, adapter(folder, H));
 }
 
 #[test]
 fn every_kind_of_prefix_runs_by_hand_and_the_unit_confirms_what_the_card_promised() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    material(&mut desk, MaterialAction::SetGenerator(Generator::PythonRandom));
-    material(&mut desk, MaterialAction::SetEnvelope(Envelope::FadeOut));
+    let mut harness = ready(folder.path());
+    material(&mut harness, MaterialAction::SetGenerator(Generator::PythonRandom));
+    material(&mut harness, MaterialAction::SetEnvelope(Envelope::FadeOut));
     for kind in KindChoice::ALL {
-        desk.apply(Action::SetKind(kind));
-        desk.apply(Action::SetUnscaled(true));
-        desk.run();
-        assert_eq!(desk.applied(), Applied::Proven, "{kind:?}");
-        let sent = desk.current().0.prefix.clone().unwrap();
+        harness.apply(Action::SetKind(kind));
+        harness.apply(Action::SetUnscaled(true));
+        harness.run();
+        assert_eq!(harness.applied(), Applied::Proven, "{kind:?}");
+        let sent = harness.current().0.prefix.clone().unwrap();
         assert_eq!(KindChoice::of(&sent.recipe.kind), Some(kind));
         assert_eq!(sent.recipe.kind.envelope(), Some(&[1.0, 0.0][..]), "{kind:?}");
-        desk.until("the card", |bench| !bench.card.outdated);
-        let built = desk.bench.card.built.clone().unwrap().unwrap();
+        harness.until("the card", |bench| !bench.card.outdated);
+        let built = harness.bench.card.built.clone().unwrap().unwrap();
         assert_eq!(built.sha256, sent.sha256, "{kind:?}");
         assert!(
             built.row_norms[2] > 0.0 && built.row_norms[0] == 0.0,
             "{kind:?}: the second row fades to nothing"
         );
     }
-    assert_eq!(points(&desk.bench), KindChoice::ALL.len());
+    assert_eq!(points(&harness.bench), KindChoice::ALL.len());
 }
 
-fn sweep_through(desk: &mut Desk) {
-    sweep(desk, SweepAction::Start);
-    desk.until("the sweep", |bench| {
+fn sweep_through(harness: &mut Harness) {
+    sweep(harness, SweepAction::Start);
+    harness.until("the sweep", |bench| {
         bench.sweep.is_busy() || matches!(bench.sweep.stage, Stage::Ended(_))
     });
-    desk.until("its end", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
+    harness.until("its end", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
 }
 
 #[test]
 fn every_kind_of_prefix_runs_in_a_sweep_and_single_rows_go_without_the_envelope() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    sweep(&mut desk, SweepAction::SetLens(vec![1, 3]));
-    sweep(&mut desk, SweepAction::SetMagnitudes("0, 2".to_owned()));
-    material(&mut desk, MaterialAction::SetEnvelope(Envelope::OnlyFirst));
+    let mut harness = ready(folder.path());
+    sweep(&mut harness, SweepAction::SetLens(vec![1, 3]));
+    sweep(&mut harness, SweepAction::SetMagnitudes("0, 2".to_owned()));
+    material(&mut harness, MaterialAction::SetEnvelope(Envelope::OnlyFirst));
     for kind in KindChoice::ALL {
-        desk.apply(Action::SetKind(kind));
-        sweep_through(&mut desk);
-        let records: Vec<_> = desk.bench.sweep.records().cloned().collect();
+        harness.apply(Action::SetKind(kind));
+        sweep_through(&mut harness);
+        let records: Vec<_> = harness.bench.sweep.records().cloned().collect();
         assert_eq!(records.len(), 2 + 4, "{kind:?}");
         for record in &records {
             assert_eq!(record.error(), None, "{kind:?} {}", record.case.name);
@@ -114,15 +114,15 @@ fn every_kind_of_prefix_runs_in_a_sweep_and_single_rows_go_without_the_envelope(
                 assert_eq!(recipe.kind.envelope(), envelope, "{kind:?} P = {}", recipe.len);
             }
         }
-        assert_eq!(desk.bench.sweep.groups().next().unwrap().proof(), Proof::Echoed);
+        assert_eq!(harness.bench.sweep.groups().next().unwrap().proof(), Proof::Echoed);
         // The fields can be taken from what was run.
-        let id = desk.bench.sweep.experiment().unwrap().experiment.id.clone();
-        desk.until("its line in the history", |bench| bench.library.get(&id).is_some());
-        desk.apply(Action::SetKind(KindChoice::Constant));
-        sweep(&mut desk, SweepAction::CloneSettings(id));
-        assert_eq!(desk.bench.prefix.kind, kind);
-        assert_eq!(desk.bench.prefix.envelope, Envelope::OnlyFirst);
-        assert_eq!(desk.bench.sweep.form.lens, [1, 3]);
+        let id = harness.bench.sweep.experiment().unwrap().experiment.id.clone();
+        harness.until("its line in the history", |bench| bench.library.get(&id).is_some());
+        harness.apply(Action::SetKind(KindChoice::Constant));
+        sweep(&mut harness, SweepAction::CloneSettings(id));
+        assert_eq!(harness.bench.prefix.kind, kind);
+        assert_eq!(harness.bench.prefix.envelope, Envelope::OnlyFirst);
+        assert_eq!(harness.bench.sweep.form.lens, [1, 3]);
     }
 }
 
@@ -130,30 +130,30 @@ fn every_kind_of_prefix_runs_in_a_sweep_and_single_rows_go_without_the_envelope(
 fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gone() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("experiments");
-    let mut desk = Desk::in_library(&library);
-    make_ready(&mut desk, folder.path());
-    let file = desk.bench.prefix.imported.clone().unwrap();
+    let mut harness = Harness::in_library(&library);
+    make_ready(&mut harness, folder.path());
+    let file = harness.bench.prefix.imported.clone().unwrap();
     assert_eq!(file.sha256, rows(H).sha256());
-    sweep(&mut desk, SweepAction::SetLens(vec![3]));
-    sweep(&mut desk, SweepAction::SetUnit(MagnitudeUnit::Raw));
-    sweep(&mut desk, SweepAction::SetMagnitudes("1".to_owned()));
-    sweep_through(&mut desk);
-    let sent = |desk: &Desk| {
-        let records = desk.bench.sweep.records();
+    sweep(&mut harness, SweepAction::SetLens(vec![3]));
+    sweep(&mut harness, SweepAction::SetUnit(MagnitudeUnit::Raw));
+    sweep(&mut harness, SweepAction::SetMagnitudes("1".to_owned()));
+    sweep_through(&mut harness);
+    let sent = |harness: &Harness| {
+        let records = harness.bench.sweep.records();
         let sent: Vec<_> = records
             .filter_map(|record| Some(record.prefix.as_ref()?.sha256.clone()))
             .collect();
         sent
     };
     assert_eq!(
-        sent(&desk),
+        sent(&harness),
         std::slice::from_ref(&file.sha256),
         "at a factor of 1 the rows are the file's"
     );
-    drop(desk);
+    drop(harness);
 
     fs::remove_dir_all(folder.path().join(format!("adapter-{H}"))).unwrap();
-    let mut later = Desk::in_library(&library).with_prefix_store(&folder.path().join("prefixes"));
+    let mut later = Harness::in_library(&library).with_prefix_store(&folder.path().join("prefixes"));
     later.connect(at(serve(tiny_model())));
     let id = later.bench.library.experiments[0].experiment.id.clone();
     sweep(&mut later, SweepAction::RunAgain(id));
@@ -166,7 +166,7 @@ fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gon
 fn rows_that_are_not_in_the_store_are_missed_in_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let here = ready(folder.path());
-    let mut elsewhere = Desk::new().with_prefix_store(&folder.path().join("another store"));
+    let mut elsewhere = Harness::new().with_prefix_store(&folder.path().join("another store"));
     elsewhere.bench.prefix = here.bench.prefix.clone();
     elsewhere.connect(at(serve(tiny_model())));
     elsewhere.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
@@ -179,12 +179,12 @@ fn rows_that_are_not_in_the_store_are_missed_in_a_sentence() {
 #[test]
 fn live_mode_runs_again_when_the_blend_moves() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    desk.apply(Action::SetKind(KindChoice::Blend));
-    desk.apply(Action::SetLive(true));
-    desk.until("the first run", |bench| points(bench) > 0 && !bench.is_running());
-    material(&mut desk, MaterialAction::SetBlend(0.25));
-    desk.until("the second run", |bench| {
+    let mut harness = ready(folder.path());
+    harness.apply(Action::SetKind(KindChoice::Blend));
+    harness.apply(Action::SetLive(true));
+    harness.until("the first run", |bench| points(bench) > 0 && !bench.is_running());
+    material(&mut harness, MaterialAction::SetBlend(0.25));
+    harness.until("the second run", |bench| {
         let last = bench
             .tuning
             .points()
@@ -219,8 +219,8 @@ fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_chang
     };
     fs::write(place("poisoned.npy"), poisoned).unwrap();
 
-    let mut desk = Desk::new().with_prefix_store(&place("prefixes"));
-    desk.connect(at(serve(tiny_model())));
+    let mut harness = Harness::new().with_prefix_store(&place("prefixes"));
+    harness.connect(at(serve(tiny_model())));
     for (path, why, words) in [
         (adapter(folder.path(), 80), Refusal::OtherWidth, "80 wide"),
         (tuned, Refusal::PrefixTuning, "PREFIX_TUNING"),
@@ -230,11 +230,11 @@ fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_chang
         (place("poisoned.npy"), Refusal::BadValues, "NaN"),
         (place("missing.npy"), Refusal::Unreadable, "missing.npy"),
     ] {
-        let before = desk.bench.prefix.clone();
-        desk.bench.notice = None;
-        import(&mut desk, path);
-        let Some(Notice::Refused(refused)) = &desk.bench.notice else {
-            panic!("{:?}", desk.bench.notice);
+        let before = harness.bench.prefix.clone();
+        harness.bench.notice = None;
+        import(&mut harness, path);
+        let Some(Notice::Refused(refused)) = &harness.bench.notice else {
+            panic!("{:?}", harness.bench.notice);
         };
         assert_eq!(refused.why, why, "{}", refused.sentence);
         assert!(refused.sentence.contains(words), "{}", refused.sentence);
@@ -244,7 +244,7 @@ fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_chang
             "only the name: {}",
             refused.sentence
         );
-        assert_eq!(desk.bench.prefix, before);
+        assert_eq!(harness.bench.prefix, before);
     }
     assert!(!place("prefixes").exists(), "nothing was kept");
 }
@@ -252,66 +252,71 @@ fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_chang
 #[test]
 fn what_is_written_is_read_again_bit_by_bit() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    desk.apply(Action::SetKind(KindChoice::RandomNormal));
-    desk.apply(Action::SetLen(5));
-    desk.apply(Action::SetMagnitude(3.0));
-    desk.until("the card", |bench| {
+    let mut harness = ready(folder.path());
+    harness.apply(Action::SetKind(KindChoice::RandomNormal));
+    harness.apply(Action::SetLen(5));
+    harness.apply(Action::SetMagnitude(3.0));
+    harness.until("the card", |bench| {
         !bench.card.outdated && matches!(&bench.card.built, Some(Ok(built)) if built.len == 5)
     });
-    let sent = desk.bench.card.built.clone().unwrap().unwrap().sha256;
+    let sent = harness.bench.card.built.clone().unwrap().unwrap().sha256;
     for (form, name) in [(ExportForm::Peft, "mine"), (ExportForm::Npy, "mine.npy")] {
-        desk.apply(Action::SetKind(KindChoice::RandomNormal));
-        desk.until("the card", |bench| !bench.card.outdated);
-        desk.bench.notice = None;
-        material(&mut desk, MaterialAction::Export(form));
-        let question = desk.bench.take_effects().into_iter().find_map(|effect| match effect {
-            Effect::Ask(question) => Some(question),
-            _ => None,
-        });
+        harness.apply(Action::SetKind(KindChoice::RandomNormal));
+        harness.until("the card", |bench| !bench.card.outdated);
+        harness.bench.notice = None;
+        material(&mut harness, MaterialAction::Export(form));
+        let question = harness
+            .bench
+            .take_effects()
+            .into_iter()
+            .find_map(|effect| match effect {
+                Effect::Ask(question) => Some(question),
+                _ => None,
+            });
         let path = folder.path().join(name);
         let answer = Some(path.clone());
         let question = question.unwrap();
-        desk.bridge
+        harness
+            .bridge
             .await_answer(async move { Event::Chosen { question, path: answer } });
-        desk.until("the file", |bench| matches!(bench.notice, Some(Notice::Saved(_))));
+        harness.until("the file", |bench| matches!(bench.notice, Some(Notice::Saved(_))));
 
-        desk.bench.prefix.imported = None;
-        import(&mut desk, path);
-        let file = desk.bench.prefix.imported.clone().unwrap();
+        harness.bench.prefix.imported = None;
+        import(&mut harness, path);
+        let file = harness.bench.prefix.imported.clone().unwrap();
         assert_eq!(file.sha256, sent, "{name}");
         let about = file.about.unwrap();
         assert_eq!((about.rows, about.hidden_size, about.exact), (5, H, true));
-        desk.until("the card of the file", |bench| {
+        harness.until("the card of the file", |bench| {
             matches!(&bench.card.built, Some(Ok(built)) if built.sha256 == sent) && !bench.card.outdated
         });
-        assert_eq!(desk.bench.prefix.len, 5);
+        assert_eq!(harness.bench.prefix.len, 5);
     }
 }
 
 #[test]
 fn the_sheet_tells_norms_digest_and_neighbours_without_being_waited_for() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
-    desk.apply(Action::SetKind(KindChoice::Words));
-    desk.apply(Action::SetWords("ab".to_owned()));
-    desk.apply(Action::SetUnscaled(true));
-    desk.apply(Action::SetLen(2));
-    desk.apply(Action::ShowDialog(Dialog::Identity));
-    assert_eq!(desk.bench.dialog, Some(Dialog::Identity), "open at once");
-    assert_eq!(desk.bench.sheet.as_ref().unwrap().card, None);
-    desk.until("the neighbours", |bench| {
+    let mut harness = ready(folder.path());
+    harness.apply(Action::SetKind(KindChoice::Words));
+    harness.apply(Action::SetWords("ab".to_owned()));
+    harness.apply(Action::SetUnscaled(true));
+    harness.apply(Action::SetLen(2));
+    harness.apply(Action::ShowDialog(Dialog::Identity));
+    assert_eq!(harness.bench.dialog, Some(Dialog::Identity), "open at once");
+    assert_eq!(harness.bench.sheet.as_ref().unwrap().card, None);
+    harness.until("the neighbours", |bench| {
         bench
             .sheet
             .as_ref()
             .is_some_and(|sheet| sheet.nearest != Nearest::Pending)
     });
-    let sheet = desk.bench.sheet.clone().unwrap();
+    let sheet = harness.bench.sheet.clone().unwrap();
     let card = sheet.card.unwrap().unwrap();
     assert_eq!((card.len, card.hidden_size, card.norms.len()), (2, H, 2));
     assert!(card.token_norm.is_some());
-    desk.until("the card", |bench| !bench.card.outdated);
-    assert_eq!(card.sha256, desk.bench.card.built.clone().unwrap().unwrap().sha256);
+    harness.until("the card", |bench| !bench.card.outdated);
+    assert_eq!(card.sha256, harness.bench.card.built.clone().unwrap().unwrap().sha256);
     let Nearest::Known(found) = sheet.nearest else {
         panic!("{:?}", sheet.nearest);
     };
@@ -325,22 +330,22 @@ fn the_sheet_tells_norms_digest_and_neighbours_without_being_waited_for() {
 
 #[test]
 fn a_stock_module_tells_the_rows_of_a_number_but_no_neighbours() {
-    let mut desk = Desk::new();
-    desk.connect(at(stock_module(serve(tiny_model()))));
-    desk.apply(Action::ShowDialog(Dialog::Identity));
-    desk.until("the sheet", |bench| {
+    let mut harness = Harness::new();
+    harness.connect(at(stock_module(serve(tiny_model()))));
+    harness.apply(Action::ShowDialog(Dialog::Identity));
+    harness.until("the sheet", |bench| {
         bench
             .sheet
             .as_ref()
             .is_some_and(|sheet| sheet.nearest != Nearest::Pending)
     });
-    let sheet = desk.bench.sheet.clone().unwrap();
+    let sheet = harness.bench.sheet.clone().unwrap();
     assert_eq!(sheet.nearest, Nearest::NotTold);
     assert_eq!(sheet.card.unwrap().unwrap().token_norm, None);
 
-    desk.apply(Action::SetKind(KindChoice::Sampled));
-    desk.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
-    let Some(Err(problem)) = &desk.bench.card.built else {
+    harness.apply(Action::SetKind(KindChoice::Sampled));
+    harness.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
+    let Some(Err(problem)) = &harness.bench.card.built else {
         unreachable!()
     };
     assert!(problem.remedy.en.contains("softprefix-unit"), "{problem}");
@@ -348,20 +353,20 @@ fn a_stock_module_tells_the_rows_of_a_number_but_no_neighbours() {
 
 #[test]
 fn what_is_missing_keeps_run_off_and_is_named() {
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    desk.apply(Action::SetKind(KindChoice::Imported));
-    assert_eq!(desk.bench.why_not_run(), Some(Unavailable::NoPrefixFile));
-    assert_eq!(desk.bench.why_not_sweep(), Some(SweepOff::NoMaterial));
-    desk.apply(Action::SetKind(KindChoice::Contrast));
-    assert_eq!(desk.bench.why_not_run(), None);
-    material(&mut desk, MaterialAction::SetContrastMinus("喜び".to_owned()));
-    assert_eq!(desk.bench.why_not_run(), Some(Unavailable::SameTexts));
-    material(&mut desk, MaterialAction::SetContrastMinus(String::new()));
-    assert_eq!(desk.bench.why_not_run(), Some(Unavailable::NoWords));
-    desk.apply(Action::SetKind(KindChoice::Blend));
-    material(&mut desk, MaterialAction::SetBlendTo(String::new()));
-    assert_eq!(desk.bench.why_not_run(), Some(Unavailable::NoWords));
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    harness.apply(Action::SetKind(KindChoice::Imported));
+    assert_eq!(harness.bench.why_not_run(), Some(Unavailable::NoPrefixFile));
+    assert_eq!(harness.bench.why_not_sweep(), Some(SweepOff::NoMaterial));
+    harness.apply(Action::SetKind(KindChoice::Contrast));
+    assert_eq!(harness.bench.why_not_run(), None);
+    material(&mut harness, MaterialAction::SetContrastMinus("喜び".to_owned()));
+    assert_eq!(harness.bench.why_not_run(), Some(Unavailable::SameTexts));
+    material(&mut harness, MaterialAction::SetContrastMinus(String::new()));
+    assert_eq!(harness.bench.why_not_run(), Some(Unavailable::NoWords));
+    harness.apply(Action::SetKind(KindChoice::Blend));
+    material(&mut harness, MaterialAction::SetBlendTo(String::new()));
+    assert_eq!(harness.bench.why_not_run(), Some(Unavailable::NoWords));
 }
 
 #[test]
@@ -381,13 +386,13 @@ fn what_prefixes_are_made_of_is_remembered_as_the_window_stores_it() {
         fn flush(&mut self) {}
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(folder.path());
+    let mut harness = ready(folder.path());
     for generator in [Generator::SplitMix64V1, Generator::PythonRandom] {
         for envelope in [Envelope::OnlyFirst, Envelope::Drawn(vec![0.2, 1.0, 0.4])] {
-            material(&mut desk, MaterialAction::SetGenerator(generator));
-            material(&mut desk, MaterialAction::SetEnvelope(envelope));
+            material(&mut harness, MaterialAction::SetGenerator(generator));
+            material(&mut harness, MaterialAction::SetEnvelope(envelope));
             let mut memory = Memory::default();
-            let remembered = desk.bench.remembered();
+            let remembered = harness.bench.remembered();
             eframe::set_value(&mut memory, Remembered::KEY, &remembered);
             assert_eq!(
                 eframe::get_value::<Remembered>(&memory, Remembered::KEY),
@@ -401,20 +406,20 @@ fn what_prefixes_are_made_of_is_remembered_as_the_window_stores_it() {
 fn a_file_that_is_named_at_the_start_waits_until_the_width_of_the_rows_is_known() {
     let folder = tempfile::tempdir().unwrap();
     for (width, imported) in [(H, true), (80, false)] {
-        let mut desk = Desk::new().with_prefix_store(&folder.path().join("prefixes"));
-        desk.apply(Action::Connect(at(serve(tiny_model()))));
-        import(&mut desk, adapter(folder.path(), width));
-        assert!(desk.bench.module.is_ready());
-        assert_eq!(desk.bench.prefix.imported.is_some(), imported);
+        let mut harness = Harness::new().with_prefix_store(&folder.path().join("prefixes"));
+        harness.apply(Action::Connect(at(serve(tiny_model()))));
+        import(&mut harness, adapter(folder.path(), width));
+        assert!(harness.bench.module.is_ready());
+        assert_eq!(harness.bench.prefix.imported.is_some(), imported);
         if !imported {
             let refused =
-                matches!(&desk.bench.notice, Some(Notice::Refused(refused)) if refused.why == Refusal::OtherWidth);
-            assert!(refused, "{:?}", desk.bench.notice);
+                matches!(&harness.bench.notice, Some(Notice::Refused(refused)) if refused.why == Refusal::OtherWidth);
+            assert!(refused, "{:?}", harness.bench.notice);
         }
     }
     // Where no module comes, the file is read all the same.
-    let mut desk = Desk::new().with_prefix_store(&folder.path().join("prefixes"));
-    desk.apply(Action::Connect(at(crate::support::closed_port())));
-    import(&mut desk, adapter(folder.path(), H));
-    assert!(desk.bench.prefix.imported.is_some());
+    let mut harness = Harness::new().with_prefix_store(&folder.path().join("prefixes"));
+    harness.apply(Action::Connect(at(crate::support::closed_port())));
+    import(&mut harness, adapter(folder.path(), H));
+    assert!(harness.bench.prefix.imported.is_some());
 }

@@ -16,21 +16,21 @@ use softprefix_core::files::faults::{Fault, inject};
 use softprefix_core::protocol::extension::FinishReason;
 
 use crate::shell::{code, program, stderr, stdout};
-use crate::support::{Desk, at, points, serve, tiny_model};
+use crate::support::{Harness, at, points, serve, tiny_model};
 
-/// A desk whose recordings go into `folder`.
-pub fn desk(folder: &Path) -> Desk {
-    let desk = Desk::new();
+/// A harness whose recordings go into `folder`.
+pub fn harness(folder: &Path) -> Harness {
+    let harness = Harness::new();
     let request = RecordingRequest::Folder(folder.to_owned());
-    desk.bridge.send(Request::Recording(request));
-    desk
+    harness.bridge.send(Request::Recording(request));
+    harness
 }
 
 /// Ends the recording and answers the dialog with `to`.
-pub fn end_into(desk: &mut Desk, to: &Path) {
-    desk.apply(Action::ToggleRecording);
-    desk.until("the question", |bench| bench.file.asking);
-    let question = desk
+pub fn end_into(harness: &mut Harness, to: &Path) {
+    harness.apply(Action::ToggleRecording);
+    harness.until("the question", |bench| bench.file.asking);
+    let question = harness
         .bench
         .take_effects()
         .into_iter()
@@ -39,11 +39,11 @@ pub fn end_into(desk: &mut Desk, to: &Path) {
             _ => None,
         })
         .unwrap();
-    desk.bench.absorb(softprefix::messages::Event::Chosen {
+    harness.bench.absorb(softprefix::messages::Event::Chosen {
         question,
         path: Some(to.to_owned()),
     });
-    desk.until("the file", |bench| matches!(bench.notice, Some(Notice::Saved(_))));
+    harness.until("the file", |bench| matches!(bench.notice, Some(Notice::Saved(_))));
 }
 
 /// What a person sees of a workbench.
@@ -118,38 +118,38 @@ fn to_the_end(bench: &mut Workbench) {
 
 /// A session of some runs, a change of prompt, an opened point and a removed one.
 fn recorded(folder: &Path) -> (Seen, PathBuf) {
-    let mut desk = desk(folder);
-    desk.connect(at(serve(tiny_model())));
-    desk.apply(Action::SetMagnitude(0.5));
-    desk.run();
+    let mut harness = harness(folder);
+    harness.connect(at(serve(tiny_model())));
+    harness.apply(Action::SetMagnitude(0.5));
+    harness.run();
     // What was there before belongs to it.
-    desk.apply(Action::ToggleRecording);
-    assert!(desk.bench.recording().is_some());
+    harness.apply(Action::ToggleRecording);
+    assert!(harness.bench.recording().is_some());
     for magnitude in [0.0, 1.0, 2.9] {
-        desk.apply(Action::SetMagnitude(magnitude));
-        desk.run();
+        harness.apply(Action::SetMagnitude(magnitude));
+        harness.run();
     }
-    desk.apply(Action::NextMeasure);
-    desk.apply(Action::SetPrompt("Tell me of the sea.".to_owned()));
-    desk.apply(Action::SetLen(4));
+    harness.apply(Action::NextMeasure);
+    harness.apply(Action::SetPrompt("Tell me of the sea.".to_owned()));
+    harness.apply(Action::SetLen(4));
     for magnitude in [0.3, 3.0, 30.0] {
-        desk.apply(Action::SetMagnitude(magnitude));
-        desk.run();
+        harness.apply(Action::SetMagnitude(magnitude));
+        harness.run();
     }
-    desk.until_noise_is_known();
-    let runs: Vec<_> = desk
+    harness.until_noise_is_known();
+    let runs: Vec<_> = harness
         .bench
         .tuning
         .points()
         .map(|(record, _)| record.id.clone())
         .collect();
-    desk.apply(Action::RemoveRun(runs[1].clone()));
-    desk.apply(Action::SelectRun(Some(runs[0].clone())));
-    desk.until("the diff", |bench| bench.diff.is_some());
-    let was = seen(&desk.bench);
+    harness.apply(Action::RemoveRun(runs[1].clone()));
+    harness.apply(Action::SelectRun(Some(runs[0].clone())));
+    harness.until("the diff", |bench| bench.diff.is_some());
+    let was = seen(&harness.bench);
     let path = folder.join("session.jsonl");
-    end_into(&mut desk, &path);
-    assert!(desk.bench.recording().is_none());
+    end_into(&mut harness, &path);
+    assert!(harness.bench.recording().is_none());
     (was, path)
 }
 
@@ -238,21 +238,21 @@ fn nothing_that_is_done_to_a_recording_reaches_a_module_a_file_or_the_settings()
 fn leaving_a_recording_brings_the_persons_own_work_back() {
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = recorded(folder.path());
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    desk.apply(Action::SetMagnitude(2.0));
-    desk.run();
-    let own = seen(&desk.bench);
-    desk.bench.play(Arc::new(read(&path).unwrap()));
-    assert_ne!(seen(desk.bench.shown()), own);
-    desk.apply(Action::Playback(PlaybackAction::Large));
-    desk.bench.pass(Duration::from_secs(5));
-    desk.apply(Action::Playback(PlaybackAction::Leave));
-    assert!(desk.bench.playback.is_none() && !desk.bench.presenting);
-    assert_eq!(seen(desk.bench.shown()), own);
-    desk.apply(Action::SetMagnitude(4.0));
-    desk.run();
-    assert_eq!(points(&desk.bench), 2, "and it goes on");
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    harness.apply(Action::SetMagnitude(2.0));
+    harness.run();
+    let own = seen(&harness.bench);
+    harness.bench.play(Arc::new(read(&path).unwrap()));
+    assert_ne!(seen(harness.bench.shown()), own);
+    harness.apply(Action::Playback(PlaybackAction::Large));
+    harness.bench.pass(Duration::from_secs(5));
+    harness.apply(Action::Playback(PlaybackAction::Leave));
+    assert!(harness.bench.playback.is_none() && !harness.bench.presenting);
+    assert_eq!(seen(harness.bench.shown()), own);
+    harness.apply(Action::SetMagnitude(4.0));
+    harness.run();
+    assert_eq!(points(&harness.bench), 2, "and it goes on");
 }
 
 #[test]
@@ -306,10 +306,10 @@ fn a_recording_that_broke_off_anywhere_can_be_played_as_far_as_it_goes() {
 #[test]
 fn lines_are_in_the_file_as_soon_as_they_happen() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = desk(folder.path());
-    desk.connect(at(serve(tiny_model())));
-    desk.apply(Action::ToggleRecording);
-    desk.run();
+    let mut harness = harness(folder.path());
+    harness.connect(at(serve(tiny_model())));
+    harness.apply(Action::ToggleRecording);
+    harness.run();
     // Nobody ended it: the file is what a killed program leaves.
     let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap();
     #[cfg(unix)]
@@ -321,30 +321,30 @@ fn lines_are_in_the_file_as_soon_as_they_happen() {
     let bench = played(&Arc::new(read(&file.path()).unwrap()));
     let mut bench = bench;
     to_the_end(&mut bench);
-    assert_eq!(bench.shown().baseline.text, desk.bench.baseline.text);
+    assert_eq!(bench.shown().baseline.text, harness.bench.baseline.text);
 }
 
 #[test]
 fn a_connection_that_is_lost_is_recorded_without_the_modules_address() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = desk(folder.path());
+    let mut harness = harness(folder.path());
     let module = serve(tiny_model());
-    desk.connect(at(module));
-    desk.apply(Action::ToggleRecording);
+    harness.connect(at(module));
+    harness.apply(Action::ToggleRecording);
     // What is in the file, once there is one.
     let text = || {
         let file = std::fs::read_dir(folder.path()).unwrap().next();
         file.and_then(|file| std::fs::read_to_string(file.unwrap().path()).ok())
             .unwrap_or_default()
     };
-    desk.until("the recording", |_| text().contains("\"module\""));
+    harness.until("the recording", |_| text().contains("\"module\""));
     let problem = softprefix::errors::problem_of(&softprefix_core::client::ClientError::ConnectionLost {
         address: module.to_string(),
         detail: "connection reset by peer".to_owned(),
     });
     assert!(problem.sentence.en.contains(&module.to_string()), "{problem}");
-    desk.bench.absorb(softprefix::messages::Event::Lost(problem));
-    desk.until("the line", |_| text().contains("\"lost\""));
+    harness.bench.absorb(softprefix::messages::Event::Lost(problem));
+    harness.until("the line", |_| text().contains("\"lost\""));
     let text = text();
     assert!(text.contains("onnection to the module was lost"), "{text}");
     assert!(!text.contains(&module.ip().to_string()), "{text}");
@@ -356,11 +356,11 @@ fn whichever_line_the_disk_refuses_the_failure_is_said_and_what_was_recorded_bef
         for step in 0.. {
             let told = format!("{:?}", fault(step));
             let folder = tempfile::tempdir().unwrap();
-            let mut desk = desk(folder.path());
+            let mut harness = harness(folder.path());
             let injected = inject(folder.path(), fault(step));
-            desk.apply(Action::ToggleRecording);
+            harness.apply(Action::ToggleRecording);
             for number in 0..3 {
-                desk.apply(Action::SetPrompt(format!("prompt {number}")));
+                harness.apply(Action::SetPrompt(format!("prompt {number}")));
             }
             let files = || -> Vec<PathBuf> {
                 let files = std::fs::read_dir(folder.path()).unwrap();
@@ -371,12 +371,12 @@ fn whichever_line_the_disk_refuses_the_failure_is_said_and_what_was_recorded_bef
                     .iter()
                     .any(|file| std::fs::read_to_string(file).unwrap().contains(text))
             };
-            desk.until("the end of the lines", |bench| {
+            harness.until("the end of the lines", |bench| {
                 written("prompt 2") || matches!(bench.notice, Some(Notice::Problem(_)))
             });
             let met = injected.was_met();
             drop(injected);
-            assert_eq!(matches!(desk.bench.notice, Some(Notice::Problem(_))), met, "{told}");
+            assert_eq!(matches!(harness.bench.notice, Some(Notice::Problem(_))), met, "{told}");
             for file in files() {
                 let text = std::fs::read(&file).unwrap();
                 let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
@@ -438,10 +438,10 @@ fn files_that_are_no_recordings_are_refused_in_one_sentence() {
             "one sentence and a file's ending: {refused}"
         );
     }
-    let mut desk = Desk::new();
-    desk.bridge.send(Request::Recording(RecordingRequest::Open(path)));
-    desk.until("the refusal", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
-    assert!(desk.bench.playback.is_none());
+    let mut harness = Harness::new();
+    harness.bridge.send(Request::Recording(RecordingRequest::Open(path)));
+    harness.until("the refusal", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+    assert!(harness.bench.playback.is_none());
 }
 
 #[test]

@@ -16,14 +16,14 @@ use softprefix_core::prefix::{PrefixRecipe, split_mix};
 use softprefix_core::protocol::extension::FinishReason;
 use softprefix_unit::testing::small_model;
 
-use crate::support::{Desk, Seen, at, journals, kept, noise_is_known, points, rounds, serve, tiny_model};
+use crate::support::{Harness, Seen, at, journals, kept, noise_is_known, points, rounds, serve, tiny_model};
 
-fn tune(desk: &mut Desk, magnitudes: &[f64]) {
+fn tune(harness: &mut Harness, magnitudes: &[f64]) {
     for magnitude in magnitudes {
-        desk.apply(Action::SetMagnitude(*magnitude));
-        desk.run();
+        harness.apply(Action::SetMagnitude(*magnitude));
+        harness.run();
     }
-    desk.until_noise_is_known();
+    harness.until_noise_is_known();
 }
 
 fn ids(past: &Past) -> Vec<&str> {
@@ -34,20 +34,20 @@ fn ids(past: &Past) -> Vec<&str> {
 fn two_windows_keep_their_sessions_side_by_side_in_one_library() {
     let folder = tempfile::tempdir().unwrap();
     let address = serve(tiny_model());
-    let mut desks = [Desk::in_library(folder.path()), Desk::in_library(folder.path())];
-    for (desk, prompt) in desks.iter_mut().zip(["Tell me of the sea.", "Tell me of the snow."]) {
-        desk.connect(at(address));
-        desk.apply(Action::SetPrompt(prompt.to_owned()));
+    let mut desks = [Harness::in_library(folder.path()), Harness::in_library(folder.path())];
+    for (harness, prompt) in desks.iter_mut().zip(["Tell me of the sea.", "Tell me of the snow."]) {
+        harness.connect(at(address));
+        harness.apply(Action::SetPrompt(prompt.to_owned()));
     }
     for magnitude in [1.0, 4.0] {
-        for desk in &mut desks {
-            tune(desk, &[magnitude]);
+        for harness in &mut desks {
+            tune(harness, &[magnitude]);
         }
     }
     let kept = kept(folder.path());
     assert_eq!(kept.len(), 2, "each in a file of its own");
-    for desk in &desks {
-        let own = &desk.bench.tuning.past;
+    for harness in &desks {
+        let own = &harness.bench.tuning.past;
         assert_eq!(own.records.len(), 4, "two baselines and two prefixes");
         let there = kept
             .iter()
@@ -57,29 +57,29 @@ fn two_windows_keep_their_sessions_side_by_side_in_one_library() {
     }
     // Each finds the other's in the list.
     drop(desks);
-    let desk = Desk::in_library(folder.path());
-    assert_eq!(desk.bench.library.shown().count(), 2);
+    let harness = Harness::in_library(folder.path());
+    assert_eq!(harness.bench.library.shown().count(), 2);
 }
 
 #[test]
 fn a_session_that_is_left_while_its_first_run_streams_keeps_what_had_come_and_the_next_one_begins_empty() {
-    let mut desk = Desk::new();
-    desk.apply(Action::SetMaxTokens(2000));
-    desk.apply(Action::SetPrompt("Tell me of the sea.".to_owned()));
-    desk.connect(at(serve(small_model())));
-    desk.apply(Action::Run);
-    desk.until("text that streams in", |bench| bench.prefixed.text.chars().count() > 20);
-    desk.apply(Action::NewSession);
-    desk.until("the left session in the list", |bench| {
+    let mut harness = Harness::new();
+    harness.apply(Action::SetMaxTokens(2000));
+    harness.apply(Action::SetPrompt("Tell me of the sea.".to_owned()));
+    harness.connect(at(serve(small_model())));
+    harness.apply(Action::Run);
+    harness.until("text that streams in", |bench| bench.prefixed.text.chars().count() > 20);
+    harness.apply(Action::NewSession);
+    harness.until("the left session in the list", |bench| {
         bench.library.shown().any(|one| one.finished == 2)
     });
-    assert_eq!(desk.bench.notice, None);
-    assert!(desk.bench.tuning.is_empty() && desk.bench.tuning.past.experiment.id.is_empty());
+    assert_eq!(harness.bench.notice, None);
+    assert!(harness.bench.tuning.is_empty() && harness.bench.tuning.past.experiment.id.is_empty());
 
-    desk.apply(Action::SetPrompt("Tell me of the snow.".to_owned()));
-    desk.apply(Action::SetMaxTokens(4));
-    tune(&mut desk, &[1.0]);
-    let kept = kept(&desk.folder);
+    harness.apply(Action::SetPrompt("Tell me of the snow.".to_owned()));
+    harness.apply(Action::SetMaxTokens(4));
+    tune(&mut harness, &[1.0]);
+    let kept = kept(&harness.folder);
     assert_eq!(kept.len(), 2);
     for past in &kept {
         let prompts = past.prompts();
@@ -123,18 +123,18 @@ fn shown(bench: &Workbench) -> Shown {
 fn the_last_session_is_there_at_the_next_start_and_goes_on_in_its_journal() {
     let folder = tempfile::tempdir().unwrap();
     let address = serve(tiny_model());
-    let mut desk = Desk::in_library(folder.path());
-    desk.connect(at(address));
-    desk.apply(Action::SetPrompt("Tell me of the sea.".to_owned()));
-    desk.apply(Action::SetSystem("You are a pirate.".to_owned()));
-    desk.apply(Action::SetMaxTokens(9));
-    desk.apply(Action::SetLen(3));
-    tune(&mut desk, &[0.5, 2.0, 8.0]);
-    let was = shown(&desk.bench);
-    let id = desk.bench.tuning.past.experiment.id.clone();
-    drop(desk);
+    let mut harness = Harness::in_library(folder.path());
+    harness.connect(at(address));
+    harness.apply(Action::SetPrompt("Tell me of the sea.".to_owned()));
+    harness.apply(Action::SetSystem("You are a pirate.".to_owned()));
+    harness.apply(Action::SetMaxTokens(9));
+    harness.apply(Action::SetLen(3));
+    tune(&mut harness, &[0.5, 2.0, 8.0]);
+    let was = shown(&harness.bench);
+    let id = harness.bench.tuning.past.experiment.id.clone();
+    drop(harness);
 
-    let mut again = Desk::again(folder.path());
+    let mut again = Harness::again(folder.path());
     again.until("the session", |bench| points(bench) == 3 && noise_is_known(bench));
     assert_eq!(shown(&again.bench), was);
     assert_eq!(again.bench.tuning.past.experiment.id, id);
@@ -161,11 +161,11 @@ fn the_last_session_is_there_at_the_next_start_and_goes_on_in_its_journal() {
 #[test]
 fn without_that_wish_the_window_starts_with_nothing_shown() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = Desk::in_library(folder.path());
-    desk.connect(at(serve(tiny_model())));
-    tune(&mut desk, &[2.0]);
-    drop(desk);
-    let mut fresh = Desk::in_library(folder.path());
+    let mut harness = Harness::in_library(folder.path());
+    harness.connect(at(serve(tiny_model())));
+    tune(&mut harness, &[2.0]);
+    drop(harness);
+    let mut fresh = Harness::in_library(folder.path());
     fresh.for_a_while(Duration::from_millis(200));
     assert!(fresh.bench.tuning.is_empty());
     assert_eq!(fresh.bench.library.shown().count(), 1);
@@ -173,35 +173,35 @@ fn without_that_wish_the_window_starts_with_nothing_shown() {
 
 #[test]
 fn the_baseline_run_again_by_hand_is_another_record_and_the_first_stays_what_is_measured_against() {
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    tune(&mut desk, &[2.0]);
-    let first = desk.bench.tuning.baseline().unwrap().id.clone();
-    let before = desk.finished(Side::Baseline).len();
-    desk.apply(Action::RerunBaseline);
-    desk.until("the baseline again", |bench| {
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    tune(&mut harness, &[2.0]);
+    let first = harness.bench.tuning.baseline().unwrap().id.clone();
+    let before = harness.finished(Side::Baseline).len();
+    harness.apply(Action::RerunBaseline);
+    harness.until("the baseline again", |bench| {
         !bench.is_running() && bench.tuning.past.records.len() == 4
     });
-    assert_eq!(desk.finished(Side::Baseline).len(), before + 1);
-    assert_eq!(desk.bench.tuning.baseline().unwrap().id, first);
-    assert_eq!(points(&desk.bench), 1);
-    desk.until_all_is_on_disk();
+    assert_eq!(harness.finished(Side::Baseline).len(), before + 1);
+    assert_eq!(harness.bench.tuning.baseline().unwrap().id, first);
+    assert_eq!(points(&harness.bench), 1);
+    harness.until_all_is_on_disk();
 }
 
 #[test]
 fn a_playback_writes_nothing_into_the_library() {
-    let mut desk = Desk::new();
-    desk.connect(at(serve(tiny_model())));
-    tune(&mut desk, &[2.0]);
-    let before = desk.bench.tuning.past.records.len();
-    desk.bench.play(demo().unwrap());
-    while desk.bench.pass(Duration::from_millis(500)).is_some() {
-        desk.turn();
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    tune(&mut harness, &[2.0]);
+    let before = harness.bench.tuning.past.records.len();
+    harness.bench.play(demo().unwrap());
+    while harness.bench.pass(Duration::from_millis(500)).is_some() {
+        harness.turn();
     }
-    assert!(points(desk.bench.shown()) > 1, "it was played");
-    desk.apply(Action::Playback(PlaybackAction::Leave));
-    desk.for_a_while(Duration::from_millis(200));
-    let kept = kept(&desk.folder);
+    assert!(points(harness.bench.shown()) > 1, "it was played");
+    harness.apply(Action::Playback(PlaybackAction::Leave));
+    harness.for_a_while(Duration::from_millis(200));
+    let kept = kept(&harness.folder);
     assert_eq!((kept.len(), kept[0].records.len()), (1, before));
 }
 
@@ -213,11 +213,11 @@ fn fixture(name: &str) -> PathBuf {
 
 #[test]
 fn a_results_file_of_version_0_1_0_opens_in_the_tune_view_with_its_limit_and_every_point() {
-    let mut desk = Desk::new();
-    desk.apply(Action::ShowTab(Tab::Sweep));
-    desk.apply(Action::OpenPath(fixture("compare.json")));
-    desk.until("the points", |bench| points(bench) == 4);
-    let bench = &desk.bench;
+    let mut harness = Harness::new();
+    harness.apply(Action::ShowTab(Tab::Sweep));
+    harness.apply(Action::OpenPath(fixture("compare.json")));
+    harness.until("the points", |bench| points(bench) == 4);
+    let bench = &harness.bench;
     assert_eq!(bench.tab, Tab::Tune);
     assert_eq!(bench.prompt.user, "Say hello.");
     assert_eq!(bench.prompt.max_tokens, 12);
@@ -230,34 +230,34 @@ fn a_results_file_of_version_0_1_0_opens_in_the_tune_view_with_its_limit_and_eve
 #[test]
 fn a_sweep_of_version_0_1_0_opens_in_the_sweep_view_and_leaves_the_tune_view_as_it_was() {
     for name in ["sweep.json", "sweep.journal"] {
-        let mut desk = Desk::new();
-        let (prompt, prefix) = (desk.bench.prompt.clone(), desk.bench.prefix.clone());
-        desk.apply(Action::OpenPath(fixture(name)));
-        desk.until("the sweep", |bench| bench.sweep.experiment().is_some());
-        assert_eq!(desk.bench.tab, Tab::Sweep, "{name}");
-        assert!(desk.bench.sweep.records().count() > 4, "{name}");
+        let mut harness = Harness::new();
+        let (prompt, prefix) = (harness.bench.prompt.clone(), harness.bench.prefix.clone());
+        harness.apply(Action::OpenPath(fixture(name)));
+        harness.until("the sweep", |bench| bench.sweep.experiment().is_some());
+        assert_eq!(harness.bench.tab, Tab::Sweep, "{name}");
+        assert!(harness.bench.sweep.records().count() > 4, "{name}");
         assert_eq!(
             (
-                &desk.bench.prompt.user,
-                &desk.bench.prompt.system,
-                desk.bench.prefix.len
+                &harness.bench.prompt.user,
+                &harness.bench.prompt.system,
+                harness.bench.prefix.len
             ),
             (&prompt.user, &prompt.system, prefix.len),
             "{name}"
         );
-        assert!(desk.bench.tuning.is_empty(), "{name}");
+        assert!(harness.bench.tuning.is_empty(), "{name}");
     }
 }
 
 #[test]
 fn a_results_file_of_a_sweep_never_sets_the_token_limit_to_one() {
-    let mut desk = Desk::new();
-    desk.apply(Action::OpenPath(fixture("sweep-results.json")));
-    desk.until("the file", |bench| {
+    let mut harness = Harness::new();
+    harness.apply(Action::OpenPath(fixture("sweep-results.json")));
+    harness.until("the file", |bench| {
         points(bench) > 0 || bench.sweep.experiment().is_some_and(|past| !past.records.is_empty())
     });
-    assert!(desk.bench.prompt.max_tokens > 1, "{:?}", desk.bench.prompt);
-    assert_eq!(desk.bench.tab, Tab::Sweep);
+    assert!(harness.bench.prompt.max_tokens > 1, "{:?}", harness.bench.prompt);
+    assert_eq!(harness.bench.tab, Tab::Sweep);
 }
 
 const CHILD: &str = "SOFTPREFIX_TEST_TUNING_CHILD";
@@ -269,30 +269,30 @@ fn child_tunes_until_it_is_killed() {
     let Ok(wanted) = std::env::var(CHILD) else { return };
     let (address, folder) = wanted.split_once(' ').unwrap();
     let address: SocketAddr = address.parse().unwrap();
-    let mut desk = Desk::again(Path::new(folder));
-    if desk.bench.library.shown().any(|one| one.finished > 0) {
-        desk.until("the session", |bench| !bench.tuning.is_empty());
+    let mut harness = Harness::again(Path::new(folder));
+    if harness.bench.library.shown().any(|one| one.finished > 0) {
+        harness.until("the session", |bench| !bench.tuning.is_empty());
     }
-    desk.apply(Action::SetMaxTokens(4));
-    desk.apply(Action::Connect(at(address)));
+    harness.apply(Action::SetMaxTokens(4));
+    harness.apply(Action::Connect(at(address)));
     // Those that were killed before have left their tasks.
-    desk.until("the module", |bench| {
+    harness.until("the module", |bench| {
         bench.module.is_ready() || matches!(bench.module, ModuleState::TaskFull { .. })
     });
-    desk.apply(Action::ExitLeftOverTasks);
-    desk.until("the module", |bench| bench.module.is_ready());
+    harness.apply(Action::ExitLeftOverTasks);
+    harness.until("the module", |bench| bench.module.is_ready());
     let mut told = 0;
-    for step in desk.bench.tuning.past.records.len().. {
-        desk.apply(Action::SetMagnitude(0.01 * (step + 1) as f64));
-        desk.apply(Action::Run);
-        while desk.bench.is_running() {
-            desk.turn();
-            for seen in &desk.seen[told..] {
+    for step in harness.bench.tuning.past.records.len().. {
+        harness.apply(Action::SetMagnitude(0.01 * (step + 1) as f64));
+        harness.apply(Action::Run);
+        while harness.bench.is_running() {
+            harness.turn();
+            for seen in &harness.seen[told..] {
                 if let Seen::Finished(_, _, record) = seen {
                     println!("shown {}", record.id);
                 }
             }
-            told = desk.seen.len();
+            told = harness.seen.len();
         }
     }
 }
@@ -355,9 +355,9 @@ fn a_window_killed_at_random_moments_comes_back_with_every_finished_run() {
     assert!(all.len() >= rounds / 2);
     let sessions = kept(&library).iter().filter(|past| !past.records.is_empty()).count();
     assert_eq!(sessions, 1, "each went on with the session of the one before");
-    let mut desk = Desk::again(&library);
-    desk.until("the session", |bench| !bench.tuning.is_empty());
-    let there: HashSet<String> = desk
+    let mut harness = Harness::again(&library);
+    harness.until("the session", |bench| !bench.tuning.is_empty());
+    let there: HashSet<String> = harness
         .bench
         .tuning
         .past
@@ -371,19 +371,19 @@ fn a_window_killed_at_random_moments_comes_back_with_every_finished_run() {
 #[test]
 fn stars_and_notes_of_tune_and_sweep_are_lines_of_their_journals_and_there_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = Desk::in_library(folder.path());
-    desk.connect(at(serve(tiny_model())));
-    tune(&mut desk, &[1.0, 4.0]);
-    let tuned = desk.current().0.id.clone();
+    let mut harness = Harness::in_library(folder.path());
+    harness.connect(at(serve(tiny_model())));
+    tune(&mut harness, &[1.0, 4.0]);
+    let tuned = harness.current().0.id.clone();
     let rating = |stars: u8, note: &str| Rating {
         stars: Stars::new(stars),
         note: note.to_owned(),
     };
-    desk.apply(Action::Rate(tuned.clone(), rating(4, "warm\n二行目")));
-    desk.apply(Action::Rate(tuned.clone(), rating(0, "cold")));
-    assert_eq!(desk.current().0.rating, rating(0, "cold"), "shown at once");
+    harness.apply(Action::Rate(tuned.clone(), rating(4, "warm\n二行目")));
+    harness.apply(Action::Rate(tuned.clone(), rating(0, "cold")));
+    assert_eq!(harness.current().0.rating, rating(0, "cold"), "shown at once");
 
-    desk.apply(Action::ShowTab(Tab::Sweep));
+    harness.apply(Action::ShowTab(Tab::Sweep));
     for action in [
         SweepAction::AddCurrentPrompt,
         SweepAction::RemoveCase(0),
@@ -391,19 +391,19 @@ fn stars_and_notes_of_tune_and_sweep_are_lines_of_their_journals_and_there_at_th
         SweepAction::SetMagnitudes("1, 8".to_owned()),
         SweepAction::Start,
     ] {
-        desk.apply(Action::Sweep(action));
+        harness.apply(Action::Sweep(action));
     }
-    desk.until("the sweep", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
-    let swept = desk.bench.sweep.experiment().unwrap().records[1].id.clone();
-    desk.apply(Action::Sweep(SweepAction::Select(Some(swept.clone()))));
-    assert_eq!(desk.bench.rated_run().map(|record| &record.id), Some(&swept));
-    let more = desk.bench.with_stars(1).unwrap();
-    desk.apply(more);
-    desk.until("its star", |bench| {
+    harness.until("the sweep", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
+    let swept = harness.bench.sweep.experiment().unwrap().records[1].id.clone();
+    harness.apply(Action::Sweep(SweepAction::Select(Some(swept.clone()))));
+    assert_eq!(harness.bench.rated_run().map(|record| &record.id), Some(&swept));
+    let more = harness.bench.with_stars(1).unwrap();
+    harness.apply(more);
+    harness.until("its star", |bench| {
         bench.rated_run().is_some_and(|record| record.rating == rating(1, ""))
     });
     let csv = folder.path().join("runs.csv");
-    desk.export(Format::Csv, &csv);
+    harness.export(Format::Csv, &csv);
     assert!(std::fs::read_to_string(&csv).unwrap().contains(",1,\r\n"));
 
     let kept = kept(folder.path());
@@ -412,9 +412,9 @@ fn stars_and_notes_of_tune_and_sweep_are_lines_of_their_journals_and_there_at_th
         records.find(|record| record.id == id).unwrap().rating.clone()
     };
     assert_eq!((found(&tuned), found(&swept)), (rating(0, "cold"), rating(1, "")));
-    drop(desk);
-    let mut desk = Desk::again(folder.path());
-    desk.until("the session", |bench| !bench.tuning.is_empty());
-    let record = desk.bench.tuning.record(&tuned).unwrap();
+    drop(harness);
+    let mut harness = Harness::again(folder.path());
+    harness.until("the session", |bench| !bench.tuning.is_empty());
+    let record = harness.bench.tuning.record(&tuned).unwrap();
     assert_eq!(record.rating, rating(0, "cold"));
 }

@@ -13,7 +13,7 @@ use softprefix_core::prefix::Magnitude;
 
 use crate::external::packets;
 use crate::shell::program;
-use crate::support::{Desk, LONG, at, kept, serve, tiny_model};
+use crate::support::{Harness, LONG, at, kept, serve, tiny_model};
 
 fn play(folder: &Path, module: SocketAddr, more: &[&str]) -> Command {
     let module = module.to_string();
@@ -68,8 +68,8 @@ fn a_line_sets_and_runs_and_its_output_is_that_of_the_window_and_in_the_history(
     assert_eq!(lines.last().unwrap(), &json!({"state": "idle"}));
     assert_eq!(of(&lines, "error"), [] as [&Value; 0]);
 
-    let mut desk = Desk::new();
-    desk.connect(at(module));
+    let mut harness = Harness::new();
+    harness.connect(at(module));
     let system = softprefix::model::PRESETS[0].system.to_owned();
     for action in [
         Action::SetSystem(system),
@@ -77,12 +77,12 @@ fn a_line_sets_and_runs_and_its_output_is_that_of_the_window_and_in_the_history(
         Action::SetLen(2),
         Action::SetMagnitude(1.5),
     ] {
-        desk.apply(action);
+        harness.apply(action);
     }
-    desk.run();
-    let record = desk.finished(Side::Prefixed).pop().unwrap();
+    harness.run();
+    let record = harness.finished(Side::Prefixed).pop().unwrap();
     assert_eq!(record.output(), tokens);
-    let similarity = desk.current().1.measures.as_ref().unwrap().chrf2;
+    let similarity = harness.current().1.measures.as_ref().unwrap().chrf2;
     assert_eq!(of(&lines, "similarity"), [&json!(similarity)]);
     let [session] = &kept(&folder.path().join("experiments"))[..] else {
         panic!("one session is in the history");

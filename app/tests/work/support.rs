@@ -37,7 +37,7 @@ pub enum Seen {
 }
 
 /// The window's loop without a window.
-pub struct Desk {
+pub struct Harness {
     pub bench: Workbench,
     pub bridge: Bridge,
     pub seen: Vec<Seen>,
@@ -47,7 +47,7 @@ pub struct Desk {
     _own: Option<tempfile::TempDir>,
 }
 
-impl Desk {
+impl Harness {
     /// Nothing connected, live mode off, a short English prompt, a library of its own.
     pub fn new() -> Self {
         Self::with(ConnectOptions::default())
@@ -64,25 +64,25 @@ impl Desk {
 
     fn owned(limits: ConnectOptions, models: Models) -> Self {
         let own = tempfile::tempdir().unwrap();
-        let mut desk = Self::before(limits, models, own.path().join("experiments"));
-        desk._own = Some(own);
-        desk.open_library();
-        desk
+        let mut harness = Self::before(limits, models, own.path().join("experiments"));
+        harness._own = Some(own);
+        harness.open_library();
+        harness
     }
 
     /// The same on this library.
     pub fn in_library(folder: &Path) -> Self {
-        let mut desk = Self::before(ConnectOptions::default(), Models::from_env(), folder.to_owned());
-        desk.open_library();
-        desk
+        let mut harness = Self::before(ConnectOptions::default(), Models::from_env(), folder.to_owned());
+        harness.open_library();
+        harness
     }
 
     /// As the window starts without `--fresh`: the last session comes back.
     pub fn again(folder: &Path) -> Self {
-        let mut desk = Self::before(ConnectOptions::default(), Models::from_env(), folder.to_owned());
-        desk.bench.library.restore = true;
-        desk.open_library();
-        desk
+        let mut harness = Self::before(ConnectOptions::default(), Models::from_env(), folder.to_owned());
+        harness.bench.library.restore = true;
+        harness.open_library();
+        harness
     }
 
     fn before(limits: ConnectOptions, models: Models, folder: PathBuf) -> Self {

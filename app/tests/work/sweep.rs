@@ -15,7 +15,7 @@ use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::experiment::{CanaryFinding, Condition, Entry, Journal, RunEnd, Summary};
 
 use crate::hardship::unresponsive_stock_module;
-use crate::support::{Desk, LONG, at, journals, kept, serve, tiny_model};
+use crate::support::{Harness, LONG, at, journals, kept, serve, tiny_model};
 
 /// Ids of the cases in a journal.
 fn recorded(journal: &Path) -> Vec<String> {
@@ -34,19 +34,19 @@ fn kept_ids(library: &Path) -> Vec<String> {
 }
 
 /// A module, a library, and a sweep of 2 x 3 cells on the current prompt.
-fn ready(library: &Path) -> Desk {
-    let mut desk = Desk::in_library(library);
-    desk.connect(at(serve(tiny_model())));
-    desk.apply(Action::ShowTab(Tab::Sweep));
-    sweep(&mut desk, SweepAction::AddCurrentPrompt);
-    sweep(&mut desk, SweepAction::RemoveCase(0));
-    sweep(&mut desk, SweepAction::SetLens(vec![1, 2]));
-    sweep(&mut desk, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
-    desk
+fn ready(library: &Path) -> Harness {
+    let mut harness = Harness::in_library(library);
+    harness.connect(at(serve(tiny_model())));
+    harness.apply(Action::ShowTab(Tab::Sweep));
+    sweep(&mut harness, SweepAction::AddCurrentPrompt);
+    sweep(&mut harness, SweepAction::RemoveCase(0));
+    sweep(&mut harness, SweepAction::SetLens(vec![1, 2]));
+    sweep(&mut harness, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
+    harness
 }
 
-fn sweep(desk: &mut Desk, action: SweepAction) {
-    desk.apply(Action::Sweep(action));
+fn sweep(harness: &mut Harness, action: SweepAction) {
+    harness.apply(Action::Sweep(action));
 }
 
 fn has_ended(bench: &Workbench) -> bool {
@@ -58,15 +58,15 @@ fn shown_records(bench: &Workbench) -> usize {
 }
 
 /// Chooses a file where the system's dialog would be asked.
-fn choose(desk: &mut Desk, path: PathBuf) -> FileQuestion {
-    let effects = desk.bench.take_effects();
+fn choose(harness: &mut Harness, path: PathBuf) -> FileQuestion {
+    let effects = harness.bench.take_effects();
     let question = effects.into_iter().find_map(|effect| match effect {
         Effect::Ask(question) => Some(question),
         _ => None,
     });
     let question = question.expect("a question for a file");
     let asked = question.clone();
-    desk.bridge.await_answer(async move {
+    harness.bridge.await_answer(async move {
         Event::Chosen {
             question: asked,
             path: Some(path),
@@ -79,19 +79,19 @@ fn choose(desk: &mut Desk, path: PathBuf) -> FileQuestion {
 fn a_sweep_is_shown_case_by_case_and_each_case_is_on_disk_before_it_is_shown() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("state/experiments");
-    let mut desk = ready(&library);
-    sweep(&mut desk, SweepAction::Start);
+    let mut harness = ready(&library);
+    sweep(&mut harness, SweepAction::Start);
     let end = Instant::now() + LONG;
     let mut seen = BTreeSet::new();
-    while !has_ended(&desk.bench) {
-        assert!(Instant::now() < end, "{:?}", desk.bench.sweep.stage);
-        desk.turn();
-        let shown = shown_records(&desk.bench);
+    while !has_ended(&harness.bench) {
+        assert!(Instant::now() < end, "{:?}", harness.bench.sweep.stage);
+        harness.turn();
+        let shown = shown_records(&harness.bench);
         seen.insert(shown);
         assert!(shown <= kept_ids(&library).len());
     }
     assert!(seen.len() > 3, "it grew case by case: {seen:?}");
-    let bench = &desk.bench;
+    let bench = &harness.bench;
     assert_eq!(bench.sweep.stage, Stage::Ended(RunEnd::Complete));
     assert_eq!(shown_records(bench), 8);
     let group = bench.sweep.groups().next().unwrap();
@@ -100,101 +100,101 @@ fn a_sweep_is_shown_case_by_case_and_each_case_is_on_disk_before_it_is_shown() {
     assert_eq!(group.lines().len(), 2);
     assert!(bench.sweep.running.is_empty());
 
-    desk.until("the difference of what is looked at", |bench| {
+    harness.until("the difference of what is looked at", |bench| {
         bench.sweep.diff.is_some()
     });
-    let (left, right) = desk.bench.sweep.pair().unwrap();
+    let (left, right) = harness.bench.sweep.pair().unwrap();
     assert!(left.is_baseline() && !right.is_baseline());
 }
 
 #[test]
 fn a_pinned_run_is_compared_with_the_next_one_that_is_looked_at() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(&folder.path().join("j"));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("the end", has_ended);
-    let ids: Vec<String> = desk
+    let mut harness = ready(&folder.path().join("j"));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the end", has_ended);
+    let ids: Vec<String> = harness
         .bench
         .sweep
         .records()
         .filter(|record| !record.is_baseline())
         .map(|record| record.id.clone())
         .collect();
-    sweep(&mut desk, SweepAction::Select(Some(ids[0].clone())));
-    sweep(&mut desk, SweepAction::Pin);
-    sweep(&mut desk, SweepAction::Select(Some(ids[3].clone())));
+    sweep(&mut harness, SweepAction::Select(Some(ids[0].clone())));
+    sweep(&mut harness, SweepAction::Pin);
+    sweep(&mut harness, SweepAction::Select(Some(ids[3].clone())));
     let pair = |bench: &Workbench| bench.sweep.pair().map(|(a, b)| (a.id.clone(), b.id.clone())).unwrap();
-    assert_eq!(pair(&desk.bench), (ids[0].clone(), ids[3].clone()));
-    desk.until("their difference", |bench| bench.sweep.diff.is_some());
-    sweep(&mut desk, SweepAction::Swap);
-    assert_eq!(pair(&desk.bench), (ids[3].clone(), ids[0].clone()));
-    sweep(&mut desk, SweepAction::Unpin);
-    assert!(desk.bench.sweep.pair().unwrap().0.is_baseline());
+    assert_eq!(pair(&harness.bench), (ids[0].clone(), ids[3].clone()));
+    harness.until("their difference", |bench| bench.sweep.diff.is_some());
+    sweep(&mut harness, SweepAction::Swap);
+    assert_eq!(pair(&harness.bench), (ids[3].clone(), ids[0].clone()));
+    sweep(&mut harness, SweepAction::Unpin);
+    assert!(harness.bench.sweep.pair().unwrap().0.is_baseline());
 }
 
 #[test]
 fn a_cancelled_sweep_goes_on_with_what_is_missing() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("j");
-    let mut desk = ready(&library);
-    desk.apply(Action::SetMaxTokens(200));
-    sweep(&mut desk, SweepAction::SetLens(vec![1, 2, 3, 4, 5, 6, 7, 8]));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("the first case", |bench| shown_records(bench) > 0);
-    sweep(&mut desk, SweepAction::Pause);
-    desk.until("the pause", |bench| {
+    let mut harness = ready(&library);
+    harness.apply(Action::SetMaxTokens(200));
+    sweep(&mut harness, SweepAction::SetLens(vec![1, 2, 3, 4, 5, 6, 7, 8]));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the first case", |bench| shown_records(bench) > 0);
+    sweep(&mut harness, SweepAction::Pause);
+    harness.until("the pause", |bench| {
         bench
             .sweep
             .progress()
             .is_some_and(|progress| progress.paused && progress.running == 0)
     });
-    let held = shown_records(&desk.bench);
-    desk.for_a_while(Duration::from_millis(300));
-    assert_eq!(shown_records(&desk.bench), held, "nothing begins while it is paused");
-    sweep(&mut desk, SweepAction::Cancel);
-    desk.until("the end", has_ended);
-    assert_eq!(desk.bench.sweep.stage, Stage::Ended(RunEnd::Cancelled));
+    let held = shown_records(&harness.bench);
+    harness.for_a_while(Duration::from_millis(300));
+    assert_eq!(shown_records(&harness.bench), held, "nothing begins while it is paused");
+    sweep(&mut harness, SweepAction::Cancel);
+    harness.until("the end", has_ended);
+    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Cancelled));
 
-    assert!(desk.bench.sweep.resumable().is_some());
-    sweep(&mut desk, SweepAction::Resume);
-    desk.until("the end of the rest", |bench| {
+    assert!(harness.bench.sweep.resumable().is_some());
+    sweep(&mut harness, SweepAction::Resume);
+    harness.until("the end of the rest", |bench| {
         bench.sweep.stage == Stage::Ended(RunEnd::Complete)
     });
     let ids = kept_ids(&library);
     assert_eq!(ids.len(), 26);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 26, "no case ran twice");
-    let summary = Summary::of(desk.bench.sweep.experiment().unwrap(), Condition::default());
-    assert_eq!(desk.bench.sweep.standing(&summary), Standing::Complete);
+    let summary = Summary::of(harness.bench.sweep.experiment().unwrap(), Condition::default());
+    assert_eq!(harness.bench.sweep.standing(&summary), Standing::Complete);
 }
 
 #[test]
 fn a_sweep_that_the_program_left_reopens_at_the_next_start_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("j");
-    let mut desk = ready(&library);
-    desk.apply(Action::SetMaxTokens(900));
-    sweep(&mut desk, SweepAction::SetLens(vec![1, 2, 3, 4, 5, 6, 7, 8]));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("some cases", |bench| shown_records(bench) > 2);
+    let mut harness = ready(&library);
+    harness.apply(Action::SetMaxTokens(900));
+    sweep(&mut harness, SweepAction::SetLens(vec![1, 2, 3, 4, 5, 6, 7, 8]));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("some cases", |bench| shown_records(bench) > 2);
     // What lies on disk at this moment is what a program leaves that is killed now.
     let left = folder.path().join("left");
     std::fs::create_dir(&left).unwrap();
     for journal in journals(&library) {
         std::fs::copy(&journal, left.join(journal.file_name().unwrap())).unwrap();
     }
-    drop(desk);
+    drop(harness);
     let library = left;
     let before = kept_ids(&library).len();
     assert!(before < 26, "it was left before its end");
 
-    let mut desk = Desk::in_library(&library);
-    desk.until("the sweep", |bench| bench.sweep.experiment().is_some());
-    assert_eq!(desk.bench.tab, Tab::Sweep);
-    assert_eq!(shown_records(&desk.bench), before);
-    assert_eq!(desk.bench.sweep.form.lens, [1, 2, 3, 4, 5, 6, 7, 8]);
-    desk.connect(at(serve(tiny_model())));
-    sweep(&mut desk, SweepAction::Resume);
-    desk.until("the end of the rest", |bench| {
+    let mut harness = Harness::in_library(&library);
+    harness.until("the sweep", |bench| bench.sweep.experiment().is_some());
+    assert_eq!(harness.bench.tab, Tab::Sweep);
+    assert_eq!(shown_records(&harness.bench), before);
+    assert_eq!(harness.bench.sweep.form.lens, [1, 2, 3, 4, 5, 6, 7, 8]);
+    harness.connect(at(serve(tiny_model())));
+    sweep(&mut harness, SweepAction::Resume);
+    harness.until("the end of the rest", |bench| {
         bench.sweep.stage == Stage::Ended(RunEnd::Complete)
     });
     let ids = kept_ids(&library);
@@ -206,43 +206,47 @@ fn a_sweep_that_the_program_left_reopens_at_the_next_start_and_goes_on() {
 fn names_deletions_and_their_undoing_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("j");
-    let mut desk = ready(&library);
-    sweep(&mut desk, SweepAction::SetMagnitudes("1".to_owned()));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("the end", has_ended);
-    let id = desk.bench.sweep.shown[0].experiment.id.clone();
-    sweep(&mut desk, SweepAction::Rename(id.clone(), "春".to_owned()));
-    desk.until("the name", |bench| {
+    let mut harness = ready(&library);
+    sweep(&mut harness, SweepAction::SetMagnitudes("1".to_owned()));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the end", has_ended);
+    let id = harness.bench.sweep.shown[0].experiment.id.clone();
+    sweep(&mut harness, SweepAction::Rename(id.clone(), "春".to_owned()));
+    harness.until("the name", |bench| {
         bench
             .sweep
             .experiment()
             .is_some_and(|past| past.experiment.name == "春")
     });
-    desk.until("its line in the list", |bench| bench.library.get(&id).is_some());
-    sweep(&mut desk, SweepAction::Delete(id.clone()));
-    desk.until("the deletion", |bench| bench.library.shown().next().is_none());
-    assert!(desk.bench.sweep.shown.is_empty());
-    sweep(&mut desk, SweepAction::UndoDelete);
-    desk.until("its return", |bench| bench.library.shown().next().is_some());
-    drop(desk);
+    harness.until("its line in the list", |bench| bench.library.get(&id).is_some());
+    sweep(&mut harness, SweepAction::Delete(id.clone()));
+    harness.until("the deletion", |bench| bench.library.shown().next().is_none());
+    assert!(harness.bench.sweep.shown.is_empty());
+    sweep(&mut harness, SweepAction::UndoDelete);
+    harness.until("its return", |bench| bench.library.shown().next().is_some());
+    drop(harness);
 
-    let mut desk = Desk::in_library(&library);
-    let found = desk.bench.library.shown().next().unwrap();
+    let mut harness = Harness::in_library(&library);
+    let found = harness.bench.library.shown().next().unwrap();
     assert_eq!(found.experiment.name, "春");
-    assert_eq!(desk.bench.tab, Tab::Tune, "what is complete is not pushed at anybody");
+    assert_eq!(
+        harness.bench.tab,
+        Tab::Tune,
+        "what is complete is not pushed at anybody"
+    );
     for (words, ids) in [("春 sky", vec![id]), ("autumn", Vec::new())] {
-        sweep(&mut desk, SweepAction::Find(words.to_owned()));
+        sweep(&mut harness, SweepAction::Find(words.to_owned()));
         let wanted = Some((words.to_owned(), ids));
-        desk.until("what is found", |bench| bench.library.found == wanted);
+        harness.until("what is found", |bench| bench.library.found == wanted);
     }
 }
 
 #[test]
 fn a_sweep_leaves_in_every_form_and_comes_back_from_json_and_from_a_results_file() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(&folder.path().join("j"));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("the end", has_ended);
+    let mut harness = ready(&folder.path().join("j"));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the end", has_ended);
     let texts = |bench: &Workbench| {
         let mut texts: Vec<_> = bench
             .sweep
@@ -252,52 +256,52 @@ fn a_sweep_leaves_in_every_form_and_comes_back_from_json_and_from_a_results_file
         texts.sort();
         texts
     };
-    let original = texts(&desk.bench);
-    let first = desk.bench.sweep.shown[0].experiment.id.clone();
+    let original = texts(&harness.bench);
+    let first = harness.bench.sweep.shown[0].experiment.id.clone();
     for format in Format::ALL {
-        desk.apply(Action::Export(format));
+        harness.apply(Action::Export(format));
         let path = folder.path().join(format!("out{}", format.ending()));
-        let question = choose(&mut desk, path.clone());
+        let question = choose(&mut harness, path.clone());
         assert!(matches!(question, FileQuestion::Export { suggested, .. } if suggested.ends_with(format.ending())));
-        desk.until("the file", |_| path.exists());
-        desk.until("the word of it", |bench| !bench.file.writing && !bench.file.asking);
+        harness.until("the file", |_| path.exists());
+        harness.until("the word of it", |bench| !bench.file.writing && !bench.file.asking);
     }
     let page = std::fs::read_to_string(folder.path().join("out.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("Why is the sky blue?"));
     for file in ["out.json", "out-compare_results.json"] {
-        desk.apply(Action::Open);
-        choose(&mut desk, folder.path().join(file));
-        desk.until("the import", |bench| {
+        harness.apply(Action::Open);
+        choose(&mut harness, folder.path().join(file));
+        harness.until("the import", |bench| {
             bench.sweep.experiment().is_some_and(|past| past.experiment.id != first)
         });
-        assert_eq!(texts(&desk.bench), original, "{file}");
-        assert_eq!(desk.bench.tab, Tab::Sweep);
-        sweep(&mut desk, SweepAction::Show(first.clone()));
-        desk.until("the first one", |bench| {
+        assert_eq!(texts(&harness.bench), original, "{file}");
+        assert_eq!(harness.bench.tab, Tab::Sweep);
+        sweep(&mut harness, SweepAction::Show(first.clone()));
+        harness.until("the first one", |bench| {
             bench.sweep.experiment().is_some_and(|past| past.experiment.id == first)
         });
     }
-    desk.until("all three in the list", |bench| bench.library.shown().count() == 3);
+    harness.until("all three in the list", |bench| bench.library.shown().count() == 3);
 }
 
 #[test]
 fn a_threshold_search_joins_the_sweep_whose_case_it_searches() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(&folder.path().join("j"));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("the end", has_ended);
-    sweep(&mut desk, SweepAction::SetBudgetMeasure(Measure::Indel));
-    sweep(&mut desk, SweepAction::SetBudget(0.9));
-    sweep(&mut desk, SweepAction::FindThreshold(1));
-    desk.until("its beginning", |bench| bench.sweep.shown.len() == 2);
-    desk.until("its end", has_ended);
-    let (_, found) = desk.bench.sweep.threshold.clone().unwrap();
+    let mut harness = ready(&folder.path().join("j"));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the end", has_ended);
+    sweep(&mut harness, SweepAction::SetBudgetMeasure(Measure::Indel));
+    sweep(&mut harness, SweepAction::SetBudget(0.9));
+    sweep(&mut harness, SweepAction::FindThreshold(1));
+    harness.until("its beginning", |bench| bench.sweep.shown.len() == 2);
+    harness.until("its end", has_ended);
+    let (_, found) = harness.bench.sweep.threshold.clone().unwrap();
     assert!(
         found.measured > 3,
         "the points of the sweep are measured too: {found:?}"
     );
-    let group = desk.bench.sweep.groups().next().unwrap();
-    assert_eq!(desk.bench.sweep.groups().count(), 1, "one case on one module");
+    let group = harness.bench.sweep.groups().next().unwrap();
+    assert_eq!(harness.bench.sweep.groups().count(), 1, "one case on one module");
     let lines = group.lines();
     assert_eq!(lines.len(), 2, "its points are on the line of their P");
     assert!(lines[0].1.len() > 3);
@@ -306,13 +310,13 @@ fn a_threshold_search_joins_the_sweep_whose_case_it_searches() {
 #[test]
 fn without_a_module_or_a_library_nothing_starts() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = Desk::in_library(&folder.path().join("j"));
-    sweep(&mut desk, SweepAction::Start);
-    assert_eq!(desk.bench.sweep.stage, Stage::Idle);
+    let mut harness = Harness::in_library(&folder.path().join("j"));
+    sweep(&mut harness, SweepAction::Start);
+    assert_eq!(harness.bench.sweep.stage, Stage::Idle);
     // Where the library should be is a file.
     let file = folder.path().join("file");
     std::fs::write(&file, "somebody's diary").unwrap();
-    let mut other = Desk::new();
+    let mut other = Harness::new();
     other.bridge.send(Request::Library(LibraryRequest::Open {
         folder: file.clone(),
         old: folder.path().join("none"),
@@ -423,25 +427,25 @@ fn the_shells_sweep_tells_wrong_arguments_and_files_by_its_exit_code() {
 #[test]
 fn each_case_has_its_kl_to_plot_and_colour_by_and_the_exports_carry_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(&folder.path().join("j"));
-    assert!(desk.bench.sweep_plan().deep, "the unit can, so it does");
-    desk.apply(Action::SetMeasure(Measure::KlMean));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("the end", has_ended);
-    let bench = &desk.bench;
+    let mut harness = ready(&folder.path().join("j"));
+    assert!(harness.bench.sweep_plan().deep, "the unit can, so it does");
+    harness.apply(Action::SetMeasure(Measure::KlMean));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the end", has_ended);
+    let bench = &harness.bench;
     assert_eq!(bench.sweep.stage, Stage::Ended(RunEnd::Complete));
     let group = bench.sweep.groups().next().unwrap();
     let scored = group.points.iter().filter(|point| point.is_scored()).count();
     assert_eq!(scored, 6, "six prefixes, and the baselines need none");
     let large = group.lines()[0].1.last().unwrap().record.clone();
-    sweep(&mut desk, SweepAction::Select(Some(large.clone())));
-    let scores = desk.bench.pair_scores().unwrap().clone();
-    let (left, _) = desk.bench.sweep.pair().unwrap();
+    sweep(&mut harness, SweepAction::Select(Some(large.clone())));
+    let scores = harness.bench.pair_scores().unwrap().clone();
+    let (left, _) = harness.bench.sweep.pair().unwrap();
     assert_eq!(scores.places.last().unwrap()[1], left.text().unwrap().len());
     // Against another prefix there is none.
-    sweep(&mut desk, SweepAction::Pin);
-    assert!(desk.bench.pair_scores().is_err());
-    sweep(&mut desk, SweepAction::Unpin);
+    sweep(&mut harness, SweepAction::Pin);
+    assert!(harness.bench.pair_scores().is_err());
+    sweep(&mut harness, SweepAction::Unpin);
 
     for (format, wanted) in [
         (Format::Csv, "kl_mean"),
@@ -450,7 +454,7 @@ fn each_case_has_its_kl_to_plot_and_colour_by_and_the_exports_carry_it() {
         (Format::Results, "\"kl_mean\""),
     ] {
         let path = folder.path().join(format!("x{}", format.ending()));
-        desk.export(format, &path);
+        harness.export(format, &path);
         assert!(std::fs::read_to_string(&path).unwrap().contains(wanted), "{format:?}");
     }
 }
@@ -458,36 +462,36 @@ fn each_case_has_its_kl_to_plot_and_colour_by_and_the_exports_carry_it() {
 #[test]
 fn a_sweep_may_be_run_without_kl() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready(&folder.path().join("j"));
-    sweep(&mut desk, SweepAction::SetDeep(false));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("the end", has_ended);
-    let group = desk.bench.sweep.groups().next().unwrap();
+    let mut harness = ready(&folder.path().join("j"));
+    sweep(&mut harness, SweepAction::SetDeep(false));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the end", has_ended);
+    let group = harness.bench.sweep.groups().next().unwrap();
     assert!(!group.points.iter().any(|point| point.is_scored()));
-    assert!(desk.bench.sweep.resumable().is_none(), "nothing is missing");
+    assert!(harness.bench.sweep.resumable().is_none(), "nothing is missing");
 }
 
 #[test]
 fn where_a_large_prefix_changes_nothing_the_sweep_stops_with_the_reason_and_goes_on_if_the_person_insists() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = Desk::in_library(&folder.path().join("experiments"));
-    desk.connect(at(unresponsive_stock_module(serve(tiny_model()))));
-    sweep(&mut desk, SweepAction::AddCurrentPrompt);
-    sweep(&mut desk, SweepAction::RemoveCase(0));
-    sweep(&mut desk, SweepAction::SetLens(vec![1]));
-    sweep(&mut desk, SweepAction::SetMagnitudes("0.1, 1".to_owned()));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("the end", has_ended);
-    assert_eq!(desk.bench.sweep.stage, Stage::Ended(RunEnd::NoEffect));
-    let trouble = &desk.bench.sweep.trouble;
+    let mut harness = Harness::in_library(&folder.path().join("experiments"));
+    harness.connect(at(unresponsive_stock_module(serve(tiny_model()))));
+    sweep(&mut harness, SweepAction::AddCurrentPrompt);
+    sweep(&mut harness, SweepAction::RemoveCase(0));
+    sweep(&mut harness, SweepAction::SetLens(vec![1]));
+    sweep(&mut harness, SweepAction::SetMagnitudes("0.1, 1".to_owned()));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the end", has_ended);
+    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::NoEffect));
+    let trouble = &harness.bench.sweep.trouble;
     assert!(matches!(trouble, Some(Trouble::Canary(canary)) if canary.finding == CanaryFinding::NoEffect));
-    assert_eq!(shown_records(&desk.bench), 0, "no case was spent on it");
+    assert_eq!(shown_records(&harness.bench), 0, "no case was spent on it");
 
-    assert!(desk.bench.sweep.had_no_effect());
-    sweep(&mut desk, SweepAction::Resume);
-    desk.until("the end", has_ended);
-    assert_eq!(desk.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
-    assert_eq!(shown_records(&desk.bench), 4);
-    let group = &desk.bench.sweep.analysis.groups[0];
+    assert!(harness.bench.sweep.had_no_effect());
+    sweep(&mut harness, SweepAction::Resume);
+    harness.until("the end", has_ended);
+    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    assert_eq!(shown_records(&harness.bench), 4);
+    let group = &harness.bench.sweep.analysis.groups[0];
     assert_eq!(group.proof(), Proof::NoEffect, "and what it showed is said of it");
 }

@@ -10,7 +10,7 @@ use softprefix_core::experiment::{Journal, RunEnd, experiments};
 use softprefix_unit::testing::TinyModel;
 
 use crate::shell::program;
-use crate::support::{Desk, at, closed_port, serve, tasks_at, tiny_model};
+use crate::support::{Harness, at, closed_port, serve, tasks_at, tiny_model};
 
 /// Another model of random weights, wider than the first.
 fn wide_model() -> PathBuf {
@@ -30,19 +30,19 @@ fn wide_model() -> PathBuf {
     path.clone()
 }
 
-fn sweep(desk: &mut Desk, action: SweepAction) {
-    desk.apply(Action::Sweep(action));
+fn sweep(harness: &mut Harness, action: SweepAction) {
+    harness.apply(Action::Sweep(action));
 }
 
-fn ready() -> Desk {
-    let mut desk = Desk::new();
-    desk.apply(Action::ShowTab(Tab::Sweep));
-    desk.connect(at(serve(tiny_model())));
-    sweep(&mut desk, SweepAction::AddCurrentPrompt);
-    sweep(&mut desk, SweepAction::RemoveCase(0));
-    sweep(&mut desk, SweepAction::SetLens(vec![1]));
-    sweep(&mut desk, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
-    desk
+fn ready() -> Harness {
+    let mut harness = Harness::new();
+    harness.apply(Action::ShowTab(Tab::Sweep));
+    harness.connect(at(serve(tiny_model())));
+    sweep(&mut harness, SweepAction::AddCurrentPrompt);
+    sweep(&mut harness, SweepAction::RemoveCase(0));
+    sweep(&mut harness, SweepAction::SetLens(vec![1]));
+    sweep(&mut harness, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
+    harness
 }
 
 fn is_done(bench: &Workbench) -> bool {
@@ -52,24 +52,27 @@ fn is_done(bench: &Workbench) -> bool {
 #[test]
 fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
     let folder = tempfile::tempdir().unwrap();
-    let mut desk = ready();
+    let mut harness = ready();
     let second = serve(wide_model());
-    sweep(&mut desk, SweepAction::SetAlso("no such: address".to_owned()));
-    assert_eq!(desk.bench.sweep.form.also, "", "what is no address is left out");
-    sweep(&mut desk, SweepAction::SetAlso(second.to_string()));
-    sweep(&mut desk, SweepAction::Start);
+    sweep(&mut harness, SweepAction::SetAlso("no such: address".to_owned()));
+    assert_eq!(harness.bench.sweep.form.also, "", "what is no address is left out");
+    sweep(&mut harness, SweepAction::SetAlso(second.to_string()));
+    sweep(&mut harness, SweepAction::Start);
     // It has not the first one's model: nothing is run before the person has chosen another.
-    desk.until("the question", |bench| bench.sweep.trouble.is_some());
-    assert_eq!(desk.bench.sweep.trouble, Some(Trouble::WhichModel("tiny".to_owned())));
-    assert_eq!(desk.bench.sweep.also_models, ["wide"]);
-    assert!(desk.bench.sweep.shown.is_empty() && !desk.bench.sweep.is_busy());
-    sweep(&mut desk, SweepAction::SetAlsoModel("wide".to_owned()));
-    assert_eq!(desk.bench.sweep.trouble, None);
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("both", is_done);
-    assert_eq!(desk.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    harness.until("the question", |bench| bench.sweep.trouble.is_some());
+    assert_eq!(
+        harness.bench.sweep.trouble,
+        Some(Trouble::WhichModel("tiny".to_owned()))
+    );
+    assert_eq!(harness.bench.sweep.also_models, ["wide"]);
+    assert!(harness.bench.sweep.shown.is_empty() && !harness.bench.sweep.is_busy());
+    sweep(&mut harness, SweepAction::SetAlsoModel("wide".to_owned()));
+    assert_eq!(harness.bench.sweep.trouble, None);
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("both", is_done);
+    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
 
-    let groups: Vec<_> = desk.bench.sweep.groups().cloned().collect();
+    let groups: Vec<_> = harness.bench.sweep.groups().cloned().collect();
     assert_eq!(groups.len(), 2);
     assert_eq!(
         (groups[0].key.model.as_str(), groups[1].key.model.as_str()),
@@ -93,34 +96,34 @@ fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
         groups[0].baseline.as_ref().unwrap().record,
         groups[1].baseline.as_ref().unwrap().record
     );
-    desk.until("the second module to be left", |_| tasks_at(second).is_empty());
+    harness.until("the second module to be left", |_| tasks_at(second).is_empty());
 
     for (format, ending) in [(Format::Csv, "csv"), (Format::Html, "html"), (Format::Json, "json")] {
         let path = folder.path().join(format!("both.{ending}"));
-        desk.export(format, &path);
+        harness.export(format, &path);
         let text = std::fs::read_to_string(path).unwrap();
         assert!(text.contains("tiny") && text.contains("wide"), "{ending} names both");
         assert!(text.contains(&second.to_string()), "{ending} says where");
     }
 
     // Opened again from the history, both are there.
-    let first = desk.bench.sweep.shown[0].experiment.id.clone();
-    let shown = desk.bench.sweep.shown.clone();
-    sweep(&mut desk, SweepAction::CloneSettings(first.clone()));
-    assert!(desk.bench.sweep.shown.is_empty());
-    sweep(&mut desk, SweepAction::Show(first));
-    desk.until("both again", |bench| bench.sweep.shown == shown);
-    assert_eq!(desk.bench.sweep.groups().count(), 2);
+    let first = harness.bench.sweep.shown[0].experiment.id.clone();
+    let shown = harness.bench.sweep.shown.clone();
+    sweep(&mut harness, SweepAction::CloneSettings(first.clone()));
+    assert!(harness.bench.sweep.shown.is_empty());
+    sweep(&mut harness, SweepAction::Show(first));
+    harness.until("both again", |bench| bench.sweep.shown == shown);
+    assert_eq!(harness.bench.sweep.groups().count(), 2);
 }
 
 #[test]
 fn the_second_module_runs_the_model_of_the_first_where_it_has_it() {
-    let mut desk = ready();
+    let mut harness = ready();
     let second = serve(tiny_model());
-    sweep(&mut desk, SweepAction::SetAlso(second.to_string()));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("both", is_done);
-    let groups: Vec<_> = desk.bench.sweep.groups().collect();
+    sweep(&mut harness, SweepAction::SetAlso(second.to_string()));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("both", is_done);
+    let groups: Vec<_> = harness.bench.sweep.groups().collect();
     assert_eq!(groups.len(), 2);
     assert!(groups.iter().all(|group| group.key.model == "tiny"));
     assert_eq!(groups[1].key.address, second.to_string());
@@ -128,18 +131,18 @@ fn the_second_module_runs_the_model_of_the_first_where_it_has_it() {
 
 #[test]
 fn a_second_module_that_cannot_be_reached_is_told_before_anything_is_run() {
-    let mut desk = ready();
+    let mut harness = ready();
     let nobody = closed_port();
-    sweep(&mut desk, SweepAction::SetAlso(nobody.to_string()));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("the trouble", is_done);
-    let trouble = format!("{:?}", desk.bench.sweep.trouble);
+    sweep(&mut harness, SweepAction::SetAlso(nobody.to_string()));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the trouble", is_done);
+    let trouble = format!("{:?}", harness.bench.sweep.trouble);
     assert!(trouble.contains(&nobody.to_string()), "{trouble}");
-    assert!(desk.bench.sweep.shown.is_empty() && desk.bench.library.experiments.is_empty());
+    assert!(harness.bench.sweep.shown.is_empty() && harness.bench.library.experiments.is_empty());
     // And the next sweep can begin.
-    sweep(&mut desk, SweepAction::SetAlso(String::new()));
-    sweep(&mut desk, SweepAction::Start);
-    desk.until("another sweep", |bench| {
+    sweep(&mut harness, SweepAction::SetAlso(String::new()));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("another sweep", |bench| {
         bench.sweep.stage == Stage::Ended(RunEnd::Complete)
     });
 }
