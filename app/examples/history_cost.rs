@@ -14,7 +14,7 @@ use softprefix::panels::Window;
 use softprefix::workbench::{Action, Tab, Workbench};
 use softprefix::{fonts, theme};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
-use softprefix_core::experiment::{Condition, Experiment, ModuleIdentity, Past, Summary};
+use softprefix_core::experiment::{Condition, Experiment, ModuleIdentity, SavedExperiment, Summary};
 
 const EXPERIMENTS: usize = 10_000;
 const FRAMES: usize = 200;
@@ -25,7 +25,7 @@ fn bench() -> Workbench {
     let mut bench = Workbench::new(Remembered::default());
     let plan = bench.sweep_plan();
     let experiments = (0..EXPERIMENTS).rev().map(|number| {
-        let past = Past::new(Experiment {
+        let saved = SavedExperiment::new(Experiment {
             version: JOURNAL_VERSION,
             id: format!("e{number}"),
             name: format!("春の花を咲かせ {number}"),
@@ -33,7 +33,7 @@ fn bench() -> Workbench {
             plan: Some(plan.clone()),
             module: ModuleIdentity::default(),
         });
-        Summary::of(&past, Condition::default())
+        Summary::of(&saved, Condition::default())
     });
     let listed = LibraryEvent::Listed {
         experiments: experiments.collect(),

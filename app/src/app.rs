@@ -213,7 +213,7 @@ impl App {
             self.zoom = zoom;
             ctx.set_zoom_factor(zoom);
         }
-        let title = match self.workbench.tuning.past.experiment.name.as_str() {
+        let title = match self.workbench.tuning.saved.experiment.name.as_str() {
             "" => TITLE.to_owned(),
             session => format!("{} - {TITLE}", session.replace('\n', " ")),
         };

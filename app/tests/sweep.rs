@@ -15,8 +15,8 @@ use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, Outcome, Past, PrefixIdentity, Progress, Rating,
-    Record, RunEvent, Summary,
+    Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, Outcome, PrefixIdentity, Progress, Rating, Record,
+    RunEvent, SavedExperiment, Summary,
 };
 use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
@@ -260,8 +260,8 @@ fn search(harness: &mut Harness<'static, Shown>, words: &str, found: &[&str]) {
 #[test]
 fn the_history_lists_what_was_run_and_finds_it_by_its_text() {
     let mut bench = running(Language::English, 8);
-    let past = bench.sweep.experiment().unwrap();
-    let summary = Summary::of(past, Condition::default());
+    let saved = bench.sweep.experiment().unwrap();
+    let summary = Summary::of(saved, Condition::default());
     common::list(&mut bench, vec![summary]);
     let mut harness = window(bench);
     harness.get_by_label("History").click();
@@ -346,7 +346,7 @@ fn long_history() -> Workbench {
     let mut bench = ready(Language::English);
     let plan = bench.sweep_plan();
     let experiments = (0..10_000).rev().map(|number| {
-        let past = Past::new(Experiment {
+        let saved = SavedExperiment::new(Experiment {
             version: JOURNAL_VERSION,
             id: format!("e{number}"),
             name: format!("Number {number}"),
@@ -354,7 +354,7 @@ fn long_history() -> Workbench {
             plan: Some(plan.clone()),
             module: ModuleIdentity::default(),
         });
-        Summary::of(&past, Condition::default())
+        Summary::of(&saved, Condition::default())
     });
     common::list(&mut bench, experiments.collect());
     bench

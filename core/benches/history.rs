@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use softprefix_core::experiment::{Analysis, Comparison, Entry, Experiment, Library, Past, Record};
+use softprefix_core::experiment::{Analysis, Comparison, Entry, Experiment, Library, Record, SavedExperiment};
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -34,9 +34,9 @@ fn library() -> (tempfile::TempDir, Library) {
 }
 
 /// What the Tune view does with the records before it can show them: what is to be measured is measured behind the window.
-fn note(past: &Past) -> (Analysis, Vec<Comparison>) {
+fn note(saved: &SavedExperiment) -> (Analysis, Vec<Comparison>) {
     let mut analysis = Analysis::default();
-    let comparisons = past.records.iter().flat_map(|record| analysis.note(record)).collect();
+    let comparisons = saved.records.iter().flat_map(|record| analysis.note(record)).collect();
     (analysis, comparisons)
 }
 
@@ -46,22 +46,22 @@ fn bench(criterion: &mut Criterion) {
     group.sample_size(10);
     group.bench_function("open", |bench| {
         bench.iter(|| {
-            let (past, _) = library.read("session").unwrap();
-            assert_eq!(note(&past).1.len(), RUNS);
+            let (saved, _) = library.read("session").unwrap();
+            assert_eq!(note(&saved).1.len(), RUNS);
         })
     });
     group.bench_function("lock to go on with", |bench| {
-        bench.iter(|| library.append_to("session").unwrap().past.records.len())
+        bench.iter(|| library.append_to("session").unwrap().saved.records.len())
     });
     library.list().unwrap();
     group.bench_function("list from the index", |bench| {
         bench.iter(|| library.list().unwrap().experiments.len())
     });
-    let (past, _) = library.read("session").unwrap();
+    let (saved, _) = library.read("session").unwrap();
     group.bench_function("search", |bench| {
-        bench.iter(|| past.matches(black_box(&["猫".to_owned(), "nowhere".to_owned()])))
+        bench.iter(|| saved.matches(black_box(&["猫".to_owned(), "nowhere".to_owned()])))
     });
-    let few: Vec<&Record> = past.records.iter().take(12).collect();
+    let few: Vec<&Record> = saved.records.iter().take(12).collect();
     group.bench_function("analyse 12 runs", |bench| {
         bench.iter(|| Analysis::of(few.iter().copied()))
     });

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use softprefix_core::experiment::{
-    Condition, Ending, Entry, Experiment, Journal, JournalError, Library, Past, Rating, Stars, experiments,
+    Condition, Ending, Entry, Experiment, Journal, JournalError, Library, Rating, SavedExperiment, Stars, experiments,
 };
 use softprefix_core::files::faults::{Fault, inject};
 
@@ -220,8 +220,8 @@ fn whichever_step_the_disk_refuses_a_new_experiment_is_there_whole_or_its_failur
                 assert!(error.to_string().contains("os error"), "{told}: {error}");
             }
             if added.is_ok() {
-                let (past, condition) = library.read("one").unwrap();
-                assert_eq!((past.records.len(), condition), (2, Condition::default()), "{told}");
+                let (saved, condition) = library.read("one").unwrap();
+                assert_eq!((saved.records.len(), condition), (2, Condition::default()), "{told}");
             } else {
                 assert!(!library.has("one"), "{told}: a part of an experiment bears its name");
             }
@@ -302,12 +302,12 @@ fn what_version_1_wrote_opens() {
     std::fs::write(&path, include_bytes!("fixtures/v1/sweep.journal")).unwrap();
     let (_, found, condition) = Journal::open(&path).unwrap();
     assert_eq!(condition, Condition::default());
-    let pasts = experiments(found);
-    assert_eq!(pasts.len(), 1);
-    let past = &pasts[0];
-    assert_eq!(past.ending, Some(Ending::Complete));
-    assert_eq!(past.finished().len(), past.planned().len());
-    assert!(past.records.iter().all(|record| record.text().is_some()));
+    let experiments = experiments(found);
+    assert_eq!(experiments.len(), 1);
+    let saved = &experiments[0];
+    assert_eq!(saved.ending, Some(Ending::Complete));
+    assert_eq!(saved.finished().len(), saved.planned().len());
+    assert!(saved.records.iter().all(|record| record.text().is_some()));
     assert_eq!(
         std::fs::read(&path).unwrap(),
         include_bytes!("fixtures/v1/sweep.journal")
@@ -382,43 +382,44 @@ fn two_windows_cannot_write_one_history() {
     assert!(matches!(error, JournalError::InUse { .. }), "{error}");
 }
 
-fn past(entries: Vec<Entry>) -> Past {
+fn saved(entries: Vec<Entry>) -> SavedExperiment {
     experiments(entries).remove(0)
 }
 
 #[test]
 fn renaming_and_deleting_are_lines_that_can_be_taken_back() {
-    let mut past = past(entries(3));
-    let id = past.records[1].id.clone();
-    past.add(Entry::Renamed {
+    let mut saved = saved(entries(3));
+    let id = saved.records[1].id.clone();
+    saved.add(Entry::Renamed {
         id: id.clone(),
         name: "最初の変化".into(),
     });
-    past.add(Entry::Renamed {
+    saved.add(Entry::Renamed {
         id: "e".into(),
         name: "朝の実験".into(),
     });
-    assert_eq!(past.records[1].case.name, "最初の変化");
-    let finds = |past: &Past, words: &str| past.matches(&words.split(' ').map(str::to_owned).collect::<Vec<_>>());
-    assert!(finds(&past, "朝の 最初の"));
-    past.add(Entry::Deleted { id: id.clone() });
-    assert_eq!(past.shown().count(), 2);
-    assert!(!finds(&past, "最初の変化"));
-    past.add(Entry::Restored { id });
-    assert_eq!(past.shown().count(), 3);
-    past.add(Entry::Deleted { id: "e".into() });
-    assert!(past.is_deleted());
-    past.add(Entry::Ended {
+    assert_eq!(saved.records[1].case.name, "最初の変化");
+    let finds =
+        |saved: &SavedExperiment, words: &str| saved.matches(&words.split(' ').map(str::to_owned).collect::<Vec<_>>());
+    assert!(finds(&saved, "朝の 最初の"));
+    saved.add(Entry::Deleted { id: id.clone() });
+    assert_eq!(saved.shown().count(), 2);
+    assert!(!finds(&saved, "最初の変化"));
+    saved.add(Entry::Restored { id });
+    assert_eq!(saved.shown().count(), 3);
+    saved.add(Entry::Deleted { id: "e".into() });
+    assert!(saved.is_deleted());
+    saved.add(Entry::Ended {
         experiment: "e".into(),
         how: Ending::Complete,
         at_unix: 1.9e9,
     });
-    assert_eq!(past.ending, Some(Ending::Complete));
+    assert_eq!(saved.ending, Some(Ending::Complete));
 }
 
 #[test]
 fn words_are_found_in_any_case_in_everything_that_was_asked_and_answered() {
-    let past = past(entries(12));
+    let saved = saved(entries(12));
     for (query, found) in [
         ("本文 7", true),
         ("qwen2.5", true),
@@ -427,21 +428,21 @@ fn words_are_found_in_any_case_in_everything_that_was_asked_and_answered() {
         ("本文 nowhere", false),
     ] {
         let words: Vec<String> = query.split(' ').map(str::to_owned).collect();
-        assert_eq!(past.matches(&words), found, "{query:?}");
+        assert_eq!(saved.matches(&words), found, "{query:?}");
     }
 }
 
 #[test]
 fn what_is_left_of_an_interrupted_experiment_is_known() {
-    let past = past(entries(5));
-    let finished = past.finished();
-    let left: Vec<usize> = past
+    let saved = saved(entries(5));
+    let finished = saved.finished();
+    let left: Vec<usize> = saved
         .planned()
         .iter()
         .map(|case| case.index)
         .filter(|index| !finished.contains(index))
         .collect();
-    assert_eq!((left, past.ending, past.is_open()), ((5..12).collect(), None, true));
+    assert_eq!((left, saved.ending, saved.is_open()), ((5..12).collect(), None, true));
 }
 
 proptest! {
@@ -581,7 +582,7 @@ fn scores_are_lines_that_come_later_and_records_without_them_are_as_they_always_
     let scores = common::scores(&experiment, &cases[2], "text");
     let mut entries = vec![Entry::Started(Box::new(experiment.clone()))];
     entries.extend((0..3).map(|index| Entry::Case(Box::new(record(index)))));
-    assert!(past(entries.clone()).is_unscored());
+    assert!(saved(entries.clone()).is_unscored());
     for index in 1..3 {
         entries.push(Entry::Scored {
             record: record(index).id,
@@ -589,10 +590,10 @@ fn scores_are_lines_that_come_later_and_records_without_them_are_as_they_always_
         });
     }
     write(&path, &entries);
-    let past = past(Journal::read(&path).unwrap().0);
-    assert_eq!(past.records[0].scores, None);
-    assert_eq!(past.records[2].scores.as_deref(), Some(&scores));
-    assert!(!past.is_unscored());
+    let saved = saved(Journal::read(&path).unwrap().0);
+    assert_eq!(saved.records[0].scores, None);
+    assert_eq!(saved.records[2].scores.as_deref(), Some(&scores));
+    assert!(!saved.is_unscored());
 
     // What was written before there were scores has neither key.
     let line = serde_json::to_string(&Entry::Case(Box::new(record(1)))).unwrap();
@@ -637,14 +638,14 @@ fn the_last_rating_of_a_case_counts_and_its_line_stays_as_it_was() {
         )
     );
 
-    let mut past = past(Journal::read(&path).unwrap().0);
+    let mut saved = saved(Journal::read(&path).unwrap().0);
     let Entry::Rated { rating, .. } = &all[5] else { panic!() };
-    assert_eq!(past.records[1].rating, *rating);
-    assert!(past.records[0].rating.is_empty() && past.records[2].rating.is_empty());
-    assert!(past.matches(&["cold".to_owned()]), "notes are found");
-    past.add(rated(None, ""));
+    assert_eq!(saved.records[1].rating, *rating);
+    assert!(saved.records[0].rating.is_empty() && saved.records[2].rating.is_empty());
+    assert!(saved.matches(&["cold".to_owned()]), "notes are found");
+    saved.add(rated(None, ""));
     assert!(
-        past.records[1].rating.is_empty(),
+        saved.records[1].rating.is_empty(),
         "a rating is taken back by an empty one"
     );
     // A case that nobody rated is written as it always was.

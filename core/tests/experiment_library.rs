@@ -183,7 +183,7 @@ fn the_same_process_appends_to_an_open_experiment_through_the_journal_that_it_ha
     let library = two(folder.path());
     let first = library.append_to("b").unwrap();
     let second = library.append_to("b").unwrap();
-    assert_eq!(second.past.records.len(), 2);
+    assert_eq!(second.saved.records.len(), 2);
     first.journal.lock().unwrap().append(&case(&tuning("b"), 2)).unwrap();
     second.journal.lock().unwrap().append(&case(&tuning("b"), 3)).unwrap();
     library.append("b", &case(&tuning("b"), 4)).unwrap();

@@ -15,9 +15,9 @@ use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::runner::CanaryFinding;
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Applied, Budget, Ending, Entry, FindRequest, Generation, Journal, Keep, Magnitudes, Outcome, Past, Plan,
-    Prompt, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest, Session, Settings, SharedJournal,
-    Sweep, Threshold, ThresholdSearch, Values, experiments, new_id,
+    Analysis, Applied, Budget, Ending, Entry, FindRequest, Generation, Journal, Keep, Magnitudes, Outcome, Plan,
+    Prompt, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SavedExperiment, SearchRequest, Session, Settings,
+    SharedJournal, Sweep, Threshold, ThresholdSearch, Values, experiments, new_id,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, decode_value};
 use softprefix_core::protocol::extension::SoftPrefixEcho;
@@ -370,7 +370,7 @@ async fn request(unit: &Unit, plan: Plan, folder: &tempfile::TempDir) -> RunRequ
     }
 }
 
-fn saved(folder: &tempfile::TempDir) -> Vec<Past> {
+fn saved(folder: &tempfile::TempDir) -> Vec<SavedExperiment> {
     experiments(Journal::read(&folder.path().join("j")).unwrap().0)
 }
 
@@ -404,13 +404,13 @@ async fn a_sweep_on_our_unit_runs_in_batches_and_every_case_is_kept() {
     );
 
     let history = saved(&folder);
-    let past = &history[0];
-    assert_eq!((past.records.len(), past.ending), (12, Some(Ending::Complete)));
+    let saved = &history[0];
+    assert_eq!((saved.records.len(), saved.ending), (12, Some(Ending::Complete)));
     assert!(
-        past.records.iter().all(|record| records.contains(record)),
+        saved.records.iter().all(|record| records.contains(record)),
         "what was told is what is kept"
     );
-    let analysis = Analysis::of(&past.records);
+    let analysis = Analysis::of(&saved.records);
     assert!(analysis.groups[0].is_deterministic());
     assert_eq!(analysis.groups[0].lines()[0].1.len(), 10);
 }
@@ -566,11 +566,14 @@ async fn a_module_that_stays_away_interrupts_the_run_and_the_rest_runs_later() {
     assert_eq!(first.records().len(), 5);
 
     let history = saved(&folder);
-    let past = &history[0];
-    assert_eq!((past.ending, past.finished()), (None, (0..5).collect::<HashSet<_>>()));
+    let interrupted = &history[0];
+    assert_eq!(
+        (interrupted.ending, interrupted.finished()),
+        (None, (0..5).collect::<HashSet<_>>())
+    );
     let back = Unit::start(Manner::ours(4)).await;
     let resumed = RunRequest {
-        resume: Some(past.clone()),
+        resume: Some(interrupted.clone()),
         ..request(&back, plan(), &folder).await
     };
     let second = Outcomes::of(Run::start(resumed).unwrap()).await;
@@ -718,9 +721,9 @@ async fn a_case_lost_to_a_panic_is_told_and_runs_when_the_experiment_goes_on() {
     assert!(outcomes.has(|event| matches!(event, RunEvent::CaseLost { name, .. } if name.contains("imported"))));
     assert_eq!(outcomes.records().len(), 12, "the others are there");
 
-    let past = saved(&folder).remove(0);
-    assert_eq!(past.ending, None);
-    asked.resume = Some(past);
+    let saved = saved(&folder).remove(0);
+    assert_eq!(saved.ending, None);
+    asked.resume = Some(saved);
     let rest = Outcomes::of(Run::start(asked).unwrap()).await;
     assert_eq!((rest.end.clone(), rest.records().len()), (RunEnd::Complete, 1));
     assert!(rest.records()[0].error().unwrap().contains("gone.npy"));
@@ -996,8 +999,8 @@ async fn a_search_for_a_prefix_runs_its_generations_as_batches_and_each_is_a_lin
     // The budget cuts the last generation short; its candidates are judged, and it teaches nothing.
     let told = generations(&outcomes);
     assert_eq!(told.len(), 10);
-    let past = &saved(&folder)[0];
-    assert_eq!((&past.generations, past.ending), (&told, Some(Ending::Complete)));
+    let saved = &saved(&folder)[0];
+    assert_eq!((&saved.generations, saved.ending), (&told, Some(Ending::Complete)));
     for (generation, after) in told.iter().zip(&told[1..]) {
         assert_eq!(generation.next().unwrap(), after.search, "each line leads to the next");
         let best = generation.best().unwrap();
@@ -1044,11 +1047,11 @@ async fn a_search_for_a_prefix_that_was_broken_off_goes_on_as_if_it_had_not() {
     let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let expected = generations(&find_on(&unit, &whole, 20).await);
     find_on(&unit, &broken, 10).await;
-    let past = saved(&broken).remove(0);
+    let saved = saved(&broken).remove(0);
     let (store, find) = find(&broken, 20);
     let asked = RunRequest {
         session: unit.open(Some(store)).await,
-        resume: Some(past),
+        resume: Some(saved),
         ..request(&unit, plan(), &tempfile::tempdir().unwrap()).await
     };
     let outcomes = Outcomes::of(Run::find(asked, find).unwrap()).await;
@@ -1093,7 +1096,7 @@ async fn a_choice_is_kept_as_a_generation_and_stepping_back_replaces_it() {
     let folder = tempfile::tempdir().unwrap();
     let (_, FindRequest { search, .. }) = find(&folder, 0);
     let started = common::experiment("e", plan());
-    let mut past = Past::new(started);
+    let mut saved = SavedExperiment::new(started);
     let mut line = |search: &PrefixSearch, chosen| {
         let records = (0..4).map(|place| format!("e/{place}")).collect();
         let generation = Generation::picked(search.clone(), records, chosen);
@@ -1102,8 +1105,8 @@ async fn a_choice_is_kept_as_a_generation_and_stepping_back_replaces_it() {
             generation: Box::new(generation.clone()),
         };
         let text = serde_json::to_string(&entry).unwrap();
-        past.add(serde_json::from_str(&text).unwrap());
-        (generation, past.generations.len())
+        saved.add(serde_json::from_str(&text).unwrap());
+        (generation, saved.generations.len())
     };
     let (first, _) = line(&search, 2);
     assert_eq!(

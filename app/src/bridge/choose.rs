@@ -6,8 +6,8 @@ use std::sync::Arc;
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Progress, Stop};
 use softprefix_core::experiment::{
-    Case, Entry, Experiment, FindRequest as SearchRun, Generation, Keep, Library, Past, Run, RunEvent, RunOptions,
-    RunRequest, WRITTEN_BY, new_id,
+    Case, Entry, Experiment, FindRequest as SearchRun, Generation, Keep, Library, Run, RunEvent, RunOptions,
+    RunRequest, SavedExperiment, WRITTEN_BY, new_id,
 };
 use softprefix_core::prefix::{EmbeddingRows, IdentityCard, PrefixKind, PrefixRecipe, PrefixStore, SoftPrefix};
 use softprefix_core::protocol::extension::Priority;
@@ -40,9 +40,9 @@ pub(super) async fn begin(
     let of = experiment.clone();
     let kept = on_disk(move || Kept::create(&library, of)).await?;
     report(&place.events, FindEvent::ChooseBegan(Box::new(experiment.clone()))).await;
-    let mut past = Past::new(experiment);
-    add(&kept, &mut past, &place.events, Generation::opened(search.clone())).await?;
-    run(&session, &kept, &past, &search, stop, place).await
+    let mut saved = SavedExperiment::new(experiment);
+    add(&kept, &mut saved, &place.events, Generation::opened(search.clone())).await?;
+    run(&session, &kept, &saved, &search, stop, place).await
 }
 
 /// Appends a generation to an experiment, opens the next one, and runs the candidates that have no record. A generation without candidates
@@ -55,9 +55,9 @@ pub(super) async fn go_on(
 ) -> Result<(), Problem> {
     let (session, library) = needed(place)?;
     let opened = on_disk(move || library.append_to(&experiment).map_err(|error| told(&error))).await?;
-    let mut past = opened.past;
+    let mut saved = opened.saved;
     let kept = Kept {
-        experiment: past.experiment.clone(),
+        experiment: saved.experiment.clone(),
         journal: opened.journal,
     };
     let next = match generation.candidates.is_empty() {
@@ -65,12 +65,12 @@ pub(super) async fn go_on(
         false => generation.next().map_err(|error| unsearchable(&error))?,
     };
     let is_chosen = !generation.candidates.is_empty();
-    add(&kept, &mut past, &place.events, generation).await?;
+    add(&kept, &mut saved, &place.events, generation).await?;
     if is_chosen {
-        add(&kept, &mut past, &place.events, Generation::opened(next.clone())).await?;
+        add(&kept, &mut saved, &place.events, Generation::opened(next.clone())).await?;
     }
-    report_kin(&past, place).await?;
-    run(&session, &kept, &past, &next, stop, place).await
+    report_kin(&saved, place).await?;
+    run(&session, &kept, &saved, &next, stop, place).await
 }
 
 /// Searches by an objective until the budget is spent or the user stops.
@@ -169,22 +169,22 @@ async fn first(
     Ok(search)
 }
 
-async fn add(kept: &Kept, past: &mut Past, events: &Events, generation: Generation) -> Result<(), Problem> {
+async fn add(kept: &Kept, saved: &mut SavedExperiment, events: &Events, generation: Generation) -> Result<(), Problem> {
     let entry = Entry::Generation {
         experiment: kept.experiment.id.clone(),
         generation: Box::new(generation),
     };
     kept.add(entry.clone()).await?;
-    past.add(entry.clone());
+    saved.add(entry.clone());
     report(events, FindEvent::Chosen(Box::new(entry))).await;
     Ok(())
 }
 
-/// Runs the candidates of a search that have no record in `past`; before the first ones the baseline.
+/// Runs the candidates of a search that have no record in `saved`; before the first ones the baseline.
 async fn run(
     session: &Session,
     kept: &Kept,
-    past: &Past,
+    saved: &SavedExperiment,
     search: &PrefixSearch,
     stop: Stop,
     place: &Place,
@@ -195,14 +195,14 @@ async fn run(
     let Some(prompt) = plan.prompts.first() else {
         return Ok(());
     };
-    let mut index = past
+    let mut index = saved
         .records
         .iter()
         .map(|record| record.case.index + 1)
         .max()
         .unwrap_or(0);
     let has_text = |recipe: Option<&PrefixRecipe>| {
-        let mut records = past.shown().filter(|record| record.case.recipe.as_ref() == recipe);
+        let mut records = saved.shown().filter(|record| record.case.recipe.as_ref() == recipe);
         records.any(|record| record.text().is_some())
     };
     let generation = search.generation() + 1;
@@ -283,14 +283,14 @@ async fn run(
 }
 
 /// Reports where the chosen candidates of an experiment lie.
-pub(super) async fn report_kin(past: &Past, place: &Place) -> Result<(), Problem> {
-    let chosen = past.generations.iter().filter_map(|generation| {
+pub(super) async fn report_kin(saved: &SavedExperiment, place: &Place) -> Result<(), Problem> {
+    let chosen = saved.generations.iter().filter_map(|generation| {
         let record = &generation.candidates.get(generation.best()?)?.record;
-        let record = past.records.iter().find(|known| known.id == *record)?;
+        let record = saved.records.iter().find(|known| known.id == *record)?;
         Some((record.id.clone(), record.case.recipe.clone()?))
     });
     let chosen: Vec<(String, PrefixRecipe)> = chosen.collect();
-    let Some(last) = past.generations.last() else {
+    let Some(last) = saved.generations.last() else {
         return Ok(());
     };
     let (store, parent) = (store(place.store.as_ref())?, last.search.parent().to_owned());

@@ -478,8 +478,8 @@ async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> 
         | FindRequest::Stop => Ok(()),
         FindRequest::Kin { experiment } => {
             let library = place.library.clone().ok_or_else(errors::no_library)?;
-            let (past, _) = on_disk(move || library.read(&experiment).map_err(|error| told(&error))).await?;
-            choose::report_kin(&past, place).await
+            let (saved, _) = on_disk(move || library.read(&experiment).map_err(|error| told(&error))).await?;
+            choose::report_kin(&saved, place).await
         }
         FindRequest::ReadExamples(path) => {
             let found = on_disk(move || examples(&path)).await?;

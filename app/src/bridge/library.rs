@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use softprefix_core::experiment::{
-    Condition, Ending, Entry, Experiment, Journal, JournalError, Library, Past, Summary, experiments, export, new_id,
+    Condition, Ending, Entry, Experiment, Journal, JournalError, Library, SavedExperiment, Summary, experiments,
+    export, new_id,
 };
 use softprefix_core::files;
 use tokio::sync::mpsc;
@@ -95,7 +96,7 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
             let mut read = Vec::with_capacity(ids.len());
             for id in ids {
                 match library.read(&id) {
-                    Ok((past, _)) => read.push(past),
+                    Ok((saved, _)) => read.push(saved),
                     Err(error) => return failed(error),
                 }
             }
@@ -119,10 +120,10 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
             }]
         }
         LibraryRequest::Import { path } => match import(&path, library) {
-            Ok((past, condition)) => {
+            Ok((saved, condition)) => {
                 let damage = (!condition.is_sound()).then(|| LibraryEvent::Failed(errors::damaged(&path, &condition)));
-                let past = Box::new(past);
-                let mut told = vec![LibraryEvent::Imported { path, past }, listed(library)];
+                let saved = Box::new(saved);
+                let mut told = vec![LibraryEvent::Imported { path, saved }, listed(library)];
                 told.extend(damage);
                 told
             }
@@ -133,7 +134,7 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
 
 /// Reads an exported experiment, a results file or a journal and adds it to the library under a new id. If a journal
 /// holds several experiments, all are added and the last one is returned, with the damage found in the file.
-fn import(path: &Path, library: &Library) -> Result<(Past, Condition), Problem> {
+fn import(path: &Path, library: &Library) -> Result<(SavedExperiment, Condition), Problem> {
     let bytes = files::read(path, export::LARGEST_FILE).map_err(|error| errors::cannot_read(path, &error))?;
     if !export::is_json(&bytes) {
         return import_journal(path, library);
@@ -148,40 +149,40 @@ fn import(path: &Path, library: &Library) -> Result<(Past, Condition), Problem> 
         )
     })?;
     let ending = experiment.plan.is_some().then_some(Ending::Complete);
-    let mut past = Past::new(experiment);
-    past.records = records;
-    past.ending = ending;
-    Ok((add(past, library)?, Condition::default()))
+    let mut saved = SavedExperiment::new(experiment);
+    saved.records = records;
+    saved.ending = ending;
+    Ok((add(saved, library)?, Condition::default()))
 }
 
-fn import_journal(path: &Path, library: &Library) -> Result<(Past, Condition), Problem> {
+fn import_journal(path: &Path, library: &Library) -> Result<(SavedExperiment, Condition), Problem> {
     let (entries, condition) = Journal::read(path).map_err(|error| told(&error))?;
     let mut last = None;
-    for past in experiments(entries) {
-        last = Some(add(past, library)?);
+    for saved in experiments(entries) {
+        last = Some(add(saved, library)?);
     }
     let last = last.ok_or_else(|| told(&JournalError::NotAJournal { path: path.to_owned() }))?;
     Ok((last, condition))
 }
 
 /// Adds an experiment under a new id.
-fn add(past: Past, library: &Library) -> Result<Past, Problem> {
+fn add(saved: SavedExperiment, library: &Library) -> Result<SavedExperiment, Problem> {
     let id = new_id();
-    let mut out = Past::new(Experiment {
+    let mut out = SavedExperiment::new(Experiment {
         id: id.clone(),
-        ..past.experiment.clone()
+        ..saved.experiment.clone()
     });
     let renamed = |record: &str| match record.rsplit_once('/') {
         Some((_, index)) => format!("{id}/{index}"),
         None => String::new(),
     };
-    let records = past.shown().cloned().map(|mut record| {
+    let records = saved.shown().cloned().map(|mut record| {
         record.id = format!("{id}/{}", record.case.index);
         record.experiment.clone_from(&id);
         record
     });
     let mut lines = vec![Entry::Started(Box::new(out.experiment.clone()))];
-    if let Some(learning) = past.learning.clone() {
+    if let Some(learning) = saved.learning.clone() {
         let experiment = id.clone();
         lines.push(Entry::Learning {
             experiment: experiment.clone(),
@@ -193,7 +194,7 @@ fn add(past: Past, library: &Library) -> Result<Past, Problem> {
         }));
     }
     lines.extend(records.map(|record| Entry::Case(Box::new(record))));
-    lines.extend(past.generations.iter().cloned().map(|mut generation| {
+    lines.extend(saved.generations.iter().cloned().map(|mut generation| {
         for candidate in &mut generation.candidates {
             candidate.record = renamed(&candidate.record);
         }
@@ -202,7 +203,7 @@ fn add(past: Past, library: &Library) -> Result<Past, Problem> {
             generation: Box::new(generation),
         }
     }));
-    lines.extend(past.ending.map(|how| Entry::Ended {
+    lines.extend(saved.ending.map(|how| Entry::Ended {
         experiment: id.clone(),
         how,
         at_unix: softprefix_core::time::now(),

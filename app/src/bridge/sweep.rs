@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use softprefix_core::experiment::{
-    Keep, Library, Past, Plan, PlanError, Run, RunEnd, RunEvent, RunOptions, RunRequest, SearchRequest,
+    Keep, Library, Plan, PlanError, Run, RunEnd, RunEvent, RunOptions, RunRequest, SavedExperiment, SearchRequest,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -45,7 +45,7 @@ pub(super) struct Place<'a> {
 /// A plan, and the options to run it with.
 struct Planned {
     plan: Plan,
-    resume: Option<Past>,
+    resume: Option<SavedExperiment>,
     search: Option<SearchRequest>,
     canary: bool,
 }
@@ -93,12 +93,12 @@ impl Sweeps {
                 place.events.spawn(work, move |problem| second(Err(problem)));
             }
             SweepRequest::StartOn { plan, target } => self.run_on(target, plan, place).await,
-            SweepRequest::Resume { past, canary } => {
-                let Some(plan) = past.experiment.plan.clone() else {
+            SweepRequest::Resume { saved, canary } => {
+                let Some(plan) = saved.experiment.plan.clone() else {
                     return;
                 };
                 let planned = Planned {
-                    resume: Some(*past),
+                    resume: Some(*saved),
                     canary,
                     ..Planned::new(plan)
                 };
@@ -248,12 +248,12 @@ impl Sweeps {
 }
 
 /// Returns where the records of a run are saved: a new journal, or that of the experiment that is resumed.
-async fn keep(library: Option<&Arc<Library>>, resume: Option<&Past>) -> Result<Keep, Problem> {
+async fn keep(library: Option<&Arc<Library>>, resume: Option<&SavedExperiment>) -> Result<Keep, Problem> {
     let library = library.cloned().ok_or_else(errors::no_library)?;
-    let Some(past) = resume else {
+    let Some(saved) = resume else {
         return Ok(Keep::Library(library));
     };
-    let id = past.experiment.id.clone();
+    let id = saved.experiment.id.clone();
     match tokio::task::spawn_blocking(move || library.append_to(&id)).await {
         Ok(Ok(opened)) => Ok(Keep::Journal(opened.journal)),
         Ok(Err(error)) => Err(Problem::told(ProblemKind::File, errors::journal(&error))),

@@ -60,17 +60,17 @@ impl Tuning {
         let Some(library) = self.state().library.clone() else {
             return Ok(());
         };
-        let Opened { journal, past, .. } = library.append_to(id)?;
+        let Opened { journal, saved, .. } = library.append_to(id)?;
         let mut state = self.state();
-        state.id = past.experiment.id;
+        state.id = saved.experiment.id;
         state.journal = Some(journal);
-        state.next_index = past
+        state.next_index = saved
             .records
             .iter()
             .map(|record| record.case.index + 1)
             .max()
             .unwrap_or(0);
-        for record in &past.records {
+        for record in &saved.records {
             let prompt = state.place_of(&record.prompt);
             if record.is_baseline() {
                 *state.baselines.entry(prompt).or_default() += 1;

@@ -129,15 +129,15 @@ fn experiments_in(path: &Path, bytes: &[u8]) -> Result<Vec<(Experiment, Vec<Reco
     }
     let (entries, condition) = Journal::read(path).map_err(|error| journal_failure(&error))?;
     tell_damage(path, &condition);
-    let pasts = experiments(entries);
-    if pasts.is_empty() {
+    let experiments = experiments(entries);
+    if experiments.is_empty() {
         return Err(journal_failure(&JournalError::NotAJournal { path: path.to_owned() }));
     }
-    let shown = pasts.into_iter().filter(|past| !past.is_deleted());
+    let shown = experiments.into_iter().filter(|saved| !saved.is_deleted());
     Ok(shown
-        .map(|past| {
-            let records = past.shown().cloned().collect();
-            (past.experiment, records)
+        .map(|saved| {
+            let records = saved.shown().cloned().collect();
+            (saved.experiment, records)
         })
         .collect())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use softprefix_core::experiment::{
     Condition, Ending, Experiment, FindRequest, Journal, JournalError, Keep, Library, ModuleFacts, ModuleIdentity,
-    Past, Plan, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SharedJournal, experiments,
+    Plan, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SavedExperiment, SharedJournal, experiments,
 };
 use softprefix_core::protocol::extension::StoredWeights;
 use softprefix_core::search::Score;
@@ -35,13 +35,13 @@ pub(super) enum Store {
     File {
         path: PathBuf,
         journal: SharedJournal,
-        pasts: Vec<Past>,
+        experiments: Vec<SavedExperiment>,
     },
 }
 
 /// An earlier experiment, open for more runs.
 pub(super) struct Begun {
-    pub past: Past,
+    pub saved: SavedExperiment,
     journal: SharedJournal,
 }
 
@@ -58,7 +58,7 @@ impl Store {
         Ok(Self::File {
             path: path.to_owned(),
             journal: Arc::new(Mutex::new(journal)),
-            pasts: experiments(entries),
+            experiments: experiments(entries),
         })
     }
 
@@ -91,14 +91,14 @@ impl Store {
                     .map(|summary| (summary.experiment, summary.is_open))
                     .collect())
             }
-            Self::File { pasts, .. } => {
-                let usable = pasts
+            Self::File { experiments, .. } => {
+                let usable = experiments
                     .iter()
                     .rev()
-                    .filter(|past| !past.is_deleted() && past.ending != Some(Ending::Cancelled));
+                    .filter(|saved| !saved.is_deleted() && saved.ending != Some(Ending::Cancelled));
                 Ok(usable
-                    .filter(|past| past.experiment.plan.is_some())
-                    .map(|past| (past.experiment.clone(), past.is_open()))
+                    .filter(|saved| saved.experiment.plan.is_some())
+                    .map(|saved| (saved.experiment.clone(), saved.is_open()))
                     .collect())
             }
         }
@@ -110,14 +110,18 @@ impl Store {
                 let opened = library.append_to(id)?;
                 tell_damage(&library.path_of(id), &opened.condition);
                 Ok(Begun {
-                    past: opened.past,
+                    saved: opened.saved,
                     journal: opened.journal,
                 })
             }
-            Self::File { path, journal, pasts } => {
-                let past = pasts.iter().find(|past| past.experiment.id == id).cloned();
+            Self::File {
+                path,
+                journal,
+                experiments,
+            } => {
+                let saved = experiments.iter().find(|saved| saved.experiment.id == id).cloned();
                 Ok(Begun {
-                    past: past.ok_or_else(|| JournalError::NotAJournal { path: path.clone() })?,
+                    saved: saved.ok_or_else(|| JournalError::NotAJournal { path: path.clone() })?,
                     journal: Arc::clone(journal),
                 })
             }
@@ -130,7 +134,7 @@ impl Store {
         let mut in_use = None;
         for (experiment, _) in self.begun()?.into_iter().filter(|(_, is_open)| *is_open) {
             match self.open(&experiment.id) {
-                Ok(begun) if begun.past.is_open() => return Ok(Some(begun)),
+                Ok(begun) if begun.saved.is_open() => return Ok(Some(begun)),
                 // It was completed meanwhile.
                 Ok(_) => {}
                 Err(error @ JournalError::InUse { .. }) => {
@@ -318,27 +322,27 @@ impl Terminal {
         (store, begun): (&Store, Option<Begun>),
         finished: Finished<'_>,
     ) -> Result<Done, Failure> {
-        let (past, journal) = match begun {
-            Some(Begun { past, journal }) => (Some(past), Some(journal)),
+        let (saved, journal) = match begun {
+            Some(Begun { saved, journal }) => (Some(saved), Some(journal)),
             None => (None, None),
         };
         let mut done = Done {
             experiment: None,
-            records: past.iter().flat_map(Past::shown).cloned().collect(),
+            records: saved.iter().flat_map(SavedExperiment::shown).cloned().collect(),
             end: RunEnd::Cancelled,
         };
         done.records.sort_by_key(|record| record.case.index);
-        if let Some(past) = &past {
-            let (name, count) = (&past.experiment.name, done.records.len());
-            if !past.is_open() {
+        if let Some(saved) = &saved {
+            let (name, count) = (&saved.experiment.name, done.records.len());
+            if !saved.is_open() {
                 self.say(&format!("{name}: all {count} runs are there"));
-                done.experiment = Some(past.experiment.clone());
+                done.experiment = Some(saved.experiment.clone());
                 done.end = RunEnd::Complete;
                 return Ok(done);
             }
             self.say(&format!("going on with {name}: {count} runs are there"));
         }
-        let request = request(session, plan, options, store.keep(journal), past).await;
+        let request = request(session, plan, options, store.keep(journal), saved).await;
         let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
         self.follow(run, &mut done, finished, &mut |_, _| Ok(())).await?;
         done.records.sort_by_key(|record| record.case.index);
@@ -458,7 +462,13 @@ impl Terminal {
 }
 
 /// The request of a run. The runner sets up its own task; a module with few slots needs the session's.
-async fn request(session: &Session, plan: Plan, options: RunOptions, keep: Keep, resume: Option<Past>) -> RunRequest {
+async fn request(
+    session: &Session,
+    plan: Plan,
+    options: RunOptions,
+    keep: Keep,
+    resume: Option<SavedExperiment>,
+) -> RunRequest {
     session.forget_task().await;
     RunRequest {
         plan,

@@ -147,14 +147,14 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
     // A separate journal holds one sweep after the other; in the history, a described plan is looked up by itself.
     let looks_for_the_last = args.resume && (described.is_none() || args.journal.is_some());
     let last = if looks_for_the_last { store.last_open()? } else { None };
-    let last_plan = last.as_ref().and_then(|last| last.past.experiment.plan.clone());
+    let last_plan = last.as_ref().and_then(|last| last.saved.experiment.plan.clone());
     let plan = match (last_plan, described) {
         (Some(plan), Some(described)) if described != plan => {
             return Err(Failure::arguments(format!(
                 "{} holds an unfinished sweep of other settings ({}). Leave the settings out to go on with it, or --resume to begin a new \
                  one.",
                 store.name(),
-                last.map(|last| last.past.experiment.name).unwrap_or_default()
+                last.map(|last| last.saved.experiment.name).unwrap_or_default()
             )));
         }
         (Some(plan), _) | (None, Some(plan)) => plan,
@@ -250,10 +250,10 @@ async fn sweep(
         false => sessions.iter().map(|_| None).collect(),
     };
     if let Some(last) = last.filter(|_| begun.iter().all(Option::is_none)) {
-        let module = &last.past.experiment.module;
+        let module = &last.saved.experiment.module;
         return Err(Failure::arguments(format!(
             "{} was begun with {} on {}, and {} on {} is set up here. Name that module and model with --module and --model.",
-            last.past.experiment.name,
+            last.saved.experiment.name,
             module.model,
             module.address,
             first.facts().identity.model,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use softprefix_core::experiment::{Entry, Past, Summary};
+use softprefix_core::experiment::{Entry, SavedExperiment, Summary};
 
 use crate::model::{Export, Problem};
 
@@ -35,7 +35,7 @@ pub enum LibraryEvent {
     },
     /// The library cannot be used.
     Unusable(Problem),
-    Read(Vec<Past>),
+    Read(Vec<SavedExperiment>),
     /// Ids of the experiments that contain the words, latest first.
     Found {
         query: String,
@@ -46,7 +46,7 @@ pub enum LibraryEvent {
     /// A file was imported.
     Imported {
         path: PathBuf,
-        past: Box<Past>,
+        saved: Box<SavedExperiment>,
     },
     Exported(PathBuf),
     Failed(Problem),

@@ -1,6 +1,6 @@
 //! Requests to run sweeps, and their events.
 
-use softprefix_core::experiment::{Budget, Past, Plan, Record, RunEvent, ThresholdSearch};
+use softprefix_core::experiment::{Budget, Plan, Record, RunEvent, SavedExperiment, ThresholdSearch};
 use softprefix_core::prefix::PrefixRecipe;
 
 use crate::model::{Problem, Target};
@@ -24,7 +24,7 @@ pub enum SweepRequest {
     },
     /// Run the missing cases of an experiment.
     Resume {
-        past: Box<Past>,
+        saved: Box<SavedExperiment>,
         /// Whether a stock module must first show that a prefix has an effect.
         canary: bool,
     },

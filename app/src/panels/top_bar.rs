@@ -195,7 +195,7 @@ fn file_or_notice(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         return;
     }
     // The session, in which all runs are saved.
-    let shown = cx.bench.tuning.past.experiment.name.replace('\n', " ");
+    let shown = cx.bench.tuning.saved.experiment.name.replace('\n', " ");
     let galley = paint::cut_to(ui, &shown, theme::BODY.regular(), palette.text3, width - 8.0);
     ui.add(egui::Label::new(galley));
 }

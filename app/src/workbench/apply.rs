@@ -514,12 +514,12 @@ impl Workbench {
         if !self.can_export() {
             return;
         }
-        let past = match self.tab {
+        let saved = match self.tab {
             Tab::Sweep => self.sweep.experiment(),
-            Tab::Tune | Tab::Find | Tab::Doctor => Some(&self.tuning.past),
+            Tab::Tune | Tab::Find | Tab::Doctor => Some(&self.tuning.saved),
         };
-        let Some(past) = past else { return };
-        let stem = softprefix_core::experiment::export::file_stem(&past.experiment);
+        let Some(saved) = saved else { return };
+        let stem = softprefix_core::experiment::export::file_stem(&saved.experiment);
         let suggested = format!("{stem}{}", format.ending());
         self.ask(FileQuestion::Export { suggested, format });
     }
@@ -532,16 +532,16 @@ impl Workbench {
                 None => return,
             },
             Tab::Tune | Tab::Find | Tab::Doctor => {
-                let past = &self.tuning.past;
+                let saved = &self.tuning.saved;
                 let of_shown = |record: &&Record| self.tuning.shown.as_ref() == Some(&GroupKey::of(record));
                 let of_one = matches!(format, Format::Results);
-                let records: Vec<Record> = past
+                let records: Vec<Record> = saved
                     .shown()
                     .filter(|record| !of_one || of_shown(record))
                     .cloned()
                     .collect();
                 let prompt = records.first().map_or(0, |record| record.case.prompt);
-                (past.experiment.clone(), records, prompt)
+                (saved.experiment.clone(), records, prompt)
             }
         };
         self.file.writing = true;

@@ -1,6 +1,6 @@
 //! State of the Find view: the fields, and the learning on screen.
 
-use softprefix_core::experiment::{Entry, Learning, Past, Prompt, Record};
+use softprefix_core::experiment::{Entry, Learning, Prompt, Record, SavedExperiment};
 use softprefix_core::protocol::learn::Example;
 
 use super::search::{Chooser, Searcher};
@@ -18,7 +18,7 @@ pub struct Finder {
     /// Why the last learning failed.
     pub trouble: Option<Problem>,
     /// The learning on screen.
-    pub past: Option<Past>,
+    pub saved: Option<SavedExperiment>,
     /// Its best rows that were described last.
     pub rows: Option<FoundRows>,
 }
@@ -45,7 +45,7 @@ impl Finder {
             searcher: Searcher::default(),
             stage: FindStage::Idle,
             trouble: None,
-            past: None,
+            saved: None,
             rows: None,
         }
     }
@@ -66,12 +66,12 @@ impl Finder {
 
     /// Returns the learning on screen.
     pub fn learning(&self) -> Option<&Learning> {
-        self.past.as_ref()?.learning.as_ref()
+        self.saved.as_ref()?.learning.as_ref()
     }
 
     /// Returns the last record of a run with the best rows.
     pub fn output(&self) -> Option<&Record> {
-        self.past
+        self.saved
             .as_ref()?
             .shown()
             .filter(|record| record.text().is_some())
@@ -89,7 +89,7 @@ impl Finder {
 
     /// Returns the prompt for which the current mode found its prefix.
     pub fn prompt(&self) -> Option<Prompt> {
-        let of_plan = |past: &Past| past.experiment.plan.as_ref()?.prompts.first().cloned();
+        let of_plan = |saved: &SavedExperiment| saved.experiment.plan.as_ref()?.prompts.first().cloned();
         match self.mode {
             FindMode::Learn => {
                 let plan = &self.learning()?.plan;
@@ -97,8 +97,8 @@ impl Finder {
                 let system = plan.system.clone();
                 Some(Prompt { system, user })
             }
-            FindMode::Choose => of_plan(self.chooser.past.as_ref()?),
-            FindMode::Search => of_plan(self.searcher.past.as_ref()?),
+            FindMode::Choose => of_plan(self.chooser.saved.as_ref()?),
+            FindMode::Search => of_plan(self.searcher.saved.as_ref()?),
         }
     }
 
@@ -112,14 +112,14 @@ impl Finder {
 
     /// Returns the experiment whose best rows are saved.
     pub fn found(&self) -> Option<&str> {
-        let past = self.past.as_ref()?;
+        let saved = self.saved.as_ref()?;
         let has_rows = self.learning().is_some_and(|learning| !learning.frames.is_empty());
-        has_rows.then_some(past.experiment.id.as_str())
+        has_rows.then_some(saved.experiment.id.as_str())
     }
 
     pub(super) fn add(&mut self, entry: Entry) {
-        if let Some(past) = &mut self.past {
-            past.add(entry);
+        if let Some(saved) = &mut self.saved {
+            saved.add(entry);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the user does in the Find view, and how a found prefix comes into Tune.
 
-use softprefix_core::experiment::{Entry, Generation, Past, Record, RunEvent};
+use softprefix_core::experiment::{Entry, Generation, Record, RunEvent, SavedExperiment};
 use softprefix_core::prefix::{IdentityCard, Rounding};
 use softprefix_core::protocol::learn::Example;
 
@@ -155,16 +155,16 @@ impl Workbench {
     }
 
     /// Shows a learning of the library, with its fields. One that is in progress stays.
-    pub(super) fn open_learning(&mut self, past: Past) {
+    pub(super) fn open_learning(&mut self, saved: SavedExperiment) {
         if self.find.stage != FindStage::Idle {
             return;
         }
         self.find.mode = FindMode::Learn;
-        if let Some(learning) = &past.learning {
+        if let Some(learning) = &saved.learning {
             self.find.form.take(&learning.plan);
         }
-        let experiment = past.experiment.id.clone();
-        self.find.past = Some(past);
+        let experiment = saved.experiment.id.clone();
+        self.find.saved = Some(saved);
         self.find.rows = None;
         self.find.trouble = None;
         self.tab = Tab::Find;
@@ -178,7 +178,7 @@ impl Workbench {
         match event {
             FindEvent::Began { experiment, plan } => {
                 let id = experiment.id.clone();
-                find.past = Some(Past::new(*experiment));
+                find.saved = Some(SavedExperiment::new(*experiment));
                 find.add(Entry::Learning { experiment: id, plan });
                 find.rows = None;
                 if find.stage == FindStage::Starting {
@@ -187,13 +187,17 @@ impl Workbench {
                 self.ask_library(LibraryRequest::List);
             }
             FindEvent::Judged(frame) => {
-                if let Some(experiment) = find.past.as_ref().map(|past| past.experiment.id.clone()) {
+                if let Some(experiment) = find.saved.as_ref().map(|saved| saved.experiment.id.clone()) {
                     find.add(Entry::Learned { experiment, frame });
                 }
             }
             FindEvent::Bilingual(record) => find.add(Entry::Case(record)),
             FindEvent::Rows { experiment, rows } => {
-                if find.past.as_ref().is_some_and(|past| past.experiment.id == experiment) {
+                if find
+                    .saved
+                    .as_ref()
+                    .is_some_and(|saved| saved.experiment.id == experiment)
+                {
                     find.rows = Some(FoundRows {
                         // The neighbours change little from step to step, so the old ones stay until the new ones arrive.
                         nearest: match find.rows.take() {
@@ -362,7 +366,7 @@ impl Workbench {
 
     /// Opens the generation of a number again.
     pub(super) fn step_back(&mut self, number: u64) {
-        let generations = self.find.chooser.past.iter().flat_map(|past| &past.generations);
+        let generations = self.find.chooser.saved.iter().flat_map(|saved| &saved.generations);
         let wanted = generations
             .into_iter()
             .find(|one| one.search.generation() + 1 == number);
@@ -377,10 +381,10 @@ impl Workbench {
         let can_run = self.module.facts().is_some() && self.library.state == LibraryState::Open;
         let is_elsewhere = self.find.is_any_busy() && !self.find.chooser.is_busy;
         let chooser = &mut self.find.chooser;
-        let Some(past) = chooser.past.as_ref().filter(|_| can_run && !is_elsewhere) else {
+        let Some(saved) = chooser.saved.as_ref().filter(|_| can_run && !is_elsewhere) else {
             return;
         };
-        let experiment = past.experiment.id.clone();
+        let experiment = saved.experiment.id.clone();
         chooser.is_busy = true;
         chooser.trouble = None;
         self.ask_find(FindRequest::ChooseNext {
@@ -390,21 +394,24 @@ impl Workbench {
     }
 
     /// Shows an experiment of choosing or searching; one that is in progress stays.
-    pub(super) fn open_search(&mut self, past: Past) {
+    pub(super) fn open_search(&mut self, saved: SavedExperiment) {
         let find = &mut self.find;
-        let by_objective = past.generations.iter().any(|generation| generation.objective.is_some());
+        let by_objective = saved
+            .generations
+            .iter()
+            .any(|generation| generation.objective.is_some());
         match by_objective {
             true if find.searcher.is_busy => return,
             true => {
                 find.mode = FindMode::Search;
-                find.searcher.show(past);
+                find.searcher.show(saved);
             }
             false if find.chooser.is_busy => return,
             false => {
                 find.mode = FindMode::Choose;
-                let experiment = past.experiment.id.clone();
+                let experiment = saved.experiment.id.clone();
                 find.chooser = Chooser {
-                    past: Some(past),
+                    saved: Some(saved),
                     ..Chooser::default()
                 };
                 self.ask_find(FindRequest::Kin { experiment });
@@ -417,7 +424,7 @@ impl Workbench {
         let chooser = &mut self.find.chooser;
         match event {
             FindEvent::ChooseBegan(experiment) => {
-                chooser.past = Some(Past::new(*experiment));
+                chooser.saved = Some(SavedExperiment::new(*experiment));
                 self.ask_library(LibraryRequest::List);
             }
             FindEvent::Chosen(entry) => chooser.add(*entry),

@@ -338,7 +338,7 @@ impl Workbench {
     fn played_record(&self, side: Side, answer: &Answer) -> Option<Record> {
         let flight = self.flights.get(&side)?;
         let facts = self.module.last_facts().cloned().unwrap_or_default();
-        let index = self.tuning.past.records.len();
+        let index = self.tuning.saved.records.len();
         let recipe = flight.recipe.clone();
         Some(Record {
             version: RECORD_VERSION,
@@ -376,7 +376,7 @@ impl Workbench {
         self.prefixed = Pane::default();
         let mut comparisons = Vec::new();
         for record in records {
-            let index = self.tuning.past.records.len();
+            let index = self.tuning.saved.records.len();
             // A recording has no module; later runs with the same prompt belong to this record.
             let mut record = record.clone();
             (record.id, record.experiment) = (format!("/{index}"), String::new());

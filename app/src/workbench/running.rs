@@ -260,7 +260,7 @@ impl Workbench {
     /// Handles the creation of the journal of a run's session.
     pub(super) fn session_began(&mut self, run: RunId, experiment: Experiment) {
         if self.is_of_session(run) {
-            self.tuning.past.experiment = experiment;
+            self.tuning.saved.experiment = experiment;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use softprefix_core::experiment::{Entry, Generation, Past, Progress, Record, RunEnd, RunEvent};
+use softprefix_core::experiment::{Entry, Generation, Progress, Record, RunEnd, RunEvent, SavedExperiment};
 use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::search::Score;
 
@@ -13,7 +13,7 @@ use crate::model::{Kin, Problem, ProblemKind};
 #[derive(Default)]
 pub struct Chooser {
     /// The experiment on screen.
-    pub past: Option<Past>,
+    pub saved: Option<SavedExperiment>,
     /// Whether candidates are being run.
     pub is_busy: bool,
     pub trouble: Option<Problem>,
@@ -45,7 +45,7 @@ pub struct Relative {
 impl Chooser {
     /// Returns the generation on screen.
     pub fn generation(&self) -> Option<&Generation> {
-        self.past.as_ref()?.generations.last()
+        self.saved.as_ref()?.generations.last()
     }
 
     /// Returns the number of the generation on screen, from 1.
@@ -55,13 +55,13 @@ impl Chooser {
 
     /// Returns the candidates on screen.
     pub fn candidates(&self) -> Vec<Candidate<'_>> {
-        let (Some(past), Some(generation)) = (&self.past, self.generation()) else {
+        let (Some(saved), Some(generation)) = (&self.saved, self.generation()) else {
             return Vec::new();
         };
         let candidates = generation.search.candidates().into_iter().enumerate();
         candidates
             .map(|(at, recipe)| {
-                let record = record_of(past, &recipe);
+                let record = record_of(saved, &recipe);
                 let text = record.and_then(Record::text);
                 let text = text.or(self.texts.get(at).map(String::as_str)).unwrap_or_default();
                 Candidate { recipe, text, record }
@@ -77,7 +77,7 @@ impl Chooser {
 
     /// Returns the chosen prefixes, in order.
     pub fn line(&self) -> Vec<Relative> {
-        let generations = self.past.iter().flat_map(|past| &past.generations);
+        let generations = self.saved.iter().flat_map(|saved| &saved.generations);
         let chosen = generations.filter_map(|generation| {
             let candidate = generation.best()?;
             let record = &generation.candidates.get(candidate)?.record;
@@ -92,24 +92,24 @@ impl Chooser {
 
     /// Returns the record of the prefix that was chosen last.
     pub fn last_chosen(&self) -> Option<&Record> {
-        let past = self.past.as_ref()?;
-        let chosen = past.generations.iter().rev().find_map(|generation| {
+        let saved = self.saved.as_ref()?;
+        let chosen = saved.generations.iter().rev().find_map(|generation| {
             let candidate = generation.candidates.get(generation.best()?)?;
             Some(&candidate.record)
         })?;
-        past.records.iter().find(|record| record.id == *chosen)
+        saved.records.iter().find(|record| record.id == *chosen)
     }
 
     pub(super) fn add(&mut self, entry: Entry) {
-        if let Some(past) = self
-            .past
+        if let Some(saved) = self
+            .saved
             .as_mut()
-            .filter(|past| past.experiment.id == entry.experiment())
+            .filter(|saved| saved.experiment.id == entry.experiment())
         {
             if matches!(&entry, Entry::Generation { .. }) {
                 self.texts.clear();
             }
-            past.add(entry);
+            saved.add(entry);
         }
     }
 
@@ -121,8 +121,8 @@ impl Chooser {
     }
 }
 
-fn record_of<'a>(past: &'a Past, recipe: &PrefixRecipe) -> Option<&'a Record> {
-    let mut records = past.records.iter().rev();
+fn record_of<'a>(saved: &'a SavedExperiment, recipe: &PrefixRecipe) -> Option<&'a Record> {
+    let mut records = saved.records.iter().rev();
     records.find(|record| record.case.recipe.as_ref() == Some(recipe) && record.text().is_some())
 }
 
@@ -130,7 +130,7 @@ fn record_of<'a>(past: &'a Past, recipe: &PrefixRecipe) -> Option<&'a Record> {
 #[derive(Default)]
 pub struct Searcher {
     /// The experiment on screen.
-    pub past: Option<Past>,
+    pub saved: Option<SavedExperiment>,
     pub is_busy: bool,
     /// Whether it was asked to stop.
     pub is_stopping: bool,
@@ -145,7 +145,7 @@ pub struct Searcher {
 impl Searcher {
     /// Returns the records of candidates with their scores, in the order in which they finished.
     pub fn scored(&self) -> impl Iterator<Item = (&Record, Score)> {
-        let records = self.past.iter().flat_map(|past| past.shown());
+        let records = self.saved.iter().flat_map(|saved| saved.shown());
         records.filter_map(|record| Some((record, *self.scores.get(&record.id)?)))
     }
 
@@ -161,13 +161,13 @@ impl Searcher {
         self.progress.left.filter(|_| self.is_busy)
     }
 
-    pub(super) fn show(&mut self, past: Past) {
-        let generations = past.generations.iter();
+    pub(super) fn show(&mut self, saved: SavedExperiment) {
+        let generations = saved.generations.iter();
         let judged = generations.flat_map(|generation| &generation.candidates);
         self.scores = judged
             .filter_map(|candidate| Some((candidate.record.clone(), candidate.score?)))
             .collect();
-        self.past = Some(past);
+        self.saved = Some(saved);
         self.end = None;
         self.trouble = None;
     }
@@ -176,7 +176,7 @@ impl Searcher {
         match event {
             RunEvent::Started(experiment) => {
                 self.scores.clear();
-                self.past = Some(Past::new(*experiment));
+                self.saved = Some(SavedExperiment::new(*experiment));
             }
             RunEvent::CaseFinished(record) => self.add(Entry::Case(record)),
             RunEvent::Judged {
@@ -187,7 +187,7 @@ impl Searcher {
                 self.scores.insert(record, score);
             }
             RunEvent::Generation(generation) => {
-                if let Some(experiment) = self.past.as_ref().map(|past| past.experiment.id.clone()) {
+                if let Some(experiment) = self.saved.as_ref().map(|saved| saved.experiment.id.clone()) {
                     self.add(Entry::Generation { experiment, generation });
                 }
             }
@@ -210,8 +210,8 @@ impl Searcher {
     }
 
     pub(super) fn add(&mut self, entry: Entry) {
-        if let Some(past) = &mut self.past {
-            past.add(entry);
+        if let Some(saved) = &mut self.saved {
+            saved.add(entry);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Past, Rating, Record, Stars};
+use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Rating, Record, SavedExperiment, Stars};
 
 use super::library::LibraryState;
 use super::{Action, Notice, Tab, Tuning, Workbench};
@@ -32,17 +32,17 @@ impl Workbench {
     }
 
     /// Shows a session of the library with its controls, and continues it.
-    pub(super) fn open_session(&mut self, past: Past) {
-        let request = Request::Tuning(Some(past.experiment.id.clone()));
-        let (tuning, comparisons) = Tuning::open(past);
+    pub(super) fn open_session(&mut self, saved: SavedExperiment) {
+        let request = Request::Tuning(Some(saved.experiment.id.clone()));
+        let (tuning, comparisons) = Tuning::open(saved);
         self.change_to(tuning);
         self.outbox.push(request);
         self.tab = Tab::Tune;
-        let last = self.tuning.past.shown().last().cloned();
+        let last = self.tuning.saved.shown().last().cloned();
         if let Some(record) = &last {
             self.take_controls(record);
         }
-        let shown = self.tuning.past.shown();
+        let shown = self.tuning.saved.shown();
         let last_prefixed = shown.filter(|record| !record.is_baseline()).last().cloned();
         if let Some(record) = &last_prefixed {
             self.take_prefix(record);
@@ -77,7 +77,7 @@ impl Workbench {
     /// Changes a record of the session, and its journal if it has one.
     pub(super) fn change_session(&mut self, entry: Entry) {
         let is_kept =
-            !self.tuning.past.experiment.id.is_empty() && entry.experiment() == self.tuning.past.experiment.id;
+            !self.tuning.saved.experiment.id.is_empty() && entry.experiment() == self.tuning.saved.experiment.id;
         if is_kept {
             self.outbox
                 .push(Request::Library(LibraryRequest::Append(Box::new(entry.clone()))));
@@ -118,7 +118,7 @@ impl Workbench {
         let longest = rating.note.char_indices().nth(LONGEST_NOTE);
         rating.note.truncate(longest.map_or(rating.note.len(), |(end, _)| end));
         let entry = Entry::Rated { record, rating };
-        if entry.experiment() == self.tuning.past.experiment.id {
+        if entry.experiment() == self.tuning.saved.experiment.id {
             self.change_session(entry);
         } else {
             // It is shown as soon as it is saved.
@@ -157,10 +157,10 @@ impl Workbench {
                 }
             }
             LibraryEvent::Unusable(problem) => self.library.state = LibraryState::Unusable(problem),
-            LibraryEvent::Read(pasts) => self.show_pasts(pasts),
+            LibraryEvent::Read(experiments) => self.show_experiments(experiments),
             LibraryEvent::Found { query, ids } => self.library.found = Some((query, ids)),
             LibraryEvent::Appended(entry) => self.appended(*entry),
-            LibraryEvent::Imported { path, past } => self.imported(path, *past),
+            LibraryEvent::Imported { path, saved } => self.imported(path, *saved),
             LibraryEvent::Exported(path) => {
                 self.file.writing = false;
                 self.notice = Some(Notice::Saved(path));
@@ -193,29 +193,29 @@ impl Workbench {
         }
     }
 
-    fn show_pasts(&mut self, mut pasts: Vec<Past>) {
-        if pasts.is_empty() {
+    fn show_experiments(&mut self, mut experiments: Vec<SavedExperiment>) {
+        if experiments.is_empty() {
             return;
         }
-        if pasts.iter().any(|past| !past.generations.is_empty()) {
-            self.open_search(pasts.remove(0));
-        } else if pasts.iter().any(|past| past.experiment.plan.is_some()) {
+        if experiments.iter().any(|saved| !saved.generations.is_empty()) {
+            self.open_search(experiments.remove(0));
+        } else if experiments.iter().any(|saved| saved.experiment.plan.is_some()) {
             if !self.sweep.is_busy() {
-                self.show_sweeps(pasts);
+                self.show_sweeps(experiments);
             }
         } else {
-            let past = pasts.remove(0);
-            match past.learning {
-                Some(_) => self.open_learning(past),
-                None => self.open_session(past),
+            let saved = experiments.remove(0);
+            match saved.learning {
+                Some(_) => self.open_learning(saved),
+                None => self.open_session(saved),
             }
         }
     }
 
-    fn imported(&mut self, path: PathBuf, past: Past) {
-        let count = past.shown().count();
-        let tab = match (&past.experiment.plan, &past.learning) {
-            (Some(_), _) if !past.generations.is_empty() => Tab::Find,
+    fn imported(&mut self, path: PathBuf, saved: SavedExperiment) {
+        let count = saved.shown().count();
+        let tab = match (&saved.experiment.plan, &saved.learning) {
+            (Some(_), _) if !saved.generations.is_empty() => Tab::Find,
             (Some(_), _) => Tab::Sweep,
             (None, Some(_)) => Tab::Find,
             (None, None) => Tab::Tune,
@@ -223,7 +223,7 @@ impl Workbench {
         if tab == Tab::Sweep && self.sweep.is_busy() {
             // It is in the history; the run continues.
         } else {
-            self.show_pasts(vec![past]);
+            self.show_experiments(vec![saved]);
             self.tab = tab;
         }
         self.notice = Some(Notice::Opened(path, count, tab));
@@ -233,22 +233,22 @@ impl Workbench {
         match &entry {
             Entry::Deleted { id } if self.library.get(id).is_some() => {
                 self.library.deleted = Some(id.clone());
-                if self.sweep.shown.iter().any(|past| past.experiment.id == *id) {
+                if self.sweep.shown.iter().any(|saved| saved.experiment.id == *id) {
                     self.sweep.show_nothing();
                 }
-                if self.tuning.past.experiment.id == *id {
+                if self.tuning.saved.experiment.id == *id {
                     self.new_session();
                 }
             }
             Entry::Restored { id } if self.library.deleted.as_ref() == Some(id) => self.library.deleted = None,
             _ => {}
         }
-        for past in &mut self.sweep.shown {
-            if past.experiment.id == entry.experiment() {
-                past.add(entry.clone());
+        for saved in &mut self.sweep.shown {
+            if saved.experiment.id == entry.experiment() {
+                saved.add(entry.clone());
             }
         }
-        if self.tuning.past.experiment.id == entry.experiment() && matches!(entry, Entry::Renamed { .. }) {
+        if self.tuning.saved.experiment.id == entry.experiment() && matches!(entry, Entry::Renamed { .. }) {
             self.tuning.append(entry);
         }
     }

@@ -8,8 +8,8 @@ use softprefix_core::compare::{Granularity, diff};
 use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{
-    Answer, Applied, Case, Comparison, Entry, Group, ModuleIdentity, Outcome, Past, PrefixIdentity, Rating, Record,
-    WRITTEN_BY,
+    Answer, Applied, Case, Comparison, Entry, Group, ModuleIdentity, Outcome, PrefixIdentity, Rating, Record,
+    SavedExperiment, WRITTEN_BY,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::extension::{self, FinishReason, SoftPrefixEcho};
@@ -480,7 +480,7 @@ fn a_stopped_run_shows_its_text_but_is_no_point() {
     assert!(!bench.is_running());
     compare(&mut bench);
     assert_eq!(points(&bench), 1);
-    assert_eq!(bench.tuning.past.records.len(), 4, "it is a record all the same");
+    assert_eq!(bench.tuning.saved.records.len(), 4, "it is a record all the same");
 }
 
 #[test]
@@ -565,7 +565,7 @@ fn a_repeat_is_launched_once_also_while_its_measures_are_under_way() {
 #[test]
 fn a_removed_run_is_a_line_of_its_journal() {
     let mut bench = with_one_run();
-    bench.tuning.past.experiment.id = "session".to_owned();
+    bench.tuning.saved.experiment.id = "session".to_owned();
     let id = bench.tuning.points().next().unwrap().0.id.clone();
     bench.apply(Action::RemoveRun(id.clone()));
     assert_eq!(points(&bench), 0);
@@ -702,13 +702,13 @@ fn an_opened_session_brings_its_prompt_settings_prefix_points_and_texts() {
         };
         finish(&mut before, &inference, text);
     }
-    let mut past: Past = before.tuning.past.clone();
-    past.experiment.id = "session".to_owned();
+    let mut saved: SavedExperiment = before.tuning.saved.clone();
+    saved.experiment.id = "session".to_owned();
 
     let mut bench = ready();
     bench.apply(Action::ShowTab(Tab::Sweep));
-    bench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![past.clone()]))));
-    assert!(bench.take_requests_of_tuning(&past));
+    bench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![saved.clone()]))));
+    assert!(bench.take_requests_of_tuning(&saved));
     compare(&mut bench);
     assert_eq!(bench.tab, Tab::Tune);
     assert_eq!(
@@ -732,15 +732,15 @@ fn an_opened_session_brings_its_prompt_settings_prefix_points_and_texts() {
 #[test]
 fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
     const RUNS: usize = 20_000;
-    let mut past = with_one_run().tuning.past.clone();
-    past.experiment.id = "session".to_owned();
-    let run = past
+    let mut saved = with_one_run().tuning.saved.clone();
+    saved.experiment.id = "session".to_owned();
+    let run = saved
         .records
         .iter()
         .find(|record| !record.is_baseline())
         .unwrap()
         .clone();
-    past.records.extend((0..RUNS).map(|index| {
+    saved.records.extend((0..RUNS).map(|index| {
         let mut record = run.clone();
         record.id = format!("session/live-{index}");
         // Every second one repeats an earlier one and replaces it.
@@ -748,7 +748,7 @@ fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
         record
     }));
     let mut bench = ready();
-    bench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![past]))));
+    bench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![saved]))));
     let requests = bench.take_requests();
     let comparisons = requests.into_iter().find_map(|request| match request {
         Request::Measure(comparisons) => Some(comparisons),
@@ -767,10 +767,10 @@ fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
 
 impl Workbench {
     /// Returns whether the bridge was asked to continue a session; other requests stay.
-    fn take_requests_of_tuning(&mut self, past: &Past) -> bool {
+    fn take_requests_of_tuning(&mut self, saved: &SavedExperiment) -> bool {
         let before = self.outbox.len();
         self.outbox
-            .retain(|request| !matches!(request, Request::Tuning(Some(id)) if *id == past.experiment.id));
+            .retain(|request| !matches!(request, Request::Tuning(Some(id)) if *id == saved.experiment.id));
         self.outbox.len() < before
     }
 }

@@ -7,7 +7,8 @@ use sha2::{Digest as _, Sha256};
 use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Analysis, Comparison, Entry, Experiment, Group, GroupKey, MeasuredText, ModuleIdentity, Past, Point, Record,
+    Analysis, Comparison, Entry, Experiment, Group, GroupKey, MeasuredText, ModuleIdentity, Point, Record,
+    SavedExperiment,
 };
 
 use crate::model::RunId;
@@ -17,7 +18,7 @@ pub struct Tuning {
     /// Runs before this id were started in another session.
     pub(super) since: RunId,
     /// The experiment with its records; its id is empty until something was saved.
-    pub past: Past,
+    pub saved: SavedExperiment,
     pub analysis: Analysis,
     /// What panes and plot show: a prompt with its settings on a module.
     pub shown: Option<GroupKey>,
@@ -37,7 +38,7 @@ pub struct Tuning {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self::new(Past::new(Experiment {
+        Self::new(SavedExperiment::new(Experiment {
             version: JOURNAL_VERSION,
             id: String::new(),
             name: String::new(),
@@ -49,10 +50,10 @@ impl Default for Tuning {
 }
 
 impl Tuning {
-    fn new(past: Past) -> Self {
+    fn new(saved: SavedExperiment) -> Self {
         Self {
             since: RunId(0),
-            past,
+            saved,
             analysis: Analysis::default(),
             shown: None,
             plotted: BTreeSet::new(),
@@ -65,25 +66,25 @@ impl Tuning {
     }
 
     /// Opens a session of the library, and returns the comparisons to be made.
-    pub(super) fn open(past: Past) -> (Self, Vec<Comparison>) {
-        let mut out = Self::new(past);
+    pub(super) fn open(saved: SavedExperiment) -> (Self, Vec<Comparison>) {
+        let mut out = Self::new(saved);
         let mut comparisons = Vec::new();
-        for (place, record) in out.past.records.iter().enumerate() {
+        for (place, record) in out.saved.records.iter().enumerate() {
             out.places.insert(record.id.clone(), place);
             comparisons.extend(out.analysis.note(record));
             if let Some(scores) = &record.scores {
                 out.analysis.add_scores(&record.id, scores);
             }
         }
-        out.shown = out.past.shown().last().map(GroupKey::of);
+        out.shown = out.saved.shown().last().map(GroupKey::of);
         (out, comparisons)
     }
 
     /// Adds a finished run, and returns the comparisons to be made.
     pub(super) fn add(&mut self, record: Record) -> Vec<Comparison> {
         let comparisons = self.analysis.note(&record);
-        self.places.insert(record.id.clone(), self.past.records.len());
-        self.past.records.push(record);
+        self.places.insert(record.id.clone(), self.saved.records.len());
+        self.saved.records.push(record);
         comparisons
     }
 
@@ -100,7 +101,7 @@ impl Tuning {
         if let Entry::Scored { record, scores } = &entry {
             self.analysis.add_scores(record, scores);
         }
-        self.past.add(entry);
+        self.saved.add(entry);
         self.refresh();
     }
 
@@ -108,25 +109,25 @@ impl Tuning {
     pub(super) fn refresh(&mut self) {
         self.visible.clear();
         self.latest.clear();
-        for place in 0..self.past.records.len() {
+        for place in 0..self.saved.records.len() {
             self.see(place);
         }
-        self.plotted.retain(|id| self.past.is_shown(id));
-        let is_gone = |id: &String| !self.past.is_shown(id);
+        self.plotted.retain(|id| self.saved.is_shown(id));
+        let is_gone = |id: &String| !self.saved.is_shown(id);
         if self.selected.as_ref().is_some_and(is_gone) {
             self.selected = None;
         }
-        if self.at.as_ref().is_some_and(|id| !self.past.is_shown(id)) {
+        if self.at.as_ref().is_some_and(|id| !self.saved.is_shown(id)) {
             self.at = None;
         }
     }
 
     /// Adds a record to the points of the plot if it is one.
     fn see(&mut self, place: usize) {
-        let Some(record) = self.past.records.get(place) else {
+        let Some(record) = self.saved.records.get(place) else {
             return;
         };
-        let is_point = self.past.is_shown(&record.id)
+        let is_point = self.saved.is_shown(&record.id)
             && record.is_complete()
             && !record.is_baseline()
             && self.analysis.find(&record.id).is_some_and(|(group, point)| {
@@ -150,13 +151,13 @@ impl Tuning {
 
     /// Returns a record by its id.
     pub fn record(&self, id: &str) -> Option<&Record> {
-        self.past.records.get(*self.places.get(id)?)
+        self.saved.records.get(*self.places.get(id)?)
     }
 
     /// Returns the records of the plot with their points, in chronological order.
     pub fn points(&self) -> impl DoubleEndedIterator<Item = (&Record, &Point)> {
         self.visible.iter().filter_map(|&place| {
-            let record = self.past.records.get(place)?;
+            let record = self.saved.records.get(place)?;
             let (_, point) = self.analysis.find(&record.id)?;
             Some((record, point))
         })
@@ -207,7 +208,7 @@ impl Tuning {
         let points = points.unwrap_or_default();
         points
             .iter()
-            .filter(|point| point.series.is_none() && point.is_complete && self.past.is_shown(&point.record))
+            .filter(|point| point.series.is_none() && point.is_complete && self.saved.is_shown(&point.record))
             .count()
     }
 
@@ -252,6 +253,6 @@ impl Tuning {
 
     /// Returns whether it has no records.
     pub fn is_empty(&self) -> bool {
-        self.past.shown().next().is_none()
+        self.saved.shown().next().is_none()
     }
 }

@@ -399,7 +399,7 @@ fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
         text: text.to_owned(),
     });
     let record = Box::new(record(bench, inference, text));
-    if bench.tuning.past.experiment.id.is_empty() {
+    if bench.tuning.saved.experiment.id.is_empty() {
         let experiment = Box::new(Experiment {
             version: JOURNAL_VERSION,
             id: TUNING.to_owned(),

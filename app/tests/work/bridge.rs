@@ -78,7 +78,7 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
         1,
         "the same prefix with the same text is the same point"
     );
-    assert_eq!(harness.bench.tuning.past.records.len(), 4, "every run is a record");
+    assert_eq!(harness.bench.tuning.saved.records.len(), 4, "every run is a record");
     assert_eq!(harness.started(Side::Baseline), 1, "the baseline is kept");
 }
 
@@ -157,14 +157,14 @@ fn a_run_that_the_slider_replaces_leaves_no_record_and_one_that_the_person_stops
     harness.until("the end of both", |bench| !bench.is_running());
     assert_eq!(harness.bench.prefixed.finish, Some(FinishReason::Stopped));
     assert_eq!(points(&harness.bench), 0, "a part of an output is no point");
-    let [past] = &kept(&harness.folder)[..] else {
+    let [saved] = &kept(&harness.folder)[..] else {
         panic!("one session, one journal");
     };
     assert_eq!(
-        past.records, harness.bench.tuning.past.records,
+        saved.records, harness.bench.tuning.saved.records,
         "what is shown is on disk"
     );
-    let prefixed: Vec<_> = past.records.iter().filter(|record| !record.is_baseline()).collect();
+    let prefixed: Vec<_> = saved.records.iter().filter(|record| !record.is_baseline()).collect();
     assert_eq!(prefixed.len(), 1, "the one that was replaced is none");
     assert_eq!(prefixed[0].token_norms(), Some(5.0));
     assert_eq!(prefixed[0].answer().unwrap().finish_reason, FinishReason::Stopped);
@@ -435,7 +435,7 @@ fn a_filled_curve_streams_its_texts_and_keeps_a_scored_record_of_each_magnitude(
     assert_eq!(harness.bench.notice, None);
     harness.until("a point for each", |bench| points(bench) == 12);
     harness.until("the KL of each point", |bench| {
-        let cases = bench.tuning.past.records.iter().filter(|record| !record.is_baseline());
+        let cases = bench.tuning.saved.records.iter().filter(|record| !record.is_baseline());
         cases.clone().count() == 12 && cases.into_iter().all(|record| record.scores.is_some())
     });
     let saved = kept(folder.path()).remove(0);

@@ -152,10 +152,10 @@ fn a_unit_that_is_killed_is_stood_in_for_and_worked_on_again_when_it_is_back() {
     }
     assert!(harness.bench.playback.is_some());
     let _unit = Killable::on(address);
-    let before = harness.bench.tuning.past.records.len();
+    let before = harness.bench.tuning.saved.records.len();
     idle(&mut harness, "the module", |bench| bench.module.is_ready());
     idle(&mut harness, "new points", |bench| {
-        bench.tuning.past.records.len() > before
+        bench.tuning.saved.records.len() > before
     });
     assert!(harness.bench.playback.is_none() && harness.bench.presenting);
 }

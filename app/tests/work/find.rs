@@ -9,7 +9,7 @@ use softprefix::model::{FindMode, KindChoice, LearnOff, MagnitudeUnit, ProblemKi
 use softprefix::workbench::find::FindStage;
 use softprefix::workbench::sweep::Stage;
 use softprefix::workbench::{Action, FindAction, MaterialAction, SweepAction, Tab};
-use softprefix_core::experiment::{Past, RunEnd};
+use softprefix_core::experiment::{RunEnd, SavedExperiment};
 use softprefix_core::files::faults::{Fault, inject};
 use softprefix_core::prefix::{PrefixKind, Rounding, files};
 use softprefix_core::protocol::learn::LearnEnd;
@@ -49,7 +49,7 @@ fn learned_rows_come_into_tune_as_they_are_at_1x_are_halved_at_half_of_it_and_ar
     let learning = harness.bench.find.learning().unwrap();
     assert!(learning.is_finished() && learning.references().is_some());
     assert!(harness.bench.find.output().is_some(), "the last rows were run");
-    let id = harness.bench.find.past.as_ref().unwrap().experiment.id.clone();
+    let id = harness.bench.find.saved.as_ref().unwrap().experiment.id.clone();
     let file = harness.folder.join(&id).with_extension("safetensors");
     let learned = files::import(&file, Some(64), Rounding::default()).unwrap();
 
@@ -120,17 +120,17 @@ fn a_stopped_learning_is_in_the_history_and_opens_again_with_its_rows() {
     harness.until("the end", |bench| bench.find.stage == FindStage::Idle);
     let last = harness.bench.find.learning().unwrap().last().unwrap().clone();
     assert_eq!(last.end, Some(LearnEnd::Stopped));
-    let past = kept(&harness.folder)
+    let saved = kept(&harness.folder)
         .into_iter()
-        .find(|past| past.learning.is_some())
+        .find(|saved| saved.learning.is_some())
         .unwrap();
-    assert_eq!(past.learning.as_ref(), harness.bench.find.learning());
+    assert_eq!(saved.learning.as_ref(), harness.bench.find.learning());
     let library = harness.folder.clone();
     drop(harness);
     let mut again = Harness::again(&library);
     again.until("the learning", |bench| bench.find.rows.is_some());
     assert_eq!(again.bench.find.form.examples[0].target, "the land");
-    assert_eq!(again.bench.find.learning(), past.learning.as_ref());
+    assert_eq!(again.bench.find.learning(), saved.learning.as_ref());
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
         line.iter()
             .all(|one| one.kin.is_some_and(|kin| kin.norm > 0.0 && kin.cosine <= 1.0))
     );
-    let runs = harness.bench.find.chooser.past.as_ref().unwrap().records.len();
+    let runs = harness.bench.find.chooser.saved.as_ref().unwrap().records.len();
     assert_eq!(runs, 11 * 4 + 1, "each candidate once, and the baseline");
 
     find(&mut harness, FindAction::StepBack(4));
@@ -198,23 +198,24 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
     let chooser = &harness.bench.find.chooser;
     assert_eq!((chooser.number(), chooser.line().len()), (Some(4), 3));
     assert_eq!(
-        chooser.past.as_ref().unwrap().records.len(),
+        chooser.saved.as_ref().unwrap().records.len(),
         runs,
         "nothing is run again"
     );
     find(&mut harness, FindAction::Pick(1));
     chosen(&mut harness);
-    let past = harness.bench.find.chooser.past.clone().unwrap();
+    let saved = harness.bench.find.chooser.saved.clone().unwrap();
     let on_disk = kept(&harness.folder);
-    let on_disk = on_disk.iter().find(|past| !past.generations.is_empty()).unwrap();
-    assert!(on_disk.generations == past.generations, "what is shown is saved");
-    let ids = |past: &Past| {
-        past.records
+    let on_disk = on_disk.iter().find(|saved| !saved.generations.is_empty()).unwrap();
+    assert!(on_disk.generations == saved.generations, "what is shown is saved");
+    let ids = |saved: &SavedExperiment| {
+        saved
+            .records
             .iter()
             .map(|record| record.id.clone())
             .collect::<BTreeSet<_>>()
     };
-    assert_eq!(ids(on_disk), ids(&past));
+    assert_eq!(ids(on_disk), ids(&saved));
 
     find(&mut harness, FindAction::UseInTune);
     harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
@@ -236,8 +237,8 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
     let library = harness.folder.clone();
     drop(harness);
     let mut again = Harness::again(&library);
-    again.until("the generations", |bench| bench.find.chooser.past.is_some());
-    assert!(again.bench.find.chooser.past.as_ref().unwrap().generations == past.generations);
+    again.until("the generations", |bench| bench.find.chooser.saved.is_some());
+    assert!(again.bench.find.chooser.saved.as_ref().unwrap().generations == saved.generations);
 }
 
 #[test]
@@ -306,7 +307,7 @@ fn when_the_unit_is_gone_the_best_rows_are_on_disk_and_come_into_tune() {
     harness.until("the failure", |bench| bench.find.trouble.is_some());
     let find_view = &harness.bench.find;
     assert!(!find_view.is_busy() && !find_view.learning().unwrap().is_finished());
-    let id = find_view.past.as_ref().unwrap().experiment.id.clone();
+    let id = find_view.saved.as_ref().unwrap().experiment.id.clone();
     let file = harness.folder.join(&id).with_extension("safetensors");
     let learned = files::import(&file, None, Rounding::default()).unwrap();
     find(&mut harness, FindAction::UseInTune);
@@ -332,7 +333,7 @@ fn a_full_disk_ends_learning_with_a_sentence_and_it_can_begin_again() {
         .map_or(0, |learning| learning.frames.len());
     drop(full);
     let on_disk = kept(&harness.folder);
-    let on_disk = on_disk.iter().find_map(|past| past.learning.as_ref());
+    let on_disk = on_disk.iter().find_map(|saved| saved.learning.as_ref());
     let on_disk = on_disk.map_or(0, |learning| learning.frames.len());
     assert!(
         on_screen <= on_disk,
@@ -366,7 +367,7 @@ fn a_candidate_can_be_chosen_while_others_still_run() {
     chosen(&mut harness);
     let chooser = &harness.bench.find.chooser;
     assert_eq!((chooser.number(), chooser.line().len()), (Some(2), 1));
-    let records = &chooser.past.as_ref().unwrap().records;
+    let records = &chooser.saved.as_ref().unwrap().records;
     let ids: BTreeSet<&String> = records.iter().map(|record| &record.id).collect();
     assert_eq!(ids.len(), records.len(), "no id twice");
 }
@@ -433,7 +434,7 @@ fn a_window_that_is_killed_while_it_learns_comes_back_with_every_frame_and_its_b
     let learning = harness.bench.find.learning().unwrap();
     assert!(!learning.is_finished() && learning.frames.len() >= shown.unwrap());
     let best = &learning.last().unwrap().best;
-    let id = harness.bench.find.past.as_ref().unwrap().experiment.id.clone();
+    let id = harness.bench.find.saved.as_ref().unwrap().experiment.id.clone();
     let file = harness.folder.join(&id).with_extension("safetensors");
     let rows = files::import(&file, None, Rounding::default()).unwrap();
     // The rows are written before the frame that names them.

@@ -131,7 +131,7 @@ fn a_connection_that_breaks_in_the_middle_of_a_stream_is_reported_and_the_rest_g
     harness.apply(Action::SetMaxTokens(12));
     harness.run();
     assert_eq!(points(&harness.bench), 1);
-    let records = &harness.bench.tuning.past.records;
+    let records = &harness.bench.tuning.saved.records;
     let cut = records
         .iter()
         .filter(|record| record.settings.max_new_tokens == Some(400));

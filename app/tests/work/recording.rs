@@ -561,7 +561,14 @@ fn the_recording_that_ships_shows_the_idea_in_about_a_minute() {
         if !prompts.contains(&shown.prompt.user) {
             prompts.push(shown.prompt.user.clone());
         }
-        most = most.max(shown.tuning.past.shown().filter(|record| !record.is_baseline()).count());
+        most = most.max(
+            shown
+                .tuning
+                .saved
+                .shown()
+                .filter(|record| !record.is_baseline())
+                .count(),
+        );
         let chrf2 = shown
             .tuning
             .points()

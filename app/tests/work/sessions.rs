@@ -11,7 +11,7 @@ use softprefix::bridge::recording::demo;
 use softprefix::model::{Format, MagnitudeUnit, ModuleState, Side};
 use softprefix::workbench::sweep::Stage;
 use softprefix::workbench::{Action, PlaybackAction, SweepAction, Tab, Workbench};
-use softprefix_core::experiment::{Journal, Past, Rating, Stars, experiments};
+use softprefix_core::experiment::{Journal, Rating, SavedExperiment, Stars, experiments};
 use softprefix_core::prefix::{PrefixRecipe, split_mix};
 use softprefix_core::protocol::extension::FinishReason;
 use softprefix_unit::testing::small_model;
@@ -26,8 +26,8 @@ fn tune(harness: &mut Harness, magnitudes: &[f64]) {
     harness.until_noise_is_known();
 }
 
-fn ids(past: &Past) -> Vec<&str> {
-    past.records.iter().map(|record| record.id.as_str()).collect()
+fn ids(saved: &SavedExperiment) -> Vec<&str> {
+    saved.records.iter().map(|record| record.id.as_str()).collect()
 }
 
 #[test]
@@ -47,11 +47,11 @@ fn two_windows_keep_their_sessions_side_by_side_in_one_library() {
     let kept = kept(folder.path());
     assert_eq!(kept.len(), 2, "each in a file of its own");
     for harness in &desks {
-        let own = &harness.bench.tuning.past;
+        let own = &harness.bench.tuning.saved;
         assert_eq!(own.records.len(), 4, "two baselines and two prefixes");
         let there = kept
             .iter()
-            .find(|past| past.experiment.id == own.experiment.id)
+            .find(|saved| saved.experiment.id == own.experiment.id)
             .unwrap();
         assert_eq!(there.records, own.records);
     }
@@ -74,21 +74,21 @@ fn a_session_that_is_left_while_its_first_run_streams_keeps_what_had_come_and_th
         bench.library.shown().any(|one| one.finished == 2)
     });
     assert_eq!(harness.bench.notice, None);
-    assert!(harness.bench.tuning.is_empty() && harness.bench.tuning.past.experiment.id.is_empty());
+    assert!(harness.bench.tuning.is_empty() && harness.bench.tuning.saved.experiment.id.is_empty());
 
     harness.apply(Action::SetPrompt("Tell me of the snow.".to_owned()));
     harness.apply(Action::SetMaxTokens(4));
     tune(&mut harness, &[1.0]);
     let kept = kept(&harness.folder);
     assert_eq!(kept.len(), 2);
-    for past in &kept {
-        let prompts = past.prompts();
+    for saved in &kept {
+        let prompts = saved.prompts();
         assert_eq!(prompts.len(), 1, "{prompts:?}");
         let left = prompts[0].user == "Tell me of the sea.";
         let stopped = |record: &softprefix_core::experiment::Record| {
             record.answer().unwrap().finish_reason == FinishReason::Stopped
         };
-        assert!(past.records.iter().all(|record| stopped(record) == left), "{past:?}");
+        assert!(saved.records.iter().all(|record| stopped(record) == left), "{saved:?}");
     }
 }
 
@@ -131,13 +131,13 @@ fn the_last_session_is_there_at_the_next_start_and_goes_on_in_its_journal() {
     harness.apply(Action::SetLen(3));
     tune(&mut harness, &[0.5, 2.0, 8.0]);
     let was = shown(&harness.bench);
-    let id = harness.bench.tuning.past.experiment.id.clone();
+    let id = harness.bench.tuning.saved.experiment.id.clone();
     drop(harness);
 
     let mut again = Harness::again(folder.path());
     again.until("the session", |bench| points(bench) == 3 && noise_is_known(bench));
     assert_eq!(shown(&again.bench), was);
-    assert_eq!(again.bench.tuning.past.experiment.id, id);
+    assert_eq!(again.bench.tuning.saved.experiment.id, id);
     assert!(!again.bench.is_running());
     again.connect(at(address));
     tune(&mut again, &[20.0]);
@@ -145,7 +145,7 @@ fn the_last_session_is_there_at_the_next_start_and_goes_on_in_its_journal() {
     let kept = kept(folder.path());
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].experiment.id, id);
-    assert_eq!(kept[0].records, again.bench.tuning.past.records);
+    assert_eq!(kept[0].records, again.bench.tuning.saved.records);
     let baselines = kept[0].records.iter().filter(|record| record.is_baseline()).count();
     assert_eq!((kept[0].records.len(), baselines), (6, 2));
     let unique: HashSet<_> = ids(&kept[0]).into_iter().collect();
@@ -180,7 +180,7 @@ fn the_baseline_run_again_by_hand_is_another_record_and_the_first_stays_what_is_
     let before = harness.finished(Side::Baseline).len();
     harness.apply(Action::RerunBaseline);
     harness.until("the baseline again", |bench| {
-        !bench.is_running() && bench.tuning.past.records.len() == 4
+        !bench.is_running() && bench.tuning.saved.records.len() == 4
     });
     assert_eq!(harness.finished(Side::Baseline).len(), before + 1);
     assert_eq!(harness.bench.tuning.baseline().unwrap().id, first);
@@ -193,7 +193,7 @@ fn a_playback_writes_nothing_into_the_library() {
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
     tune(&mut harness, &[2.0]);
-    let before = harness.bench.tuning.past.records.len();
+    let before = harness.bench.tuning.saved.records.len();
     harness.bench.play(demo().unwrap());
     while harness.bench.pass(Duration::from_millis(500)).is_some() {
         harness.turn();
@@ -254,7 +254,7 @@ fn a_results_file_of_a_sweep_never_sets_the_token_limit_to_one() {
     let mut harness = Harness::new();
     harness.apply(Action::OpenPath(fixture("sweep-results.json")));
     harness.until("the file", |bench| {
-        points(bench) > 0 || bench.sweep.experiment().is_some_and(|past| !past.records.is_empty())
+        points(bench) > 0 || bench.sweep.experiment().is_some_and(|saved| !saved.records.is_empty())
     });
     assert!(harness.bench.prompt.max_tokens > 1, "{:?}", harness.bench.prompt);
     assert_eq!(harness.bench.tab, Tab::Sweep);
@@ -282,7 +282,7 @@ fn child_tunes_until_it_is_killed() {
     harness.apply(Action::ExitLeftOverTasks);
     harness.until("the module", |bench| bench.module.is_ready());
     let mut told = 0;
-    for step in harness.bench.tuning.past.records.len().. {
+    for step in harness.bench.tuning.saved.records.len().. {
         harness.apply(Action::SetMagnitude(0.01 * (step + 1) as f64));
         harness.apply(Action::Run);
         while harness.bench.is_running() {
@@ -343,8 +343,8 @@ fn a_window_killed_at_random_moments_comes_back_with_every_finished_run() {
         for path in journals(&library) {
             let (entries, condition) = Journal::read(&path).unwrap();
             assert_eq!((condition.damaged, condition.unknown), (0, 0), "round {round}");
-            for past in experiments(entries) {
-                for record in past.records {
+            for saved in experiments(entries) {
+                for record in saved.records {
                     assert!(found.insert(record.id.clone()), "round {round}: {} twice", record.id);
                 }
             }
@@ -353,14 +353,14 @@ fn a_window_killed_at_random_moments_comes_back_with_every_finished_run() {
         assert!(lost.is_empty(), "round {round}: {lost:?} were shown and are gone");
     }
     assert!(all.len() >= rounds / 2);
-    let sessions = kept(&library).iter().filter(|past| !past.records.is_empty()).count();
+    let sessions = kept(&library).iter().filter(|saved| !saved.records.is_empty()).count();
     assert_eq!(sessions, 1, "each went on with the session of the one before");
     let mut harness = Harness::again(&library);
     harness.until("the session", |bench| !bench.tuning.is_empty());
     let there: HashSet<String> = harness
         .bench
         .tuning
-        .past
+        .saved
         .records
         .iter()
         .map(|record| record.id.clone())
@@ -408,7 +408,7 @@ fn stars_and_notes_of_tune_and_sweep_are_lines_of_their_journals_and_there_at_th
 
     let kept = kept(folder.path());
     let found = |id: &str| {
-        let mut records = kept.iter().flat_map(|past| &past.records);
+        let mut records = kept.iter().flat_map(|saved| &saved.records);
         records.find(|record| record.id == id).unwrap().rating.clone()
     };
     assert_eq!((found(&tuned), found(&swept)), (rating(0, "cold"), rating(1, "")));

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softprefix_core::client::{ConnectOptions, Module, Task};
-use softprefix_core::experiment::{Ending, Entry, Journal, Library, Past, Rating, Record, Stars, export};
+use softprefix_core::experiment::{Ending, Entry, Journal, Library, Rating, Record, SavedExperiment, Stars, export};
 use softprefix_core::prefix::split_mix;
 use softprefix_core::protocol::SetUp;
 use softprefix_unit::testing::small_model;
@@ -539,7 +539,7 @@ fn library(state: &Path) -> Library {
 }
 
 /// All experiments of the history, latest first.
-pub fn experiments(state: &Path) -> Vec<Past> {
+pub fn experiments(state: &Path) -> Vec<SavedExperiment> {
     let library = library(state);
     let listed = library.list().unwrap();
     assert!(listed.unreadable.is_empty(), "{:?}", listed.unreadable);
@@ -575,17 +575,17 @@ fn what_compare_ran_is_in_the_history_with_its_plan_and_the_same_texts_as_in_its
         .output()
         .unwrap();
     assert_eq!(code(&done), 0, "{}", stderr(&done));
-    let pasts = experiments(&folder.path().join("state"));
-    let [past] = pasts.as_slice() else {
-        panic!("one comparison, and {} experiments", pasts.len());
+    let found = experiments(&folder.path().join("state"));
+    let [saved] = found.as_slice() else {
+        panic!("one comparison, and {} experiments", found.len());
     };
-    assert_eq!(past.ending, Some(Ending::Complete));
-    assert_eq!(past.experiment.module.address, module);
-    let texts: Vec<(String, String)> = past
+    assert_eq!(saved.ending, Some(Ending::Complete));
+    assert_eq!(saved.experiment.module.address, module);
+    let texts: Vec<(String, String)> = saved
         .planned()
         .iter()
         .map(|case| {
-            let record = past.shown().find(|record| record.case.index == case.index).unwrap();
+            let record = saved.shown().find(|record| record.case.index == case.index).unwrap();
             (case.name.clone(), record.text().unwrap().to_owned())
         })
         .collect();
@@ -609,14 +609,14 @@ fn as_many_baselines_as_were_asked_for_are_run() {
 }
 
 /// Waits until the only experiment has a finished case, and kills the command in the middle of the others.
-fn killed_in_the_middle(mut running: Child, state: &Path) -> Past {
+fn killed_in_the_middle(mut running: Child, state: &Path) -> SavedExperiment {
     let end = Instant::now() + LONG;
     loop {
         assert!(Instant::now() < end, "no case was finished");
-        if let Some(past) = experiments(state).pop().filter(|past| !past.records.is_empty()) {
+        if let Some(saved) = experiments(state).pop().filter(|saved| !saved.records.is_empty()) {
             running.kill().unwrap();
             running.wait().unwrap();
-            assert!(past.is_open(), "it was over before it could be killed");
+            assert!(saved.is_open(), "it was over before it could be killed");
             return experiments(state).pop().unwrap();
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -642,15 +642,15 @@ fn a_compare_that_was_killed_goes_on_with_what_is_missing() {
         .unwrap();
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     assert!(stderr(&done).contains("going on with"), "{}", stderr(&done));
-    let pasts = experiments(&state);
-    assert_eq!(pasts.len(), 1, "the same experiment goes on");
-    assert_eq!(pasts[0].ending, Some(Ending::Complete));
+    let found = experiments(&state);
+    assert_eq!(found.len(), 1, "the same experiment goes on");
+    assert_eq!(found[0].ending, Some(Ending::Complete));
     assert_eq!(
-        pasts[0].records[..before.records.len()],
+        found[0].records[..before.records.len()],
         before.records,
         "what was finished stays as it was"
     );
-    assert_eq!(pasts[0].records.len(), before.planned().len(), "and is not run again");
+    assert_eq!(found[0].records.len(), before.planned().len(), "and is not run again");
     let names: Vec<String> = before.planned().into_iter().map(|case| case.name).collect();
     let texts = texts_in(&folder.path().join("results.json"));
     assert_eq!(texts.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), names);
@@ -695,10 +695,10 @@ fn a_sweep_that_was_killed_is_in_the_history_and_goes_on_without_its_settings() 
     let before = killed_in_the_middle(running, &state);
     let done = resumed(folder.path(), &module);
     assert_eq!(code(&done), 0, "{}", stderr(&done));
-    let pasts = experiments(&state);
-    assert_eq!(pasts.len(), 1);
-    assert_eq!(pasts[0].ending, Some(Ending::Complete));
-    assert_eq!(pasts[0].records.len(), before.planned().len());
+    let found = experiments(&state);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].ending, Some(Ending::Complete));
+    assert_eq!(found[0].records.len(), before.planned().len());
 
     let nothing = resumed(folder.path(), &module);
     assert_eq!(code(&nothing), 2);
@@ -707,7 +707,7 @@ fn a_sweep_that_was_killed_is_in_the_history_and_goes_on_without_its_settings() 
 
 /// Cases that are in the history.
 fn finished(state: &Path) -> usize {
-    experiments(state).iter().map(|past| past.records.len()).sum()
+    experiments(state).iter().map(|saved| saved.records.len()).sum()
 }
 
 #[test]
@@ -719,7 +719,7 @@ fn a_sweep_killed_at_random_moments_goes_on_each_time_and_loses_no_finished_case
     let mut before: HashMap<String, Vec<Record>> = HashMap::new();
     let (rounds, mut kept) = (rounds(10, 300), 0);
     for round in 0..rounds {
-        let is_open = experiments(&state).iter().any(Past::is_open);
+        let is_open = experiments(&state).iter().any(SavedExperiment::is_open);
         // Those that were killed have left their tasks.
         let more = [&["--exit-tasks"][..], if is_open { &["--resume"] } else { &[] }].concat();
         let mut running = sweep_in(folder.path(), &module, "1e-4,...,2", "40", &more)
@@ -745,12 +745,12 @@ fn a_sweep_killed_at_random_moments_goes_on_each_time_and_loses_no_finished_case
                 (0, 0),
                 "round {round}: {path:?}"
             );
-            for past in softprefix_core::experiment::experiments(entries) {
-                let mut cases: Vec<usize> = past.records.iter().map(|record| record.case.index).collect();
+            for saved in softprefix_core::experiment::experiments(entries) {
+                let mut cases: Vec<usize> = saved.records.iter().map(|record| record.case.index).collect();
                 cases.sort_unstable();
                 cases.dedup();
-                assert_eq!(cases.len(), past.records.len(), "round {round}: a case ran twice");
-                after.insert(past.experiment.id.clone(), past.records);
+                assert_eq!(cases.len(), saved.records.len(), "round {round}: a case ran twice");
+                after.insert(saved.experiment.id.clone(), saved.records);
             }
         }
         for (id, records) in &before {
@@ -760,7 +760,7 @@ fn a_sweep_killed_at_random_moments_goes_on_each_time_and_loses_no_finished_case
         before = after;
     }
     assert!(kept >= rounds / 2, "{kept} cases in {rounds} rounds prove nothing");
-    while experiments(&state).iter().any(Past::is_open) {
+    while experiments(&state).iter().any(SavedExperiment::is_open) {
         let more = ["--exit-tasks", "--resume"];
         let done = sweep_in(folder.path(), &module, "1e-4,...,2", "40", &more)
             .output()
@@ -799,10 +799,10 @@ fn two_shells_and_a_window_use_the_history_side_by_side() {
     for shell in &mut shells {
         assert_eq!(shell.wait().unwrap().code(), Some(0));
     }
-    let pasts = experiments(&state);
-    assert_eq!(pasts.len(), 3);
-    let complete = pasts.iter().filter(|past| past.ending == Some(Ending::Complete));
-    assert_eq!(complete.map(|past| past.records.len()).collect::<Vec<_>>(), [5, 5]);
+    let found = experiments(&state);
+    assert_eq!(found.len(), 3);
+    let complete = found.iter().filter(|saved| saved.ending == Some(Ending::Complete));
+    assert_eq!(complete.map(|saved| saved.records.len()).collect::<Vec<_>>(), [5, 5]);
 
     // The one that is unfinished is the window's at the moment.
     let refused = resumed(folder.path(), &module);
@@ -853,10 +853,10 @@ fn a_sweep_of_two_modules_that_was_broken_off_on_the_second_runs_only_what_is_mi
         stdout(&done)
     );
     let whole = experiments(&state);
-    let of = |pasts: &[Past], module: &str| -> Past {
-        pasts
+    let of = |found: &[SavedExperiment], module: &str| -> SavedExperiment {
+        found
             .iter()
-            .find(|past| past.experiment.module.address == module)
+            .find(|saved| saved.experiment.module.address == module)
             .unwrap()
             .clone()
     };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
-use softprefix_core::experiment::{Past, Record};
+use softprefix_core::experiment::{Record, SavedExperiment};
 use softprefix_core::prefix::{PrefixKind, Rounding, files};
 
 use crate::shell::{code, experiments, left_behind, program, stderr, stdout};
@@ -33,24 +33,24 @@ fn names(results: &Value) -> Vec<String> {
 }
 
 /// What a sweep with these arguments leaves in a history of its own, and what it prints.
-fn swept(module: &str, more: &[&str]) -> (Past, String) {
+fn swept(module: &str, more: &[&str]) -> (SavedExperiment, String) {
     let folder = tempfile::tempdir().unwrap();
     let done = run(folder.path(), &[&["sweep", "--module", module], more].concat());
     assert_eq!(code(&done), 0, "{more:?}: {}", stderr(&done));
-    let past = experiments(&folder.path().join("state")).remove(0);
-    (past, stdout(&done))
+    let saved = experiments(&folder.path().join("state")).remove(0);
+    (saved, stdout(&done))
 }
 
 const SHORT: [&str; 4] = ["--values", "0.5", "--max-tokens", "4"];
 const WHY: [&str; 2] = ["--prompt", "Why?"];
 
-fn cases(past: &Past) -> Vec<&Record> {
-    past.records.iter().filter(|record| !record.is_baseline()).collect()
+fn cases(saved: &SavedExperiment) -> Vec<&Record> {
+    saved.records.iter().filter(|record| !record.is_baseline()).collect()
 }
 
-fn longest(past: &Past) -> usize {
+fn longest(saved: &SavedExperiment) -> usize {
     let tokens = |record: &Record| record.tokens().map_or(0, <[u32]>::len);
-    past.records.iter().map(tokens).max().unwrap()
+    saved.records.iter().map(tokens).max().unwrap()
 }
 
 #[test]
@@ -110,8 +110,8 @@ fn sweep_makes_every_kind_of_prefix_from_its_arguments() {
         (vec!["--kind", "sampled"], "sampled_vocabulary"),
         (vec!["--prefix-file", &adapter], "imported"),
     ] {
-        let (past, _) = swept(&module, &[&WHY[..], &SHORT, &more].concat());
-        let recipe = cases(&past)[0].case.recipe.as_ref().unwrap();
+        let (saved, _) = swept(&module, &[&WHY[..], &SHORT, &more].concat());
+        let recipe = cases(&saved)[0].case.recipe.as_ref().unwrap();
         let made = serde_json::to_value(recipe).unwrap();
         assert_eq!(made["kind"]["type"], kind, "{made}");
         match kind {
@@ -122,8 +122,8 @@ fn sweep_makes_every_kind_of_prefix_from_its_arguments() {
         }
     }
     let shaped = ["--len", "3", "--envelope", "1,0.5,0", "--rounding", "truncate"];
-    let (past, _) = swept(&module, &[&WHY[..], &SHORT, &shaped].concat());
-    let recipe = cases(&past)[0].case.recipe.clone().unwrap();
+    let (saved, _) = swept(&module, &[&WHY[..], &SHORT, &shaped].concat());
+    let recipe = cases(&saved)[0].case.recipe.clone().unwrap();
     assert!(matches!(recipe.kind, PrefixKind::Shaped { .. }));
     assert_eq!(recipe.rounding, Rounding::Truncate);
 }
@@ -140,12 +140,12 @@ fn sweep_takes_token_norms_several_prompts_a_system_prompt_and_baselines() {
         "--baselines",
         "3",
     ];
-    let (past, printed) = swept(&module, &[&WHY[..], &SHORT, &more].concat());
-    assert!(past.records.iter().all(|record| record.prompt.system == "Be brief."));
+    let (saved, printed) = swept(&module, &[&WHY[..], &SHORT, &more].concat());
+    assert!(saved.records.iter().all(|record| record.prompt.system == "Be brief."));
     for prompt in ["Why?", "And how?"] {
         let of = |record: &&Record| record.prompt.user == prompt;
-        assert_eq!(past.records.iter().filter(of).count(), 4 + 1, "{prompt}");
-        assert_eq!(cases(&past).into_iter().filter(of).count(), 1, "{prompt}");
+        assert_eq!(saved.records.iter().filter(of).count(), 4 + 1, "{prompt}");
+        assert_eq!(cases(&saved).into_iter().filter(of).count(), 1, "{prompt}");
         assert!(printed.contains(prompt), "{printed}");
     }
     assert_eq!(printed.matches("prefix_norm_0.5").count(), 2, "{printed}");
@@ -156,7 +156,7 @@ fn sweep_scores_its_cases_unless_told_not_to_and_writes_a_file_for_llm_comparato
     let folder = tempfile::tempdir().unwrap();
     let module = serve(tiny_model()).to_string();
     let usual = [&WHY[..], &SHORT].concat();
-    let scored = |past: &Past| past.records.iter().filter(|record| record.scores.is_some()).count();
+    let scored = |saved: &SavedExperiment| saved.records.iter().filter(|record| record.scores.is_some()).count();
     assert_eq!(scored(&swept(&module, &usual).0), 1);
     let file = folder.path().join("comparator.json").to_string_lossy().into_owned();
     let more = ["--no-kl", "--llm-comparator", &file];
@@ -173,8 +173,8 @@ fn sweep_and_learn_run_a_model_file_in_the_embedded_unit_where_no_module_is_name
     let usual = [&["sweep", "--model", &model], &WHY[..], &SHORT].concat();
     let done = run(folder.path(), &usual);
     assert_eq!(code(&done), 0, "{}", stderr(&done));
-    let past = experiments(&folder.path().join("state")).remove(0);
-    assert_eq!(past.experiment.module.model, "tiny");
+    let saved = experiments(&folder.path().join("state")).remove(0);
+    assert_eq!(saved.experiment.module.model, "tiny");
 
     let out = folder.path().join("found.safetensors").to_string_lossy().into_owned();
     let args = [

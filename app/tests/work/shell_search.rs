@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
-use softprefix_core::experiment::Past;
+use softprefix_core::experiment::SavedExperiment;
 use softprefix_core::prefix::{Rounding, SoftPrefix, files};
 
 use crate::hardship::stock_module;
@@ -45,7 +45,7 @@ fn note(folder: &Path) -> Value {
     serde_json::from_str(header["__metadata__"]["softprefix"].as_str().unwrap()).unwrap()
 }
 
-fn experiment(folder: &Path) -> Past {
+fn experiment(folder: &Path) -> SavedExperiment {
     kept(&folder.join("state").join("experiments")).remove(0)
 }
 
@@ -62,14 +62,14 @@ fn the_best_rows_are_a_file_and_every_run_is_a_record_from_which_they_can_be_bui
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(said.contains(&rows.sha256()) && said.contains("in 14 runs"), "{said}");
 
-    let past = experiment(folder.path());
-    assert_eq!((past.records.len(), past.generations.len()), (15, 2));
+    let saved = experiment(folder.path());
+    assert_eq!((saved.records.len(), saved.generations.len()), (15, 2));
     let note = note(folder.path());
     assert_eq!(
         (&note["kind"], &note["rows_sha256"]),
         (&"chosen".into(), &rows.sha256().into())
     );
-    let record = past.records.iter().find(|record| record.id == note["record"]).unwrap();
+    let record = saved.records.iter().find(|record| record.id == note["record"]).unwrap();
     assert_eq!(record.prefix.as_ref().unwrap().sha256, rows.sha256());
     assert_eq!(serde_json::to_value(&record.case.recipe).unwrap(), note["recipe"]);
 

@@ -13,7 +13,7 @@ use softprefix::session::embedded::Models;
 use softprefix::workbench::library::LibraryState;
 use softprefix::workbench::{Action, Effect, Notice, Workbench};
 use softprefix_core::client::{ConnectOptions, Module};
-use softprefix_core::experiment::{Applied, Group, Journal, Past, Point, Record, experiments};
+use softprefix_core::experiment::{Applied, Group, Journal, Point, Record, SavedExperiment, experiments};
 use softprefix_unit::listen;
 use softprefix_unit::models::{ModelStore, Places};
 use softprefix_unit::testing::TinyModel;
@@ -195,7 +195,7 @@ impl Harness {
             records
         };
         self.until("the records as on disk", |bench| {
-            let here = in_order(&bench.tuning.past.records);
+            let here = in_order(&bench.tuning.saved.records);
             matches!(&kept(&folder)[..], [only] if in_order(&only.records) == here)
         });
     }
@@ -282,7 +282,7 @@ pub fn journals(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// What the journals of a library hold, as a program that starts now would find it.
-pub fn kept(folder: &Path) -> Vec<Past> {
+pub fn kept(folder: &Path) -> Vec<SavedExperiment> {
     let read = |path: PathBuf| experiments(Journal::read(&path).unwrap().0);
     journals(folder).into_iter().flat_map(read).collect()
 }

@@ -29,7 +29,7 @@ fn recorded(journal: &Path) -> Vec<String> {
 
 /// Ids of the cases in a library.
 fn kept_ids(library: &Path) -> Vec<String> {
-    let records = kept(library).into_iter().flat_map(|past| past.records);
+    let records = kept(library).into_iter().flat_map(|saved| saved.records);
     records.map(|record| record.id).collect()
 }
 
@@ -54,7 +54,7 @@ fn has_ended(bench: &Workbench) -> bool {
 }
 
 fn shown_records(bench: &Workbench) -> usize {
-    bench.sweep.experiment().map_or(0, |past| past.records.len())
+    bench.sweep.experiment().map_or(0, |saved| saved.records.len())
 }
 
 /// Chooses a file where the system's dialog would be asked.
@@ -216,7 +216,7 @@ fn names_deletions_and_their_undoing_are_kept() {
         bench
             .sweep
             .experiment()
-            .is_some_and(|past| past.experiment.name == "春")
+            .is_some_and(|saved| saved.experiment.name == "春")
     });
     harness.until("its line in the list", |bench| bench.library.get(&id).is_some());
     sweep(&mut harness, SweepAction::Delete(id.clone()));
@@ -272,13 +272,19 @@ fn a_sweep_leaves_in_every_form_and_comes_back_from_json_and_from_a_results_file
         harness.apply(Action::Open);
         choose(&mut harness, folder.path().join(file));
         harness.until("the import", |bench| {
-            bench.sweep.experiment().is_some_and(|past| past.experiment.id != first)
+            bench
+                .sweep
+                .experiment()
+                .is_some_and(|saved| saved.experiment.id != first)
         });
         assert_eq!(texts(&harness.bench), original, "{file}");
         assert_eq!(harness.bench.tab, Tab::Sweep);
         sweep(&mut harness, SweepAction::Show(first.clone()));
         harness.until("the first one", |bench| {
-            bench.sweep.experiment().is_some_and(|past| past.experiment.id == first)
+            bench
+                .sweep
+                .experiment()
+                .is_some_and(|saved| saved.experiment.id == first)
         });
     }
     harness.until("all three in the list", |bench| bench.library.shown().count() == 3);

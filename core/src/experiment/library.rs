@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::journal::{Condition, Ending, Entry, Experiment, Journal, JournalError, SharedJournal, write_all_lines};
-use super::past::{Past, experiments};
 use super::plan::Prompt;
+use super::saved::{SavedExperiment, experiments};
 
 /// Version of the index. An index of another version is rebuilt.
 const INDEX_VERSION: u32 = 1;
@@ -81,7 +81,7 @@ pub struct Opened {
     /// The journal, locked for this process.
     pub journal: SharedJournal,
     /// What the journal holds so far.
-    pub past: Past,
+    pub saved: SavedExperiment,
     /// Damage found in the journal.
     pub condition: Condition,
 }
@@ -102,19 +102,19 @@ struct Row {
 
 impl Summary {
     /// The summary of an experiment.
-    pub fn of(past: &Past, condition: Condition) -> Self {
-        let started = past.experiment.started_unix;
+    pub fn of(saved: &SavedExperiment, condition: Condition) -> Self {
+        let started = saved.experiment.started_unix;
         Self {
-            prompts: past.prompts(),
-            planned: past.planned().len(),
-            finished: past.shown().count(),
-            failed: past.shown().filter(|record| record.error().is_some()).count(),
-            is_open: past.is_open(),
-            ending: past.ending,
-            finds: past.learning.is_some() || !past.generations.is_empty(),
-            is_deleted: past.is_deleted(),
-            last_unix: past.shown().map(|record| record.started_unix).fold(started, f64::max),
-            experiment: past.experiment.clone(),
+            prompts: saved.prompts(),
+            planned: saved.planned().len(),
+            finished: saved.shown().count(),
+            failed: saved.shown().filter(|record| record.error().is_some()).count(),
+            is_open: saved.is_open(),
+            ending: saved.ending,
+            finds: saved.learning.is_some() || !saved.generations.is_empty(),
+            is_deleted: saved.is_deleted(),
+            last_unix: saved.shown().map(|record| record.started_unix).fold(started, f64::max),
+            experiment: saved.experiment.clone(),
             condition,
         }
     }
@@ -165,12 +165,12 @@ impl Library {
             let row = match row {
                 Some(row) => row.clone(),
                 None => match read_one(&path) {
-                    Ok(Some((past, condition))) => {
+                    Ok(Some((saved, condition))) => {
                         changed = true;
                         Row {
                             bytes,
                             modified_ns,
-                            summary: Summary::of(&past, condition),
+                            summary: Summary::of(&saved, condition),
                         }
                     }
                     // The first line is still being written.
@@ -229,10 +229,10 @@ impl Library {
             let guard = journal.lock().unwrap_or_else(PoisonError::into_inner);
             let read = read_one(&path);
             drop(guard);
-            let (past, condition) = read?.ok_or(JournalError::NotAJournal { path })?;
+            let (saved, condition) = read?.ok_or(JournalError::NotAJournal { path })?;
             return Ok(Opened {
                 journal,
-                past,
+                saved,
                 condition,
             });
         }
@@ -241,10 +241,10 @@ impl Library {
             return Err(JournalError::Open { path, source });
         }
         let (journal, entries, condition) = Journal::open(&path)?;
-        let past = first_of(entries).ok_or(JournalError::NotAJournal { path })?;
+        let saved = first_of(entries).ok_or(JournalError::NotAJournal { path })?;
         Ok(Opened {
             journal: self.share(id, journal),
-            past,
+            saved,
             condition,
         })
     }
@@ -253,7 +253,7 @@ impl Library {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn read(&self, id: &str) -> Result<(Past, Condition), JournalError> {
+    pub fn read(&self, id: &str) -> Result<(SavedExperiment, Condition), JournalError> {
         let path = self.path_of(id);
         read_one(&path)?.ok_or(JournalError::NotAJournal { path })
     }
@@ -282,7 +282,7 @@ impl Library {
         for summary in listing.experiments.into_iter().filter(|summary| !summary.is_deleted) {
             let id = summary.experiment.id;
             // Unreadable journals are reported by [`Library::list`].
-            if self.read(&id).is_ok_and(|(past, _)| past.matches(&words)) {
+            if self.read(&id).is_ok_and(|(saved, _)| saved.matches(&words)) {
                 out.push(id);
             }
         }
@@ -411,11 +411,11 @@ fn stamp(path: &Path) -> Option<(u64, u64)> {
     Some((about.len(), u64::try_from(modified.as_nanos()).ok()?))
 }
 
-fn read_one(path: &Path) -> Result<Option<(Past, Condition)>, JournalError> {
+fn read_one(path: &Path) -> Result<Option<(SavedExperiment, Condition)>, JournalError> {
     let (entries, condition) = Journal::read(path)?;
-    Ok(first_of(entries).map(|past| (past, condition)))
+    Ok(first_of(entries).map(|saved| (saved, condition)))
 }
 
-fn first_of(entries: Vec<Entry>) -> Option<Past> {
+fn first_of(entries: Vec<Entry>) -> Option<SavedExperiment> {
     experiments(entries).into_iter().next()
 }

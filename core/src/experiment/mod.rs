@@ -14,11 +14,11 @@ pub mod journal;
 pub mod label;
 pub mod learning;
 pub mod library;
-pub mod past;
 pub mod plan;
 pub mod rating;
 pub mod record;
 pub mod runner;
+pub mod saved;
 pub mod scores;
 pub mod session;
 pub mod svg;
@@ -32,7 +32,6 @@ pub use journal::{Condition, Ending, Entry, Experiment, Journal, JournalError, S
 pub use label::LabelWords;
 pub use learning::{LearnPlan, Learning};
 pub use library::{Library, Listing, Opened, Summary};
-pub use past::{Past, experiments};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
 pub use rating::{Rating, Stars};
 pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record, WRITTEN_BY, new_id};
@@ -40,6 +39,7 @@ pub use runner::{
     Canary, CanaryFinding, FindError, FindRequest, Keep, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest,
     SearchRequest,
 };
+pub use saved::{SavedExperiment, experiments};
 pub use scores::CaseScores;
 pub use session::{ModuleFacts, Session, SessionError};
 pub use threshold::{Budget, Crossing, Threshold, ThresholdError, ThresholdSearch, shortest_distinct};

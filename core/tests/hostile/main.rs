@@ -112,12 +112,12 @@ fn a_journal_is_read_as_far_as_it_is_whole_and_everything_is_made_of_what_was_re
         };
         std::fs::write(&path, whole).unwrap();
         if let Ok((entries, _)) = Journal::read(&path) {
-            for past in experiments(entries) {
-                let records: Vec<Record> = past.shown().cloned().collect();
-                past.planned();
-                past.finished();
-                past.prompts();
-                written(&past.experiment, &records);
+            for saved in experiments(entries) {
+                let records: Vec<Record> = saved.shown().cloned().collect();
+                saved.planned();
+                saved.finished();
+                saved.prompts();
+                written(&saved.experiment, &records);
             }
         }
     });

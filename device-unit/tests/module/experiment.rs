@@ -208,16 +208,16 @@ fn each_case_of_a_sweep_is_scored_and_the_scores_are_kept_with_its_record() {
     assert_eq!((told[&id].measures, told[&id].perplexity), (measures, Some(perplexity)));
 
     let history = experiments(Journal::read(&path).unwrap().0);
-    let past = &history[0];
-    assert!(!past.is_unscored());
-    for record in past.records.iter().filter(|record| !record.is_baseline()) {
+    let saved = &history[0];
+    assert!(!saved.is_unscored());
+    for record in saved.records.iter().filter(|record| !record.is_baseline()) {
         let scores = record.scores.as_deref().unwrap();
         assert_eq!(scores, &told[&record.id]);
         assert_eq!(scores.baseline, records[0].id);
         assert_eq!(scores.kl.len(), 24);
         assert_eq!(scores.places.last().unwrap()[1], records[0].text().unwrap().len());
     }
-    let analysis = Analysis::of(&past.records);
+    let analysis = Analysis::of(&saved.records);
     let line = &analysis.groups[0].lines()[0].1;
     let kl: Vec<f64> = line
         .iter()
@@ -249,12 +249,12 @@ fn a_sweep_killed_before_scoring_is_scored_when_it_resumes() {
     let entries = entries
         .into_iter()
         .filter(|entry| !matches!(entry, Entry::Scored { .. }));
-    let past = experiments(entries.filter(|entry| !matches!(entry, Entry::Ended { .. }))).remove(0);
-    assert!(past.is_unscored());
+    let saved = experiments(entries.filter(|entry| !matches!(entry, Entry::Ended { .. }))).remove(0);
+    assert!(saved.is_unscored());
     let (events, records) = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut request = request(&server, scored(plan())).await;
         request.keep = Keep::Journal(Arc::new(Mutex::new(journal)));
-        request.resume = Some(past);
+        request.resume = Some(saved);
         finish(Run::start(request).unwrap()).await
     });
     assert!(records.is_empty(), "no case is run again");

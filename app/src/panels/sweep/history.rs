@@ -127,12 +127,12 @@ fn row(ui: &mut Ui, cx: &mut PanelContext<'_>, one: &Summary, renaming: &mut Opt
     let id = &one.experiment.id;
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
     let bench = cx.bench;
-    let running = bench.sweep.shown.iter().find(|past| past.experiment.id == *id);
-    let learned = bench.find.past.as_ref().filter(|past| past.experiment.id == *id);
-    let on = running.is_some() || learned.is_some() || bench.tuning.past.experiment.id == *id;
+    let running = bench.sweep.shown.iter().find(|saved| saved.experiment.id == *id);
+    let learned = bench.find.saved.as_ref().filter(|saved| saved.experiment.id == *id);
+    let on = running.is_some() || learned.is_some() || bench.tuning.saved.experiment.id == *id;
     let name = &one.experiment.name;
     let standing = bench.sweep.standing(one);
-    let count = running.or(learned).map_or(one.finished, |past| past.shown().count());
+    let count = running.or(learned).map_or(one.finished, |saved| saved.shown().count());
     let counted = match standing {
         Standing::Session | Standing::Finding => (cx.text.points)(count),
         _ => (text.count_of)(count, one.planned.max(count)),

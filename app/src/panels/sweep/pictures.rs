@@ -86,7 +86,7 @@ impl Cache {
         let bench = cx.bench;
         let sweep = &bench.sweep;
         let key = Key {
-            shown: sweep.shown.iter().map(|past| past.experiment.id.clone()).collect(),
+            shown: sweep.shown.iter().map(|saved| saved.experiment.id.clone()).collect(),
             points: sweep
                 .analysis
                 .groups
@@ -94,7 +94,7 @@ impl Cache {
                 .flat_map(|group| &group.points)
                 .filter(|point| point.measures.is_some() || point.error.is_some())
                 .count(),
-            records: sweep.experiment().map_or(0, |past| past.shown().count()),
+            records: sweep.experiment().map_or(0, |saved| saved.shown().count()),
             scored: sweep
                 .groups()
                 .flat_map(|group| &group.points)
@@ -131,7 +131,7 @@ impl Cache {
 /// Returns the prefixed cases of the shown prompt, from the plan of the shown sweep or else of the form.
 fn planned(cx: &PanelContext<'_>) -> Vec<Case> {
     let sweep = &cx.bench.sweep;
-    let shown = sweep.experiment().and_then(|past| past.experiment.plan.clone());
+    let shown = sweep.experiment().and_then(|saved| saved.experiment.plan.clone());
     let plan: Plan = shown.unwrap_or_else(|| cx.bench.sweep_plan());
     let shown = sweep.shown_case().map(crate::model::sweep::SweepCase::prompt);
     let Some(place) = plan.prompts.iter().position(|prompt| Some(prompt) == shown.as_ref()) else {
@@ -196,7 +196,7 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
     let bench = cx.bench;
     let sweep = &bench.sweep;
     let points = points(sweep);
-    let first = sweep.shown.first().map(|past| &past.experiment.id);
+    let first = sweep.shown.first().map(|saved| &saved.experiment.id);
     // A search has no planned cells, so that its own magnitudes are the columns.
     let records: Vec<_> = sweep
         .records()

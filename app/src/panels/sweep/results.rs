@@ -144,12 +144,12 @@ fn counted(cx: &PanelContext<'_>, progress: &Progress) -> String {
 
 /// Returns the progress of the shown experiment, from its records.
 fn standing(cx: &PanelContext<'_>) -> (Option<f32>, String) {
-    let Some(past) = cx.bench.sweep.experiment() else {
+    let Some(saved) = cx.bench.sweep.experiment() else {
         return (None, String::new());
     };
-    let finished = past.finished().len();
-    let all = past.planned().len().max(finished);
-    let failed = past.records.iter().filter(|record| record.error().is_some()).count();
+    let finished = saved.finished().len();
+    let all = saved.planned().len().max(finished);
+    let failed = saved.records.iter().filter(|record| record.error().is_some()).count();
     let mut words = (cx.sweep_text().cells_done)(finished, all, None);
     if failed > 0 {
         words = format!("{words}{}{}", cx.text.comma, (cx.sweep_text().failed)(failed));

@@ -112,7 +112,7 @@ impl Workbench {
         if self.exhibition.is_some() {
             self.act(Action::Exhibit(ExhibitionAction::Touched));
         }
-        if self.tuning.past.records.len() >= LARGEST_SESSION && !self.is_running() {
+        if self.tuning.saved.records.len() >= LARGEST_SESSION && !self.is_running() {
             self.act(Action::NewSession);
         }
         // A run uses everything that was received with it.

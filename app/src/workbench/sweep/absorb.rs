@@ -1,6 +1,6 @@
 //! Handles the bridge's events about sweeps.
 
-use softprefix_core::experiment::{CanaryFinding, Ending, Entry, Past, RunEnd, RunEvent};
+use softprefix_core::experiment::{CanaryFinding, Ending, Entry, RunEnd, RunEvent, SavedExperiment};
 
 use super::{Stage, Sweeps, Trouble};
 use crate::messages::{LibraryRequest, SweepEvent};
@@ -131,7 +131,7 @@ impl Sweeps {
     fn started(&mut self, experiment: softprefix_core::experiment::Experiment) {
         let id = experiment.id.clone();
         self.at_work = Some(id.clone());
-        if self.shown.iter().any(|past| past.experiment.id == id) {
+        if self.shown.iter().any(|saved| saved.experiment.id == id) {
             return;
         }
         // A threshold search is shown with the sweep whose case it searches; any other run replaces it.
@@ -141,17 +141,17 @@ impl Sweeps {
             self.show_nothing();
             self.threshold = threshold;
         }
-        self.shown.push(Past::new(experiment));
+        self.shown.push(SavedExperiment::new(experiment));
     }
 
     /// Adds a line of a journal to a shown experiment.
     fn add(&mut self, entry: Entry) {
-        let past = self
+        let saved = self
             .shown
             .iter_mut()
-            .find(|past| past.experiment.id == entry.experiment());
-        if let Some(past) = past {
-            past.add(entry);
+            .find(|saved| saved.experiment.id == entry.experiment());
+        if let Some(saved) = saved {
+            saved.add(entry);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Handles the user's actions in the Sweep view.
 
 use softprefix_core::compare::Granularity;
-use softprefix_core::experiment::{Analysis, Budget, Entry, Past, Plan, ThresholdSearch};
+use softprefix_core::experiment::{Analysis, Budget, Entry, Plan, SavedExperiment, ThresholdSearch};
 use softprefix_core::prefix::Magnitude;
 
 use super::{Stage, Sweeps, Trouble};
@@ -199,14 +199,14 @@ impl Workbench {
         if self.why_not_resume().is_some() {
             return;
         }
-        let Some(past) = self.sweep.resumable().cloned() else {
+        let Some(saved) = self.sweep.resumable().cloned() else {
             return;
         };
         // A user who resumes after a failed check has read why.
         let canary = !self.sweep.had_no_effect();
         self.sweep.begin(false);
-        let past = Box::new(past);
-        self.ask_bridge(SweepRequest::Resume { past, canary });
+        let saved = Box::new(saved);
+        self.ask_bridge(SweepRequest::Resume { saved, canary });
     }
 
     fn find_threshold(&mut self, len: usize) {
@@ -290,15 +290,15 @@ impl Workbench {
     }
 
     /// Shows sweeps of the library, with the settings of the first in the fields.
-    pub(in crate::workbench) fn show_sweeps(&mut self, pasts: Vec<Past>) {
-        let plan = pasts.iter().find_map(|past| past.experiment.plan.clone());
+    pub(in crate::workbench) fn show_sweeps(&mut self, experiments: Vec<SavedExperiment>) {
+        let plan = experiments.iter().find_map(|saved| saved.experiment.plan.clone());
         if let Some(plan) = plan {
             self.take_plan(&plan);
         }
-        let can_go_on = pasts.first().is_some_and(Past::is_open);
+        let can_go_on = experiments.first().is_some_and(SavedExperiment::is_open);
         self.sweep.show_nothing();
         self.sweep.stage = Stage::Idle;
-        self.sweep.shown = pasts;
+        self.sweep.shown = experiments;
         if can_go_on || self.tab == Tab::Doctor {
             self.tab = Tab::Sweep;
         }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use softprefix_core::compare::Diff;
 use softprefix_core::experiment::analysis::{Analysis, Group, Point};
 use softprefix_core::experiment::{
-    Budget, Canary, Experiment, Past, Plan, Progress, Record, RunEnd, Summary, Threshold,
+    Budget, Canary, Experiment, Plan, Progress, Record, RunEnd, SavedExperiment, Summary, Threshold,
 };
 
 use crate::model::sweep::{SweepCase, SweepForm};
@@ -30,7 +30,7 @@ pub struct Sweeps {
     /// Indices of the cases in the plan that are running.
     pub running: BTreeSet<usize>,
     /// The shown experiments: a sweep, threshold searches on it, the same plan on another module.
-    pub shown: Vec<Past>,
+    pub shown: Vec<SavedExperiment>,
     /// Measures, noise and verdicts of the shown records.
     pub analysis: Analysis,
     /// The selected record.
@@ -158,7 +158,7 @@ impl Sweeps {
     }
 
     /// Returns the shown sweep: the first of the shown experiments.
-    pub fn experiment(&self) -> Option<&Past> {
+    pub fn experiment(&self) -> Option<&SavedExperiment> {
         self.shown.first()
     }
 
@@ -166,8 +166,11 @@ impl Sweeps {
     /// the shown prompt.
     pub(super) fn to_export(&self) -> Option<(Experiment, Vec<Record>, usize)> {
         let experiment = &self.experiment()?.experiment;
-        let of_plan = self.shown.iter().filter(|past| past.experiment.plan == experiment.plan);
-        let records = of_plan.flat_map(Past::shown).cloned().collect();
+        let of_plan = self
+            .shown
+            .iter()
+            .filter(|saved| saved.experiment.plan == experiment.plan);
+        let records = of_plan.flat_map(SavedExperiment::shown).cloned().collect();
         let shown = self.shown_case().map(SweepCase::prompt);
         let prompts = experiment.plan.as_ref().map(|plan| plan.prompts.as_slice());
         let place = prompts
@@ -199,7 +202,7 @@ impl Sweeps {
     }
 
     fn all_records(&self) -> impl Iterator<Item = &Record> {
-        self.shown.iter().flat_map(Past::shown)
+        self.shown.iter().flat_map(SavedExperiment::shown)
     }
 
     /// Returns a shown record by its id.
@@ -227,13 +230,13 @@ impl Sweeps {
 
     /// Returns the number of cases of the shown sweep's plan for a prompt, and how many of them have finished.
     pub fn done_of(&self, case: &SweepCase) -> Option<(usize, usize)> {
-        let past = self.experiment()?;
+        let saved = self.experiment()?;
         let prompt = case.prompt();
-        let plan = past.experiment.plan.as_ref()?;
+        let plan = saved.experiment.plan.as_ref()?;
         let place = plan.prompts.iter().position(|other| *other == prompt)?;
         let all = plan.cases().ok()?;
         let planned = all.iter().filter(|planned| planned.prompt == place).count();
-        let finished = past
+        let finished = saved
             .records
             .iter()
             .filter(|record| record.case.prompt == place)
@@ -264,14 +267,14 @@ impl Sweeps {
     }
 
     /// Returns the shown experiment, if it can be resumed.
-    pub fn resumable(&self) -> Option<&Past> {
+    pub fn resumable(&self) -> Option<&SavedExperiment> {
         use softprefix_core::experiment::Ending;
         if self.is_busy() {
             return None;
         }
-        let past = self.experiment()?;
-        let missing = past.planned().len() > past.finished().len() || past.is_unscored();
-        (missing && past.ending != Some(Ending::Complete)).then_some(past)
+        let saved = self.experiment()?;
+        let missing = saved.planned().len() > saved.finished().len() || saved.is_unscored();
+        (missing && saved.ending != Some(Ending::Complete)).then_some(saved)
     }
 
     /// Stores the diff of two texts, if they are still selected.

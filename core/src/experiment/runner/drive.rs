@@ -57,7 +57,7 @@ impl Runner {
         control: watch::Receiver<Control>,
     ) -> Self {
         let experiment = match &request.resume {
-            Some(past) => past.experiment.clone(),
+            Some(saved) => saved.experiment.clone(),
             None => Experiment {
                 version: JOURNAL_VERSION,
                 id: new_id(),
@@ -96,11 +96,11 @@ impl Runner {
     }
 
     pub(super) async fn run(mut self, mut source: Source) {
-        if let Some(past) = self.request.resume.take() {
-            let finished = past.finished();
+        if let Some(saved) = self.request.resume.take() {
+            let finished = saved.finished();
             self.progress.finished = finished.len();
             source.forget(&finished);
-            for record in past.shown() {
+            for record in saved.shown() {
                 self.queue_for_scoring(record);
             }
         }

@@ -27,9 +27,9 @@ pub use source::SearchRequest;
 
 use super::journal::SharedJournal;
 use super::library::Library;
-use super::past::Past;
 use super::plan::{Case, Plan, PlanError};
 use super::record::WRITTEN_BY;
+use super::saved::SavedExperiment;
 use super::session::Session;
 use crate::search::SearchError;
 use drive::Runner;
@@ -46,7 +46,7 @@ pub struct RunRequest {
     /// Where records are kept.
     pub keep: Keep,
     /// The experiment to resume: its finished cases are not run again, and those that are not scored yet are scored.
-    pub resume: Option<Past>,
+    pub resume: Option<SavedExperiment>,
     /// Limits and checks of the run.
     pub options: RunOptions,
 }
@@ -153,8 +153,8 @@ impl Run {
         request.plan.prompts.truncate(1);
         request.plan.closing = false;
         let mut proposals = Proposals::new(request.plan.cases()?.into(), find);
-        if let Some(past) = &request.resume {
-            proposals.resume(past)?;
+        if let Some(saved) = &request.resume {
+            proposals.resume(saved)?;
         }
         Ok(Self::drive(request, Source::Find(Box::new(proposals))))
     }

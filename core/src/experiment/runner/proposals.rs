@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 
 use crate::experiment::generation::{Candidate, Generation};
-use crate::experiment::past::Past;
 use crate::experiment::plan::Case;
 use crate::experiment::record::Record;
+use crate::experiment::saved::SavedExperiment;
 use crate::search::{Objective, PrefixSearch, Score, SearchError};
 
 /// A search for a prefix whose outputs meet an objective.
@@ -67,24 +67,24 @@ impl Proposals {
     ///
     /// # Errors
     /// Those of [`Generation::next`].
-    pub(super) fn resume(&mut self, past: &Past) -> Result<(), SearchError> {
-        let baseline = past
+    pub(super) fn resume(&mut self, saved: &SavedExperiment) -> Result<(), SearchError> {
+        let baseline = saved
             .shown()
             .find(|record| record.is_baseline() && record.text().is_some());
         if let Some(text) = baseline.and_then(Record::text) {
             self.base = Some(text.to_owned());
             self.baselines.clear();
         }
-        let used = past.records.iter().map(|record| record.case.index + 1).max();
+        let used = saved.records.iter().map(|record| record.case.index + 1).max();
         self.next_index = self.next_index.max(used.unwrap_or(0));
-        for generation in &past.generations {
+        for generation in &saved.generations {
             self.spent += generation.candidates.len();
             let best = generation.best().and_then(|best| generation.candidates[best].result);
             self.best = best
                 .map(|best| self.best.map_or(best, |known| known.min(best)))
                 .or(self.best);
         }
-        if let Some(last) = past.generations.last() {
+        if let Some(last) = saved.generations.last() {
             self.request.search = last.next()?;
         }
         Ok(())

@@ -10,10 +10,10 @@ use super::record::Record;
 
 /// An experiment with everything that was appended to its journal.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Past {
+pub struct SavedExperiment {
     /// The first line of its journal, under the latest name.
     pub experiment: Experiment,
-    /// All records in the order in which they finished, deleted ones included; see [`Past::shown`].
+    /// All records in the order in which they finished, deleted ones included; see [`SavedExperiment::shown`].
     pub records: Vec<Record>,
     /// The generations of a search for a prefix, in order. One that was stepped back over is replaced by the one told in its place.
     pub generations: Vec<Generation>,
@@ -25,7 +25,7 @@ pub struct Past {
     deleted: HashSet<String>,
 }
 
-impl Past {
+impl SavedExperiment {
     /// An experiment without records.
     pub fn new(experiment: Experiment) -> Self {
         Self {
@@ -191,20 +191,20 @@ impl Past {
 }
 
 /// The experiments that the lines of a journal describe, in the order in which they were started.
-pub fn experiments(entries: impl IntoIterator<Item = Entry>) -> Vec<Past> {
-    let mut out: Vec<Past> = Vec::new();
+pub fn experiments(entries: impl IntoIterator<Item = Entry>) -> Vec<SavedExperiment> {
+    let mut out: Vec<SavedExperiment> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for entry in entries {
         if let Entry::Started(experiment) = &entry
             && !places.contains_key(&experiment.id)
         {
             places.insert(experiment.id.clone(), out.len());
-            out.push(Past::new((**experiment).clone()));
+            out.push(SavedExperiment::new((**experiment).clone()));
             continue;
         }
         let place = places.get(entry.experiment());
-        if let Some(past) = place.and_then(|&place| out.get_mut(place)) {
-            past.add(entry);
+        if let Some(saved) = place.and_then(|&place| out.get_mut(place)) {
+            saved.add(entry);
         }
     }
     out
