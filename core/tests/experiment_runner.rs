@@ -15,8 +15,8 @@ use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::runner::CanaryFinding;
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Applied, Budget, Ending, Entry, FindRequest, Generation, Journal, Keep, Magnitudes, Outcome, Plan,
-    Prompt, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SavedExperiment, SearchRequest, Session, Settings,
+    Analysis, Applied, Budget, Ending, Entry, FindRequest, Generation, Journal, Magnitudes, Outcome, Plan, Prompt,
+    Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, SearchRequest, Session, Settings,
     SharedJournal, Sweep, Threshold, ThresholdSearch, Values, experiments, new_id,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, decode_value};
@@ -361,7 +361,7 @@ async fn request(unit: &Unit, plan: Plan, folder: &tempfile::TempDir) -> RunRequ
     RunRequest {
         plan,
         session: unit.open(None).await,
-        keep: Keep::Journal(journal(folder)),
+        save_to: SaveTo::Journal(journal(folder)),
         resume: None,
         options: RunOptions {
             retries: vec![Duration::from_millis(10); 3],
@@ -450,7 +450,7 @@ async fn a_stock_module_that_ignores_prefixes_is_found_out_before_the_sweep() {
 
     // A person may want it all the same.
     let mut anyway = request(&unit, plan(), &tempfile::tempdir().unwrap()).await;
-    anyway.keep = Keep::Nowhere;
+    anyway.save_to = SaveTo::Nowhere;
     anyway.options.stop_without_effect = false;
     assert_eq!(Outcomes::of(Run::start(anyway).unwrap()).await.end, RunEnd::Complete);
 }
@@ -1128,7 +1128,7 @@ async fn child_runs_on_a_full_disk() {
     let Ok(path) = std::env::var(FULL_DISK) else { return };
     let unit = Unit::start(Manner::ours(1)).await;
     let mut asked = request(&unit, plan(), &tempfile::tempdir().unwrap()).await;
-    asked.keep = Keep::Journal(Arc::new(Mutex::new(Journal::open(path.as_ref()).unwrap().0)));
+    asked.save_to = SaveTo::Journal(Arc::new(Mutex::new(Journal::open(path.as_ref()).unwrap().0)));
     let mut run = Run::start(asked).unwrap();
     let mut failures: Vec<String> = Vec::new();
     let mut told = 0;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Progress, Stop};
 use softprefix_core::experiment::{
-    Case, Entry, Experiment, FindRequest as SearchRun, Generation, Keep, Library, Run, RunEvent, RunOptions,
-    RunRequest, SavedExperiment, WRITTEN_BY, new_id,
+    Case, Entry, Experiment, FindRequest as SearchRun, Generation, Library, Run, RunEvent, RunOptions, RunRequest,
+    SaveTo, SavedExperiment, WRITTEN_BY, new_id,
 };
 use softprefix_core::prefix::{EmbeddingRows, IdentityCard, PrefixKind, PrefixRecipe, PrefixStore, SoftPrefix};
 use softprefix_core::protocol::extension::Priority;
@@ -15,7 +15,7 @@ use softprefix_core::search::{Objective, PrefixSearch, SearchError, SearchSettin
 use tokio::sync::mpsc;
 
 use super::events::Events;
-use super::find::{Kept, Place, on_disk, report, told};
+use super::find::{ExperimentJournal, Place, on_disk, report, told};
 use crate::errors::{self, prefix_store_problem, sentence};
 use crate::messages::{FindEvent, SearchStart};
 use crate::model::{Kin, Problem, ProblemKind};
@@ -38,11 +38,11 @@ pub(super) async fn begin(
         module: session.facts().identity.clone(),
     };
     let of = experiment.clone();
-    let kept = on_disk(move || Kept::create(&library, of)).await?;
+    let journal = on_disk(move || ExperimentJournal::create(&library, of)).await?;
     report(&place.events, FindEvent::ChooseBegan(Box::new(experiment.clone()))).await;
     let mut saved = SavedExperiment::new(experiment);
-    add(&kept, &mut saved, &place.events, Generation::opened(search.clone())).await?;
-    run(&session, &kept, &saved, &search, stop, place).await
+    add(&journal, &mut saved, &place.events, Generation::opened(search.clone())).await?;
+    run(&session, &journal, &saved, &search, stop, place).await
 }
 
 /// Appends a generation to an experiment, opens the next one, and runs the candidates that have no record. A generation without candidates
@@ -56,7 +56,7 @@ pub(super) async fn go_on(
     let (session, library) = needed(place)?;
     let opened = on_disk(move || library.append_to(&experiment).map_err(|error| told(&error))).await?;
     let mut saved = opened.saved;
-    let kept = Kept {
+    let journal = ExperimentJournal {
         experiment: saved.experiment.clone(),
         journal: opened.journal,
     };
@@ -65,12 +65,12 @@ pub(super) async fn go_on(
         false => generation.next().map_err(|error| unsearchable(&error))?,
     };
     let is_chosen = !generation.candidates.is_empty();
-    add(&kept, &mut saved, &place.events, generation).await?;
+    add(&journal, &mut saved, &place.events, generation).await?;
     if is_chosen {
-        add(&kept, &mut saved, &place.events, Generation::opened(next.clone())).await?;
+        add(&journal, &mut saved, &place.events, Generation::opened(next.clone())).await?;
     }
     report_kin(&saved, place).await?;
-    run(&session, &kept, &saved, &next, stop, place).await
+    run(&session, &journal, &saved, &next, stop, place).await
 }
 
 /// Searches by an objective until the budget is spent or the user stops.
@@ -85,7 +85,7 @@ pub(super) async fn search(
     let request = RunRequest {
         plan,
         session: Arc::clone(session.core()),
-        keep: Keep::Library(library),
+        save_to: SaveTo::Library(library),
         resume: None,
         options: RunOptions::default(),
     };
@@ -169,12 +169,17 @@ async fn first(
     Ok(search)
 }
 
-async fn add(kept: &Kept, saved: &mut SavedExperiment, events: &Events, generation: Generation) -> Result<(), Problem> {
+async fn add(
+    journal: &ExperimentJournal,
+    saved: &mut SavedExperiment,
+    events: &Events,
+    generation: Generation,
+) -> Result<(), Problem> {
     let entry = Entry::Generation {
-        experiment: kept.experiment.id.clone(),
+        experiment: journal.experiment.id.clone(),
         generation: Box::new(generation),
     };
-    kept.add(entry.clone()).await?;
+    journal.add(entry.clone()).await?;
     saved.add(entry.clone());
     report(events, FindEvent::Chosen(Box::new(entry))).await;
     Ok(())
@@ -183,13 +188,13 @@ async fn add(kept: &Kept, saved: &mut SavedExperiment, events: &Events, generati
 /// Runs the candidates of a search that have no record in `saved`; before the first ones the baseline.
 async fn run(
     session: &Session,
-    kept: &Kept,
+    journal: &ExperimentJournal,
     saved: &SavedExperiment,
     search: &PrefixSearch,
     stop: Stop,
     place: &Place,
 ) -> Result<(), Problem> {
-    let Some(plan) = &kept.experiment.plan else {
+    let Some(plan) = &journal.experiment.plan else {
         return Ok(());
     };
     let Some(prompt) = plan.prompts.first() else {
@@ -223,7 +228,7 @@ async fn run(
     let places = Arc::new(tokio::sync::Semaphore::new(session.facts().concurrency.max(1)));
     for (at, name, recipe) in wanted {
         let request = CaseRequest {
-            experiment: kept.experiment.id.clone(),
+            experiment: journal.experiment.id.clone(),
             case: Case {
                 name,
                 ..Case::new(index, 0, 0, recipe)
@@ -236,10 +241,10 @@ async fn run(
             written_by: WRITTEN_BY.to_owned(),
         };
         index += 1;
-        let (session, task, kept, events) = (
+        let (session, task, journal, events) = (
             Arc::clone(session.core()),
             task.clone(),
-            kept.clone(),
+            journal.clone(),
             place.events.clone(),
         );
         let (stop, places) = (stop.clone(), Arc::clone(&places));
@@ -265,7 +270,7 @@ async fn run(
             // A candidate that was stopped has no whole output to judge.
             if record.text().is_some() && record.is_complete() || error.is_some() {
                 let entry = Entry::Case(Box::new(record));
-                kept.add(entry.clone()).await?;
+                journal.add(entry.clone()).await?;
                 report(&events, FindEvent::Chosen(Box::new(entry))).await;
             }
             match error {

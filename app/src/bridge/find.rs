@@ -151,12 +151,12 @@ pub(super) async fn report(events: &Events, event: FindEvent) {
 
 /// An experiment and its journal.
 #[derive(Clone)]
-pub(super) struct Kept {
+pub(super) struct ExperimentJournal {
     pub experiment: Experiment,
     pub journal: SharedJournal,
 }
 
-impl Kept {
+impl ExperimentJournal {
     /// Creates the journal with its first line. Blocks on the disk.
     pub fn create(library: &Library, experiment: Experiment) -> Result<Self, Problem> {
         let journal = library.create(&experiment).map_err(|error| told(&error))?;
@@ -165,12 +165,12 @@ impl Kept {
 
     /// Creates the journal of a learning. Blocks on the disk.
     fn begin(library: &Library, experiment: Experiment, plan: LearnPlan) -> Result<Self, Problem> {
-        let kept = Self::create(library, experiment)?;
-        kept.append(&Entry::Learning {
-            experiment: kept.experiment.id.clone(),
+        let journal = Self::create(library, experiment)?;
+        journal.append(&Entry::Learning {
+            experiment: journal.experiment.id.clone(),
             plan: Box::new(plan),
         })?;
-        Ok(kept)
+        Ok(journal)
     }
 
     fn append(&self, entry: &Entry) -> Result<(), Problem> {
@@ -180,8 +180,8 @@ impl Kept {
 
     /// Appends a line on a thread that may block.
     pub async fn add(&self, entry: Entry) -> Result<(), Problem> {
-        let kept = self.clone();
-        on_disk(move || kept.append(&entry)).await
+        let journal = self.clone();
+        on_disk(move || journal.append(&entry)).await
     }
 }
 
@@ -230,15 +230,15 @@ async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, 
     let outcome = match learner {
         Ok(learner) => {
             let (of, written) = (experiment.clone(), plan.clone());
-            match on_disk(move || Kept::begin(&library, of, written)).await {
-                Ok(kept) => {
+            match on_disk(move || ExperimentJournal::begin(&library, of, written)).await {
+                Ok(journal) => {
                     let began = FindEvent::Began {
                         experiment: Box::new(experiment),
                         plan: Box::new(plan.clone()),
                     };
                     report(&place.events, began).await;
-                    let mut trials = Trials::new(&session, &task, plan, kept.clone(), place.events.clone());
-                    follow(learner, &kept, &mut trials, &mut stop, &place.events).await
+                    let mut trials = Trials::new(&session, &task, plan, journal.clone(), place.events.clone());
+                    follow(learner, &journal, &mut trials, &mut stop, &place.events).await
                 }
                 Err(problem) => Err(problem),
             }
@@ -253,7 +253,7 @@ async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, 
 
 async fn follow(
     mut learner: Learner,
-    kept: &Kept,
+    journal: &ExperimentJournal,
     trials: &mut Trials,
     stop: &mut Stop,
     events: &Events,
@@ -281,10 +281,10 @@ async fn follow(
         let frame = learner.keep(frame).await?;
         let finished = frame.finish;
         let entry = Entry::Learned {
-            experiment: kept.experiment.id.clone(),
+            experiment: journal.experiment.id.clone(),
             frame: Box::new(frame.clone()),
         };
-        kept.add(entry).await?;
+        journal.add(entry).await?;
         report(events, FindEvent::Judged(Box::new(frame.clone()))).await;
         if let Some(best) = learner.best() {
             trials.look_at(best, &frame).await?;
@@ -300,7 +300,7 @@ struct Trials {
     session: Arc<CoreSession>,
     task: Task,
     plan: LearnPlan,
-    kept: Kept,
+    journal: ExperimentJournal,
     events: Events,
     /// SHA-256 of the rows that were run last.
     tried: Option<String>,
@@ -311,12 +311,12 @@ struct Trials {
 }
 
 impl Trials {
-    fn new(session: &Session, task: &Task, plan: LearnPlan, kept: Kept, events: Events) -> Self {
+    fn new(session: &Session, task: &Task, plan: LearnPlan, journal: ExperimentJournal, events: Events) -> Self {
         Self {
             session: Arc::clone(session.core()),
             task: task.clone(),
             plan,
-            kept,
+            journal,
             events,
             tried: None,
             running: None,
@@ -342,7 +342,7 @@ impl Trials {
             session: Arc::clone(&self.session),
             task: self.task.clone(),
             plan: self.plan.clone(),
-            kept: self.kept.clone(),
+            journal: self.journal.clone(),
             events: self.events.clone(),
             index,
             wanted: frame.loss.wanted,
@@ -366,7 +366,7 @@ struct One {
     session: Arc<CoreSession>,
     task: Task,
     plan: LearnPlan,
-    kept: Kept,
+    journal: ExperimentJournal,
     events: Events,
     index: usize,
     wanted: usize,
@@ -385,7 +385,7 @@ impl One {
         .await?;
         let found = found_rows(&best, self.session.facts().identity.median_norm);
         let recipe = found.recipe.clone();
-        let experiment = self.kept.experiment.id.clone();
+        let experiment = self.journal.experiment.id.clone();
         let rows = FindEvent::Rows {
             experiment: experiment.clone(),
             rows: Box::new(found),
@@ -423,7 +423,7 @@ impl One {
         if let Some(error) = error {
             return Err(errors::session(&error));
         }
-        self.kept.add(Entry::Case(Box::new(record.clone()))).await?;
+        self.journal.add(Entry::Case(Box::new(record.clone()))).await?;
         report(&self.events, FindEvent::Bilingual(Box::new(record))).await;
         tell_nearest(&self.session, &best, recipe, &self.events).await;
         Ok(began.elapsed())

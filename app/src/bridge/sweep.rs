@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use softprefix_core::experiment::{
-    Keep, Library, Plan, PlanError, Run, RunEnd, RunEvent, RunOptions, RunRequest, SavedExperiment, SearchRequest,
+    Library, Plan, PlanError, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, SearchRequest,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -60,11 +60,11 @@ impl Planned {
         }
     }
 
-    fn start(self, session: &Session, keep: Keep) -> Result<Run, PlanError> {
+    fn start(self, session: &Session, save_to: SaveTo) -> Result<Run, PlanError> {
         let request = RunRequest {
             plan: self.plan,
             session: Arc::clone(session.core()),
-            keep,
+            save_to,
             resume: self.resume,
             options: RunOptions {
                 canary: self.canary,
@@ -170,8 +170,8 @@ impl Sweeps {
             let problem = errors::not_connected();
             return report(events, SweepEvent::Refused(problem)).await;
         };
-        let keep = match keep(library, planned.resume.as_ref()).await {
-            Ok(keep) => keep,
+        let save_to = match save_to(library, planned.resume.as_ref()).await {
+            Ok(save_to) => save_to,
             Err(problem) => return report(events, SweepEvent::Refused(problem)).await,
         };
         let before = self.at_work.take();
@@ -183,7 +183,7 @@ impl Sweeps {
             if !has_let_go(before, &mut heard, &events, &tell_end).await {
                 return;
             }
-            match planned.start(&session, keep) {
+            match planned.start(&session, save_to) {
                 Ok(run) => follow(run, heard, &events, &tell_end).await,
                 Err(error) => refuse(&error, &events, &tell_end).await,
             }
@@ -196,8 +196,8 @@ impl Sweeps {
 
     /// Runs a plan on another module. Connecting may take a minute and can be cancelled.
     async fn run_on(&mut self, target: Target, plan: Plan, place: Place<'_>) {
-        let keep = match keep(place.library, None).await {
-            Ok(keep) => keep,
+        let save_to = match save_to(place.library, None).await {
+            Ok(save_to) => save_to,
             Err(problem) => return report(place.events, SweepEvent::Refused(problem)).await,
         };
         let here = place.session;
@@ -236,7 +236,7 @@ impl Sweeps {
             };
             // The runner sets up its own task; a module with few slots needs this one.
             session.forget_task().await;
-            match Planned::new(plan).start(&session, keep) {
+            match Planned::new(plan).start(&session, save_to) {
                 Ok(run) => follow(run, heard, &events, &tell_end).await,
                 Err(error) => refuse(&error, &events, &tell_end).await,
             }
@@ -248,14 +248,14 @@ impl Sweeps {
 }
 
 /// Returns where the records of a run are saved: a new journal, or that of the experiment that is resumed.
-async fn keep(library: Option<&Arc<Library>>, resume: Option<&SavedExperiment>) -> Result<Keep, Problem> {
+async fn save_to(library: Option<&Arc<Library>>, resume: Option<&SavedExperiment>) -> Result<SaveTo, Problem> {
     let library = library.cloned().ok_or_else(errors::no_library)?;
     let Some(saved) = resume else {
-        return Ok(Keep::Library(library));
+        return Ok(SaveTo::Library(library));
     };
     let id = saved.experiment.id.clone();
     match tokio::task::spawn_blocking(move || library.append_to(&id)).await {
-        Ok(Ok(opened)) => Ok(Keep::Journal(opened.journal)),
+        Ok(Ok(opened)) => Ok(SaveTo::Journal(opened.journal)),
         Ok(Err(error)) => Err(Problem::told(ProblemKind::File, errors::journal(&error))),
         Err(error) => Err(broken(error)),
     }

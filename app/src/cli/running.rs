@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use softprefix_core::experiment::{
-    Condition, Ending, Experiment, FindRequest, Journal, JournalError, Keep, Library, ModuleFacts, ModuleIdentity,
-    Plan, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SavedExperiment, SharedJournal, experiments,
+    Condition, Ending, Experiment, FindRequest, Journal, JournalError, Library, ModuleFacts, ModuleIdentity, Plan,
+    Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, SharedJournal, experiments,
 };
 use softprefix_core::protocol::extension::StoredWeights;
 use softprefix_core::search::Score;
@@ -170,11 +170,11 @@ impl Store {
             .collect()
     }
 
-    fn keep(&self, begun: Option<SharedJournal>) -> Keep {
+    fn save_to(&self, begun: Option<SharedJournal>) -> SaveTo {
         match (begun, self) {
-            (Some(journal), _) => Keep::Journal(journal),
-            (None, Self::File { journal, .. }) => Keep::Journal(Arc::clone(journal)),
-            (None, Self::Library(library)) => Keep::Library(Arc::clone(library)),
+            (Some(journal), _) => SaveTo::Journal(journal),
+            (None, Self::File { journal, .. }) => SaveTo::Journal(Arc::clone(journal)),
+            (None, Self::Library(library)) => SaveTo::Library(Arc::clone(library)),
         }
     }
 }
@@ -342,7 +342,7 @@ impl Terminal {
             }
             self.say(&format!("going on with {name}: {count} runs are there"));
         }
-        let request = request(session, plan, options, store.keep(journal), saved).await;
+        let request = request(session, plan, options, store.save_to(journal), saved).await;
         let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
         self.follow(run, &mut done, finished, &mut |_, _| Ok(())).await?;
         done.records.sort_by_key(|record| record.case.index);
@@ -363,7 +363,7 @@ impl Terminal {
             records: Vec::new(),
             end: RunEnd::Cancelled,
         };
-        let request = request(session, plan, options, store.keep(None), None).await;
+        let request = request(session, plan, options, store.save_to(None), None).await;
         let run = Run::find(request, find).map_err(|error| Failure::arguments(error.to_string()))?;
         self.follow(run, &mut done, &mut |_, _| Ok(()), best).await?;
         Ok(done)
@@ -466,14 +466,14 @@ async fn request(
     session: &Session,
     plan: Plan,
     options: RunOptions,
-    keep: Keep,
+    save_to: SaveTo,
     resume: Option<SavedExperiment>,
 ) -> RunRequest {
     session.forget_task().await;
     RunRequest {
         plan,
         session: Arc::clone(session.core()),
-        keep,
+        save_to,
         resume,
         options,
     }

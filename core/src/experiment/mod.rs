@@ -36,7 +36,7 @@ pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Setting
 pub use rating::{Rating, Stars};
 pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record, WRITTEN_BY, new_id};
 pub use runner::{
-    Canary, CanaryFinding, FindError, FindRequest, Keep, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest,
+    Canary, CanaryFinding, FindError, FindRequest, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo,
     SearchRequest,
 };
 pub use saved::{SavedExperiment, experiments};

@@ -8,8 +8,8 @@ use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Budget, CaseScores, Ending, Entry, Journal, Keep, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd,
-    RunEvent, RunOptions, RunRequest, SearchRequest, Session, Sweep, ThresholdSearch, Values, experiments,
+    Analysis, Budget, CaseScores, Ending, Entry, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd,
+    RunEvent, RunOptions, RunRequest, SaveTo, SearchRequest, Session, Sweep, ThresholdSearch, Values, experiments,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::SetUp;
@@ -55,14 +55,14 @@ async fn request(server: &Server, plan: Plan) -> RunRequest {
     RunRequest {
         plan,
         session: Arc::new(session),
-        keep: Keep::Nowhere,
+        save_to: SaveTo::Nowhere,
         resume: None,
         options: RunOptions::default(),
     }
 }
 
-fn kept_at(path: &Path) -> Keep {
-    Keep::Journal(Arc::new(Mutex::new(Journal::open(path).unwrap().0)))
+fn kept_at(path: &Path) -> SaveTo {
+    SaveTo::Journal(Arc::new(Mutex::new(Journal::open(path).unwrap().0)))
 }
 
 /// Runs to the end; returns the records in the order of the plan.
@@ -87,7 +87,7 @@ fn a_sweep_is_deterministic_verified_and_the_same_in_a_batch_as_alone() {
     let path = folder.path().join("history");
     let ((events, records), (_, one_by_one)) = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut together = request(&server, plan()).await;
-        together.keep = kept_at(&path);
+        together.save_to = kept_at(&path);
         let together = finish(Run::start(together).unwrap()).await;
         let mut alone = request(&server, plan()).await;
         alone.options.at_once = Some(1);
@@ -169,7 +169,7 @@ fn each_case_of_a_sweep_is_scored_and_the_scores_are_kept_with_its_record() {
     let path = folder.path().join("history");
     let (events, records, direct) = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut request = request(&server, scored(plan())).await;
-        request.keep = kept_at(&path);
+        request.save_to = kept_at(&path);
         let (events, records) = finish(Run::start(request).unwrap()).await;
         // The largest P of the sweep, requested directly.
         let case = records
@@ -236,7 +236,7 @@ fn a_sweep_killed_before_scoring_is_scored_when_it_resumes() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let mut request = request(&server, scored(plan())).await;
-        request.keep = kept_at(&path);
+        request.save_to = kept_at(&path);
         let mut run = Run::start(request).unwrap();
         let mut finished = 0;
         while finished < 25 {
@@ -253,7 +253,7 @@ fn a_sweep_killed_before_scoring_is_scored_when_it_resumes() {
     assert!(saved.is_unscored());
     let (events, records) = tokio::runtime::Runtime::new().unwrap().block_on(async {
         let mut request = request(&server, scored(plan())).await;
-        request.keep = Keep::Journal(Arc::new(Mutex::new(journal)));
+        request.save_to = SaveTo::Journal(Arc::new(Mutex::new(journal)));
         request.resume = Some(saved);
         finish(Run::start(request).unwrap()).await
     });

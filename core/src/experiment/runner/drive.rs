@@ -11,7 +11,7 @@ use super::clock::Clock;
 use super::event::{Progress, RunEnd, RunEvent};
 use super::proposals::Judged;
 use super::source::Source;
-use super::{Control, Keep, RunRequest};
+use super::{Control, RunRequest, SaveTo};
 use crate::client::{ClientError, Task};
 use crate::experiment::journal::{Ending, Entry, Experiment, JOURNAL_VERSION, SharedJournal};
 use crate::experiment::plan::{Case, Prompt, Settings};
@@ -67,9 +67,9 @@ impl Runner {
                 module: ModuleIdentity::default(),
             },
         };
-        let journal = match &request.keep {
-            Keep::Journal(journal) => Some(Arc::clone(journal)),
-            Keep::Library(_) | Keep::Nowhere => None,
+        let journal = match &request.save_to {
+            SaveTo::Journal(journal) => Some(Arc::clone(journal)),
+            SaveTo::Library(_) | SaveTo::Nowhere => None,
         };
         Self {
             request,
@@ -232,7 +232,7 @@ impl Runner {
         }
         if self.experiment.module == ModuleIdentity::default() {
             self.experiment.module = self.request.session.facts().identity.clone();
-            if let Keep::Library(library) = &self.request.keep {
+            if let SaveTo::Library(library) = &self.request.save_to {
                 let (library, experiment) = (Arc::clone(library), self.experiment.clone());
                 let made = tokio::task::spawn_blocking(move || library.create(&experiment)).await;
                 let made = made.map_err(|error| fault(&error))?;

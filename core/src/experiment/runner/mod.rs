@@ -9,8 +9,8 @@ mod canary;
 mod clock;
 mod drive;
 mod event;
-mod keep;
 mod proposals;
+mod save;
 mod source;
 
 use std::collections::VecDeque;
@@ -44,7 +44,7 @@ pub struct RunRequest {
     /// The module to run it on.
     pub session: Arc<Session>,
     /// Where records are kept.
-    pub keep: Keep,
+    pub save_to: SaveTo,
     /// The experiment to resume: its finished cases are not run again, and those that are not scored yet are scored.
     pub resume: Option<SavedExperiment>,
     /// Limits and checks of the run.
@@ -53,7 +53,7 @@ pub struct RunRequest {
 
 /// Where records are kept.
 #[derive(Clone, Debug)]
-pub enum Keep {
+pub enum SaveTo {
     /// In memory only; records reach the caller as events.
     Nowhere,
     /// Appended to this journal.
