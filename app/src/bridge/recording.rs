@@ -74,7 +74,7 @@ impl Recordings {
                     report(events, RecordingEvent::Ended { path }).await;
                 }
             }
-            RecordingRequest::Keep { from, to } => in_the_background(events, move || keep(&from, to)),
+            RecordingRequest::Move { from, to } => in_the_background(events, move || move_file(&from, to)),
             RecordingRequest::Open(path) => in_the_background(events, move || match read(&path) {
                 Ok(session) => RecordingEvent::Opened {
                     session: Arc::new(session),
@@ -153,9 +153,9 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
     })
 }
 
-fn keep(from: &Path, to: PathBuf) -> RecordingEvent {
+fn move_file(from: &Path, to: PathBuf) -> RecordingEvent {
     if from == to {
-        return RecordingEvent::Kept { path: to };
+        return RecordingEvent::Moved { path: to };
     }
     // Copies the file to another disk.
     let moved = std::fs::rename(from, &to).or_else(|_| {
@@ -163,7 +163,7 @@ fn keep(from: &Path, to: PathBuf) -> RecordingEvent {
         std::fs::remove_file(from)
     });
     match moved {
-        Ok(()) => RecordingEvent::Kept { path: to },
+        Ok(()) => RecordingEvent::Moved { path: to },
         Err(error) => {
             let (to, from) = (to.display(), from.display());
             RecordingEvent::Refused(Problem::new(

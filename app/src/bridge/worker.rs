@@ -28,7 +28,7 @@ use crate::errors::{self, broken, problem_of};
 use crate::messages::{
     Asked, ChangeOutcome, DoctorEvent, Event, Inference, LibraryRequest, MaterialEvent, MaterialRequest, Request,
 };
-use crate::model::{FetchProgress, Kept, Problem, ProblemKind, Target};
+use crate::model::{FetchProgress, PreviousModule, Problem, ProblemKind, Target};
 use crate::session::embedded::{self, Models};
 use crate::session::{ConnectProblem, LeftOver, MissingModel, OpenStep, Opening, Session, Steps};
 
@@ -437,12 +437,12 @@ impl Worker {
         let Some(session) = self.session.as_ref().filter(|_| self.in_use.0 != self.attempt) else {
             return;
         };
-        let kept = Kept {
+        let previous = PreviousModule {
             target: self.in_use.1.clone(),
             facts: session.facts().clone(),
             vocabulary: session.norms(),
         };
-        self.events.send(Event::Kept(Box::new(kept))).await;
+        self.events.send(Event::PreviousModule(Box::new(previous))).await;
     }
 
     /// Reports when the connection is closed by the module.

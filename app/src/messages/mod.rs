@@ -33,8 +33,8 @@ use softprefix_core::protocol::extension;
 
 use crate::figure::Form;
 use crate::model::{
-    ConnectStep, ExportForm, FetchProgress, Format, FoundPrefix, Kept, ModelChoice, ModuleFacts, Problem, RunId,
-    Scores, Side, Target, Vocabulary,
+    ConnectStep, ExportForm, FetchProgress, Format, FoundPrefix, ModelChoice, ModuleFacts, PreviousModule, Problem,
+    RunId, Scores, Side, Target, Vocabulary,
 };
 
 /// A request from the workbench. Its result arrives later as one or more [`Event`]s.
@@ -184,7 +184,7 @@ pub enum Event {
     /// Connecting failed, or the connection was lost.
     Lost(Problem),
     /// Another module could not be opened, as reported before; this one is still connected.
-    Kept(Box<Kept>),
+    PreviousModule(Box<PreviousModule>),
 
     // The prefix and the prompt.
     Described {

@@ -19,7 +19,7 @@ pub enum RecordingRequest {
     Line(Box<Line>),
     End,
     /// Move a finished file to another place.
-    Keep {
+    Move {
         from: PathBuf,
         to: PathBuf,
     },
@@ -36,7 +36,7 @@ pub enum RecordingEvent {
     Ended {
         path: PathBuf,
     },
-    Kept {
+    Moved {
         path: PathBuf,
     },
     /// Recording stopped for this reason; what was written is still in the file.

@@ -135,7 +135,7 @@ impl ModuleState {
 
 /// The module that stays connected after another one was requested and failed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Kept {
+pub struct PreviousModule {
     pub target: Target,
     pub facts: ModuleFacts,
     pub vocabulary: Option<Arc<Vocabulary>>,

@@ -10,7 +10,7 @@ use super::doctor::DoctorAction;
 use super::flight::StreamingDiff;
 use super::{Dialog, DiffOf, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, LibraryEvent, LibraryRequest, Pair, Request, Texts};
-use crate::model::{Budget, Kept, MagnitudeUnit, ModuleFacts, ModuleState, Notification, Target, Vocabulary};
+use crate::model::{Budget, MagnitudeUnit, ModuleFacts, ModuleState, Notification, PreviousModule, Target, Vocabulary};
 
 impl Workbench {
     /// Handles an event. Besides [`Workbench::apply`], the only way to change the state.
@@ -51,7 +51,7 @@ impl Workbench {
                 self.module = ModuleState::Failed { problem, last };
             }
 
-            Event::Kept(kept) => self.keep(kept),
+            Event::PreviousModule(previous) => self.stay_with(previous),
 
             Event::Described { recipe, built } => {
                 if recipe == self.prefix.recipe() {
@@ -119,30 +119,30 @@ impl Workbench {
 
     /// Another module could not be opened: the previous one stays connected, once the user has decided about left-over
     /// tasks on the other.
-    fn keep(&mut self, kept: Box<Kept>) {
+    fn stay_with(&mut self, previous: Box<PreviousModule>) {
         let why = match &self.module {
             ModuleState::TaskFull { .. } if self.dialog == Some(Dialog::LeftOverTasks) => {
-                self.kept = Some(kept);
+                self.previous_module = Some(previous);
                 return;
             }
             ModuleState::Failed { problem, .. } => Some(problem.clone()),
             ModuleState::NoModel { problem } => problem.clone(),
             _ => None,
         };
-        self.target = kept.target;
-        self.ready(kept.facts, kept.vocabulary);
+        self.target = previous.target;
+        self.ready(previous.facts, previous.vocabulary);
         self.notice = why.map(Notice::Problem).or(self.notice.take());
     }
 
     /// The user leaves the tasks of the other module alone.
-    pub(super) fn back_to_kept(&mut self) {
-        if let Some(kept) = self.kept.take() {
-            self.keep(kept);
+    pub(super) fn back_to_previous_module(&mut self) {
+        if let Some(previous) = self.previous_module.take() {
+            self.stay_with(previous);
         }
     }
 
     fn ready(&mut self, facts: ModuleFacts, vocabulary: Option<Arc<Vocabulary>>) {
-        self.kept = None;
+        self.previous_module = None;
         self.remember_module(&facts);
         self.deep.start_over();
         let ours = facts.is_ours();

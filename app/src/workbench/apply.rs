@@ -193,7 +193,7 @@ impl Workbench {
             Action::CloseDialog => {
                 self.dialog = None;
                 self.answer_path(None);
-                self.back_to_kept();
+                self.back_to_previous_module();
             }
             Action::AnswerPath(path) => {
                 self.dialog = None;

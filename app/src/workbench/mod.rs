@@ -44,8 +44,8 @@ use softprefix_core::prefix::PrefixRecipe;
 
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
-    Behind, Budget, Figure, Kept, LIVE_DELAY, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet,
-    PromptForm, Remembered, Settings, Side, Target, Unavailable, Vocabulary,
+    Behind, Budget, Figure, LIVE_DELAY, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet,
+    PreviousModule, PromptForm, Remembered, Settings, Side, Target, Unavailable, Vocabulary,
 };
 
 pub use action::{Action, ExhibitionAction, ExternalAction, FindAction, MaterialAction, PlaybackAction, SweepAction};
@@ -65,7 +65,7 @@ pub struct Workbench {
     pub module: ModuleState,
     pub target: Target,
     /// The previous module, which stays connected if the user leaves another module's tasks alone.
-    kept: Option<Box<Kept>>,
+    previous_module: Option<Box<PreviousModule>>,
     /// Models for the embedded module, on this machine and to be downloaded.
     pub models: Vec<ModelChoice>,
     /// The model that is downloaded while another one is in use.
@@ -177,7 +177,7 @@ impl Workbench {
         Self {
             module: ModuleState::Idle,
             target: settings.target.clone(),
-            kept: None,
+            previous_module: None,
             models: Vec::new(),
             behind: None,
             takes_over: false,

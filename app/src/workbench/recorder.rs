@@ -145,9 +145,9 @@ impl Workbench {
                 facts: facts.clone(),
                 vocabulary: vocabulary.clone(),
             }),
-            Event::Kept(kept) => Some(Line::Module {
-                facts: Box::new(kept.facts.clone()),
-                vocabulary: kept.vocabulary.clone(),
+            Event::PreviousModule(previous) => Some(Line::Module {
+                facts: Box::new(previous.facts.clone()),
+                vocabulary: previous.vocabulary.clone(),
             }),
             Event::Lost(problem) => Some(Line::Lost(problem.clone())),
             Event::Counted { system, user, count } => {
@@ -249,7 +249,7 @@ impl Workbench {
                 let question = FileQuestion::SaveRecording { suggested, from: path };
                 self.effects.push(Effect::Ask(question));
             }
-            RecordingEvent::Kept { path } => self.notice = Some(Notice::Saved(path)),
+            RecordingEvent::Moved { path } => self.notice = Some(Notice::Saved(path)),
             RecordingEvent::CannotWrite(problem) => {
                 self.recorder = None;
                 self.notice = Some(Notice::Problem(problem));
@@ -262,7 +262,7 @@ impl Workbench {
     /// Handles the answer of the dialog: another path, or the one where the file is.
     pub(super) fn keep_recording(&mut self, from: std::path::PathBuf, to: Option<std::path::PathBuf>) {
         match to {
-            Some(to) => self.tell_bridge(RecordingRequest::Keep { from, to }),
+            Some(to) => self.tell_bridge(RecordingRequest::Move { from, to }),
             None => self.notice = Some(Notice::Saved(from)),
         }
     }
