@@ -8,15 +8,12 @@ use eframe::egui::{self, Context, KeyboardShortcut, Modifiers, ThemePreference, 
 
 use crate::bridge::Bridge;
 use crate::commands::COMMANDS;
-use crate::messages::{
-    Event, FileQuestion, FindEvent, LibraryEvent, LibraryRequest, MaterialRequest, RecordingRequest, Request,
-    SweepEvent,
-};
+use crate::messages::{Event, FileQuestion, FindEvent, LibraryEvent, SweepEvent};
 use crate::model::{ExportForm, Problem, Remembered, Theme};
 use crate::settings_file::{self, SettingsFile};
-use crate::start::{Exit, Start, WindowArgs};
+use crate::start::{Exit, Start, WindowArgs, begin};
 use crate::version::{OTHER_RENDERER, RENDERER};
-use crate::workbench::{Action, Dialog, Effect, ExhibitionAction, MaterialAction, PlaybackAction, Workbench, dropped};
+use crate::workbench::{Action, Effect, ExhibitionAction, PlaybackAction, Workbench, dropped};
 use crate::{fonts, panels, places, theme};
 
 const TITLE: &str = "Soft-Prefix Workbench";
@@ -99,64 +96,20 @@ impl App {
         theme::install(ctx);
         // The workbench has its own zoom: it is stored, and part of the command table.
         ctx.options_mut(|options| options.zoom_with_keyboard = false);
-        let (settings, remembered, problem) = if args.fresh {
-            (None, Remembered::default(), None)
-        } else {
-            let (file, remembered, problem) = SettingsFile::open(&places::settings(), || older(context.storage));
-            (Some(file), remembered, problem)
-        };
         let waker = ctx.clone();
         let bridge = Bridge::start(move || waker.request_repaint())?;
-        let mut workbench = Workbench::new(remembered);
-        if let Some(problem) = problem {
-            workbench.absorb(Event::FileProblem(problem));
-        }
-        let target = match (args.connect, args.model) {
-            (None, None) => workbench.target.clone(),
-            (target, model) => target.unwrap_or_default().with_model(model),
-        };
-        bridge.send(Request::Material(Box::new(MaterialRequest::UsePrefixStore {
-            folder: places::prefix_store().folder().to_owned(),
-        })));
-        bridge.send(Request::Library(LibraryRequest::Open {
-            folder: places::library(),
-            old: places::old_history(),
-        }));
-        workbench.library.restore = !args.fresh;
-        bridge.send(Request::Recording(RecordingRequest::Folder(places::recordings())));
-        // Who opens a file, or a fresh window, knows what to do.
-        let is_first = !args.fresh && args.results.is_none() && !workbench.settings.first_steps_shown;
-        match start {
-            Start::Module => {
-                workbench.apply(Action::Connect(target));
-                if is_first {
-                    workbench.apply(Action::ShowDialog(Dialog::FirstSteps));
-                }
-            }
-            Start::Playback { session, exhibition } => {
-                workbench.play(session);
-                workbench.apply(if exhibition {
-                    Action::Exhibit(ExhibitionAction::Toggle)
-                } else {
-                    Action::Playback(PlaybackAction::Large)
-                });
-            }
-        }
-        for action in args.external.actions() {
-            workbench.apply(action);
-        }
-        if let Some(path) = args.prefix_file {
-            workbench.apply(Action::Material(MaterialAction::Import(path)));
-        }
-        if let Some(path) = args.results {
-            workbench.apply(Action::OpenPath(path));
+        let begun = begin(args, start, || {
+            SettingsFile::open(&places::settings(), || older(context.storage))
+        });
+        for request in begun.requests {
+            bridge.send(request);
         }
         let app = Self {
             zoom: 0.0,
-            workbench,
+            workbench: begun.workbench,
             bridge,
             window: panels::Window::default(),
-            settings,
+            settings: begun.settings,
             title: String::new(),
             passing: None,
         };

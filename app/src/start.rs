@@ -1,4 +1,4 @@
-//! What the window starts with, and the exit codes.
+//! What the window starts with, its state before the first frame, and the exit codes.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::model::{Endpoint, Target};
+use crate::messages::{Event, LibraryRequest, MaterialRequest, RecordingRequest, Request};
+use crate::model::{Endpoint, Problem, Remembered, Target};
+use crate::places;
 use crate::recording::Session;
-use crate::workbench::{Action, ExternalAction};
+use crate::settings_file::SettingsFile;
+use crate::workbench::{Action, Dialog, ExhibitionAction, ExternalAction, MaterialAction, PlaybackAction, Workbench};
 
 /// Options of the window.
 #[derive(Debug, Args, Default)]
@@ -107,4 +110,79 @@ pub enum Start {
         /// Full screen, repeatedly.
         exhibition: bool,
     },
+}
+
+/// The window's state before its first frame.
+pub struct Begun {
+    pub workbench: Workbench,
+    /// Where fields and settings are stored; `None` where they are not.
+    pub settings: Option<SettingsFile>,
+    /// The first requests for the bridge, in order.
+    pub requests: Vec<Request>,
+}
+
+/// Creates the workbench from the arguments and from what was stored by the last start. `stored` opens the settings file;
+/// it is not called by a fresh start.
+pub fn begin(
+    args: WindowArgs,
+    start: Start,
+    stored: impl FnOnce() -> (SettingsFile, Remembered, Option<Problem>),
+) -> Begun {
+    let (settings, remembered, problem) = if args.fresh {
+        (None, Remembered::default(), None)
+    } else {
+        let (file, remembered, problem) = stored();
+        (Some(file), remembered, problem)
+    };
+    let mut workbench = Workbench::new(remembered);
+    if let Some(problem) = problem {
+        workbench.absorb(Event::FileProblem(problem));
+    }
+    workbench.library.restore = !args.fresh;
+    let mut requests = vec![
+        Request::Material(Box::new(MaterialRequest::UsePrefixStore {
+            folder: places::prefix_store().folder().to_owned(),
+        })),
+        Request::Library(LibraryRequest::Open {
+            folder: places::library(),
+            old: places::old_history(),
+        }),
+        Request::Recording(RecordingRequest::Folder(places::recordings())),
+    ];
+    match start {
+        Start::Module => {
+            let target = match (args.connect, args.model) {
+                (None, None) => workbench.target.clone(),
+                (target, model) => target.unwrap_or_default().with_model(model),
+            };
+            workbench.apply(Action::Connect(target));
+            // Who opens a file, or a fresh window, knows what to do.
+            if !args.fresh && args.results.is_none() && !workbench.settings.first_steps_shown {
+                workbench.apply(Action::ShowDialog(Dialog::FirstSteps));
+            }
+        }
+        Start::Playback { session, exhibition } => {
+            workbench.play(session);
+            workbench.apply(if exhibition {
+                Action::Exhibit(ExhibitionAction::Toggle)
+            } else {
+                Action::Playback(PlaybackAction::Large)
+            });
+        }
+    }
+    for action in args.external.actions() {
+        workbench.apply(action);
+    }
+    if let Some(path) = args.prefix_file {
+        workbench.apply(Action::Material(MaterialAction::Import(path)));
+    }
+    if let Some(path) = args.results {
+        workbench.apply(Action::OpenPath(path));
+    }
+    requests.extend(workbench.take_requests());
+    Begun {
+        workbench,
+        settings,
+        requests,
+    }
 }

@@ -9,6 +9,7 @@ use clap::Args;
 
 use crate::app;
 use crate::bridge::recording;
+use crate::model::Problem;
 use crate::start::{Exit, Start, WindowArgs};
 
 #[derive(Debug, Args)]
@@ -24,25 +25,33 @@ pub struct DemoArgs {
     pub check: bool,
 }
 
+impl DemoArgs {
+    /// Reads the recording, and returns what the window starts with.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no recording.
+    pub fn start(&self) -> Result<Start, Problem> {
+        let session = match &self.file {
+            Some(path) => recording::read(path).map(Arc::new),
+            None => recording::demo(),
+        };
+        Ok(Start::Playback {
+            session: session?,
+            exhibition: self.exhibition,
+        })
+    }
+}
+
 pub fn run(args: &DemoArgs) -> ExitCode {
-    let session = match &args.file {
-        Some(path) => recording::read(path).map(Arc::new),
-        None => recording::demo(),
-    };
-    let session = match session {
-        Ok(session) => session,
+    match args.start() {
         Err(problem) => {
             super::shell::tell(problem);
-            return Exit::File.into();
+            Exit::File.into()
         }
-    };
-    if args.check {
-        super::shell::print(&format!("{}\n", session.summary()));
-        return Exit::Success.into();
+        Ok(Start::Playback { session, .. }) if args.check => {
+            super::shell::print(&format!("{}\n", session.summary()));
+            Exit::Success.into()
+        }
+        Ok(start) => app::run(WindowArgs::default(), start),
     }
-    let start = Start::Playback {
-        session,
-        exhibition: args.exhibition,
-    };
-    app::run(WindowArgs::default(), start)
 }

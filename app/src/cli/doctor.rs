@@ -31,12 +31,6 @@ pub struct ReachArgs {
     /// user@host, as for ssh. HOST:PORT is the address of llm-sys; only that port is checked then.
     #[arg(value_name = "HOST")]
     host: String,
-    /// Address of llm-sys, if it is not HOST:10001.
-    #[arg(long, value_name = "HOST:PORT")]
-    module: Option<String>,
-    /// Model to test [default: the module's first language model].
-    #[arg(long)]
-    model: Option<String>,
     /// Another ssh configuration file.
     #[arg(long, value_name = "FILE")]
     ssh_config: Option<PathBuf>,
@@ -51,10 +45,33 @@ pub struct ReachArgs {
     lang: Option<Lang>,
 }
 
+/// How to talk to the module's unit.
+#[derive(Debug, Args)]
+struct TalkArgs {
+    /// Address of llm-sys, if it is not HOST:10001.
+    #[arg(long, value_name = "HOST:PORT")]
+    module: Option<String>,
+    /// Model to test [default: the module's first language model].
+    #[arg(long)]
+    model: Option<String>,
+}
+
+impl TalkArgs {
+    fn talk(&self, host: &Host) -> Talk {
+        let address = self.module.clone().unwrap_or_else(|| host.address());
+        Talk {
+            model: self.model.clone(),
+            ..Talk::new(address)
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     #[command(flatten)]
     reach: ReachArgs,
+    #[command(flatten)]
+    talk: TalkArgs,
     /// Apply the remedy of this name.
     #[arg(long, value_name = "ID", conflicts_with = "undo")]
     fix: Option<String>,
@@ -76,6 +93,8 @@ pub struct DoctorArgs {
 pub struct InstallArgs {
     #[command(flatten)]
     reach: ReachArgs,
+    #[command(flatten)]
+    talk: TalkArgs,
     /// The unit's binary, built for the module.
     #[arg(long, value_name = "FILE")]
     unit: PathBuf,
@@ -117,14 +136,6 @@ impl ReachArgs {
 
     fn host(&self) -> Result<Host, Failure> {
         Host::parse(&self.host).map_err(|error| self.wrong(&error.sentence()))
-    }
-
-    fn talk(&self, host: &Host) -> Talk {
-        let address = self.module.clone().unwrap_or_else(|| host.address());
-        Talk {
-            model: self.model.clone(),
-            ..Talk::new(address)
-        }
     }
 
     fn options(&self) -> SshOptions {
@@ -198,7 +209,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
 /// Makes all checks: over ssh if possible, and over port 10001.
 async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
     let language = args.reach.language();
-    let talk = args.reach.talk(&host);
+    let talk = args.talk.talk(&host);
     let mut findings = Vec::new();
     let json = args.json;
     let mut tell = |finding: Finding| {
@@ -326,7 +337,7 @@ fn ended(word: &str) -> Bilingual {
 async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
     let reach = &args.reach;
     if id == EXIT_TASKS {
-        return exit_tasks(reach, &reach.talk(&host)).await;
+        return exit_tasks(reach, &args.talk.talk(&host)).await;
     }
     let ssh = reach.open(host).await?;
     if id == BUILD {
@@ -477,6 +488,7 @@ async fn build(reach: &ReachArgs, ssh: &Ssh) -> Result<Exit, Failure> {
             );
             (words.en.clone(), Err(reach.failed(&words)))
         }
+        Err(SshError::Cancelled) => ("stopped".to_owned(), Ok(Exit::Interrupted)),
         Err(error) => (error.to_string(), Err(reach.failed(&error.sentence()))),
     };
     reach.note(BUILD, "apply", &ended, build::shown(), least);
@@ -487,7 +499,7 @@ pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
     let reach = &args.reach;
     let host = reach.host()?;
     runtime()?.block_on(async {
-        let talk = reach.talk(&host);
+        let talk = args.talk.talk(&host);
         let ssh = reach.open(host).await?;
         let unit = args.unit.display();
         reach.say(&bilingual!(

@@ -445,6 +445,9 @@ impl Ssh {
             .arg("--")
             .arg(self.host.login())
             .arg("sh -s");
+        // A Ctrl-C at the terminal is for this program, which may still have something to tell the module.
+        #[cfg(unix)]
+        command.process_group(0);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

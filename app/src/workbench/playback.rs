@@ -12,7 +12,7 @@ use softprefix_core::experiment::{Answer, Case, MeasuredText, Outcome, PrefixIde
 
 use super::{Action, PlaybackAction, Tab, Workbench};
 use crate::messages::{Event, RecordingRequest, Request};
-use crate::model::{Pane, PaneState, Problem, Remembered, RunId, Settings, Side, Target};
+use crate::model::{Pane, PaneState, Remembered, RunId, Settings, Side, Target};
 use crate::recording::{Line, Session};
 
 /// Time limit for comparing texts in a frame; beyond it a coarser diff is used.
@@ -534,15 +534,6 @@ impl Workbench {
     /// Returns the workbench to show: that of the recording, or the user's own.
     pub fn shown(&self) -> &Self {
         self.playback.as_ref().map_or(self, |playback| &playback.bench)
-    }
-
-    /// Reports a problem with a file that was to be played at the start.
-    pub fn cannot_play(&mut self, sentence: String) {
-        self.notice = Some(super::Notice::Problem(Problem::new(
-            crate::model::ProblemKind::File,
-            sentence,
-            "",
-        )));
     }
 }
 

@@ -5,6 +5,7 @@
 mod installing;
 mod jail;
 mod modules;
+mod options;
 mod port;
 mod readme;
 mod story;

@@ -13,20 +13,32 @@ use crate::with_jail;
 /// A finding's name, its verdict, and the remedy it offers.
 type Line = (String, String, Option<String>);
 
-struct Shell<'a> {
-    config: &'a Path,
-    log: &'a Path,
+/// The program in a shell, with its ssh configuration and its log of changes.
+pub struct Shell<'a> {
+    pub config: &'a Path,
+    pub log: &'a Path,
 }
 
 impl Shell<'_> {
-    fn run(&self, verb: &str, arguments: &[&str]) -> Output {
+    /// A command that asks before it changes something.
+    pub fn asking(&self, verb: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_softprefix"));
         command
-            .args([verb, "root@127.0.0.1", "--yes", "--lang", "en", "--ssh-config"])
+            .args([verb, "root@127.0.0.1", "--lang", "en", "--ssh-config"])
             .arg(self.config)
             .arg("--log")
-            .arg(self.log);
-        command.args(arguments).output().unwrap()
+            .arg(self.log)
+            .args(arguments);
+        command
+    }
+
+    /// A command that has been agreed to.
+    pub fn command(&self, verb: &str, arguments: &[&str]) -> Command {
+        self.asking(verb, &[&["--yes"], arguments].concat())
+    }
+
+    pub fn run(&self, verb: &str, arguments: &[&str]) -> Output {
+        self.command(verb, arguments).output().unwrap()
     }
 
     /// The exit code, and every finding.

@@ -4,14 +4,16 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softprefix_core::prefix::{Rounding, SoftPrefix, files};
+use softprefix_unit::testing::small_model;
 
 use crate::hardship::stock_module;
 use crate::shell::program;
-use crate::support::{serve, tiny_model};
+use crate::support::{LONG, serve, tasks_at, tiny_model};
 
 fn learn(folder: &Path, module: SocketAddr, more: &[&str]) -> Output {
     let out = folder.join("found.safetensors").to_string_lossy().into_owned();
@@ -197,4 +199,77 @@ fn the_best_rows_so_far_are_on_disk_when_the_unit_is_gone() {
         "{said}"
     );
     assert_eq!(found(folder.path()).len(), 8);
+}
+
+#[test]
+fn a_learning_that_reaches_the_target_ends_with_0_and_its_rows_say_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(small_model());
+    let target = "The red lantern swings.";
+    let done = learn(
+        folder.path(),
+        module,
+        &["--prompt", "Tell me something.", "--target", target],
+    );
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(0), "{said}{}", stderr(&done));
+    assert!(
+        said.ends_with(&format!("with them the model says: {target}\n")),
+        "{said}"
+    );
+    assert!(!said.contains("not the target yet"), "{said}");
+    assert_eq!(tasks_at(module), [] as [String; 0]);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_learning_ends_with_130_its_best_rows_on_disk_and_no_task_on_the_unit() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model());
+    // Ten thousand steps of sixty-four long examples take hours, and rows that do not move reach no target.
+    let examples = folder.path().join("examples.jsonl");
+    let line = format!(
+        "{{\"prompt\": \"Tell me something.\", \"target\": \"{}\"}}\n",
+        "the land ".repeat(40)
+    );
+    std::fs::write(&examples, line.repeat(64)).unwrap();
+    let (module_name, examples) = (module.to_string(), examples.to_string_lossy().into_owned());
+    let out = folder.path().join("found.safetensors");
+    let out_name = out.to_string_lossy().into_owned();
+    let args = [
+        &[
+            "learn",
+            "--module",
+            &module_name,
+            "--out",
+            &out_name,
+            "--examples",
+            &examples,
+        ][..],
+        &["--steps", "10000", "--batch", "64", "--lr", "1e-9"],
+    ]
+    .concat();
+    let running = program(&folder.path().join("state"), &args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + LONG;
+    // Whether the file can be written is tried first, and leaves nothing.
+    while out.metadata().map_or(true, |file| file.len() == 0) {
+        assert!(Instant::now() < end, "no rows were written");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let sent = Command::new("kill").args(["-INT", &running.id().to_string()]).status();
+    assert!(sent.unwrap().success());
+    let done = running.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(130), "{}", stderr(&done));
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(said.contains(&found(folder.path()).sha256()), "{said}");
+    assert!(
+        stderr(&done).contains("the best rows so far are in"),
+        "{}",
+        stderr(&done)
+    );
+    assert_eq!(tasks_at(module), [] as [String; 0]);
 }

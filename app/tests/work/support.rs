@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use softprefix::bridge::{Bridge, DoctorAccess};
-use softprefix::messages::{Event, LibraryRequest, MaterialRequest, Request};
+use softprefix::messages::{Event, LibraryRequest, MaterialRequest, RecordingRequest, Request};
 use softprefix::model::{Format, Remembered, RunId, Side, Target};
 use softprefix::session::embedded::Models;
 use softprefix::workbench::library::LibraryState;
@@ -99,6 +99,37 @@ impl Harness {
         }
     }
 
+    /// A window that has just begun, with all its files in `folder` instead of the person's own.
+    pub fn begun(bench: Workbench, requests: Vec<Request>, folder: &Path) -> Self {
+        let harness = Self {
+            bench,
+            bridge: Bridge::start(|| ()).unwrap(),
+            seen: Vec::new(),
+            folder: folder.join("experiments"),
+            _own: None,
+        };
+        for request in requests {
+            harness.bridge.send(match request {
+                Request::Library(LibraryRequest::Open { .. }) => Request::Library(LibraryRequest::Open {
+                    folder: harness.folder.clone(),
+                    old: folder.join("none"),
+                }),
+                Request::Recording(RecordingRequest::Folder(_)) => {
+                    Request::Recording(RecordingRequest::Folder(folder.join("recordings")))
+                }
+                Request::Material(material) => match *material {
+                    MaterialRequest::UsePrefixStore { .. } => {
+                        let folder = folder.join("prefixes");
+                        Request::Material(Box::new(MaterialRequest::UsePrefixStore { folder }))
+                    }
+                    other => Request::Material(Box::new(other)),
+                },
+                other => other,
+            });
+        }
+        harness
+    }
+
     fn open_library(&mut self) {
         self.bridge.send(Request::Library(LibraryRequest::Open {
             folder: self.folder.clone(),
@@ -128,6 +159,21 @@ impl Harness {
         for request in self.bench.take_requests() {
             self.bridge.send(request);
         }
+    }
+
+    /// Turns until `done`, and returns what the workbench asked of the bridge meanwhile.
+    pub fn requests_until(&mut self, what: &str, done: impl Fn(&Workbench) -> bool) -> Vec<Request> {
+        let (end, mut asked) = (Instant::now() + LONG, Vec::new());
+        while !done(&self.bench) {
+            assert!(Instant::now() < end, "waited in vain for {what}");
+            if let Some(event) = self.bridge.wait(Duration::from_millis(20)) {
+                self.bench.absorb(event);
+            }
+            let requests = self.bench.take_requests();
+            asked.extend(requests.iter().cloned());
+            requests.into_iter().for_each(|request| self.bridge.send(request));
+        }
+        asked
     }
 
     /// One turn of the loop, waiting a moment for an event.

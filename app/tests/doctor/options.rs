@@ -1,0 +1,221 @@
+//! The options of `doctor`, `install` and `uninstall` that the story does not need, from a shell.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use softprefix_core::client::{ConnectOptions, Module};
+use softprefix_core::protocol::SetUp;
+
+use crate::installing::{OURS, STOCK, program, ready, running};
+use crate::modules::ours;
+use crate::story::Shell;
+use crate::with_jail;
+
+/// Longest wait for anything.
+const LONG: Duration = Duration::from_secs(120);
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// The log of changes: which change each entry is of, and how it ended.
+fn logged(log: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let entry = |line: &str| {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        let word = |key: &str| entry[key].as_str().unwrap().to_owned();
+        (word("id"), word("ended"))
+    };
+    text.lines().map(entry).collect()
+}
+
+/// Files of a shell, in a folder of its own.
+struct Files {
+    folder: tempfile::TempDir,
+    log: PathBuf,
+}
+
+impl Files {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log.jsonl");
+        Self { folder, log }
+    }
+
+    fn shell<'a>(&'a self, config: &'a Path) -> Shell<'a> {
+        Shell { config, log: &self.log }
+    }
+}
+
+#[test]
+fn install_tries_the_unit_at_the_module_and_with_the_model_that_are_named() {
+    with_jail!(jail, {
+        ready(&jail);
+        let (files, config) = (Files::new(), jail.options().config.unwrap());
+        let shell = files.shell(&config);
+        let unit = program(files.folder.path(), 0).display().to_string();
+        let module = ours().await.to_string();
+        let install = |more: &[&str]| shell.run("install", &[&["--unit", &unit], more].concat());
+        // Nobody answers at the port that a module has; a short watch has a short patience.
+        let silent = install(&["--watch", "4"]);
+        assert_eq!(silent.status.code(), Some(3), "{}", said(&silent));
+        assert_eq!(running(&jail), STOCK);
+        let refused = install(&["--watch", "4", "--module", &module, "--model", "no-such-model"]);
+        assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
+        assert!(said(&refused).contains("no-such-model"), "{}", said(&refused));
+        assert_eq!(running(&jail), STOCK);
+
+        let done = install(&["--module", &module, "--model", "tiny"]);
+        assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+        assert_eq!(running(&jail), OURS);
+        let log = logged(&files.log);
+        assert_eq!(log.len(), 3, "{log:?}");
+        assert_eq!(log[2], ("install".to_owned(), "done".to_owned()));
+
+        // Removing asks no module, so an address or a model is no argument of it.
+        for option in ["--module", "--model"] {
+            let refused = shell.run("uninstall", &[option, &module]);
+            assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+            assert_eq!(running(&jail), OURS);
+        }
+        let done = shell.run("uninstall", &[]);
+        assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+        assert_eq!(running(&jail), STOCK);
+    });
+}
+
+#[test]
+fn a_watch_of_seconds_is_how_long_the_module_waits_for_a_shell_that_is_gone() {
+    with_jail!(jail, {
+        ready(&jail);
+        let (files, config) = (Files::new(), jail.options().config.unwrap());
+        let shell = files.shell(&config);
+        let unit = program(files.folder.path(), 0).display().to_string();
+        // Takes the connection and never answers.
+        let mute = TcpListener::bind("127.0.0.1:0").unwrap();
+        let module = mute.local_addr().unwrap().to_string();
+        let mut child = shell
+            .command("install", &["--unit", &unit, "--module", &module, "--watch", "5"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let end = Instant::now() + LONG;
+        while running(&jail) != OURS {
+            assert!(Instant::now() < end, "nothing was installed");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        jail.cut_connections();
+        // Far below the four minutes of the default.
+        while running(&jail) != STOCK {
+            assert!(Instant::now() < end, "the module did not take the swap back");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        jail.wait_for_scripts();
+        assert!(!jail.at(OURS).exists());
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn left_over_tasks_are_ended_by_a_fix_that_somebody_agreed_to() {
+    let address = ours().await.to_string();
+    let module = Module::connect(&address, ConnectOptions::default()).await.unwrap();
+    let cards = module.cards().await.unwrap();
+    let set_up = SetUp::new(&cards[0].name, "s");
+    let task = module.set_up(&set_up).await.unwrap();
+    let tasks = module.tasks().await.unwrap();
+    assert_eq!(tasks.len(), 1);
+
+    let (files, none) = (Files::new(), Path::new("/dev/null"));
+    let shell = files.shell(none);
+    let fix = ["--fix", "exit-left-over-tasks", "--module", &address];
+    let asked = shell.asking("doctor", &fix).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(asked.status.code(), Some(2), "{}", said(&asked));
+    assert!(said(&asked).contains("--yes"), "{}", said(&asked));
+    assert_eq!(module.tasks().await.unwrap(), tasks, "nobody agreed");
+
+    let done = shell.run("doctor", &fix);
+    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    assert!(
+        said(&done).contains(&format!("Ended: {}.", tasks[0])),
+        "{}",
+        said(&done)
+    );
+    assert_eq!(module.tasks().await.unwrap(), [] as [String; 0]);
+    let again = shell.run("doctor", &fix);
+    assert_eq!(again.status.code(), Some(0));
+    assert!(said(&again).contains("There was no task to end."), "{}", said(&again));
+    let entry = ("exit-left-over-tasks".to_owned(), "done".to_owned());
+    assert_eq!(logged(&files.log), [entry.clone(), entry]);
+    drop(task);
+}
+
+#[test]
+fn the_stock_unit_is_built_by_a_fix_that_says_what_the_build_says() {
+    with_jail!(jail, {
+        jail.stackflow_tree();
+        let (files, config) = (Files::new(), jail.options().config.unwrap());
+        let shell = files.shell(&config);
+        let built = jail.at("/root/StackFlow/projects/llm_framework/dist/llm_llm-1.9");
+        let fix = ["--fix", "build-stock-unit"];
+        let done = shell.run("doctor", &fix);
+        assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+        for line in [
+            "yes Y | scons -j1",
+            "scons stand-in -j1",
+            "answered Y",
+            "step 5",
+            "built",
+            "least free memory: 781 MiB",
+        ] {
+            assert!(said(&done).contains(line), "{line}: {}", said(&done));
+        }
+        assert!(built.exists());
+
+        // A build that fails says how, and so does the exit code.
+        fs::write(jail.at("/usr/bin/scons"), "#!/bin/sh\necho 'no compiler'\nexit 7\n").unwrap();
+        let failed = shell.run("doctor", &fix);
+        assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));
+        assert!(said(&failed).contains("no compiler"), "{}", said(&failed));
+        assert!(said(&failed).contains("status 7"), "{}", said(&failed));
+        let log = logged(&files.log);
+        assert_eq!(log[0], ("build-stock-unit".to_owned(), "done".to_owned()));
+        assert!(log[1].1.contains("status 7"), "{log:?}");
+    });
+}
+
+#[test]
+fn a_build_that_is_interrupted_is_stopped_on_the_module() {
+    with_jail!(jail, {
+        jail.stackflow_tree();
+        // After its first line the build stands still.
+        fs::write(jail.at("/tmp/slow"), "").unwrap();
+        let (files, config) = (Files::new(), jail.options().config.unwrap());
+        let shell = files.shell(&config);
+        let mut child = shell
+            .command("doctor", &["--fix", "build-stock-unit"])
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let began = lines.map_while(Result::ok).any(|line| line.contains("step 1"));
+        assert!(began, "no build: {:?}", child.wait());
+        // As a terminal does it: to the program and whatever it has started.
+        let group = format!("-{}", child.id());
+        let sent = Command::new("kill").args(["-INT", "--", &group]).status();
+        assert!(sent.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert!(!jail.at("/var/lib/softprefix/doctor/build/pid").exists());
+        let entry = ("build-stock-unit".to_owned(), "stopped".to_owned());
+        assert_eq!(logged(&files.log), [entry]);
+    });
+}

@@ -1,0 +1,241 @@
+//! The window's arguments, from the command line to what the workbench is after its first requests.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use clap::Parser as _;
+use softprefix::cli::{Cli, Command};
+use softprefix::messages::{LibraryRequest, MaterialRequest, RecordingRequest, Request};
+use softprefix::model::{Format, KindChoice, ModuleState, Problem, Remembered, Target};
+use softprefix::places;
+use softprefix::settings_file::SettingsFile;
+use softprefix::start::{Begun, Start, begin};
+use softprefix::workbench::{Action, Dialog, Workbench};
+use softprefix_core::prefix::{Rounding, SoftPrefix, files};
+
+use crate::recording::{end_into, harness as recording_harness};
+use crate::support::{Harness, at, closed_port, serve, tiny_model};
+
+/// The window's state as `softprefix ARGS` starts it, where `stored` is what the last start has stored.
+fn begun(args: &[&str], stored: impl FnOnce() -> (SettingsFile, Remembered, Option<Problem>)) -> Begun {
+    let cli = Cli::try_parse_from([&["softprefix"], args].concat()).unwrap();
+    match cli.command {
+        None => begin(cli.window, Start::Module, stored),
+        Some(Command::Demo(demo)) => begin(cli.window, demo.start().unwrap(), stored),
+        Some(other) => panic!("{other:?} opens no window"),
+    }
+}
+
+/// Fields of a former start: another prompt, and a module that is not there any more.
+fn former() -> Remembered {
+    let mut remembered = Remembered::default();
+    remembered.settings.live = false;
+    remembered.settings.zoom = 1.25;
+    remembered.settings.target = at(closed_port());
+    remembered.prompt.user = "A prompt of a former start.".to_owned();
+    remembered.prompt.max_tokens = 16;
+    remembered
+}
+
+fn stored(folder: &Path, remembered: Remembered) -> (SettingsFile, Remembered, Option<Problem>) {
+    SettingsFile::open(&folder.join("settings.json"), || Ok(Some(remembered)))
+}
+
+/// The window that was started so, with all its files in `folder`.
+fn started(args: &[&str], folder: &Path, remembered: Remembered) -> Harness {
+    let begun = begun(args, || stored(folder, remembered));
+    Harness::begun(begun.workbench, begun.requests, folder)
+}
+
+fn targets(requests: &[Request]) -> Vec<&Target> {
+    let mut targets = Vec::new();
+    for request in requests {
+        if let Request::Connect { target, .. } = request {
+            targets.push(target);
+        }
+    }
+    targets
+}
+
+fn address(module: SocketAddr) -> String {
+    module.to_string()
+}
+
+#[test]
+fn the_places_of_files_are_the_first_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [&[][..], &["--fresh"], &["demo"]] {
+        let begun = begun(args, || stored(folder.path(), former()));
+        let [
+            Request::Material(material),
+            Request::Library(library),
+            Request::Recording(recording),
+        ] = &begun.requests[..3]
+        else {
+            panic!("{:?}", begun.requests);
+        };
+        let prefixes = places::prefix_store().folder().to_owned();
+        assert_eq!(**material, MaterialRequest::UsePrefixStore { folder: prefixes });
+        let (folder, old) = (places::library(), places::old_history());
+        assert_eq!(*library, LibraryRequest::Open { folder, old });
+        assert_eq!(*recording, RecordingRequest::Folder(places::recordings()));
+    }
+}
+
+#[test]
+fn without_arguments_the_fields_and_the_module_of_the_last_start_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let last = former();
+    let begun = begun(&[], || stored(folder.path(), last.clone()));
+    assert_eq!(targets(&begun.requests), [&last.settings.target]);
+    assert_eq!(begun.workbench.prompt, last.prompt);
+    assert_eq!(begun.workbench.settings.zoom, 1.25);
+    assert!(begun.settings.is_some() && begun.workbench.library.restore);
+}
+
+#[test]
+fn settings_that_could_not_be_read_are_told_in_the_first_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("settings.json");
+    std::fs::write(&path, "{").unwrap();
+    let begun = begun(&[], || SettingsFile::open(&path, || Ok(None)));
+    assert!(begun.workbench.notice.is_some());
+}
+
+#[test]
+fn connect_takes_this_module_instead_of_the_one_used_last() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = address(serve(tiny_model()));
+    let mut harness = started(&["--connect", &module], folder.path(), former());
+    harness.until("the module", |bench| bench.module.is_ready());
+    assert_eq!(harness.bench.module.facts().unwrap().address, module);
+    assert_eq!(harness.bench.prompt, former().prompt, "the fields stay");
+    for wrong in ["", "host:port", "a b"] {
+        let refused = Cli::try_parse_from(["softprefix", "--connect", wrong]);
+        assert!(refused.is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn model_sets_up_the_one_that_it_names_here_or_on_the_module() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = tiny_model().to_string_lossy().into_owned();
+    let mut harness = started(&["--model", &file], folder.path(), former());
+    harness.until("the embedded module", |bench| bench.module.is_ready());
+    let facts = harness.bench.module.facts().unwrap();
+    assert!(facts.is_embedded());
+    assert_eq!(facts.identity.model, "tiny");
+
+    let module = address(serve(tiny_model()));
+    let mut harness = started(
+        &["--connect", &module, "--model", "no-such-model"],
+        folder.path(),
+        former(),
+    );
+    harness.until("the refusal", |bench| {
+        matches!(bench.module, ModuleState::Failed { .. } | ModuleState::Ready(_))
+    });
+    let ModuleState::Failed { problem, .. } = &harness.bench.module else {
+        panic!("the module's own model was taken");
+    };
+    assert!(problem.to_string().contains("no-such-model"), "{problem}");
+}
+
+#[test]
+fn fresh_starts_with_default_fields_restores_nothing_and_stores_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = address(serve(tiny_model()));
+    let mut former_start = started(&["--connect", &module], folder.path(), former());
+    former_start.until("the module", |bench| bench.module.is_ready());
+    former_start.run();
+    drop(former_start);
+
+    let mut restored = started(&["--connect", &module], folder.path(), former());
+    restored.until("the session of the former start", |bench| !bench.tuning.is_empty());
+    drop(restored);
+
+    let begun = begun(&["--fresh", "--connect", &module], || {
+        panic!("a fresh start reads no settings")
+    });
+    assert!(begun.settings.is_none());
+    assert_eq!(begun.workbench.dialog, None);
+    assert_eq!(begun.workbench.remembered().prompt, Remembered::default().prompt);
+    assert_eq!(begun.workbench.settings.zoom, Remembered::default().settings.zoom);
+    let mut fresh = Harness::begun(begun.workbench, begun.requests, folder.path());
+    // A session is asked for in the moment in which it is listed.
+    let asked = fresh.requests_until("the history", |bench| !bench.library.experiments.is_empty());
+    let reads = |request: &Request| matches!(request, Request::Library(LibraryRequest::Read(_)));
+    assert!(!asked.iter().any(reads), "{asked:?}");
+    assert!(fresh.bench.tuning.is_empty());
+}
+
+#[test]
+fn prefix_file_is_imported_when_the_width_of_the_models_rows_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.npy");
+    let rows = SoftPrefix::from_f32(64, &[0.25; 192], Rounding::default()).unwrap();
+    files::export_npy(&rows, &path).unwrap();
+    let (module, path) = (address(serve(tiny_model())), path.to_string_lossy().into_owned());
+    let mut harness = started(&["--connect", &module, "--prefix-file", &path], folder.path(), former());
+    harness.until("the rows", |bench| bench.prefix.imported.is_some());
+    let prefix = &harness.bench.prefix;
+    assert_eq!((prefix.kind, prefix.len), (KindChoice::Imported, 3));
+}
+
+#[test]
+fn a_results_file_is_opened_and_no_first_steps_are_shown_over_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("results.json");
+    let module = address(serve(tiny_model()));
+    let mut before = Harness::new();
+    before.connect(at(module.parse().unwrap()));
+    before.run();
+    before.export(Format::Results, &file);
+    let text = before.current().0.output().to_owned();
+
+    let file = file.to_string_lossy().into_owned();
+    let first_start = || Remembered {
+        prompt: former().prompt,
+        ..Remembered::default()
+    };
+    let mut harness = started(&["--connect", &module, &file], folder.path(), first_start());
+    assert_eq!(harness.bench.dialog, None);
+    let holds = |bench: &Workbench| bench.tuning.saved.records.iter().any(|record| record.output() == text);
+    harness.until("the file's runs", holds);
+
+    let begun = begun(&["--connect", &module], || stored(folder.path(), first_start()));
+    assert_eq!(begun.workbench.dialog, Some(Dialog::FirstSteps));
+}
+
+#[test]
+fn a_demo_plays_the_built_in_recording_or_a_file_and_connects_to_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = begun(&["demo"], || stored(folder.path(), former()));
+    assert_eq!(targets(&start.requests), [] as [&Target; 0]);
+    let playback = start.workbench.playback.as_ref().unwrap();
+    assert!(!playback.looping && start.workbench.exhibition.is_none());
+    assert!(start.workbench.shown().presenting, "it is read from across a room");
+    let built_in = start.workbench.shown().prompt.clone();
+
+    let mut recorded = recording_harness(folder.path());
+    recorded.connect(at(serve(tiny_model())));
+    recorded.apply(Action::SetPrompt("A prompt that was recorded.".to_owned()));
+    recorded.apply(Action::ToggleRecording);
+    recorded.run();
+    let file = folder.path().join("mine.jsonl");
+    end_into(&mut recorded, &file);
+    let start = begun(&["demo", &file.to_string_lossy()], || stored(folder.path(), former()));
+    let shown = start.workbench.shown().prompt.clone();
+    assert_eq!(shown.user, "A prompt that was recorded.");
+    assert_ne!(shown, built_in);
+    assert_eq!(start.workbench.remembered().prompt, former().prompt, "the fields stay");
+}
+
+#[test]
+fn a_demo_as_an_exhibition_is_presented_full_screen_and_repeats() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = begun(&["demo", "--exhibition"], || stored(folder.path(), former()));
+    assert!(start.workbench.exhibition.is_some());
+    assert!(start.workbench.playback.as_ref().unwrap().looping);
+    assert!(start.workbench.shown().presenting);
+}
