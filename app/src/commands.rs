@@ -3,7 +3,7 @@
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
 use crate::model::{FindMode, Format, ModuleState};
-use crate::workbench::{Action, Dialog, ExhibitionAction, FindAction, PlaybackAction, Tab, Workbench};
+use crate::workbench::{Action, Dialog, ExhibitionAction, FindAction, PlaybackAction, SweepAction, Tab, Workbench};
 
 /// A command with a name and an optional shortcut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -29,6 +29,7 @@ pub enum CommandId {
     FewerStars,
     EditNote,
     AddToSweep,
+    Pin,
     NextDifference,
     PreviousDifference,
     TextsAlone,
@@ -207,8 +208,20 @@ impl Command {
             CommandId::MoreStars => workbench.with_stars(1),
             CommandId::FewerStars => workbench.with_stars(-1),
             CommandId::EditNote => workbench.rated_run().map(|_| Action::ShowDialog(Dialog::Note)),
-            CommandId::AddToSweep => (!workbench.prompt.user.trim().is_empty())
-                .then_some(Action::Sweep(crate::workbench::SweepAction::AddCurrentPrompt)),
+            CommandId::AddToSweep => {
+                (!workbench.prompt.user.trim().is_empty()).then_some(Action::Sweep(SweepAction::AddCurrentPrompt))
+            }
+            CommandId::Pin => match workbench.tab {
+                Tab::Sweep if workbench.sweep.pinned.is_some() => Some(Action::Sweep(SweepAction::Unpin)),
+                Tab::Sweep => workbench
+                    .sweep
+                    .selected
+                    .as_ref()
+                    .map(|_| Action::Sweep(SweepAction::Pin)),
+                Tab::Tune if workbench.tuning.pinned().is_some() => Some(Action::Pin(None)),
+                Tab::Tune => workbench.rated_run().map(|run| Action::Pin(Some(run.id.clone()))),
+                Tab::Find | Tab::Doctor => None,
+            },
             CommandId::NextDifference => workbench.difference().map(|_| Action::StepDifference(1)),
             CommandId::PreviousDifference => workbench.difference().map(|_| Action::StepDifference(-1)),
             CommandId::TextsAlone => {
@@ -217,7 +230,7 @@ impl Command {
             CommandId::PreviousRun => neighbour(-1),
             CommandId::NextRun => neighbour(1),
             CommandId::CopyBaseline => {
-                (!workbench.baseline.text.is_empty()).then_some(Action::CopyText(crate::model::Side::Baseline))
+                (!workbench.left().text.is_empty()).then_some(Action::CopyText(crate::model::Side::Baseline))
             }
             CommandId::CopyPrefixed => {
                 (!workbench.prefixed.text.is_empty()).then_some(Action::CopyText(crate::model::Side::Prefixed))
@@ -269,7 +282,7 @@ impl Command {
 }
 
 /// The table, in the order of menu and help.
-pub const COMMANDS: [Command; 57] = [
+pub const COMMANDS: [Command; 58] = [
     row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
     row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
     row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline").cmd(Key::B),
@@ -301,6 +314,7 @@ pub const COMMANDS: [Command; 57] = [
     row(CommandId::MoreStars, Group::Results, "command.more_stars").key(Key::S),
     row(CommandId::FewerStars, Group::Results, "command.fewer_stars").shift(Key::S),
     row(CommandId::EditNote, Group::Results, "command.edit_note").key(Key::E),
+    row(CommandId::Pin, Group::Results, "command.pin").key(Key::V),
     row(CommandId::NextDifference, Group::Results, "command.next_difference").key(Key::N),
     row(
         CommandId::PreviousDifference,
@@ -348,7 +362,7 @@ pub const COMMANDS: [Command; 57] = [
 
 /// Returns the row of `id`.
 pub fn command(id: CommandId) -> &'static Command {
-    static TABLE: [Command; 57] = COMMANDS;
+    static TABLE: [Command; 58] = COMMANDS;
     // A test checks that the table contains every id; the first row is a fallback.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
 }

@@ -142,13 +142,9 @@ fn a_scoring_that_failed_says_so_under_the_pane_and_is_tried_again_by_the_switch
     };
     let mut harness = window(bench);
     assert!(harness.query_by_label("measuring…").is_some());
-    let found = Err(Problem::new(
-        ProblemKind::Module,
-        "The task was ended.",
-        "Set up again.",
-    ));
-    let record = asked.record.clone();
-    harness.state_mut().bench.absorb(Event::Scored { record, found });
+    let problem = Problem::new(ProblemKind::Module, "The task was ended.", "Set up again.");
+    let records = vec![asked.runs[0].record.clone()];
+    harness.state_mut().bench.absorb(Event::NotScored { records, problem });
     harness.run_steps(2);
     assert!(harness.query_by_label_contains("The task was ended.").is_some());
     assert!(

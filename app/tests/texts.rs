@@ -79,6 +79,23 @@ fn long_texts_take_all_but_what_the_plot_always_keeps() {
 }
 
 #[test]
+fn at_the_smallest_size_both_footers_say_how_the_text_ended_whatever_else_has_no_room() {
+    for (language, ending) in [(Language::English, "end of text"), (Language::Japanese, "文末で終了")] {
+        for bench in [
+            common::tuned(language, Theme::Dark),
+            common::long(language, Theme::Dark),
+        ] {
+            let harness = window(bench);
+            let endings = painted(&harness).into_iter().filter_map(|shape| match shape {
+                Shape::Text(text) if text.galley.text() == ending => Some(text.galley.elided),
+                _ => None,
+            });
+            assert_eq!(endings.collect::<Vec<_>>(), [false, false], "{ending}");
+        }
+    }
+}
+
+#[test]
 fn the_splitter_is_dragged_stored_and_a_double_click_gives_the_texts_what_they_need() {
     let mut harness = paced(tuned(), [1280.0, 800.0], 0.05);
     let before = height_of(&harness, "Baseline output");
@@ -278,6 +295,51 @@ fn the_curve_is_filled_by_one_batch_that_leaves_out_what_is_kept_and_shows_how_f
     harness.run_steps(2);
     assert!(harness.state_mut().bench.take_requests().contains(&Request::StopCurve));
     assert!(harness.query_by_label("Fill the curve").is_some());
+}
+
+#[test]
+fn the_points_of_a_curve_are_scored_by_one_request_when_all_are_there() {
+    let (mut bench, asked) = filling();
+    let mut scorings = Vec::new();
+    for (place, inference) in asked.iter().enumerate() {
+        let record = Box::new(common::record(&bench, inference, &answer(inference)));
+        let run = inference.run;
+        bench.absorb(Event::CurvePoint { run, record });
+        for _ in 0..8 {
+            let requests = bench.take_requests();
+            scorings.extend(requests.iter().filter_map(|request| match request {
+                Request::Score(asked) => Some((place + 1, asked.runs.len())),
+                _ => None,
+            }));
+            common::answer(&mut bench, requests, &answer);
+        }
+    }
+    assert_eq!(scorings, [(11, 11)]);
+    let mut points = bench.tuning.points();
+    assert!(points.all(|(record, _)| record.scores.is_some()));
+}
+
+#[test]
+fn a_run_that_is_being_scored_with_others_is_not_asked_for_again_when_it_is_shown() {
+    let (mut bench, asked) = filling();
+    for inference in &asked {
+        let record = Box::new(common::record(&bench, inference, &answer(inference)));
+        let run = inference.run;
+        bench.absorb(Event::CurvePoint { run, record });
+        let (scores, others): (Vec<_>, Vec<_>) = bench
+            .take_requests()
+            .into_iter()
+            .partition(|request| matches!(request, Request::Score(_)));
+        common::answer(&mut bench, others, &answer);
+        assert_eq!(scores.len(), usize::from(inference.run == asked[10].run));
+    }
+    bench.apply(Action::SetMagnitude(2.5));
+    let is_of_scoring = |request: &Request| matches!(request, Request::Score(_) | Request::StopScoring);
+    assert!(!bench.take_requests().iter().any(is_of_scoring));
+    // A run by hand goes first; afterwards what is missing is asked for again.
+    bench.apply(Action::SetMagnitude(2.9));
+    bench.apply(Action::Run);
+    assert!(bench.take_requests().contains(&Request::StopScoring));
 }
 
 #[test]
@@ -653,6 +715,83 @@ fn runs_are_chosen_by_pointer_and_keyboard_and_plotted_together_whatever_their_p
     harness.key_press_modifiers(Held::SHIFT, Key::ArrowUp);
     harness.run_steps(2);
     assert!(harness.query_by_label_contains("chosen").is_some());
+}
+
+#[test]
+fn a_run_is_pinned_in_the_baselines_place_by_key_and_button_and_others_are_compared_with_it() {
+    let mut bench = common::ready(Language::English, Theme::Dark);
+    for magnitude in [0.5, 1.0, 2.0] {
+        run_at(&mut bench, magnitude);
+    }
+    let text_of = |magnitude: f64| format!("春の花が咲く、TokenNorms({magnitude:?})");
+    let shown = |harness: &Harness<'_, Stage>| {
+        let bench = &harness.state().bench;
+        [bench.left(), &bench.prefixed].map(|pane| pane.text.to_string())
+    };
+    let press = |harness: &mut Harness<'_, Stage>, key: Key| {
+        harness.key_press(key);
+        harness.run_steps(2);
+        common::settle(&mut harness.state_mut().bench, &answer);
+        harness.run_steps(2);
+    };
+    bench.apply(Action::ShowRuns(true));
+    let mut harness = sized(bench, [1280.0, 1000.0]);
+    harness.get_by_role_and_label(Role::Table, "Runs").focus();
+    harness.run_steps(2);
+    // The line that the arrows are at, which is the last run.
+    press(&mut harness, Key::V);
+    assert_eq!(shown(&harness), [text_of(2.0), text_of(2.0)]);
+    assert!(words(&harness, "The same text as the pinned run").is_some());
+    press(&mut harness, Key::ArrowDown);
+    assert_eq!(shown(&harness), [text_of(2.0), text_of(1.0)]);
+    assert!(words(&harness, "Differs from the pinned run at").is_some());
+    assert!(
+        words(&harness, "2.0×, P 4, Constant").is_some(),
+        "its label is the left pane's name"
+    );
+    assert_eq!(harness.state().bench.kl_off(), Some(softprefix::model::KlOff::Pinned));
+    press(&mut harness, Key::V);
+    assert_eq!(shown(&harness), [common::BASELINE.to_owned(), text_of(1.0)]);
+    // Of two that are chosen the first takes the baseline's place.
+    press(&mut harness, Key::Space);
+    press(&mut harness, Key::ArrowDown);
+    press(&mut harness, Key::Space);
+    assert!(harness.query_by_label("2 chosen").is_some());
+    harness.get_by_role_and_label(Role::Button, "Pin").click();
+    harness.run_steps(2);
+    common::settle(&mut harness.state_mut().bench, &answer);
+    harness.run_steps(2);
+    assert_eq!(shown(&harness), [text_of(1.0), text_of(0.5)]);
+    harness.get_by_role_and_label(Role::Button, "Unpin").click();
+    harness.run_steps(2);
+    assert_eq!(shown(&harness)[0], common::BASELINE);
+}
+
+#[test]
+fn a_sentence_that_is_cut_off_is_told_whole_by_one_tooltip() {
+    let mut bench = tuned();
+    bench.apply(Action::ShowRuns(true));
+    let mut harness = window(bench);
+    let told = |harness: &Harness<'_, Stage>| harness.query_all_by_label_contains("Shift and click").count();
+    assert_eq!(told(&harness), 1);
+    let hint = harness.get_by_label_contains("Shift and click").rect().center();
+    harness.hover_at(hint);
+    harness.run_steps(8);
+    assert_eq!(told(&harness), 2);
+}
+
+#[test]
+fn a_pinned_run_that_is_removed_leaves_its_place_to_the_baseline() {
+    let mut bench = common::ready(Language::English, Theme::Dark);
+    run_at(&mut bench, 0.5);
+    run_at(&mut bench, 1.0);
+    let first = bench.tuning.points().next().map(|(record, _)| record.id.clone());
+    bench.apply(Action::Pin(first.clone()));
+    assert_ne!(&*bench.left().text, common::BASELINE);
+    bench.apply(Action::RemoveRun(first.expect("a run")));
+    common::settle(&mut bench, &answer);
+    assert_eq!(&*bench.left().text, common::BASELINE);
+    assert!(bench.covered(Side::Baseline) > 0, "the texts are compared again");
 }
 
 #[test]

@@ -1,14 +1,17 @@
-//! Scores one record at a time by teacher forcing (KL and perplexity); a new request replaces the current one.
+//! Scores records by teacher forcing (KL and perplexity); a new request replaces the current one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use softprefix_core::client::{ScoreRequest, Task};
+use softprefix_core::client::{ClientError, ScoreRequest, Task};
 use softprefix_core::compare::{DeepMeasures, token_ranges};
+use softprefix_core::prefix::SoftPrefix;
+use softprefix_core::protocol::extension::Scored;
 use tokio::task::JoinHandle;
 
 use super::events::Events;
 use crate::errors::{self, problem_of};
-use crate::messages::{Asked, Event, ScoreRun, TextOf};
+use crate::messages::{Event, ScoreRuns, ScoredRun, TextOf};
 use crate::model::{Bilingual, Problem, ProblemKind, Scores};
 use crate::session::Session;
 
@@ -23,22 +26,21 @@ pub(super) struct Scoring {
 
 impl Scoring {
     /// Starts scoring, replacing the current one.
-    pub(super) fn start(&mut self, request: ScoreRun, session: Option<&Arc<Session>>, events: &Events) {
+    pub(super) fn start(&mut self, request: ScoreRuns, session: Option<&Arc<Session>>, events: &Events) {
         self.stop();
         let (session, teller) = (session.cloned(), events.clone());
-        let record = request.record.clone();
-        let of = record.clone();
+        let records: Vec<String> = request.runs.iter().map(|run| run.record.clone()).collect();
+        let all = records.clone();
         let work = async move {
-            let found = match session {
-                Some(session) => score(&session, request).await.map(Arc::new),
+            let scored = match session {
+                Some(session) => score(&session, &request, &teller).await,
                 None => Err(errors::not_connected()),
             };
-            teller.send(Event::Scored { record, found }).await;
+            if let Err(problem) = scored {
+                teller.send(Event::NotScored { records, problem }).await;
+            }
         };
-        let broken = move |problem| Event::Scored {
-            record: of,
-            found: Err(problem),
-        };
+        let broken = move |problem| Event::NotScored { records: all, problem };
         self.under_way = Some(events.spawn(work, broken));
     }
 
@@ -49,34 +51,112 @@ impl Scoring {
     }
 }
 
-async fn score(session: &Session, request: ScoreRun) -> Result<Scores, Problem> {
-    let Asked { prompt, settings } = &request.asked;
+/// Scores the baseline under the prefixes of all runs in one request, and reports each run. An error concerns all that are not reported.
+async fn score(session: &Session, request: &ScoreRuns, events: &Events) -> Result<(), Problem> {
+    let (prompt, settings) = (&request.asked.prompt, &request.asked.settings);
     let task = session.task_for(&prompt.system, settings).await;
     let task = task.map_err(|error| problem_of(&error))?;
-    let prefix = session.build_of(&request.recipe).await?;
-    if !request.sha256.is_empty() && prefix.sha256() != request.sha256 {
-        return Err(Problem::new(
-            ProblemKind::Input,
-            Bilingual::new(
-                "This run's prefix cannot be made again here: its digest is another one.",
-                "この実行のプレフィックスをここで作り直すと、違うものになります（SHA-256 が一致しません）。",
-            ),
-            Bilingual::new(
-                "Run it again with this model.",
-                "このモデルでもう一度実行してください。",
-            ),
-        ));
+    let mut built = Vec::with_capacity(request.runs.len());
+    for run in &request.runs {
+        match build(session, run).await {
+            Ok(prefix) => built.push((run, prefix)),
+            Err(problem) => tell(events, run, Err(problem)).await,
+        }
+    }
+    if built.is_empty() {
+        return Ok(());
     }
     let user = prompt.user.as_str();
-    let asked = ScoreRequest::new(user, request.baseline.scored())
-        .prefixes([prefix])
-        .top(ALTERNATIVES);
-    let scored = task.score(asked).await.map_err(|error| problem_of(&error))?;
+    let of_baseline = |prefixes: Vec<SoftPrefix>| {
+        ScoreRequest::new(user, request.baseline.scored())
+            .prefixes(prefixes)
+            .top(ALTERNATIVES)
+    };
+    let together = of_baseline(built.iter().map(|(_, prefix)| prefix.clone()).collect());
+    let mut scored = match task.score(together).await {
+        Ok(scored) => scored,
+        // One prefix must not fail the others.
+        Err(ClientError::Refused { .. }) if built.len() > 1 => {
+            for (run, prefix) in built {
+                let found = match task.score(of_baseline(vec![prefix])).await {
+                    Ok(scored) => of_run(&task, request, run, scored, &mut HashMap::new()).await,
+                    Err(error) => Err(problem_of(&error)),
+                };
+                tell(events, run, found).await;
+            }
+            return Ok(());
+        }
+        Err(error) => return Err(problem_of(&error)),
+    };
+    // Texts that several prefixes gave are scored once.
+    let mut known = HashMap::new();
+    let prefixed = std::mem::take(&mut scored.prefixed);
+    for ((run, _), compared) in built.into_iter().zip(prefixed) {
+        let scored = Scored {
+            prefixed: vec![compared],
+            ..scored.clone()
+        };
+        let found = of_run(&task, request, run, scored, &mut known).await;
+        tell(events, run, found).await;
+    }
+    Ok(())
+}
+
+async fn tell(events: &Events, run: &ScoredRun, found: Result<Scores, Problem>) {
+    let record = run.record.clone();
+    events
+        .send(match found {
+            Ok(scores) => Event::Scored {
+                record,
+                scores: Arc::new(scores),
+            },
+            Err(problem) => Event::NotScored {
+                records: vec![record],
+                problem,
+            },
+        })
+        .await;
+}
+
+/// Builds the prefix of a run again.
+async fn build(session: &Session, run: &ScoredRun) -> Result<SoftPrefix, Problem> {
+    let prefix = session.build_of(&run.recipe).await?;
+    if run.sha256.is_empty() || prefix.sha256() == run.sha256 {
+        return Ok(prefix);
+    }
+    Err(Problem::new(
+        ProblemKind::Input,
+        Bilingual::new(
+            "This run's prefix cannot be made again here: its digest is another one.",
+            "この実行のプレフィックスをここで作り直すと、違うものになります（SHA-256 が一致しません）。",
+        ),
+        Bilingual::new(
+            "Run it again with this model.",
+            "このモデルでもう一度実行してください。",
+        ),
+    ))
+}
+
+/// The scores of one run: those of the baseline under its prefix, and the perplexity of its own text, which is looked up in `known`
+/// first.
+async fn of_run(
+    task: &Task,
+    request: &ScoreRuns,
+    run: &ScoredRun,
+    scored: Scored,
+    known: &mut HashMap<TextOf, f64>,
+) -> Result<Scores, Problem> {
     let measures = DeepMeasures::of(&scored, 0).ok_or_else(nothing_scored)?;
-    let perplexity = perplexity(&task, user, &request.prefixed).await?;
+    let text = &request.baseline.text;
+    known.insert(request.baseline.clone(), scored.base.perplexity);
+    let perplexity = match known.get(&run.text) {
+        Some(perplexity) => Some(*perplexity),
+        None => perplexity(task, &request.asked.prompt.user, &run.text).await?,
+    };
+    known.extend(perplexity.map(|perplexity| (run.text.clone(), perplexity)));
     Ok(Scores {
-        ranges: token_ranges(&request.baseline.text, &scored.tokens).unwrap_or_default(),
-        text: request.baseline.text,
+        ranges: token_ranges(text, &scored.tokens).unwrap_or_default(),
+        text: Arc::clone(text),
         scored,
         measures,
         perplexity,

@@ -8,21 +8,28 @@ use softprefix_core::prefix::PrefixRecipe;
 
 use super::Asked;
 
-/// A record whose texts are to be scored.
+/// Runs of one prompt that are to be scored against their baseline, together.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ScoreRun {
-    /// Id of the record.
-    pub record: String,
+pub struct ScoreRuns {
     pub asked: Asked,
+    pub baseline: TextOf,
+    /// At least one.
+    pub runs: Vec<ScoredRun>,
+}
+
+/// A run that is to be scored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoredRun {
+    /// Id of its record.
+    pub record: String,
     pub recipe: PrefixRecipe,
     /// SHA-256 of the prefix that it was made with; empty if unknown.
     pub sha256: String,
-    pub baseline: TextOf,
-    pub prefixed: TextOf,
+    pub text: TextOf,
 }
 
 /// An output: its text, and its tokens if they are known.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TextOf {
     pub text: Arc<str>,
     pub tokens: Option<Vec<u32>>,

@@ -11,7 +11,7 @@ mod material;
 mod recording;
 mod sweep;
 
-pub use deep::{ScoreRun, TextOf};
+pub use deep::{ScoreRuns, ScoredRun, TextOf};
 pub use discovery::{DiscoveryEvent, DiscoveryRequest};
 pub use doctor::{ChangeOutcome, DoctorEvent, DoctorRequest};
 pub use external::{ExternalEvent, ExternalRequest};
@@ -87,8 +87,8 @@ pub enum Request {
     /// Measure finished texts against their baselines, off the UI thread.
     Measure(Vec<Comparison>),
 
-    /// Score a record's texts by teacher forcing; replaces an earlier request.
-    Score(Box<ScoreRun>),
+    /// Score the texts of records by teacher forcing; replaces an earlier request.
+    Score(Box<ScoreRuns>),
     StopScoring,
 
     /// Save a plot.
@@ -254,7 +254,12 @@ pub enum Event {
     /// The scores of a record's texts.
     Scored {
         record: String,
-        found: Result<Arc<Scores>, Problem>,
+        scores: Arc<Scores>,
+    },
+    /// These records could not be scored.
+    NotScored {
+        records: Vec<String>,
+        problem: Problem,
     },
 
     // Comparisons and files.

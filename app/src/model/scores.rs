@@ -21,6 +21,8 @@ pub enum Colouring {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KlOff {
     NotConnected,
+    /// A run is pinned in the baseline's place.
+    Pinned,
     /// The unit does not support scoring: a stock unit, or an engine without it.
     NotHere,
     /// The selected pair of the sweep was not scored.

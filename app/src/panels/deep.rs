@@ -155,7 +155,8 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, cx: &PanelContext<'_>) -> 
     let palette = Palette::of(ui);
     let say = |ui: &mut Ui, words: &str| {
         let galley = paint::cut_to(ui, words, theme::CAPTION.regular(), palette.text3, ui.available_width());
-        ui.add(Label::new(galley)).on_hover_text(words);
+        ui.add(Label::new(galley).show_tooltip_when_elided(false))
+            .on_hover_text(words);
     };
     match cx.bench.scores() {
         Some(Ok(scores)) => {

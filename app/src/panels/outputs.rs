@@ -32,6 +32,12 @@ pub(super) const LEAST: f32 = 152.0;
 const WITHOUT_TEXT: f32 = 200.0;
 /// Room that the right side of a pane's heading needs beside the name.
 const BESIDE_NAME: f32 = 290.0;
+/// A narrower footer has the sign of its copy button without the word.
+const WORDS_ON_COPY: f32 = 480.0;
+/// Width of the sign before a doubt, with its gap.
+const MARK: f32 = 24.0;
+/// The most that the left pane's name takes of its heading.
+const LEFT_NAME: f32 = 240.0;
 /// A stale text is shown this strongly.
 pub(super) const STALE: f32 = 0.6;
 
@@ -80,7 +86,7 @@ impl Outputs {
         let half = ((width - theme::GAP) / 2.0).floor();
         let set = set.map(|height| height.clamp(LEAST, most.max(LEAST)));
         let room = set.unwrap_or(most) - CardParts::FRAME;
-        let texts = [&bench.baseline.text, &bench.prefixed.text];
+        let texts = [&bench.left().text, &bench.prefixed.text];
         let is_running = bench.is_running();
         let before = self
             .fitted
@@ -159,7 +165,7 @@ impl Outputs {
         let palette = Palette::of(ui);
         let text = cx.text;
         let pane = if side == Side::Baseline {
-            &cx.bench.baseline
+            cx.bench.left()
         } else {
             &cx.bench.prefixed
         };
@@ -260,7 +266,7 @@ impl CardParts {
 impl Marks {
     pub(super) fn refresh(&mut self, cx: &PanelContext<'_>) {
         let bench = cx.bench;
-        let streaming = bench.prefixed.is_running() || bench.baseline.is_running();
+        let streaming = bench.prefixed.is_running() || bench.left().is_running();
         let same = match (&self.of, &bench.diff) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (None, None) => true,
@@ -280,12 +286,12 @@ impl Marks {
         self.right = of.diff.added().collect();
         if streaming {
             // Text that has not arrived is not "removed": the end of a partial text is not a difference.
-            let (arriving, other) = if bench.baseline.is_running() {
+            let (arriving, other) = if bench.left().is_running() {
                 (&of.left, &mut self.right)
             } else {
                 (&of.right, &mut self.left)
             };
-            let end = if bench.baseline.is_running() {
+            let end = if bench.left().is_running() {
                 of.right.len()
             } else {
                 of.left.len()
@@ -347,7 +353,9 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
     let strong = |words: String, colour| Label::new(paint::strong(words, theme::NAME, colour));
     if side == Side::Baseline {
         status::baseline_ring(ui.painter(), sign.center(), 1.0, palette);
-        ui.add(strong(text.baseline.to_owned(), palette.text));
+        let name = left_name(cx);
+        let galley = paint::cut_to(ui, &name, theme::NAME.semibold(), palette.text, LEFT_NAME);
+        ui.add(Label::new(galley).show_tooltip_when_elided(false));
     } else {
         status::prefix_disc(ui.painter(), sign.center(), 1.0, palette);
         ui.spacing_mut().item_spacing.x = 5.0;
@@ -364,7 +372,8 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
     }
     if let Some(words) = stale_words(cx, side).filter(|_| is_stale(cx, side, pane)) {
         let galley = paint::cut_to(ui, &words, theme::CAPTION.regular(), palette.text3, 140.0);
-        ui.add(Label::new(galley)).on_hover_text(words);
+        ui.add(Label::new(galley).show_tooltip_when_elided(false))
+            .on_hover_text(words);
     } else if let Some(words) = whole_label(cx, side) {
         // All of the label, where the heading has room for its beginning only.
         let name = ui.min_rect();
@@ -374,7 +383,15 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
     }
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
-        if side == Side::Baseline {
+        let is_pinned = side == Side::Baseline && cx.bench.tuning.pinned().is_some();
+        if is_pinned {
+            if ui
+                .add(Button::outlined(cx.sweep_text().unpin).small().height(28.0))
+                .clicked()
+            {
+                cx.act(Action::Pin(None));
+            }
+        } else if side == Side::Baseline {
             deep::switch(ui, cx);
         }
         if side == Side::Prefixed {
@@ -389,7 +406,7 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
             legend(ui, cx, side);
         }
         let room = ui.available_width();
-        if side == Side::Baseline && room >= 32.0 && !cx.bench.baseline.text.is_empty() {
+        if side == Side::Baseline && !is_pinned && room >= 32.0 && !cx.bench.baseline.text.is_empty() {
             let off = cx.bench.why_not_run().is_some() || cx.bench.is_running();
             if ui
                 .add_enabled(!off, IconButton::new(Icon::Again, text.rerun_baseline))
@@ -399,6 +416,14 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
             }
         }
     });
+}
+
+/// What the left pane is called: the baseline, or the run that is pinned in its place.
+pub(super) fn left_name(cx: &PanelContext<'_>) -> String {
+    match cx.bench.tuning.pinned() {
+        Some(record) => label::of(cx, record, &cx.bench.tuning.analysis),
+        None => cx.text.baseline.to_owned(),
+    }
 }
 
 /// What the prefixed pane is called: a run that was opened again by what it was made with, else what the controls say.
@@ -422,11 +447,11 @@ pub(super) fn named(cx: &PanelContext<'_>) -> (String, PrefixRecipe) {
 fn whole_label(cx: &PanelContext<'_>, side: Side) -> Option<String> {
     let tuning = &cx.bench.tuning;
     let record = match side {
-        Side::Baseline => tuning.baseline(),
+        Side::Baseline => tuning.pinned().or(tuning.baseline()),
         _ => tuning.current().map(|(record, _)| record),
     };
     let shown = match side {
-        Side::Baseline => &cx.bench.baseline,
+        Side::Baseline => cx.bench.left(),
         _ => &cx.bench.prefixed,
     };
     let record = record.filter(|record| !shown.is_running() && record.output() == &*shown.text)?;
@@ -437,7 +462,7 @@ fn whole_label(cx: &PanelContext<'_>, side: Side) -> Option<String> {
 pub(super) fn stale_words(cx: &PanelContext<'_>, side: Side) -> Option<String> {
     let text = cx.text;
     let pane = match side {
-        Side::Baseline => &cx.bench.baseline,
+        Side::Baseline => cx.bench.left(),
         _ => &cx.bench.prefixed,
     };
     if pane.text.is_empty() || !pane.stale {
@@ -555,9 +580,15 @@ fn footer_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
         text.copy_prefixed
     };
     let enabled = !pane.text.is_empty();
-    let button = Button::quiet(text.copy).icon(Icon::Copy).small().name(copy);
     ui.add_space(-8.0);
-    if ui.add_enabled(enabled, button).clicked() {
+    let clicked = if ui.available_width() < WORDS_ON_COPY {
+        ui.add_enabled(enabled, IconButton::new(Icon::Copy, copy).size(28.0))
+            .clicked()
+    } else {
+        let button = Button::quiet(text.copy).icon(Icon::Copy).small().name(copy);
+        ui.add_enabled(enabled, button).clicked()
+    };
+    if clicked {
         cx.act(Action::CopyText(side));
     }
     if side == Side::Prefixed && pane.error.is_none() {
@@ -578,7 +609,8 @@ fn footer_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
                 ui.available_width(),
             );
             job.wrap.max_rows = 4;
-            ui.add(Label::new(ui.painter().layout_job(job))).on_hover_text(&words);
+            ui.add(Label::new(ui.painter().layout_job(job)).show_tooltip_when_elided(false))
+                .on_hover_text(&words);
         });
         return;
     }
@@ -617,7 +649,8 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, side: Side, pane: &Pane) {
         (PaneState::Done, Some(finish)) => Some((text.finish)(finish)),
         _ => None,
     };
-    let check = cx.bench.check_progress().filter(|_| side == Side::Baseline);
+    let is_baseline = side == Side::Baseline && cx.bench.tuning.pinned().is_none();
+    let check = cx.bench.check_progress().filter(|_| is_baseline);
     if let Some(share) = check {
         checking(ui, cx, share);
         return;
@@ -629,46 +662,63 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, side: Side, pane: &Pane) {
     if side == Side::Prefixed && cx.bench.colouring() == Colouring::Kl {
         deep::perplexity(ui, cx);
     }
-    let sizes: Vec<f32> = facts
+    let running = pane.is_running();
+    let doubt = applied_words(cx).filter(|_| side == Side::Prefixed && !running);
+    let width_of = |words: &str, mono: bool| {
+        let font = if mono {
+            theme::CAPTION.mono()
+        } else {
+            theme::CAPTION.regular()
+        };
+        paint::line_of_text(ui, words, font, palette.text).size().x + 5.0
+    };
+    // How a run ended and whether its prefix counted is said first; of the rest as much as there is room for.
+    let mut room = ui.available_width()
+        - ending.map_or(0.0, |words| width_of(words, false))
+        - doubt.map_or(0.0, |words| width_of(words, false) + MARK);
+    let fits = |fact: &&Vec<(String, bool)>| {
+        room -= fact.iter().map(|(words, mono)| width_of(words, *mono)).sum::<f32>() + 10.0;
+        room >= 0.0
+    };
+    let shown = facts.iter().take_while(fits).count();
+    let whole: Vec<String> = facts
         .iter()
         .map(|fact| {
             fact.iter()
-                .map(|(words, mono)| {
-                    let font = if *mono {
-                        theme::CAPTION.mono()
-                    } else {
-                        theme::CAPTION.regular()
-                    };
-                    paint::line_of_text(ui, words, font, palette.text).size().x + 5.0
-                })
-                .sum::<f32>()
+                .map(|(words, _)| words.as_str())
+                .collect::<Vec<_>>()
+                .join(" ")
         })
+        .chain(ending.map(str::to_owned))
         .collect();
-    for (fact, size) in facts.iter().zip(&sizes) {
-        if ui.available_width() < size + 12.0 {
-            return;
-        }
-        for (words, mono) in fact {
-            if *mono {
-                ui.label(paint::figures(words, theme::CAPTION, palette.text));
-            } else {
-                ui.label(paint::words(words, theme::CAPTION, palette.text3));
+    let row = ui.scope(|ui| {
+        for fact in &facts[..shown] {
+            for (words, mono) in fact {
+                if *mono {
+                    ui.label(paint::figures(words, theme::CAPTION, palette.text));
+                } else {
+                    ui.label(paint::words(words, theme::CAPTION, palette.text3));
+                }
             }
+            ui.add_space(10.0);
         }
-        ui.add_space(10.0);
+        if let Some(ending) = ending {
+            let colour = match (running, side) {
+                (true, Side::Baseline) => palette.baseline,
+                (true, _) => palette.prefix,
+                (false, _) => palette.text3,
+            };
+            let galley = paint::cut_to(ui, ending, theme::CAPTION.regular(), colour, ui.available_width());
+            ui.add(Label::new(galley));
+        }
+    });
+    if shown < facts.len() {
+        row.response.on_hover_text(whole.join("  ·  "));
     }
-    let running = pane.is_running();
-    if let Some(ending) = ending {
-        let colour = match (running, side) {
-            (true, Side::Baseline) => palette.baseline,
-            (true, _) => palette.prefix,
-            (false, _) => palette.text3,
-        };
-        let galley = paint::cut_to(ui, ending, theme::CAPTION.regular(), colour, ui.available_width());
+    if let Some(words) = doubt {
+        let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.warning);
+        status::mark(ui, Status::Warning);
         ui.add(Label::new(galley));
-    }
-    if side == Side::Prefixed && !running {
-        applied(ui, cx);
     }
 }
 
@@ -685,25 +735,17 @@ fn checking(ui: &mut Ui, cx: &PanelContext<'_>, share: f32) {
         palette.text2,
         ui.available_width() - 76.0,
     );
-    ui.add(Label::new(galley)).on_hover_text(text.checking_about);
+    ui.add(Label::new(galley).show_tooltip_when_elided(false))
+        .on_hover_text(text.checking_about);
     progress::bar(ui, Some(share), 64.0, words);
 }
 
 /// Whether the module took the prefix, where that is in doubt.
-fn applied(ui: &mut Ui, cx: &PanelContext<'_>) {
-    let palette = Palette::of(ui);
-    let shown = cx.bench.tuning.current().zip(cx.bench.tuning.group());
-    let Some(((_, point), group)) = shown else { return };
-    let words = match group.applied(point) {
-        Applied::Proven | Applied::Plausible | Applied::NoPrefix => return,
-        Applied::Doubtful | Applied::Contradicted => cx.text.applied_doubtful,
-        Applied::Unknown => cx.text.applied_unknown,
-    };
-    let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.warning);
-    if ui.available_width() < galley.size().x + 40.0 {
-        return;
+fn applied_words(cx: &PanelContext<'_>) -> Option<&'static str> {
+    let (_, point) = cx.bench.tuning.current()?;
+    match cx.bench.tuning.group()?.applied(point) {
+        Applied::Proven | Applied::Plausible | Applied::NoPrefix => None,
+        Applied::Doubtful | Applied::Contradicted => Some(cx.text.applied_doubtful),
+        Applied::Unknown => Some(cx.text.applied_unknown),
     }
-    ui.add_space(6.0);
-    status::mark(ui, Status::Warning);
-    ui.add(Label::new(galley));
 }

@@ -123,7 +123,8 @@ fn sign(ui: &mut Ui, text: &DemoText, playback: &Playback) {
     };
     let (mark, _) = ui.allocate_exact_size(vec2(14.0, 14.0), Sense::hover());
     reel(ui.painter(), mark, palette);
-    ui.add(egui::Label::new(galley)).on_hover_text(text.refused);
+    ui.add(egui::Label::new(galley).show_tooltip_when_elided(false))
+        .on_hover_text(text.refused);
 }
 
 /// Paints two reels and the tape between them.

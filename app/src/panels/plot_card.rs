@@ -328,7 +328,7 @@ fn title(ui: &mut Ui, cx: &PanelContext<'_>, words: &str, room: Rect) {
     let palette = Palette::of(ui);
     let bench = cx.bench;
     // The verdict dims with the texts that it belongs to.
-    let is_old = bench.tuning.selected.is_none() && (bench.prefixed.stale || bench.baseline.stale);
+    let is_old = bench.tuning.selected.is_none() && (bench.prefixed.stale || bench.left().stale);
     let colour = theme::faded(palette.text, if is_old { super::outputs::STALE } else { 1.0 });
     let mut left = ui.new_child(
         UiBuilder::new()
@@ -345,7 +345,8 @@ fn title(ui: &mut Ui, cx: &PanelContext<'_>, words: &str, room: Rect) {
         let run = label::of(cx, record, &bench.tuning.analysis);
         about = format!("{}\n{about}", (cx.text.shown_run)(&run));
     }
-    left.add(Label::new(galley)).on_hover_text(format!("{words}\n{about}"));
+    left.add(Label::new(galley).show_tooltip_when_elided(false))
+        .on_hover_text(format!("{words}\n{about}"));
 }
 
 fn menu_items(ui: &mut Ui, cx: &mut PanelContext<'_>) {
@@ -385,6 +386,20 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, for
         Form::Whole | Form::Part => text.verdict_parts,
         Form::Short => text.verdict_parts_short,
     };
+    if bench.tuning.pinned().is_some() && !bench.prefixed.text.is_empty() {
+        let is_running = bench.prefixed.is_running();
+        let parts = match form {
+            Form::Whole | Form::Part => text.pinned_parts,
+            Form::Short => text.pinned_parts_short,
+        };
+        return match first_difference {
+            Some(first_difference) => parts(&(text.nth)(first_difference.unit, first_difference.number)),
+            None if is_running => text.pinned_same_so_far.to_owned(),
+            None if bench.left().text == bench.prefixed.text => text.pinned_same.to_owned(),
+            // The texts are being compared.
+            None => String::new(),
+        };
+    }
     if bench.is_running() && bench.tuning.selected.is_none() {
         // While text arrives, the verdict is about it and not about the previous run.
         return match first_difference {

@@ -82,14 +82,16 @@ impl Presenter {
         let (left, right) = halves(head);
         let y = head.center().y;
         status::baseline_ring(ui.painter(), pos2(left.left() + 8.0, y), 1.5, palette);
-        paint::text(
-            ui.painter(),
-            pos2(left.left() + 24.0, y),
-            egui::Align2::LEFT_CENTER,
-            cx.text.baseline,
+        let name = outputs::left_name(cx);
+        let galley = paint::cut_to(
+            ui,
+            &name,
             theme::TITLE.semibold(),
             palette.baseline,
+            left.width() - 24.0,
         );
+        let place = pos2(left.left() + 24.0, y);
+        paint::place(ui.painter(), place, egui::Align2::LEFT_CENTER, galley);
         status::prefix_disc(ui.painter(), pos2(right.left() + 8.0, y), 1.4, palette);
         let (shown, made) = outputs::named(cx);
         let placed = paint::text(
@@ -151,7 +153,7 @@ impl Presenter {
         // Both texts use the same size. It is computed from the complete baseline, so that it stays the same while the
         // other text arrives.
         let kind = letters(
-            &[&cx.bench.baseline.text, &cx.bench.prefixed.text],
+            &[&cx.bench.left().text, &cx.bench.prefixed.text],
             left.width(),
             left.height() - diff::MARGIN.y,
         );
@@ -165,7 +167,7 @@ impl Presenter {
     fn output(&mut self, ui: &mut Ui, cx: &PanelContext<'_>, side: Side, rect: Rect, kind: Type) {
         let palette = Palette::of(ui);
         let pane = if side == Side::Baseline {
-            &cx.bench.baseline
+            cx.bench.left()
         } else {
             &cx.bench.prefixed
         };

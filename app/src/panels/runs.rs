@@ -1,5 +1,5 @@
 //! The runs of the session as a table: what each was made with, what its measures say, how it ended. Several can be chosen, and plotted
-//! together.
+//! together; one or two of them can be pinned.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,13 @@ use softprefix_core::experiment::{GroupKey, Rating, Record};
 
 use super::context::PanelContext;
 use super::label;
+use crate::commands::{CommandId, command};
 use crate::model::finish_of;
 use crate::text::RatingText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::icon::{self, Icon};
-use crate::views::{paint, stars, toggle};
+use crate::views::{paint, stars, status, toggle};
 use crate::workbench::{Action, Dialog, Filling};
 
 /// Height of a line.
@@ -124,6 +125,7 @@ impl RunsTable {
         let foot = 28.0;
         let height = (rect.height() - LINE - foot).max(LINE);
         let shown = cx.bench.tuning.current().map(|(record, _)| record.id.clone());
+        let pinned = cx.bench.tuning.pinned().map(|record| record.id.clone());
         let at = lines
             .iter()
             .position(|line| line.id().is_some() && line.id() == shown.as_deref());
@@ -137,6 +139,7 @@ impl RunsTable {
         let mut hit = None;
         if table.has_focus() {
             rate_by_keys(ui, cx, at.and_then(|at| lines.get(at)).and_then(Line::record));
+            self.pin_by_key(ui, cx);
             let (shift, space) = ui.input(|input| (input.modifiers.shift, input.key_pressed(Key::Space)));
             hit = match stepped {
                 Some(next) if shift => {
@@ -168,8 +171,12 @@ impl RunsTable {
                 for at in range {
                     let id = lines[at].id();
                     let on = id.is_some() && shown.as_deref() == id;
-                    let is_chosen = id.is_some_and(|id| self.chosen.contains(id));
-                    match line(ui, &lines[at], &columns, on, is_chosen) {
+                    let marks = Marks {
+                        on,
+                        chosen: id.is_some_and(|id| self.chosen.contains(id)),
+                        pinned: id.is_some() && pinned.as_deref() == id,
+                    };
+                    match line(ui, &lines[at], &columns, marks) {
                         Some(Hit::Open) => chosen = id.map(str::to_owned),
                         other => hit = other.map(|other| (at, other)).or(hit.take()),
                     }
@@ -201,7 +208,8 @@ impl RunsTable {
                     palette.text3,
                     ui.available_width(),
                 );
-                ui.add(egui::Label::new(galley)).on_hover_text(about);
+                ui.add(egui::Label::new(galley).show_tooltip_when_elided(false))
+                    .on_hover_text(about);
                 return;
             }
             ui.label(paint::words(
@@ -212,7 +220,39 @@ impl RunsTable {
             if ui.add(Button::outlined(text.plot_them).small().height(foot)).clicked() {
                 cx.act(Action::PlotRuns(self.chosen.iter().cloned().collect()));
             }
+            let pin = Button::outlined(cx.sweep_text().pin).small().height(foot);
+            if ui.add_enabled(self.chosen.len() <= 2, pin).clicked() {
+                self.pin(cx);
+            }
         });
+    }
+
+    /// Pins what is chosen, or else the shown run, by the key that does so elsewhere.
+    fn pin_by_key(&mut self, ui: &Ui, cx: &mut PanelContext<'_>) {
+        let command = command(CommandId::Pin);
+        let shortcut = command.shortcut(ui.ctx().os().is_mac());
+        if !shortcut.is_some_and(|shortcut| ui.input_mut(|input| input.consume_shortcut(&shortcut))) {
+            return;
+        }
+        match self.chosen.len() {
+            1 | 2 => self.pin(cx),
+            _ => cx.actions.extend(command.action(cx.bench)),
+        }
+    }
+
+    /// Shows the chosen run in the baseline's place; of two the one that was chosen last is shown beside it.
+    fn pin(&mut self, cx: &mut PanelContext<'_>) {
+        let last = self.anchor.clone().filter(|id| self.chosen.contains(id));
+        let first = self.chosen.iter().find(|id| Some(*id) != last.as_ref()).cloned();
+        match (first, last) {
+            (Some(first), Some(last)) => {
+                cx.act(Action::Pin(Some(first)));
+                cx.act(Action::SelectRun(Some(last)));
+            }
+            (first, last) => cx.act(Action::Pin(first.or(last))),
+        }
+        self.chosen.clear();
+        self.anchor = None;
     }
 
     fn choose(&mut self, lines: &[Line<'_>], at: usize, hit: &Hit) {
@@ -413,9 +453,22 @@ fn rating_cell(ui: &Ui, column: &Rect, record: &Record, y: f32) {
     }
 }
 
-/// Shows a line, `on` where its run is looked at; answers what was done with it.
-fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool, chosen: bool) -> Option<Hit> {
+/// What a line is marked as.
+#[derive(Clone, Copy)]
+struct Marks {
+    /// Its run is looked at.
+    on: bool,
+    chosen: bool,
+    /// Its run stands in the baseline's place.
+    pinned: bool,
+}
+
+/// Shows a line; answers what was done with it.
+fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], marks: Marks) -> Option<Hit> {
     let palette = Palette::of(ui);
+    let Marks { on, chosen, pinned } = marks;
+    // The bar of a chosen line has the first points, the ring of the pinned one those after it.
+    let indent = if pinned { 24.0 } else { 8.0 };
     // The table has the focus, and its arrow keys select lines.
     let mut sense = Sense::click();
     sense -= Sense::FOCUSABLE;
@@ -430,6 +483,10 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool, chosen: bool) 
         let bar = rect.with_max_x(rect.left() + 3.0);
         ui.painter().rect_filled(bar, 0.0, palette.text);
     }
+    if pinned {
+        let at = pos2(rect.left() + 14.0, rect.center().y);
+        status::baseline_ring(ui.painter(), at, 0.9, palette);
+    }
     for (index, (cell, column)) in line.cells.iter().zip(columns).enumerate() {
         if let (RATING, Some(record)) = (index, line.record()) {
             rating_cell(ui, column, record, rect.center().y);
@@ -442,10 +499,10 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], on: bool, chosen: bool) 
             theme::CAPTION.regular()
         };
         let colour = if index == 2 { palette.prefix } else { palette.text };
-        let width = column.width() - if index == 0 { 8.0 } else { 0.0 };
+        let indent = if index == 0 { indent } else { 0.0 };
+        let width = column.width() - indent;
         let galley = paint::cut_to(ui, cell, font, colour, width);
-        // The bar of a chosen line has the first points.
-        let at = pos2(column.left() + if index == 0 { 8.0 } else { 0.0 }, rect.center().y);
+        let at = pos2(column.left() + indent, rect.center().y);
         paint::place(ui.painter(), at, Align2::LEFT_CENTER, galley);
     }
     if let LineRun::Filling(text) = line.run {

@@ -53,6 +53,7 @@ const EN: DeepText = DeepText {
     kl: "KL",
     kl_off: |off| match off {
         KlOff::NotConnected => "KL needs a module: connect one.",
+        KlOff::Pinned => "KL is measured against the baseline: unpin the run to see it.",
         KlOff::NotScored => {
             "This pair has no KL: it is measured between the baseline and a case of a sweep that asks for it."
         }
@@ -63,6 +64,7 @@ const EN: DeepText = DeepText {
     },
     kl_off_short: |off| match off {
         KlOff::NotConnected => "no module",
+        KlOff::Pinned => "a run is pinned",
         KlOff::NotScored => "no KL of this pair",
         KlOff::NotLaid => "tokens not found in the text",
         KlOff::NotHere => "no KL from this unit",
@@ -103,6 +105,7 @@ const JA: DeepText = DeepText {
     kl: "KL",
     kl_off: |off| match off {
         KlOff::NotConnected => "KL にはモジュールの接続が必要です。",
+        KlOff::Pinned => "KL はベースラインに対して測ります。固定を解除すると表示できます。",
         KlOff::NotScored => "この組の KL はありません。KL を測る一括実験の、ベースラインとケースの間で測ります。",
         KlOff::NotLaid => "トークンが文と対応しないため、色分けできません。",
         KlOff::NotHere => {
@@ -111,6 +114,7 @@ const JA: DeepText = DeepText {
     },
     kl_off_short: |off| match off {
         KlOff::NotConnected => "未接続",
+        KlOff::Pinned => "固定中",
         KlOff::NotScored => "この組の KL なし",
         KlOff::NotLaid => "トークンと文が不一致",
         KlOff::NotHere => "KL 非対応のユニット",

@@ -243,6 +243,11 @@ pub struct Text {
     pub verdict_begin: &'static str,
     pub verdict_running: &'static str,
     pub verdict_same: &'static str,
+    /// The verdicts beside a pinned run.
+    pub pinned_parts: fn(&str) -> String,
+    pub pinned_parts_short: fn(&str) -> String,
+    pub pinned_same: &'static str,
+    pub pinned_same_so_far: &'static str,
     pub verdict_noise: &'static str,
     pub verdict_ignored: &'static str,
     pub verdict_collapsed: fn(&str) -> String,

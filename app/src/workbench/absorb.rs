@@ -79,7 +79,12 @@ impl Workbench {
             Event::CurveFailed { run, problem } => self.curve_failed(run, problem),
             Event::CurveDropped { run } => self.curve_dropped(run),
 
-            Event::Scored { record, found } => self.scored(&record, found),
+            Event::Scored { record, scores } => self.scored(&record, Ok(scores)),
+            Event::NotScored { records, problem } => {
+                for record in records {
+                    self.scored(&record, Err(problem.clone()));
+                }
+            }
             Event::Compared { texts, diff } => self.compared(texts, diff),
             Event::Measured(measured) => self.measured(measured),
             Event::NotCompared(problem) => {

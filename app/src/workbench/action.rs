@@ -81,6 +81,8 @@ pub enum Action {
     /// Shows these runs in the plot, of whichever prompts; none shows those of the prompt again.
     PlotRuns(Vec<String>),
     ClearRuns,
+    /// Shows this run in the left pane, in the baseline's place, so that others are compared with it; `None` shows the baseline again.
+    Pin(Option<String>),
     /// Gives a run of Tune or Sweep these stars and this note, in place of those that it has.
     Rate(String, Rating),
     SetMeasure(Measure),

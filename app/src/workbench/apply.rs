@@ -83,6 +83,7 @@ impl Workbench {
                 let shown = self.tuning.points().map(|(record, _)| record.id.clone()).collect();
                 self.remove_runs(shown);
             }
+            Action::Pin(id) => self.pin(id.as_deref()),
             Action::Rate(id, rating) => self.rate(id, rating),
             Action::SetMeasure(measure) => self.measure = measure,
             Action::NextMeasure => {
@@ -117,7 +118,7 @@ impl Workbench {
             }),
             Action::CopyText(side) => {
                 let text = match side {
-                    Side::Baseline | Side::Repeat => &self.baseline.text,
+                    Side::Baseline | Side::Repeat => &self.left().text,
                     Side::Prefixed => &self.prefixed.text,
                 };
                 self.effects.push(Effect::Copy(text.to_string()));
@@ -416,6 +417,8 @@ impl Workbench {
         if self.tuning.selected.is_none() && self.prefixed.state == PaneState::Done {
             self.select_record(None);
         }
+        // One of them may have been pinned.
+        self.compare_panes();
     }
 
     fn adopt_record(&mut self, id: &str) {

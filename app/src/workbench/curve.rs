@@ -161,23 +161,32 @@ impl Workbench {
         Some(record)
     }
 
-    /// The tokens that a run is likely to give or to repeat: with a prefix, those of the kept run with the nearest magnitude of the same
-    /// prefix; else the baseline's.
+    /// The tokens that a run is likely to give or to repeat: with a prefix, those of the kept runs of the same prefix at the next smaller
+    /// and the next larger magnitude, the nearer one's first; else the baseline's.
     pub(super) fn likely(&self, recipe: Option<&PrefixRecipe>) -> Vec<u32> {
-        let baseline = self.tuning.baseline();
-        let nearest = recipe.and_then(|wanted| {
-            let size = self.norms_of(wanted).or(self.raw_of(wanted))?;
-            let distance = |record: &Record| {
+        let size = |recipe: &PrefixRecipe| Some(self.norms_of(recipe).or(self.raw_of(recipe))?.max(LEAST).ln());
+        let wanted = recipe.and_then(|wanted| Some((wanted, size(wanted)?)));
+        let kept = wanted.iter().flat_map(|&(wanted, place)| {
+            self.tuning.points().filter_map(move |(record, _)| {
                 let kept = record.case.recipe.as_ref().filter(|kept| kept.same_but_size(wanted))?;
-                let kept = self.norms_of(kept).or(self.raw_of(kept))?;
-                Some((kept.max(LEAST) / size.max(LEAST)).ln().abs())
-            };
-            let points = self.tuning.points();
-            let near = points.filter_map(|(record, _)| Some((distance(record)?, record)));
-            near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, record)| record)
+                Some((size(kept)? - place, record.tokens()?))
+            })
         });
-        let tokens = nearest.or(baseline).and_then(Record::tokens);
-        tokens.unwrap_or_default().to_vec()
+        let mut neighbours: [Option<(f64, &[u32])>; 2] = [None, None];
+        for (away, tokens) in kept {
+            let side = &mut neighbours[usize::from(away > 0.0)];
+            if side.is_none_or(|(nearest, _)| away.abs() < f64::abs(nearest)) {
+                *side = Some((away, tokens));
+            }
+        }
+        let mut texts: Vec<(f64, &[u32])> = neighbours.into_iter().flatten().collect();
+        texts.sort_by(|a, b| a.0.abs().total_cmp(&b.0.abs()));
+        texts.dedup_by_key(|(_, tokens)| *tokens);
+        if texts.is_empty() {
+            let baseline = self.tuning.baseline().and_then(Record::tokens);
+            return baseline.unwrap_or_default().to_vec();
+        }
+        texts.iter().flat_map(|(_, tokens)| *tokens).copied().collect()
     }
 
     /// Shows the kept run of what the controls ask for at once; answers whether there is one.

@@ -12,7 +12,8 @@ pub struct Deep {
     pub colouring: Colouring,
     /// Scores of the runs shown last; only some are kept, since the alternatives are large.
     pub(super) known: BTreeMap<String, Result<Arc<Scores>, Problem>>,
-    pub(super) under_way: Option<String>,
+    /// Ids of the records that are being scored.
+    pub(super) under_way: Vec<String>,
 }
 
 impl Deep {
@@ -22,12 +23,12 @@ impl Deep {
     }
 
     pub fn is_under_way(&self) -> bool {
-        self.under_way.is_some()
+        !self.under_way.is_empty()
     }
 
     /// Resets the current scoring after a change of the connection.
     pub(super) fn start_over(&mut self) {
-        self.under_way = None;
+        self.under_way.clear();
         self.try_again();
     }
 

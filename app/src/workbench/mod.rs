@@ -290,6 +290,12 @@ impl Workbench {
         }
     }
 
+    /// Returns what the left pane shows: the baseline, or the run that is pinned in its place.
+    pub fn left(&self) -> &Pane {
+        let pinned = self.tuning.pinned.as_ref();
+        pinned.map_or(&self.baseline, |(_, pane)| pane)
+    }
+
     /// Returns whether one of the two visible outputs is running (`Run` is then `Stop`).
     pub fn is_running(&self) -> bool {
         self.flights.contains_key(&Side::Baseline) || self.flights.contains_key(&Side::Prefixed)
@@ -354,7 +360,7 @@ impl Workbench {
     /// While text streams in, the diff belongs to its beginning. If it belongs to another text, nothing is covered.
     pub fn covered(&self, side: Side) -> usize {
         let current =
-            |of: &&Arc<DiffOf>| self.baseline.text.starts_with(&*of.left) && self.prefixed.text.starts_with(&*of.right);
+            |of: &&Arc<DiffOf>| self.left().text.starts_with(&*of.left) && self.prefixed.text.starts_with(&*of.right);
         let of = self.diff.as_ref().filter(current);
         of.map_or(0, |of| match side {
             Side::Baseline => of.left.len(),

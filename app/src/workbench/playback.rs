@@ -472,6 +472,7 @@ impl Workbench {
             | Action::SetGranularity(_)
             | Action::ToggleGranularity
             | Action::StepDifference(_)
+            | Action::Pin(_)
             | Action::ShowRuns(_)
             | Action::ToggleTextsAlone
             | Action::SelectRun(_) => {

@@ -374,7 +374,7 @@ impl Workbench {
 
     /// Requests the diff of the panes. At most one is running at a time.
     pub(super) fn compare_panes(&mut self) {
-        if self.baseline.text.is_empty() || self.prefixed.text.is_empty() {
+        if self.left().text.is_empty() || self.prefixed.text.is_empty() {
             self.diff = None;
             return;
         }
@@ -388,10 +388,17 @@ impl Workbench {
         };
         self.outbox.push(Request::Compare(Texts {
             pair: Pair::Panes,
-            left: Arc::clone(&self.baseline.text),
+            left: Arc::clone(&self.left().text),
             right: Arc::clone(&self.prefixed.text),
             granularity: self.granularity,
         }));
+    }
+
+    /// Shows a run in the left pane in the baseline's place; `None` shows the baseline again.
+    pub(super) fn pin(&mut self, id: Option<&str>) {
+        let record = id.and_then(|id| self.tuning.record(id));
+        self.tuning.pinned = record.map(|record| (record.id.clone(), Pane::of(record)));
+        self.compare_panes();
     }
 
     /// Shows a record of the session again; `None` returns to the last one.

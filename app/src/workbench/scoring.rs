@@ -1,12 +1,13 @@
-//! Decides when the shown run is scored: when no output is running. A run of the user cancels it.
+//! Decides what is scored and when: the shown run and the points of a filled curve, when no output is running. A run of the user
+//! cancels it.
 
 use std::sync::Arc;
 
 use softprefix_core::experiment::{CaseScores, Entry, GroupKey, Record};
 
 use super::Workbench;
-use crate::messages::{Asked, Request, ScoreRun, TextOf};
-use crate::model::{Colouring, KlOff, ModuleFacts, Problem, Scores};
+use crate::messages::{Asked, Request, ScoreRuns, ScoredRun, TextOf};
+use crate::model::{Colouring, KlOff, Problem, Scores};
 
 /// Number of runs whose scores are kept.
 const KEPT: usize = 64;
@@ -14,6 +15,9 @@ const KEPT: usize = 64;
 impl Workbench {
     /// Returns why the baseline cannot be coloured by KL; `None` if it can.
     pub fn kl_off(&self) -> Option<KlOff> {
+        if self.tuning.pinned.is_some() {
+            return Some(KlOff::Pinned);
+        }
         if matches!(self.scores(), Some(Ok(_))) {
             return None;
         }
@@ -74,75 +78,82 @@ impl Workbench {
         self.deep.colouring = colouring;
     }
 
-    /// Requests the missing scores of the shown record, and cancels those no longer needed. Called after every action
-    /// and event.
+    /// Requests the missing scores, and cancels those no longer needed. Called after every action and event.
     pub(super) fn look_deeper(&mut self) {
         let wanted = self.unscored();
-        let id = wanted.as_ref().map(|wanted| wanted.record.clone());
-        if id == self.deep.under_way {
+        let ids = |wanted: &ScoreRuns| -> Vec<String> { wanted.runs.iter().map(|run| run.record.clone()).collect() };
+        let ids = wanted.as_ref().map(ids).unwrap_or_default();
+        let is_under_way = |id: &String| self.deep.under_way.contains(id);
+        if ids.iter().all(is_under_way) && ids.is_empty() == self.deep.under_way.is_empty() {
             return;
         }
-        if self.deep.under_way.is_some() {
+        if self.deep.is_under_way() {
             self.outbox.push(Request::StopScoring);
         }
-        self.deep.under_way = id;
+        self.deep.under_way = ids;
         self.outbox
             .extend(wanted.map(|wanted| Request::Score(Box::new(wanted))));
     }
 
-    fn unscored(&self) -> Option<ScoreRun> {
+    /// Returns what is to be scored next: the shown run and the points of a filled curve, all in one request, since the unit feeds them to
+    /// the model side by side. The points wait for the curve's end: scored beside it, they would hold it up.
+    fn unscored(&self) -> Option<ScoreRuns> {
         let facts = self.module.facts()?;
         if !facts.scores || self.is_running() {
             return None;
         }
         let (current, _) = self.tuning.current()?;
-        self.unscored_of(facts, current).or_else(|| {
-            // Then the points of a filled curve that are not scored.
-            let points = self.curve.unscored.iter().rev();
-            let mut records = points.filter_map(|id| self.tuning.record(id));
-            records.find_map(|record| match record.scores {
-                Some(_) => None,
-                None => self.unscored_of(facts, record),
-            })
-        })
-    }
-
-    fn unscored_of(&self, facts: &ModuleFacts, record: &Record) -> Option<ScoreRun> {
-        let key = GroupKey::of(record);
+        let key = self
+            .tuning
+            .shown
+            .as_ref()
+            .filter(|key| **key == GroupKey::of(current))?;
         let baseline = self
             .tuning
             .baseline()
-            .filter(|_| self.tuning.shown.as_ref() == Some(&key))?;
-        let known = match self.deep.of(&record.id) {
+            .filter(|baseline| !baseline.output().is_empty())?;
+        // Another module with the same model gives the same scores.
+        if facts.identity.model != key.model || facts.identity.model_sha256 != key.model_sha256 {
+            return None;
+        }
+        let mut runs: Vec<ScoredRun> = self.unscored_run(current, baseline).into_iter().collect();
+        if self.curve.progress().is_none() {
+            let points = self.curve.unscored.iter().rev().filter_map(|id| self.tuning.record(id));
+            let missing = points
+                .filter(|record| record.scores.is_none() && record.id != current.id && GroupKey::of(record) == *key);
+            runs.extend(missing.filter_map(|record| self.unscored_run(record, baseline)));
+        }
+        (!runs.is_empty()).then(|| ScoreRuns {
+            asked: Asked {
+                prompt: key.prompt.clone(),
+                settings: key.settings.clone(),
+            },
+            baseline: TextOf::of(baseline),
+            runs,
+        })
+    }
+
+    fn unscored_run(&self, record: &Record, baseline: &Record) -> Option<ScoredRun> {
+        let is_known = match self.deep.of(&record.id) {
             Some(Ok(scores)) => *scores.text == *baseline.output(),
             Some(Err(_)) => true,
             None => false,
         };
-        // Another module with the same model gives the same scores.
-        let is_here = facts.identity.model == key.model && facts.identity.model_sha256 == key.model_sha256;
-        let recipe = record.case.recipe.clone()?;
-        (!known && !baseline.output().is_empty() && is_here).then(|| ScoreRun {
+        let recipe = record.case.recipe.clone().filter(|_| !is_known)?;
+        let sha256 = record.prefix.as_ref().map(|prefix| prefix.sha256.clone());
+        Some(ScoredRun {
             record: record.id.clone(),
-            asked: Asked {
-                prompt: key.prompt,
-                settings: key.settings,
-            },
             recipe,
-            sha256: record
-                .prefix
-                .as_ref()
-                .map(|prefix| prefix.sha256.clone())
-                .unwrap_or_default(),
-            baseline: TextOf::of(baseline),
-            prefixed: TextOf::of(record),
+            sha256: sha256.unwrap_or_default(),
+            text: TextOf::of(record),
         })
     }
 
     pub(super) fn scored(&mut self, record: &str, found: Result<Arc<Scores>, Problem>) {
-        if self.deep.under_way.as_deref() != Some(record) {
+        let Some(at) = self.deep.under_way.iter().position(|id| id == record) else {
             return;
-        }
-        self.deep.under_way = None;
+        };
+        self.deep.under_way.remove(at);
         let is_new = self.tuning.record(record).is_some_and(|record| record.scores.is_none());
         let baseline = self.tuning.baseline().map(|baseline| baseline.id.clone());
         if let (Ok(scores), Some(baseline), true) = (&found, baseline, is_new) {

@@ -849,7 +849,7 @@ fn the_second_baseline_is_asked_for_with_the_first_as_its_draft_and_says_how_far
 }
 
 #[test]
-fn between_two_kept_magnitudes_the_nearer_text_is_the_draft() {
+fn between_two_kept_magnitudes_the_texts_of_both_are_the_draft_the_nearer_one_first() {
     let mut bench = with_one_run();
     let tokens_at = |bench: &mut Workbench, magnitude: f64, tokens: Vec<u32>| {
         bench.apply(Action::SetMagnitude(magnitude));
@@ -869,7 +869,7 @@ fn between_two_kept_magnitudes_the_nearer_text_is_the_draft() {
     };
     tokens_at(&mut bench, 0.1, vec![1]);
     tokens_at(&mut bench, 4.0, vec![4]);
-    for (magnitude, expected) in [(0.2, [1]), (3.0, [4])] {
+    for (magnitude, expected) in [(0.2, vec![1, 4]), (3.0, vec![4, 1]), (5.0, vec![4])] {
         bench.apply(Action::SetMagnitude(magnitude));
         bench.apply(Action::Run);
         assert_eq!(inferences(&mut bench)[0].draft, expected);

@@ -11,7 +11,7 @@ use softprefix_core::experiment::{
     SavedExperiment,
 };
 
-use crate::model::RunId;
+use crate::model::{Pane, RunId};
 
 /// A session of tuning.
 pub struct Tuning {
@@ -26,6 +26,8 @@ pub struct Tuning {
     pub(super) plotted: BTreeSet<String>,
     /// Id of the opened record; `None` shows the last one.
     pub selected: Option<String>,
+    /// The run in the left pane in the baseline's place: its id, and how it is shown.
+    pub(super) pinned: Option<(String, Pane)>,
     /// Id of the record that matches the controls, if it is not the last one.
     pub(super) at: Option<String>,
     /// Index of each record.
@@ -58,6 +60,7 @@ impl Tuning {
             shown: None,
             plotted: BTreeSet::new(),
             selected: None,
+            pinned: None,
             at: None,
             places: HashMap::new(),
             visible: BTreeSet::new(),
@@ -116,6 +119,9 @@ impl Tuning {
         let is_gone = |id: &String| !self.saved.is_shown(id);
         if self.selected.as_ref().is_some_and(is_gone) {
             self.selected = None;
+        }
+        if self.pinned.as_ref().is_some_and(|(id, _)| is_gone(id)) {
+            self.pinned = None;
         }
         if self.at.as_ref().is_some_and(|id| !self.saved.is_shown(id)) {
             self.at = None;
@@ -190,6 +196,12 @@ impl Tuning {
             }
             None => self.points().next_back(),
         }
+    }
+
+    /// Returns the run that is shown in the baseline's place.
+    pub fn pinned(&self) -> Option<&Record> {
+        let (id, _) = self.pinned.as_ref()?;
+        self.record(id)
     }
 
     /// Returns the analysis of the shown group.

@@ -10,7 +10,7 @@ pub mod stage;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix::messages::{Event, Inference, LibraryEvent, Request, ScoreRun};
+use softprefix::messages::{Event, Inference, LibraryEvent, Request, ScoreRuns};
 use softprefix::model::{
     Histogram, Language, ModelChoice, ModuleFacts, PaneState, Remembered, Scores, Theme, Vocabulary,
 };
@@ -263,9 +263,10 @@ pub fn answer(bench: &mut Workbench, requests: Vec<Request>, answer: &dyn Fn(&In
                 bench.absorb(Event::Measured(measured));
             }
             Request::Score(request) => {
-                let found = Ok(Arc::new(scores(&request)));
-                let record = request.record;
-                bench.absorb(Event::Scored { record, found });
+                for run in &request.runs {
+                    let (record, scores) = (run.record.clone(), Arc::new(scores(&request)));
+                    bench.absorb(Event::Scored { record, scores });
+                }
             }
             _ => {}
         }
@@ -273,7 +274,7 @@ pub fn answer(bench: &mut Workbench, requests: Vec<Request>, answer: &dyn Fn(&In
 }
 
 /// What a unit might say of a run: a token a character, and more KL the further into the text.
-pub fn scores(request: &ScoreRun) -> Scores {
+pub fn scores(request: &ScoreRuns) -> Scores {
     let text = &request.baseline.text;
     let piece = |(index, c): (usize, char)| TokenPiece {
         id: index as u32,
