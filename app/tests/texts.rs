@@ -8,7 +8,7 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key, Modifiers, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::messages::{Event, Request};
+use softprefix::messages::{Event, LibraryRequest, Request};
 use softprefix::model::{Language, Theme};
 use softprefix::workbench::{Action, Tab, Workbench};
 use softprefix_core::compare::Granularity;
@@ -317,6 +317,49 @@ fn the_points_of_a_curve_are_scored_by_one_request_when_all_are_there() {
     assert_eq!(scorings, [(11, 11)]);
     let mut points = bench.tuning.points();
     assert!(points.all(|(record, _)| record.scores.is_some()));
+}
+
+#[test]
+fn the_kl_of_a_curve_is_there_before_the_perplexities_of_its_texts_and_the_journal_has_both_at_once() {
+    let (mut bench, asked) = filling();
+    let mut scoring = None;
+    for inference in &asked {
+        let record = Box::new(common::record(&bench, inference, &answer(inference)));
+        let run = inference.run;
+        bench.absorb(Event::CurvePoint { run, record });
+        let requests = bench.take_requests();
+        scoring = requests
+            .iter()
+            .find(|request| matches!(request, Request::Score(_)))
+            .cloned();
+        let others = requests
+            .into_iter()
+            .filter(|request| !matches!(request, Request::Score(_)));
+        common::answer(&mut bench, others.collect(), &answer);
+    }
+    let Some(Request::Score(scoring)) = scoring else {
+        panic!("nothing is scored");
+    };
+    let whole = common::scores(&scoring);
+    let mut written = Vec::new();
+    for perplexity in [None, whole.perplexity] {
+        for run in &scoring.runs {
+            let scores = std::sync::Arc::new(softprefix::model::Scores {
+                perplexity,
+                ..whole.clone()
+            });
+            let record = run.record.clone();
+            bench.absorb(Event::Scored { record, scores });
+        }
+        let requests = bench.take_requests();
+        let is_of_scoring = |request: &&Request| matches!(request, Request::Score(_) | Request::StopScoring);
+        assert_eq!(requests.iter().filter(is_of_scoring).count(), 0);
+        let is_entry = |request: &&Request| matches!(request, Request::Library(LibraryRequest::Append(_)));
+        written.push(requests.iter().filter(is_entry).count());
+        let mut measured = bench.tuning.points().map(|(_, point)| point.measures.as_ref());
+        assert!(measured.all(|measures| measures.is_some_and(|measures| measures.kl_mean.is_some())));
+    }
+    assert_eq!(written, [0, 11]);
 }
 
 #[test]

@@ -72,34 +72,57 @@ async fn score(session: &Session, request: &ScoreRuns, events: &Events) -> Resul
             .prefixes(prefixes)
             .top(ALTERNATIVES)
     };
-    let together = of_baseline(built.iter().map(|(_, prefix)| prefix.clone()).collect());
-    let mut scored = match task.score(together).await {
-        Ok(scored) => scored,
-        // One prefix must not fail the others.
-        Err(ClientError::Refused { .. }) if built.len() > 1 => {
-            for (run, prefix) in built {
-                let found = match task.score(of_baseline(vec![prefix])).await {
-                    Ok(scored) => of_run(&task, request, run, scored, &mut HashMap::new()).await,
-                    Err(error) => Err(problem_of(&error)),
-                };
-                tell(events, run, found).await;
+    if built.len() > 1 {
+        let together = of_baseline(built.iter().map(|(_, prefix)| prefix.clone()).collect());
+        match task.score(together).await {
+            Ok(scored) => {
+                score_together(&task, request, &built, scored, events).await;
+                return Ok(());
             }
-            return Ok(());
+            // One prefix must not fail the others.
+            Err(ClientError::Refused { .. }) => {}
+            Err(error) => return Err(problem_of(&error)),
         }
-        Err(error) => return Err(problem_of(&error)),
-    };
-    // Texts that several prefixes gave are scored once.
-    let mut known = HashMap::new();
+    }
+    for (run, prefix) in built {
+        let scored = task.score(of_baseline(vec![prefix])).await;
+        let found = scored.map_err(|error| problem_of(&error));
+        let found = match found.and_then(|scored| of_run(request, scored)) {
+            Ok(scores) => with_perplexity(&task, request, run, scores, &mut HashMap::new()).await,
+            Err(problem) => Err(problem),
+        };
+        tell(events, run, found).await;
+    }
+    Ok(())
+}
+
+/// Reports the KL of all runs, then each again with the perplexity of its own text.
+async fn score_together(
+    task: &Task,
+    request: &ScoreRuns,
+    built: &[(&ScoredRun, SoftPrefix)],
+    mut scored: Scored,
+    events: &Events,
+) {
     let prefixed = std::mem::take(&mut scored.prefixed);
-    for ((run, _), compared) in built.into_iter().zip(prefixed) {
+    let mut left = Vec::with_capacity(built.len());
+    for ((run, _), compared) in built.iter().zip(prefixed) {
         let scored = Scored {
             prefixed: vec![compared],
             ..scored.clone()
         };
-        let found = of_run(&task, request, run, scored, &mut known).await;
+        let found = of_run(request, scored);
+        left.extend(found.as_ref().ok().map(|scores| (run, scores.clone())));
         tell(events, run, found).await;
     }
-    Ok(())
+    // Texts that several prefixes gave are scored once.
+    let mut known = HashMap::new();
+    for (run, scores) in left {
+        if !run.text.text.is_empty() {
+            let found = with_perplexity(task, request, run, scores, &mut known).await;
+            tell(events, run, found).await;
+        }
+    }
 }
 
 async fn tell(events: &Events, run: &ScoredRun, found: Result<Scores, Problem>) {
@@ -137,30 +160,34 @@ async fn build(session: &Session, run: &ScoredRun) -> Result<SoftPrefix, Problem
     ))
 }
 
-/// The scores of one run: those of the baseline under its prefix, and the perplexity of its own text, which is looked up in `known`
-/// first.
-async fn of_run(
-    task: &Task,
-    request: &ScoreRuns,
-    run: &ScoredRun,
-    scored: Scored,
-    known: &mut HashMap<TextOf, f64>,
-) -> Result<Scores, Problem> {
+/// The scores of the baseline under the prefix of one run.
+fn of_run(request: &ScoreRuns, scored: Scored) -> Result<Scores, Problem> {
     let measures = DeepMeasures::of(&scored, 0).ok_or_else(nothing_scored)?;
     let text = &request.baseline.text;
-    known.insert(request.baseline.clone(), scored.base.perplexity);
-    let perplexity = match known.get(&run.text) {
-        Some(perplexity) => Some(*perplexity),
-        None => perplexity(task, &request.asked.prompt.user, &run.text).await?,
-    };
-    known.extend(perplexity.map(|perplexity| (run.text.clone(), perplexity)));
     Ok(Scores {
         ranges: token_ranges(text, &scored.tokens).unwrap_or_default(),
         text: Arc::clone(text),
         scored,
         measures,
-        perplexity,
+        perplexity: None,
     })
+}
+
+/// Adds the perplexity of the run's own text, which is looked up in `known` first.
+async fn with_perplexity(
+    task: &Task,
+    request: &ScoreRuns,
+    run: &ScoredRun,
+    mut scores: Scores,
+    known: &mut HashMap<TextOf, f64>,
+) -> Result<Scores, Problem> {
+    known.insert(request.baseline.clone(), scores.scored.base.perplexity);
+    scores.perplexity = match known.get(&run.text) {
+        Some(perplexity) => Some(*perplexity),
+        None => perplexity(task, &request.asked.prompt.user, &run.text).await?,
+    };
+    known.extend(scores.perplexity.map(|perplexity| (run.text.clone(), perplexity)));
+    Ok(scores)
 }
 
 /// Returns the perplexity of a text without any prefix; `None` for an empty one.

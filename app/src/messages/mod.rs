@@ -251,7 +251,7 @@ pub enum Event {
         run: RunId,
     },
 
-    /// The scores of a record's texts.
+    /// The scores of a record's texts; the perplexity of its own text may come later, with the same scores.
     Scored {
         record: String,
         scores: Arc<Scores>,

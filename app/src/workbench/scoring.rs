@@ -119,8 +119,12 @@ impl Workbench {
         let mut runs: Vec<ScoredRun> = self.unscored_run(current, baseline).into_iter().collect();
         if self.curve.progress().is_none() {
             let points = self.curve.unscored.iter().rev().filter_map(|id| self.tuning.record(id));
-            let missing = points
-                .filter(|record| record.scores.is_none() && record.id != current.id && GroupKey::of(record) == *key);
+            let missing = points.filter(|record| {
+                let scores = record.scores.as_deref();
+                !scores.is_some_and(|scores| has_all(scores.perplexity, record))
+                    && record.id != current.id
+                    && GroupKey::of(record) == *key
+            });
             runs.extend(missing.filter_map(|record| self.unscored_run(record, baseline)));
         }
         (!runs.is_empty()).then(|| ScoreRuns {
@@ -135,7 +139,7 @@ impl Workbench {
 
     fn unscored_run(&self, record: &Record, baseline: &Record) -> Option<ScoredRun> {
         let is_known = match self.deep.of(&record.id) {
-            Some(Ok(scores)) => *scores.text == *baseline.output(),
+            Some(Ok(scores)) => *scores.text == *baseline.output() && has_all(scores.perplexity, record),
             Some(Err(_)) => true,
             None => false,
         };
@@ -153,15 +157,27 @@ impl Workbench {
         let Some(at) = self.deep.under_way.iter().position(|id| id == record) else {
             return;
         };
-        self.deep.under_way.remove(at);
-        let is_new = self.tuning.record(record).is_some_and(|record| record.scores.is_none());
         let baseline = self.tuning.baseline().map(|baseline| baseline.id.clone());
+        let run = self.tuning.record(record);
+        let is_whole = match (&found, run) {
+            (Ok(scores), Some(run)) => has_all(scores.perplexity, run),
+            _ => true,
+        };
+        if is_whole {
+            self.deep.under_way.remove(at);
+        }
+        let before = run.and_then(|run| run.scores.as_ref());
+        let is_new = run.is_some() && before.is_none_or(|before| before.perplexity.is_none());
         if let (Ok(scores), Some(baseline), true) = (&found, baseline, is_new) {
-            let scores = Box::new(scores.of_case(baseline));
-            self.change_session(Entry::Scored {
+            let entry = Entry::Scored {
                 record: record.to_owned(),
-                scores,
-            });
+                scores: Box::new(scores.of_case(baseline)),
+            };
+            // The journal has the scores once.
+            match is_whole {
+                true => self.change_session(entry),
+                false => self.tuning.append(entry),
+            }
         }
         self.deep.known.insert(record.to_owned(), found);
         while self.deep.known.len() > KEPT {
@@ -178,4 +194,9 @@ impl Workbench {
     pub fn scores_of(&self, record: &str) -> Option<&Arc<Scores>> {
         self.deep.of(record)?.as_ref().ok()
     }
+}
+
+/// Whether the perplexity of the run's own text is there, where it has a text.
+fn has_all(perplexity: Option<f64>, run: &Record) -> bool {
+    perplexity.is_some() || run.output().is_empty()
 }
