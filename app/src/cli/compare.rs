@@ -6,34 +6,24 @@ use std::path::PathBuf;
 
 use clap::Args;
 use softprefix_core::compare::Report;
-use softprefix_core::experiment::{
-    Experiment, Magnitudes, Plan, Prompt, Record, RunOptions, Settings, Sweep, Values, export,
-};
-use softprefix_core::protocol::Sampling;
+use softprefix_core::experiment::{Experiment, Magnitudes, Plan, Record, RunOptions, Sweep, Values, export};
 
+use super::args::{PromptArgs, TargetArgs};
 use super::prefix::{Material, PrefixArgs};
 use super::running::{Begun, Store, Terminal, exit_of};
 use super::shell::{Failure, List, in_json, list_of_magnitudes, name_of, print, writable};
 use crate::errors;
 use crate::model::magnitudes::USUAL_RAW;
-use crate::model::{PRESETS, Problem, ProblemKind, Target};
+use crate::model::{Problem, ProblemKind};
 use crate::session::Session;
 use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub struct CompareArgs {
-    /// Where to run: `embedded`, or HOST or HOST:PORT of a StackFlow module.
-    #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
-    module: Target,
-    /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
-    #[arg(long)]
-    model: Option<String>,
-    /// The user prompt.
-    #[arg(long)]
-    prompt: String,
-    /// The system prompt.
-    #[arg(long, default_value = PRESETS[0].system)]
-    system: String,
+    #[command(flatten)]
+    at: TargetArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
     /// Magnitudes: 0,1e-4,0.01, or 1e-4,...,2 for 1-2-5 steps, or 0.01...12(13) for 13 values in equal ratios. Raw
     /// values, as in existing scripts, unless --token-norms. If omitted, rows with a size of their own (from words or a
     /// file) are used as they are, and others take the usual raw values.
@@ -50,9 +40,6 @@ pub struct CompareArgs {
     len: Option<u16>,
     #[command(flatten)]
     prefix: PrefixArgs,
-    /// Maximum number of output tokens.
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    max_tokens: u32,
     /// Number of baseline runs; the last one follows the last prefix. Two or more give the noise of the module.
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=20))]
     baselines: u8,
@@ -62,9 +49,6 @@ pub struct CompareArgs {
     /// Continue the last comparison with the same plan on this module if it was interrupted.
     #[arg(long)]
     resume: bool,
-    /// Exit tasks that earlier clients left if they take all task slots of the module.
-    #[arg(long)]
-    exit_tasks: bool,
     /// Print the report as JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -83,10 +67,6 @@ impl CompareArgs {
             Some(values) if self.token_norms => Magnitudes::TokenNorms(values),
             Some(values) => Magnitudes::Raw(values),
         };
-        let prompt = Prompt {
-            system: self.system.clone(),
-            user: self.prompt.clone(),
-        };
         let sweep = Sweep {
             kind,
             lens: vec![self.len.map_or(rows.unwrap_or(1), usize::from)],
@@ -96,11 +76,11 @@ impl CompareArgs {
         // A single baseline comes first; of several, the last one ends the plan.
         let closing = self.baselines > 1;
         let plan = Plan {
-            name: name_of(&self.prompt),
+            name: name_of(&self.prompt.user),
             baselines: usize::from(self.baselines) - usize::from(closing),
             closing,
-            settings: Settings::new(self.max_tokens as usize, &Sampling::default()),
-            ..Plan::new(prompt, sweep)
+            settings: self.prompt.settings(),
+            ..Plan::new(self.prompt.prompt(), sweep)
         };
         // Invalid arguments are reported before a model is loaded.
         plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
@@ -109,7 +89,7 @@ impl CompareArgs {
 }
 
 pub fn run(args: CompareArgs) -> Result<Exit, Failure> {
-    if args.prompt.trim().is_empty() {
+    if args.prompt.user.trim().is_empty() {
         return Err(Failure::arguments(
             "--prompt is empty; write what the model is to answer.",
         ));
@@ -118,8 +98,7 @@ pub fn run(args: CompareArgs) -> Result<Exit, Failure> {
     writable(&args.out)?;
     let store = Store::library()?;
     Terminal::work(&store.to_go_on(), async |terminal| {
-        let target = args.module.clone().with_model(args.model.clone());
-        let Some(session) = terminal.open(target, args.exit_tasks, &plan).await? else {
+        let Some(session) = terminal.open(args.at.target(), args.at.exit_tasks, &plan).await? else {
             return Ok(Exit::Interrupted);
         };
         let outcome = compare(&args, plan, &store, &terminal, &session).await;

@@ -11,11 +11,12 @@ use softprefix_core::protocol::learn::{
     DEFAULT_ROWS, DEFAULT_STEPS, Example, Init, LearnEnd, LearnFrame, LearnLoss, LearnRequest, NormLimit,
 };
 
+use super::args::TargetArgs;
 use super::prefix::file_failure;
 use super::running::{Terminal, still_left};
 use super::shell::{Failure, print, writable};
 use crate::errors::problem_of;
-use crate::model::{PRESETS, Target};
+use crate::model::PRESETS;
 use crate::places;
 use crate::session::learning::{Learner, examples, text_of};
 use crate::session::{Opening, Session};
@@ -25,13 +26,12 @@ use crate::start::Exit;
 const MORE: usize = 24;
 
 #[derive(Debug, Args)]
+#[command(mut_arg("module", |arg| {
+    arg.help("Where to learn: `embedded`, or HOST or HOST:PORT of a softprefix-unit with the CPU engine")
+}))]
 pub struct LearnArgs {
-    /// Where to learn: `embedded`, or HOST or HOST:PORT of a softprefix-unit with the CPU engine.
-    #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
-    module: Target,
-    /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
-    #[arg(long)]
-    model: Option<String>,
+    #[command(flatten)]
+    at: TargetArgs,
     /// The user prompt.
     #[arg(long, required_unless_present = "examples", requires = "target")]
     prompt: Option<String>,
@@ -82,9 +82,6 @@ pub struct LearnArgs {
     /// File to write the learned rows to.
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
-    /// Exit tasks that earlier clients left if they take all task slots of the module.
-    #[arg(long)]
-    exit_tasks: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -190,12 +187,11 @@ pub fn run(args: LearnArgs) -> Result<Exit, Failure> {
         args.out.display()
     );
     Terminal::work(&told, async |terminal| {
-        let target = args.module.clone().with_model(args.model.clone());
         let opening = Opening {
             system: args.system.clone(),
-            ..Opening::of(target)
+            ..Opening::of(args.at.target())
         };
-        let Some(session) = terminal.open_with(args.exit_tasks, opening).await? else {
+        let Some(session) = terminal.open_with(args.at.exit_tasks, opening).await? else {
             return Ok(Exit::Interrupted);
         };
         let outcome = learn(&args, &terminal, &session).await;

@@ -1,6 +1,7 @@
 //! The command line: `compare`, `sweep`, `learn`, `search`, `report`, `export`, `models`, `module` and others. Without a
 //! subcommand the window opens.
 
+mod args;
 mod bar;
 mod compare;
 mod demo;

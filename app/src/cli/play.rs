@@ -7,17 +7,19 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
+use softprefix_core::prefix::Magnitude;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use super::prefix::{Material, PrefixArgs};
+use super::args::{PromptArgs, TargetArgs};
+use super::prefix::FirstPrefixArgs;
 use super::running::{Interrupts, Terminal};
 use super::shell::{Failure, in_json};
 use crate::bridge::Bridge;
 use crate::messages::{Event, ExternalEvent, ExternalRequest, LibraryRequest, MaterialRequest, Request};
 use crate::model::{
-    ExternalCommand, ExternalError, ExternalState, KindChoice, LIVE_DELAY, LONGEST_LINE, Language, MagnitudeUnit,
-    ModuleState, PRESETS, PrefixForm, PromptForm, Received, Remembered, Target,
+    ExternalCommand, ExternalError, ExternalState, KindChoice, LIVE_DELAY, LONGEST_LINE, Language, ModuleState,
+    PRESETS, PrefixForm, PromptForm, Received, Remembered,
 };
 use crate::places;
 use crate::session::OpenStep;
@@ -32,6 +34,16 @@ const WAITING: usize = 64;
 const LEAVING: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("user", |arg| {
+        arg.required(false).default_value(PRESETS[0].user).help("The user prompt at the beginning")
+    }),
+    mut_arg("len", |arg| arg.help("P at the beginning: rows of the prefix [default: as many as the file has, else 1]")),
+    mut_arg("token_norms", |arg| {
+        arg.help("Magnitude at the beginning, in token norms [default: rows of words and files as they are, others 1]")
+    }),
+    mut_arg("raw", |arg| arg.help("Magnitudes are raw values, and this one is the first"))
+)]
 pub struct PlayArgs {
     /// Read commands from standard input, one JSON object per line: {"magnitude": 0.5, "run": true}. The keys are magnitude, p, seed, row/N,
     /// blend, prompt, preset and run.
@@ -39,78 +51,48 @@ pub struct PlayArgs {
     stdin: bool,
     #[command(flatten)]
     external: ExternalArgs,
-    /// Where to run: `embedded`, or HOST or HOST:PORT of a StackFlow module.
-    #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
-    module: Target,
-    /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
-    #[arg(long)]
-    model: Option<String>,
-    /// The user's text at the beginning.
-    #[arg(long, default_value = PRESETS[0].user)]
-    prompt: String,
-    /// The system prompt.
-    #[arg(long, default_value = PRESETS[0].system)]
-    system: String,
     #[command(flatten)]
-    prefix: PrefixArgs,
-    /// P at the beginning: rows of the prefix [default: as many as the file has, else 1].
-    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
-    len: Option<u16>,
-    /// Magnitude at the beginning, in token norms [default: rows of words and files as they are, others 1].
-    #[arg(long, value_name = "X", conflicts_with = "raw")]
-    token_norms: Option<f64>,
-    /// Magnitudes are raw values, and this one is the first.
-    #[arg(long, value_name = "V")]
-    raw: Option<f64>,
-    /// Most output tokens.
-    #[arg(long, value_name = "N", default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
-    max_tokens: u32,
+    at: TargetArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    #[command(flatten)]
+    first: FirstPrefixArgs,
     /// Run whenever the prefix changes, at most every 150 ms; without it, only `run` runs.
     #[arg(long)]
     live: bool,
-    /// Exit tasks that earlier clients left if they take all task slots of the module.
-    #[arg(long)]
-    exit_tasks: bool,
 }
 
 impl PlayArgs {
     /// Returns the fields of the workbench.
     fn remembered(&self) -> Result<Remembered, Failure> {
-        let Material { kind, rows } = self.prefix.material()?;
-        let Some(choice) = KindChoice::of(&kind) else {
+        let recipe = self.first.recipe(1)?;
+        if KindChoice::of(&recipe.kind).is_none() {
             return Err(Failure::arguments("These rows cannot be moved; choose another --kind."));
+        }
+        let is_usable = match recipe.magnitude {
+            Magnitude::TokenNorms(norms) => norms.is_finite() && norms >= 0.0,
+            Magnitude::Raw(raw) => raw.is_finite(),
+            Magnitude::Unscaled => true,
         };
-        let magnitude = self.token_norms.or(self.raw);
-        if magnitude.is_some_and(|value| !value.is_finite() || (value < 0.0 && self.raw.is_none())) {
+        if !is_usable {
             return Err(Failure::arguments(
                 "The magnitude is no number from 0 up; give one such as 1.5.",
             ));
         }
-        let mut prefix = PrefixForm {
-            len: self.len.map_or(rows.unwrap_or(1), usize::from),
-            unit: match self.raw {
-                Some(_) => MagnitudeUnit::Raw,
-                None => MagnitudeUnit::TokenNorms,
-            },
-            magnitude: magnitude.unwrap_or(1.0),
-            unscaled: magnitude.is_none() && choice.has_own_size(),
-            rounding: self.prefix.rounding(),
-            ..PrefixForm::default()
-        };
-        let len = prefix.len;
-        prefix.take_kind(&kind, len);
+        let mut prefix = PrefixForm::default();
+        prefix.take_recipe(&recipe);
         let mut remembered = Remembered {
             prefix,
             prompt: PromptForm {
-                system: self.system.clone(),
-                user: self.prompt.clone(),
-                max_tokens: self.max_tokens as usize,
+                system: self.prompt.system.clone(),
+                user: self.prompt.user.clone(),
+                max_tokens: self.prompt.max_tokens as usize,
                 ..PromptForm::default()
             },
             ..Remembered::default()
         };
         remembered.settings.live = self.live;
-        remembered.settings.raw_magnitude = self.raw.is_some();
+        remembered.settings.raw_magnitude = matches!(recipe.magnitude, Magnitude::Raw(_));
         Ok(remembered.within_bounds())
     }
 }
@@ -224,8 +206,7 @@ impl Player {
             folder: places::library(),
             old: places::old_history(),
         }));
-        let target = args.module.clone().with_model(args.model.clone());
-        self.bench.apply(Action::Connect(target));
+        self.bench.apply(Action::Connect(args.at.target()));
         loop {
             while let Some(event) = self.bridge.poll() {
                 if let Some(step) = step_of(&event) {
@@ -238,7 +219,7 @@ impl Player {
                 ModuleState::Failed { problem, .. } | ModuleState::NoModel { problem: Some(problem) } => {
                     return Err(problem.clone().into());
                 }
-                ModuleState::TaskFull { .. } if args.exit_tasks => self.bench.apply(Action::ExitLeftOverTasks),
+                ModuleState::TaskFull { .. } if args.at.exit_tasks => self.bench.apply(Action::ExitLeftOverTasks),
                 ModuleState::TaskFull { tasks } => {
                     let tasks = tasks.join(", ");
                     return Err(Failure {

@@ -1,9 +1,9 @@
-//! Command line options for the kind and the material of prefixes, shared by `compare` and `sweep`.
+//! Command line options for the kind and the material of prefixes, shared by the commands that run with them.
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use softprefix_core::prefix::{Generator, PrefixKind, Rounding, files};
+use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding, files};
 
 use super::shell::{Failure, List};
 use crate::errors::prefix_store_problem;
@@ -42,6 +42,41 @@ pub(super) struct PrefixArgs {
     /// Rounding of values to bf16: `truncate` repeats runs of existing scripts byte for byte.
     #[arg(long, value_enum, default_value_t = RoundingArg::NearestEven)]
     rounding: RoundingArg,
+}
+
+/// One prefix, from which a command starts.
+#[derive(Debug, Args)]
+pub(super) struct FirstPrefixArgs {
+    #[command(flatten)]
+    pub prefix: PrefixArgs,
+    /// P: rows of the prefix [default: as many as the file has, else 4].
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
+    len: Option<u16>,
+    /// Magnitude of the first prefix, in token norms [default: rows of words and files as they are, others 1].
+    #[arg(long, value_name = "X", conflicts_with = "raw")]
+    token_norms: Option<f64>,
+    /// The same as a raw value, which a stock module needs for a constant or random prefix.
+    #[arg(long, value_name = "V")]
+    raw: Option<f64>,
+}
+
+impl FirstPrefixArgs {
+    /// Returns the recipe of the prefix, of `rows` rows where neither the arguments nor a file say.
+    pub fn recipe(&self, rows: usize) -> Result<PrefixRecipe, Failure> {
+        let material = self.prefix.material()?;
+        let magnitude = match (self.token_norms, self.raw) {
+            (Some(norms), _) => Magnitude::TokenNorms(norms),
+            (_, Some(raw)) => Magnitude::Raw(raw),
+            (None, None) if material.kind.has_own_size() => Magnitude::Unscaled,
+            (None, None) => Magnitude::TokenNorms(1.0),
+        };
+        Ok(PrefixRecipe {
+            len: self.len.map_or(material.rows.unwrap_or(rows), usize::from),
+            kind: material.kind,
+            magnitude,
+            rounding: self.prefix.rounding(),
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

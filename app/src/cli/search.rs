@@ -6,21 +6,20 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use softprefix_core::experiment::{
-    FindRequest, Magnitudes, ModuleFacts, Plan, Prompt, Record, RunEnd, RunOptions, Settings, Sweep, Values,
+    FindRequest, Magnitudes, ModuleFacts, Plan, Record, RunEnd, RunOptions, Sweep, Values,
 };
-use softprefix_core::prefix::{EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe, SoftPrefix, files};
-use softprefix_core::protocol::Sampling;
+use softprefix_core::prefix::{EmbeddingRows, PrefixKind, PrefixRecipe, SoftPrefix, files};
 use softprefix_core::protocol::learn::NormLimit;
 use softprefix_core::search::{Method, Objective, PrefixSearch, Score, SearchSettings};
 
+use super::args::{PromptArgs, TargetArgs};
 use super::learn::norm_limit;
-use super::prefix::{Material, PrefixArgs, file_failure};
+use super::prefix::{FirstPrefixArgs, file_failure};
 use super::running::{Store, Terminal, exit_of};
 use super::shell::{Failure, name_of, print, writable};
 use crate::errors;
-use crate::model::{PRESETS, Target};
 use crate::places;
-use crate::session::{Opening, Session};
+use crate::session::Session;
 use crate::start::Exit;
 
 /// Rows of a first prefix where neither the arguments nor a file say.
@@ -29,19 +28,15 @@ const ROWS: usize = 4;
 const SHOWN: usize = 100;
 
 #[derive(Debug, Args)]
+#[command(
+    mut_arg("module", |arg| arg.help("Where to run: `embedded`, or HOST or HOST:PORT of a StackFlow module, also of a stock one")),
+    mut_arg("max_tokens", |arg| arg.default_value("64"))
+)]
 pub struct SearchArgs {
-    /// Where to run: `embedded`, or HOST or HOST:PORT of a StackFlow module, also of a stock one.
-    #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
-    module: Target,
-    /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
-    #[arg(long)]
-    model: Option<String>,
-    /// The user's text.
-    #[arg(long)]
-    prompt: String,
-    /// The system prompt.
-    #[arg(long, default_value = PRESETS[0].system)]
-    system: String,
+    #[command(flatten)]
+    at: TargetArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
     /// A text to come close to, by chrF2.
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
@@ -61,16 +56,7 @@ pub struct SearchArgs {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     budget: u32,
     #[command(flatten)]
-    prefix: PrefixArgs,
-    /// P: rows of the prefix [default: as many as the file has, else 4].
-    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
-    len: Option<u16>,
-    /// Magnitude of the first prefix, in token norms [default: rows of words and files as they are, others 1].
-    #[arg(long, value_name = "X", conflicts_with = "raw")]
-    token_norms: Option<f64>,
-    /// The same as a raw value, which a stock module needs for a constant or random prefix.
-    #[arg(long, value_name = "V")]
-    raw: Option<f64>,
+    first: FirstPrefixArgs,
     /// Dimensions of the random subspace that is searched.
     #[arg(long, value_name = "N", default_value_t = SearchSettings::default().dimension)]
     dimension: usize,
@@ -89,9 +75,6 @@ pub struct SearchArgs {
     /// How candidates are proposed: `random` learns nothing from results, to compare with.
     #[arg(long, value_enum, default_value_t = MethodArg::CmaEs)]
     method: MethodArg,
-    /// Most output tokens.
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
-    max_tokens: u32,
     /// The file of the best rows so far.
     #[arg(long, value_name = "FILE.safetensors")]
     out: PathBuf,
@@ -101,9 +84,6 @@ pub struct SearchArgs {
     /// Search on a module that confirms no prefix even where a large one leaves its text as it was.
     #[arg(long)]
     anyway: bool,
-    /// Exit tasks that former clients left, where they take all places of the module.
-    #[arg(long)]
-    exit_tasks: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -142,41 +122,20 @@ impl SearchArgs {
         }
     }
 
-    /// The recipe of the first prefix.
-    fn first(&self) -> Result<PrefixRecipe, Failure> {
-        let Material { kind, rows } = self.prefix.material()?;
-        let magnitude = match (self.token_norms, self.raw) {
-            (Some(norms), _) => Magnitude::TokenNorms(norms),
-            (_, Some(raw)) => Magnitude::Raw(raw),
-            (None, None) if kind.has_own_size() => Magnitude::Unscaled,
-            (None, None) => Magnitude::TokenNorms(1.0),
-        };
-        Ok(PrefixRecipe {
-            len: self.len.map_or(rows.unwrap_or(ROWS), usize::from),
-            kind,
-            magnitude,
-            rounding: self.prefix.rounding(),
-        })
-    }
-
     /// The baseline that candidates are compared with.
     fn plan(&self) -> Result<Plan, Failure> {
-        let prompt = Prompt {
-            system: self.system.clone(),
-            user: self.prompt.clone(),
-        };
         let none = Sweep {
             kind: PrefixKind::Constant,
             lens: Vec::new(),
             magnitudes: Magnitudes::Raw(Values::List(Vec::new())),
-            rounding: self.prefix.rounding(),
+            rounding: self.first.prefix.rounding(),
         };
         let plan = Plan {
-            name: name_of(&self.prompt),
+            name: name_of(&self.prompt.user),
             sweeps: Vec::new(),
             closing: false,
-            settings: Settings::new(self.max_tokens as usize, &Sampling::default()),
-            ..Plan::new(prompt, none)
+            settings: self.prompt.settings(),
+            ..Plan::new(self.prompt.prompt(), none)
         };
         plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
         Ok(plan)
@@ -185,7 +144,7 @@ impl SearchArgs {
 
 pub fn run(args: SearchArgs) -> Result<Exit, Failure> {
     // What is wrong with arguments and files costs no loading of a model.
-    let (objective, plan, first) = (args.objective()?, args.plan()?, args.first()?);
+    let (objective, plan, first) = (args.objective()?, args.plan()?, args.first.recipe(ROWS)?);
     writable(&args.out)?;
     let store = match &args.journal {
         Some(path) => Store::file(path)?,
@@ -196,9 +155,7 @@ pub fn run(args: SearchArgs) -> Result<Exit, Failure> {
         args.out.display()
     );
     Terminal::work(&told, async |terminal| {
-        let target = args.module.clone().with_model(args.model.clone());
-        let opening = Opening::for_plan(target, &plan);
-        let Some(session) = terminal.open_with(args.exit_tasks, opening).await? else {
+        let Some(session) = terminal.open(args.at.target(), args.at.exit_tasks, &plan).await? else {
             return Ok(Exit::Interrupted);
         };
         let outcome = search(&args, (objective, plan, first), &store, &terminal, &session).await;
@@ -215,7 +172,7 @@ async fn search(
     session: &Session,
 ) -> Result<Exit, Failure> {
     let facts = session.facts();
-    args.prefix.check(facts.hidden_size())?;
+    args.first.prefix.check(facts.hidden_size())?;
     terminal.say_module(facts);
     let parent = session.build_of(&first).await?;
     let vocabulary = session.vocabulary().map(AsRef::as_ref);

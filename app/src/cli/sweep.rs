@@ -10,6 +10,7 @@ use softprefix_core::experiment::{
 };
 use softprefix_core::protocol::Sampling;
 
+use super::args::TargetArgs;
 use super::export::Forms;
 use super::prefix::{Material, PrefixArgs};
 use super::report::{print_all, tables};
@@ -26,12 +27,8 @@ use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub struct SweepArgs {
-    /// Where to run: `embedded`, or HOST or HOST:PORT of a StackFlow module.
-    #[arg(long, default_value = "embedded", value_parser = crate::start::target)]
-    module: Target,
-    /// Model: a name that `softprefix models` (or the module) lists, or a GGUF file.
-    #[arg(long)]
-    model: Option<String>,
+    #[command(flatten)]
+    at: TargetArgs,
     /// A second module for the same plan, with its own baseline: `embedded`, or HOST or HOST:PORT. Its cases go into
     /// the same files. Use token norms if the models differ in width.
     #[arg(long, value_name = "MODULE", value_parser = crate::start::target)]
@@ -81,9 +78,6 @@ pub struct SweepArgs {
     /// Run even if the module does not confirm prefixes and a large one leaves its output unchanged.
     #[arg(long)]
     anyway: bool,
-    /// Exit tasks that earlier clients left if they take all task slots of the module.
-    #[arg(long)]
-    exit_tasks: bool,
 }
 
 fn lens_of(text: &str) -> Result<List<usize>, String> {
@@ -166,14 +160,7 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
         }
     };
     Terminal::work(&store.to_go_on(), async |terminal| {
-        let Some(first) = open(
-            &args,
-            args.module.clone().with_model(args.model.clone()),
-            &plan,
-            &terminal,
-        )
-        .await?
-        else {
+        let Some(first) = open(&args, args.at.target(), &plan, &terminal).await? else {
             return Ok(Exit::Interrupted);
         };
         // The second module is opened before the first one's runs start, so that one that is unreachable is reported at
@@ -199,7 +186,7 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
 
 /// Opens a module and prints what it is; returns `None` after Ctrl-C.
 async fn open(args: &SweepArgs, target: Target, plan: &Plan, terminal: &Terminal) -> Result<Option<Session>, Failure> {
-    let Some(session) = terminal.open(target, args.exit_tasks, plan).await? else {
+    let Some(session) = terminal.open(target, args.at.exit_tasks, plan).await? else {
         return Ok(None);
     };
     let facts = session.facts();

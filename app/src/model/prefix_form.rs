@@ -236,6 +236,18 @@ impl PrefixForm {
         }
     }
 
+    /// Sets the fields from a recipe; those that it does not determine stay.
+    pub(crate) fn take_recipe(&mut self, recipe: &PrefixRecipe) {
+        self.len = recipe.len;
+        self.rounding = recipe.rounding;
+        self.take_kind(&recipe.kind, recipe.len);
+        (self.unit, self.magnitude, self.unscaled) = match recipe.magnitude {
+            Magnitude::TokenNorms(norms) => (MagnitudeUnit::TokenNorms, norms, false),
+            Magnitude::Raw(raw) => (MagnitudeUnit::Raw, raw, false),
+            Magnitude::Unscaled => (self.unit, self.magnitude, true),
+        };
+    }
+
     /// Sets the fields from a kind and its envelope, of a prefix of `len` rows; a kind that these controls do not offer
     /// changes nothing.
     pub(crate) fn take_kind(&mut self, kind: &PrefixKind, len: usize) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::experiment::{Entry, GroupKey, Record};
-use softprefix_core::prefix::{MAX_LEN, Magnitude, PrefixRecipe};
+use softprefix_core::prefix::MAX_LEN;
 
 use super::doctor::DoctorAction;
 use super::{Action, Dialog, Effect, Notice, Tab, Workbench};
@@ -434,7 +434,7 @@ impl Workbench {
     /// Sets the prefix controls from a record.
     pub(super) fn take_prefix(&mut self, record: &Record) {
         let Some(recipe) = &record.case.recipe else { return };
-        self.prefix = form_of(recipe, &self.prefix);
+        self.prefix.take_recipe(recipe);
         if let Some(budget) = &mut self.budget {
             budget.prefix = self.prefix.len;
         }
@@ -577,20 +577,4 @@ impl Budget {
         self.output = output;
         self
     }
-}
-
-/// Returns the controls for `recipe`; fields that it does not determine stay as in `now`.
-fn form_of(recipe: &PrefixRecipe, now: &PrefixForm) -> PrefixForm {
-    let mut form = now.clone();
-    form.len = recipe.len;
-    form.rounding = recipe.rounding;
-    form.take_kind(&recipe.kind, recipe.len);
-    match recipe.magnitude {
-        Magnitude::TokenNorms(norms) => {
-            (form.unit, form.magnitude, form.unscaled) = (MagnitudeUnit::TokenNorms, norms, false)
-        }
-        Magnitude::Raw(raw) => (form.unit, form.magnitude, form.unscaled) = (MagnitudeUnit::Raw, raw, false),
-        Magnitude::Unscaled => form.unscaled = true,
-    }
-    form
 }
