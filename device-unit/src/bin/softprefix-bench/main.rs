@@ -23,6 +23,7 @@ use softprefix_unit::engine::cpu::threads::Pool;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Engine, Logits, SequenceId, Step};
+use softprefix_unit::models::ModelStore;
 
 /// Number of sequences of a sweep: a baseline and ten values.
 const CASES: usize = 11;
@@ -207,6 +208,8 @@ struct Measurement {
     prompt: usize,
     tokens: usize,
     load: Duration,
+    /// Comparing the file's digest with the cached one, as at each start after the first.
+    digest_check: Duration,
     resident: Option<u64>,
     resident_peak: Option<u64>,
     bandwidth: f64,
@@ -242,12 +245,18 @@ fn measure(
     )
     .with_context(|| format!("loading {}", path.display()))?;
     let load = start.elapsed();
+    let store = ModelStore::from_env();
+    store.sha256(path)?;
+    let start = Instant::now();
+    store.sha256(path)?;
+    let digest_check = start.elapsed();
     let mut measured = Measurement {
         backend: engine.info().backend.clone(),
         threads: engine.threads(),
         prompt,
         tokens,
         load,
+        digest_check,
         resident: memory_figure("VmRSS:"),
         resident_peak: memory_figure("VmHWM:"),
         bandwidth: 0.0,

@@ -56,13 +56,15 @@ impl Measurement {
         }
         println!(
             "\nread bandwidth {:.1} GB/s, {:.0} MB a token: {}\n\
-             first token after {:.0} ms; loaded in {:.2} s, {} resident at most while loading",
+             first token after {:.0} ms; loaded in {:.2} s, {} resident at most while loading; \
+             digest compared in {:.2} ms",
             self.bandwidth / 1e9,
             self.weight_bytes as f64 / 1e6,
             self.bandwidth_description(),
             self.first_token.as_secs_f64() * 1e3,
             self.load.as_secs_f64(),
             megabytes(self.resident_peak),
+            self.digest_check.as_secs_f64() * 1e3,
         );
         if let Some(scoring) = &self.scoring {
             scoring.print();
@@ -77,6 +79,7 @@ impl Measurement {
             "prompt": self.prompt,
             "tokens": self.tokens,
             "load_s": self.load.as_secs_f64(),
+            "digest_check_s": self.digest_check.as_secs_f64(),
             "resident_bytes": self.resident,
             "resident_peak_bytes": self.resident_peak,
             "read_bandwidth": self.bandwidth,
