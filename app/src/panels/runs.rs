@@ -22,6 +22,8 @@ use crate::workbench::{Action, Dialog, Filling};
 
 /// Height of a line.
 const LINE: f32 = 26.0;
+/// The first points of a line, which the bar of a chosen one has.
+const INDENT: f32 = 8.0;
 /// The measures with a column.
 const MEASURES: [Measure; 4] = [Measure::Chrf2, Measure::Indel, Measure::KlMean, Measure::Length];
 /// Prompt, kind, magnitude, P, model, the measures, how it ended, the rating.
@@ -29,7 +31,7 @@ const COLUMNS: usize = 7 + MEASURES.len();
 const ENDING: usize = COLUMNS - 2;
 const RATING: usize = COLUMNS - 1;
 /// Column widths, as shares of the table's width.
-const SHARES: [f32; COLUMNS] = [0.16, 0.10, 0.09, 0.035, 0.15, 0.06, 0.06, 0.08, 0.065, 0.10, 0.10];
+const SHARES: [f32; COLUMNS] = [0.16, 0.10, 0.09, 0.035, 0.14, 0.06, 0.06, 0.08, 0.055, 0.12, 0.10];
 
 /// More characters of a running text than its columns have room for.
 const TAIL: usize = 200;
@@ -117,7 +119,8 @@ impl RunsTable {
             })
             .collect();
         for (index, place) in columns.iter().enumerate() {
-            self.header(ui, name_of(cx, index), *place, index);
+            let indent = if index == 0 { INDENT } else { 0.0 };
+            self.header(ui, name_of(cx, index), place.with_min_x(place.left() + indent), index);
         }
         ui.add_space(LINE);
         ui.painter()
@@ -467,8 +470,8 @@ struct Marks {
 fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], marks: Marks) -> Option<Hit> {
     let palette = Palette::of(ui);
     let Marks { on, chosen, pinned } = marks;
-    // The bar of a chosen line has the first points, the ring of the pinned one those after it.
-    let indent = if pinned { 24.0 } else { 8.0 };
+    // The ring of the pinned line has the points after the bar.
+    let indent = if pinned { 24.0 } else { INDENT };
     // The table has the focus, and its arrow keys select lines.
     let mut sense = Sense::click();
     sense -= Sense::FOCUSABLE;
