@@ -119,12 +119,11 @@ impl Workbench {
         let mut runs: Vec<ScoredRun> = self.unscored_run(current, baseline).into_iter().collect();
         if self.curve.progress().is_none() {
             let points = self.curve.unscored.iter().rev().filter_map(|id| self.tuning.record(id));
-            let missing = points.filter(|record| {
-                let scores = record.scores.as_deref();
-                !scores.is_some_and(|scores| has_all(scores.perplexity, record))
-                    && record.id != current.id
-                    && GroupKey::of(record) == *key
-            });
+            // Perplexities that a run of the user cancelled are asked for when their run is shown.
+            let is_missing =
+                |record: &Record| record.scores.is_none() || self.deep.under_way.iter().any(|id| *id == record.id);
+            let missing =
+                points.filter(|record| is_missing(record) && record.id != current.id && GroupKey::of(record) == *key);
             runs.extend(missing.filter_map(|record| self.unscored_run(record, baseline)));
         }
         (!runs.is_empty()).then(|| ScoreRuns {
@@ -169,15 +168,11 @@ impl Workbench {
         let before = run.and_then(|run| run.scores.as_ref());
         let is_new = run.is_some() && before.is_none_or(|before| before.perplexity.is_none());
         if let (Ok(scores), Some(baseline), true) = (&found, baseline, is_new) {
-            let entry = Entry::Scored {
+            let scores = Box::new(scores.of_case(baseline));
+            self.change_session(Entry::Scored {
                 record: record.to_owned(),
-                scores: Box::new(scores.of_case(baseline)),
-            };
-            // The journal has the scores once.
-            match is_whole {
-                true => self.change_session(entry),
-                false => self.tuning.append(entry),
-            }
+                scores,
+            });
         }
         self.deep.known.insert(record.to_owned(), found);
         while self.deep.known.len() > KEPT {
