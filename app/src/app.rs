@@ -321,7 +321,7 @@ fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
     let typing = ctx.egui_wants_keyboard_input();
     let mut rows: Vec<_> = COMMANDS
         .iter()
-        .filter(|command| !typing || command.while_typing)
+        .filter(|command| (!typing || command.while_typing) && command.is_in(bench.shown_tab()))
         .collect();
     // Shortcuts with more modifiers first: Shift+P must not count as P.
     rows.sort_by_key(|command| command.shortcut(is_mac).map_or(0, |shortcut| weight(&shortcut)));

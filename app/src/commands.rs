@@ -41,6 +41,7 @@ pub enum CommandId {
     Export,
     NewSession,
     UseFound,
+    PickFirst,
     PickSecond,
     PickThird,
     PickFourth,
@@ -73,13 +74,21 @@ pub enum CommandId {
 pub enum Group {
     Run,
     Prefix,
+    Find,
     Results,
     Module,
     Window,
 }
 
 impl Group {
-    pub const ALL: [Self; 5] = [Self::Run, Self::Prefix, Self::Results, Self::Module, Self::Window];
+    pub const ALL: [Self; 6] = [
+        Self::Run,
+        Self::Prefix,
+        Self::Find,
+        Self::Results,
+        Self::Module,
+        Self::Window,
+    ];
 }
 
 /// One row of the table.
@@ -94,7 +103,15 @@ pub struct Command {
     mac: Option<KeyboardShortcut>,
     /// Whether it also fires while a text field has the focus.
     pub while_typing: bool,
+    /// The tabs in which it acts; empty for all.
+    pub tabs: &'static [Tab],
 }
+
+/// Where commands on the prefix and the runs of Tune act.
+const TUNE: &[Tab] = &[Tab::Tune];
+/// Where commands on two outputs side by side act.
+const OUTPUTS: &[Tab] = &[Tab::Tune, Tab::Sweep];
+const FIND: &[Tab] = &[Tab::Find];
 
 const fn row(id: CommandId, group: Group, label: &'static str) -> Command {
     Command {
@@ -104,6 +121,7 @@ const fn row(id: CommandId, group: Group, label: &'static str) -> Command {
         shortcut: None,
         mac: None,
         while_typing: true,
+        tabs: &[],
     }
 }
 
@@ -143,6 +161,16 @@ impl Command {
         self
     }
 
+    const fn within(mut self, tabs: &'static [Tab]) -> Self {
+        self.tabs = tabs;
+        self
+    }
+
+    /// Returns whether it acts on what is shown in `tab`.
+    pub fn is_in(&self, tab: Tab) -> bool {
+        self.tabs.is_empty() || self.tabs.contains(&tab)
+    }
+
     /// Returns the shortcut on this platform.
     pub fn shortcut(&self, is_mac: bool) -> Option<KeyboardShortcut> {
         self.mac.filter(|_| is_mac).or(self.shortcut)
@@ -150,6 +178,9 @@ impl Command {
 
     /// Returns the action of the command; `None` if it is disabled.
     pub fn action(&self, workbench: &Workbench) -> Option<Action> {
+        if !self.is_in(workbench.shown_tab()) {
+            return None;
+        }
         let running = workbench.is_running();
         let ready = workbench.module.is_ready();
         let neighbour = |step: isize| {
@@ -184,8 +215,6 @@ impl Command {
             CommandId::MagnitudeUpMore => Some(Action::ScaleMagnitude(1.2)),
             CommandId::MagnitudeDownMore => Some(Action::ScaleMagnitude(1.0 / 1.2)),
             CommandId::MagnitudeZero => Some(Action::SetMagnitude(0.0)),
-            // The key of the first candidate.
-            CommandId::MagnitudeReset if workbench.chooses() => pick(0),
             CommandId::MagnitudeReset => Some(Action::ResetMagnitude),
             CommandId::MoreVectors => {
                 (workbench.prefix.len < workbench.max_len()).then(|| Action::SetLen(workbench.prefix.len + 1))
@@ -204,7 +233,7 @@ impl Command {
                 let possible = workbench.curve.progress().is_some() || workbench.why_not_fill().is_none();
                 possible.then_some(Action::FillCurve)
             }
-            CommandId::ShowRuns => (workbench.tab == Tab::Tune).then_some(Action::ShowRuns(!workbench.runs_shown)),
+            CommandId::ShowRuns => Some(Action::ShowRuns(!workbench.runs_shown)),
             CommandId::MoreStars => workbench.with_stars(1),
             CommandId::FewerStars => workbench.with_stars(-1),
             CommandId::EditNote => workbench.rated_run().map(|_| Action::ShowDialog(Dialog::Note)),
@@ -224,9 +253,7 @@ impl Command {
             },
             CommandId::NextDifference => workbench.difference().map(|_| Action::StepDifference(1)),
             CommandId::PreviousDifference => workbench.difference().map(|_| Action::StepDifference(-1)),
-            CommandId::TextsAlone => {
-                matches!(workbench.tab, Tab::Tune | Tab::Sweep).then_some(Action::ToggleTextsAlone)
-            }
+            CommandId::TextsAlone => Some(Action::ToggleTextsAlone),
             CommandId::PreviousRun => neighbour(-1),
             CommandId::NextRun => neighbour(1),
             CommandId::CopyBaseline => {
@@ -239,9 +266,10 @@ impl Command {
             CommandId::Export => workbench.can_export().then_some(Action::Export(Format::Results)),
             CommandId::NewSession => (!workbench.tuning.is_empty()).then_some(Action::NewSession),
             CommandId::UseFound => {
-                let possible = workbench.tab == Tab::Find && workbench.found_prefix().is_some();
+                let possible = workbench.found_prefix().is_some();
                 possible.then_some(Action::Find(FindAction::UseInTune))
             }
+            CommandId::PickFirst => pick(0),
             CommandId::PickSecond => pick(1),
             CommandId::PickThird => pick(2),
             CommandId::PickFourth => pick(3),
@@ -282,59 +310,121 @@ impl Command {
 }
 
 /// The table, in the order of menu and help.
-pub const COMMANDS: [Command; 58] = [
+pub const COMMANDS: [Command; 59] = [
     row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
     row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
-    row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline").cmd(Key::B),
+    row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline")
+        .cmd(Key::B)
+        .within(TUNE),
     row(CommandId::ToggleLive, Group::Run, "command.toggle_live").cmd(Key::L),
-    row(CommandId::MagnitudeUp, Group::Prefix, "command.magnitude_up").key(Key::CloseBracket),
-    row(CommandId::MagnitudeDown, Group::Prefix, "command.magnitude_down").key(Key::OpenBracket),
-    row(CommandId::MagnitudeUpMore, Group::Prefix, "command.magnitude_up_more").key(Key::CloseCurlyBracket),
+    row(CommandId::MagnitudeUp, Group::Prefix, "command.magnitude_up")
+        .key(Key::CloseBracket)
+        .within(TUNE),
+    row(CommandId::MagnitudeDown, Group::Prefix, "command.magnitude_down")
+        .key(Key::OpenBracket)
+        .within(TUNE),
+    row(CommandId::MagnitudeUpMore, Group::Prefix, "command.magnitude_up_more")
+        .key(Key::CloseCurlyBracket)
+        .within(TUNE),
     row(
         CommandId::MagnitudeDownMore,
         Group::Prefix,
         "command.magnitude_down_more",
     )
-    .key(Key::OpenCurlyBracket),
-    row(CommandId::MagnitudeZero, Group::Prefix, "command.magnitude_zero").key(Key::Num0),
-    row(CommandId::MagnitudeReset, Group::Prefix, "command.magnitude_reset").key(Key::Num1),
-    row(CommandId::MoreVectors, Group::Prefix, "command.more_vectors").key(Key::P),
-    row(CommandId::FewerVectors, Group::Prefix, "command.fewer_vectors").shift(Key::P),
-    row(CommandId::NextMeasure, Group::Results, "command.next_measure").key(Key::M),
+    .key(Key::OpenCurlyBracket)
+    .within(TUNE),
+    row(CommandId::MagnitudeZero, Group::Prefix, "command.magnitude_zero")
+        .key(Key::Num0)
+        .within(TUNE),
+    row(CommandId::MagnitudeReset, Group::Prefix, "command.magnitude_reset")
+        .key(Key::Num1)
+        .within(TUNE),
+    row(CommandId::MoreVectors, Group::Prefix, "command.more_vectors")
+        .key(Key::P)
+        .within(TUNE),
+    row(CommandId::FewerVectors, Group::Prefix, "command.fewer_vectors")
+        .shift(Key::P)
+        .within(TUNE),
+    row(CommandId::NextMeasure, Group::Results, "command.next_measure")
+        .key(Key::M)
+        .within(OUTPUTS),
     row(
         CommandId::ToggleGranularity,
         Group::Results,
         "command.toggle_granularity",
     )
-    .key(Key::G),
-    row(CommandId::ToggleKl, Group::Results, "command.toggle_kl").key(Key::K),
-    row(CommandId::FillCurve, Group::Run, "command.fill_curve").key(Key::F),
-    row(CommandId::AddToSweep, Group::Run, "command.add_to_sweep").key(Key::A),
-    row(CommandId::ShowRuns, Group::Results, "command.show_runs").key(Key::R),
-    row(CommandId::MoreStars, Group::Results, "command.more_stars").key(Key::S),
-    row(CommandId::FewerStars, Group::Results, "command.fewer_stars").shift(Key::S),
-    row(CommandId::EditNote, Group::Results, "command.edit_note").key(Key::E),
-    row(CommandId::Pin, Group::Results, "command.pin").key(Key::V),
-    row(CommandId::NextDifference, Group::Results, "command.next_difference").key(Key::N),
+    .key(Key::G)
+    .within(OUTPUTS),
+    row(CommandId::ToggleKl, Group::Results, "command.toggle_kl")
+        .key(Key::K)
+        .within(OUTPUTS),
+    row(CommandId::FillCurve, Group::Run, "command.fill_curve")
+        .key(Key::F)
+        .within(TUNE),
+    row(CommandId::AddToSweep, Group::Run, "command.add_to_sweep")
+        .key(Key::A)
+        .within(OUTPUTS),
+    row(CommandId::ShowRuns, Group::Results, "command.show_runs")
+        .key(Key::R)
+        .within(TUNE),
+    row(CommandId::MoreStars, Group::Results, "command.more_stars")
+        .key(Key::S)
+        .within(OUTPUTS),
+    row(CommandId::FewerStars, Group::Results, "command.fewer_stars")
+        .shift(Key::S)
+        .within(OUTPUTS),
+    row(CommandId::EditNote, Group::Results, "command.edit_note")
+        .key(Key::E)
+        .within(OUTPUTS),
+    row(CommandId::Pin, Group::Results, "command.pin")
+        .key(Key::V)
+        .within(OUTPUTS),
+    row(CommandId::NextDifference, Group::Results, "command.next_difference")
+        .key(Key::N)
+        .within(OUTPUTS),
     row(
         CommandId::PreviousDifference,
         Group::Results,
         "command.previous_difference",
     )
-    .shift(Key::N),
-    row(CommandId::TextsAlone, Group::Results, "command.texts_alone").key(Key::T),
-    row(CommandId::PreviousRun, Group::Results, "command.previous_run").key(Key::Comma),
-    row(CommandId::NextRun, Group::Results, "command.next_run").key(Key::Period),
-    row(CommandId::CopyBaseline, Group::Results, "command.copy_baseline").cmd_shift(Key::B),
-    row(CommandId::CopyPrefixed, Group::Results, "command.copy_prefixed").cmd_shift(Key::C),
+    .shift(Key::N)
+    .within(OUTPUTS),
+    row(CommandId::TextsAlone, Group::Results, "command.texts_alone")
+        .key(Key::T)
+        .within(OUTPUTS),
+    row(CommandId::PreviousRun, Group::Results, "command.previous_run")
+        .key(Key::Comma)
+        .within(TUNE),
+    row(CommandId::NextRun, Group::Results, "command.next_run")
+        .key(Key::Period)
+        .within(TUNE),
+    row(CommandId::CopyBaseline, Group::Results, "command.copy_baseline")
+        .cmd_shift(Key::B)
+        .within(TUNE),
+    row(CommandId::CopyPrefixed, Group::Results, "command.copy_prefixed")
+        .cmd_shift(Key::C)
+        .within(TUNE),
     row(CommandId::Open, Group::Results, "command.open").cmd(Key::O),
     row(CommandId::Export, Group::Results, "command.export").cmd(Key::S),
     row(CommandId::NewSession, Group::Results, "command.new_session").cmd(Key::N),
-    row(CommandId::UseFound, Group::Results, "command.use_found").key(Key::U),
-    row(CommandId::PickSecond, Group::Results, "command.pick_second").key(Key::Num2),
-    row(CommandId::PickThird, Group::Results, "command.pick_third").key(Key::Num3),
-    row(CommandId::PickFourth, Group::Results, "command.pick_fourth").key(Key::Num4),
-    row(CommandId::StepBack, Group::Results, "command.step_back").key(Key::Backspace),
+    row(CommandId::UseFound, Group::Find, "command.use_found")
+        .key(Key::U)
+        .within(FIND),
+    row(CommandId::PickFirst, Group::Find, "command.pick_first")
+        .key(Key::Num1)
+        .within(FIND),
+    row(CommandId::PickSecond, Group::Find, "command.pick_second")
+        .key(Key::Num2)
+        .within(FIND),
+    row(CommandId::PickThird, Group::Find, "command.pick_third")
+        .key(Key::Num3)
+        .within(FIND),
+    row(CommandId::PickFourth, Group::Find, "command.pick_fourth")
+        .key(Key::Num4)
+        .within(FIND),
+    row(CommandId::StepBack, Group::Find, "command.step_back")
+        .key(Key::Backspace)
+        .within(FIND),
     row(CommandId::Connect, Group::Module, "command.connect").cmd(Key::K),
     row(CommandId::Reconnect, Group::Module, "command.reconnect").cmd(Key::R),
     row(CommandId::Models, Group::Module, "command.models").cmd(Key::M),
@@ -362,7 +452,7 @@ pub const COMMANDS: [Command; 58] = [
 
 /// Returns the row of `id`.
 pub fn command(id: CommandId) -> &'static Command {
-    static TABLE: [Command; 58] = COMMANDS;
+    static TABLE: [Command; 59] = COMMANDS;
     // A test checks that the table contains every id; the first row is a fallback.
     TABLE.iter().find(|command| command.id == id).unwrap_or(&TABLE[0])
 }
@@ -372,7 +462,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_stands_in_the_table_once_and_no_two_share_a_key() {
+    fn every_command_stands_in_the_table_once_and_no_two_share_a_key_in_a_tab() {
         let mut ids: Vec<_> = COMMANDS.iter().map(|command| command.id).collect();
         ids.sort();
         ids.dedup();
@@ -380,12 +470,65 @@ mod tests {
         for is_mac in [false, true] {
             let keys: Vec<_> = COMMANDS.iter().filter_map(|command| command.shortcut(is_mac)).collect();
             assert_eq!(keys.len(), COMMANDS.len(), "every command has a key");
-            for (at, key) in keys.iter().enumerate() {
-                assert!(!keys[at + 1..].contains(key), "{key:?} stands twice");
+            for tab in [Tab::Tune, Tab::Sweep, Tab::Find, Tab::Doctor] {
+                let here = COMMANDS.iter().filter(|command| command.is_in(tab));
+                let keys: Vec<_> = here.filter_map(|command| command.shortcut(is_mac)).collect();
+                for (at, key) in keys.iter().enumerate() {
+                    assert!(!keys[at + 1..].contains(key), "{key:?} stands twice in {tab:?}");
+                }
             }
         }
         for group in Group::ALL {
             assert!(COMMANDS.iter().any(|command| command.group == group));
+        }
+    }
+
+    #[test]
+    fn a_key_acts_on_the_tab_that_is_shown() {
+        // Keys without a modifier that do the same in every tab.
+        let everywhere = [
+            CommandId::Present,
+            CommandId::Exhibit,
+            CommandId::PlayDemo,
+            CommandId::ToggleFullscreen,
+            CommandId::Help,
+        ];
+        for command in &COMMANDS {
+            let is_bare = command.shortcut(false).is_some_and(|keys| !keys.modifiers.command);
+            if is_bare && command.tabs.is_empty() {
+                assert!(everywhere.contains(&command.id), "{:?}", command.id);
+            }
+        }
+        let mut bench = Workbench::new(crate::model::Remembered::default());
+        for (tab, mode, changes) in [
+            (Tab::Tune, FindMode::Choose, true),
+            (Tab::Sweep, FindMode::Choose, false),
+            (Tab::Find, FindMode::Learn, false),
+            (Tab::Find, FindMode::Choose, false),
+            (Tab::Doctor, FindMode::Learn, false),
+        ] {
+            bench.tab = tab;
+            bench.find.mode = mode;
+            for id in [
+                CommandId::MagnitudeReset,
+                CommandId::MagnitudeZero,
+                CommandId::MagnitudeUp,
+                CommandId::MoreVectors,
+                CommandId::ShowRuns,
+            ] {
+                assert_eq!(
+                    command(id).action(&bench).is_some(),
+                    changes,
+                    "{id:?} in {tab:?}, {mode:?}"
+                );
+            }
+        }
+        // The Presenter shows Tune's texts, or the candidates of Choose.
+        bench.presenting = true;
+        for (mode, shown) in [(FindMode::Learn, Tab::Tune), (FindMode::Choose, Tab::Find)] {
+            bench.tab = Tab::Find;
+            bench.find.mode = mode;
+            assert_eq!(bench.shown_tab(), shown);
         }
     }
 

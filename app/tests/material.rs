@@ -235,7 +235,10 @@ fn an_imported_file_says_what_it_is_and_what_became_of_its_values() {
     let effects = harness.state_mut().bench.take_effects();
     assert_eq!(effects, [Effect::Ask(FileQuestion::ImportPrefix)]);
 
-    let event = MaterialEvent::Imported(file());
+    let event = MaterialEvent::Imported {
+        file: file(),
+        norms: vec![0.5; 8],
+    };
     harness.state_mut().bench.absorb(Event::Material(Box::new(event)));
     harness.run_steps(2);
     for words in ["haiku", "Qwen/Qwen2.5-0.5B-Instruct", "8 × 896, f32", "rounded to bf16"] {

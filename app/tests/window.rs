@@ -8,8 +8,8 @@ use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::messages::{Event, ExternalEvent, ExternalRequest, FindRequest, LibraryRequest, Request};
 use softprefix::model::{
-    ExternalCommand, FetchProgress, Format, Language, Mapped, Mapping, ModuleState, Problem, ProblemKind, Received,
-    Target, Theme,
+    ExternalCommand, FetchProgress, FindMode, Format, Language, Mapped, Mapping, ModuleState, Problem, ProblemKind,
+    Received, Target, Theme,
 };
 use softprefix::text::{StepsText, Text};
 use softprefix::workbench::{
@@ -640,6 +640,25 @@ fn find_says_what_to_do_before_anything_is_learned_and_why_it_cannot_begin() {
     let requests = harness.state_mut().bench.take_requests();
     let learns = |request: &Request| matches!(request, Request::Find(FindRequest::Learn { .. }));
     assert!(requests.iter().any(learns), "{requests:?}");
+}
+
+#[test]
+fn keys_of_tune_do_nothing_while_find_is_shown() {
+    for mode in FindMode::ALL {
+        let mut bench = ready();
+        bench.apply(Action::ShowTab(Tab::Find));
+        bench.apply(Action::Find(FindAction::SetMode(mode)));
+        bench.apply(Action::SetMagnitude(2.9));
+        bench.take_requests();
+        let mut harness = window(bench);
+        let before = (harness.state().bench.prefix.clone(), harness.state().bench.runs_shown);
+        for key in [Key::Num0, Key::Num1, Key::P, Key::R, Key::S, Key::M, Key::CloseBracket] {
+            harness.key_press(key);
+            harness.run_steps(2);
+        }
+        let bench = &harness.state().bench;
+        assert_eq!((bench.prefix.clone(), bench.runs_shown), before, "{mode:?}");
+    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use softprefix_core::experiment::{
 };
 use softprefix_core::files;
 use softprefix_core::files::faults::{Fault, inject};
-use softprefix_core::prefix::{Magnitude, PrefixKind, Rounding};
+use softprefix_core::prefix::{Learned, Magnitude, PrefixKind, Rounding};
 use softprefix_core::protocol::Sampling;
 use softprefix_core::protocol::extension::SoftPrefixEcho;
 
@@ -1023,4 +1023,39 @@ fn the_csv_tells_how_many_tokens_were_drafted_and_how_many_of_these_stayed() {
     );
     assert_eq!(rows[1][column("drafted")], "0");
     assert_eq!(rows[9][column("drafted")], "", "a failed case counts nothing");
+}
+
+#[test]
+fn learned_rows_are_named_with_what_they_were_learned_for_in_the_table_and_in_both_reports() {
+    let (experiment, mut records) = sweep();
+    let learned: Learned = serde_json::from_value(json!({
+        "objective": "", "examples": 3, "preserved": 0, "data_sha256": "", "first_prompt": "Tell me\nsomething.",
+        "first_target": "The sea knew his name.", "init": "target", "seed": 1, "steps_asked": 200, "step": 84, "loss": 0.1,
+        "likelihood": 0.1, "matched": 5, "wanted": 6, "model": "tiny",
+    }))
+    .unwrap();
+    for record in records.iter_mut().filter(|record| !record.is_baseline()) {
+        let recipe = record.prefix.as_mut().map(|prefix| &mut prefix.recipe);
+        for recipe in recipe.into_iter().chain(record.case.recipe.as_mut()) {
+            recipe.kind = PrefixKind::Imported {
+                name: "The sea".into(),
+                sha256: "ab".repeat(32),
+                learned: Some(Box::new(learned.clone())),
+            };
+        }
+    }
+    let english =
+        r#"learned to answer "Tell me something." with "The sea knew his name." and 2 more examples (abababab)"#;
+    let rows = read_csv(&export::to_csv(&records));
+    assert!(
+        rows.iter().any(|row| row.iter().any(|cell| cell.starts_with(english))),
+        "{rows:?}"
+    );
+    let report = |language| {
+        let html = html::to_html(&experiment, &records, language, &untitled);
+        html.replace("&quot;", "\"").replace("&#34;", "\"")
+    };
+    assert!(report(Language::English).contains("learned to answer"));
+    let japanese = "「Tell me something.」に「The sea knew his name.」と答えるよう学習、ほか 2 例（abababab）";
+    assert!(report(Language::Japanese).contains(japanese));
 }

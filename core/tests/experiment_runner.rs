@@ -970,9 +970,10 @@ fn find(folder: &tempfile::TempDir, budget: usize) -> (PrefixStore, FindRequest)
     (store, request)
 }
 
+/// The generations of which all candidates are judged.
 fn generations(outcomes: &Outcomes) -> Vec<Generation> {
     let told = |event: &RunEvent| match event {
-        RunEvent::Generation(generation) => Some((**generation).clone()),
+        RunEvent::Generation(generation) if !generation.candidates.is_empty() => Some((**generation).clone()),
         _ => None,
     };
     outcomes.events.iter().filter_map(told).collect()
@@ -1062,6 +1063,33 @@ async fn a_search_for_a_prefix_that_was_broken_off_goes_on_as_if_it_had_not() {
         outcomes.records().iter().all(|record| record.case.index > 10),
         "no index is used twice"
     );
+}
+
+#[tokio::test]
+async fn a_search_for_a_prefix_that_ended_before_its_first_generation_begins_again_from_its_journal() {
+    let unit = Unit::start(Manner::ours(4)).await;
+    let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let expected = generations(&find_on(&unit, &whole, 20).await);
+    assert_eq!(generations(&find_on(&unit, &broken, 2).await), []);
+    let saved = saved(&broken).remove(0);
+    let [opened] = saved.generations.as_slice() else {
+        panic!("{:?}", saved.generations)
+    };
+    assert_eq!((opened.candidates.len(), opened.budget), (0, Some(2)));
+    let (store, _) = find(&broken, 20);
+    let on = FindRequest {
+        search: opened.search.clone(),
+        objective: opened.objective.clone().unwrap(),
+        budget: 20,
+    };
+    let asked = RunRequest {
+        session: unit.open(Some(store)).await,
+        resume: Some(saved),
+        ..request(&unit, plan(), &tempfile::tempdir().unwrap()).await
+    };
+    let told = generations(&Outcomes::of(Run::find(asked, on).unwrap()).await);
+    let states = |told: &[Generation]| told.iter().map(|one| one.search.clone()).collect::<Vec<_>>();
+    assert_eq!(states(&told), states(&expected));
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use softprefix_core::prefix::{
 };
 use softprefix_core::protocol::extension::{Percentiles, Vocabulary};
 use softprefix_core::protocol::learn::NormLimit;
-use softprefix_core::search::{CmaEs, Method, Objective, PrefixSearch, SearchError, SearchSettings};
+use softprefix_core::search::{Closeness, CmaEs, Method, Objective, PrefixSearch, SearchError, SearchSettings};
 
 fn sphere(x: &[f64]) -> f64 {
     x.iter().map(|x| (x - 1.0) * (x - 1.0)).sum()
@@ -382,25 +382,25 @@ fn each_part_of_an_objective_adds_to_the_score() {
         text: Some(sea.into()),
         ..Objective::default()
     };
-    let exact = to_text.score(BASELINE, sea);
+    let exact = to_text.score(BASELINE, sea, None);
     assert_eq!((exact.total, exact.similarity), (1.0, Some(100.0)));
-    assert!(to_text.score(BASELINE, "The sea is calm.").total > to_text.score(BASELINE, BASELINE).total);
+    assert!(to_text.score(BASELINE, "The sea is calm.", None).total > to_text.score(BASELINE, BASELINE, None).total);
 
     let words = Objective {
         wanted: vec!["sea".into(), "waves".into()],
         unwanted: vec!["assistant".into()],
         ..Objective::default()
     };
-    let both = words.score(BASELINE, sea);
+    let both = words.score(BASELINE, sea, None);
     assert_eq!((both.total, both.wanted, both.unwanted), (1.0, 2, 0));
-    assert_eq!(words.score(BASELINE, "The sea has an assistant.").total, -0.5);
+    assert_eq!(words.score(BASELINE, "The sea has an assistant.", None).total, -0.5);
 
     let away = Objective {
         away: true,
         ..Objective::default()
     };
-    assert_eq!(away.score(BASELINE, BASELINE).total, 0.0);
-    assert!(away.score(BASELINE, sea).total > 0.5);
+    assert_eq!(away.score(BASELINE, BASELINE, None).total, 0.0);
+    assert!(away.score(BASELINE, sea, None).total > 0.5);
 }
 
 #[test]
@@ -410,20 +410,20 @@ fn a_loop_ranks_below_every_text_that_is_none_unless_the_baseline_loops_too() {
         ..Objective::default()
     };
     let turning = "la la ".repeat(40);
-    let collapsed = away.score(BASELINE, &turning);
+    let collapsed = away.score(BASELINE, &turning, None);
     assert!(collapsed.below_floor && collapsed.total <= -1.0, "{collapsed:?}");
     let unwanted = Objective {
         unwanted: vec!["sea".into()],
         ..Objective::default()
     };
-    assert!(unwanted.score(BASELINE, "Only the sea.").total >= -1.0);
+    assert!(unwanted.score(BASELINE, "Only the sea.", None).total >= -1.0);
     assert!(
-        away.score(BASELINE, "x").below_floor,
+        away.score(BASELINE, "x", None).below_floor,
         "too short to be judged is no distance"
     );
-    assert!(!away.score(&"lo lo ".repeat(40), &turning).below_floor);
+    assert!(!away.score(&"lo lo ".repeat(40), &turning, None).below_floor);
     let no_floor = Objective { floor: 0.0, ..away };
-    assert!(!no_floor.score(BASELINE, &turning).below_floor);
+    assert!(!no_floor.score(BASELINE, &turning, None).below_floor);
 }
 
 #[test]
@@ -448,4 +448,24 @@ fn an_objective_that_asks_for_nothing_or_cannot_be_measured_is_refused() {
         };
         assert!(matches!(odd.check(), Err(SearchError::Floor { .. })));
     }
+}
+
+#[test]
+fn the_likelihood_of_the_wanted_text_decides_between_equal_texts_and_is_a_measure_of_its_own() {
+    let chrf2 = Objective {
+        text: Some("The sea is wide.".into()),
+        ..Objective::default()
+    };
+    let said = "I can answer your questions about the sea.";
+    let [likely, unlikely, unknown] = [Some(-2.0), Some(-3.0), None].map(|of| chrf2.score(BASELINE, said, of));
+    assert_eq!(likely.total, unlikely.total);
+    assert!(likely.is_better_than(&unlikely) && unlikely.is_better_than(&unknown) && !likely.is_better_than(&likely));
+    let closer = chrf2.score(BASELINE, "The sea is wide, and I can answer.", Some(-9.0));
+    assert!(closer.is_better_than(&likely), "the text counts first");
+    let likelihood = Objective {
+        by: Closeness::Likelihood,
+        ..chrf2
+    };
+    let [likely, unlikely] = [-0.1, -3.0].map(|of| likelihood.score(BASELINE, said, Some(of)));
+    assert!((likely.total - (-0.1_f64).exp()).abs() < 1e-12 && likely.is_better_than(&unlikely));
 }

@@ -60,10 +60,7 @@ pub(super) async fn go_on(
         experiment: saved.experiment.clone(),
         journal: opened.journal,
     };
-    let next = match generation.candidates.is_empty() {
-        true => generation.search.clone(),
-        false => generation.next().map_err(|error| unsearchable(&error))?,
-    };
+    let next = generation.next().map_err(|error| unsearchable(&error))?;
     let is_chosen = !generation.candidates.is_empty();
     add(&journal, &mut saved, &place.events, generation).await?;
     if is_chosen {
@@ -77,7 +74,7 @@ pub(super) async fn go_on(
 pub(super) async fn search(
     SearchStart { plan, recipe, settings }: SearchStart,
     (objective, budget): (Objective, usize),
-    mut stop: Stop,
+    stop: Stop,
     place: &Place,
 ) -> Result<(), Problem> {
     let (session, library) = needed(place)?;
@@ -94,6 +91,45 @@ pub(super) async fn search(
         objective,
         budget,
     };
+    follow(request, find, stop, place).await
+}
+
+/// Goes on with a search that was broken off.
+pub(super) async fn search_on(experiment: String, stop: Stop, place: &Place) -> Result<(), Problem> {
+    let (session, library) = needed(place)?;
+    let opened = on_disk(move || library.append_to(&experiment).map_err(|error| told(&error))).await?;
+    let saved = opened.saved;
+    let plan = saved.experiment.plan.clone();
+    let last = saved.unfinished_search().cloned();
+    let (Some(plan), Some(last)) = (plan, last) else {
+        return Ok(());
+    };
+    let Generation {
+        search,
+        objective: Some(objective),
+        budget: Some(budget),
+        ..
+    } = last
+    else {
+        return Ok(());
+    };
+    let request = RunRequest {
+        plan,
+        session: Arc::clone(session.core()),
+        save_to: SaveTo::Journal(opened.journal),
+        resume: Some(saved),
+        options: RunOptions::default(),
+    };
+    let find = SearchRun {
+        search,
+        objective,
+        budget,
+    };
+    follow(request, find, stop, place).await
+}
+
+/// Reports what a search does until it ends.
+async fn follow(request: RunRequest, find: SearchRun, mut stop: Stop, place: &Place) -> Result<(), Problem> {
     let mut run =
         Run::find(request, find).map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))?;
     let mut stopping = false;

@@ -86,6 +86,11 @@ impl Finding {
                     choose::search(*start, (*objective, budget), stop, &place).await
                 });
             }
+            FindRequest::SearchOn { experiment } => {
+                self.start(FindMode::Search, place, move |place, stop| async move {
+                    choose::search_on(experiment, stop, &place).await
+                });
+            }
             FindRequest::Stop => self.stop(),
             request => {
                 let events = place.events.clone();
@@ -475,6 +480,7 @@ async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> 
         | FindRequest::Choose(_)
         | FindRequest::ChooseNext { .. }
         | FindRequest::Search { .. }
+        | FindRequest::SearchOn { .. }
         | FindRequest::Stop => Ok(()),
         FindRequest::Kin { experiment } => {
             let library = place.library.clone().ok_or_else(errors::no_library)?;

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use softprefix_core::prefix::files::{self, FileError};
-use softprefix_core::prefix::{Learned, PrefixKind, PrefixRecipe, PrefixStore, PrefixStoreError, Rounding, SoftPrefix};
+use softprefix_core::prefix::{
+    IdentityCard, Learned, PrefixKind, PrefixRecipe, PrefixStore, PrefixStoreError, Rounding, SoftPrefix,
+};
 
 use super::events::Events;
 use crate::errors::{self, broken, sentence};
@@ -32,7 +34,7 @@ pub(super) async fn work(
             let read =
                 tokio::task::spawn_blocking(move || import(&path, hidden_size, rounding, prefix_store.as_ref())).await;
             report(match read {
-                Ok(Ok(file)) => MaterialEvent::Imported(file),
+                Ok(Ok((file, norms))) => MaterialEvent::Imported { file, norms },
                 Ok(Err((why, reason))) => MaterialEvent::Refused(refused(why, &reason, &of)),
                 Err(error) => MaterialEvent::Failed(broken(error)),
             })
@@ -85,7 +87,7 @@ fn import(
     hidden_size: Option<usize>,
     rounding: Rounding,
     prefix_store: Option<&PrefixStore>,
-) -> Result<ImportedFile, (Refusal, String)> {
+) -> Result<(ImportedFile, Vec<f64>), (Refusal, String)> {
     let imported = files::import(path, hidden_size, rounding).map_err(|error| reason(&error))?;
     let Some(prefix_store) = prefix_store else {
         let no_place = "no folder for imported prefixes was named; start the program with one";
@@ -96,7 +98,8 @@ fn import(
         PrefixStoreError::File(error) => reason(&error),
         error => (Refusal::NotKept, error.to_string()),
     })?;
-    Ok(ImportedFile::from(&imported))
+    let norms = IdentityCard::of(&imported.prefix, None).norms;
+    Ok((ImportedFile::from(&imported), norms))
 }
 
 fn reason(error: &FileError) -> (Refusal, String) {

@@ -77,6 +77,21 @@ impl FirstPrefixArgs {
             rounding: self.prefix.rounding(),
         })
     }
+
+    /// Returns the recipe of the rows of a text's tokens, unless the arguments say what the rows are.
+    pub fn of_words(&self, text: &str, rows: usize) -> Option<PrefixRecipe> {
+        let magnitude = match (self.token_norms, self.raw) {
+            (Some(norms), _) => Magnitude::TokenNorms(norms),
+            (_, Some(raw)) => Magnitude::Raw(raw),
+            (None, None) => Magnitude::Unscaled,
+        };
+        (!self.prefix.is_given()).then(|| PrefixRecipe {
+            len: self.len.map_or(rows, usize::from),
+            kind: PrefixKind::Words { text: text.to_owned() },
+            magnitude,
+            rounding: self.prefix.rounding(),
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -157,6 +172,12 @@ impl PrefixArgs {
             kind: kind.shaped(self.envelope.as_ref().map(|factors| factors.0.clone())),
             rows,
         })
+    }
+
+    /// Returns whether an option says what the rows are.
+    pub fn is_given(&self) -> bool {
+        let texts = self.words.is_some() || self.blend.is_some() || self.contrast.is_some();
+        self.kind.is_some() || texts || self.prefix_file.is_some()
     }
 
     /// Returns an error if the file is made for a model of another width.

@@ -433,7 +433,7 @@ impl Terminal {
                         record.scores = Some(scores);
                     }
                 }
-                RunEvent::NotScored { count, error } => self.say(&format!("no KL of {count} runs: {error}")),
+                RunEvent::NotScored { count, error } => self.say(&format!("no scores of {count} runs: {error}")),
                 RunEvent::Canary(canary) => self.say(canary.sentence()),
                 RunEvent::CanaryFailed { error } => self.say(&format!(
                     "it could not be tried whether the module uses prefixes: {error}"
@@ -454,8 +454,15 @@ impl Terminal {
                 | RunEvent::Text { .. }
                 | RunEvent::Reconnected
                 | RunEvent::Threshold(_)
-                | RunEvent::Judged { .. }
-                | RunEvent::Generation(_) => {}
+                | RunEvent::Judged { .. } => {}
+                RunEvent::Generation(generation) => {
+                    if generation.is_flat(&done.records) {
+                        let number = generation.search.generation() + 1;
+                        self.say(&format!(
+                            "generation {number}: all candidates gave the same output; a larger --spread reaches further"
+                        ));
+                    }
+                }
             }
         }
     }

@@ -9,8 +9,8 @@ use softprefix_core::experiment::{
     FindRequest, Magnitudes, ModuleFacts, Plan, Record, RunEnd, RunOptions, Sweep, Values,
 };
 use softprefix_core::prefix::{EmbeddingRows, PrefixKind, PrefixRecipe, SoftPrefix, files};
-use softprefix_core::protocol::learn::NormLimit;
-use softprefix_core::search::{Method, Objective, PrefixSearch, Score, SearchSettings};
+use softprefix_core::protocol::learn::{DEFAULT_ROWS, NormLimit};
+use softprefix_core::search::{Closeness, Method, Objective, PrefixSearch, Score, SearchSettings};
 
 use super::args::{PromptArgs, TargetArgs};
 use super::learn::norm_limit;
@@ -37,9 +37,13 @@ pub struct SearchArgs {
     at: TargetArgs,
     #[command(flatten)]
     prompt: PromptArgs,
-    /// A text to come close to, by chrF2.
+    /// A text to come close to. Where no first prefix is given and the unit scores texts, the search starts from the rows of its tokens.
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
+    /// How close it is: how likely the text is with the prefix (mean of ln p), or the output's chrF2 with it [default: likelihood where the
+    /// unit scores texts].
+    #[arg(long, value_enum, requires = "text")]
+    by: Option<ByArg>,
     /// A word that is wanted in the output; may be given several times.
     #[arg(long = "word", value_name = "WORD")]
     wanted: Vec<String>,
@@ -87,6 +91,12 @@ pub struct SearchArgs {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ByArg {
+    Likelihood,
+    Chrf2,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MethodArg {
     CmaEs,
     Random,
@@ -96,6 +106,7 @@ impl SearchArgs {
     fn objective(&self) -> Result<Objective, Failure> {
         let objective = Objective {
             text: self.text.clone(),
+            by: Closeness::Chrf2,
             wanted: self.wanted.clone(),
             unwanted: self.unwanted.clone(),
             away: self.away,
@@ -174,6 +185,17 @@ async fn search(
     let facts = session.facts();
     args.first.prefix.check(facts.hidden_size())?;
     terminal.say_module(facts);
+    let by = match args.by {
+        Some(ByArg::Likelihood) => Closeness::Likelihood,
+        None if facts.scores && objective.text.is_some() => Closeness::Likelihood,
+        Some(ByArg::Chrf2) | None => Closeness::Chrf2,
+    };
+    let objective = Objective { by, ..objective };
+    // Around random rows every text is about equally likely.
+    let text = objective.text.as_deref().filter(|_| facts.scores);
+    let first = text
+        .and_then(|text| args.first.of_words(text, DEFAULT_ROWS))
+        .unwrap_or(first);
     let parent = session.build_of(&first).await?;
     let vocabulary = session.vocabulary().map(AsRef::as_ref);
     let search = PrefixSearch::new(&parent, first.kind.name(), &args.settings(), vocabulary)
@@ -264,6 +286,9 @@ fn note(
 /// A score with the parts that were asked for.
 fn words_of(objective: &Objective, score: &Score) -> String {
     let mut parts = Vec::new();
+    if let Some(likelihood) = score.likelihood {
+        parts.push(format!("mean ln p {likelihood:.3}"));
+    }
     if let Some(similarity) = score.similarity {
         parts.push(format!("chrF2 {similarity:.1}"));
     }

@@ -41,6 +41,8 @@ pub enum FindRequest {
         objective: Box<Objective>,
         budget: usize,
     },
+    /// Go on with a search by an objective that was broken off, with its own prompt, objective and budget.
+    SearchOn { experiment: String },
     /// Stop learning, choosing or searching. What was found stays.
     Stop,
     /// Read the examples of a file.

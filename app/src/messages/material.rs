@@ -31,7 +31,11 @@ pub enum MaterialRequest {
 /// Events from the bridge.
 #[derive(Debug)]
 pub enum MaterialEvent {
-    Imported(ImportedFile),
+    Imported {
+        file: ImportedFile,
+        /// L2 norms of its rows.
+        norms: Vec<f64>,
+    },
     Refused(RefusedFile),
     Exported(PathBuf),
     /// The file could not be written.

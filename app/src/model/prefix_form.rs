@@ -1,7 +1,7 @@
 //! The prefix controls as values: kind, material and magnitude; [`PrefixForm::recipe`] converts them to a recipe.
 
 use serde::{Deserialize, Serialize};
-use softprefix_core::prefix::{BlendEnd, Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding};
+use softprefix_core::prefix::{BlendEnd, Generator, Learned, Magnitude, PrefixKind, PrefixRecipe, Rounding};
 
 use super::{Envelope, ImportedFile, Unavailable};
 
@@ -151,6 +151,11 @@ impl PrefixForm {
         }
     }
 
+    /// Returns how the rows of the selected file were learned, if they were.
+    pub fn learned(&self) -> Option<&Learned> {
+        self.imported.as_ref()?.learned.as_deref()
+    }
+
     /// Returns whether the rows are used without scaling.
     pub fn is_unscaled(&self) -> bool {
         self.unscaled && self.kind.has_own_size()
@@ -292,6 +297,25 @@ impl PrefixForm {
                 self.imported = Some(ImportedFile::known_by(name, sha256, learned.clone()));
             }
             _ => {}
+        }
+    }
+
+    /// Sets the fields to the rows of the selected file, which have these L2 norms. Where the median norm of the vocabulary is known, a
+    /// magnitude of 1 gives every row as it is.
+    pub(crate) fn take_rows(&mut self, norms: &[f64], median_norm: Option<f64>) {
+        self.kind = KindChoice::Imported;
+        self.len = norms.len();
+        self.unscaled = true;
+        self.envelope = Envelope::Flat;
+        let median = median_norm.filter(|median| *median > 0.0 && norms.iter().all(|norm| *norm > 0.0));
+        let Some(median) = median else { return };
+        // A magnitude scales all rows to one norm; the envelope restores each row's own.
+        let factors: Vec<f64> = norms.iter().map(|norm| norm / median).collect();
+        self.unit = MagnitudeUnit::TokenNorms;
+        self.unscaled = false;
+        match factors.as_slice() {
+            [only] => self.magnitude = *only,
+            _ => (self.magnitude, self.envelope) = (1.0, Envelope::of(&factors)),
         }
     }
 

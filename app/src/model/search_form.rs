@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use softprefix_core::experiment::{Magnitudes, Values};
 use softprefix_core::experiment::{Plan, Sweep};
 use softprefix_core::prefix::{MAX_DIMENSION, PrefixKind, Rounding};
-use softprefix_core::search::{MAX_POPULATION, Objective, SearchSettings};
+use softprefix_core::search::{Closeness, MAX_POPULATION, Objective, SearchSettings};
 
 use super::PromptForm;
 
@@ -36,8 +36,13 @@ pub struct SearchForm {
     /// Distance of the first candidates from the first prefix, in token norms.
     pub spread: f64,
     pub seed: u64,
-    /// The text that an output is compared with; empty for none.
+    /// The text that is wanted; empty for none.
     pub text: String,
+    /// Whether its likelihood counts in place of its chrF2 with the output, where the module's unit scores texts.
+    pub by_likelihood: bool,
+    /// Whether Search starts from the embedding rows of the wanted text in place of the prefix in Tune, where the module's unit scores
+    /// texts: around random rows every text is about equally likely.
+    pub from_text: bool,
     /// Words that are wanted in an output, with commas between them.
     pub wanted: String,
     /// Words that are not wanted in an output, with commas between them.
@@ -59,6 +64,8 @@ impl Default for SearchForm {
             spread: usual.spread,
             seed: 1,
             text: String::new(),
+            by_likelihood: true,
+            from_text: true,
             wanted: String::new(),
             unwanted: String::new(),
             away: false,
@@ -86,14 +93,18 @@ impl SearchForm {
         }
     }
 
-    /// Returns what is wanted of an output.
-    pub fn objective(&self) -> Objective {
+    /// Returns what is wanted of an output on a module that scores texts, or does not.
+    pub fn objective(&self, scores: bool) -> Objective {
         let words = |list: &str| {
             let words = list.split([',', '、', '，', '\n']).map(str::trim);
             words.filter(|word| !word.is_empty()).map(str::to_owned).collect()
         };
         Objective {
             text: Some(self.text.clone()).filter(|text| !text.trim().is_empty()),
+            by: match self.by_likelihood && scores {
+                true => Closeness::Likelihood,
+                false => Closeness::Chrf2,
+            },
             wanted: words(&self.wanted),
             unwanted: words(&self.unwanted),
             away: self.away,
@@ -148,6 +159,8 @@ pub enum SearchOff {
     NoPrefix,
     /// Nothing is wanted of the outputs.
     NoObjective,
+    /// A search that was broken off ran with this model.
+    OtherModel(String),
     /// Another mode is running.
     OtherMode,
     /// A field has an invalid value.
@@ -174,7 +187,7 @@ mod tests {
             unwanted: "船、 海，".into(),
             ..SearchForm::default()
         };
-        let objective = form.objective();
+        let objective = form.objective(false);
         assert_eq!(objective.wanted, ["sea", "storm"]);
         assert_eq!(objective.unwanted, ["船", "海"]);
         assert_eq!(objective.text, None);

@@ -1,7 +1,7 @@
 //! The identity of a prefix: norm and digest in the rail, and a sheet with all details.
 
 use eframe::egui::{self, Align, Layout, Popup, PopupCloseBehavior, Ui, vec2};
-use softprefix_core::prefix::{COSINE_CAUTION, IdentityCard, Neighbour};
+use softprefix_core::prefix::{COSINE_CAUTION, IdentityCard, Neighbour, PrefixKind};
 
 use super::context::PanelContext;
 use super::module_card;
@@ -128,6 +128,12 @@ pub(super) fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     };
     let made_of = super::label::kind(cx.text, &sheet.recipe.kind);
     fact(ui, words.made_of, &made_of, false);
+    if let PrefixKind::Imported {
+        learned: Some(learned), ..
+    } = sheet.recipe.kind.base()
+    {
+        fact(ui, words.objective, &(words.learned_for)(learned), false);
+    }
     fact(ui, words.shape, &format!("{} × {}", card.len, card.hidden_size), true);
     digest(ui, cx, card);
     ui.add_space(8.0);

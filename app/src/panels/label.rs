@@ -97,6 +97,9 @@ pub(super) fn kind(text: &Text, of: &PrefixKind) -> String {
         PrefixKind::Words { text: words } => format!("“{words}”"),
         PrefixKind::Blend { from, to, t } => format!("{} → {} {t:.2}", blend_end(from), blend_end(to)),
         PrefixKind::Contrast { text: words, minus } => format!("“{words}” − “{minus}”"),
+        PrefixKind::Imported {
+            name, learned: Some(_), ..
+        } => format!("{} “{name}”", text.learned),
         PrefixKind::Imported { name, .. } => name.clone(),
         PrefixKind::Chosen { name, generation, .. } => format!("{name} +{generation}"),
         other => other.name().to_owned(),

@@ -37,9 +37,12 @@ impl PanelContext<'_> {
 pub(super) fn kind(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let kinds = KindChoice::ALL
-        .map(|kind| (kind, (text.kinds)(kind).to_owned()))
-        .to_vec();
+    let has_learned = cx.bench.prefix.learned().is_some();
+    let name_of = |kind| match kind {
+        KindChoice::Imported if has_learned => text.learned,
+        other => (text.kinds)(other),
+    };
+    let kinds = KindChoice::ALL.map(|kind| (kind, name_of(kind).to_owned())).to_vec();
     let (width, now) = (ui.available_width(), cx.bench.prefix.kind);
     if let Some(kind) = select::select(ui, text.kind, Some(&now), &kinds, "", width) {
         cx.act(Action::SetKind(kind));
@@ -326,10 +329,14 @@ fn file(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 /// Returns what a file says about itself, line by line.
 fn about(text: &PrefixText, file: &ImportedFile) -> Vec<String> {
     let Some(about) = &file.about else {
-        return vec![text.file_unknown.to_owned()];
+        let learned = file.learned.as_deref().map(text.learned_for);
+        return vec![learned.unwrap_or_else(|| text.file_unknown.to_owned())];
     };
     let table = (text.table)(about.rows, about.hidden_size, about.stored.name());
-    let mut lines = vec![format!("{}  ·  {table}", (text.format)(about.format))];
+    let mut lines = match &file.learned {
+        Some(learned) => vec![(text.learned_for)(learned), table],
+        None => vec![format!("{}  ·  {table}", (text.format)(about.format))],
+    };
     lines.extend(about.base_model.as_deref().map(text.base_model));
     if !about.exact {
         lines.push(text.rounded.to_owned());

@@ -324,6 +324,7 @@ fn help(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     }
     ui.add_space(8.0);
     let wide = ui.available_width() > 560.0;
+    let tabs = super::top_bar::tabs(cx);
     let group = |ui: &mut Ui, group: Group| {
         ui.label(paint::strong((text.group)(group), theme::CAPTION, palette.text2));
         for command in COMMANDS.iter().filter(|command| command.group == group) {
@@ -339,6 +340,9 @@ fn help(ui: &mut Ui, cx: &mut PanelContext<'_>) {
                             palette.text2,
                         ));
                     }
+                    let views = tabs.iter().filter(|(tab, _)| command.tabs.contains(tab));
+                    let views: Vec<&str> = views.map(|(_, name)| *name).collect();
+                    ui.label(paint::words(views.join(text.comma), theme::CAPTION, palette.text3));
                 });
             });
         }
@@ -353,7 +357,7 @@ fn help(ui: &mut Ui, cx: &mut PanelContext<'_>) {
                 column.spacing_mut().item_spacing.x = 8.0;
                 column.spacing_mut().item_spacing.y = 2.0;
             }
-            for one in [Group::Run, Group::Prefix, Group::Module] {
+            for one in [Group::Run, Group::Prefix, Group::Find, Group::Module] {
                 group(&mut columns[0], one);
             }
             for one in [Group::Results, Group::Window] {
@@ -365,6 +369,8 @@ fn help(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             group(ui, one);
         }
     }
+    ui.label(paint::words(text.help_tabs, theme::BODY, palette.text2));
+    ui.add_space(12.0);
     ui.label(paint::strong(text.help_mouse, theme::CAPTION, palette.text2));
     ui.label(paint::words(text.help_slider, theme::BODY, palette.text2));
 }

@@ -15,6 +15,17 @@ use crate::views::segmented::segmented;
 use crate::views::{paint, status};
 use crate::workbench::{Action, Notice, PlaybackAction, Tab};
 
+/// Returns the views with their names.
+pub fn tabs(cx: &PanelContext<'_>) -> [(Tab, &'static str); 4] {
+    let language = cx.bench.settings.language;
+    [
+        (Tab::Tune, cx.text.tune),
+        (Tab::Sweep, text::SweepText::of(language).tab),
+        (Tab::Find, text::FindText::of(language).tab),
+        (Tab::Doctor, text::DoctorText::of(language).tab),
+    ]
+}
+
 /// Draws the views, and returns the place of the rest of the bar, which is drawn by [`tools`] so that it comes last in
 /// the focus order.
 pub fn views(ui: &mut Ui, cx: &mut PanelContext<'_>) -> Rect {
@@ -29,15 +40,7 @@ pub fn views(ui: &mut Ui, cx: &mut PanelContext<'_>) -> Rect {
             .layout(Layout::left_to_right(Align::Center)),
     );
     left.spacing_mut().item_spacing.x = 28.0;
-    let doctor = text::DoctorText::of(cx.bench.settings.language).tab;
-    let sweep = text::SweepText::of(cx.bench.settings.language).tab;
-    let find = text::FindText::of(cx.bench.settings.language).tab;
-    let tabs = [
-        (Tab::Tune, cx.text.tune),
-        (Tab::Sweep, sweep),
-        (Tab::Find, find),
-        (Tab::Doctor, doctor),
-    ];
+    let tabs = tabs(cx);
     let mut entered = false;
     for (index, (which, words)) in tabs.into_iter().enumerate() {
         let on = cx.bench.tab == which;

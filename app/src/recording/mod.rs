@@ -24,6 +24,7 @@
 //! | `over` | the recording was ended; a file without it was interrupted |
 //!
 //! Unknown keys are ignored; an unknown version is refused. A last line that is cut off, as after a crash, is ignored.
+//! A recording shows Tune. What is learned, chosen or searched for in Find is left out; the runs of a prefix that came from there are in it.
 //! A recording contains texts, times and digests: none of the user's settings, files or addresses.
 
 mod form;

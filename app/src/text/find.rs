@@ -67,12 +67,19 @@ pub struct FindText {
     // Choose and Search.
     /// The prefix in Tune, by its label.
     pub around: fn(&str) -> String,
+    pub around_text: &'static str,
+    pub from_text: &'static str,
+    pub from_text_about: &'static str,
     pub candidates_title: &'static str,
     pub candidates_about: &'static str,
     pub spread: &'static str,
     pub dimension: &'static str,
     pub objective: &'static str,
-    pub near_text: &'static str,
+    /// Whether its likelihood counts, or its chrF2 with the output.
+    pub near_text: fn(bool) -> &'static str,
+    pub by_likelihood: &'static str,
+    pub by_likelihood_about: &'static str,
+    pub by_likelihood_off: &'static str,
     pub wanted_words: &'static str,
     pub unwanted_words: &'static str,
     pub words_hint: &'static str,
@@ -100,11 +107,17 @@ pub struct FindText {
     pub search_ready: &'static str,
     pub search_start: &'static str,
     pub search_again: &'static str,
+    /// Goes on with a search that was broken off.
+    pub search_on: &'static str,
+    /// Runs of a search that was broken off, of so many.
+    pub search_broken_off: fn(usize, usize) -> String,
     /// The best score, after so many runs.
     pub search_verdict: fn(f64, usize) -> String,
     /// Runs that finished, of so many, and the time left.
     pub search_progress: fn(usize, usize, Option<Duration>) -> String,
     pub search_complete: &'static str,
+    /// All candidates of a generation gave the same text.
+    pub search_flat: &'static str,
     pub search_cancelled: &'static str,
     pub search_no_effect: &'static str,
     pub scores: &'static str,
@@ -164,7 +177,7 @@ static ENGLISH: FindText = FindText {
             "Runs candidates around the prefix in Tune. Choose the output that you like best, and the next candidates lie closer to it."
         }
         FindMode::Search => {
-            "Runs candidates around the prefix in Tune and scores their outputs. Works with any module."
+            "Runs candidates around the prefix in Tune, or around the text that is wanted, and scores them. Works with any module."
         }
     },
     prompt: "Prompt",
@@ -273,12 +286,21 @@ static ENGLISH: FindText = FindText {
     },
     not_converged: "Not every word is reproduced. More steps, more vectors, another seed or a larger norm may help.",
     around: |label| format!("Around the prefix in Tune: {label}"),
+    around_text: "Around the rows of the text that is wanted",
+    from_text: "Start from the text's own rows",
+    from_text_about: "Around random rows every text is about equally likely, so a search there reaches little.",
     candidates_title: "Candidates",
     candidates_about: "outputs side by side",
     spread: "First distance, in token norms",
     dimension: "Dimensions",
     objective: "What is wanted",
-    near_text: "An output close to this text (chrF2)",
+    near_text: |by_likelihood| match by_likelihood {
+        true => "This text likely (mean ln p)",
+        false => "An output close to this text (chrF2)",
+    },
+    by_likelihood: "By likelihood, not by output",
+    by_likelihood_about: "Scores how likely the text is with each candidate, which tells candidates apart whose outputs are equal.",
+    by_likelihood_off: "This module does not score texts, so outputs are compared by chrF2.",
     wanted_words: "Words wanted",
     unwanted_words: "Words not wanted",
     words_hint: "e.g. sea, storm",
@@ -293,6 +315,9 @@ static ENGLISH: FindText = FindText {
             SearchOff::EmptyPrompt => "Write a prompt.",
             SearchOff::NoPrefix => "The prefix in Tune is incomplete. Complete it there.",
             SearchOff::NoObjective => "Say what is wanted: a text, words, or distance from the baseline.",
+            SearchOff::OtherModel(model) => {
+                return format!("This search ran with {model}. Connect that model to go on.");
+            }
             SearchOff::OtherMode => "Another mode is running. Stop it first.",
             SearchOff::WrongField => "Correct the marked field.",
         }
@@ -325,6 +350,8 @@ static ENGLISH: FindText = FindText {
     search_ready: "Press Search. The best output so far can be used at any time.",
     search_start: "Search",
     search_again: "Search again",
+    search_on: "Go on",
+    search_broken_off: |done, total| format!("broken off after {done} of {total} runs, which are saved; press Go on"),
     search_verdict: |score, runs| match runs {
         1 => format!("Best score {score:.3} after 1 run."),
         _ => format!("Best score {score:.3} after {runs} runs."),
@@ -334,6 +361,7 @@ static ENGLISH: FindText = FindText {
         None => format!("{done} of {total} runs"),
     },
     search_complete: "all runs finished",
+    search_flat: "All candidates of the last generation gave the same output. A larger first distance reaches further.",
     search_cancelled: "stopped; the runs are saved",
     search_no_effect: "Even a large prefix changes nothing: this module ignores prefixes.",
     scores: "Score",
@@ -341,6 +369,7 @@ static ENGLISH: FindText = FindText {
     scores_empty: "Each run appears here with its score.",
     score_parts: |score| {
         let mut parts = vec![format!("score {:.3}", score.total)];
+        parts.extend(score.likelihood.map(|value| format!("ln p {value:.2}")));
         parts.extend(score.similarity.map(|value| format!("chrF2 {value:.1}")));
         parts.push(format!("{:.1} from the baseline", score.distance));
         if score.below_floor {
@@ -404,7 +433,7 @@ static JAPANESE: FindText = FindText {
             "「調整」のプレフィックスの周りの候補を実行します。いちばん良い出力を選ぶと、次の候補はそれに近づきます。"
         }
         FindMode::Search => {
-            "「調整」のプレフィックスの周りの候補を実行し、出力を採点します。どのモジュールでも使えます。"
+            "「調整」のプレフィックス、または目標の文の周りの候補を実行して採点します。どのモジュールでも使えます。"
         }
     },
     prompt: "プロンプト",
@@ -509,12 +538,21 @@ static JAPANESE: FindText = FindText {
     taken_back: |steps| format!("{steps} ステップを取り消しました（値が有限でないため）"),
     not_converged: "目標のすべては再現されていません。ステップ数、ベクトル数、ノルムの上限を増やすか、シードを変えてみてください。",
     around: |label| format!("「調整」のプレフィックスの周り：{label}"),
+    around_text: "目標の文の行の周り",
+    from_text: "目標の文の行から始める",
+    from_text_about: "乱数の行の周りではどの文も同じくらいの尤度なので、探索してもあまり変わりません。",
     candidates_title: "候補",
     candidates_about: "出力を並べて表示",
     spread: "最初の距離（トークンノルム）",
     dimension: "次元数",
     objective: "欲しい出力",
-    near_text: "この文に近い出力（chrF2）",
+    near_text: |by_likelihood| match by_likelihood {
+        true => "この文の尤度（平均 ln p）",
+        false => "この文に近い出力（chrF2）",
+    },
+    by_likelihood: "出力ではなく尤度で採点",
+    by_likelihood_about: "候補ごとにこの文がどれだけ起こりやすいかを採点します。出力が同じ候補も区別できます。",
+    by_likelihood_off: "このモジュールは文を採点できないため、出力を chrF2 で比べます。",
     wanted_words: "含めたい言葉",
     unwanted_words: "含めたくない言葉",
     words_hint: "例：海、嵐",
@@ -529,6 +567,9 @@ static JAPANESE: FindText = FindText {
             SearchOff::EmptyPrompt => "プロンプトを書いてください。",
             SearchOff::NoPrefix => "「調整」のプレフィックスに足りないものがあります。そこで補ってください。",
             SearchOff::NoObjective => "欲しい出力を指定してください（文、言葉、またはベースラインからの距離）。",
+            SearchOff::OtherModel(model) => {
+                return format!("この探索は {model} で実行されました。続けるには、そのモデルに接続してください。");
+            }
             SearchOff::OtherMode => "別のモードが実行中です。先に停止してください。",
             SearchOff::WrongField => "印の付いた欄を直してください。",
         }
@@ -561,12 +602,17 @@ static JAPANESE: FindText = FindText {
     search_ready: "「探索を開始」を押してください。その時点で最良の出力をいつでも使えます。",
     search_start: "探索を開始",
     search_again: "もう一度探索",
+    search_on: "続ける",
+    search_broken_off: |done, total| {
+        format!("{total} 回のうち {done} 回で中断。実行結果は保存済みです。「続ける」を押してください")
+    },
     search_verdict: |score, runs| format!("{runs} 回実行して最良のスコアは {score:.3}"),
     search_progress: |done, total, left| match left {
         Some(left) => format!("{done} / {total} 回、{}", about_ja(left)),
         None => format!("{done} / {total} 回"),
     },
     search_complete: "すべて実行しました",
+    search_flat: "直前の世代の候補はすべて同じ出力でした。最初の距離を大きくすると、より遠くまで探せます。",
     search_cancelled: "停止しました。実行結果は保存済みです",
     search_no_effect: "大きなプレフィックスでも出力が変わりません。このモジュールはプレフィックスを無視しています。",
     scores: "スコア",
@@ -574,6 +620,7 @@ static JAPANESE: FindText = FindText {
     scores_empty: "各実行のスコアがここに表示されます。",
     score_parts: |score| {
         let mut parts = vec![format!("スコア {:.3}", score.total)];
+        parts.extend(score.likelihood.map(|value| format!("ln p {value:.2}")));
         parts.extend(score.similarity.map(|value| format!("chrF2 {value:.1}")));
         parts.push(format!("ベースラインとの差 {:.1}", score.distance));
         if score.below_floor {

@@ -101,6 +101,8 @@ pub struct Text {
     pub prefix: &'static str,
     pub kind: &'static str,
     pub kinds: fn(KindChoice) -> &'static str,
+    /// The kind of rows that were learned, in the place of an imported file.
+    pub learned: &'static str,
     /// Stands in a label for an envelope over the rows.
     pub envelope_short: &'static str,
     pub magnitude: &'static str,
@@ -257,6 +259,8 @@ pub struct Text {
 
     // Sheets.
     pub help_title: &'static str,
+    /// Why some commands name views.
+    pub help_tabs: &'static str,
     pub help_mouse: &'static str,
     pub help_slider: &'static str,
     pub group: fn(Group) -> &'static str,

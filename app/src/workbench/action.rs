@@ -273,6 +273,8 @@ pub enum FindAction {
     SetSearch(SearchForm),
     /// Starts the work of the current mode.
     Start,
+    /// Goes on with the search on screen, which was broken off.
+    SearchOn,
     /// Stops the work of the current mode.
     Stop,
     /// Chooses the candidate of this index; the next generation follows.

@@ -1,8 +1,8 @@
 //! What the user does in the Find view, and how a found prefix comes into Tune.
 
 use softprefix_core::experiment::{Entry, Generation, Record, RunEvent, SavedExperiment};
-use softprefix_core::prefix::{IdentityCard, Rounding};
-use softprefix_core::protocol::learn::Example;
+use softprefix_core::prefix::{IdentityCard, Magnitude, PrefixKind, PrefixRecipe, Rounding};
+use softprefix_core::protocol::learn::{DEFAULT_ROWS, Example};
 
 use super::find::FindStage;
 use super::library::LibraryState;
@@ -10,8 +10,8 @@ use super::search::{Chooser, Searcher};
 use super::{FindAction, Notice, Tab, Workbench};
 use crate::messages::{FileQuestion, FindEvent, FindRequest, LibraryRequest, Request, SearchStart};
 use crate::model::{
-    Envelope, ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, InitChoice, KindChoice, LearnForm, LearnOff,
-    MagnitudeUnit, Nearest, Problem, SearchForm, SearchOff,
+    ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, InitChoice, LearnForm, LearnOff, Nearest, Problem,
+    SearchForm, SearchOff,
 };
 
 impl Workbench {
@@ -88,6 +88,7 @@ impl Workbench {
             FindAction::SetMode(mode) => find.mode = mode,
             FindAction::SetSearch(form) => find.search_form = form.within_bounds(),
             FindAction::Start => self.start_finding(),
+            FindAction::SearchOn => self.search_on(),
             FindAction::Stop => {
                 if find.is_busy() {
                     match find.mode {
@@ -233,28 +234,10 @@ impl Workbench {
 
     /// Sets Tune to a found prefix and its prompt: at 1x every row is as it was found.
     fn take_learned(&mut self, file: ImportedFile, card: &IdentityCard) {
-        let prefix = &mut self.prefix;
-        prefix.kind = KindChoice::Imported;
-        prefix.len = card.len;
-        prefix.rounding = Rounding::default();
-        prefix.imported = Some(file);
-        prefix.unscaled = true;
-        prefix.envelope = Envelope::Flat;
+        self.prefix.rounding = Rounding::default();
+        self.prefix.imported = Some(file);
         let median = self.vocabulary.as_ref().map(|vocabulary| vocabulary.median);
-        if let Some(median) = median.filter(|median| *median > 0.0 && card.min > 0.0) {
-            // A magnitude scales all rows to one norm; the envelope restores each row's own.
-            let factors: Vec<f64> = card.norms.iter().map(|norm| norm / median).collect();
-            prefix.unit = MagnitudeUnit::TokenNorms;
-            prefix.unscaled = false;
-            prefix.magnitude = match factors.as_slice() {
-                [only] => *only,
-                _ => 1.0,
-            };
-            prefix.envelope = match factors.len() {
-                1 => Envelope::Flat,
-                _ => Envelope::of(&factors),
-            };
-        }
+        self.prefix.take_rows(&card.norms, median);
         if let Some(prompt) = self.find.prompt() {
             (self.prompt.system, self.prompt.user) = (prompt.system, prompt.user);
             self.prompt.preset = None;
@@ -272,8 +255,59 @@ impl Workbench {
         self.tab == Tab::Find && self.find.mode == FindMode::Choose && self.playback.is_none()
     }
 
+    /// Returns the view on which keys act: a recording shows Tune, and the Presenter the candidates of Choose, else what Tune shows.
+    pub fn shown_tab(&self) -> Tab {
+        match self.playback.is_some() || (self.presenting && !self.chooses()) {
+            true => Tab::Tune,
+            false => self.tab,
+        }
+    }
+
     /// Returns why no candidates can be run in Choose or Search.
     pub fn why_not_search(&self) -> Option<SearchOff> {
+        if let Some(off) = self.why_not_run_candidates() {
+            return Some(off);
+        }
+        if self.prompt.user.trim().is_empty() {
+            return Some(SearchOff::EmptyPrompt);
+        }
+        if self.prefix.lacks().is_some() && !self.searches_from_text() {
+            return Some(SearchOff::NoPrefix);
+        }
+        let objective = self.find.search_form.objective(self.scores_texts());
+        (self.find.mode == FindMode::Search && objective.check().is_err()).then_some(SearchOff::NoObjective)
+    }
+
+    /// Returns whether Search starts from the rows of the wanted text.
+    pub fn searches_from_text(&self) -> bool {
+        let form = &self.find.search_form;
+        let has_text = !form.text.trim().is_empty();
+        self.find.mode == FindMode::Search && form.from_text && has_text && self.scores_texts()
+    }
+
+    /// Returns the prefix around which candidates lie.
+    fn first_recipe(&self) -> PrefixRecipe {
+        let recipe = self.prefix.recipe();
+        match self.searches_from_text() {
+            true => PrefixRecipe {
+                kind: PrefixKind::Words {
+                    text: self.find.search_form.text.trim().to_owned(),
+                },
+                len: recipe.len.max(DEFAULT_ROWS),
+                magnitude: Magnitude::Unscaled,
+                ..recipe
+            },
+            false => recipe,
+        }
+    }
+
+    /// Returns whether the module's unit scores texts by teacher forcing.
+    pub fn scores_texts(&self) -> bool {
+        self.module.facts().is_some_and(|facts| facts.scores)
+    }
+
+    /// Returns why no candidates can be run, whatever the fields say.
+    fn why_not_run_candidates(&self) -> Option<SearchOff> {
         if self.module.is_busy() {
             return Some(SearchOff::StillConnecting);
         }
@@ -283,17 +317,7 @@ impl Workbench {
         if self.find.is_any_busy() && !self.find.is_busy() {
             return Some(SearchOff::OtherMode);
         }
-        if self.library.state != LibraryState::Open {
-            return Some(SearchOff::NoHistory);
-        }
-        if self.prompt.user.trim().is_empty() {
-            return Some(SearchOff::EmptyPrompt);
-        }
-        if self.prefix.lacks().is_some() {
-            return Some(SearchOff::NoPrefix);
-        }
-        let objective = self.find.search_form.objective();
-        (self.find.mode == FindMode::Search && objective.check().is_err()).then_some(SearchOff::NoObjective)
+        (self.library.state != LibraryState::Open).then_some(SearchOff::NoHistory)
     }
 
     /// Returns the prefix that is shown in the current mode, which can be used in Tune.
@@ -322,7 +346,8 @@ impl Workbench {
         if self.find.is_any_busy() || self.why_not_search().is_some() {
             return;
         }
-        let (plan, recipe) = (SearchForm::plan(&self.prompt), self.prefix.recipe());
+        let (plan, recipe) = (SearchForm::plan(&self.prompt), self.first_recipe());
+        let scores = self.scores_texts();
         let find = &mut self.find;
         let settings = find.search_form.settings(find.mode);
         let start = Box::new(SearchStart { plan, recipe, settings });
@@ -334,7 +359,7 @@ impl Workbench {
                 };
                 FindRequest::Search {
                     start,
-                    objective: Box::new(find.search_form.objective()),
+                    objective: Box::new(find.search_form.objective(scores)),
                     budget: find.search_form.budget,
                 }
             }
@@ -347,6 +372,33 @@ impl Workbench {
             }
         };
         self.ask_find(request);
+    }
+
+    /// Goes on with the search on screen, which was broken off.
+    fn search_on(&mut self) {
+        if self.why_not_search_on().is_some() {
+            return;
+        }
+        let searcher = &mut self.find.searcher;
+        let Some(experiment) = searcher.unfinished().map(|saved| saved.experiment.id.clone()) else {
+            return;
+        };
+        (searcher.is_busy, searcher.end, searcher.trouble) = (true, None, None);
+        self.ask_find(FindRequest::SearchOn { experiment });
+    }
+
+    /// Returns why the search on screen, which was broken off, cannot go on; `None` if it can.
+    pub fn why_not_search_on(&self) -> Option<SearchOff> {
+        let saved = self.find.searcher.unfinished()?;
+        let of = &saved.experiment.module;
+        match self.why_not_run_candidates() {
+            None => {
+                let now = &self.module.facts()?.identity;
+                let is_other = (&now.model, now.hidden_size) != (&of.model, of.hidden_size);
+                is_other.then(|| SearchOff::OtherModel(of.model.clone()))
+            }
+            off => off,
+        }
     }
 
     /// Chooses a candidate that has a text.

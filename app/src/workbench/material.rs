@@ -130,7 +130,7 @@ impl Workbench {
 
     pub(super) fn absorb_material(&mut self, event: MaterialEvent) {
         match event {
-            MaterialEvent::Imported(file) => self.take_file(file),
+            MaterialEvent::Imported { file, norms } => self.take_file(file, &norms),
             MaterialEvent::Refused(refused) => self.notice = Some(Notice::Refused(refused)),
             MaterialEvent::Exported(path) => self.notice = Some(Notice::Saved(path)),
             MaterialEvent::Failed(problem) => self.notice = Some(Notice::Problem(problem)),
@@ -147,15 +147,19 @@ impl Workbench {
         }
     }
 
-    /// Sets the controls to an imported file, with all of its rows unscaled.
-    fn take_file(&mut self, file: ImportedFile) {
+    /// Sets the controls to an imported file, with all of its rows as they are: learned rows at a magnitude of 1, so that they can be pushed
+    /// and swept as where they were learned, others unscaled.
+    fn take_file(&mut self, file: ImportedFile, norms: &[f64]) {
         if matches!(self.notice, Some(Notice::Refused(_))) {
             self.notice = None;
         }
-        let rows = file.about.as_ref().map(|about| about.rows);
-        self.prefix.kind = KindChoice::Imported;
-        self.prefix.len = rows.unwrap_or(self.prefix.len);
-        self.prefix.unscaled = true;
+        let median = self.vocabulary.as_ref().map(|vocabulary| vocabulary.median);
+        match file.learned.is_some() {
+            true => self.prefix.take_rows(norms, median),
+            false => {
+                (self.prefix.kind, self.prefix.len, self.prefix.unscaled) = (KindChoice::Imported, norms.len(), true)
+            }
+        }
         self.prefix.imported = Some(file);
         self.tab = if self.tab == super::Tab::Doctor {
             super::Tab::Tune

@@ -153,7 +153,25 @@ impl Searcher {
     pub fn best(&self) -> Option<(&Record, Score)> {
         // The first of equals, as the search itself counts.
         self.scored()
-            .reduce(|best, next| if next.1.total > best.1.total { next } else { best })
+            .reduce(|best, next| if next.1.is_better_than(&best.1) { next } else { best })
+    }
+
+    /// Returns whether all candidates of the last generation gave the same text.
+    pub fn is_flat(&self) -> bool {
+        let Some(saved) = &self.saved else { return false };
+        let told = saved.generations.iter().rev().find(|told| !told.candidates.is_empty());
+        told.is_some_and(|told| told.is_flat(&saved.records))
+    }
+
+    /// Returns the id of the experiment on screen.
+    fn id(&self) -> Option<&String> {
+        self.saved.as_ref().map(|saved| &saved.experiment.id)
+    }
+
+    /// Returns the search on screen if it was broken off.
+    pub fn unfinished(&self) -> Option<&SavedExperiment> {
+        let saved = self.saved.as_ref().filter(|_| !self.is_busy)?;
+        saved.unfinished_search().map(|_| saved)
     }
 
     /// Returns the time left of a running search.
@@ -162,11 +180,7 @@ impl Searcher {
     }
 
     pub(super) fn show(&mut self, saved: SavedExperiment) {
-        let generations = saved.generations.iter();
-        let judged = generations.flat_map(|generation| &generation.candidates);
-        self.scores = judged
-            .filter_map(|candidate| Some((candidate.record.clone(), candidate.score?)))
-            .collect();
+        self.scores = saved.scores();
         self.saved = Some(saved);
         self.end = None;
         self.trouble = None;
@@ -174,6 +188,8 @@ impl Searcher {
 
     pub(super) fn absorb(&mut self, event: RunEvent) {
         match event {
+            // One that goes on keeps its runs.
+            RunEvent::Started(experiment) if self.id() == Some(&experiment.id) => {}
             RunEvent::Started(experiment) => {
                 self.scores.clear();
                 self.saved = Some(SavedExperiment::new(*experiment));
@@ -193,14 +209,15 @@ impl Searcher {
             }
             RunEvent::Progress(progress) => self.progress = progress,
             RunEvent::Ended(end) => self.end = Some(end),
-            RunEvent::JournalFailed { error } | RunEvent::CaseLost { error, .. } => {
+            RunEvent::JournalFailed { error }
+            | RunEvent::CaseLost { error, .. }
+            | RunEvent::NotScored { error, .. } => {
                 self.trouble = Some(Problem::new(ProblemKind::Program, error, ""));
             }
             RunEvent::CaseStarted { .. }
             | RunEvent::Text { .. }
             | RunEvent::Judged { .. }
             | RunEvent::Scored { .. }
-            | RunEvent::NotScored { .. }
             | RunEvent::Canary(_)
             | RunEvent::CanaryFailed { .. }
             | RunEvent::Reconnecting { .. }

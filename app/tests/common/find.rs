@@ -259,7 +259,7 @@ pub fn searched(language: Language, theme: Theme, is_over: bool) -> Workbench {
     let tell = |bench: &mut Workbench, event: RunEvent| find(bench, FindEvent::Searched(Box::new(event)));
     let begun = experiment(&bench, "search");
     tell(&mut bench, RunEvent::Started(Box::new(begun)));
-    let objective: Objective = form.objective();
+    let objective: Objective = form.objective(false);
     let texts = [
         super::LONG_BASELINE,
         SAID,
@@ -270,7 +270,7 @@ pub fn searched(language: Language, theme: Theme, is_over: bool) -> Workbench {
     for (index, recipe) in prefix_search(Some(40)).candidates().into_iter().enumerate() {
         let text = texts[(index * index + index / 7) % texts.len()];
         let run = record(&bench, "search", index, Some(recipe), text);
-        let mut score = objective.score(super::LONG_BASELINE, text);
+        let mut score = objective.score(super::LONG_BASELINE, text, None);
         score.total += (index as f64).sin() * 0.05;
         let (id, is_best) = (run.id.clone(), score.total > best);
         best = best.max(score.total);

@@ -10,6 +10,7 @@ use softprefix::model::{Endpoint, ExternalCommand, ExternalError, LIVE_DELAY, Ma
 use softprefix::recording::{Line, Recording};
 use softprefix::workbench::external::Link;
 use softprefix::workbench::{Action, ExternalAction, Notice, PlaybackAction, Workbench};
+use softprefix_core::prefix::Magnitude::TokenNorms;
 
 use crate::recording::{end_into, harness as recording_harness};
 use crate::support::{Harness, LONG, at, serve, tiny_model};
@@ -224,6 +225,32 @@ fn a_run_that_a_packet_starts_is_sent_to_the_named_address_token_by_token_and_no
         shown.contains(&("text".to_owned(), OscType::String(record.output().to_owned()))),
         "{shown:?}"
     );
+}
+
+#[test]
+fn packets_move_the_magnitude_and_run_while_the_presenter_is_shown() {
+    let packets = packets();
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    harness.run();
+    let peer = Peer::of(listen(&mut harness));
+    harness.apply(Action::Present(true));
+    sent(&mut harness, &peer, &packets["magnitude"]);
+    assert_eq!(harness.bench.prefix.magnitude, 2.5);
+    let before = harness.finished(Side::Prefixed).len();
+    sent(&mut harness, &peer, &packets["run"]);
+    harness.until("the run", |bench| {
+        let (record, _) = bench.tuning.current().unwrap();
+        !bench.is_running()
+            && record
+                .prefix
+                .as_ref()
+                .is_some_and(|prefix| prefix.recipe.magnitude == TokenNorms(2.5))
+    });
+    assert_eq!(harness.finished(Side::Prefixed).len(), before + 1);
+    assert!(harness.bench.presenting, "the Presenter stays");
+    harness.apply(Action::Present(false));
+    assert_eq!(harness.bench.prefix.magnitude, 2.5);
 }
 
 #[test]

@@ -4,17 +4,23 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use softprefix::model::{FindMode, KindChoice, LearnOff, MagnitudeUnit, ProblemKind, SearchForm, SearchOff};
+use softprefix::messages::{Event, RecordingRequest, Request};
+use softprefix::model::{
+    ExportForm, FindMode, KindChoice, LearnOff, MagnitudeUnit, ProblemKind, SearchForm, SearchOff,
+};
 use softprefix::workbench::find::FindStage;
 use softprefix::workbench::sweep::Stage;
-use softprefix::workbench::{Action, FindAction, MaterialAction, SweepAction, Tab};
-use softprefix_core::experiment::{RunEnd, SavedExperiment};
+use softprefix::workbench::{Action, Effect, FindAction, MaterialAction, Notice, PlaybackAction, SweepAction, Tab};
+use softprefix_core::experiment::{Generation, RunEnd, SavedExperiment};
 use softprefix_core::files::faults::{Fault, inject};
 use softprefix_core::prefix::{PrefixKind, Rounding, files};
 use softprefix_core::protocol::learn::LearnEnd;
+use softprefix_unit::testing::{qwen_model, small_model};
 
 use crate::hardship::stock_module;
+use crate::recording::end_into;
 use crate::shell_learn::cut_off_after;
 use crate::support::{Harness, at, kept, serve, tiny_model};
 
@@ -246,7 +252,7 @@ fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     search(&mut harness, FindMode::Choose, |form| form.candidates = 2);
-    harness.apply(Action::SetMaxTokens(300));
+    harness.apply(Action::SetMaxTokens(1900));
     find(&mut harness, FindAction::Start);
     harness.until("text of a candidate", |bench| {
         bench
@@ -439,4 +445,253 @@ fn a_window_that_is_killed_while_it_learns_comes_back_with_every_frame_and_its_b
     let rows = files::import(&file, None, Rounding::default()).unwrap();
     // The rows are written before the frame that names them.
     assert!(rows.learned.unwrap().step >= best.step);
+}
+
+/// Address and folder for the process that is killed while it searches.
+const SEARCHER: &str = "SOFTPREFIX_TEST_SEARCHER";
+/// More runs than a process makes before it is killed.
+const MANY: usize = 5000;
+
+fn search_for_the_land(harness: &mut Harness, budget: usize) {
+    search(harness, FindMode::Search, |form| {
+        form.text = "the land".to_owned();
+        form.floor = 0.0;
+        form.budget = budget;
+    });
+    find(harness, FindAction::Start);
+}
+
+/// Not a test of its own: what the killed process does. Without the variable it does nothing.
+#[test]
+#[ignore = "run by the test below in a process of its own"]
+fn child_searches_until_it_is_killed() {
+    let Ok(wanted) = std::env::var(SEARCHER) else { return };
+    let (address, folder) = wanted.split_once(' ').unwrap();
+    let mut harness = Harness::in_library(Path::new(folder));
+    harness.use_prefix_store(&Path::new(folder).with_extension("prefixes"));
+    harness.connect(at(address.parse().unwrap()));
+    search_for_the_land(&mut harness, MANY);
+    let mut shown = 0;
+    while harness.bench.find.searcher.trouble.is_none() {
+        harness.turn();
+        let generations = told(&harness).len();
+        if generations > shown {
+            println!("shown {generations}");
+            shown = generations;
+        }
+    }
+}
+
+/// The generations of the search on screen of which all candidates are judged.
+fn told(harness: &Harness) -> Vec<Generation> {
+    let saved = harness.bench.find.searcher.saved.iter();
+    let generations = saved.flat_map(|saved| saved.generations.iter().cloned());
+    generations
+        .filter(|generation| !generation.candidates.is_empty())
+        .collect()
+}
+
+#[test]
+fn a_window_that_is_killed_while_it_searches_goes_on_where_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("experiments");
+    let address = serve(tiny_model());
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "find::child_searches_until_it_is_killed",
+            "--exact",
+            "--ignored",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(SEARCHER, format!("{address} {}", library.display()))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut count = |line: std::io::Result<String>| line.ok()?.split_once("shown ")?.1.parse::<usize>().ok();
+    let shown = lines
+        .by_ref()
+        .filter_map(&mut count)
+        .find(|generations| *generations >= 2);
+    assert!(shown.is_some(), "it ended by itself");
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let mut harness = Harness::again(&library);
+    harness.use_prefix_store(&library.with_extension("prefixes"));
+    harness.until("the search", |bench| bench.find.searcher.saved.is_some());
+    let before = told(&harness);
+    assert!(before.len() >= shown.unwrap());
+    assert!(harness.bench.find.searcher.best().is_some());
+    assert_eq!(harness.bench.why_not_search_on(), Some(SearchOff::NotConnected));
+    // The first unit still has the tasks of the killed process.
+    harness.connect(at(serve(tiny_model())));
+    assert_eq!(harness.bench.why_not_search_on(), None);
+    find(&mut harness, FindAction::SearchOn);
+    let wanted = before.len() + 2;
+    harness.until("two more generations", |bench| {
+        let saved = bench.find.searcher.saved.as_ref().unwrap();
+        saved.generations.len() >= wanted || bench.find.searcher.trouble.is_some()
+    });
+    find(&mut harness, FindAction::Stop);
+    harness.until("the stop", |bench| !bench.find.is_any_busy());
+    assert_eq!(harness.bench.find.searcher.trouble, None);
+    let after = told(&harness);
+    assert!(after[..before.len()] == before[..], "what was there is kept");
+    let saved = harness.bench.find.searcher.saved.as_ref().unwrap();
+    let baselines = saved.records.iter().filter(|record| record.is_baseline()).count();
+    assert_eq!(baselines, 1, "the baseline is not run again");
+
+    // As one that was not interrupted proposes them.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut whole = ready(elsewhere.path());
+    let population = after[0].candidates.len();
+    search_for_the_land(&mut whole, population * wanted);
+    whole.until("the end of the search", |bench| !bench.find.is_any_busy());
+    for (interrupted, whole) in after.iter().zip(told(&whole)) {
+        assert!(interrupted.search == whole.search, "{}", whole.search.generation());
+    }
+}
+
+/// Learns a prefix for a sentence, plays it with the slider, exports it, and sweeps the file on a second unit.
+fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = Harness::patient(&folder.path().join("experiments"));
+    harness.use_prefix_store(&folder.path().join("prefixes"));
+    harness.connect(at(serve(model.to_owned())));
+    harness.apply(Action::ShowTab(Tab::Find));
+    find(&mut harness, FindAction::SetPrompt("Tell me something.".to_owned()));
+    find(&mut harness, FindAction::SetTarget(sentence.to_owned()));
+    find(&mut harness, FindAction::SetLen(8));
+    find(&mut harness, FindAction::Start);
+    while harness.bench.find.stage != FindStage::Idle {
+        let frames = harness
+            .bench
+            .find
+            .learning()
+            .map_or(0, |learning| learning.frames.len());
+        harness.until("the next step", |bench| {
+            bench.find.stage == FindStage::Idle
+                || bench.find.learning().map_or(0, |learning| learning.frames.len()) > frames
+        });
+    }
+    assert_eq!(harness.bench.find.trouble, None);
+    let last = harness.bench.find.learning().unwrap().last().unwrap();
+    assert_eq!(last.end, Some(LearnEnd::Reached));
+    assert!(harness.bench.find.reproduced().unwrap().is_whole());
+
+    find(&mut harness, FindAction::UseInTune);
+    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    harness.apply(Action::SetMaxTokens(60));
+    harness.run();
+    assert_eq!(&*harness.bench.prefixed.text, sentence, "at 1x");
+    let sha256 = harness.current().0.prefix.as_ref().unwrap().sha256.clone();
+    // How far down it holds depends on the model and the sentence.
+    let lets_go = [0.5, 0.25, 0.1, 0.05, 0.02].into_iter().find(|magnitude| {
+        harness.apply(Action::SetMagnitude(*magnitude));
+        harness.run();
+        &*harness.bench.prefixed.text != sentence
+    });
+    println!("it lets go at {lets_go:?}");
+    assert!(lets_go.is_some(), "the sentence stays however small the prefix is");
+    harness.apply(Action::SetMagnitude(1.0));
+    harness.run();
+    assert_eq!(&*harness.bench.prefixed.text, sentence, "back at 1x");
+
+    let file = folder.path().join("prefix.safetensors");
+    find(&mut harness, FindAction::Export(ExportForm::Safetensors));
+    let question = harness
+        .bench
+        .take_effects()
+        .into_iter()
+        .find_map(|effect| match effect {
+            Effect::Ask(question) => Some(question),
+            _ => None,
+        });
+    let (question, path) = (question.expect("a question for a file"), Some(file.clone()));
+    harness
+        .bridge
+        .await_answer(async move { Event::Chosen { question, path } });
+    harness.until("the file", |bench| matches!(&bench.notice, Some(Notice::Saved(_))));
+    drop(harness);
+
+    let mut second = Harness::patient(&folder.path().join("second"));
+    second.use_prefix_store(&folder.path().join("second prefixes"));
+    second.connect(at(serve(model.to_owned())));
+    second.apply(Action::Material(MaterialAction::Import(file)));
+    second.until("the file", |bench| bench.prefix.imported.is_some());
+    let learned = second
+        .bench
+        .prefix
+        .learned()
+        .expect("the file says how its rows were learned");
+    assert_eq!(learned.first_target, sentence);
+    second.apply(Action::SetPrompt("Tell me something.".to_owned()));
+    second.apply(Action::SetMaxTokens(60));
+    second.apply(Action::Sweep(SweepAction::AddCurrentPrompt));
+    second.apply(Action::Sweep(SweepAction::SetLens(vec![8])));
+    second.apply(Action::Sweep(SweepAction::SetMagnitudes("0.5, 1".to_owned())));
+    second.apply(Action::Sweep(SweepAction::Start));
+    second.until("the sweep", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
+    assert_eq!(second.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    let prefixes = second.bench.sweep.records().filter(|record| record.prefix.is_some());
+    let same = prefixes
+        .into_iter()
+        .find(|record| record.prefix.as_ref().unwrap().sha256 == sha256);
+    let same = same.expect("a run with the digest of the first unit");
+    let echo = same.answer().unwrap().echo.as_ref().unwrap();
+    assert_eq!((&echo.sha256, same.output()), (&sha256, sentence));
+    let csv = softprefix_core::experiment::export::to_csv(std::slice::from_ref(same));
+    assert!(csv.contains("learned to answer"), "{csv}");
+}
+
+#[test]
+fn a_sentence_is_learned_lets_go_and_comes_back_and_its_file_is_the_same_prefix_on_a_second_unit() {
+    let sentence = "The red lantern swings above the harbour while the fishermen count stars.";
+    is_learned_played_and_swept_elsewhere(&small_model(), sentence);
+}
+
+#[test]
+fn a_japanese_sentence_goes_the_same_way_with_qwen() {
+    if let Some(model) = qwen_model() {
+        let sentence = "港の赤い灯が揺れるたび、漁師たちは静かに星を数えています。";
+        is_learned_played_and_swept_elsewhere(&model, sentence);
+    }
+}
+
+#[test]
+fn a_recording_of_a_session_in_find_shows_what_came_into_tune() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = ready(folder.path());
+    harness
+        .bridge
+        .send(Request::Recording(RecordingRequest::Folder(folder.path().to_owned())));
+    harness.apply(Action::ToggleRecording);
+    learn(&mut harness, 2);
+    search(&mut harness, FindMode::Choose, |form| form.candidates = 2);
+    find(&mut harness, FindAction::Start);
+    chosen(&mut harness);
+    find(&mut harness, FindAction::Pick(0));
+    chosen(&mut harness);
+    find(&mut harness, FindAction::UseInTune);
+    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    harness.run();
+    let (text, shown) = (harness.bench.prefixed.text.clone(), harness.bench.prefix.clone());
+    let path = folder.path().join("session.jsonl");
+    end_into(&mut harness, &path);
+    harness.apply(Action::ShowTab(Tab::Find));
+    harness.apply(Action::OpenPath(path));
+    harness.until("the recording", |bench| bench.playback.is_some());
+    while harness.bench.pass(Duration::from_millis(50)).is_some() {}
+    let played = harness.bench.shown();
+    assert_eq!((played.tab, harness.bench.shown_tab()), (Tab::Tune, Tab::Tune));
+    assert_eq!(
+        (&played.prefixed.text, &played.prefix.magnitude),
+        (&text, &shown.magnitude)
+    );
+    harness.apply(Action::Playback(PlaybackAction::Leave));
+    assert_eq!(harness.bench.tab, Tab::Find);
+    assert!(harness.bench.find.chooser.saved.is_some());
 }

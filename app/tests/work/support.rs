@@ -77,6 +77,17 @@ impl Harness {
         harness
     }
 
+    /// The same for a model of real size, which may be slow beside other tests.
+    pub fn patient(folder: &Path) -> Self {
+        let limits = ConnectOptions {
+            request: LONG,
+            ..ConnectOptions::default()
+        };
+        let mut harness = Self::before(limits, Models::from_env(), folder.to_owned());
+        harness.open_library();
+        harness
+    }
+
     /// As the window starts without `--fresh`: the last session comes back.
     pub fn again(folder: &Path) -> Self {
         let mut harness = Self::before(ConnectOptions::default(), Models::from_env(), folder.to_owned());

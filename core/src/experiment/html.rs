@@ -155,6 +155,19 @@ impl Page<'_> {
             PrefixKind::Words { text } => format!("「{text}」"),
             PrefixKind::Blend { from, to, t } => format!("「{from}」→「{to}」{t}"),
             PrefixKind::Contrast { text, minus } => format!("「{text}」−「{minus}」"),
+            PrefixKind::Imported {
+                sha256,
+                learned: Some(learned),
+                ..
+            } => {
+                let (prompt, target) = learned.beginnings();
+                let more = match learned.examples {
+                    0 | 1 => String::new(),
+                    examples => format!("、ほか {} 例", examples - 1),
+                };
+                let digest = super::record::beginning_of(sha256);
+                format!("「{prompt}」に「{target}」と答えるよう学習{more}（{digest}）")
+            }
             other => super::record::kind_words(other),
         };
         match kind.envelope() {

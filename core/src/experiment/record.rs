@@ -345,9 +345,24 @@ pub(super) fn kind_words(kind: &PrefixKind) -> String {
         PrefixKind::Blend { from, to, t } => format!("blend {from} → {to} at {t}"),
         PrefixKind::Contrast { text, minus } => format!("contrast {text:?} − {minus:?}"),
         PrefixKind::SampledVocabulary { seed, .. } => format!("{} (seed {seed})", kind.name()),
-        PrefixKind::Imported { name, sha256, .. } => {
-            format!("{} {name:?} ({})", kind.name(), sha256.get(..8).unwrap_or(sha256))
+        PrefixKind::Imported {
+            sha256,
+            learned: Some(learned),
+            ..
+        } => {
+            let (prompt, target) = learned.beginnings();
+            let more = match learned.examples {
+                0 | 1 => String::new(),
+                2 => " and 1 more example".to_owned(),
+                examples => format!(" and {} more examples", examples - 1),
+            };
+            format!(
+                "{} to answer {prompt:?} with {target:?}{more} ({})",
+                kind.name(),
+                beginning_of(sha256)
+            )
         }
+        PrefixKind::Imported { name, sha256, .. } => format!("{} {name:?} ({})", kind.name(), beginning_of(sha256)),
         PrefixKind::Chosen { name, generation, .. } => format!("chosen near {name:?} (generation {generation})"),
         PrefixKind::Shaped { of, envelope } => {
             let factors: Vec<String> = envelope.iter().map(|factor| format!("{factor:.3}")).collect();
@@ -355,6 +370,11 @@ pub(super) fn kind_words(kind: &PrefixKind) -> String {
         }
         _ => kind.name().to_owned(),
     }
+}
+
+/// The characters of a digest by which rows are told apart.
+pub(super) fn beginning_of(sha256: &str) -> &str {
+    sha256.get(..8).unwrap_or(sha256)
 }
 
 fn magnitude_words(magnitude: Magnitude) -> String {

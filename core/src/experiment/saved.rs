@@ -7,6 +7,7 @@ use super::journal::{Ending, Entry, Experiment};
 use super::learning::Learning;
 use super::plan::{Case, Prompt};
 use super::record::Record;
+use crate::search::Score;
 
 /// An experiment with everything that was appended to its journal.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,6 +119,47 @@ impl SavedExperiment {
     /// The records without the deleted ones.
     pub fn shown(&self) -> impl Iterator<Item = &Record> {
         self.records.iter().filter(|record| !self.deleted.contains(&record.id))
+    }
+
+    /// How candidates of a search by an objective did, by record: as its generations have it; of a generation that was broken off, by the
+    /// objective again.
+    pub fn scores(&self) -> HashMap<String, Score> {
+        let Some(objective) = self
+            .generations
+            .iter()
+            .find_map(|generation| generation.objective.as_ref())
+        else {
+            return HashMap::new();
+        };
+        let judged = self.generations.iter().flat_map(|generation| &generation.candidates);
+        let mut scores: HashMap<String, Score> = judged
+            .filter_map(|candidate| Some((candidate.record.clone(), candidate.score?)))
+            .collect();
+        let baseline = self
+            .shown()
+            .filter(|record| record.is_baseline())
+            .find_map(Record::text);
+        let Some(baseline) = baseline else { return scores };
+        for record in self.shown().filter(|record| !record.is_baseline()) {
+            if let Some(text) = record.text()
+                && !scores.contains_key(&record.id)
+            {
+                scores.insert(record.id.clone(), objective.score(baseline, text, None));
+            }
+        }
+        scores
+    }
+
+    /// The last generation of a search by an objective that has not spent its budget.
+    pub fn unfinished_search(&self) -> Option<&Generation> {
+        let last = self.generations.last().filter(|last| last.objective.is_some())?;
+        let judged: usize = self
+            .generations
+            .iter()
+            .map(|generation| generation.candidates.len())
+            .sum();
+        let is_unfinished = judged < last.budget? && self.ending != Some(Ending::Complete);
+        is_unfinished.then_some(last)
     }
 
     /// The plan's cases; none for a tuning session.

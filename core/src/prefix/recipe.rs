@@ -207,6 +207,9 @@ pub struct Learned {
     pub unit: Option<String>,
 }
 
+/// Most characters of [`Learned::beginnings`].
+const BEGINNING: usize = 48;
+
 impl Learned {
     /// The note of a file with these rows, as JSON; see [`export_safetensors`](super::files::export_safetensors).
     #[must_use]
@@ -216,6 +219,19 @@ impl Learned {
             rows_sha256: rows.sha256(),
         };
         serde_json::json!(note).to_string()
+    }
+
+    /// Returns the first example's prompt and target on one line each, cut to a few words.
+    #[must_use]
+    pub fn beginnings(&self) -> (String, String) {
+        let beginning = |text: &str| {
+            let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            match line.char_indices().nth(BEGINNING) {
+                Some((end, _)) => format!("{}…", &line[..end]),
+                None => line,
+            }
+        };
+        (beginning(&self.first_prompt), beginning(&self.first_target))
     }
 
     /// Reads the note of a file; `None` if it does not describe how these rows were learned.

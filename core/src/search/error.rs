@@ -73,6 +73,11 @@ pub enum SearchError {
     /// The objective asks for nothing.
     #[error("nothing is wanted; give a text, words, or the distance from the baseline")]
     NoObjective,
+    /// The objective is a likelihood, and the module does not score texts.
+    #[error(
+        "this module does not score texts; take chrF2 for the text that is wanted, or a softprefix-unit on a computer"
+    )]
+    NoLikelihood,
     /// A word of the objective has no letter.
     #[error("a word that is wanted or unwanted is empty; write it or take it out")]
     EmptyWord,

@@ -13,4 +13,4 @@ mod objective;
 pub use candidates::{PrefixSearch, SearchSettings};
 pub use cma::{CmaEs, MAX_POPULATION, Method};
 pub use error::SearchError;
-pub use objective::{Objective, Score};
+pub use objective::{Closeness, Objective, Score};

@@ -1,17 +1,34 @@
 //! What a search without a person looks for, out of measures of texts.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::error::SearchError;
 use crate::compare::{Measures, is_cjk};
 
+/// How close a prefix comes to the wanted text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Closeness {
+    /// chrF2 of the output with the wanted text as the reference, 0 to 1. It works on any module.
+    #[default]
+    Chrf2,
+    /// The probability that the model gives the wanted text with the prefix, by teacher forcing: exp of the mean of ln p over its tokens,
+    /// 0 to 1. It changes with every row, where outputs stay the same for many. For units that score texts.
+    Likelihood,
+}
+
 /// What is wanted of an output. Each part that is set adds to the score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
-    /// A text to come close to: chrF2 with it as the reference, 0 to 1.
+    /// A text to come close to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// How close it is.
+    #[serde(default)]
+    pub by: Closeness,
     /// Words that are wanted: the share of them that occur.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wanted: Vec<String>,
@@ -33,6 +50,10 @@ pub struct Score {
     /// chrF2 with the wanted text, 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub similarity: Option<f64>,
+    /// Mean of ln p over the tokens of the wanted text with the prefix, in nats; `None` where the unit does not score texts. It also
+    /// decides between equal totals.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub likelihood: Option<f64>,
     /// Wanted words that occur.
     pub wanted: usize,
     /// Unwanted words that occur.
@@ -50,6 +71,7 @@ impl Default for Objective {
     fn default() -> Self {
         Self {
             text: None,
+            by: Closeness::default(),
             wanted: Vec::new(),
             unwanted: Vec::new(),
             away: false,
@@ -81,8 +103,8 @@ impl Objective {
         Ok(())
     }
 
-    /// The score of an output whose baseline is `baseline`.
-    pub fn score(&self, baseline: &str, output: &str) -> Score {
+    /// The score of an output whose baseline is `baseline`; `likelihood` is [`Score::likelihood`].
+    pub fn score(&self, baseline: &str, output: &str, likelihood: Option<f64>) -> Score {
         let measures = Measures::of(baseline, output);
         let similarity = (self.text.as_deref()).map(|text| Measures::of(text, output).chrf2);
         let count = |words: &[String]| {
@@ -102,21 +124,40 @@ impl Objective {
             // A word or two may be what is wanted, but is no distance worth having.
             None => self.away,
         };
+        let closeness = match self.by {
+            Closeness::Chrf2 => similarity.unwrap_or_default() / 100.0,
+            Closeness::Likelihood => likelihood.map(libm::exp).unwrap_or_default(),
+        };
         let total = if below_floor {
             measures.distinct4.unwrap_or_default() - 2.0
         } else {
-            similarity.unwrap_or_default() / 100.0 + share(wanted, &self.wanted) - share(unwanted, &self.unwanted)
+            closeness + share(wanted, &self.wanted) - share(unwanted, &self.unwanted)
                 + if self.away { distance / 100.0 } else { 0.0 }
         };
         Score {
             total,
             similarity,
+            likelihood,
             wanted,
             unwanted,
             distance,
             distinct4: measures.distinct4,
             below_floor,
         }
+    }
+}
+
+impl Score {
+    /// Whether it ranks before another: by the total, and where that is equal by the likelihood of the wanted text.
+    pub fn is_better_than(&self, other: &Self) -> bool {
+        self.order(other) == Ordering::Less
+    }
+
+    /// The order of ranks, the better one first.
+    pub fn order(&self, other: &Self) -> Ordering {
+        let likelihood = |score: &Self| score.likelihood.unwrap_or(f64::NEG_INFINITY);
+        let by_total = other.total.total_cmp(&self.total);
+        by_total.then(likelihood(other).total_cmp(&likelihood(self)))
     }
 }
 

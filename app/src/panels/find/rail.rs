@@ -128,14 +128,36 @@ impl Rail {
         ui.add_space(4.0);
         let recipe = cx.bench.prefix.recipe();
         let label = label::recipe(cx.text, &recipe);
-        ui.label(paint::words((text.around)(&label), theme::BODY, palette.text2));
+        let around = match cx.bench.searches_from_text() {
+            true => text.around_text.to_owned(),
+            false => (text.around)(&label),
+        };
+        ui.label(paint::words(around, theme::BODY, palette.text2));
         ui.add_space(8.0);
         let mut form = cx.bench.find.search_form.clone();
         if mode == FindMode::Search {
             ui.label(paint::strong(text.objective, theme::BODY, palette.text));
             let named = |ui: &mut Ui, name: &str| ui.label(paint::words(name, theme::BODY, palette.text2));
-            named(ui, text.near_text);
-            lines(ui, text.near_text, "", 3, &mut form.text);
+            let scores = cx.bench.scores_texts();
+            let near_text = (text.near_text)(form.by_likelihood && scores);
+            named(ui, near_text);
+            lines(ui, near_text, "", 3, &mut form.text);
+            let width = ui.available_width();
+            let mut by_likelihood = form.by_likelihood && scores;
+            ui.add_enabled_ui(scores, |ui| {
+                let response = toggle::toggle_across(ui, &mut by_likelihood, text.by_likelihood, width);
+                if response.changed() {
+                    form.by_likelihood = by_likelihood;
+                }
+                response.clone().on_hover_text(text.by_likelihood_about);
+                response.on_disabled_hover_text(text.by_likelihood_off);
+                let mut from_text = form.from_text && scores;
+                let response = toggle::toggle_across(ui, &mut from_text, text.from_text, width);
+                if response.changed() {
+                    form.from_text = from_text;
+                }
+                response.on_hover_text(text.from_text_about);
+            });
             named(ui, text.wanted_words);
             line(ui, text.wanted_words, text.words_hint, &mut form.wanted);
             named(ui, text.unwanted_words);

@@ -1,7 +1,8 @@
 //! Search in the Find view: how far it is, the scores, the best output and the best runs.
 
 use eframe::egui::{self, Align, Layout, Rect, ScrollArea, Sense, Ui, UiBuilder, pos2, vec2};
-use softprefix_core::experiment::RunEnd;
+use softprefix_core::experiment::{RunEnd, SavedExperiment};
+use softprefix_core::search::Score;
 
 use super::results::{card, empty, export, inset, trouble_of};
 use crate::model::SearchOff;
@@ -65,7 +66,13 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     ui.spacing_mut().item_spacing.y = 6.0;
     let searcher = &cx.bench.find.searcher;
     let runs = searcher.scored().count();
+    let broken_off = searcher.unfinished().and_then(SavedExperiment::unfinished_search);
     let Some((_, best)) = searcher.best() else {
+        if let Some(last) = broken_off {
+            let words = (text.search_broken_off)(runs, last.budget.unwrap_or(runs));
+            ui.label(paint::words(words, theme::BODY, palette.text2));
+            return;
+        }
         let off = cx.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
         let words = match (searcher.is_busy, off) {
             (true, _) => text.starting.to_owned(),
@@ -85,6 +92,9 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         (_, true, false) => (text.search_progress)(searcher.progress.finished, total, searcher.left()),
         (Some(RunEnd::Interrupted { error }), ..) => error.clone(),
         (Some(RunEnd::Cancelled), ..) => text.search_cancelled.to_owned(),
+        (None, ..) if broken_off.is_some() => {
+            (text.search_broken_off)(runs, broken_off.and_then(|last| last.budget).unwrap_or(runs))
+        }
         (Some(RunEnd::NoEffect), ..) => text.search_no_effect.to_owned(),
         (Some(RunEnd::Complete) | None, ..) => text.search_complete.to_owned(),
     };
@@ -93,6 +103,9 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         false => 1.0,
     };
     progress(ui, Some(done), &words);
+    if searcher.is_flat() {
+        ui.label(paint::words(text.search_flat, theme::CAPTION, palette.text2));
+    }
 }
 
 /// From right to left: what is done with the best prefix, and searching.
@@ -114,6 +127,16 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             cx.find(FindAction::Stop);
         }
         return;
+    }
+    if searcher.unfinished().is_some() {
+        let off = cx.bench.why_not_search_on();
+        let response = ui.add_enabled(off.is_none(), Button::outlined(text.search_on).height(large));
+        if let Some(off) = off {
+            response.clone().on_disabled_hover_text((text.search_off)(&off));
+        }
+        if response.clicked() {
+            cx.find(FindAction::SearchOn);
+        }
     }
     let possible = off.is_none() && !wrong && !cx.bench.find.is_any_busy();
     let button = match has_found {
@@ -180,13 +203,13 @@ fn runs(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
     let inside = card(ui, rect, text.best_runs, "", "");
-    let mut all: Vec<(f64, String)> = (cx.bench.find.searcher.scored())
-        .map(|(record, score)| (score.total, record.output().replace('\n', " ")))
+    let mut all: Vec<(Score, String)> = (cx.bench.find.searcher.scored())
+        .map(|(record, score)| (score, record.output().replace('\n', " ")))
         .collect();
     if all.is_empty() {
         return empty(ui, inside, text.scores_empty);
     }
-    all.sort_by(|a, b| b.0.total_cmp(&a.0));
+    all.sort_by(|a, b| a.0.order(&b.0));
     let mut inner = ui.new_child(UiBuilder::new().id_salt("best runs").max_rect(inside));
     ScrollArea::vertical()
         .id_salt("best runs")
@@ -194,7 +217,11 @@ fn runs(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         .show(&mut inner, |ui| {
             for (score, words) in all.iter().take(LISTED) {
                 ui.horizontal(|ui| {
-                    ui.label(paint::figures(format!("{score:7.3}"), theme::CAPTION, palette.text2));
+                    ui.label(paint::figures(
+                        format!("{:7.3}", score.total),
+                        theme::CAPTION,
+                        palette.text2,
+                    ));
                     let room = ui.available_width();
                     let galley = paint::cut_to(ui, words, theme::BODY.regular(), palette.text, room);
                     ui.add(egui::Label::new(galley));

@@ -12,7 +12,8 @@ use super::event::{Progress, RunEnd, RunEvent};
 use super::proposals::Judged;
 use super::source::Source;
 use super::{Control, RunRequest, SaveTo};
-use crate::client::{ClientError, Task};
+use crate::client::{ClientError, ScoreRequest, ScoredText, Task};
+use crate::experiment::generation::Generation;
 use crate::experiment::journal::{Ending, Entry, Experiment, JOURNAL_VERSION, SharedJournal};
 use crate::experiment::plan::{Case, Prompt, Settings};
 use crate::experiment::record::{ModuleIdentity, Record, new_id};
@@ -162,6 +163,11 @@ impl Runner {
             if let Err(error) = self.start_journal().await {
                 exit(&task).await;
                 return RunEnd::Interrupted { error };
+            }
+            if let Source::Find(proposals) = source
+                && let Some(opening) = proposals.opening()
+            {
+                self.tell_generation(opening).await;
             }
             if let Some(end) = self.run_canary(&task, prompt).await {
                 exit(&task).await;
@@ -319,7 +325,11 @@ impl Runner {
                     index: case.index,
                     name: case.name.clone(),
                 });
-                let attempt = self.attempt(task, case.clone(), number);
+                let wanted = match source {
+                    Source::Find(proposals) if can_score => proposals.wanted_text(),
+                    _ => None,
+                };
+                let attempt = self.attempt(task, case.clone(), number, wanted);
                 cases.insert(running.spawn(attempt).id(), case);
                 if is_repeat {
                     break;
@@ -378,8 +388,15 @@ impl Runner {
         }
     }
 
-    /// The future that runs a case.
-    fn attempt(&self, task: &Task, case: Case, number: u32) -> impl Future<Output = Attempt> + Send + use<> {
+    /// The future that runs a case, and then measures how likely the text that is wanted is with its prefix.
+    fn attempt(
+        &self,
+        task: &Task,
+        case: Case,
+        number: u32,
+        wanted: Option<&str>,
+    ) -> impl Future<Output = Attempt> + Send + use<> {
+        let wanted = wanted.filter(|_| case.recipe.is_some()).map(str::to_owned);
         let (session, task, events) = (Arc::clone(&self.request.session), task.clone(), self.events.clone());
         let index = case.index;
         let request = CaseRequest {
@@ -400,7 +417,18 @@ impl Runner {
                 }
             };
             let ran = session.run(&task, request, Stop::never(), tell).await;
-            Attempt { number, ran }
+            let ran_well = ran
+                .as_ref()
+                .filter(|ran| ran.error.is_none() && ran.record.text().is_some());
+            let likelihood = match wanted.zip(ran_well) {
+                Some((wanted, ran)) => Some(likelihood(&session, &task, &ran.record, wanted).await),
+                None => None,
+            };
+            Attempt {
+                number,
+                ran,
+                likelihood,
+            }
         }
     }
 
@@ -412,9 +440,23 @@ impl Runner {
         source: &mut Source,
         repeats: &mut VecDeque<(Case, u32)>,
     ) -> Option<SessionError> {
-        let Attempt { number, ran } = attempt;
+        let Attempt {
+            number,
+            ran,
+            likelihood,
+        } = attempt;
         let FinishedCase { record, error } = ran?;
-        let died = error.filter(SessionError::needs_set_up);
+        let (likelihood, unscored) = match likelihood.transpose() {
+            Ok(likelihood) => (likelihood, None),
+            Err(error) => (None, Some(error)),
+        };
+        if let Some(error) = &unscored {
+            self.emit(RunEvent::NotScored {
+                count: 1,
+                error: error.to_string(),
+            });
+        }
+        let died = error.or(unscored).filter(SessionError::needs_set_up);
         if died.is_some() && number == 1 {
             repeats.push_back((record.case, 2));
             return died;
@@ -431,9 +473,9 @@ impl Runner {
             }
         }
         let judged = match source {
-            Source::Find(proposals) if !record.is_baseline() => Some(proposals.take(&record)),
+            Source::Find(proposals) if !record.is_baseline() => Some(proposals.take(&record, likelihood)),
             Source::Find(proposals) => {
-                proposals.take(&record);
+                proposals.take(&record, None);
                 None
             }
             Source::Plan(_) | Source::Search(_) => None,
@@ -452,16 +494,22 @@ impl Runner {
                 score,
                 is_best,
             });
-            if let Some(generation) = generation.map(Box::new) {
-                self.save(Entry::Generation {
-                    experiment: self.experiment.id.clone(),
-                    generation: generation.clone(),
-                })
-                .await;
-                self.emit(RunEvent::Generation(generation));
+            if let Some(generation) = generation {
+                self.tell_generation(generation).await;
             }
         }
         died
+    }
+
+    /// Saves and reports a generation of a search for a prefix.
+    async fn tell_generation(&mut self, generation: Generation) {
+        let (experiment, generation) = (self.experiment.id.clone(), Box::new(generation));
+        self.save(Entry::Generation {
+            experiment,
+            generation: generation.clone(),
+        })
+        .await;
+        self.emit(RunEvent::Generation(generation));
     }
 
     /// Reports a case that panicked. It has no record, so a resumed run repeats it.
@@ -547,6 +595,19 @@ enum TaskEnd {
 struct Attempt {
     number: u32,
     ran: Option<FinishedCase>,
+    /// The likelihood of the text that is wanted, where one is, and the unit scores texts.
+    likelihood: Option<Result<f64, SessionError>>,
+}
+
+/// The mean of ln p over the tokens of a text, with the prefix of a record before its prompt, in nats.
+async fn likelihood(session: &Session, task: &Task, record: &Record, text: String) -> Result<f64, SessionError> {
+    let request = ScoreRequest::new(record.prompt.user.as_str(), ScoredText::Text(text));
+    let request = match &record.case.recipe {
+        Some(recipe) => request.against(session.build_by(Some(task), recipe).await?),
+        None => request,
+    };
+    let scored = task.score(request).await?.base;
+    Ok(-libm::log(scored.perplexity))
 }
 
 /// A batch and its scores or error.

@@ -88,7 +88,8 @@ pub enum RunEvent {
         /// Whether it is the best so far.
         is_best: bool,
     },
-    /// All candidates of a generation were judged, and it is in the journal.
+    /// All candidates of a generation were judged, and it is in the journal; at the start of a search, its first generation without
+    /// candidates.
     Generation(Box<Generation>),
     /// The last event. [`Run::next`](super::Run::next) then waits until nothing of the run is left on the module.
     Ended(RunEnd),

@@ -31,7 +31,7 @@ use super::plan::{Case, Plan, PlanError};
 use super::record::WRITTEN_BY;
 use super::saved::SavedExperiment;
 use super::session::Session;
-use crate::search::SearchError;
+use crate::search::{Closeness, SearchError};
 use drive::Runner;
 use proposals::Proposals;
 use source::{Searching, Source};
@@ -149,6 +149,9 @@ impl Run {
     /// [`FindError`].
     pub fn find(mut request: RunRequest, find: FindRequest) -> Result<Self, FindError> {
         find.objective.check()?;
+        if find.objective.by == Closeness::Likelihood && !request.session.facts().scores {
+            return Err(SearchError::NoLikelihood.into());
+        }
         request.plan.sweeps.clear();
         request.plan.prompts.truncate(1);
         request.plan.closing = false;

@@ -32,11 +32,13 @@ pub(super) struct Proposals {
     running: Vec<(usize, Option<Candidate>)>,
     /// Candidates handed out so far.
     spent: usize,
-    best: Option<f64>,
+    best: Option<Score>,
     /// Whether a baseline is running, which the candidates need.
     waits: bool,
     /// Whether nothing more can be proposed.
     over: bool,
+    /// Whether the journal has a line of the search already.
+    is_known: bool,
 }
 
 /// What a finished case meant for the search.
@@ -60,6 +62,22 @@ impl Proposals {
             best: None,
             waits: false,
             over: false,
+            is_known: false,
+        }
+    }
+
+    /// The first generation before it is run, once: without it, a search that ends before its first generation could not be resumed.
+    pub(super) fn opening(&mut self) -> Option<Generation> {
+        let is_new = !std::mem::replace(&mut self.is_known, true);
+        is_new.then(|| self.generation(Vec::new()))
+    }
+
+    fn generation(&self, candidates: Vec<Candidate>) -> Generation {
+        Generation {
+            search: self.request.search.clone(),
+            candidates,
+            objective: Some(self.request.objective.clone()),
+            budget: Some(self.request.budget),
         }
     }
 
@@ -79,13 +97,13 @@ impl Proposals {
         self.next_index = self.next_index.max(used.unwrap_or(0));
         for generation in &saved.generations {
             self.spent += generation.candidates.len();
-            let best = generation.best().and_then(|best| generation.candidates[best].result);
-            self.best = best
-                .map(|best| self.best.map_or(best, |known| known.min(best)))
-                .or(self.best);
+            if let Some(best) = generation.best().and_then(|best| generation.candidates[best].score) {
+                self.is_best(best);
+            }
         }
         if let Some(last) = saved.generations.last() {
             self.request.search = last.next()?;
+            self.is_known = true;
         }
         Ok(())
     }
@@ -139,8 +157,22 @@ impl Proposals {
         }
     }
 
-    /// Judges the result of a case. A failed one counts as the worst.
-    pub(super) fn take(&mut self, record: &Record) -> Judged {
+    /// The text whose likelihood is part of a candidate's score.
+    pub(super) fn wanted_text(&self) -> Option<&str> {
+        self.request.objective.text.as_deref().filter(|text| !text.is_empty())
+    }
+
+    /// Whether a score is the best so far, which it then is.
+    fn is_best(&mut self, score: Score) -> bool {
+        let is_best = self.best.is_none_or(|best| score.is_better_than(&best));
+        if is_best {
+            self.best = Some(score);
+        }
+        is_best
+    }
+
+    /// Judges the result of a case; `likelihood` is [`Score::likelihood`]. A failed one counts as the worst.
+    pub(super) fn take(&mut self, record: &Record, likelihood: Option<f64>) -> Judged {
         if record.is_baseline() {
             self.waits = false;
             if let (None, Some(text)) = (&self.base, record.text()) {
@@ -152,17 +184,14 @@ impl Proposals {
         let (Some((_, slot)), Some(base)) = (slot, &self.base) else {
             return Judged::default();
         };
-        let score = record.text().map(|text| self.request.objective.score(base, text));
-        let result = score.map(|score| -score.total);
-        let is_best = result.is_some_and(|result| self.best.is_none_or(|best| result < best));
-        if is_best {
-            self.best = result;
-        }
+        let objective = &self.request.objective;
+        let score = record.text().map(|text| objective.score(base, text, likelihood));
         *slot = Some(Candidate {
             record: record.id.clone(),
-            result,
+            result: score.map(|score| -score.total),
             score,
         });
+        let is_best = score.is_some_and(|score| self.is_best(score));
         Judged {
             score,
             is_best,
@@ -179,11 +208,7 @@ impl Proposals {
             self.over = true;
             return None;
         }
-        let generation = Generation {
-            search: self.request.search.clone(),
-            candidates,
-            objective: Some(self.request.objective.clone()),
-        };
+        let generation = self.generation(candidates);
         match generation.next() {
             Ok(next) => self.request.search = next,
             Err(error) => {
