@@ -424,7 +424,10 @@ fn report(event: &Event) {
             LibraryEvent::Unusable(problem) | LibraryEvent::Failed(problem) => tracing::warn!(%problem),
             _ => {}
         },
-        Event::Lost(problem) | Event::FileProblem(problem) | Event::TuningClosed(problem) => tracing::warn!(%problem),
+        Event::Lost(problem)
+        | Event::Reconnecting(problem, _)
+        | Event::FileProblem(problem)
+        | Event::TuningClosed(problem) => tracing::warn!(%problem),
         _ => {}
     }
 }

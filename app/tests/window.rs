@@ -910,3 +910,47 @@ fn what_is_dropped_on_the_window_is_opened_by_what_it_is() {
     let model = Some("model.gguf".to_owned());
     assert_eq!(opened("model.gguf"), Action::Connect(Target::Embedded { model }));
 }
+
+/// Role, label and place of every control and text of the window, in points, at so many pixels for each.
+fn laid_out(bench: Workbench, pixels_per_point: f32) -> Vec<(Role, Option<String>, egui::Rect)> {
+    let mut harness = egui_kittest::Harness::builder()
+        .with_size(egui::vec2(1280.0, 800.0))
+        .with_pixels_per_point(pixels_per_point)
+        .with_max_steps(20)
+        .with_context_setup(common::stage::prepare)
+        .build_ui_state(
+            |ui, stage: &mut common::stage::Stage| stage.show(ui),
+            common::stage::Stage::new(bench),
+        );
+    harness.run_steps(6);
+    let nodes = harness.root().children_recursive();
+    nodes
+        .filter(|node| node.accesskit_node().has_bounds())
+        .map(|node| {
+            let known = node.accesskit_node();
+            (known.role(), known.label().or(known.value()), node.rect())
+        })
+        .collect()
+}
+
+#[test]
+fn a_retina_display_shows_the_same_words_in_the_same_places() {
+    use Language::{English, Japanese};
+    for bench in [
+        || common::tuned(English, Theme::Dark),
+        || common::tuned(Japanese, Theme::Light),
+        || common::find::learning(Japanese, Theme::Dark, None),
+    ] {
+        let (once, twice) = (laid_out(bench(), 1.0), laid_out(bench(), 2.0));
+        assert!(once.len() > 40, "{}", once.len());
+        assert_eq!(once.len(), twice.len());
+        for (at_once, at_twice) in once.iter().zip(&twice) {
+            // Text that is cut has other words, and a place is moved at most by what rounding to whole pixels does to a line of text.
+            assert_eq!((at_once.0, &at_once.1), (at_twice.0, &at_twice.1));
+            let moved = (at_once.2.min - at_twice.2.min)
+                .abs()
+                .max((at_once.2.max - at_twice.2.max).abs());
+            assert!(moved.max_elem() <= 4.0, "{at_once:?} {at_twice:?}");
+        }
+    }
+}

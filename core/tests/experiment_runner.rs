@@ -130,6 +130,7 @@ impl Unit {
             limits: ConnectOptions {
                 settle: Duration::ZERO,
                 request: Duration::from_secs(5),
+                retries: vec![Duration::from_millis(10); 3],
                 ..ConnectOptions::default()
             },
             prefix_store,
@@ -363,10 +364,7 @@ async fn request(unit: &Unit, plan: Plan, folder: &tempfile::TempDir) -> RunRequ
         session: unit.open(None).await,
         save_to: SaveTo::Journal(journal(folder)),
         resume: None,
-        options: RunOptions {
-            retries: vec![Duration::from_millis(10); 3],
-            ..RunOptions::default()
-        },
+        options: RunOptions::default(),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod recording;
 pub(crate) mod second;
 pub mod sweep;
 mod tuning;
+mod wake;
 mod worker;
 
 pub use doctor::DoctorAccess;
@@ -90,6 +91,10 @@ impl Bridge {
             sender: sender.clone(),
             wake: Arc::clone(&wake),
         };
+        let waking = requests.clone();
+        runtime.spawn(wake::watch(wake::EVERY, wake::Clocks::now, move || {
+            waking.send(Request::Woke).is_ok()
+        }));
         let thread = std::thread::Builder::new()
             .name("softprefix-bridge-main".to_owned())
             .spawn(move || {

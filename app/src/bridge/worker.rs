@@ -24,11 +24,11 @@ use super::latest::{compare, keep_counting, keep_describing, measure};
 use super::recording::Recordings;
 use super::sweep::{Place, Sweeps};
 use super::tuning::Tuning;
-use crate::errors::{self, broken, problem_of};
+use crate::errors::{self, broken};
 use crate::messages::{
     Asked, ChangeOutcome, DoctorEvent, Event, Inference, LibraryRequest, MaterialEvent, MaterialRequest, Request,
 };
-use crate::model::{FetchProgress, PreviousModule, Problem, ProblemKind, Target};
+use crate::model::{FetchProgress, PreviousModule, Problem, ProblemKind, Retry, Target};
 use crate::session::embedded::{self, Models};
 use crate::session::{ConnectProblem, LeftOver, MissingModel, OpenStep, Opening, Session, Steps};
 
@@ -50,6 +50,18 @@ enum Done {
     },
     /// The connection of this session is closed.
     Disconnected { attempt: u64, problem: Problem },
+    /// The wait before an attempt to reach a lost module again is over.
+    Waited { attempt: u64 },
+}
+
+/// Attempts to reach a module again whose connection was lost, until one succeeds or the person connects anew.
+struct Recovery {
+    /// Why it was lost, or the last attempt failed.
+    problem: Problem,
+    /// The waits before the attempts that are left.
+    waits: std::vec::IntoIter<Duration>,
+    /// The task of the lost session, which the module may still have; `None` after it was exited.
+    task: Option<String>,
 }
 
 /// An inference that is running, or waiting for its delay.
@@ -77,6 +89,7 @@ struct Worker {
     /// The attempt that opened the session, and its target.
     in_use: (u64, Target),
     connecting: Option<JoinHandle<()>>,
+    recovery: Option<Recovery>,
     watching: Option<JoinHandle<()>>,
     cancel_fetch: Arc<AtomicBool>,
     behind: Option<Behind>,
@@ -127,6 +140,7 @@ pub(super) async fn work(
         attempt: 0,
         in_use: (0, Target::default()),
         connecting: None,
+        recovery: None,
         watching: None,
         cancel_fetch: Arc::default(),
         behind: None,
@@ -183,6 +197,7 @@ impl Worker {
                 self.cancel_fetch.store(true, Ordering::Relaxed);
                 self.stop_behind();
             }
+            Request::Woke => self.ask_after_sleep(),
             Request::ListModels => self.list_models(),
             Request::Describe { recipe } => {
                 if let Some(session) = self.session.clone() {
@@ -300,8 +315,16 @@ impl Worker {
             // On the same module, both may need the same task slot.
             session.forget_task().await;
         }
+        self.last = Some((target, asked));
+        self.open(exit_first);
+    }
+
+    /// Begins an attempt to open the last module. One of a recovery reports no steps: what was known of the module stays on screen.
+    fn open(&mut self, exit_first: Vec<String>) {
+        let Some((target, asked)) = self.last.clone() else {
+            return;
+        };
         self.attempt += 1;
-        self.last = Some((target.clone(), asked.clone()));
         self.cancel_fetch = Arc::default();
         self.given_up = Arc::default();
         let (attempt, done) = (self.attempt, self.done.clone());
@@ -322,7 +345,11 @@ impl Worker {
             models: self.models.clone(),
             missing: MissingModel::StandIn(Arc::clone(&self.cancel_fetch)),
         };
+        let is_quiet = self.recovery.is_some();
         let steps: Steps = Arc::new(move |step| {
+            if is_quiet {
+                return;
+            }
             events.send_if_room(match step {
                 OpenStep::Connecting(step) => Event::Connecting(step),
                 OpenStep::Fetching(progress) => Event::Fetching(progress),
@@ -341,9 +368,13 @@ impl Worker {
         match report {
             Done::Connected { attempt, session } if attempt == self.attempt => {
                 self.connecting = None;
-                match session {
-                    Ok(session) => {
-                        self.leave_session().await;
+                let recovery = self.recovery.take();
+                match (session, recovery) {
+                    (Ok(session), recovery) => {
+                        // A sweep reaches the module again by itself, and goes on with its missing cases.
+                        if recovery.is_none() {
+                            self.leave_session().await;
+                        }
                         if let Some((target, _)) = &self.last {
                             self.in_use = (attempt, target.clone());
                         }
@@ -357,23 +388,36 @@ impl Worker {
                         self.session = Some(session);
                         self.events.send(Event::Ready(Box::new(facts), vocabulary)).await;
                     }
-                    Err(ConnectProblem::TaskFull(tasks)) => self.events.send(Event::TaskFull { tasks }).await,
-                    Err(ConnectProblem::Other(problem)) => self.events.send(Event::Lost(problem)).await,
-                    Err(ConnectProblem::NoModel(problem)) => {
+                    (Err(problem), Some(recovery)) => return self.try_again(recovery, problem).await,
+                    (Err(ConnectProblem::TaskFull(tasks)), None) => self.events.send(Event::TaskFull { tasks }).await,
+                    (Err(ConnectProblem::Other(problem)), None) => self.events.send(Event::Lost(problem)).await,
+                    (Err(ConnectProblem::NoModel(problem)), None) => {
                         self.events.send(Event::NoModel(problem)).await;
                         self.list_models();
                     }
                 }
                 self.keep().await;
             }
-            Done::Disconnected { attempt, problem } if attempt == self.in_use.0 && self.session.is_some() => {
+            Done::Disconnected { attempt, problem } if attempt == self.in_use.0 => {
+                let Some(session) = self.session.take() else { return };
+                if let Some(watching) = self.watching.take() {
+                    watching.abort();
+                }
                 self.stop_all();
-                self.session = None;
                 // While another module is being connected, this one is not replaced.
                 if self.connecting.is_none() {
-                    self.events.send(Event::Lost(problem)).await;
+                    if let Some((target, _)) = &mut self.last {
+                        target.clone_from(&self.in_use.1);
+                    }
+                    let recovery = Recovery {
+                        problem: problem.clone(),
+                        waits: self.limits.retries.clone().into_iter(),
+                        task: Some(session.facts().task.clone()),
+                    };
+                    self.try_again(recovery, problem.into()).await;
                 }
             }
+            Done::Waited { attempt } if attempt == self.attempt && self.recovery.is_some() => self.open(Vec::new()),
             Done::Fetched { name, fetched } => {
                 // One that was replaced by another is not spoken of.
                 let is_its = |behind: &Behind| behind.entries.first().is_some_and(|entry| entry.name == name);
@@ -388,8 +432,58 @@ impl Worker {
             } => {
                 tokio::spawn(async move { session.close().await });
             }
-            Done::Connected { .. } | Done::Disconnected { .. } => {}
+            Done::Connected { .. } | Done::Disconnected { .. } | Done::Waited { .. } => {}
         }
+    }
+
+    /// Goes on with a recovery after its connection was lost or its last attempt failed, because of `problem`.
+    async fn try_again(&mut self, mut recovery: Recovery, problem: ConnectProblem) {
+        if let ConnectProblem::TaskFull(tasks) = &problem
+            && let Some(task) = recovery.task.take_if(|task| tasks.contains(task))
+        {
+            // A module keeps the tasks of a connection that broke.
+            self.recovery = Some(recovery);
+            return self.open(vec![task]);
+        }
+        match problem {
+            ConnectProblem::Other(problem) => recovery.problem = problem,
+            ConnectProblem::TaskFull(tasks) => return self.events.send(Event::TaskFull { tasks }).await,
+            ConnectProblem::NoModel(problem) => return self.events.send(Event::NoModel(problem)).await,
+        }
+        let Some(wait) = recovery.waits.next() else {
+            return self.events.send(Event::Lost(recovery.problem)).await;
+        };
+        let of = self.limits.retries.len();
+        let retry = Retry {
+            attempt: of - recovery.waits.len(),
+            of,
+        };
+        self.events
+            .send(Event::Reconnecting(recovery.problem.clone(), retry))
+            .await;
+        self.recovery = Some(recovery);
+        let (attempt, done) = (self.attempt, self.done.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
+            // If the loop has ended, nobody needs the report.
+            let _ = done.send(Done::Waited { attempt }).await;
+        });
+    }
+
+    /// Asks a module at the other end of a network whether it is still there: while the machine slept, the connection may have gone
+    /// without a word.
+    fn ask_after_sleep(&self) {
+        let Some(session) = self.session.clone().filter(|session| !session.facts().is_embedded()) else {
+            return;
+        };
+        let (done, attempt) = (self.done.clone(), self.in_use.0);
+        tokio::spawn(async move {
+            if let Err(reason) = session.module().ping().await {
+                let problem = session.problem(&reason);
+                // If the loop has ended, nobody needs the report.
+                let _ = done.send(Done::Disconnected { attempt, problem }).await;
+            }
+        });
     }
 
     /// Downloads the first of `entries` that is available, while the session goes on. Of two downloads the later one counts; one that
@@ -448,12 +542,13 @@ impl Worker {
     /// Reports when the connection is closed by the module.
     fn watch(&mut self, session: &Arc<Session>) {
         let (module, done, attempt) = (session.module().clone(), self.done.clone(), self.in_use.0);
+        let is_embedded = session.facts().is_embedded();
         self.watching = Some(tokio::spawn(async move {
             let reason = module.disconnected().await;
             let _ = done
                 .send(Done::Disconnected {
                     attempt,
-                    problem: problem_of(&reason),
+                    problem: errors::of_module(&reason, is_embedded),
                 })
                 .await;
         }));
@@ -467,6 +562,7 @@ impl Worker {
         self.given_up.store(true, Ordering::Relaxed);
         self.attempt += 1;
         self.connecting = None;
+        self.recovery = None;
     }
 
     /// Closes the current session.
@@ -554,7 +650,7 @@ impl Worker {
                 // On a module that no longer answers, its other inferences would wait until their deadlines.
                 && let Err(reason) = session.module().ping().await
             {
-                let problem = problem_of(&reason);
+                let problem = session.problem(&reason);
                 // If the loop has ended, nobody needs the report.
                 let _ = done.send(Done::Disconnected { attempt, problem }).await;
             }

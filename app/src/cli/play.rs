@@ -165,7 +165,10 @@ impl Player {
             if !self.is_read {
                 return Ok(Exit::Success);
             }
-            if let ModuleState::Failed { problem, .. } = &self.bench.module {
+            if let ModuleState::Failed {
+                problem, retry: None, ..
+            } = &self.bench.module
+            {
                 return Err(problem.clone().into());
             }
             let is_idle = self.pending.is_empty() && self.bench.external.state() != Some(ExternalState::Running);

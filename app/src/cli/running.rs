@@ -20,6 +20,7 @@ use super::shell::{Failure, runtime, tell};
 use crate::errors;
 use crate::model::{ConnectStep, Language, Problem, ProblemKind, Target};
 use crate::places;
+use crate::session::embedded::Models;
 use crate::session::{LeftOver, MissingModel, OpenStep, Opening, Session, Steps};
 use crate::start::Exit;
 use crate::text::SweepText;
@@ -290,8 +291,15 @@ impl Terminal {
             missing: MissingModel::Fetch(Arc::clone(&give_up)),
             ..opening
         };
+        let is_default = opening.target == Target::default();
+        let first_fetch = Mutex::new(first_fetch(&opening.models).filter(|_| is_default));
         let bar = Arc::clone(&self.bar);
         let steps: Steps = Arc::new(move |step| {
+            if matches!(step, OpenStep::Fetching(_))
+                && let Some(sentence) = first_fetch.lock().unwrap_or_else(PoisonError::into_inner).take()
+            {
+                lock(&bar).say(&sentence);
+            }
             let (fraction, words) = words_of(&step);
             lock(&bar).show(fraction, &words);
         });
@@ -484,6 +492,21 @@ async fn request(
         resume,
         options,
     }
+}
+
+/// What is said before the default model is fetched: how large it is, and that there is a quicker way to begin.
+fn first_fetch(models: &Models) -> Option<String> {
+    let mega = |bytes: u64| format!("{:.0} MB", bytes as f64 / 1e6);
+    let (default, small) = (models.default.first()?, models.small);
+    // The entries of the default model are files of one size; not each of them is known beforehand.
+    let bytes = models.default.iter().find_map(|entry| entry.bytes)?;
+    Some(format!(
+        "{} is fetched first (about {}, once). To begin sooner, stop with Ctrl-C and add --model {} ({})",
+        default.name,
+        mega(bytes),
+        small.short_name,
+        mega(small.bytes?)
+    ))
 }
 
 /// Returns the progress of a step of opening a session, if known, and its label.

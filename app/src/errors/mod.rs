@@ -88,6 +88,37 @@ pub fn problem_of(error: &ClientError) -> Problem {
     Problem::told(kind, client(error))
 }
 
+/// The same of a module that may be the one in this process, on which no service can be restarted.
+pub fn of_module(error: &ClientError, is_embedded: bool) -> Problem {
+    let problem = problem_of(error);
+    let is_silence = matches!(
+        error,
+        ClientError::NoAnswer { .. }
+            | ClientError::SetUpTimedOut { .. }
+            | ClientError::UnitSilent { .. }
+            | ClientError::NeverAnswered { .. }
+            | ClientError::StreamStopped { .. }
+    );
+    let is_end = matches!(error, ClientError::Connect { .. } | ClientError::ConnectionLost { .. });
+    match is_embedded {
+        true if is_silence => Problem {
+            remedy: Bilingual::new(
+                "This machine may be very busy or short of memory: close what else runs on it, or choose a smaller model, and try again.",
+                "この機器の負荷が高いか、メモリーが足りないようです。ほかのプログラムを終了するか、小さなモデルを選んで、もう一度試してください。",
+            ),
+            ..problem
+        },
+        true if is_end => Problem {
+            remedy: Bilingual::new(
+                "Reconnect: it starts again.",
+                "再接続すると、内蔵モジュールが起動し直します。",
+            ),
+            ..problem
+        },
+        _ => problem,
+    }
+}
+
 /// Converts a session's error to a problem.
 pub fn session(error: &SessionError) -> Problem {
     let (ja, todo_ja) = match error {

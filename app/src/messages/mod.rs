@@ -34,7 +34,7 @@ use softprefix_core::protocol::extension;
 use crate::figure::Form;
 use crate::model::{
     ConnectStep, ExportForm, FetchProgress, Format, FoundPrefix, ModelChoice, ModuleFacts, PreviousModule, Problem,
-    RunId, Scores, Side, Target, Vocabulary,
+    Retry, RunId, Scores, Side, Target, Vocabulary,
 };
 
 /// A request from the workbench. Its result arrives later as one or more [`Event`]s.
@@ -57,6 +57,8 @@ pub enum Request {
         asked: Box<Asked>,
     },
     CancelFetch,
+    /// The machine was asleep: ask whether the module is still there.
+    Woke,
     /// List the models of the embedded module.
     ListModels,
 
@@ -181,8 +183,10 @@ pub enum Event {
     TaskFull {
         tasks: Vec<String>,
     },
-    /// Connecting failed, or the connection was lost.
+    /// Connecting failed, or the connection was lost and the attempts to reach the module again have failed.
     Lost(Problem),
+    /// The connection was lost, or the last attempt to reach the module again failed; there is another one.
+    Reconnecting(Problem, Retry),
     /// Another module could not be opened, as reported before; this one is still connected.
     PreviousModule(Box<PreviousModule>),
 

@@ -36,7 +36,9 @@ pub use first_difference::{FirstDifference, Unit};
 pub use form::{Budget, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, Unavailable, Vocabulary};
 pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
-pub use module::{Behind, ConnectStep, FetchProgress, ModelChoice, ModuleFacts, ModuleState, PreviousModule, Target};
+pub use module::{
+    Behind, ConnectStep, FetchProgress, ModelChoice, ModuleFacts, ModuleState, PreviousModule, Retry, Target,
+};
 pub use pane::{Pane, PaneState, Side};
 pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm};
 pub use problem::{Problem, ProblemKind};

@@ -98,6 +98,8 @@ pub enum ModuleState {
     Failed {
         problem: Problem,
         last: Option<Box<ModuleFacts>>,
+        /// The attempt to reach it again that comes next or is under way.
+        retry: Option<Retry>,
     },
     /// All task slots are taken by tasks of earlier clients; they are exited only if the user agrees.
     TaskFull { tasks: Vec<String> },
@@ -131,6 +133,15 @@ impl ModuleState {
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Fetching(_) | Self::Loading { .. } | Self::Connecting { .. })
     }
+}
+
+/// An attempt to reach a lost module again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Counts from 1.
+    pub attempt: usize,
+    /// The last one's number.
+    pub of: usize,
 }
 
 /// The module that stays connected after another one was requested and failed.

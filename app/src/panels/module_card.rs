@@ -78,6 +78,7 @@ fn standing(cx: &PanelContext<'_>) -> (Status, &'static str) {
         ModuleState::Fetching(_) => (Status::Busy, text.fetching),
         ModuleState::Loading { .. } => (Status::Busy, text.loading),
         ModuleState::Connecting { .. } => (Status::Busy, text.connecting),
+        ModuleState::Failed { retry: Some(_), .. } => (Status::Busy, text.connecting),
         ModuleState::Failed { .. } => (Status::Away, text.not_connected),
         ModuleState::TaskFull { .. } => (Status::Warning, text.full),
         ModuleState::NoModel { .. } => (Status::Warning, text.no_model),

@@ -6,7 +6,7 @@ use eframe::egui::{
 };
 
 use super::context::PanelContext;
-use crate::model::{Format, Language, Theme};
+use crate::model::{Format, Language, ModuleState, Theme};
 use crate::text;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -195,6 +195,13 @@ fn file_or_notice(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             response.on_hover_text(whole);
         }
         status::mark(ui, status::Status::Good);
+        return;
+    }
+    if let ModuleState::Failed { retry: Some(retry), .. } = &cx.bench.module {
+        let words = (text.reconnecting)(*retry);
+        let galley = paint::cut_to(ui, &words, theme::BODY.regular(), palette.text, width - 24.0);
+        ui.add(egui::Label::new(galley));
+        status::mark(ui, status::Status::Busy);
         return;
     }
     // The session, in which all runs are saved.

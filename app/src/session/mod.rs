@@ -234,10 +234,7 @@ impl Session {
                 let embedded = Embedded::start(Arc::new(store), observer).await?;
                 let request = OpenRequest {
                     name: Some(EMBEDDED.to_owned()),
-                    limits: ConnectOptions {
-                        secret: Some(embedded.secret()),
-                        ..limits.clone()
-                    },
+                    limits: limits.clone().in_this_process(embedded.secret()),
                     ..request(embedded.address().to_string(), Some(name))
                 };
                 // While the model loads, the load observer reports the details.
@@ -246,8 +243,12 @@ impl Session {
                         connecting(step);
                     }
                 });
+                let opened = opened.await.map_err(|error| match error {
+                    SessionError::Client(error) => errors::of_module(&error, true).into(),
+                    error => ConnectProblem::from(error),
+                });
                 Ok(Self {
-                    core: Arc::new(opened.await?),
+                    core: Arc::new(opened?),
                     _embedded: Some(embedded),
                     stands_in_for,
                 })
@@ -263,6 +264,11 @@ impl Session {
     /// Returns the entries of the default model, if the small one is used in its place.
     pub fn stands_in_for(&self) -> &[&'static Entry] {
         &self.stands_in_for
+    }
+
+    /// Describes an error of this module.
+    pub fn problem(&self, error: &ClientError) -> Problem {
+        errors::of_module(error, self.facts().is_embedded())
     }
 
     /// Builds the prefix that `recipe` describes.

@@ -77,6 +77,7 @@ pub(super) static TEXT: Text = Text {
     connect: "Connect",
     connect_elsewhere: "Connect elsewhere…",
     reconnect: "Reconnect",
+    reconnecting: |retry| format!("Connection lost; reconnecting… ({} of {})", retry.attempt, retry.of),
     other_models: "Other models…",
     stock: "Stock module: one inference at a time, and it does not confirm that it applies the prefix.",
     tasks_full: |tasks| match tasks {

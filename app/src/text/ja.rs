@@ -74,6 +74,7 @@ pub(super) static TEXT: Text = Text {
     connect: "接続",
     connect_elsewhere: "接続先を変える…",
     reconnect: "再接続",
+    reconnecting: |retry| format!("接続が切れました。再接続しています…（{}/{}）", retry.attempt, retry.of),
     other_models: "ほかのモデル…",
     stock: "本ソフトのユニットではありません。推論は一度に一つで、プレフィックスが使われたことを確かめる手段がありません。",
     tasks_full: |tasks| format!("空きがありません。以前のクライアントのタスクが {tasks} 件残っています。"),

@@ -38,7 +38,7 @@ use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::{FinishReason, WeightRounding};
 
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, KindChoice, Language, ProblemKind, Unavailable, Unit};
+use crate::model::{ConnectStep, KindChoice, Language, ProblemKind, Retry, Unavailable, Unit};
 use crate::workbench::Tab;
 
 /// The words of one language.
@@ -89,6 +89,7 @@ pub struct Text {
     pub connect: &'static str,
     pub connect_elsewhere: &'static str,
     pub reconnect: &'static str,
+    pub reconnecting: fn(Retry) -> String,
     pub other_models: &'static str,
     pub stock: &'static str,
     pub tasks_full: fn(usize) -> String,

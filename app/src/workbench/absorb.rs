@@ -10,7 +10,9 @@ use super::doctor::DoctorAction;
 use super::flight::StreamingDiff;
 use super::{Dialog, DiffOf, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, LibraryEvent, LibraryRequest, Pair, Request, Texts};
-use crate::model::{Budget, MagnitudeUnit, ModuleFacts, ModuleState, Notification, PreviousModule, Target, Vocabulary};
+use crate::model::{
+    Budget, MagnitudeUnit, ModuleFacts, ModuleState, Notification, PreviousModule, Problem, Retry, Target, Vocabulary,
+};
 
 impl Workbench {
     /// Handles an event. Besides [`Workbench::apply`], the only way to change the state.
@@ -45,11 +47,10 @@ impl Workbench {
                 self.dialog = Some(Dialog::LeftOverTasks);
             }
             Event::Lost(problem) => {
-                self.forget_flights();
                 self.notify_of(Notification::Error(problem.to_string()));
-                let last = self.module.last_facts().cloned().map(Box::new);
-                self.module = ModuleState::Failed { problem, last };
+                self.lost(problem, None);
             }
+            Event::Reconnecting(problem, retry) => self.lost(problem, Some(retry)),
 
             Event::PreviousModule(previous) => self.stay_with(previous),
 
@@ -122,6 +123,12 @@ impl Workbench {
 
     // ----- the module -----
 
+    fn lost(&mut self, problem: Problem, retry: Option<Retry>) {
+        self.forget_flights();
+        let last = self.module.last_facts().cloned().map(Box::new);
+        self.module = ModuleState::Failed { problem, last, retry };
+    }
+
     /// Another module could not be opened: the previous one stays connected, once the user has decided about left-over
     /// tasks on the other.
     fn stay_with(&mut self, previous: Box<PreviousModule>) {
@@ -135,8 +142,14 @@ impl Workbench {
             _ => None,
         };
         self.target = previous.target;
+        let taking_over = self.taking_over.is_some();
+        self.not_taken_over(why.as_ref());
         self.ready(previous.facts, previous.vocabulary);
-        self.notice = why.map(Notice::Problem).or(self.notice.take());
+        // The card of the module says why a model did not take over, beside the button that tries again.
+        self.notice = match taking_over {
+            true => None,
+            false => why.map(Notice::Problem).or(self.notice.take()),
+        };
     }
 
     /// The user leaves the tasks of the other module alone.
@@ -148,6 +161,7 @@ impl Workbench {
 
     fn ready(&mut self, facts: ModuleFacts, vocabulary: Option<Arc<Vocabulary>>) {
         self.previous_module = None;
+        self.taking_over = None;
         self.remember_module(&facts);
         self.deep.start_over();
         let ours = facts.is_ours();

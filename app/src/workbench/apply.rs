@@ -20,6 +20,7 @@ impl Workbench {
         if let Some(action) = self.past_playback(action) {
             self.act(action);
         }
+        self.take_over();
         self.show_played();
         self.search_modules();
         self.notify();
@@ -401,6 +402,7 @@ impl Workbench {
 
     pub(super) fn connect(&mut self, target: Target) {
         self.takes_over &= target == self.target;
+        self.taking_over = None;
         self.dialog = None;
         self.forget_flights();
         self.target = target.clone();

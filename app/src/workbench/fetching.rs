@@ -46,6 +46,14 @@ impl Workbench {
         };
     }
 
+    /// The model that was to take over could not be used, and the one before goes on: it is tried again when the person asks for it.
+    pub(super) fn not_taken_over(&mut self, problem: Option<&Problem>) {
+        if let (Some(name), Some(problem)) = (self.taking_over.take(), problem) {
+            let problem = problem.clone();
+            self.behind = Some(Behind::Failed { name, problem });
+        }
+    }
+
     /// Uses a model that has arrived, as soon as nothing runs.
     pub(super) fn take_over(&mut self) {
         let Some(Behind::Arrived(name)) = &self.behind else {
@@ -68,7 +76,8 @@ impl Workbench {
             self.connect(Target::Embedded {
                 model: Some(name.clone()),
             });
-            self.notice = Some(Notice::TakenOver(name));
+            self.notice = Some(Notice::TakenOver(name.clone()));
+            self.taking_over = Some(name);
         }
     }
 }

@@ -72,6 +72,8 @@ pub struct Workbench {
     pub behind: Option<Behind>,
     /// Whether it is used as soon as it is here: the person has chosen no other module since.
     takes_over: bool,
+    /// The model that is taking over.
+    taking_over: Option<String>,
 
     // What is edited.
     pub prefix: PrefixForm,
@@ -181,6 +183,7 @@ impl Workbench {
             models: Vec::new(),
             behind: None,
             takes_over: false,
+            taking_over: None,
             prefix,
             prompt,
             own_prompts,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use softprefix::model::{Behind, ModuleState, PaneState, Side, Target};
 use softprefix::session::embedded::Models;
-use softprefix::workbench::{Action, Notice, PlaybackAction, Workbench};
+use softprefix::workbench::{Action, Dialog, Notice, PlaybackAction, Workbench};
 use softprefix_unit::models::{Entry, FetchOptions, Places, entry, small};
 use softprefix_unit::testing::hub::{Manners, Server};
 use softprefix_unit::testing::{TinyModel, small_model};
@@ -228,4 +228,38 @@ fn without_a_network_the_first_start_has_a_sentence_and_the_demo() {
     );
     harness.apply(Action::Playback(PlaybackAction::Demo));
     harness.until("the demo", |bench| bench.playback.is_some());
+}
+
+#[test]
+fn a_default_model_that_cannot_take_over_says_why_beside_the_small_one_and_takes_over_when_it_is_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    with_small_model(folder.path());
+    let slow = Manners {
+        stalls: Some(1),
+        ..tiny()
+    };
+    let server = Server::with_files(vec![(default_model().file_name, slow)]);
+    let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
+    start(&mut harness);
+    // It arrives while a dialog is open, and its file is gone before it is used.
+    harness.apply(Action::ShowDialog(Dialog::Help));
+    server.change(|manners| manners.stalls = None);
+    harness.until("the default model", |bench| {
+        matches!(&bench.behind, Some(Behind::Arrived(_)))
+    });
+    std::fs::remove_file(folder.path().join("models").join(default_model().file_name)).unwrap();
+    server.change(|manners| manners.status = Some(503));
+    harness.apply(Action::CloseDialog);
+    harness.until(
+        "the failure",
+        |bench| matches!(&bench.behind, Some(Behind::Failed { name, .. }) if name == default_model().name),
+    );
+    assert_eq!(model_in_use(&harness.bench), Some(small().name));
+    assert_eq!(harness.bench.notice, None, "it is said in one place");
+    assert_eq!(stored(&harness.bench), Target::default(), "the next start tries again");
+    harness.run();
+
+    server.change(|manners| manners.status = None);
+    harness.apply(Action::FetchModel(default_model().name.to_owned()));
+    harness.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
 }

@@ -3,15 +3,15 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softprefix::bridge::Bridge;
 use softprefix::messages::{Asked, Event, Inference, Pair, Request, Texts};
 use softprefix::model::{
-    KindChoice, MagnitudeUnit, ModuleState, Problem, ProblemKind, Remembered, RunId, Side, Target,
+    KindChoice, MagnitudeUnit, ModuleState, Problem, ProblemKind, Remembered, Retry, RunId, Side, Target,
 };
 use softprefix::workbench::{Action, Notice, Workbench};
 use softprefix_core::client::ConnectOptions;
@@ -110,24 +110,28 @@ fn between(module: SocketAddr, text: &'static [u8], limit: usize, then: fn(&TcpS
 
 const FRAME: &[u8] = b"\"finish\":false";
 
+/// Whether the module is away and there is another attempt to reach it.
+fn is_reconnecting(bench: &Workbench) -> bool {
+    matches!(bench.module, ModuleState::Failed { retry: Some(_), .. })
+}
+
 #[test]
-fn a_connection_that_breaks_in_the_middle_of_a_stream_is_reported_and_the_rest_goes_on_after_a_reconnect() {
-    let module = serve(tiny_model());
-    let address = between(module, FRAME, 12, |stream| {
+fn a_connection_that_breaks_in_the_middle_of_a_stream_is_reported_and_comes_back_by_itself() {
+    let address = between(serve(tiny_model()), FRAME, 12, |stream| {
         let _ = stream.shutdown(Shutdown::Both);
     });
     let mut harness = Harness::with(short_limits());
     harness.apply(Action::SetMaxTokens(400));
     harness.connect(at(address));
     harness.apply(Action::Run);
-    harness.until("the loss", |bench| matches!(bench.module, ModuleState::Failed { .. }));
-    let ModuleState::Failed { problem, last } = &harness.bench.module else {
+    harness.until("the loss", is_reconnecting);
+    let ModuleState::Failed { problem, last, .. } = &harness.bench.module else {
         unreachable!()
     };
     assert!(!problem.remedy.en.is_empty());
     assert!(last.is_some(), "what the module was stays readable");
     assert!(!harness.bench.is_running());
-    harness.connect(at(module));
+    harness.until("the module", |bench| bench.module.is_ready());
     harness.apply(Action::SetMaxTokens(12));
     harness.run();
     assert_eq!(points(&harness.bench), 1);
@@ -154,9 +158,151 @@ fn a_stream_that_stops_without_an_end_is_given_up_and_its_text_stays_on_screen()
         bench.prefixed.error.is_some() || bench.baseline.error.is_some()
     });
     // The module says nothing more at all, so that nothing else is waited for either.
-    harness.until("the loss", |bench| matches!(bench.module, ModuleState::Failed { .. }));
+    harness.until("the loss", is_reconnecting);
     assert!(!harness.bench.is_running());
     assert!(!harness.bench.baseline.text.is_empty() || !harness.bench.prefixed.text.is_empty());
+    harness.until("the module", |bench| bench.module.is_ready());
+}
+
+/// A relay to a module, whose link breaks and comes back.
+pub struct Link {
+    pub address: SocketAddr,
+    state: Arc<LinkState>,
+}
+
+#[derive(Default)]
+struct LinkState {
+    is_down: AtomicBool,
+    clients: Mutex<Vec<Client>>,
+}
+
+struct Client {
+    stream: TcpStream,
+    /// Set when nothing more goes through, and nobody is told.
+    is_mute: Arc<AtomicBool>,
+}
+
+impl Link {
+    pub fn to(module: SocketAddr) -> Self {
+        let state = Arc::<LinkState>::default();
+        let shared = Arc::clone(&state);
+        let address = server(move |client| {
+            let is_mute = Arc::<AtomicBool>::default();
+            {
+                // Under the lock, so that a link that goes down meanwhile takes this client with it.
+                let mut clients = shared.clients.lock().unwrap();
+                if shared.is_down.load(Ordering::SeqCst) {
+                    return;
+                }
+                clients.push(Client {
+                    stream: client.try_clone().unwrap(),
+                    is_mute: Arc::clone(&is_mute),
+                });
+            }
+            let module = TcpStream::connect(module).unwrap();
+            let hand_on = |mut from: TcpStream, mut to: TcpStream, is_mute: Arc<AtomicBool>| {
+                let mut buffer = [0; 4096];
+                while let Ok(count @ 1..) = from.read(&mut buffer) {
+                    if !is_mute.load(Ordering::SeqCst) && to.write_all(&buffer[..count]).is_err() {
+                        break;
+                    }
+                }
+                let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+            };
+            let (from_client, to_module) = (client.try_clone().unwrap(), module.try_clone().unwrap());
+            let mute = Arc::clone(&is_mute);
+            std::thread::spawn(move || hand_on(from_client, to_module, mute));
+            hand_on(module, client, is_mute);
+        });
+        Self { address, state }
+    }
+
+    /// Breaks all connections; further ones are closed at once.
+    pub fn goes_down(&self) {
+        let mut clients = self.state.clients.lock().unwrap();
+        self.state.is_down.store(true, Ordering::SeqCst);
+        for client in clients.drain(..) {
+            let _ = client.stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub fn comes_back(&self) {
+        self.state.is_down.store(false, Ordering::SeqCst);
+    }
+
+    /// Lets nothing more through on the connections that there are, without closing them: so a machine finds them after a sleep.
+    fn goes_mute(&self) {
+        for client in self.state.clients.lock().unwrap().iter() {
+            client.is_mute.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_went_mute_while_the_machine_slept_is_noticed_on_waking_and_opened_again() {
+    let link = Link::to(serve(tiny_model()));
+    let mut harness = Harness::with(short_limits());
+    harness.connect(at(link.address));
+    harness.bridge.send(Request::Woke);
+    harness.run();
+    assert!(harness.bench.module.is_ready(), "a connection that works stays");
+    link.goes_mute();
+    harness.bridge.send(Request::Woke);
+    harness.until("the loss", is_reconnecting);
+    harness.until("the module", |bench| bench.module.is_ready());
+    harness.apply(Action::SetMagnitude(2.0));
+    harness.run();
+}
+
+#[test]
+fn a_module_that_does_not_come_back_is_given_up_and_says_so_and_a_reconnect_by_hand_works() {
+    let link = Link::to(serve(tiny_model()));
+    let mut harness = Harness::with(ConnectOptions {
+        retries: vec![Duration::from_millis(1); 3],
+        ..short_limits()
+    });
+    harness.connect(at(link.address));
+    link.goes_down();
+    harness.until("the last attempt", |bench| {
+        matches!(
+            bench.module,
+            ModuleState::Failed {
+                retry: Some(Retry { attempt: 3, of: 3 }),
+                ..
+            }
+        )
+    });
+    harness.until("the end", |bench| {
+        matches!(
+            &bench.module,
+            ModuleState::Failed {
+                retry: None,
+                last: Some(_),
+                ..
+            }
+        )
+    });
+    link.comes_back();
+    harness.apply(Action::Reconnect);
+    harness.until("the module", |bench| bench.module.is_ready());
+    harness.run();
+}
+
+#[test]
+fn who_chooses_another_module_ends_the_attempts_to_reach_the_lost_one() {
+    let module = serve(tiny_model());
+    let link = Link::to(module);
+    let mut harness = Harness::with(ConnectOptions {
+        // The next attempt would come much later.
+        retries: vec![Duration::from_secs(3600)],
+        ..short_limits()
+    });
+    harness.connect(at(link.address));
+    link.goes_down();
+    harness.until("the loss", is_reconnecting);
+    harness.connect(at(module));
+    harness.run();
+    assert_eq!(harness.bench.target, at(module));
 }
 
 /// A module whose connection is gone at the first message with these words in it.

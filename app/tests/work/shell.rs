@@ -421,6 +421,11 @@ fn without_a_network_the_first_start_says_which_ways_were_tried_and_what_to_do()
         "{message}"
     );
     assert!(message.contains("another model"), "{message}");
+    let (size, tried) = (message.find("491 MB").unwrap(), message.find("from the hub").unwrap());
+    assert!(
+        message.contains("--model small (98 MB)") && size < tried,
+        "the size and the quick way are said before: {message}"
+    );
     assert!(!out.exists());
 }
 

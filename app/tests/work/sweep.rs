@@ -1,6 +1,7 @@
 //! Sweeps from plan to journal: workbench and bridge against a real unit, and the shell's command killed and resumed.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::experiment::{CanaryFinding, Condition, Entry, Journal, RunEnd, Summary};
 
-use crate::hardship::unresponsive_stock_module;
+use crate::hardship::{Link, unresponsive_stock_module};
 use crate::support::{Harness, LONG, at, journals, kept, serve, tiny_model};
 
 /// Ids of the cases in a journal.
@@ -35,8 +36,12 @@ fn kept_ids(library: &Path) -> Vec<String> {
 
 /// A module, a library, and a sweep of 2 x 3 cells on the current prompt.
 fn ready(library: &Path) -> Harness {
+    ready_at(library, serve(tiny_model()))
+}
+
+fn ready_at(library: &Path, module: SocketAddr) -> Harness {
     let mut harness = Harness::in_library(library);
-    harness.connect(at(serve(tiny_model())));
+    harness.connect(at(module));
     harness.apply(Action::ShowTab(Tab::Sweep));
     sweep(&mut harness, SweepAction::AddCurrentPrompt);
     sweep(&mut harness, SweepAction::RemoveCase(0));
@@ -130,6 +135,32 @@ fn a_pinned_run_is_compared_with_the_next_one_that_is_looked_at() {
     assert_eq!(pair(&harness.bench), (ids[3].clone(), ids[0].clone()));
     sweep(&mut harness, SweepAction::Unpin);
     assert!(harness.bench.sweep.pair().unwrap().0.is_baseline());
+}
+
+#[test]
+fn a_sweep_whose_link_breaks_goes_on_with_its_missing_cases_and_the_window_is_connected_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("j");
+    let link = Link::to(serve(tiny_model()));
+    let mut harness = ready_at(&library, link.address);
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the first cases", |bench| shown_records(bench) >= 2);
+    let before = kept_ids(&library);
+    link.goes_down();
+    harness.until("the loss", |bench| !bench.module.is_ready());
+    link.comes_back();
+    harness.until("the end", has_ended);
+    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    harness.until("the module", |bench| bench.module.is_ready());
+    let after = kept_ids(&library);
+    assert!(before.iter().all(|id| after.contains(id)), "nothing is run again");
+    let names: BTreeSet<String> = harness
+        .bench
+        .sweep
+        .records()
+        .map(|record| record.case.name.clone())
+        .collect();
+    assert_eq!(names.len(), 8, "{names:?}");
 }
 
 #[test]

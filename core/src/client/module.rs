@@ -43,6 +43,8 @@ pub struct ConnectOptions {
     pub settle: Duration,
     /// Largest message accepted from the module, in bytes. 16 MiB by default.
     pub max_message: usize,
+    /// Waits before each attempt to reach a module again that was lost; their number limits the attempts. Eight in a minute by default.
+    pub retries: Vec<Duration>,
     /// The secret of a unit that serves this program alone; `None` for every other.
     pub secret: Option<Secret>,
 }
@@ -59,7 +61,27 @@ impl Default for ConnectOptions {
             drain: Duration::from_secs(5),
             settle: Duration::from_millis(150),
             max_message: DEFAULT_LIMIT,
+            retries: [0.2, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]
+                .map(Duration::from_secs_f64)
+                .to_vec(),
             secret: None,
+        }
+    }
+}
+
+impl ConnectOptions {
+    /// The limits for a unit in the caller's own process. It cannot be unplugged, and where it fails the connection is closed: silence
+    /// only means that the machine is busy.
+    #[must_use]
+    pub fn in_this_process(self, secret: Secret) -> Self {
+        const PATIENCE: Duration = Duration::from_secs(600);
+        Self {
+            request: self.request.max(PATIENCE),
+            set_up: self.set_up.max(PATIENCE),
+            idle: self.idle.max(PATIENCE),
+            deadline: self.deadline.max(6 * PATIENCE),
+            secret: Some(secret),
+            ..self
         }
     }
 }

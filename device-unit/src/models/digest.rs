@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 
 use super::catalogue::Entry;
 
+/// Smaller files are read in a moment: their digests are not cached.
+const WORTH_CACHING: u64 = 16 << 20;
+
 /// A digest, and the state of the file for which it holds.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Remembered {
@@ -89,10 +92,13 @@ pub(super) fn of_file(path: &Path, memory: &Path) -> io::Result<String> {
     Ok(digest)
 }
 
-/// Caches a digest that is already known.
+/// Caches a digest that is already known, and drops those of files that are gone.
 pub(super) fn remember(path: &Path, sha256: &str, memory: &Path) {
     let note = || -> Option<()> {
         let (path, bytes, modified, inode) = state(path)?;
+        if bytes < WORTH_CACHING {
+            return Some(());
+        }
         let target = memory_of(&path, memory);
         let text = serde_json::to_vec(&Remembered {
             path,
@@ -103,11 +109,27 @@ pub(super) fn remember(path: &Path, sha256: &str, memory: &Path) {
         })
         .ok()?;
         fs::create_dir_all(memory).ok()?;
-        softprefix_core::files::write_whole(&target, &text).ok()
+        softprefix_core::files::write_whole(&target, &text).ok()?;
+        drop_gone(memory).ok()
     };
     if note().is_none() {
         tracing::debug!(path = %path.display(), "the digest of this file cannot be cached");
     }
+}
+
+/// Removes the cached digests whose file is gone.
+fn drop_gone(memory: &Path) -> io::Result<()> {
+    for note in fs::read_dir(memory)? {
+        let note = note?.path();
+        // Other files in the folder are none of these.
+        let known = fs::read(&note).ok();
+        let known = known.and_then(|text| serde_json::from_slice::<Remembered>(&text).ok());
+        // One that cannot be looked at is not known to be gone.
+        if known.is_some_and(|known| known.path.try_exists().is_ok_and(|exists| !exists)) {
+            fs::remove_file(&note)?;
+        }
+    }
+    Ok(())
 }
 
 fn recall(path: &Path, memory: &Path) -> Option<String> {
@@ -139,17 +161,59 @@ fn memory_of(path: &Path, memory: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
+    /// A file that is worth caching, with `first` as its first bytes.
+    fn write(path: &Path, first: &[u8]) {
+        fs::write(path, first).unwrap();
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_len(WORTH_CACHING)
+            .unwrap();
+    }
+
+    fn notes(memory: &Path) -> usize {
+        fs::read_dir(memory).map_or(0, Iterator::count)
+    }
+
     #[test]
     fn a_changed_file_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, memory) = (folder.path().join("x"), folder.path().join("memory"));
+        write(&file, b"abc");
+        let first = of_file(&file, &memory).unwrap();
+        assert_eq!(recall(&file, &memory).as_ref(), Some(&first));
+        write(&file, b"abcd");
+        assert_eq!(recall(&file, &memory), None);
+        assert_ne!(of_file(&file, &memory).unwrap(), first);
+    }
+
+    #[test]
+    fn a_small_file_is_read_each_time_and_leaves_nothing_in_the_cache() {
         let folder = tempfile::tempdir().unwrap();
         let (file, memory) = (folder.path().join("x"), folder.path().join("memory"));
         fs::write(&file, b"abc").unwrap();
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(of_file(&file, &memory).unwrap(), abc);
-        assert_eq!(recall(&file, &memory).as_deref(), Some(abc));
-        fs::write(&file, b"abcd").unwrap();
-        assert_eq!(recall(&file, &memory), None);
-        assert_ne!(of_file(&file, &memory).unwrap(), abc);
+        assert_eq!((recall(&file, &memory), notes(&memory)), (None, 0));
+    }
+
+    #[test]
+    fn digests_of_files_that_are_gone_leave_the_cache_with_the_next_one_and_other_notes_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = folder.path().join("memory");
+        let [gone, stays, last] = ["gone", "stays", "last"].map(|name| folder.path().join(name));
+        for (file, first) in [(&gone, b"a"), (&stays, b"b")] {
+            write(file, first);
+            of_file(file, &memory).unwrap();
+        }
+        let other = memory.join("qwen.first-fetch.json");
+        fs::write(&other, "{}").unwrap();
+        fs::remove_file(&gone).unwrap();
+        write(&last, b"c");
+        of_file(&last, &memory).unwrap();
+        assert!(recall(&stays, &memory).is_some() && recall(&last, &memory).is_some() && other.exists());
+        assert_eq!(notes(&memory), 3);
     }
 
     /// Put in place by a rename, with the size and the time of the file before.
@@ -158,11 +222,11 @@ mod tests {
     fn a_file_that_took_the_place_of_another_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let (file, memory) = (folder.path().join("x"), folder.path().join("memory"));
-        fs::write(&file, b"abc").unwrap();
+        write(&file, b"abc");
         let abc = of_file(&file, &memory).unwrap();
         let time = fs::metadata(&file).unwrap().modified().unwrap();
         let other = folder.path().join("other");
-        fs::write(&other, b"abd").unwrap();
+        write(&other, b"abd");
         File::options()
             .write(true)
             .open(&other)
@@ -177,7 +241,7 @@ mod tests {
     fn a_damaged_memory_is_no_answer() {
         let folder = tempfile::tempdir().unwrap();
         let (file, memory) = (folder.path().join("x"), folder.path().join("memory"));
-        fs::write(&file, b"abc").unwrap();
+        write(&file, b"abc");
         let digest = of_file(&file, &memory).unwrap();
         for note in fs::read_dir(&memory).unwrap() {
             fs::write(note.unwrap().path(), b"{").unwrap();

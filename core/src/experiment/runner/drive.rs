@@ -47,6 +47,8 @@ pub(super) struct Runner {
     lost: Option<(usize, String)>,
     /// A set-up that was abandoned before the module answered; its task is ended once it is there.
     late: Option<SettingUp>,
+    /// The task that died last, which a module may still have.
+    former: Option<String>,
 }
 
 type SettingUp = JoinHandle<Result<Task, ClientError>>;
@@ -88,6 +90,7 @@ impl Runner {
             is_started: false,
             lost: None,
             late: None,
+            former: None,
         }
     }
 
@@ -181,6 +184,7 @@ impl Runner {
                 TaskEnd::Done => {}
                 TaskEnd::Died(error) => {
                     is_back = true;
+                    self.former = Some(task.work_id().to_owned());
                     self.emit(RunEvent::Reconnecting {
                         because: error.to_string(),
                     });
@@ -195,9 +199,9 @@ impl Runner {
     }
 
     /// Sets up a task. If the module is gone, tries again after each of
-    /// [`RunOptions::retries`](super::RunOptions::retries). Can be cancelled at any time.
+    /// [`ConnectOptions::retries`](crate::client::ConnectOptions::retries). Can be cancelled at any time.
     async fn set_up_or_wait(&mut self, system: &str, is_first: bool) -> Result<Task, RunEnd> {
-        let mut waits = self.request.options.retries.clone().into_iter();
+        let mut waits = self.request.session.module().options().retries.clone().into_iter();
         loop {
             let session = Arc::clone(&self.request.session);
             let settings = self.request.plan.settings.clone();
@@ -214,6 +218,15 @@ impl Runner {
                 Ok(Err(error)) => error,
                 Err(error) => return Err(RunEnd::Interrupted { error: fault(&error) }),
             };
+            if let ClientError::TaskFull { ids } = &error
+                && let Some(former) = self.former.take().filter(|former| ids.contains(former))
+            {
+                // A module keeps the tasks of a connection that broke.
+                let exited = self.request.session.module().exit_all(&[former]).await;
+                if exited.is_ok() {
+                    continue;
+                }
+            }
             // A module that was never reached, or that refused, is not tried again.
             let hopeless = is_first || matches!(error, ClientError::Refused { .. } | ClientError::TaskFull { .. });
             let Some(wait) = waits.next().filter(|_| !hopeless) else {

@@ -15,7 +15,6 @@ mod source;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -73,8 +72,6 @@ pub struct RunOptions {
     pub canary: bool,
     /// Whether the run ends when that check finds no effect.
     pub stop_without_effect: bool,
-    /// Waits before each attempt to reconnect to a dead module; their number limits the attempts.
-    pub retries: Vec<Duration>,
 }
 
 impl Default for RunOptions {
@@ -84,9 +81,6 @@ impl Default for RunOptions {
             at_once: None,
             canary: true,
             stop_without_effect: true,
-            retries: [0.2, 1.0, 2.0, 4.0, 8.0, 15.0, 15.0, 15.0]
-                .map(Duration::from_secs_f64)
-                .to_vec(),
         }
     }
 }

@@ -1,0 +1,96 @@
+//! Notices that the machine was asleep. Timers follow the monotonic clock, which stands still meanwhile on Linux and macOS; the wall clock
+//! goes on.
+
+use std::time::{Duration, Instant, SystemTime};
+
+/// How often the clocks are read.
+pub(super) const EVERY: Duration = Duration::from_secs(5);
+/// The least that the wall clock is ahead after a sleep. A clock that is set has the same effect: one needless question to the module.
+const GAP: Duration = Duration::from_secs(10);
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy)]
+pub(super) struct Clocks {
+    monotonic: Instant,
+    wall: SystemTime,
+}
+
+impl Clocks {
+    pub(super) fn now() -> Self {
+        Self {
+            monotonic: Instant::now(),
+            wall: SystemTime::now(),
+        }
+    }
+
+    /// Whether the machine slept between this moment and a later one.
+    fn slept_until(self, later: Self) -> bool {
+        let counted = later.monotonic.saturating_duration_since(self.monotonic);
+        // An error means that the wall clock was set back.
+        later
+            .wall
+            .duration_since(self.wall)
+            .is_ok_and(|passed| passed > counted + GAP)
+    }
+}
+
+/// Calls `woke` after each sleep, until it returns `false`. Reads the clocks by `now`, and once more after each `every`.
+pub(super) async fn watch(every: Duration, mut now: impl FnMut() -> Clocks, mut woke: impl FnMut() -> bool) {
+    let mut before = now();
+    loop {
+        tokio::time::sleep(every).await;
+        let clocks = now();
+        if before.slept_until(clocks) && !woke() {
+            return;
+        }
+        before = clocks;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often [`watch`] notices a sleep, where the clocks go on by these steps (monotonic, wall), in seconds.
+    fn noticed(steps: &[(u64, i64)]) -> usize {
+        let mut clocks = Clocks::now();
+        let start = clocks;
+        let mut steps = steps.iter();
+        let (told, mut count) = (std::cell::Cell::new(0), 0);
+        let next = || {
+            let Some((monotonic, wall)) = steps.next() else {
+                // The last step is a sleep, which ends the watch.
+                told.set(told.get() + 1);
+                clocks.wall += Duration::from_secs(3600);
+                return clocks;
+            };
+            clocks.monotonic += Duration::from_secs(*monotonic);
+            match u64::try_from(*wall) {
+                Ok(wall) => clocks.wall += Duration::from_secs(wall),
+                Err(_) => clocks.wall -= Duration::from_secs(wall.unsigned_abs()),
+            }
+            clocks
+        };
+        let woke = || {
+            count += 1;
+            told.get() == 0
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        assert!(!start.slept_until(start));
+        runtime.block_on(watch(Duration::from_millis(1), next, woke));
+        count - 1
+    }
+
+    #[test]
+    fn a_wall_clock_that_went_on_without_the_monotonic_one_tells_of_a_sleep() {
+        assert_eq!(noticed(&[(5, 5), (5, 5), (5, 3605), (5, 5), (5, 65)]), 2);
+    }
+
+    #[test]
+    fn a_slow_program_a_clock_that_drifts_and_one_that_is_set_back_are_no_sleep() {
+        assert_eq!(noticed(&[(5, 5), (600, 600), (5, 12), (5, -3600), (5, 5)]), 0);
+    }
+}
