@@ -120,8 +120,7 @@ impl Workbench {
         if self.curve.progress().is_none() {
             let points = self.curve.unscored.iter().rev().filter_map(|id| self.tuning.record(id));
             // Perplexities that a run of the user cancelled are asked for when their run is shown.
-            let is_missing =
-                |record: &Record| record.scores.is_none() || self.deep.under_way.iter().any(|id| *id == record.id);
+            let is_missing = |record: &Record| record.scores.is_none() || self.deep.under_way.contains(&record.id);
             let missing =
                 points.filter(|record| is_missing(record) && record.id != current.id && GroupKey::of(record) == *key);
             runs.extend(missing.filter_map(|record| self.unscored_run(record, baseline)));
