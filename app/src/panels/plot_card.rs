@@ -90,7 +90,7 @@ impl PlotCard {
                 x: point.magnitude(),
                 y: measure.value(point.measures.as_ref()?)?,
                 collapsed: bench.tuning.is_loop(point),
-                joined: record.case.recipe.as_ref()?.same_but_size(&recipe),
+                joined: record.case.recipe.as_ref()?.same_except_magnitude(&recipe),
             })
         }));
         self.kl.clear();
@@ -100,7 +100,7 @@ impl PlotCard {
                 .case
                 .recipe
                 .as_ref()?
-                .same_but_size(&recipe)
+                .same_except_magnitude(&recipe)
                 .then_some((point.magnitude(), kl))
         }));
         self.kl.sort_by(|a, b| a.0.total_cmp(&b.0));

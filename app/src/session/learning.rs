@@ -7,7 +7,7 @@ use serde::Deserialize;
 use softprefix_core::client::{self, Task};
 use softprefix_core::experiment::{LearnPlan, ModuleIdentity};
 use softprefix_core::prefix::files::{self, FileError};
-use softprefix_core::prefix::{Learned, LearnedBy, PrefixStore, SoftPrefix, decode};
+use softprefix_core::prefix::{Learned, LearningSettings, PrefixStore, SoftPrefix, decode};
 use softprefix_core::protocol::learn::{Example, LearnFrame};
 
 use crate::errors::{self, broken, prefix_store_problem, problem_of, sentence};
@@ -32,7 +32,7 @@ pub struct Learner {
     module: ModuleIdentity,
     file: PathBuf,
     store: Option<PrefixStore>,
-    settings: Option<LearnedBy>,
+    settings: Option<LearningSettings>,
     best: Option<Best>,
 }
 

@@ -246,12 +246,12 @@ impl Workbench {
             _ => {}
         }
         if self.prefix != before {
-            let same_but_size = PrefixForm {
+            let same_except_magnitude = PrefixForm {
                 magnitude: before.magnitude,
                 unscaled: before.unscaled,
                 ..self.prefix.clone()
             } == before;
-            if !same_but_size {
+            if !same_except_magnitude {
                 self.stop_curve();
             }
             self.prefix_changed();

@@ -168,7 +168,11 @@ impl Workbench {
         let wanted = recipe.and_then(|wanted| Some((wanted, size(wanted)?)));
         let kept = wanted.iter().flat_map(|&(wanted, place)| {
             self.tuning.points().filter_map(move |(record, _)| {
-                let kept = record.case.recipe.as_ref().filter(|kept| kept.same_but_size(wanted))?;
+                let kept = record
+                    .case
+                    .recipe
+                    .as_ref()
+                    .filter(|kept| kept.same_except_magnitude(wanted))?;
                 Some((size(kept)? - place, record.tokens()?))
             })
         });
@@ -218,7 +222,7 @@ impl Workbench {
         self.tuning
             .points()
             .filter_map(|(record, _)| record.case.recipe.as_ref())
-            .filter(|kept| kept.same_but_size(&recipe))
+            .filter(|kept| kept.same_except_magnitude(&recipe))
             .filter_map(|kept| value(kept.magnitude))
             .collect()
     }

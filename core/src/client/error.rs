@@ -113,15 +113,15 @@ pub enum ClientError {
         /// How the module said so.
         detail: String,
     },
-    /// Neither the inference nor the `taskinfo` that was asked after it was answered.
+    /// Neither the request nor the `taskinfo` that was sent after it was answered.
     #[error(
-        "the unit hangs: {work_id} answered neither the inference nor a question for its state within {seconds} s; restart it on \
+        "the unit hangs: {work_id} answered neither the request nor a question for its state within {seconds:.0} s; restart it on \
          the module (`systemctl restart llm-llm`, or sys.reset) and set up again"
     )]
     UnitSilent {
         /// The task that was asked.
         work_id: String,
-        /// Time since the inference was sent.
+        /// Time since the request was sent.
         seconds: f64,
     },
     /// The inference was not answered, although `taskinfo` still names the task.

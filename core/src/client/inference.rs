@@ -392,7 +392,7 @@ impl Run {
         let task = self.task.clone();
         // Our unit is silent while the inference waits in its queue, and also when it has died: ask it. A stock unit
         // must not be asked anything before its last frame.
-        let given_up = task.given_up(self.idle());
+        let given_up = task.until_gone(self.idle());
         let mut given_up = std::pin::pin!(given_up);
         let is_ours = task.support().is_some();
         loop {

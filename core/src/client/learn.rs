@@ -57,7 +57,7 @@ impl Learning {
             biased;
             reply = self.ticket.next() => reply,
             // It may rightly wait until others have had their turn, as long as the unit has the task.
-            error = self.task.given_up(silence) => Err(error),
+            error = self.task.until_gone(silence) => Err(error),
         };
         let reply = match reply {
             Ok(reply) if reply.error.code.is_ok() => reply,

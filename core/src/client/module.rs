@@ -152,7 +152,7 @@ impl Module {
     /// The round trip of a request to llm-sys.
     ///
     /// # Errors
-    /// As for every request: [`ClientError::NoAnswer`], [`ClientError::Refused`], [`ClientError::Unreadable`] and
+    /// Those of every request: [`ClientError::NoAnswer`], [`ClientError::Refused`], [`ClientError::Unreadable`] and
     /// [`ClientError::ConnectionLost`].
     pub async fn ping(&self) -> Result<Duration, ClientError> {
         let start = Instant::now();
@@ -163,7 +163,7 @@ impl Module {
     /// llm-sys's version, such as `v1.6`.
     ///
     /// # Errors
-    /// As for every request.
+    /// Those of every request; see [`Module::ping`].
     pub async fn version(&self) -> Result<String, ClientError> {
         match self.sys(action::VERSION).await?.data {
             Value::String(version) => Ok(version),
@@ -174,7 +174,7 @@ impl Module {
     /// The models the module has, of all units (`lsmode`).
     ///
     /// # Errors
-    /// As for every request.
+    /// Those of every request; see [`Module::ping`].
     pub async fn cards(&self) -> Result<Vec<ModelCard>, ClientError> {
         Ok(self.model_list().await?.0)
     }
@@ -182,7 +182,7 @@ impl Module {
     /// The same, and how many entries of the module's list cannot be read: they have no name that a set-up could ask for.
     ///
     /// # Errors
-    /// As for every request.
+    /// Those of every request; see [`Module::ping`].
     pub async fn model_list(&self) -> Result<(Vec<ModelCard>, usize), ClientError> {
         Ok(ModelCard::read_all(&self.sys(action::LSMODE).await?.data))
     }
@@ -191,7 +191,7 @@ impl Module {
     /// it to modules only.
     ///
     /// # Errors
-    /// As for every request.
+    /// Those of every request; see [`Module::ping`].
     pub async fn hwinfo(&self) -> Result<HwInfo, ClientError> {
         typed(action::HWINFO, self.sys(action::HWINFO).await?.data)
     }
@@ -199,7 +199,7 @@ impl Module {
     /// The memory for models: the NPU's, or the machine's where our unit runs without one.
     ///
     /// # Errors
-    /// As for every request.
+    /// Those of every request; see [`Module::ping`].
     pub async fn cmminfo(&self) -> Result<CmmInfo, ClientError> {
         typed(action::CMMINFO, self.sys(action::CMMINFO).await?.data)
     }
@@ -208,7 +208,7 @@ impl Module {
     /// tell our unit from a stock one, which lacks our actions.
     ///
     /// # Errors
-    /// As for every request.
+    /// Those of every request; see [`Module::ping`].
     pub async fn unit_knows(&self, action: &str) -> Result<bool, ClientError> {
         let data = Some((&*format!("{LLM}.{action}"), NONE.into()));
         let reply = self.call(SYS, action::UNIT_CALL, data).await?;
@@ -218,7 +218,7 @@ impl Module {
     /// The LLM unit's tasks, of all clients.
     ///
     /// # Errors
-    /// As for every request.
+    /// Those of every request; see [`Module::ping`].
     pub async fn tasks(&self) -> Result<Vec<String>, ClientError> {
         typed(action::TASKINFO, self.call(LLM, action::TASKINFO, None).await?.data)
     }
@@ -237,7 +237,7 @@ impl Module {
     /// Ends tasks that former clients left. Tasks that have ended meanwhile are no error.
     ///
     /// # Errors
-    /// As for every request.
+    /// Those of every request; see [`Module::ping`].
     pub async fn exit_all(&self, work_ids: &[String]) -> Result<(), ClientError> {
         for work_id in work_ids {
             match self.exit(work_id).await {

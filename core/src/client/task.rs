@@ -44,8 +44,8 @@ struct Inner {
     /// Whether an inference was ever answered; only the first after a set-up can get lost.
     answered: AtomicBool,
     exited: AtomicBool,
-    /// When the unit was last asked for the task, and whether it answered that it has it.
-    asked_after: Mutex<Option<(Instant, bool)>>,
+    /// When the task was last looked up with `taskinfo`, and whether the unit answered that it has it.
+    last_check: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Task {
@@ -74,7 +74,7 @@ impl Task {
             turn: Arc::new(Semaphore::new(turns)),
             answered: AtomicBool::new(false),
             exited: AtomicBool::new(false),
-            asked_after: Mutex::default(),
+            last_check: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -126,15 +126,15 @@ impl Task {
         }
     }
 
-    /// As [`Task::check`], after a silence of `seconds`. Calls during a running check wait for its result and send
-    /// nothing: llm-sys blocks all clients for 4 s each time that a dead unit is asked.
+    /// As [`Task::check`]; `seconds`, the time for which the unit has been silent, is only told in the error. Calls during a running
+    /// check wait for its result and send nothing: llm-sys blocks all clients for 4 s each time that a dead unit is asked.
     ///
     /// # Errors
     /// [`ClientError::UnitSilent`] where there is no answer, and as for [`Task::check`].
     pub(super) async fn check_after(&self, seconds: f64) -> Result<(), ClientError> {
         let came = Instant::now();
-        let mut asked_after = self.inner.asked_after.lock().await;
-        let is_there = match *asked_after {
+        let mut last_check = self.inner.last_check.lock().await;
+        let is_there = match *last_check {
             Some((at, is_there)) if at >= came => is_there,
             _ => {
                 let is_there = match self.check().await {
@@ -142,7 +142,7 @@ impl Task {
                     Err(ClientError::NoAnswer { .. }) => false,
                     Err(other) => return Err(other),
                 };
-                *asked_after = Some((Instant::now(), is_there));
+                *last_check = Some((Instant::now(), is_there));
                 is_there
             }
         };
@@ -155,8 +155,8 @@ impl Task {
         })
     }
 
-    /// Asks for the task every `silence`, and returns the error of the first check that fails.
-    pub(super) async fn given_up(&self, silence: Duration) -> ClientError {
+    /// Checks the task every `silence`, and returns the error of the first check that fails.
+    pub(super) async fn until_gone(&self, silence: Duration) -> ClientError {
         let started = Instant::now();
         loop {
             tokio::time::sleep(silence).await;
@@ -178,16 +178,16 @@ impl Task {
     /// well; on a stock unit those go on, and so does one that has just arrived. [`Inference::stop`] ends a single one.
     ///
     /// # Errors
-    /// As for every request.
+    /// Those of every request; see [`Module::ping`].
     pub async fn pause(&self) -> Result<(), ClientError> {
         let reply = self.inner.module.call(self.work_id(), action::PAUSE, None).await;
         reply.map(drop).map_err(|error| gone(error, self.work_id()))
     }
 
-    /// Ends the task and waits for the reply.
+    /// Ends the task on the module, for every clone of this handle, and waits for the reply.
     ///
     /// # Errors
-    /// As for every request.
+    /// Those of every request; see [`Module::ping`].
     pub async fn exit(&self) -> Result<(), ClientError> {
         self.inner.exited.store(true, Ordering::Relaxed);
         self.inner.module.exit(self.work_id()).await
@@ -196,7 +196,7 @@ impl Task {
     /// The embedding rows of a text's tokens. Our unit only.
     ///
     /// # Errors
-    /// [`ClientError::Unsupported`], and as for every request.
+    /// [`ClientError::Unsupported`], and those of every request.
     pub async fn embed(&self, text: &str) -> Result<EmbeddingRows, ClientError> {
         let request = EmbedRequest::Text { text: text.to_owned() };
         let rows: Embedded = self.ask(feature::EMBED, extension::EMBED, to_data(&request)).await?;
@@ -206,7 +206,7 @@ impl Task {
     /// The rows for a recipe's [`Need`] ([`crate::prefix::PrefixRecipe::needs`]). Our unit only.
     ///
     /// # Errors
-    /// [`PrefixError::StoredMissing`] for imported rows, which no unit has; [`ClientError::Unsupported`], and as for every request.
+    /// [`PrefixError::StoredMissing`] for imported rows, which no unit has; [`ClientError::Unsupported`], and those of every request.
     pub async fn material(&self, need: &Need) -> Result<EmbeddingRows, ClientError> {
         let feature = match need {
             Need::Text(_) => feature::EMBED,
@@ -226,7 +226,7 @@ impl Task {
     /// zeros. Our unit only.
     ///
     /// # Errors
-    /// [`ClientError::Unsupported`], and as for every request.
+    /// [`ClientError::Unsupported`], and those of every request.
     pub async fn nearest(&self, rows: &SoftPrefix, k: usize) -> Result<Vec<Vec<Neighbour>>, ClientError> {
         let limit = self.module().options().deadline;
         let mut found = Vec::with_capacity(rows.len());
@@ -245,7 +245,7 @@ impl Task {
     /// one request are sent in further ones. Dropping the future stops the unit's work. Our unit only.
     ///
     /// # Errors
-    /// [`ClientError::Unsupported`], and as for every request.
+    /// [`ClientError::Unsupported`], and those of every request.
     pub async fn score(&self, request: ScoreRequest) -> Result<Scored, ClientError> {
         let mut parts = request.prefixes.chunks(MAX_SCORE_PREFIXES);
         let mut scored = self.score_part(&request, parts.next().unwrap_or_default()).await?;
@@ -291,7 +291,7 @@ impl Task {
     /// Statistics of the norms of the embedding table's rows. Our unit only.
     ///
     /// # Errors
-    /// [`ClientError::Unsupported`], and as for every request.
+    /// [`ClientError::Unsupported`], and those of every request.
     pub async fn vocabulary(&self) -> Result<Vocabulary, ClientError> {
         self.ask(
             feature::VOCABULARY,
@@ -304,7 +304,7 @@ impl Task {
     /// How many tokens a prompt takes, and what the window holds. Our unit only.
     ///
     /// # Errors
-    /// [`ClientError::Unsupported`], and as for every request.
+    /// [`ClientError::Unsupported`], and those of every request.
     pub async fn budget(&self, text: &str) -> Result<Budget, ClientError> {
         let request = to_data(&TextRequest { text: text.to_owned() });
         self.ask(feature::BUDGET, extension::BUDGET, request).await
@@ -329,7 +329,7 @@ impl Task {
         let reply = tokio::select! {
             biased;
             reply = self.inner.module.call_within(limit, self.work_id(), action, Some((action, data))) => reply,
-            error = self.given_up(self.module().options().idle) => Err(error),
+            error = self.until_gone(self.module().options().idle) => Err(error),
         };
         typed(action, reply.map_err(|error| gone(error, self.work_id()))?.data)
     }

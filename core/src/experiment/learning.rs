@@ -6,7 +6,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::record::ModuleIdentity;
-use crate::prefix::{Learned, LearnedBy, LearnedInit};
+use crate::prefix::{Learned, LearnedInit, LearningSettings};
 use crate::protocol::learn::{DEFAULT_STEPS, Init, LearnFrame, LearnRequest, References};
 
 /// Maximum number of characters of a prompt and a target in [`Learned`], which is part of every record of a run with the rows.
@@ -35,7 +35,7 @@ pub struct Learning {
 
 impl LearnPlan {
     /// Returns how the best rows of `frame` were learned on `module`; `settings` are those of the first frame.
-    pub fn learned(&self, settings: Option<LearnedBy>, module: &ModuleIdentity, frame: &LearnFrame) -> Learned {
+    pub fn learned(&self, settings: Option<LearningSettings>, module: &ModuleIdentity, frame: &LearnFrame) -> Learned {
         let request = &self.request;
         let data = json!({"examples": request.examples, "preserve": request.preserve});
         let first = request.examples.first();

@@ -21,7 +21,7 @@ pub const MAX_VALUES: usize = 1 << 24;
 pub struct PrefixRecipe {
     /// Where the values come from, envelopes included.
     pub kind: PrefixKind,
-    /// P.
+    /// Number of rows, P.
     pub len: usize,
     /// How large the rows become.
     pub magnitude: Magnitude,
@@ -69,7 +69,7 @@ pub enum PrefixKind {
         /// Position between the two, 0 to 1.
         t: f64,
     },
-    /// The mean row of `text` minus the mean row of `minus`, P times.
+    /// The mean row of `text` minus the mean row of `minus`, the same in each of the P rows.
     Contrast {
         /// The text whose mean row is taken.
         text: String,
@@ -160,10 +160,10 @@ impl std::fmt::Display for BlendEnd {
     }
 }
 
-/// How rows were learned by gradient.
+/// How rows were learned by gradient. Losses are in nats.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Learned {
-    /// The minimized loss, in words.
+    /// Name of the minimized loss.
     pub objective: String,
     /// Number of examples that were learned from.
     pub examples: usize,
@@ -184,14 +184,14 @@ pub struct Learned {
     pub norm_limit: NormLimit,
     /// Further settings, if the unit reported them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settings: Option<LearnedBy>,
+    pub settings: Option<LearningSettings>,
     /// Maximum number of steps.
     pub steps_asked: usize,
     /// The step after which these rows were the best.
     pub step: usize,
-    /// The minimized loss, in nats.
+    /// Its value at `step`.
     pub loss: f64,
-    /// Mean of -ln p over the target tokens.
+    /// Mean negative log-likelihood of the target tokens.
     pub likelihood: f64,
     /// Target tokens that the model gives greedily.
     pub matched: usize,
@@ -284,9 +284,9 @@ pub enum NormLimit {
     Off,
 }
 
-/// Settings of learning.
+/// Settings with which rows were learned.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct LearnedBy {
+pub struct LearningSettings {
     /// Examples per step.
     pub batch: usize,
     /// Learning rate of the first step, in units of the vocabulary's RMS.
@@ -381,7 +381,8 @@ impl PrefixKind {
 
 impl PrefixKind {
     /// L2 norm of a row over its raw value: sqrt(H) for a constant and (in expectation) for normal values, sqrt(H/3) for uniform
-    /// ones; rows with a size of their own have no raw value.
+    /// ones. `None` for rows that are not drawn (words, vocabulary, imported): their norms differ, and a raw value is a plain factor on
+    /// them.
     pub fn norm_per_raw(&self, hidden_size: usize) -> Option<f64> {
         let h = hidden_size as f64;
         match self.base() {
@@ -396,9 +397,9 @@ impl PrefixKind {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Magnitude {
-    /// The factor v on the values as drawn; for a constant prefix, the value itself. Existing scripts use it.
+    /// The factor v on the values as drawn; for a constant prefix, the value itself.
     Raw(f64),
-    /// L2 norm of every row, as a multiple of the vocabulary's median L2 norm.
+    /// L2 norm of every row before the envelope, as a multiple of the vocabulary's median L2 norm.
     TokenNorms(f64),
     /// No scaling: rows of words as the model has them, imported rows as the file has them.
     Unscaled,
@@ -447,13 +448,13 @@ impl PrefixRecipe {
         }
     }
 
-    /// Whether both make the same rows but for their magnitude: then a line of a plot may join their runs.
-    pub fn same_but_size(&self, other: &Self) -> bool {
+    /// Whether both make the same rows except for their magnitude: then a line of a plot may join their runs.
+    pub fn same_except_magnitude(&self, other: &Self) -> bool {
         self.kind == other.kind && self.len == other.len && self.rounding == other.rounding
     }
 
-    /// The magnitude as a raw value v, in rows of `hidden_size` values; `None` where the rows have a size of their own, or where
-    /// `median_norm`, the vocabulary's median L2 norm, would have to be known and is not.
+    /// The magnitude as a raw value v, in rows of `hidden_size` values. `None` without scaling, and for token norms where the rows are
+    /// not drawn ([`PrefixKind::norm_per_raw`]) or `median_norm`, the vocabulary's median L2 norm, is not known.
     pub fn raw_at(&self, hidden_size: usize, median_norm: Option<f64>) -> Option<f64> {
         match self.magnitude {
             Magnitude::Raw(raw) => Some(raw),
@@ -463,7 +464,7 @@ impl PrefixRecipe {
     }
 
     /// The magnitude in token norms, as requested: the norms of the built prefix differ by rounding and, where it is
-    /// random, by chance. `None` in the same cases as [`PrefixRecipe::raw_at`].
+    /// random, by chance. `None` without scaling, and for a raw value where the rows are not drawn or `median_norm` is not known.
     pub fn token_norms_at(&self, hidden_size: usize, median_norm: Option<f64>) -> Option<f64> {
         match self.magnitude {
             Magnitude::TokenNorms(norms) => Some(norms),

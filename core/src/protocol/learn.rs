@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 pub use crate::prefix::NormLimit;
-use crate::prefix::{LearnedBy, SoftPrefixField};
+use crate::prefix::{LearningSettings, SoftPrefixField};
 
 /// Most examples of one request.
 pub const MAX_EXAMPLES: usize = 256;
@@ -116,7 +116,7 @@ pub struct LearnFrame {
     pub end: Option<LearnEnd>,
     /// What the unit filled in, on the first frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub settings: Option<LearnedBy>,
+    pub settings: Option<LearningSettings>,
     /// Losses without a prefix, on the first frame, if the unit reports them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub references: Option<References>,

@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 
 use crate::budget::{Budget, Charge};
 
-/// A unit of input.
+/// One item of a connection's input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Incoming {
     /// `{...}`, most likely one JSON object.
     Message(Vec<u8>),
     /// A header `{"RAW":n,...}` and the n bytes after it.
     Raw { header: Vec<u8>, payload: Vec<u8> },
-    /// A header `{"BON":n...`, whose n bytes were skipped: BSON is not understood, here as in the stock build.
+    /// A header `{"BON":n...`, whose n bytes were read and dropped: BSON is not understood, here as in the stock build.
     Bson,
     /// Text that is not a message.
     Broken,
@@ -59,7 +59,7 @@ enum State {
         header: Vec<u8>,
         payload: Vec<u8>,
         length: usize,
-        wanted: bool,
+        is_raw: bool,
     },
 }
 
@@ -76,7 +76,7 @@ struct Message {
     depth: usize,
     in_string: bool,
     escaped: bool,
-    /// The last byte outside strings that is not white space, closing quotes included.
+    /// The last byte outside strings that is not white space, the opening quote of a string standing for the whole string.
     previous: u8,
     counted: BraceCount,
     /// Whether it is not JSON; then only `counted` is used.
@@ -158,6 +158,7 @@ impl Message {
                 return if fits { Progress::More } else { Progress::Violated };
             }
             b'}' => {
+                // At least 1 until now: the text begins with a brace.
                 self.depth -= 1;
                 if self.depth == 0 {
                     return Progress::Complete;
@@ -299,7 +300,7 @@ impl Intake {
                     if broken {
                         self.deliver(Incoming::Broken)
                     } else {
-                        self.complete(text)
+                        self.classify(text)
                     }
                     return &bytes[i + 1..];
                 }
@@ -344,8 +345,8 @@ impl Intake {
         }
     }
 
-    fn complete(&mut self, text: Vec<u8>) {
-        let (wanted, after_key) = match (text.strip_prefix(b"{\"RAW\":"), text.strip_prefix(b"{\"BON\":")) {
+    fn classify(&mut self, text: Vec<u8>) {
+        let (is_raw, after_key) = match (text.strip_prefix(b"{\"RAW\":"), text.strip_prefix(b"{\"BON\":")) {
             (Some(rest), _) => (true, rest),
             (_, Some(rest)) => (false, rest),
             _ => return self.deliver(Incoming::Message(text)),
@@ -358,7 +359,7 @@ impl Intake {
         match length {
             None => self.deliver(Incoming::Broken),
             Some(length) if length > self.limit => self.finish(Incoming::TooLarge),
-            Some(0) if wanted => self.deliver(Incoming::Raw {
+            Some(0) if is_raw => self.deliver(Incoming::Raw {
                 header: text,
                 payload: Vec::new(),
             }),
@@ -368,7 +369,7 @@ impl Intake {
                     header: text,
                     payload: Vec::new(),
                     length,
-                    wanted,
+                    is_raw,
                 }
             }
         }
@@ -379,7 +380,7 @@ impl Intake {
             header,
             payload,
             length,
-            wanted,
+            is_raw,
         } = &mut self.state
         else {
             return bytes;
@@ -389,7 +390,7 @@ impl Intake {
         let whole = (payload.len() == *length).then(|| {
             let (header, mut payload) = (std::mem::take(header), std::mem::take(payload));
             payload.shrink_to_fit();
-            if *wanted {
+            if *is_raw {
                 Incoming::Raw { header, payload }
             } else {
                 Incoming::Bson

@@ -160,7 +160,7 @@ impl Worker {
                 active.work.sink.tokens(&tokens);
             }
             if let Some(drafter) = &mut active.work.drafter {
-                drafter.learn(&tokens);
+                drafter.observe(&tokens);
             }
             if outcome.is_none() && tokens.len() <= active.drafted.len() {
                 // Rows after the first rejected draft are removed from the cache. It keeps the prompt and every output token but the last.

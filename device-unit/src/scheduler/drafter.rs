@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub const LONGEST_MATCH: usize = 16;
 
 /// Weight of one observation in the running acceptance rates.
-const LEARNING: f64 = 0.25;
+const RATE_SMOOTHING: f64 = 0.25;
 
 /// Proposes tokens for one sequence, and adapts to how many of its proposals are accepted.
 pub struct Drafter {
@@ -41,6 +41,7 @@ impl Drafter {
     #[must_use]
     pub fn new(prompt: &[u32], sources: Vec<Arc<[u32]>>) -> Self {
         let mut likely = [0.0; LONGEST_MATCH + 1];
+        // A guess to begin with: the longer a match, the more likely it goes on; 0.1 for one token, 0.8 for sixteen.
         for (matched, likely) in (0_u8..).zip(&mut likely) {
             *likely = 1.0 - 0.9_f64.powi(matched.into());
         }
@@ -56,28 +57,29 @@ impl Drafter {
         }
     }
 
-    /// Returns at most `most` tokens, each with an estimated acceptance probability of at least `worth`.
-    pub fn propose(&mut self, most: usize, worth: f64) -> &[u32] {
+    /// Returns at most `max` tokens. The estimated probability that a token and all before it are accepted is at least
+    /// `min_probability` for each. Call [`Drafter::observe`] before the next proposal. The cost is one pass over all sources.
+    pub fn propose(&mut self, max: usize, min_probability: f64) -> &[u32] {
         self.expected.clear();
         self.tried = 0;
         self.place = self.find();
         if let Some(place) = self.place {
             // Reads at least one token even if none may be proposed: comparing it with the model's token still updates the estimates.
-            while self.expected.len() < most.max(1)
+            while self.expected.len() < max.max(1)
                 && let Some(token) = self.token(place.source, place.next + self.expected.len())
             {
                 self.expected.push(token);
             }
             let mut chance = 1.0;
             // A short match may come from boilerplate such as the chat template, so no more tokens are proposed than were matched.
-            let most = if place.matched < LONGEST_MATCH {
-                most.min(place.matched)
+            let max = if place.matched < LONGEST_MATCH {
+                max.min(place.matched)
             } else {
-                most
+                max
             };
-            for ahead in 0..self.expected.len().min(most) {
+            for ahead in 0..self.expected.len().min(max) {
                 chance *= self.likely[(place.matched + ahead).min(LONGEST_MATCH)];
-                if chance < worth {
+                if chance < min_probability {
                     break;
                 }
                 self.tried += 1;
@@ -86,8 +88,8 @@ impl Drafter {
         &self.expected[..self.tried]
     }
 
-    /// Records the tokens that the model chose after the last proposal.
-    pub fn learn(&mut self, tokens: &[u32]) {
+    /// Records the tokens that the model chose after the last proposal: those that were accepted, and one more.
+    pub fn observe(&mut self, tokens: &[u32]) {
         if let Some(place) = &mut self.place {
             let right = self
                 .expected
@@ -98,8 +100,9 @@ impl Drafter {
             for ahead in 0..self.expected.len().min(tokens.len()).min(right + 1) {
                 let likely = &mut self.likely[(place.matched + ahead).min(LONGEST_MATCH)];
                 let came = if ahead < right { 1.0 } else { 0.0 };
-                *likely += (came - *likely) * LEARNING;
+                *likely += (came - *likely) * RATE_SMOOTHING;
             }
+            // Also after a token that differed: a text with one word replaced goes on at the same distance.
             place.next += tokens.len();
             self.drafted += self.tried;
             self.accepted += right.min(self.tried);
@@ -172,7 +175,7 @@ mod tests {
         while at < truth.len() {
             let guess = drafter.propose(most.min(truth.len() - at - 1), worth);
             let right = guess.iter().zip(&truth[at..]).take_while(|(a, b)| a == b).count();
-            drafter.learn(&truth[at..=at + right]);
+            drafter.observe(&truth[at..=at + right]);
             at += right + 1;
             steps += 1;
         }
@@ -274,7 +277,7 @@ mod tests {
                 prop_assert!(proposed.iter().all(|&token| token < 4));
                 // The tokens that were accepted, and the one after them.
                 let count = chosen.len().min(proposed.len() + 1);
-                drafter.learn(&chosen[..count]);
+                drafter.observe(&chosen[..count]);
                 let (drafted, accepted) = drafter.counts();
                 prop_assert!(accepted <= drafted);
             }

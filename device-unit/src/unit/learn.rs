@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use softprefix_core::prefix::{
-    EmbeddingRows, Generator, LearnedBy, MAX_VALUES, Magnitude, PrefixError, PrefixKind, PrefixRecipe, Rounding,
+    EmbeddingRows, Generator, LearningSettings, MAX_VALUES, Magnitude, PrefixError, PrefixKind, PrefixRecipe, Rounding,
     SoftPrefix, WindowBudget, decode,
 };
 use softprefix_core::protocol::extension::{LEARN, Vocabulary};
@@ -46,7 +46,7 @@ pub struct LearnResponder {
     reply: PendingReply,
     guard: InferenceGuard,
     /// Sent with the first frame.
-    settings: Option<LearnedBy>,
+    settings: Option<LearningSettings>,
     references: Option<References>,
     /// The step whose rows were sent last.
     sent: Option<usize>,
@@ -97,7 +97,7 @@ struct Prepared {
     steps: usize,
     seed: u64,
     rms: f64,
-    settings: LearnedBy,
+    settings: LearningSettings,
 }
 
 fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepared, ErrorField> {
@@ -200,7 +200,7 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
         steps: learn_request.steps.unwrap_or(DEFAULT_STEPS),
         seed: learn_request.seed,
         rms: known.rms,
-        settings: LearnedBy {
+        settings: LearningSettings {
             batch,
             lr,
             norms,

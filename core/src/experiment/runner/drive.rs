@@ -34,11 +34,11 @@ pub(super) struct Runner {
     /// Lines that could not be saved yet.
     pub(super) unsaved: VecDeque<Entry>,
     progress: Progress,
-    /// Cases finished in this run (not in an earlier one), for the estimate of the time left.
+    /// Cases finished since this runner was started, for the estimate of the time left; not those of an earlier, resumed one.
     finished_here: usize,
     clock: Clock,
-    /// Whether the run is paused because saving failed.
-    pub(super) halted: bool,
+    /// Whether the run is paused because saving failed, until the user lets it go on ([`Control::Go`] once more).
+    pub(super) save_failed: bool,
     unscored: Unscored,
     canary_done: bool,
     /// Whether [`RunEvent::Started`] was sent.
@@ -46,7 +46,7 @@ pub(super) struct Runner {
     /// Number of cases that panicked and so have no record, and the first panic's message.
     lost: Option<(usize, String)>,
     /// A set-up that was abandoned before the module answered; its task is ended once it is there.
-    late: Option<SettingUp>,
+    abandoned_set_up: Option<SettingUp>,
     /// The task that died last, which a module may still have.
     former: Option<String>,
 }
@@ -84,12 +84,12 @@ impl Runner {
             progress: Progress::default(),
             finished_here: 0,
             clock: Clock::default(),
-            halted: false,
+            save_failed: false,
             unscored: Unscored::default(),
             canary_done: false,
             is_started: false,
             lost: None,
-            late: None,
+            abandoned_set_up: None,
             former: None,
         }
     }
@@ -123,7 +123,9 @@ impl Runner {
             RunEnd::Cancelled if *self.control.borrow() == Control::Cancel => Some(Ending::Cancelled),
             RunEnd::Cancelled | RunEnd::NoEffect | RunEnd::Interrupted { .. } => None,
         };
-        if let Some(how) = how.filter(|_| !self.experiment.module.model.is_empty()) {
+        // An experiment has its module as soon as it is in a journal, also where this runner resumes it.
+        let is_in_journal = !self.experiment.module.model.is_empty();
+        if let Some(how) = how.filter(|_| is_in_journal) {
             let experiment = self.experiment.id.clone();
             self.save(Entry::Ended {
                 experiment,
@@ -133,8 +135,8 @@ impl Runner {
             .await;
         }
         self.emit(RunEvent::Ended(end));
-        if let Some(late) = self.late {
-            match late.await {
+        if let Some(set_up) = self.abandoned_set_up {
+            match set_up.await {
                 Ok(Ok(task)) => exit(&task).await,
                 // Nothing was set up.
                 Ok(Err(_)) => {}
@@ -151,6 +153,7 @@ impl Runner {
             let next = repeats
                 .front()
                 .map(|(case, _)| case.prompt)
+                // A search names its prompt also when it has nothing left to run.
                 .or_else(|| source.next_prompt().filter(|_| source.left() > 0))
                 .or_else(|| self.unscored.next_prompt());
             let Some(prompt) = next else { return RunEnd::Complete };
@@ -209,7 +212,7 @@ impl Runner {
             let set_up = tokio::select! {
                 set_up = &mut setting_up => set_up,
                 () = cancelled(&mut self.control) => {
-                    self.late = Some(setting_up);
+                    self.abandoned_set_up = Some(setting_up);
                     return Err(RunEnd::Cancelled);
                 }
             };
@@ -314,7 +317,7 @@ impl Runner {
             if self.events.is_closed() || *control.borrow_and_update() == Control::Cancel {
                 return TaskEnd::Cancelled;
             }
-            let paused = self.halted || *control.borrow() == Control::Pause;
+            let paused = self.save_failed || *control.borrow() == Control::Pause;
             while died.is_none() && !paused && running.len() < most {
                 // A case under which the module died is repeated alone, so that it cannot fail other cases a second
                 // time.
@@ -374,7 +377,7 @@ impl Runner {
                         }
                     }
                     Err(error) => {
-                        source.give_up();
+                        source.case_lost();
                         self.report_lost(cases.remove(&error.id()), &error);
                     }
                 },
@@ -393,7 +396,7 @@ impl Runner {
                     if changed.is_err() {
                         return TaskEnd::Cancelled;
                     }
-                    if *control.borrow() == Control::Go && std::mem::take(&mut self.halted) {
+                    if *control.borrow() == Control::Go && std::mem::take(&mut self.save_failed) {
                         self.save_rest().await;
                     }
                 }
@@ -581,6 +584,7 @@ impl Runner {
         Some(error).filter(SessionError::needs_set_up)
     }
 
+    /// Sends the progress, and stops the clock while the run is paused and nothing runs.
     fn report(&mut self, running: usize, left: usize, paused: bool) {
         self.clock.run(!paused || running > 0);
         let elapsed = self.clock.elapsed();

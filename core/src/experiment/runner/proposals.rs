@@ -121,7 +121,7 @@ impl Proposals {
         self.baselines.len() + candidates
     }
 
-    pub(super) fn give_up(&mut self) {
+    pub(super) fn case_lost(&mut self) {
         self.over = true;
         self.queue.clear();
     }

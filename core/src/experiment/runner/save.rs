@@ -27,14 +27,14 @@ impl Runner {
             Ok((rest, error)) => {
                 self.unsaved = rest;
                 if let Some(error) = error {
-                    self.halted = true;
+                    self.save_failed = true;
                     self.emit(RunEvent::JournalFailed {
                         error: error.to_string(),
                     });
                 }
             }
             Err(error) => {
-                self.halted = true;
+                self.save_failed = true;
                 self.emit(RunEvent::JournalFailed {
                     error: error.to_string(),
                 });

@@ -71,11 +71,11 @@ impl Source {
     }
 
     /// Notes that a case was lost. The other cases of a plan do not need it; a search ends.
-    pub(super) fn give_up(&mut self) {
+    pub(super) fn case_lost(&mut self) {
         match self {
             Self::Plan(_) => {}
             Self::Search(searching) => searching.over = true,
-            Self::Find(proposals) => proposals.give_up(),
+            Self::Find(proposals) => proposals.case_lost(),
         }
     }
 

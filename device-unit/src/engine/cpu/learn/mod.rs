@@ -4,12 +4,12 @@
 //! Only rows are learned, so only gradients of activations are needed. With d the gradient of the residual stream x:
 //!
 //! ```text
-//! d gate, d up = through silu(gate) up of  d * Wdown         d += rms_norm' of  (d gate, d up) * Wgate,up
-//! d q, d k, d v = through attention of  d * Wo               d += rms_norm' of  (d q, d k, d v) * Wqkv
+//! d(gate, up) = backward of silu(gate) up at  d * Wdown         d += backward of rms_norm at  d(gate, up) * Wgate,up
+//! d(q, k, v)  = backward of attention at      d * Wo            d += backward of rms_norm at  d(q, k, v) * Wqkv
 //! ```
 //!
 //! Each layer keeps its input, its queries, keys and values, the stream between its halves, and the gates. Unlike the engine's own
-//! forward pass, this one does not round activations to bytes: it gives the direction of a step, and the engine evaluates the result.
+//! forward pass, this one does not round activations to 8-bit integers: it gives the direction of a step, and the engine evaluates the result.
 //!
 //! Measured by `softprefix-bench learn` (100 rows, 8 of them learned, 20 targets; two threads with AVX-512 and real-time priority, profile
 //! dev): the backward pass takes 0.35 s on SmolLM2-135M and 1.2 s on Qwen2.5-Coder-0.5B, which is 39 and 41 % of the rate of a plain
@@ -41,7 +41,7 @@ pub struct Pass {
     /// Rows x H: the residual stream, in the backward pass its gradient.
     x: Vec<f32>,
     activations: Vec<LayerActivations>,
-    /// Targets x V: logits, then their gradient.
+    /// Targets x V (the vocabulary's size): logits, then their gradient.
     logits: Vec<f32>,
     loss: f64,
     next: Stage,
@@ -49,11 +49,11 @@ pub struct Pass {
 
 /// Activations of one layer that the backward pass needs.
 struct LayerActivations {
-    /// Rows x H.
+    /// Rows x H: the stream that the layer takes.
     x: Vec<f32>,
     /// Rows x (queries + keys + values), before normalisation and rotation.
     qkv: Vec<f32>,
-    /// Rows x H: the stream after attention.
+    /// Rows x H: the stream after attention, which the feed-forward half takes.
     middle: Vec<f32>,
     /// Rows x (gate + up).
     gate_up: Vec<f32>,
@@ -86,6 +86,11 @@ pub fn bytes(config: &Config, vocab_size: usize, rows: usize, targets: usize) ->
 }
 
 impl Pass {
+    /// A pass over one example; `window` is the largest number of rows.
+    ///
+    /// # Errors
+    /// Rows that are no whole number of H values, more rows than the window has, a target that is not in the vocabulary, and an example
+    /// without targets or with more of them than rows.
     pub fn new(model: &Model, example: Example, vocab_size: usize, window: usize) -> Result<Self, EngineError> {
         let Example {
             rows: values,
@@ -158,9 +163,9 @@ impl Pass {
                 self.begin_backward(model);
                 self.next = Stage::Backward(self.activations.len());
             }
-            Stage::Backward(behind) => {
+            Stage::Backward(layers_left) => {
                 let activations = self.activations.pop();
-                match (activations, behind.checked_sub(1)) {
+                match (activations, layers_left.checked_sub(1)) {
                     (Some(activations), Some(number)) => {
                         self.backward(model, &model.weights.layers[number], &activations);
                         self.next = Stage::Backward(number);
@@ -199,14 +204,14 @@ impl Pass {
         });
     }
 
-    /// Returns the rows of the stream that predict targets.
-    fn last(&self, hidden_size: usize) -> usize {
+    /// Returns where the rows that predict targets begin in the stream, in values.
+    fn first_target_offset(&self, hidden_size: usize) -> usize {
         (self.rows - self.targets.len()) * hidden_size
     }
 
     fn predict(&mut self, model: &Model) {
         let mut normed = Vec::new();
-        let last = &self.x[self.last(model.config.hidden_size)..];
+        let last = &self.x[self.first_target_offset(model.config.hidden_size)..];
         model.norm(last, &model.weights.norm, &mut normed);
         self.logits = product(model, &model.weights.vocabulary, &normed);
     }
@@ -235,7 +240,7 @@ impl Pass {
         let mut normed = vec![0.0; self.targets.len() * hidden_size];
         times_transposed(&model.pool, model.tier, vocabulary, &self.logits, &mut normed);
         self.logits = Vec::new();
-        let last = self.last(hidden_size);
+        let last = self.first_target_offset(hidden_size);
         let x = std::mem::replace(&mut self.x, vec![0.0; self.rows * hidden_size]);
         norm_back(model, &x[last..], &model.weights.norm, &normed, &mut self.x[last..]);
     }
