@@ -161,8 +161,8 @@ fn options() -> ConnectOptions {
 /// Limits for tests in which they pass.
 fn hasty() -> ConnectOptions {
     ConnectOptions {
-        request: Duration::from_millis(400),
-        set_up: Duration::from_millis(800),
+        request: Duration::from_millis(1500),
+        set_up: Duration::from_millis(1500),
         first_frame: Duration::from_millis(400),
         idle: Duration::from_millis(400),
         ..options()
@@ -1041,13 +1041,13 @@ async fn a_lost_first_inference_is_sent_again_once_after_asking_for_the_task() {
     .await;
     let task = module.set_up(&whole()).await.unwrap();
     let first = task
-        .infer(InferenceRequest::new("x").deadline(Duration::from_millis(300)))
+        .infer(InferenceRequest::new("x").deadline(Duration::from_millis(1500)))
         .outcome()
         .await
         .unwrap();
     assert_eq!((&first.text[..], &first.notes[..]), ("here", &[Note::SentAgain][..]));
     let error = task
-        .infer(InferenceRequest::new("x").deadline(Duration::from_millis(300)))
+        .infer(InferenceRequest::new("x").deadline(Duration::from_millis(1500)))
         .outcome()
         .await
         .unwrap_err();
@@ -1105,7 +1105,7 @@ async fn an_inference_that_is_slow_and_not_lost_is_stopped_and_not_sent_again() 
 
 #[tokio::test]
 async fn of_the_tasks_that_are_to_be_ended_one_that_has_just_ended_is_as_good() {
-    let (module, peer) = with_options(hasty(), |mut peer| async move {
+    let (module, peer) = with_options(options(), |mut peer| async move {
         let asked = peer.expect("llm.1000", "exit").await;
         peer.error(&asked.request_id, "llm.1000", -6, "Unit Does Not Exist")
             .await;
@@ -1263,7 +1263,7 @@ async fn a_stream_without_end_is_stopped_at_the_deadline_with_its_text() {
     .await;
     let task = module.set_up(&streaming()).await.unwrap();
     let error = task
-        .infer(InferenceRequest::new("x").deadline(Duration::from_millis(300)))
+        .infer(InferenceRequest::new("x").deadline(Duration::from_millis(1500)))
         .outcome()
         .await
         .unwrap_err();

@@ -88,7 +88,8 @@ impl Workbench {
             return;
         }
         if self.deep.is_under_way() {
-            self.outbox.push(Request::StopScoring);
+            // Before a run that is requested with it: a scoring that still waits for its task would replace the run's.
+            self.outbox.insert(0, Request::StopScoring);
         }
         self.deep.under_way = ids;
         self.outbox

@@ -14,6 +14,7 @@ mod walk;
 mod whole;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jail::{Cxx, Interpreter, Jail};
@@ -364,10 +365,10 @@ fn a_connection_that_is_lost_leaves_the_remedy_to_finish() {
         jail.interpreter(&Interpreter::Unregistered("/opt/usr/lib"));
         let ssh = jail.open().await.unwrap();
         let remedy = checks::interpreter::look(&ssh).await.unwrap().remedy.unwrap();
-        slow_ldconfig(&jail, 3);
+        let began = slow_ldconfig(&jail, 3);
         let work = remedy.apply(&ssh);
         let cut = async {
-            tokio::time::sleep(Duration::from_millis(1500)).await;
+            exists(&began).await;
             jail.cut_connections();
         };
         // The module is asked again, and says how it ended.
@@ -385,7 +386,12 @@ fn every_remedy_finishes_on_the_module_when_the_connection_is_lost() {
         // Every remedy asks for the time before it changes anything: there it waits, and there the cable is pulled.
         let date = jail.at("/usr/bin/date");
         fs::rename(&date, jail.at("/usr/bin/date.real")).unwrap();
-        fs::write(&date, "#!/bin/sh\nsleep 1\nexec /usr/bin/date.real \"$@\"\n").unwrap();
+        let began = jail.at("/tmp/date-began");
+        fs::write(
+            &date,
+            "#!/bin/sh\n: >/tmp/date-began\nsleep 1\nexec /usr/bin/date.real \"$@\"\n",
+        )
+        .unwrap();
         fs::set_permissions(&date, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         jail.stackflow_tree();
         jail.libstdcxx(Cxx::BrokenLink);
@@ -402,8 +408,9 @@ fn every_remedy_finishes_on_the_module_when_the_connection_is_lost() {
             let Some(remedy) = offered.or_else(|| remedy(id).filter(|_| id == "start-llm-llm")) else {
                 panic!("{id} is not offered")
             };
+            let _ = fs::remove_file(&began);
             let cut = async {
-                tokio::time::sleep(Duration::from_millis(500)).await;
+                exists(&began).await;
                 jail.cut_connections();
             };
             let (ended, ()) = tokio::join!(remedy.apply(&ssh), cut);
@@ -432,10 +439,10 @@ fn a_remedy_that_is_killed_is_taken_back_by_the_next() {
         let ssh = jail.open().await.unwrap();
         let before = jail.snapshot("/etc/ld.so.conf.d");
         let remedy = checks::interpreter::look(&ssh).await.unwrap().remedy.unwrap();
-        slow_ldconfig(&jail, 30);
+        let began = slow_ldconfig(&jail, 30);
         let work = remedy.apply(&ssh);
         let kill = async {
-            tokio::time::sleep(Duration::from_millis(1500)).await;
+            exists(&began).await;
             // Nothing of the remedy gets to clean up.
             jail.cut_the_power();
             jail.cut_connections();
@@ -461,15 +468,28 @@ fn a_remedy_that_is_killed_is_taken_back_by_the_next() {
     });
 }
 
-fn slow_ldconfig(jail: &Jail, seconds: u32) {
+fn slow_ldconfig(jail: &Jail, seconds: u32) -> PathBuf {
     let real = jail.at("/sbin/ldconfig");
     fs::rename(&real, jail.at("/sbin/ldconfig.real")).unwrap();
     fs::write(
         &real,
-        format!("#!/bin/sh\n[ \"$1\" = -p ] || sleep {seconds}\nexec /sbin/ldconfig.real \"$@\"\n"),
+        format!(
+            "#!/bin/sh\n[ \"$1\" = -p ] || {{ : >/tmp/ldconfig-began; sleep {seconds}; }}\nexec /sbin/ldconfig.real \"$@\"\n"
+        ),
     )
     .unwrap();
     fs::set_permissions(&real, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    jail.at("/tmp/ldconfig-began")
+}
+
+/// Returns when the file is there, or after a minute.
+async fn exists(file: &Path) {
+    for _ in 0..3000 {
+        if file.exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[test]

@@ -125,6 +125,7 @@ fn the_worst_module_is_mended_by_what_the_doctor_offers() {
                 "--prompt",
                 "Why is the sky blue?",
             ])
+            .env("SOFTPREFIX_STATE_DIR", folder.path().join("state"))
             .args(["--values", "1.0", "--len", "1", "--max-tokens", "16", "--out"])
             .arg(folder.path().join("results.json"))
             .output()

@@ -359,7 +359,7 @@ fn a_candidate_can_be_chosen_while_others_still_run() {
     harness.apply(Action::ShowTab(Tab::Find));
     harness.apply(Action::SetMagnitude(0.5));
     search(&mut harness, FindMode::Choose, |form| form.candidates = 4);
-    harness.apply(Action::SetMaxTokens(60));
+    harness.apply(Action::SetMaxTokens(1500));
     find(&mut harness, FindAction::Start);
     harness.until("the first candidate", |bench| bench.find.chooser.can_pick(0));
     let is_still_running = harness.bench.find.is_any_busy();

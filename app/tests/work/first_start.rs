@@ -33,7 +33,7 @@ fn models(folder: &Path, endpoint: String) -> Models {
         places: Places::only(folder.join("models")),
         options: FetchOptions {
             endpoint,
-            patience: Duration::from_secs(2),
+            patience: Duration::from_secs(10),
             stall: Duration::from_secs(600),
             pythons: Vec::new(),
         },

@@ -242,18 +242,12 @@ impl Harness {
         });
     }
 
-    /// Waits until the only journal of the library holds what is in memory. A run is on disk before it is here, and of two that end
-    /// together either may be written first.
+    /// Waits until the only journal of the library holds what is in memory: a run is on disk before it is here.
     pub fn until_all_is_on_disk(&mut self) {
         let folder = self.folder.clone();
-        let in_order = |records: &[Record]| {
-            let mut records = records.to_vec();
-            records.sort_by(|a, b| a.id.cmp(&b.id));
-            records
-        };
         self.until("the records as on disk", |bench| {
-            let here = in_order(&bench.tuning.saved.records);
-            matches!(&kept(&folder)[..], [only] if in_order(&only.records) == here)
+            let here = by_id(&bench.tuning.saved.records);
+            matches!(&kept(&folder)[..], [only] if by_id(&only.records) == here)
         });
     }
 
@@ -323,6 +317,13 @@ pub fn is_deterministic(bench: &Workbench) -> bool {
 /// Points of the plot.
 pub fn points(bench: &Workbench) -> usize {
     bench.tuning.points().count()
+}
+
+/// The records in the order of their ids: of two runs that end together, either may be written first.
+pub fn by_id(records: &[Record]) -> Vec<Record> {
+    let mut records = records.to_vec();
+    records.sort_by(|a, b| a.id.cmp(&b.id));
+    records
 }
 
 /// The journals of a library, in the order of their names.

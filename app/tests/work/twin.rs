@@ -72,6 +72,9 @@ fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
     harness.until("both", is_done);
     assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
 
+    harness.until("the comparison of the repeated baselines", |bench| {
+        bench.sweep.groups().all(|group| group.noise.is_some())
+    });
     let groups: Vec<_> = harness.bench.sweep.groups().cloned().collect();
     assert_eq!(groups.len(), 2);
     assert_eq!(

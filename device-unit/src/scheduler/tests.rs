@@ -311,14 +311,16 @@ fn a_new_job_joins_the_running_batch() {
 #[test]
 fn live_jobs_start_before_batch_jobs_and_have_a_reserved_slot() {
     let harness = Harness::new(3, true);
-    for name in ["b1", "b2", "b3", "b4"] {
-        harness.submit(name, vec![1], 400, Priority::Batch);
-    }
+    let stops = ["b1", "b2", "b3", "b4"].map(|name| harness.submit(name, vec![1], 100_000, Priority::Batch));
     assert_eq!(harness.starts(2), ["b1", "b2"]);
     harness.submit("live", vec![1], 2, Priority::Live);
     assert_eq!(harness.starts(1), ["live"], "in the reserved slot");
     assert_eq!(harness.outcome_of("live"), Outcome::Finished(FinishReason::Length));
+    stops[0].set();
+    stops[1].set();
     assert_eq!(harness.starts(2), ["b3", "b4"]);
+    stops[2].set();
+    stops[3].set();
 }
 
 #[test]
@@ -358,12 +360,15 @@ fn a_queued_job_can_be_cancelled_while_another_runs() {
 #[test]
 fn a_deadline_ends_running_and_queued_jobs() {
     let harness = Harness::new(1, true);
-    for (name, patience) in [("runs", 200), ("waits", 100)] {
+    let submit = |name, patience| {
         harness.scheduler.submit(Job {
             deadline: Some(Instant::now() + Duration::from_millis(patience)),
             ..job(vec![1], Sink(name, harness.sender.clone()))
         });
-    }
+    };
+    submit("runs", 3000);
+    assert_eq!(harness.starts(1), ["runs"]);
+    submit("waits", 100);
     assert_eq!(harness.outcome_of("waits"), Outcome::NeverStarted);
     assert_eq!(harness.outcome_of("runs"), Outcome::Finished(FinishReason::Stopped));
 }
@@ -373,7 +378,8 @@ fn a_queued_job_starts_in_the_step_after_another_ends() {
     let harness = Harness::new(2, true);
     let long = harness.submit("long", vec![1], 100_000, Priority::Live);
     assert_eq!(harness.starts(1), ["long"]);
-    harness.submit("short", vec![1], 5, Priority::Live);
+    // Long enough to be running still when the next one is submitted.
+    harness.submit("short", vec![1], 5000, Priority::Live);
     harness.submit("waits", vec![1], 5, Priority::Live);
     assert_eq!(harness.outcome_of("waits"), Outcome::Finished(FinishReason::Length));
     long.set();

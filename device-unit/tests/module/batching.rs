@@ -85,7 +85,7 @@ fn a_live_run_starts_before_the_queued_cases_of_a_sweep() {
     let task = client.set_up(&whole(ENDLESS, 20_000));
     let sweep: String = (0..60)
         .map(|i| {
-            let more = json!({"softprefix": {"max_new_tokens": 600, "priority": "batch"}});
+            let more = json!({"softprefix": {"max_new_tokens": 6000, "priority": "batch"}});
             format!("{}\n", infer_with(&format!("b{i}"), &task, "hello", more))
         })
         .collect();

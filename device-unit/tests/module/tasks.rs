@@ -449,20 +449,15 @@ fn one_inference_can_be_stopped_while_others_continue() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole(ENDLESS, 20_000));
-    client.send(&infer("long", &task, "hello"));
-    client.send(&infer_with(
-        "short",
-        &task,
-        "hello",
-        json!({"softprefix": {"max_new_tokens": 400}}),
-    ));
-    client.send(&request(
-        "stop",
-        &task,
-        "softprefix.stop",
-        "None",
-        json!({"request_id": "long"}),
-    ));
+    let limit = json!({"softprefix": {"max_new_tokens": 4000}});
+    // In one piece, so that the short one has not ended before the stop is sent.
+    let all = [
+        infer("long", &task, "hello"),
+        infer_with("short", &task, "hello", limit),
+        request("stop", &task, "softprefix.stop", "None", json!({"request_id": "long"})),
+    ];
+    let all: String = all.iter().map(|message| format!("{message}\n")).collect();
+    client.write(all.as_bytes());
     let mut order = Vec::new();
     for _ in 0..3 {
         let reply = client.next();
