@@ -793,7 +793,7 @@ async fn a_module_that_never_answers_is_told_after_the_limit() {
     let (module, peer) = with_options(hasty(), |mut peer| async move {
         peer.expect("sys", "ping").await;
         let late = peer.expect("llm", "setup").await;
-        tokio::time::sleep(Duration::from_millis(1200)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         peer.reply_as(&late.request_id, "llm.1000", "None", json!("None")).await;
         // A set-up that was given up is ended once it is ready.
         peer.expect("llm.1000", "exit").await;
@@ -811,7 +811,7 @@ async fn a_module_that_never_answers_is_told_after_the_limit() {
         sentence.contains("systemctl restart llm-sys") && !sentence.contains("llm-llm"),
         "{sentence}"
     );
-    assert!(start.elapsed() < Duration::from_secs(3));
+    assert!(start.elapsed() < Duration::from_secs(10));
     let error = module.set_up(&whole()).await.unwrap_err();
     assert!(matches!(error, ClientError::SetUpTimedOut { .. }), "{error}");
     peer.await.unwrap();
