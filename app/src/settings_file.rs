@@ -107,24 +107,23 @@ fn set_aside(path: &Path, to: impl Fn(&Path) -> io::Result<()>) -> io::Result<Pa
 }
 
 fn kept_as(path: &Path, error: &io::Error, kept: &Path) -> Problem {
-    let (path, kept) = (path.display(), kept.display());
-    Problem::new(
-        ProblemKind::File,
-        Bilingual::new(
-            format!("The settings in {path} cannot be read ({error}). The window starts with the usual ones."),
-            format!(
-                "{path} の設定を読めません（{}）。既定の設定で起動しました。",
-                errors::system(&error.to_string())
-            ),
-        ),
-        Bilingual::new(
-            format!("The unreadable file is kept as {kept}."),
-            format!("読めなかったファイルは {kept} に残してあります。"),
-        ),
-    )
+    let kept = kept.display();
+    let remedy = Bilingual::new(
+        format!("The unreadable file is kept as {kept}."),
+        format!("読めなかったファイルは {kept} に残してあります。"),
+    );
+    unreadable(path, error, remedy)
 }
 
 fn left_as_it_is(path: &Path, error: &io::Error) -> Problem {
+    let remedy = Bilingual::new(
+        "The file is left as it is, and nothing is saved into it; check its rights and its folder's.",
+        "ファイルはそのまま残し、何も書き込みません。ファイルとフォルダーのアクセス権を確かめてください。",
+    );
+    unreadable(path, error, remedy)
+}
+
+fn unreadable(path: &Path, error: &io::Error, remedy: Bilingual) -> Problem {
     let path = path.display();
     Problem::new(
         ProblemKind::File,
@@ -135,10 +134,7 @@ fn left_as_it_is(path: &Path, error: &io::Error) -> Problem {
                 errors::system(&error.to_string())
             ),
         ),
-        Bilingual::new(
-            "The file is left as it is, and nothing is saved into it; check its rights and its folder's.",
-            "ファイルはそのまま残し、何も書き込みません。ファイルとフォルダーのアクセス権を確かめてください。",
-        ),
+        remedy,
     )
 }
 

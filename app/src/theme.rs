@@ -288,11 +288,11 @@ pub fn card(palette: &Palette) -> egui::Frame {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Relative luminance as defined by WCAG 2.
-    fn luminance(colour: Color32) -> f64 {
+    pub(crate) fn luminance(colour: Color32) -> f64 {
         let channel = |value: u8| {
             let value = f64::from(value) / 255.0;
             if value <= 0.040_45 {

@@ -148,36 +148,39 @@ impl Window {
     }
 
     fn centre(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
-        let height = ui.available_height();
-        ScrollArea::vertical()
-            .id_salt("centre")
-            .auto_shrink(false)
-            .show(ui, |ui| {
-                let margin = Margin {
-                    top: 0,
-                    ..Margin::same(theme::PADDING as i8)
-                };
-                Frame::NONE.inner_margin(margin).show(ui, |ui| {
-                    ui.spacing_mut().item_spacing.y = 0.0;
-                    let room = height - theme::PADDING;
-                    if cx.bench.texts_alone {
-                        let texts = (room - WAY_BACK).max(outputs::LEAST);
-                        self.outputs.height(ui, cx, ui.available_width(), texts, Some(texts));
-                        self.outputs.show(ui, cx, texts);
-                        way_back(ui, cx);
-                        return;
-                    }
-                    // If there is no room for both, both get their minimum height and the centre scrolls.
-                    let most = (room - PLOT_LEAST - theme::GAP).max(outputs::LEAST);
-                    let set = cx.bench.settings.texts_height;
-                    let texts = self.outputs.height(ui, cx, ui.available_width(), most, set);
-                    self.outputs.show(ui, cx, texts);
-                    splitter(ui, cx, Tab::Tune, texts, (outputs::LEAST, most));
-                    let plot = (room - texts - theme::GAP).max(PLOT_LEAST);
-                    self.plot.show(ui, cx, plot, self.outputs.first_difference_so_far(cx));
-                });
-            });
+        let margin = Margin {
+            top: 0,
+            ..Margin::same(theme::PADDING as i8)
+        };
+        scrolled(ui, "centre", margin, |ui, room| {
+            if cx.bench.texts_alone {
+                let texts = (room - WAY_BACK).max(outputs::LEAST);
+                self.outputs.height(ui, cx, ui.available_width(), texts, Some(texts));
+                self.outputs.show(ui, cx, texts);
+                way_back(ui, cx);
+                return;
+            }
+            // If there is no room for both, both get their minimum height and the centre scrolls.
+            let most = (room - PLOT_LEAST - theme::GAP).max(outputs::LEAST);
+            let set = cx.bench.settings.texts_height;
+            let texts = self.outputs.height(ui, cx, ui.available_width(), most, set);
+            self.outputs.show(ui, cx, texts);
+            splitter(ui, cx, Tab::Tune, texts, (outputs::LEAST, most));
+            let plot = (room - texts - theme::GAP).max(PLOT_LEAST);
+            self.plot.show(ui, cx, plot, self.outputs.first_difference_so_far(cx));
+        });
     }
+}
+
+/// Shows the centre of a view, which scrolls where its content is higher than the room that `show` gets.
+fn scrolled(ui: &mut Ui, name: &str, margin: Margin, show: impl FnOnce(&mut Ui, f32)) {
+    let room = ui.available_height() - margin.sum().y;
+    ScrollArea::vertical().id_salt(name).auto_shrink(false).show(ui, |ui| {
+        Frame::NONE.inner_margin(margin).show(ui, |ui| {
+            ui.spacing_mut().item_spacing.y = 0.0;
+            show(ui, room);
+        });
+    });
 }
 
 /// Height of the strip with the button that shows the plot again.

@@ -1,7 +1,7 @@
 //! A text field for one number, which takes effect on Enter or when the field loses focus, and shows an error for
 //! invalid text.
 
-use eframe::egui::{self, CornerRadius, Id, Key, Margin, Response, Stroke, TextEdit, Ui, vec2};
+use eframe::egui::{self, Align2, CornerRadius, Id, Key, Margin, Response, Stroke, TextEdit, Ui, Vec2, vec2};
 
 use super::paint;
 use crate::theme::{self, Palette};
@@ -28,36 +28,50 @@ pub struct Field<'a> {
 impl Field<'_> {
     /// Draws the field; `parse` converts the text to a value.
     pub fn show<T>(self, ui: &mut Ui, parse: impl Fn(&str) -> Option<T>) -> Entered<T> {
-        let palette = Palette::of(ui);
         let id = ui.scope_id().with(("field", self.name));
-        let mut draft = draft(ui, id, &self.shown).unwrap_or_else(|| self.shown.clone());
-        let refused = draft_is_refused(ui, id);
-        let outline = match (refused, ui.is_enabled()) {
-            (true, _) => palette.broken,
-            (false, true) => palette.stroke,
-            (false, false) => palette.line,
-        };
-        let colour = if ui.is_enabled() { palette.text } else { palette.text3 };
-        let frame = egui::Frame::NONE
-            .fill(palette.inset)
-            .stroke(Stroke::new(1.0, outline))
-            .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
-            .inner_margin(Margin::symmetric(10, 0));
-        let response = ui
-            .add_sized(
-                vec2(self.width, theme::CONTROL),
-                TextEdit::singleline(&mut draft)
-                    .id(id)
-                    .font(theme::BODY.mono())
-                    .text_color(colour)
-                    .frame(frame)
-                    .align(egui::Align2::RIGHT_CENTER)
-                    .clip_text(true),
-            )
-            .accessible_name(self.name);
-        paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
-        settle(ui, id, &response, draft, &self.shown, parse)
+        let size = vec2(self.width, theme::CONTROL);
+        entry(
+            ui,
+            id,
+            (self.name, &self.shown, ""),
+            (size, Align2::RIGHT_CENTER),
+            parse,
+        )
     }
+}
+
+/// Draws a field of one line, whose text takes effect when it is settled.
+pub(super) fn entry<T>(
+    ui: &mut Ui,
+    id: Id,
+    (name, shown, hint): (&str, &str, &str),
+    (size, align): (Vec2, Align2),
+    parse: impl Fn(&str) -> Option<T>,
+) -> Entered<T> {
+    let palette = Palette::of(ui);
+    let mut text = draft(ui, id, shown).unwrap_or_else(|| shown.to_owned());
+    let outline = match (draft_is_refused(ui, id), ui.is_enabled()) {
+        (true, _) => palette.broken,
+        (false, true) => palette.stroke,
+        (false, false) => palette.line,
+    };
+    let colour = if ui.is_enabled() { palette.text } else { palette.text3 };
+    let frame = egui::Frame::NONE
+        .fill(palette.inset)
+        .stroke(Stroke::new(1.0, outline))
+        .corner_radius(CornerRadius::same(theme::RADIUS_CONTROL))
+        .inner_margin(Margin::symmetric(10, 0));
+    let edit = TextEdit::singleline(&mut text)
+        .id(id)
+        .font(theme::BODY.mono())
+        .text_color(colour)
+        .frame(frame)
+        .align(align)
+        .clip_text(true);
+    let edit = if hint.is_empty() { edit } else { edit.hint_text(hint) };
+    let response = ui.add_sized(size, edit).accessible_name(name);
+    paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
+    settle(ui, id, &response, text, shown, parse)
 }
 
 #[derive(Clone, Default)]

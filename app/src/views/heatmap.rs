@@ -273,21 +273,13 @@ pub fn scale(ui: &mut Ui, width: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::theme::tests::luminance;
 
     #[test]
     fn white_text_reads_on_every_shade() {
         for step in 0..=100 {
             let colour = shade(step as f32 / 100.0);
-            let channel = |value: u8| {
-                let value = f64::from(value) / 255.0;
-                if value <= 0.040_45 {
-                    value / 12.92
-                } else {
-                    ((value + 0.055) / 1.055).powf(2.4)
-                }
-            };
-            let light = 0.2126 * channel(colour.r()) + 0.7152 * channel(colour.g()) + 0.0722 * channel(colour.b());
-            assert!(1.05 / (light + 0.05) >= 4.5, "{step}: {colour:?}");
+            assert!(1.05 / (luminance(colour) + 0.05) >= 4.5, "{step}: {colour:?}");
         }
     }
 

@@ -1,9 +1,7 @@
 //! Finding a prefix in the window, without the window: learned on a real unit, kept on disk, taken into Tune, pushed and swept.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use softprefix::messages::{Event, RecordingRequest, Request};
@@ -22,7 +20,7 @@ use softprefix_unit::testing::{qwen_model, small_model};
 use crate::hardship::stock_module;
 use crate::recording::end_into;
 use crate::shell_learn::cut_off_after;
-use crate::support::{Harness, at, kept, serve, tiny_model};
+use crate::support::{Harness, KilledWindow, at, kept, serve, tiny_model};
 
 fn find(harness: &mut Harness, action: FindAction) {
     harness.apply(Action::Find(action));
@@ -378,18 +376,16 @@ fn a_candidate_can_be_chosen_while_others_still_run() {
     assert_eq!(ids.len(), records.len(), "no id twice");
 }
 
-/// Address and folder for the process that is killed.
-const CHILD: &str = "SOFTPREFIX_TEST_LEARNER";
-
 /// Not a test of its own: what the killed process does. Without the variable it does nothing.
 #[test]
 #[ignore = "run by the test below in a process of its own"]
 fn child_learns_until_it_is_killed() {
-    let Ok(wanted) = std::env::var(CHILD) else { return };
-    let (address, folder) = wanted.split_once(' ').unwrap();
-    let mut harness = Harness::in_library(Path::new(folder));
-    harness.use_prefix_store(&Path::new(folder).with_extension("prefixes"));
-    harness.connect(at(address.parse().unwrap()));
+    let Some((address, library)) = KilledWindow::place() else {
+        return;
+    };
+    let mut harness = Harness::in_library(&library);
+    harness.use_prefix_store(&library.with_extension("prefixes"));
+    harness.connect(at(address));
     harness.apply(Action::ShowTab(Tab::Find));
     find(&mut harness, FindAction::SetTarget("the land".to_owned()));
     find(&mut harness, FindAction::SetSteps(10_000));
@@ -403,7 +399,7 @@ fn child_learns_until_it_is_killed() {
             .learning()
             .map_or(0, |learning| learning.frames.len());
         if frames > shown {
-            println!("shown {frames}");
+            KilledWindow::say(frames);
             shown = frames;
         }
     }
@@ -414,31 +410,17 @@ fn a_window_that_is_killed_while_it_learns_comes_back_with_every_frame_and_its_b
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("experiments");
     let address = serve(tiny_model());
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "find::child_learns_until_it_is_killed",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(CHILD, format!("{address} {}", library.display()))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut count = |line: std::io::Result<String>| line.ok()?.split_once("shown ")?.1.parse::<usize>().ok();
-    let mut shown = lines.by_ref().filter_map(&mut count).find(|frames| *frames >= 5);
-    assert!(shown.is_some(), "it ended by itself");
-    child.kill().unwrap();
-    child.wait().unwrap();
-    shown = lines.filter_map(&mut count).last().or(shown);
+    let mut window = KilledWindow::start("find::child_learns_until_it_is_killed", address, &library);
+    let mut shown = 0_usize;
+    while shown < 5 {
+        shown = window.next_shown().expect("it ended by itself").parse().unwrap();
+    }
+    shown = window.kill().last().map_or(shown, |frames| frames.parse().unwrap());
 
     let mut harness = Harness::again(&library);
     harness.until("the learning", |bench| bench.find.rows.is_some());
     let learning = harness.bench.find.learning().unwrap();
-    assert!(!learning.is_finished() && learning.frames.len() >= shown.unwrap());
+    assert!(!learning.is_finished() && learning.frames.len() >= shown);
     let best = &learning.last().unwrap().best;
     let id = harness.bench.find.saved.as_ref().unwrap().experiment.id.clone();
     let file = harness.folder.join(&id).with_extension("safetensors");
@@ -447,8 +429,6 @@ fn a_window_that_is_killed_while_it_learns_comes_back_with_every_frame_and_its_b
     assert!(rows.learned.unwrap().step >= best.step);
 }
 
-/// Address and folder for the process that is killed while it searches.
-const SEARCHER: &str = "SOFTPREFIX_TEST_SEARCHER";
 /// More runs than a process makes before it is killed.
 const MANY: usize = 5000;
 
@@ -465,18 +445,19 @@ fn search_for_the_land(harness: &mut Harness, budget: usize) {
 #[test]
 #[ignore = "run by the test below in a process of its own"]
 fn child_searches_until_it_is_killed() {
-    let Ok(wanted) = std::env::var(SEARCHER) else { return };
-    let (address, folder) = wanted.split_once(' ').unwrap();
-    let mut harness = Harness::in_library(Path::new(folder));
-    harness.use_prefix_store(&Path::new(folder).with_extension("prefixes"));
-    harness.connect(at(address.parse().unwrap()));
+    let Some((address, library)) = KilledWindow::place() else {
+        return;
+    };
+    let mut harness = Harness::in_library(&library);
+    harness.use_prefix_store(&library.with_extension("prefixes"));
+    harness.connect(at(address));
     search_for_the_land(&mut harness, MANY);
     let mut shown = 0;
     while harness.bench.find.searcher.trouble.is_none() {
         harness.turn();
         let generations = told(&harness).len();
         if generations > shown {
-            println!("shown {generations}");
+            KilledWindow::say(generations);
             shown = generations;
         }
     }
@@ -496,34 +477,18 @@ fn a_window_that_is_killed_while_it_searches_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("experiments");
     let address = serve(tiny_model());
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "find::child_searches_until_it_is_killed",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(SEARCHER, format!("{address} {}", library.display()))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut count = |line: std::io::Result<String>| line.ok()?.split_once("shown ")?.1.parse::<usize>().ok();
-    let shown = lines
-        .by_ref()
-        .filter_map(&mut count)
-        .find(|generations| *generations >= 2);
-    assert!(shown.is_some(), "it ended by itself");
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let mut window = KilledWindow::start("find::child_searches_until_it_is_killed", address, &library);
+    let mut shown = 0_usize;
+    while shown < 2 {
+        shown = window.next_shown().expect("it ended by itself").parse().unwrap();
+    }
+    window.kill();
 
     let mut harness = Harness::again(&library);
     harness.use_prefix_store(&library.with_extension("prefixes"));
     harness.until("the search", |bench| bench.find.searcher.saved.is_some());
     let before = told(&harness);
-    assert!(before.len() >= shown.unwrap());
+    assert!(before.len() >= shown);
     assert!(harness.bench.find.searcher.best().is_some());
     assert_eq!(harness.bench.why_not_search_on(), Some(SearchOff::NotConnected));
     // The first unit still has the tasks of the killed process.

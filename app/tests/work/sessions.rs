@@ -1,10 +1,7 @@
 //! Sessions of tuning in the library: kept run by run, there again at the next start, side by side with those of other windows.
 
 use std::collections::HashSet;
-use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use softprefix::bridge::recording::demo;
@@ -16,7 +13,9 @@ use softprefix_core::prefix::{PrefixRecipe, split_mix};
 use softprefix_core::protocol::extension::FinishReason;
 use softprefix_unit::testing::small_model;
 
-use crate::support::{Harness, Seen, at, by_id, journals, kept, noise_is_known, points, rounds, serve, tiny_model};
+use crate::support::{
+    Harness, KilledWindow, Seen, at, by_id, journals, kept, noise_is_known, points, rounds, serve, tiny_model,
+};
 
 fn tune(harness: &mut Harness, magnitudes: &[f64]) {
     for magnitude in magnitudes {
@@ -34,19 +33,19 @@ fn ids(saved: &SavedExperiment) -> Vec<&str> {
 fn two_windows_keep_their_sessions_side_by_side_in_one_library() {
     let folder = tempfile::tempdir().unwrap();
     let address = serve(tiny_model());
-    let mut desks = [Harness::in_library(folder.path()), Harness::in_library(folder.path())];
-    for (harness, prompt) in desks.iter_mut().zip(["Tell me of the sea.", "Tell me of the snow."]) {
+    let mut windows = [Harness::in_library(folder.path()), Harness::in_library(folder.path())];
+    for (harness, prompt) in windows.iter_mut().zip(["Tell me of the sea.", "Tell me of the snow."]) {
         harness.connect(at(address));
         harness.apply(Action::SetPrompt(prompt.to_owned()));
     }
     for magnitude in [1.0, 4.0] {
-        for harness in &mut desks {
+        for harness in &mut windows {
             tune(harness, &[magnitude]);
         }
     }
     let kept = kept(folder.path());
     assert_eq!(kept.len(), 2, "each in a file of its own");
-    for harness in &desks {
+    for harness in &windows {
         let own = &harness.bench.tuning.saved;
         assert_eq!(own.records.len(), 4, "two baselines and two prefixes");
         let there = kept
@@ -56,7 +55,7 @@ fn two_windows_keep_their_sessions_side_by_side_in_one_library() {
         assert_eq!(by_id(&there.records), by_id(&own.records));
     }
     // Each finds the other's in the list.
-    drop(desks);
+    drop(windows);
     let harness = Harness::in_library(folder.path());
     assert_eq!(harness.bench.library.shown().count(), 2);
 }
@@ -260,16 +259,14 @@ fn a_results_file_of_a_sweep_never_sets_the_token_limit_to_one() {
     assert_eq!(harness.bench.tab, Tab::Sweep);
 }
 
-const CHILD: &str = "SOFTPREFIX_TEST_TUNING_CHILD";
-
 /// Not a test of its own: what the killed process does. Without the variable it does nothing.
 #[test]
 #[ignore = "run by the test below in a process of its own"]
 fn child_tunes_until_it_is_killed() {
-    let Ok(wanted) = std::env::var(CHILD) else { return };
-    let (address, folder) = wanted.split_once(' ').unwrap();
-    let address: SocketAddr = address.parse().unwrap();
-    let mut harness = Harness::again(Path::new(folder));
+    let Some((address, library)) = KilledWindow::place() else {
+        return;
+    };
+    let mut harness = Harness::again(&library);
     if harness.bench.library.shown().any(|one| one.finished > 0) {
         harness.until("the session", |bench| !bench.tuning.is_empty());
     }
@@ -289,7 +286,7 @@ fn child_tunes_until_it_is_killed() {
             harness.turn();
             for seen in &harness.seen[told..] {
                 if let Seen::Finished(_, _, record) = seen {
-                    println!("shown {}", record.id);
+                    KilledWindow::say(&record.id);
                 }
             }
             told = harness.seen.len();
@@ -306,38 +303,14 @@ fn a_window_killed_at_random_moments_comes_back_with_every_finished_run() {
     let mut state = 0x5EED_u64;
     let mut all = HashSet::new();
     for round in 0..rounds {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "sessions::child_tunes_until_it_is_killed",
-                "--exact",
-                "--ignored",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env(CHILD, format!("{address} {}", library.display()))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut hear = |line: std::io::Result<String>| {
-            let id = line.ok()?.split_once("shown ")?.1.to_owned();
-            all.insert(id);
-            Some(())
-        };
+        let mut window = KilledWindow::start("sessions::child_tunes_until_it_is_killed", address, &library);
         // Every fourth one is killed while it starts, the others after their first run.
         if round % 4 != 0 {
-            assert!(
-                lines.by_ref().find_map(&mut hear).is_some(),
-                "round {round}: it ended by itself"
-            );
+            let first = window.next_shown();
+            all.insert(first.unwrap_or_else(|| panic!("round {round}: it ended by itself")));
         }
         std::thread::sleep(Duration::from_micros(split_mix(&mut state) % 150_000));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        for line in lines {
-            hear(line);
-        }
+        all.extend(window.kill());
 
         let mut found = HashSet::new();
         for path in journals(&library) {

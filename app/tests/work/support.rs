@@ -1,7 +1,10 @@
 //! A workbench and a bridge without a window, and units to work with.
 
+use std::fmt::Display;
+use std::io::{BufRead as _, BufReader, Lines};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -302,6 +305,55 @@ impl Harness {
                 _ => None,
             })
             .collect()
+    }
+}
+
+/// A window in a process of its own, which is this program with the ignored test `name`: it works on `library` with the unit at
+/// `address` until it is killed, and says what it shows.
+pub struct KilledWindow {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl KilledWindow {
+    /// Address and library for the process.
+    const VARIABLE: &str = "SOFTPREFIX_TEST_KILLED_WINDOW";
+
+    pub fn start(name: &str, address: SocketAddr, library: &Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
+            .env(Self::VARIABLE, format!("{address} {}", library.display()))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// In the process: where to work; `None` where the test is run for itself.
+    pub fn place() -> Option<(SocketAddr, PathBuf)> {
+        let wanted = std::env::var(Self::VARIABLE).ok()?;
+        let (address, library) = wanted.split_once(' ').unwrap();
+        Some((address.parse().unwrap(), library.into()))
+    }
+
+    /// In the process: says that this is shown.
+    pub fn say(shown: impl Display) {
+        println!("shown {shown}");
+    }
+
+    /// Waits for the next thing that the window shows; `None` where it ended by itself.
+    pub fn next_shown(&mut self) -> Option<String> {
+        let shown = |line: std::io::Result<String>| Some(line.ok()?.split_once("shown ")?.1.to_owned());
+        self.lines.by_ref().find_map(shown)
+    }
+
+    /// Kills it, and returns what it has shown meanwhile.
+    pub fn kill(mut self) -> Vec<String> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        std::iter::from_fn(|| self.next_shown()).collect()
     }
 }
 

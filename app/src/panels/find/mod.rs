@@ -8,7 +8,7 @@ mod search;
 
 pub(super) use choose::present;
 
-use eframe::egui::{CentralPanel, Frame, Margin, Panel, ScrollArea, Ui};
+use eframe::egui::{CentralPanel, Frame, Margin, Panel, Ui};
 
 use super::context::PanelContext;
 use crate::model::FindMode;
@@ -34,23 +34,13 @@ impl FindView {
         CentralPanel::no_frame()
             .frame(Frame::NONE.fill(palette.window))
             .show(ui, |ui| {
-                let height = ui.available_height();
-                ScrollArea::vertical()
-                    .id_salt("find centre")
-                    .auto_shrink(false)
-                    .show(ui, |ui| {
-                        Frame::NONE
-                            .inner_margin(Margin::same(theme::PADDING as i8))
-                            .show(ui, |ui| {
-                                ui.spacing_mut().item_spacing.y = 0.0;
-                                let (height, wrong) = (height - 2.0 * theme::PADDING, self.rail.is_wrong());
-                                match cx.bench.find.mode {
-                                    FindMode::Learn => results::show(ui, cx, height, wrong),
-                                    FindMode::Choose => choose::show(ui, cx, height, wrong),
-                                    FindMode::Search => search::show(ui, cx, height, wrong),
-                                }
-                            });
-                    });
+                let wrong = self.rail.is_wrong();
+                let margin = Margin::same(theme::PADDING as i8);
+                super::scrolled(ui, "find centre", margin, |ui, height| match cx.bench.find.mode {
+                    FindMode::Learn => results::show(ui, cx, height, wrong),
+                    FindMode::Choose => choose::show(ui, cx, height, wrong),
+                    FindMode::Search => search::show(ui, cx, height, wrong),
+                });
             });
     }
 }

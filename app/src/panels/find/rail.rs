@@ -259,24 +259,18 @@ fn frame(ui: &Ui) -> Frame {
 
 /// A text of one line; whether it was changed.
 fn line(ui: &mut Ui, name: &str, hint: &str, words: &mut String) -> bool {
-    let edit = TextEdit::singleline(words)
-        .id_salt(name)
-        .hint_text(hint)
-        .desired_width(f32::INFINITY)
-        .font(theme::BODY.regular())
-        .text_color(Palette::of(ui).text)
-        .frame(frame(ui));
-    let response = ui.add(edit).accessible_name(name);
-    paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
-    response.changed()
+    field(ui, name, hint, TextEdit::singleline(words))
 }
 
 /// A text of several lines; whether it was changed.
 fn lines(ui: &mut Ui, name: &str, hint: &str, rows: usize, words: &mut String) -> bool {
-    let edit = TextEdit::multiline(words)
+    field(ui, name, hint, TextEdit::multiline(words).desired_rows(rows))
+}
+
+fn field(ui: &mut Ui, name: &str, hint: &str, edit: TextEdit<'_>) -> bool {
+    let edit = edit
         .id_salt(name)
         .hint_text(hint)
-        .desired_rows(rows)
         .desired_width(f32::INFINITY)
         .font(theme::BODY.regular())
         .text_color(Palette::of(ui).text)

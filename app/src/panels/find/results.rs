@@ -45,12 +45,14 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     rows(ui, cx, rect);
 }
 
-/// Verdict, progress, and the buttons.
-fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
-    let palette = Palette::of(ui);
-    let text = cx.find_text();
-    let find = &cx.bench.find;
-    let off = cx.bench.why_not_learn().or(wrong.then_some(LearnOff::WrongField));
+/// The head of a centre: the buttons at its right, and what `say` shows in the room left of them.
+pub(super) fn head_of(
+    ui: &mut Ui,
+    cx: &mut PanelContext<'_>,
+    name: &str,
+    buttons: impl FnOnce(&mut Ui, &mut PanelContext<'_>),
+    say: impl FnOnce(&mut Ui, &PanelContext<'_>),
+) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 72.0), Sense::hover());
     let right = Rect::from_min_max(
         pos2(rect.left(), rect.top() + 16.0),
@@ -58,27 +60,52 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     );
     let mut right = ui.new_child(
         UiBuilder::new()
-            .id_salt("find buttons")
+            .id_salt((name, "buttons"))
             .max_rect(right)
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
-    buttons(&mut right, cx, off.as_ref());
+    buttons(&mut right, cx);
     let left = rect.with_max_x(right.min_rect().left() - 16.0);
     let mut left = ui.new_child(
         UiBuilder::new()
-            .id_salt("find verdict")
+            .id_salt((name, "verdict"))
             .max_rect(left)
             .layout(Layout::top_down(Align::Min)),
     );
-    let ui = &mut left;
-    ui.spacing_mut().item_spacing.y = 6.0;
+    left.spacing_mut().item_spacing.y = 6.0;
+    say(&mut left, cx);
+}
+
+/// A verdict on one line, and how far the work is.
+pub(super) fn verdict_of(ui: &mut Ui, verdict: &str, done: f32, words: &str) {
+    let (colour, room) = (Palette::of(ui).text, ui.available_width());
+    let galley = paint::cut_to(ui, verdict, theme::VERDICT.semibold(), colour, room);
+    ui.add(egui::Label::new(galley));
+    progress(ui, Some(done), words);
+}
+
+fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
+    let off = cx.bench.why_not_learn().or(wrong.then_some(LearnOff::WrongField));
+    head_of(
+        ui,
+        cx,
+        "find",
+        |ui, cx| buttons(ui, cx, off.as_ref()),
+        |ui, cx| say(ui, cx, off.as_ref()),
+    );
+}
+
+fn say(ui: &mut Ui, cx: &PanelContext<'_>, off: Option<&LearnOff>) {
+    let palette = Palette::of(ui);
+    let text = cx.find_text();
+    let find = &cx.bench.find;
     let Some((first, last)) = find
         .learning()
         .and_then(|learning| Some((learning.frames.first()?, learning.last()?)))
     else {
         let words = match (find.stage, off) {
-            (FindStage::Idle, Some(off)) => (text.off)(&off),
+            (FindStage::Idle, Some(off)) => (text.off)(off),
             (FindStage::Idle, None) => text.ready.to_owned(),
             (FindStage::Stopping, _) => text.stopping.to_owned(),
             _ => text.starting.to_owned(),
@@ -88,22 +115,11 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     };
     let best = &last.best.loss;
     let verdict = (text.verdict)(find.reproduced(), best, first.loss.likelihood, best.likelihood);
-    let galley = paint::cut_to(
-        ui,
-        &verdict,
-        theme::VERDICT.semibold(),
-        palette.text,
-        ui.available_width(),
-    );
-    ui.add(egui::Label::new(galley));
-    progress(
-        ui,
-        Some(match last.finish {
-            true => 1.0,
-            false => last.step as f32 / last.steps.max(1) as f32,
-        }),
-        &step_words(cx, find, last),
-    );
+    let done = match last.finish {
+        true => 1.0,
+        false => last.step as f32 / last.steps.max(1) as f32,
+    };
+    verdict_of(ui, &verdict, done, &step_words(cx, find, last));
 }
 
 /// How far it is, and how it ended.

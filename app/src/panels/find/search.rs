@@ -1,17 +1,16 @@
 //! Search in the Find view: how far it is, the scores, the best output and the best runs.
 
-use eframe::egui::{self, Align, Layout, Rect, ScrollArea, Sense, Ui, UiBuilder, pos2, vec2};
+use eframe::egui::{self, Rect, ScrollArea, Sense, Ui, UiBuilder, vec2};
 use softprefix_core::experiment::{RunEnd, SavedExperiment};
 use softprefix_core::search::Score;
 
-use super::results::{card, empty, export, inset, trouble_of};
+use super::results::{card, empty, export, head_of, inset, trouble_of, verdict_of};
 use crate::model::SearchOff;
 use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::icon::Icon;
 use crate::views::paint;
-use crate::views::progress::progress;
 use crate::views::scores::ScorePlot;
 use crate::workbench::FindAction;
 
@@ -38,32 +37,19 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     runs(ui, cx, rect);
 }
 
-/// Verdict, progress, and the buttons.
 fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
+    head_of(
+        ui,
+        cx,
+        "search",
+        |ui, cx| buttons(ui, cx, wrong),
+        |ui, cx| say(ui, cx, wrong),
+    );
+}
+
+fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
-    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 72.0), Sense::hover());
-    let right = Rect::from_min_max(
-        pos2(rect.left(), rect.top() + 16.0),
-        pos2(rect.right(), rect.top() + 56.0),
-    );
-    let mut right = ui.new_child(
-        UiBuilder::new()
-            .id_salt("search buttons")
-            .max_rect(right)
-            .layout(Layout::right_to_left(Align::Center)),
-    );
-    right.spacing_mut().item_spacing.x = 8.0;
-    buttons(&mut right, cx, wrong);
-    let left = rect.with_max_x(right.min_rect().left() - 16.0);
-    let mut left = ui.new_child(
-        UiBuilder::new()
-            .id_salt("search verdict")
-            .max_rect(left)
-            .layout(Layout::top_down(Align::Min)),
-    );
-    let ui = &mut left;
-    ui.spacing_mut().item_spacing.y = 6.0;
     let searcher = &cx.bench.find.searcher;
     let runs = searcher.scored().count();
     let broken_off = searcher.unfinished().and_then(SavedExperiment::unfinished_search);
@@ -83,9 +69,6 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         return;
     };
     let verdict = (text.search_verdict)(best.total, runs);
-    let room = ui.available_width();
-    let galley = paint::cut_to(ui, &verdict, theme::VERDICT.semibold(), palette.text, room);
-    ui.add(egui::Label::new(galley));
     let total = searcher.progress.total.max(1);
     let words = match (&searcher.end, searcher.is_busy, searcher.is_stopping) {
         (_, true, true) => text.stopping.to_owned(),
@@ -102,7 +85,7 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         true => searcher.progress.finished as f32 / total as f32,
         false => 1.0,
     };
-    progress(ui, Some(done), &words);
+    verdict_of(ui, &verdict, done, &words);
     if searcher.is_flat() {
         ui.label(paint::words(text.search_flat, theme::CAPTION, palette.text2));
     }

@@ -7,7 +7,7 @@ mod rail;
 mod results;
 pub(super) mod words;
 
-use eframe::egui::{CentralPanel, Frame, Margin, Panel, ScrollArea, Ui, vec2};
+use eframe::egui::{CentralPanel, Frame, Margin, Panel, Ui, vec2};
 
 use super::context::PanelContext;
 use crate::text::SweepText;
@@ -38,34 +38,25 @@ impl SweepView {
     }
 
     fn centre(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
-        let height = ui.available_height();
-        ScrollArea::vertical()
-            .id_salt("sweep centre")
-            .auto_shrink(false)
-            .show(ui, |ui| {
-                Frame::NONE
-                    .inner_margin(Margin::same(theme::PADDING as i8))
-                    .show(ui, |ui| {
-                        ui.spacing_mut().item_spacing.y = 0.0;
-                        let top = ui.cursor().top();
-                        results::progress_row(ui, cx, self.rail.is_wrong());
-                        results::trouble(ui, cx);
-                        ui.add_space(theme::GAP);
-                        let used = ui.cursor().top() - top;
-                        let room = height - 2.0 * theme::PADDING - used;
-                        if cx.bench.texts_alone {
-                            let width = ui.available_width();
-                            let texts = (room - super::WAY_BACK).max(LOWER_LEAST);
-                            self.pair.show(ui, cx, width, texts);
-                            super::way_back(ui, cx);
-                            return;
-                        }
-                        let (map, lower) = self.heights(ui, cx, room);
-                        results::map_card(ui, cx, &self.pictures, map);
-                        super::splitter(ui, cx, Tab::Sweep, lower, (LOWER_LEAST, room - MAP_LEAST - theme::GAP));
-                        self.lower(ui, cx, lower);
-                    });
-            });
+        super::scrolled(ui, "sweep centre", Margin::same(theme::PADDING as i8), |ui, height| {
+            let top = ui.cursor().top();
+            results::progress_row(ui, cx, self.rail.is_wrong());
+            results::trouble(ui, cx);
+            ui.add_space(theme::GAP);
+            let used = ui.cursor().top() - top;
+            let room = height - used;
+            if cx.bench.texts_alone {
+                let width = ui.available_width();
+                let texts = (room - super::WAY_BACK).max(LOWER_LEAST);
+                self.pair.show(ui, cx, width, texts);
+                super::way_back(ui, cx);
+                return;
+            }
+            let (map, lower) = self.heights(ui, cx, room);
+            results::map_card(ui, cx, &self.pictures, map);
+            super::splitter(ui, cx, Tab::Sweep, lower, (LOWER_LEAST, room - MAP_LEAST - theme::GAP));
+            self.lower(ui, cx, lower);
+        });
     }
 
     /// Returns the heights of the map and of the part below: the texts get the height they need, the map keeps some of
