@@ -25,6 +25,17 @@
 //! model                plain values that the parts share: forms, module, runs, settings
 //! places, log, version file locations; diagnostics; version of the build
 //! ```
+//!
+//! # From the slider to the plot
+//! A magnitude that the user sets passes through these files, in this order:
+//! 1. `views/slider.rs` and `views/magnitude.rs` draw the slider; `panels/prefix_rail.rs` turns a move into `Action::SetMagnitude`.
+//! 2. `workbench/apply.rs` puts it into the prefix form. A magnitude that was run before shows its text at once (`workbench/curve.rs`);
+//!    else `workbench/running.rs` asks for a run with `Request::Infer`.
+//! 3. `bridge/inference.rs` builds the prefix, sends it through the [`session`], and saves the record before it reports it.
+//! 4. `workbench/absorb.rs` takes the events: text as it streams, then the record, which `workbench/sessions.rs` wants compared with its
+//!    baseline.
+//! 5. `bridge/latest.rs` compares the texts, and `workbench/tuning.rs` makes the result a point.
+//! 6. `panels/plot_card.rs` chooses what is plotted, and `views/plot.rs` draws it.
 
 pub mod app;
 pub mod bridge;

@@ -29,7 +29,7 @@ const UPLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// Pause between two checks whether the unit has started.
 const AGAIN: Duration = Duration::from_millis(700);
 
-/// Why the injector was not installed. The stock unit is in place in every case.
+/// Why the unit was not installed or removed, and what is in place instead.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
     #[error(transparent)]
@@ -60,7 +60,7 @@ pub enum InstallError {
     NoModel,
     #[error("the copy on the module has the SHA-256 {found}, not {wanted}; check the connection and try again")]
     BadCopy { found: String, wanted: String },
-    #[error("it could not be put in place, and nothing was changed ({why}); remove the cause and try again")]
+    #[error("the unit could not be put in place, and nothing was changed ({why}); remove the cause and try again")]
     NotBegun { why: String },
     #[error("another installation or removal is under way on the module; wait a minute, then try again")]
     Busy,
@@ -75,7 +75,7 @@ pub enum InstallError {
     #[error("the injector was started, but this was found: {}; {}", finding.en.trim_end_matches('.'), stock.sentence().en)]
     NotWorking { finding: Bilingual, stock: Former },
     #[error(
-        "the injector is removed, but the stock unit does not start ({why}); the doctor's checks 2, 3 and 4 say what it lacks"
+        "the injector is removed, but the stock unit does not start ({why}); the doctor's findings of sections 2, 3 and 4 say what it lacks"
     )]
     StockStopped { why: String },
     #[error("the injector stays, because {file} still makes the service start it; {}", remove_by(file, package).en)]
@@ -121,15 +121,15 @@ impl Former {
     pub fn sentence(self) -> Bilingual {
         match self {
             Self::Running => bilingual!(
-                "the unit from before is back in place and running",
+                "the previous unit is back in place and running",
                 "前のユニットに戻し、動いています。"
             ),
             Self::Stopped => bilingual!(
-                "the unit from before is back in place but does not start: the doctor's checks 2, 3 and 4 say what it lacks",
+                "the previous unit is back in place but does not start: the doctor's findings of sections 2, 3 and 4 say what it lacks",
                 "前のユニットに戻しましたが、起動しません。診断の 2・3・4 節が原因を示します。"
             ),
             Self::Unknown => bilingual!(
-                "the module gives the unit from before back by itself within minutes: check again then",
+                "the module puts the previous unit back by itself within minutes; check again then",
                 "モジュールが数分以内に自分で前のユニットに戻します。そのあと、もう一度診断してください。"
             ),
         }
@@ -216,7 +216,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
         source,
     })?;
     let module = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
-    fits(&what.unit, &bytes, &module)?;
+    check_preconditions(&what.unit, &bytes, &module)?;
     let digest = hex::encode(Sha256::digest(&bytes));
 
     tell(Step::Copying {
@@ -265,8 +265,8 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
     }
 
     tell(Step::Trying);
-    let (worst, proved) = try_until(&what.talk, Instant::now() + what.patience).await;
-    if worst.is_none() && proved {
+    let (broken, proved) = try_until(&what.talk, Instant::now() + what.patience).await;
+    if broken.is_none() && proved {
         let confirm = with_token(CONFIRM, &token).map_err(SshError::from)?;
         let answer = match ssh.run(&confirm, CHANGE_LIMIT).await {
             // Confirming twice is harmless.
@@ -290,7 +290,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
     }
     tell(Step::TakingBack);
     let stock = take_back(ssh, &token).await?.unwrap_or(Former::Unknown);
-    let finding = worst.map_or_else(
+    let finding = broken.map_or_else(
         || {
             bilingual!(
                 "it could not be shown that a prefix has an effect",
@@ -337,24 +337,26 @@ fn not_begun(answer: &Answer) -> InstallError {
     }
 }
 
-/// Tests the module until `end`, repeatedly while its unit has not started yet. Returns the worst finding, and whether
-/// a prefix changed the output.
+/// Tests the module until `end`, repeatedly while its unit has not started yet. Returns the first finding that is broken, and
+/// whether a prefix changed the output.
 async fn try_until(talk: &Talk, end: Instant) -> (Option<Finding>, bool) {
     /// The checks that fail while a unit starts: the connection, its list of tasks, the set-up.
     const STARTING: [&str; 3] = ["answer", "tasks", "set-up"];
     loop {
-        let mut worst: Option<Finding> = None;
+        let mut first_broken: Option<Finding> = None;
         let mut proved = false;
         talk::look(talk, |finding| {
             proved |= finding.id == "prefix" && finding.verdict == Verdict::Good;
-            if finding.verdict == Verdict::Broken && worst.is_none() {
-                worst = Some(finding);
+            if finding.verdict == Verdict::Broken && first_broken.is_none() {
+                first_broken = Some(finding);
             }
         })
         .await;
-        let starting = worst.as_ref().is_some_and(|finding| STARTING.contains(&finding.id));
+        let starting = first_broken
+            .as_ref()
+            .is_some_and(|finding| STARTING.contains(&finding.id));
         if !starting || Instant::now() >= end {
-            return (worst, proved);
+            return (first_broken, proved);
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -393,7 +395,7 @@ fn why(answer: &Answer) -> String {
         .map_or_else(|| answer.errors.clone(), str::to_owned)
 }
 
-fn fits(path: &Path, bytes: &[u8], module: &Answer) -> Result<(), InstallError> {
+fn check_preconditions(path: &Path, bytes: &[u8], module: &Answer) -> Result<(), InstallError> {
     let machine = module.get("machine").unwrap_or_default().trim();
     let built = built_for(bytes);
     if built != machine {
@@ -447,7 +449,7 @@ fn built_for(bytes: &[u8]) -> &'static str {
         Some([183, 0]) if elf64 => "aarch64",
         Some([62, 0]) if elf64 => "x86_64",
         Some(_) if elf64 => "another processor",
-        _ => "no Linux",
+        _ => "another system",
     }
 }
 
@@ -498,9 +500,9 @@ mod tests {
             if cfg!(target_os = "linux") {
                 std::env::consts::ARCH
             } else {
-                "no Linux"
+                "another system"
             }
         );
-        assert_eq!(built_for(b"MZ"), "no Linux");
+        assert_eq!(built_for(b"MZ"), "another system");
     }
 }

@@ -200,7 +200,7 @@ pub(super) static TEXT: Text = Text {
         Unavailable::SameTexts => "Cannot run: both texts are the same, so there is no contrast.",
         Unavailable::NoPrefixFile => "Cannot run: there is no file of a prefix yet.",
         Unavailable::OneAtATime => {
-            "The curve is filled on our own unit only: this module answers one request at a time."
+            "Only softprefix-unit can fill the curve: this module answers one request at a time."
         }
         Unavailable::NoMagnitude => "The rows of this prefix are used as they are: there is no magnitude to vary.",
         Unavailable::Recording => "The curve is not filled while a recording is made.",
@@ -240,7 +240,7 @@ pub(super) static TEXT: Text = Text {
     running_again: "second run, for the noise",
     checking_about: "The baseline runs a second time. Our unit takes the first text as its draft and computes every token of it again, so that a token that does not come out the same is found. A stock module simply runs again: how far both texts lie apart is its noise.",
     fill_curve: "Fill the curve",
-    fill_about: "Runs this prefix at twelve magnitudes, behind what you run by hand. Moving to one of them shows its text at once.",
+    fill_about: "Runs this prefix at twelve magnitudes in the background; your own runs go first. Moving to one of them shows its text at once.",
     filling: |done, total| format!("Stop · {done} of {total}"),
     fill_by_itself: "Fill the curve when I pause",
     curve: "Curve",
