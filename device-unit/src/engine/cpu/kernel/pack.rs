@@ -52,7 +52,8 @@ impl Form {
 /// XORed with each stored byte of a weight.
 const FLIP: u8 = if cfg!(target_arch = "x86_64") { 0x80 } else { 0 };
 
-/// Allocations of at least this size use huge pages.
+/// Allocations of at least this size use huge pages, where the system can be asked for them.
+#[cfg(target_os = "linux")]
 const HUGE_PAGE_MIN_BYTES: usize = 4 << 20;
 
 /// A weight matrix, `outputs` x `inputs`, in the layout of the kernels.
