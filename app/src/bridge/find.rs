@@ -429,7 +429,7 @@ impl One {
             return Err(errors::session(&error));
         }
         self.journal.add(Entry::Case(Box::new(record.clone()))).await?;
-        report(&self.events, FindEvent::Bilingual(Box::new(record))).await;
+        report(&self.events, FindEvent::Output(Box::new(record))).await;
         tell_nearest(&self.session, &best, recipe, &self.events).await;
         Ok(began.elapsed())
     }

@@ -72,7 +72,7 @@ pub enum FindEvent {
     /// A frame, which is saved.
     Judged(Box<LearnFrame>),
     /// The record of a run with the best rows so far.
-    Bilingual(Box<Record>),
+    Output(Box<Record>),
     /// The best rows of an experiment.
     Rows {
         experiment: String,

@@ -192,7 +192,7 @@ impl Workbench {
                     find.add(Entry::Learned { experiment, frame });
                 }
             }
-            FindEvent::Bilingual(record) => find.add(Entry::Case(record)),
+            FindEvent::Output(record) => find.add(Entry::Case(record)),
             FindEvent::Rows { experiment, rows } => {
                 if find
                     .saved

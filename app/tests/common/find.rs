@@ -169,7 +169,7 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
         _ => SAID,
     };
     let run = record(&bench, "learning", 0, Some(recipe), said);
-    find(&mut bench, FindEvent::Bilingual(Box::new(run)));
+    find(&mut bench, FindEvent::Output(Box::new(run)));
     if end.is_some() {
         find(&mut bench, FindEvent::Ended(FindMode::Learn));
     }
