@@ -26,8 +26,7 @@ mod sweep;
 mod top_bar;
 
 use eframe::egui::{
-    self, Align, CentralPanel, Frame, Layout, Margin, Panel, Rect, Role, ScrollArea, Sense, Ui, UiBuilder, WidgetInfo,
-    vec2,
+    self, Align, CentralPanel, Frame, Layout, Margin, Panel, Rect, Role, Sense, Ui, UiBuilder, WidgetInfo, vec2,
 };
 
 use self::context::PanelContext;
@@ -35,7 +34,7 @@ use crate::commands::{CommandId, command};
 use crate::text::Text;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
-use crate::views::paint;
+use crate::views::{self, paint};
 use crate::workbench::{Action, Tab, Workbench};
 
 /// What the panels keep between frames.
@@ -152,7 +151,7 @@ impl Window {
             top: 0,
             ..Margin::same(theme::PADDING as i8)
         };
-        scrolled(ui, "centre", margin, |ui, room| {
+        views::scrolled(ui, "centre", margin, |ui, room| {
             if cx.bench.texts_alone {
                 let texts = (room - WAY_BACK).max(outputs::LEAST);
                 self.outputs.height(ui, cx, ui.available_width(), texts, Some(texts));
@@ -170,17 +169,6 @@ impl Window {
             self.plot.show(ui, cx, plot, self.outputs.first_difference_so_far(cx));
         });
     }
-}
-
-/// Shows the centre of a view, which scrolls where its content is higher than the room that `show` gets.
-fn scrolled(ui: &mut Ui, name: &str, margin: Margin, show: impl FnOnce(&mut Ui, f32)) {
-    let room = ui.available_height() - margin.sum().y;
-    ScrollArea::vertical().id_salt(name).auto_shrink(false).show(ui, |ui| {
-        Frame::NONE.inner_margin(margin).show(ui, |ui| {
-            ui.spacing_mut().item_spacing.y = 0.0;
-            show(ui, room);
-        });
-    });
 }
 
 /// Height of the strip with the button that shows the plot again.

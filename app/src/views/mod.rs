@@ -29,3 +29,16 @@ pub mod stage;
 pub mod stars;
 pub mod status;
 pub mod toggle;
+
+use eframe::egui::{Frame, Margin, ScrollArea, Ui};
+
+/// Shows the centre of a view, which scrolls where its content is higher than the room that `show` gets.
+pub fn scrolled(ui: &mut Ui, name: &str, margin: Margin, show: impl FnOnce(&mut Ui, f32)) {
+    let room = ui.available_height() - margin.sum().y;
+    ScrollArea::vertical().id_salt(name).auto_shrink(false).show(ui, |ui| {
+        Frame::NONE.inner_margin(margin).show(ui, |ui| {
+            ui.spacing_mut().item_spacing.y = 0.0;
+            show(ui, room);
+        });
+    });
+}

@@ -36,7 +36,7 @@ impl FindView {
             .show(ui, |ui| {
                 let wrong = self.rail.is_wrong();
                 let margin = Margin::same(theme::PADDING as i8);
-                super::scrolled(ui, "find centre", margin, |ui, height| match cx.bench.find.mode {
+                crate::views::scrolled(ui, "find centre", margin, |ui, height| match cx.bench.find.mode {
                     FindMode::Learn => results::show(ui, cx, height, wrong),
                     FindMode::Choose => choose::show(ui, cx, height, wrong),
                     FindMode::Search => search::show(ui, cx, height, wrong),

@@ -38,7 +38,7 @@ impl SweepView {
     }
 
     fn centre(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
-        super::scrolled(ui, "sweep centre", Margin::same(theme::PADDING as i8), |ui, height| {
+        crate::views::scrolled(ui, "sweep centre", Margin::same(theme::PADDING as i8), |ui, height| {
             let top = ui.cursor().top();
             results::progress_row(ui, cx, self.rail.is_wrong());
             results::trouble(ui, cx);
