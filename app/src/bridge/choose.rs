@@ -18,7 +18,7 @@ use super::events::Events;
 use super::find::{ExperimentJournal, Place, on_disk, report, told};
 use crate::errors::{self, prefix_store_problem, sentence};
 use crate::messages::{FindEvent, SearchStart};
-use crate::model::{Kin, Problem, ProblemKind};
+use crate::model::{Bilingual, Kin, Problem, ProblemKind};
 use crate::session::Session;
 
 /// Starts choosing: creates the experiment, and runs its baseline and the first candidates.
@@ -101,17 +101,23 @@ pub(super) async fn search_on(experiment: String, stop: Stop, place: &Place) -> 
     let saved = opened.saved;
     let plan = saved.experiment.plan.clone();
     let last = saved.unfinished_search().cloned();
-    let (Some(plan), Some(last)) = (plan, last) else {
-        return Ok(());
+    // Another window may have ended it meanwhile.
+    let over = || {
+        Problem::new(
+            ProblemKind::Input,
+            Bilingual::new("This search has ended.", "この探索は終わっています。"),
+            Bilingual::new("Start a new one.", "新しく始めてください。"),
+        )
     };
-    let Generation {
-        search,
-        objective: Some(objective),
-        budget: Some(budget),
-        ..
-    } = last
-    else {
-        return Ok(());
+    let (plan, last) = plan.zip(last).ok_or_else(over)?;
+    let (search, objective, budget) = match last {
+        Generation {
+            search,
+            objective: Some(objective),
+            budget: Some(budget),
+            ..
+        } => (search, objective, budget),
+        _ => return Err(over()),
     };
     let request = RunRequest {
         plan,

@@ -10,7 +10,7 @@ use softprefix::model::{
 };
 use softprefix::workbench::find::FindStage;
 use softprefix::workbench::sweep::Stage;
-use softprefix::workbench::{Action, Effect, FindAction, MaterialAction, Notice, PlaybackAction, SweepAction, Tab};
+use softprefix::workbench::{Action, FindAction, MaterialAction, Notice, PlaybackAction, SweepAction, Tab};
 use softprefix_core::experiment::{Generation, RunEnd, SavedExperiment};
 use softprefix_core::files::faults::{Fault, inject};
 use softprefix_core::prefix::{PrefixKind, Rounding, files};
@@ -559,7 +559,6 @@ fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
         harness.run();
         &*harness.bench.prefixed.text != sentence
     });
-    println!("it lets go at {lets_go:?}");
     assert!(lets_go.is_some(), "the sentence stays however small the prefix is");
     harness.apply(Action::SetMagnitude(1.0));
     harness.run();
@@ -567,15 +566,8 @@ fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
 
     let file = folder.path().join("prefix.safetensors");
     find(&mut harness, FindAction::Export(ExportForm::Safetensors));
-    let question = harness
-        .bench
-        .take_effects()
-        .into_iter()
-        .find_map(|effect| match effect {
-            Effect::Ask(question) => Some(question),
-            _ => None,
-        });
-    let (question, path) = (question.expect("a question for a file"), Some(file.clone()));
+    let question = harness.question();
+    let (question, path) = (question, Some(file.clone()));
     harness
         .bridge
         .await_answer(async move { Event::Chosen { question, path } });

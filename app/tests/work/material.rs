@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use softprefix::messages::Event;
 use softprefix::model::{Envelope, ExportForm, KindChoice, MagnitudeUnit, Nearest, Refusal, Remembered, Unavailable};
 use softprefix::workbench::sweep::{Stage, SweepOff};
-use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, Notice, SweepAction};
+use softprefix::workbench::{Action, Dialog, MaterialAction, Notice, SweepAction};
 use softprefix_core::experiment::Applied;
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::prefix::{Generator, PrefixKind, Rounding, SoftPrefix, files};
@@ -265,17 +265,9 @@ fn what_is_written_is_read_again_bit_by_bit() {
         harness.until("the card", |bench| !bench.card.outdated);
         harness.bench.notice = None;
         material(&mut harness, MaterialAction::Export(form));
-        let question = harness
-            .bench
-            .take_effects()
-            .into_iter()
-            .find_map(|effect| match effect {
-                Effect::Ask(question) => Some(question),
-                _ => None,
-            });
+        let question = harness.question();
         let path = folder.path().join(name);
         let answer = Some(path.clone());
-        let question = question.unwrap();
         harness
             .bridge
             .await_answer(async move { Event::Chosen { question, path: answer } });

@@ -9,7 +9,7 @@ use softprefix::messages::{RecordingRequest, Request};
 use softprefix::model::{Format, Language, ModuleState, PrefixForm, Remembered, Side, Target};
 use softprefix::recording::{DEMO, Line, Recording, Session, Writer};
 use softprefix::workbench::playback::Playback;
-use softprefix::workbench::{Action, Effect, Notice, PlaybackAction, Tab, Workbench};
+use softprefix::workbench::{Action, Notice, PlaybackAction, Tab, Workbench};
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::{Answer, Group};
 use softprefix_core::files::faults::{Fault, inject};
@@ -30,15 +30,7 @@ pub fn harness(folder: &Path) -> Harness {
 pub fn end_into(harness: &mut Harness, to: &Path) {
     harness.apply(Action::ToggleRecording);
     harness.until("the question", |bench| bench.file.asking);
-    let question = harness
-        .bench
-        .take_effects()
-        .into_iter()
-        .find_map(|effect| match effect {
-            Effect::Ask(question) => Some(question),
-            _ => None,
-        })
-        .unwrap();
+    let question = harness.question();
     harness.bench.absorb(softprefix::messages::Event::Chosen {
         question,
         path: Some(to.to_owned()),

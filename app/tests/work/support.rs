@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use softprefix::bridge::{Bridge, DoctorAccess};
-use softprefix::messages::{Event, LibraryRequest, MaterialRequest, RecordingRequest, Request};
+use softprefix::messages::{Event, FileQuestion, LibraryRequest, MaterialRequest, RecordingRequest, Request};
 use softprefix::model::{Format, Remembered, RunId, Side, Target};
 use softprefix::session::embedded::Models;
 use softprefix::workbench::library::LibraryState;
@@ -259,15 +259,21 @@ impl Harness {
         self.until("the noise floor", noise_is_known);
     }
 
+    /// The question for a file that the window would ask by the system's dialog.
+    pub fn question(&mut self) -> FileQuestion {
+        let mut effects = self.bench.take_effects().into_iter();
+        let question = effects.find_map(|effect| match effect {
+            Effect::Ask(question) => Some(question),
+            _ => None,
+        });
+        question.expect("a question for a file")
+    }
+
     /// Writes what the view shows to `path`, which is chosen where the system's dialog would be asked.
     pub fn export(&mut self, format: Format, path: &Path) {
         self.bench.notice = None;
         self.apply(Action::Export(format));
-        let question = self.bench.take_effects().into_iter().find_map(|effect| match effect {
-            Effect::Ask(question) => Some(question),
-            _ => None,
-        });
-        let question = question.expect("a question for a file");
+        let question = self.question();
         let to = path.to_owned();
         self.bridge.await_answer(async move {
             Event::Chosen {

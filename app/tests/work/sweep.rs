@@ -10,7 +10,7 @@ use softprefix::messages::{Event, FileQuestion, LibraryRequest, Request};
 use softprefix::model::Format;
 use softprefix::workbench::library::LibraryState;
 use softprefix::workbench::sweep::{Stage, Standing, Trouble};
-use softprefix::workbench::{Action, Effect, SweepAction, Tab, Workbench};
+use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::experiment::{CanaryFinding, Condition, Entry, Group, Journal, RunEnd, Summary};
@@ -64,12 +64,7 @@ fn shown_records(bench: &Workbench) -> usize {
 
 /// Chooses a file where the system's dialog would be asked.
 fn choose(harness: &mut Harness, path: PathBuf) -> FileQuestion {
-    let effects = harness.bench.take_effects();
-    let question = effects.into_iter().find_map(|effect| match effect {
-        Effect::Ask(question) => Some(question),
-        _ => None,
-    });
-    let question = question.expect("a question for a file");
+    let question = harness.question();
     let asked = question.clone();
     harness.bridge.await_answer(async move {
         Event::Chosen {
