@@ -1,14 +1,33 @@
 //! The context that every panel receives, and helpers that several panels share.
 
-use eframe::egui::{self, Rect, Stroke, Ui};
+use eframe::egui::{self, Frame, Margin, Rect, Stroke, Ui};
 
 use crate::model::MagnitudeUnit;
 use crate::text::Text;
 use crate::theme::{self, Palette};
 use crate::views::axis::{self, Axis, RegionNames, Regions};
 use crate::views::button::Button;
+use crate::views::magnitude::NormsCurve;
 use crate::views::plot::View;
 use crate::workbench::{Action, Workbench};
+
+/// A frame as wide as its panel, with the usual padding at both sides.
+pub fn inset(top: i8, bottom: i8) -> Frame {
+    let side = theme::PADDING as i8;
+    Frame::NONE.inner_margin(Margin {
+        left: side,
+        right: side,
+        top,
+        bottom,
+    })
+}
+
+/// Draws the line between a rail and the view beside it.
+pub fn rail_edge(ui: &Ui) {
+    let rect = ui.max_rect();
+    let stroke = Stroke::new(1.0, Palette::of(ui).line);
+    ui.painter().vline(rect.right() - 0.5, rect.y_range(), stroke);
+}
 
 /// The context of one frame: the state to show, the texts to show it with, and the user's actions.
 pub struct PanelContext<'a> {
@@ -38,6 +57,19 @@ impl PanelContext<'_> {
     /// Formats a magnitude of the plot: `2.9×`, or a raw value.
     pub fn plot_magnitude(&self, x: f64) -> String {
         format!("{}{}", axis::written(x), self.plot_axis().unit)
+    }
+
+    /// Returns the norms of the vocabulary, in token norms.
+    pub fn norms_curve(&self) -> Option<NormsCurve> {
+        let vocabulary = self.bench.vocabulary.as_ref()?;
+        let histogram = &vocabulary.histogram;
+        let (low, high) = (histogram.log10_min, histogram.log10_max);
+        Some(NormsCurve::of_histogram(
+            low,
+            high,
+            &histogram.counts,
+            vocabulary.median,
+        ))
     }
 
     pub fn region_names(&self) -> RegionNames<'static> {

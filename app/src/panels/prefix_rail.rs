@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use eframe::egui::{self, Align, Frame, Layout, Margin, Panel, ScrollArea, Stroke, Ui, vec2};
+use eframe::egui::{self, Align, Layout, Panel, ScrollArea, Ui, vec2};
 use softprefix_core::prefix::Rounding;
 
-use super::context::PanelContext;
+use super::context::{PanelContext, inset, rail_edge};
 use super::{identity, material, module_card};
 use crate::model::{Budget, MagnitudeUnit, Vocabulary};
 use crate::theme::{self, Palette};
@@ -30,21 +30,12 @@ pub struct Rail {
 
 impl Rail {
     pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
-        let palette = Palette::of(ui);
-        let rect = ui.max_rect();
-        ui.painter()
-            .vline(rect.right() - 0.5, rect.y_range(), Stroke::new(1.0, palette.line));
+        rail_edge(ui);
         let height = ui.ctx().content_rect().height();
         let tall = height >= 850.0;
         // A low window has no room for a fixed footer.
         let low = height < 620.0;
-        let padding = theme::PADDING as i8;
-        let foot = Frame::NONE.inner_margin(Margin {
-            left: padding,
-            right: padding,
-            top: 0,
-            bottom: 12,
-        });
+        let foot = inset(0, 12);
         if !low {
             Panel::bottom("identity")
                 .frame(foot)
@@ -55,27 +46,11 @@ impl Rail {
             .id_salt("rail")
             .auto_shrink(false)
             .show(ui, |ui| {
-                let margin = Margin {
-                    left: padding,
-                    right: padding,
-                    top: 16,
-                    bottom: 8,
-                };
-                Frame::NONE
-                    .inner_margin(margin)
-                    .show(ui, |ui| module_card::show(ui, cx));
+                inset(16, 8).show(ui, |ui| module_card::show(ui, cx));
                 ui.spacing_mut().item_spacing.y = 0.0;
                 ui.add_space(8.0);
                 paint::rule(ui);
-                let margin = Margin {
-                    left: padding,
-                    right: padding,
-                    top: 14,
-                    bottom: 8,
-                };
-                Frame::NONE
-                    .inner_margin(margin)
-                    .show(ui, |ui| self.prefix(ui, cx, tall));
+                inset(14, 8).show(ui, |ui| self.prefix(ui, cx, tall));
                 if low {
                     foot.show(ui, |ui| identity::foot(ui, cx));
                 }
@@ -224,14 +199,7 @@ impl Rail {
             return;
         };
         if self.curve.as_ref().is_none_or(|(of, _)| !Arc::ptr_eq(of, vocabulary)) {
-            let histogram = &vocabulary.histogram;
-            let curve = NormsCurve::of_histogram(
-                histogram.log10_min,
-                histogram.log10_max,
-                &histogram.counts,
-                vocabulary.median,
-            );
-            self.curve = Some((Arc::clone(vocabulary), curve));
+            self.curve = cx.norms_curve().map(|curve| (Arc::clone(vocabulary), curve));
         }
     }
 

@@ -327,17 +327,7 @@ fn value_on_axis(cx: &PanelContext<'_>) -> f64 {
 
 /// Returns the vocabulary's norms in the unit of the axis.
 fn norms(cx: &PanelContext<'_>) -> Option<NormsCurve> {
-    if cx.plot_axis() != Axis::NORMS {
-        return None;
-    }
-    let vocabulary = cx.bench.vocabulary.as_ref()?;
-    let histogram = &vocabulary.histogram;
-    Some(NormsCurve::of_histogram(
-        histogram.log10_min,
-        histogram.log10_max,
-        &histogram.counts,
-        vocabulary.median,
-    ))
+    cx.norms_curve().filter(|_| cx.plot_axis() == Axis::NORMS)
 }
 
 /// Handles keys: the arrows move the slider, Page Up and Page Down select a preset, Home sets 0.

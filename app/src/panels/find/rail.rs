@@ -5,7 +5,7 @@ use eframe::egui::{
 };
 
 use crate::model::{FindMode, InitChoice, LearnForm, NormChoice, SearchForm};
-use crate::panels::context::PanelContext;
+use crate::panels::context::{PanelContext, inset, rail_edge};
 use crate::panels::label;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -37,12 +37,9 @@ impl Rail {
     pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
         let text = cx.find_text();
-        let rect = ui.max_rect();
-        ui.painter()
-            .vline(rect.right() - 0.5, rect.y_range(), Stroke::new(1.0, palette.line));
-        let margin = Margin::symmetric(theme::PADDING as i8, 12);
+        rail_edge(ui);
         Panel::bottom("find rail foot")
-            .frame(Frame::NONE.inner_margin(margin))
+            .frame(inset(12, 12))
             .show_separator_line(false)
             .show(ui, |ui| {
                 ui.label(paint::words(text.same_seed, theme::CAPTION, palette.text3));
@@ -52,7 +49,7 @@ impl Rail {
             .id_salt("find rail")
             .auto_shrink(false)
             .show(ui, |ui| {
-                Frame::NONE.inner_margin(margin).show(ui, |ui| {
+                inset(12, 12).show(ui, |ui| {
                     ui.spacing_mut().item_spacing.y = 4.0;
                     let mode = cx.bench.find.mode;
                     let modes = FindMode::ALL.map(|mode| (mode, (text.modes)(mode)));

@@ -2,7 +2,7 @@
 
 use eframe::egui::{
     self, Align, Align2, CornerRadius, Frame, Layout, Margin, Panel, Popup, PopupCloseBehavior, Rect, Role, ScrollArea,
-    Sense, Stroke, Ui, WidgetInfo, pos2, vec2,
+    Sense, Ui, WidgetInfo, pos2, vec2,
 };
 use softprefix_core::compare::Measure;
 
@@ -12,7 +12,7 @@ use super::{results, words};
 use crate::model::magnitudes;
 use crate::model::sweep::{Range, parse_lens, written_lens};
 use crate::model::{Format, KlOff, MagnitudeUnit, PRESETS, Sampling, Target};
-use crate::panels::context::PanelContext;
+use crate::panels::context::{PanelContext, inset, rail_edge};
 use crate::text::TwinText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -50,20 +50,10 @@ impl Rail {
     }
 
     pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
-        let palette = Palette::of(ui);
         let text = cx.sweep_text();
-        let rect = ui.max_rect();
-        ui.painter()
-            .vline(rect.right() - 0.5, rect.y_range(), Stroke::new(1.0, palette.line));
-        let padding = theme::PADDING as i8;
-        let head = Frame::NONE.inner_margin(Margin {
-            left: padding,
-            right: padding,
-            top: 12,
-            bottom: 8,
-        });
+        rail_edge(ui);
         Panel::top("sweep rail head")
-            .frame(head)
+            .frame(inset(12, 8))
             .show_separator_line(false)
             .show(ui, |ui| {
                 let pages = [(Page::Setup, text.setup), (Page::History, text.history)];
@@ -72,14 +62,8 @@ impl Rail {
                     self.page = page;
                 }
             });
-        let foot = Frame::NONE.inner_margin(Margin {
-            left: padding,
-            right: padding,
-            top: 0,
-            bottom: 12,
-        });
         Panel::bottom("sweep rail foot")
-            .frame(foot)
+            .frame(inset(0, 12))
             .show_separator_line(false)
             .show(ui, |ui| exports(ui, cx));
         if self.page == Page::History {
@@ -95,13 +79,7 @@ impl Rail {
                 ui.spacing_mut().item_spacing.y = 0.0;
                 cases(ui, cx, pictures);
                 paint::rule(ui);
-                let margin = Margin {
-                    left: padding,
-                    right: padding,
-                    top: 14,
-                    bottom: 8,
-                };
-                Frame::NONE.inner_margin(margin).show(ui, |ui| self.grid(ui, cx));
+                inset(14, 8).show(ui, |ui| self.grid(ui, cx));
             });
     }
 
@@ -293,17 +271,9 @@ fn cases(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
         Some(_) => (text.cases_done)(done, sweep.form.cases.len()),
         None => String::new(),
     };
-    let margin = Margin {
-        left: padding,
-        right: padding,
-        top: 4,
-        bottom: 4,
-    };
-    Frame::NONE
-        .inner_margin(margin)
-        .show(ui, |ui| title(ui, text.cases, &remark));
+    inset(4, 4).show(ui, |ui| title(ui, text.cases, &remark));
     if sweep.form.cases.is_empty() {
-        Frame::NONE.inner_margin(margin).show(ui, |ui| {
+        inset(4, 4).show(ui, |ui| {
             ui.label(paint::words(text.no_cases, theme::BODY, palette.text3));
         });
     }
