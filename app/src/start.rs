@@ -10,6 +10,7 @@ use crate::messages::{Event, LibraryRequest, MaterialRequest, RecordingRequest, 
 use crate::model::{Endpoint, Problem, Remembered, Target};
 use crate::places;
 use crate::recording::Session;
+use crate::session::embedded;
 use crate::settings_file::SettingsFile;
 use crate::workbench::{Action, Dialog, ExhibitionAction, ExternalAction, MaterialAction, PlaybackAction, Workbench};
 
@@ -19,10 +20,12 @@ pub struct WindowArgs {
     /// Connect to this module instead of the one used last: `embedded` or HOST or HOST:PORT.
     #[arg(long, value_name = "MODULE", value_parser = target)]
     pub connect: Option<Target>,
-    /// Model to set up: a name that `softprefix models` (or the module) lists, or a GGUF file.
+    /// Model to set up: a GGUF file, which the embedded module takes, or a name that the module used last lists (`softprefix models` for
+    /// the embedded one). Another module is chosen with --connect.
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// Start with default fields and settings, and store nothing.
+    /// Start with default fields and settings, open nothing of the last start again, not even a sweep that was left, and store no fields or
+    /// settings. Runs are kept in the history all the same.
     #[arg(long)]
     pub fresh: bool,
     /// Start with the prefix from this file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip.
@@ -151,10 +154,14 @@ pub fn begin(
     ];
     match start {
         Start::Module => {
-            let target = match (args.connect, args.model) {
-                (None, None) => workbench.target.clone(),
-                (target, model) => target.unwrap_or_default().with_model(model),
+            let is_file = args.model.as_deref().is_some_and(embedded::is_file);
+            let target = match args.connect {
+                Some(target) => target,
+                // No module but the embedded one reads files of this machine.
+                None if is_file => Target::default(),
+                None => workbench.target.clone(),
             };
+            let target = target.with_model(args.model);
             workbench.apply(Action::Connect(target));
             // Who opens a file, or a fresh window, knows what to do.
             if !args.fresh && args.results.is_none() && !workbench.settings.first_steps_shown {

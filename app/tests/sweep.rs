@@ -7,16 +7,16 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::messages::{Event, LibraryEvent, LibraryRequest, Request, Second, SweepEvent};
-use softprefix::model::{Language, MagnitudeUnit, Theme};
-use softprefix::text::TwinText;
+use softprefix::messages::{Event, LibraryEvent, LibraryRequest, Request, Second, SweepEvent, SweepRequest};
+use softprefix::model::{Language, MagnitudeUnit, Problem, ProblemKind, Theme};
+use softprefix::text::{SweepText, TwinText};
 use softprefix::workbench::sweep::Stage;
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
     Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, Outcome, PrefixIdentity, Progress, Rating, Record,
-    RunEvent, SavedExperiment, Summary,
+    RunEnd, RunEvent, SavedExperiment, Summary,
 };
 use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
@@ -213,6 +213,40 @@ fn a_running_sweep_tells_the_time_left_and_shows_finished_running_and_waiting_ce
     harness.get_by_label("P 4, 1×: running");
     harness.get_by_label("P 4, 12×: waiting");
     harness.get_by_label("Pause");
+}
+
+#[test]
+fn an_interrupted_sweep_is_offered_wherever_one_is_once_its_module_is_connected() {
+    for language in [Language::English, Language::Japanese] {
+        let mut bench = running(language, 3);
+        bench.apply(Action::ShowTab(Tab::Tune));
+        let away = Event::Lost(Problem::new(ProblemKind::Connection, "It is away.", "Reconnect."));
+        bench.absorb(away);
+        let error = "the module is away".to_owned();
+        run_event(&mut bench, RunEvent::Ended(RunEnd::Interrupted { error }));
+        let mut harness = window(bench);
+        let text = SweepText::of(language);
+        let offered = |harness: &Harness<'static, Shown>| harness.query_by_label(text.interrupted_sweep).is_some();
+        assert!(!offered(&harness), "nothing runs without a module");
+        let facts = Box::new(common::facts());
+        harness.state_mut().bench.absorb(Event::Ready(facts, None));
+        harness.state_mut().bench.take_requests();
+        harness.run_steps(3);
+        assert!(offered(&harness));
+        let rest = harness.state().bench.sweep_rest().unwrap();
+        harness.get_by_label(&(text.rest)(rest));
+        harness.get_by_role_and_label(Role::Button, text.resume).click();
+        harness.run_steps(3);
+        assert!(!offered(&harness));
+        assert_eq!(harness.state().bench.sweep.stage, Stage::Starting);
+        let requests = harness.state_mut().bench.take_requests();
+        assert!(
+            requests.iter().any(
+                |request| matches!(request, Request::Sweep(request) if matches!(**request, SweepRequest::Resume { .. }))
+            ),
+            "{requests:?}"
+        );
+    }
 }
 
 #[test]

@@ -10,8 +10,9 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::messages::{Event, LibraryRequest, Request};
 use softprefix::model::{Language, Theme};
+use softprefix::text::Text;
 use softprefix::workbench::{Action, Tab, Workbench};
-use softprefix_core::compare::Granularity;
+use softprefix_core::compare::{Granularity, Measure, Measures};
 
 use common::stage::{Stage, paced, painted, sized, window, words};
 use eframe::egui::{Modifiers as Held, Shape};
@@ -821,6 +822,48 @@ fn a_sentence_that_is_cut_off_is_told_whole_by_one_tooltip() {
     harness.hover_at(hint);
     harness.run_steps(8);
     assert_eq!(told(&harness), 2);
+}
+
+#[test]
+fn beside_a_pinned_run_the_measures_are_of_the_two_texts_and_say_so() {
+    for language in [Language::English, Language::Japanese] {
+        let mut bench = common::ready(language, Theme::Dark);
+        run_at(&mut bench, 0.5);
+        run_at(&mut bench, 1.0);
+        let first = bench.tuning.points().next().map(|(record, _)| record.id.clone());
+        let mut harness = sized(bench, [1600.0, 1000.0]);
+        let text = Text::of(language);
+        let text_of = |magnitude: f64| format!("春の花が咲く、TokenNorms({magnitude:?})");
+        let chip = |harness: &Harness<'_, Stage>, measures: &Measures| {
+            let name = format!("{} {:.1}", (text.measures)(Measure::Chrf2), measures.chrf2);
+            harness.query_by_role_and_label(Role::RadioButton, &name).is_some()
+        };
+        let (to_baseline, to_pinned) = (
+            Measures::of(common::BASELINE, &text_of(1.0)),
+            Measures::of(&text_of(0.5), &text_of(1.0)),
+        );
+        assert!(
+            (to_baseline.chrf2 - to_pinned.chrf2).abs() > 1.0,
+            "they can be told apart"
+        );
+        let says_so = |harness: &Harness<'_, Stage>| harness.query_by_label(text.against_pinned).is_some();
+        assert!(chip(&harness, &to_baseline) && !says_so(&harness));
+        harness.state_mut().bench.apply(Action::Pin(first));
+        common::settle(&mut harness.state_mut().bench, &answer);
+        harness.run_steps(2);
+        assert!(chip(&harness, &to_pinned) && says_so(&harness));
+        assert!(!chip(&harness, &to_baseline));
+        // The plot's points stay where they are.
+        let points = harness.state().bench.tuning.points();
+        let plotted: Vec<f64> = points
+            .filter_map(|(_, point)| Some(point.measures.as_ref()?.chrf2))
+            .collect();
+        assert!(plotted.contains(&to_baseline.chrf2));
+        harness.state_mut().bench.apply(Action::Pin(None));
+        common::settle(&mut harness.state_mut().bench, &answer);
+        harness.run_steps(2);
+        assert!(chip(&harness, &to_baseline) && !says_so(&harness));
+    }
 }
 
 #[test]

@@ -88,12 +88,32 @@ impl Peer {
         self.set_up_with(work_id, None).await
     }
 
+    /// Answers a set-up, and names in `taskinfo` the input that it asked for, which is returned.
+    async fn set_up_and_repeat(&mut self, work_id: &str) -> String {
+        let set_up = self.expect("llm", "setup").await;
+        self.reply_as(&set_up.request_id, work_id, "None", json!("None")).await;
+        let input = set_up.data.unwrap()["input"].as_str().unwrap().to_owned();
+        assert!(input.starts_with("llm.utf-8."), "{input}");
+        let asked = self.expect(work_id, "taskinfo").await;
+        self.reply(&asked, "llm.taskinfo", info(&input)).await;
+        input
+    }
+
+    /// Refuses a set-up for want of room, which these tasks take.
+    async fn is_full(&mut self, ids: &[&str]) {
+        let set_up = self.expect("llm", "setup").await;
+        self.error(&set_up.request_id, "llm", -21, "task full").await;
+        let asked = self.expect("llm", "taskinfo").await;
+        self.reply(&asked, "llm.tasklist", json!(ids)).await;
+    }
+
     async fn set_up_with(&mut self, work_id: &str, support: Option<Value>) -> Request {
         let set_up = self.expect("llm", "setup").await;
         self.reply_as(&set_up.request_id, work_id, "None", json!("None")).await;
         let format = set_up.data.as_ref().unwrap()["response_format"].clone();
         let asked = self.expect(work_id, "taskinfo").await;
-        let mut info = json!({"enoutput": true, "inputs": ["llm.utf-8"], "model": QWEN, "response_format": format});
+        let mut info = info("llm.utf-8");
+        info["response_format"] = format;
         if let Some(support) = support {
             info["soft_prefix"] = support;
         }
@@ -116,6 +136,11 @@ impl Peer {
         }
         asked
     }
+}
+
+/// What a stock unit says of a task with this input.
+fn info(input: &str) -> Value {
+    json!({"enoutput": true, "inputs": [input], "model": QWEN, "response_format": "llm.utf-8"})
 }
 
 fn reply(request_id: &str, work_id: &str, object: &str, data: Value) -> Value {
@@ -514,6 +539,58 @@ async fn a_restart_of_llm_sys_is_a_lost_connection_and_a_reconnect_begins_anew()
     // The new task bears the old one's id: dropping the old one must not end it.
     drop(old);
     drop(new);
+    script.await.unwrap();
+}
+
+#[tokio::test]
+async fn of_the_tasks_in_the_way_only_one_that_shows_what_this_program_has_named_is_ended() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (module, peer) = tokio::join!(Module::connect(address, options()), accept(&listener));
+    let (module, mut peer) = (module.unwrap(), peer);
+    let script = tokio::spawn(async move {
+        let named = peer.set_up_and_repeat("llm.1000").await;
+        peer.expect("llm.1000", "inference").await;
+        drop(peer);
+        // After a restart, another client has the id.
+        let mut peer = accept(&listener).await;
+        peer.is_full(&["llm.1000"]).await;
+        let asked = peer.expect("llm.1000", "taskinfo").await;
+        peer.reply(&asked, "llm.taskinfo", info("llm.utf-8")).await;
+        // It is not asked for a second time, and may be another client's for good.
+        peer.is_full(&["llm.1000"]).await;
+        let second = peer.set_up_and_repeat("llm.1001").await;
+        assert_ne!(named, second, "no two set-ups name the same");
+        peer.expect("llm.1001", "inference").await;
+        drop(peer);
+        // The link alone was lost: the module still has the task.
+        let mut peer = accept(&listener).await;
+        peer.is_full(&["llm.1000", "llm.1001"]).await;
+        let asked = peer.expect("llm.1001", "taskinfo").await;
+        peer.reply(&asked, "llm.taskinfo", info(&second)).await;
+        let asked = peer.expect("llm.1001", "exit").await;
+        peer.reply(&asked, "None", json!("None")).await;
+        peer.set_up("llm.1002").await;
+        peer.expect("llm.1002", "exit").await;
+    });
+    let lost = module.set_up(&whole()).await.unwrap();
+    outcome(&lost, "hi").await.unwrap_err();
+    // The end of a task cannot be asked for over a broken connection.
+    lost.exit().await.unwrap_err();
+    module.reconnect().await.unwrap();
+    for _ in 0..2 {
+        let full = module.set_up(&whole()).await.unwrap_err();
+        assert!(
+            matches!(&full, ClientError::TaskFull { ids } if *ids == ["llm.1000"]),
+            "{full}"
+        );
+        assert!(full.to_string().contains("never ended unasked"), "{full}");
+    }
+    let lost = module.set_up(&whole()).await.unwrap();
+    outcome(&lost, "hi").await.unwrap_err();
+    lost.exit().await.unwrap_err();
+    module.reconnect().await.unwrap();
+    drop(module.set_up(&whole()).await.unwrap());
     script.await.unwrap();
 }
 

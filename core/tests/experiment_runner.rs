@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -25,7 +26,7 @@ use softprefix_core::protocol::{FrameReader, Reply, Request};
 use softprefix_core::search::{Objective, PrefixSearch, SearchError, SearchSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Barrier, Notify, Semaphore};
 
 const MODEL: &str = "qwen2.5-0.5B-prefill-20e";
 const H: usize = 8;
@@ -51,6 +52,8 @@ struct Manner {
     refuses: Vec<f32>,
     /// Each set-up waits for a permit.
     sets_up: Arc<Semaphore>,
+    /// Inferences, counted like those of `breaks_at`, of which none is answered before all are there.
+    together: Option<(RangeInclusive<usize>, Arc<Barrier>)>,
 }
 
 impl Manner {
@@ -65,6 +68,16 @@ impl Manner {
             says_before_it_breaks: "",
             refuses: vec![],
             sets_up: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS / 2)),
+            together: None,
+        }
+    }
+
+    /// These inferences are answered only when all of them are running.
+    fn together(self, numbers: RangeInclusive<usize>) -> Self {
+        let barrier = Arc::new(Barrier::new(numbers.clone().count()));
+        Self {
+            together: Some((numbers, barrier)),
+            ..self
         }
     }
 
@@ -263,7 +276,12 @@ async fn infer(
 ) {
     let running = seen.running.fetch_add(1, Ordering::SeqCst) + 1;
     seen.most_at_once.fetch_max(running, Ordering::SeqCst);
-    tokio::time::sleep(manner.takes).await;
+    match &manner.together {
+        Some((numbers, barrier)) if numbers.contains(&number) => {
+            barrier.wait().await;
+        }
+        _ => tokio::time::sleep(manner.takes).await,
+    }
     seen.running.fetch_sub(1, Ordering::SeqCst);
     let data = request.data.clone().unwrap();
     let prefix = data.get("soft_prefix").map(|field| decode_value(field, H).unwrap());
@@ -339,6 +357,20 @@ impl Outcomes {
         out
     }
 
+    /// The most cases that were begun and not finished at a time.
+    fn most_at_once(&self) -> usize {
+        let (mut running, mut most) = (0, 0);
+        for event in &self.events {
+            match event {
+                RunEvent::CaseStarted { .. } => running += 1,
+                RunEvent::CaseFinished(_) | RunEvent::CaseLost { .. } => running -= 1,
+                _ => {}
+            }
+            most = most.max(running);
+        }
+        most
+    }
+
     fn has(&self, wanted: impl Fn(&RunEvent) -> bool) -> bool {
         self.events.iter().any(wanted)
     }
@@ -374,12 +406,13 @@ fn saved(folder: &tempfile::TempDir) -> Vec<SavedExperiment> {
 
 #[tokio::test]
 async fn a_sweep_on_our_unit_runs_in_batches_and_every_case_is_kept() {
-    let (unit, folder) = (Unit::start(Manner::ours(4)).await, tempfile::tempdir().unwrap());
+    let manner = Manner::ours(4).together(1..=4);
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
     let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
     assert_eq!(outcomes.end, RunEnd::Complete);
     let records = outcomes.records();
     assert_eq!(records.len(), 12);
-    assert_eq!(unit.seen.most_at_once.load(Ordering::SeqCst), 4);
+    assert_eq!(outcomes.most_at_once(), 4, "as many as the unit takes, and no more");
     assert!(
         records
             .iter()
@@ -417,10 +450,8 @@ async fn a_sweep_on_our_unit_runs_in_batches_and_every_case_is_kept() {
 async fn a_stock_module_gets_one_case_at_a_time_after_its_canary() {
     let (unit, folder) = (Unit::start(Manner::stock()).await, tempfile::tempdir().unwrap());
     let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
-    assert_eq!(
-        (outcomes.end.clone(), unit.seen.most_at_once.load(Ordering::SeqCst)),
-        (RunEnd::Complete, 1)
-    );
+    assert_eq!((&outcomes.end, outcomes.most_at_once()), (&RunEnd::Complete, 1));
+    assert_eq!(unit.seen.most_at_once.load(Ordering::SeqCst), 1, "the canary's too");
     assert!(
         outcomes.has(|event| matches!(event, RunEvent::Canary(canary) if canary.finding == CanaryFinding::Applied))
     );
@@ -871,7 +902,7 @@ async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
         "{}",
         records.len()
     );
-    assert_eq!(unit.seen.most_at_once.load(Ordering::SeqCst), 1);
+    assert_eq!(outcomes.most_at_once(), 1);
     let analysis = Analysis::of(&records);
     assert!(
         analysis.groups[0]
@@ -988,11 +1019,13 @@ async fn find_on(unit: &Unit, folder: &tempfile::TempDir, budget: usize) -> Outc
 
 #[tokio::test]
 async fn a_search_for_a_prefix_runs_its_generations_as_batches_and_each_is_a_line_of_the_journal() {
-    let (unit, folder) = (Unit::start(Manner::ours(4)).await, tempfile::tempdir().unwrap());
+    // The first one is the baseline.
+    let manner = Manner::ours(4).together(2..=5);
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
     let outcomes = find_on(&unit, &folder, 42).await;
     assert_eq!(outcomes.end, RunEnd::Complete);
     let records = outcomes.records();
-    assert_eq!((records.len(), unit.seen.most_at_once.load(Ordering::SeqCst)), (43, 4));
+    assert_eq!((records.len(), outcomes.most_at_once()), (43, 4));
     assert!(records[0].is_baseline() && records[1].case.name == "generation_1_1");
     assert!(records[1..].iter().all(|record| record.applied() == Applied::Proven));
     // The budget cuts the last generation short; its candidates are judged, and it teaches nothing.
@@ -1036,7 +1069,7 @@ async fn a_search_for_a_prefix_works_on_a_stock_module_that_gives_text_only() {
         (outcomes.end.clone(), generations(&outcomes).len()),
         (RunEnd::Complete, 2)
     );
-    assert_eq!(unit.seen.most_at_once.load(Ordering::SeqCst), 1);
+    assert_eq!(outcomes.most_at_once(), 1);
     assert!(outcomes.has(|event| matches!(event, RunEvent::Canary(_))));
 }
 

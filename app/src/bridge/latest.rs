@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use softprefix_core::compare::diff;
+use softprefix_core::compare::{Measures, diff};
 use softprefix_core::experiment::{Comparison, PrefixIdentity};
 use softprefix_core::prefix::PrefixRecipe;
 use tokio::sync::watch;
@@ -57,7 +57,10 @@ pub(super) async fn compare(texts: Texts, events: Events) {
     let work = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + DIFF_TIME;
         let diff = diff(&texts.left, &texts.right, texts.granularity, Some(deadline));
-        Event::Compared { texts, diff }
+        let measures = texts
+            .measured
+            .then(|| Box::new(Measures::of(&texts.left, &texts.right)));
+        Event::Compared { texts, diff, measures }
     });
     let event = work.await.unwrap_or_else(|error| Event::NotCompared(broken(error)));
     events.send(event).await;

@@ -60,8 +60,6 @@ struct Recovery {
     problem: Problem,
     /// The waits before the attempts that are left.
     waits: std::vec::IntoIter<Duration>,
-    /// The task of the lost session, which the module may still have; `None` after it was exited.
-    task: Option<String>,
 }
 
 /// An inference that is running, or waiting for its delay.
@@ -400,6 +398,8 @@ impl Worker {
             }
             Done::Disconnected { attempt, problem } if attempt == self.in_use.0 => {
                 let Some(session) = self.session.take() else { return };
+                // A module keeps the tasks of a connection that broke: this one counts as left from now on.
+                tokio::spawn(async move { session.forget_task().await });
                 if let Some(watching) = self.watching.take() {
                     watching.abort();
                 }
@@ -412,7 +412,6 @@ impl Worker {
                     let recovery = Recovery {
                         problem: problem.clone(),
                         waits: self.limits.retries.clone().into_iter(),
-                        task: Some(session.facts().task.clone()),
                     };
                     self.try_again(recovery, problem.into()).await;
                 }
@@ -438,13 +437,6 @@ impl Worker {
 
     /// Goes on with a recovery after its connection was lost or its last attempt failed, because of `problem`.
     async fn try_again(&mut self, mut recovery: Recovery, problem: ConnectProblem) {
-        if let ConnectProblem::TaskFull(tasks) = &problem
-            && let Some(task) = recovery.task.take_if(|task| tasks.contains(task))
-        {
-            // A module keeps the tasks of a connection that broke.
-            self.recovery = Some(recovery);
-            return self.open(vec![task]);
-        }
         match problem {
             ConnectProblem::Other(problem) => recovery.problem = problem,
             ConnectProblem::TaskFull(tasks) => return self.events.send(Event::TaskFull { tasks }).await,

@@ -19,7 +19,7 @@ use crate::bridge::Bridge;
 use crate::messages::{Event, ExternalEvent, ExternalRequest, LibraryRequest, MaterialRequest, Request};
 use crate::model::{
     ExternalCommand, ExternalError, ExternalState, KindChoice, LIVE_DELAY, LONGEST_LINE, Language, ModuleState,
-    PRESETS, PrefixForm, PromptForm, Received, Remembered,
+    PRESETS, PrefixForm, PromptForm, Received, Remembered, Retry,
 };
 use crate::places;
 use crate::session::OpenStep;
@@ -120,6 +120,7 @@ pub fn run(args: PlayArgs) -> Result<Exit, Failure> {
             line: 0,
             is_sound: true,
             is_read: true,
+            retry: None,
         };
         let outcome = player.play(&args, &terminal).await;
         player.bridge.shutdown(LEAVING);
@@ -146,6 +147,8 @@ struct Player {
     is_sound: bool,
     /// Somebody reads what is printed.
     is_read: bool,
+    /// The attempt to reach a lost module again that was last told of.
+    retry: Option<Retry>,
 }
 
 impl Player {
@@ -171,6 +174,7 @@ impl Player {
             {
                 return Err(problem.clone().into());
             }
+            self.tell_of_attempts(terminal);
             let is_idle = self.pending.is_empty() && self.bench.external.state() != Some(ExternalState::Running);
             if args.stdin && lines.is_none() && is_idle {
                 return Ok(if self.is_sound {
@@ -280,6 +284,25 @@ impl Player {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Says on standard error that a lost module is being reached again, and when it is back; `state` says it on standard output.
+    fn tell_of_attempts(&mut self, terminal: &Terminal) {
+        match &self.bench.module {
+            ModuleState::Failed {
+                problem,
+                retry: Some(retry),
+                ..
+            } if self.retry != Some(*retry) => {
+                let trying = (Text::of(Language::English).reconnecting)(*retry);
+                if self.retry.replace(*retry).is_none() {
+                    terminal.say(&problem.sentence.en);
+                }
+                terminal.say(&trying);
+            }
+            ModuleState::Ready(facts) if self.retry.take().is_some() => terminal.say_module(facts),
+            _ => {}
         }
     }
 

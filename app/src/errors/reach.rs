@@ -128,7 +128,7 @@ fn japanese(error: &ClientError) -> (String, String) {
         ),
         ClientError::TaskFull { ids } => (
             format!("モジュールのタスクに空きがありません（使用中：{}）。", ids.join("、")),
-            "以前のクライアントが残したものかもしれません。要らないタスクを終了してから、もう一度設定してください。",
+            "ほかのクライアントのもの、または以前のクライアントが残したものなので、勝手には終了しません。要らないタスクを終了してから、もう一度設定してください。",
         ),
         ClientError::TaskGone { work_id, detail } => (
             format!("タスク {work_id} はモジュールにもうありません（{detail}）。"),

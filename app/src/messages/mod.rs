@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix_core::compare::{Diff, Granularity};
+use softprefix_core::compare::{Diff, Granularity, Measures};
 use softprefix_core::experiment::{Comparison, Experiment, MeasuredText, PrefixIdentity, Prompt, Record, Settings};
 use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::protocol::extension;
@@ -145,6 +145,8 @@ pub struct Texts {
     pub left: Arc<str>,
     pub right: Arc<str>,
     pub granularity: Granularity,
+    /// Whether the right text is also measured against the left one.
+    pub measured: bool,
 }
 
 /// Which pair of texts is compared.
@@ -270,6 +272,8 @@ pub enum Event {
     Compared {
         texts: Texts,
         diff: Diff,
+        /// Where they were asked for.
+        measures: Option<Box<Measures>>,
     },
     Measured(Vec<MeasuredText>),
     /// Texts could not be compared.

@@ -443,6 +443,8 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, for
 /// The measures shown as chips, and their width including the menu.
 struct Chips {
     shown: Vec<(Measure, String)>,
+    /// What they are against, where that is not the baseline.
+    against: Option<&'static str>,
     width: f32,
     outdated: bool,
 }
@@ -470,7 +472,12 @@ impl Chips {
             let figures = paint::line_of_text(ui, "100.0", theme::BODY.mono(), palette.text);
             name.size().x + figures.size().x + 27.0 + gap
         };
-        let mut width = menu + width_of(bench.measure);
+        let against = bench.tuning.pinned().map(|_| cx.text.against_pinned);
+        let against_width = against.map_or(0.0, |words| {
+            let font = theme::CAPTION.regular();
+            paint::line_of_text(ui, words, font, Palette::of(ui).text2).size().x + gap
+        });
+        let mut width = menu + against_width + width_of(bench.measure);
         let mut fits: Vec<Measure> = vec![bench.measure];
         for measure in offered.iter().copied().filter(|measure| *measure != bench.measure) {
             if width + width_of(measure) > room || fits.len() >= most {
@@ -484,12 +491,21 @@ impl Chips {
             .filter(|measure| fits.contains(measure))
             .map(|measure| (measure, value(cx, measure)))
             .collect();
-        Self { shown, width, outdated }
+        Self {
+            shown,
+            against,
+            width,
+            outdated,
+        }
     }
 
     fn show(&self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let text = cx.text;
         let on = cx.bench.measure;
+        if let Some(words) = self.against {
+            ui.label(paint::words(words, theme::CAPTION, Palette::of(ui).text2))
+                .on_hover_text(text.against_pinned_about);
+        }
         for (measure, figures) in &self.shown {
             let chip = Chip::new((text.measures)(*measure), figures, *measure == on).outdated(self.outdated);
             if ui.add(chip).on_hover_text((text.measure_about)(*measure)).clicked() {
@@ -521,9 +537,8 @@ fn more_button(cx: &PanelContext<'_>) -> Button<'static> {
         .name(cx.text.measure)
 }
 
-/// Formats the value of a measure for the shown run.
+/// Formats the value of a measure for the shown run, against the text that it is shown beside.
 fn value(cx: &PanelContext<'_>, measure: Measure) -> String {
-    let current = cx.bench.tuning.current();
-    let measures = current.and_then(|(_, point)| point.measures.as_ref());
-    figures(measure, measures.and_then(|measures| measure.value(measures)))
+    let measures = cx.bench.measures();
+    figures(measure, measures.and_then(|measures| measure.value(&measures)))
 }

@@ -13,7 +13,7 @@ use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::segmented::segmented;
 use crate::views::{paint, status};
-use crate::workbench::{Action, Notice, PlaybackAction, Tab};
+use crate::workbench::{Action, Notice, PlaybackAction, SweepAction, Tab};
 
 /// Returns the views with their names.
 pub fn tabs(cx: &PanelContext<'_>) -> [(Tab, &'static str); 4] {
@@ -297,14 +297,20 @@ fn settings(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     }
 }
 
-/// Draws a problem outside of the panes with its remedy, until it is dismissed.
+/// Draws a problem outside of the panes with its remedy, or the offer to resume an interrupted sweep, until it is dismissed.
 pub fn banner(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.text;
-    let (headline, words) = match &cx.bench.notice {
-        Some(Notice::Problem(problem)) => ((text.problem)(problem.kind), problem.whole(cx.bench.settings.language)),
-        Some(Notice::Refused(file)) => ((cx.prefix_text().refusal)(file.why), file.sentence.clone()),
+    // The Sweep view has its own button.
+    let rest = cx.bench.sweep_rest().filter(|_| cx.bench.tab != Tab::Sweep);
+    let (headline, words) = match (&cx.bench.notice, rest) {
+        (Some(Notice::Problem(problem)), _) => {
+            ((text.problem)(problem.kind), problem.whole(cx.bench.settings.language))
+        }
+        (Some(Notice::Refused(file)), _) => ((cx.prefix_text().refusal)(file.why), file.sentence.clone()),
+        (_, Some(rest)) => (cx.sweep_text().interrupted_sweep, (cx.sweep_text().rest)(rest)),
         _ => return,
     };
+    let offers_rest = !matches!(cx.bench.notice, Some(Notice::Problem(_) | Notice::Refused(_)));
     let palette = Palette::of(ui);
     let frame = Frame::NONE
         .fill(palette.raised)
@@ -317,15 +323,27 @@ pub fn banner(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             egui::Vec2::splat(theme::CONTROL),
         );
         ui.set_max_width(rect.width() - 48.0);
-        super::module_card::with_mark(ui, status::Status::Broken, |ui| {
+        let mark = match offers_rest {
+            true => status::Status::Warning,
+            false => status::Status::Broken,
+        };
+        super::module_card::with_mark(ui, mark, |ui| {
             ui.spacing_mut().item_spacing.y = 2.0;
             ui.label(paint::strong(headline, theme::BODY, palette.text));
             ui.label(paint::words(words, theme::BODY, palette.text2));
+            if offers_rest {
+                ui.add_space(4.0);
+                if ui.add(Button::ink(cx.sweep_text().resume).small()).clicked() {
+                    cx.sweep(SweepAction::Resume);
+                }
+            }
         });
         // Added last, since placing a widget allocates space.
         dismissed = ui.place(close, IconButton::new(Icon::Close, text.dismiss)).clicked();
     });
-    if dismissed {
+    if dismissed && offers_rest {
+        cx.sweep(SweepAction::DismissTrouble);
+    } else if dismissed {
         cx.act(Action::DismissNotice);
     }
 }

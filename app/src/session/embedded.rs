@@ -130,6 +130,12 @@ impl Models {
     }
 }
 
+/// Whether `model` is a file rather than a name of a list.
+pub fn is_file(model: &str) -> bool {
+    let path = Path::new(model);
+    path.components().count() > 1 || path.is_file()
+}
+
 /// Finds what `model` names: a file, a model on this machine, or one of the catalogue; `None` takes the default. Reads
 /// file headers, so it blocks.
 ///
@@ -147,9 +153,8 @@ pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
             None => Wanted::Missing(models.default.clone()),
         });
     };
-    let path = Path::new(model);
-    if path.components().count() > 1 || path.is_file() {
-        return named_file(models, path);
+    if is_file(model) {
+        return named_file(models, Path::new(model));
     }
     if let Some(found) = store.find(model) {
         return Ok(Wanted::Present {

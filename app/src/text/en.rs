@@ -81,8 +81,8 @@ pub(super) static TEXT: Text = Text {
     other_models: "Other models…",
     stock: "Stock module: one inference at a time, and it does not confirm that it applies the prefix.",
     tasks_full: |tasks| match tasks {
-        1 => "All its task slots are in use: 1 task of a former client is still there.".to_owned(),
-        _ => format!("All its task slots are in use: {tasks} tasks of former clients are still there."),
+        1 => "All its task slots are in use: 1 task of another or a former client is there.".to_owned(),
+        _ => format!("All its task slots are in use: {tasks} tasks of other or former clients are there."),
     },
     exit_tasks: |tasks| match tasks {
         1 => "Exit that task and connect".to_owned(),
@@ -341,6 +341,8 @@ pub(super) static TEXT: Text = Text {
     pinned_parts_short: |place| format!("Differs at {place}"),
     pinned_same: "The same text as the pinned run",
     pinned_same_so_far: "Running: the same as the pinned run so far",
+    against_pinned: "to the pinned run:",
+    against_pinned_about: "The two texts above, measured against each other; KL is known against the baseline alone. The plot and the table stay measured against the baseline.",
     verdict_same: "No effect: both outputs are the same",
     verdict_noise: "Within the noise: two baselines differ as much",
     verdict_ignored: "Both outputs are the same: the module probably ignored the prefix.",
@@ -449,7 +451,7 @@ pub(super) static TEXT: Text = Text {
     in_use: "in use",
     choose_file: "Choose a GGUF file…",
     left_over_title: "Left-over tasks",
-    left_over_about: "These tasks take all places of the module. They belong to clients that are gone, or to somebody who is using the module now; exiting them ends their work.",
+    left_over_about: "These tasks take all places of the module. They belong to clients that are gone, or to somebody who is using the module now. Nothing shows that one of them is this window's, so none was exited; exiting them ends their work.",
     about_title: "Soft-Prefix Workbench",
     about_text: "Tune a soft prefix by hand and watch the output leave the baseline. MIT or Apache-2.0.",
     about_fonts: "Letters: Inter, JetBrains Mono and Noto Sans CJK, under the SIL Open Font License 1.1.",

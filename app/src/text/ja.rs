@@ -77,7 +77,9 @@ pub(super) static TEXT: Text = Text {
     reconnecting: |retry| format!("接続が切れました。再接続しています…（{}/{}）", retry.attempt, retry.of),
     other_models: "ほかのモデル…",
     stock: "本ソフトのユニットではありません。推論は一度に一つで、プレフィックスが使われたことを確かめる手段がありません。",
-    tasks_full: |tasks| format!("空きがありません。以前のクライアントのタスクが {tasks} 件残っています。"),
+    tasks_full: |tasks| {
+        format!("空きがありません。ほかのクライアント、または以前のクライアントのタスクが {tasks} 件あります。")
+    },
     exit_tasks: |tasks| format!("{tasks} 件を終了して接続"),
     no_model_yet: "内蔵モジュールにはモデルが必要です。",
     fetch_model: |model, size| {
@@ -319,6 +321,8 @@ pub(super) static TEXT: Text = Text {
     pinned_parts_short: |place| format!("違いは{place}から"),
     pinned_same: "固定した実行と同じ文章です",
     pinned_same_so_far: "実行中：ここまでは固定した実行と同じです",
+    against_pinned: "固定した実行との比較：",
+    against_pinned_about: "上の二つの文章どうしを比べた値です。KL はベースラインとの値しかありません。グラフと表は、これまでどおりベースラインと比べた値です。",
     verdict_same: "効果なし：両方の出力は同じです",
     verdict_noise: "ノイズの範囲内：ベースラインどうしでも同じくらい違います",
     verdict_ignored: "両方の出力が同じです。プレフィックスは無視された可能性があります。",
@@ -427,7 +431,7 @@ pub(super) static TEXT: Text = Text {
     in_use: "使用中",
     choose_file: "GGUF ファイルを選ぶ…",
     left_over_title: "残っているタスク",
-    left_over_about: "次のタスクがモジュールの空きをすべて使っています。終了したクライアントのものか、今ほかの人が使っているものです。終了すると、その作業は途中で終わります。",
+    left_over_about: "次のタスクがモジュールの空きをすべて使っています。終了したクライアントのものか、今ほかの人が使っているものです。このウィンドウのものだと確かめられるタスクはないので、どれも終了していません。終了すると、その作業は途中で終わります。",
     about_title: "Soft-Prefix Workbench",
     about_text: "ソフトプレフィックスを手で調整し、出力がベースラインから離れていく様子を見るための道具です。MIT または Apache-2.0。",
     about_fonts: "書体：Inter、JetBrains Mono、Noto Sans CJK（SIL Open Font License 1.1）。",

@@ -251,6 +251,9 @@ pub struct Text {
     pub pinned_parts_short: fn(&str) -> String,
     pub pinned_same: &'static str,
     pub pinned_same_so_far: &'static str,
+    /// What the measures beside the verdict are against, while a run is pinned.
+    pub against_pinned: &'static str,
+    pub against_pinned_about: &'static str,
     pub verdict_noise: &'static str,
     pub verdict_ignored: &'static str,
     pub verdict_collapsed: fn(&str) -> String,

@@ -84,6 +84,9 @@ pub struct SweepText {
     pub go_on: &'static str,
     pub cancel: &'static str,
     pub resume: &'static str,
+    /// An interrupted sweep can go on: what it is, and how many runs it lacks.
+    pub interrupted_sweep: &'static str,
+    pub rest: fn(usize) -> String,
     pub run_anyway: &'static str,
     pub new_sweep: &'static str,
     pub off: fn(&SweepOff) -> String,
@@ -278,6 +281,12 @@ static ENGLISH: SweepText = SweepText {
     go_on: "Continue",
     cancel: "Cancel",
     resume: "Resume",
+    interrupted_sweep: "The sweep was interrupted",
+    rest: |runs| match runs {
+        0 => "The module is connected. All runs are made; their scores are missing.".to_owned(),
+        1 => "The module is connected: 1 run is missing, and what is finished stays.".to_owned(),
+        _ => format!("The module is connected: {runs} runs are missing, and what is finished stays."),
+    },
     run_anyway: "Run anyway",
     new_sweep: "Start over",
     off: |why| match why {
@@ -476,6 +485,11 @@ static JAPANESE: SweepText = SweepText {
     go_on: "続ける",
     cancel: "中止",
     resume: "再開",
+    interrupted_sweep: "一括実験が中断しています",
+    rest: |runs| match runs {
+        0 => "モジュールにつながりました。実行はすべて済んでいますが、評価が残っています。".to_owned(),
+        _ => format!("モジュールにつながりました。残りは {runs} 件です。済んだ分はそのまま残ります。"),
+    },
     run_anyway: "このまま実行",
     new_sweep: "新しく開始",
     off: |why| match why {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix_core::compare::Diff;
+use softprefix_core::compare::{Diff, Measures};
 use softprefix_core::protocol::extension;
 
 use super::doctor::DoctorAction;
@@ -86,7 +86,7 @@ impl Workbench {
                     self.scored(&record, Err(problem.clone()));
                 }
             }
-            Event::Compared { texts, diff } => self.compared(texts, diff),
+            Event::Compared { texts, diff, measures } => self.compared(texts, diff, measures),
             Event::Measured(measured) => self.measured(measured),
             Event::NotCompared(problem) => {
                 // The next text is compared again.
@@ -209,19 +209,25 @@ impl Workbench {
         self.budget = Some(budget.with(self.prefix.len, self.prompt.max_tokens));
     }
 
-    fn compared(&mut self, texts: Texts, diff: Diff) {
+    fn compared(&mut self, texts: Texts, diff: Diff, measures: Option<Box<Measures>>) {
         let Texts {
             pair,
             left,
             right,
             granularity,
+            ..
         } = texts;
         match pair {
             Pair::Panes => {
                 let again = std::mem::take(&mut self.streaming_diff);
                 if granularity == self.granularity {
                     self.difference = None;
-                    self.diff = Some(Arc::new(DiffOf { left, right, diff }));
+                    self.diff = Some(Arc::new(DiffOf {
+                        left,
+                        right,
+                        diff,
+                        measures,
+                    }));
                 }
                 if again.wanted {
                     self.streaming_diff = StreamingDiff::default();

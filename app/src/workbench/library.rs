@@ -16,7 +16,7 @@ pub struct Library {
     pub found: Option<(String, Vec<String>)>,
     /// The last deleted experiment, for undo.
     pub deleted: Option<String>,
-    /// Whether the last session of tuning is restored as soon as it is listed.
+    /// Whether the last session of tuning, and a sweep that was left, are restored as soon as they are listed.
     pub restore: bool,
 }
 

@@ -32,12 +32,13 @@ mod tests;
 pub mod tuning;
 mod window;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use softprefix_core::compare::{Diff, Granularity, Measure};
+use softprefix_core::compare::{Diff, Granularity, Measure, Measures};
 use softprefix_core::experiment::Prompt;
 use softprefix_core::experiment::drawing::Paper;
 use softprefix_core::prefix::PrefixRecipe;
@@ -161,6 +162,8 @@ pub struct DiffOf {
     pub left: Arc<str>,
     pub right: Arc<str>,
     pub diff: Diff,
+    /// The right text measured against the left one, where that is a run and not the baseline.
+    pub measures: Option<Box<Measures>>,
 }
 
 impl Workbench {
@@ -297,6 +300,27 @@ impl Workbench {
     pub fn left(&self) -> &Pane {
         let pinned = self.tuning.pinned.as_ref();
         pinned.map_or(&self.baseline, |(_, pane)| pane)
+    }
+
+    /// Returns the measures of the shown run against the text in the left pane: the baseline's, or that of the run that is pinned in its
+    /// place.
+    pub fn measures(&self) -> Option<Cow<'_, Measures>> {
+        let (_, point) = self.tuning.current()?;
+        let against_baseline = point.measures.as_ref();
+        if self.tuning.pinned.is_none() {
+            return against_baseline.map(Cow::Borrowed);
+        }
+        let is_shown = |of: &&Arc<DiffOf>| of.left == self.left().text && of.right == self.prefixed.text;
+        let of = self
+            .diff
+            .as_ref()
+            .filter(is_shown)
+            .filter(|_| !self.prefixed.is_running())?;
+        Some(Cow::Owned(Measures {
+            // Of the text alone, whatever it is compared with.
+            perplexity: against_baseline.and_then(|measures| measures.perplexity),
+            ..(**of.measures.as_ref()?).clone()
+        }))
     }
 
     /// Returns whether one of the two visible outputs is running (`Run` is then `Stop`).

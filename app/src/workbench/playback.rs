@@ -199,7 +199,8 @@ fn answer(bench: &mut Workbench, measures: impl FnMut(&Arc<str>, &Arc<str>) -> M
                 Request::Compare(texts) => {
                     let until = Instant::now() + DIFF_TIME;
                     let diff = diff(&texts.left, &texts.right, texts.granularity, Some(until));
-                    bench.absorb(Event::Compared { texts, diff });
+                    let measures = texts.measured.then(|| Box::new(measures(&texts.left, &texts.right)));
+                    bench.absorb(Event::Compared { texts, diff, measures });
                 }
                 Request::Measure(comparisons) => {
                     let measured = comparisons.into_iter().map(|comparison| MeasuredText {

@@ -391,6 +391,7 @@ impl Workbench {
             left: Arc::clone(&self.left().text),
             right: Arc::clone(&self.prefixed.text),
             granularity: self.granularity,
+            measured: self.tuning.pinned.is_some(),
         }));
     }
 

@@ -172,14 +172,17 @@ impl Workbench {
         }
     }
 
-    /// Restores a sweep that was running when the program ended, and the last session.
+    /// Restores a sweep that was running when the program ended, and the last session; nothing in a fresh start.
     fn restore(&mut self) {
+        if !std::mem::take(&mut self.library.restore) {
+            return;
+        }
         let mut wanted = Vec::new();
         let last = self.library.shown().next();
         if let Some(last) = last.filter(|last| last.is_open) {
             wanted.push(last.experiment.id.clone());
         }
-        if std::mem::take(&mut self.library.restore) && self.tuning.is_empty() {
+        if self.tuning.is_empty() {
             let session = self
                 .library
                 .shown()

@@ -37,7 +37,6 @@ fn facts(ours: bool) -> ModuleFacts {
         address: "127.0.0.1:10001".to_owned(),
         latency: Duration::from_micros(400),
         concurrency: if ours { 16 } else { 1 },
-        task: "llm.1000".to_owned(),
         ..ModuleFacts::default()
     }
 }
@@ -164,7 +163,8 @@ fn compare(bench: &mut Workbench) {
             match request {
                 Request::Compare(texts) => {
                     let diff = diff(&texts.left, &texts.right, texts.granularity, None);
-                    bench.absorb(Event::Compared { texts, diff });
+                    let measures = None;
+                    bench.absorb(Event::Compared { texts, diff, measures });
                 }
                 Request::Measure(comparisons) => {
                     let measured = comparisons.into_iter().map(Comparison::measure).collect();
@@ -664,7 +664,8 @@ fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers
     let texts = comparisons.into_iter().next().unwrap();
     assert_eq!(texts.pair, Pair::Panes);
     let diff = diff(&texts.left, &texts.right, Granularity::Auto, None);
-    bench.absorb(Event::Compared { texts, diff });
+    let measures = None;
+    bench.absorb(Event::Compared { texts, diff, measures });
     assert_eq!(bench.covered(Side::Prefixed), "春".len());
     compare(&mut bench);
     assert_eq!(bench.covered(Side::Prefixed), "春の山".len());

@@ -15,7 +15,7 @@ use softprefix::model::{
     Histogram, Language, ModelChoice, ModuleFacts, PaneState, Remembered, Scores, Theme, Vocabulary,
 };
 use softprefix::workbench::{Action, Workbench};
-use softprefix_core::compare::{DeepMeasures, diff, token_ranges};
+use softprefix_core::compare::{DeepMeasures, Measures, diff, token_ranges};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
@@ -149,7 +149,6 @@ pub fn facts() -> ModuleFacts {
         scores: true,
         learns: true,
         concurrency: 16,
-        task: "llm.1000".to_owned(),
         ..ModuleFacts::default()
     }
 }
@@ -256,7 +255,10 @@ pub fn answer(bench: &mut Workbench, requests: Vec<Request>, answer: &dyn Fn(&In
             }
             Request::Compare(texts) => {
                 let diff = diff(&texts.left, &texts.right, texts.granularity, None);
-                bench.absorb(Event::Compared { texts, diff });
+                let measures = texts
+                    .measured
+                    .then(|| Box::new(Measures::of(&texts.left, &texts.right)));
+                bench.absorb(Event::Compared { texts, diff, measures });
             }
             Request::Measure(comparisons) => {
                 let measured = comparisons.into_iter().map(Comparison::measure).collect();

@@ -10,9 +10,10 @@ use softprefix::model::{Format, KindChoice, ModuleState, Problem, Remembered, Ta
 use softprefix::places;
 use softprefix::settings_file::SettingsFile;
 use softprefix::start::{Begun, Start, begin};
-use softprefix::workbench::{Action, Dialog, Workbench};
+use softprefix::workbench::{Action, Dialog, SweepAction, Workbench};
 use softprefix_core::prefix::{Rounding, SoftPrefix, files};
 
+use crate::hardship::Link;
 use crate::recording::{end_into, harness as recording_harness};
 use crate::support::{Harness, at, closed_port, serve, tiny_model};
 
@@ -126,6 +127,11 @@ fn model_sets_up_the_one_that_it_names_here_or_on_the_module() {
     assert!(facts.is_embedded());
     assert_eq!(facts.identity.model, "tiny");
 
+    let last = former();
+    let begun = begun(&["--model", "tiny"], || stored(folder.path(), last.clone()));
+    let named = last.settings.target.with_model(Some("tiny".to_owned()));
+    assert_eq!(targets(&begun.requests), [&named], "the module used last");
+
     let module = address(serve(tiny_model()));
     let mut harness = started(
         &["--connect", &module, "--model", "no-such-model"],
@@ -144,14 +150,24 @@ fn model_sets_up_the_one_that_it_names_here_or_on_the_module() {
 #[test]
 fn fresh_starts_with_default_fields_restores_nothing_and_stores_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let module = address(serve(tiny_model()));
-    let mut former_start = started(&["--connect", &module], folder.path(), former());
+    let unit = serve(tiny_model());
+    let (module, link) = (address(unit), Link::to(unit));
+    let mut former_start = started(&["--connect", &address(link.address)], folder.path(), former());
     former_start.until("the module", |bench| bench.module.is_ready());
     former_start.run();
+    former_start.apply(Action::Sweep(SweepAction::AddCurrentPrompt));
+    link.breaks_after_inferences(1);
+    former_start.apply(Action::Sweep(SweepAction::Start));
+    former_start.until("the cut of a sweep", |bench| {
+        bench.sweep.experiment().is_some() && !bench.module.is_ready()
+    });
     drop(former_start);
 
     let mut restored = started(&["--connect", &module], folder.path(), former());
     restored.until("the session of the former start", |bench| !bench.tuning.is_empty());
+    restored.until("the sweep of the former start", |bench| {
+        bench.sweep.resumable().is_some()
+    });
     drop(restored);
 
     let begun = begun(&["--fresh", "--connect", &module], || {
@@ -166,7 +182,7 @@ fn fresh_starts_with_default_fields_restores_nothing_and_stores_nothing() {
     let asked = fresh.requests_until("the history", |bench| !bench.library.experiments.is_empty());
     let reads = |request: &Request| matches!(request, Request::Library(LibraryRequest::Read(_)));
     assert!(!asked.iter().any(reads), "{asked:?}");
-    assert!(fresh.bench.tuning.is_empty());
+    assert!(fresh.bench.tuning.is_empty() && fresh.bench.sweep.experiment().is_none());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use softprefix_core::protocol::extension::{FinishReason, WeightRounding};
 use softprefix_unit::testing::small_model;
 
 use crate::support::{
-    Harness, LONG, Seen, at, by_id, closed_port, is_deterministic, kept, points, serve, tasks_at, tiny_model,
+    Harness, LONG, Seen, Stranger, at, by_id, closed_port, is_deterministic, kept, points, serve, tasks_at, tiny_model,
 };
 
 fn embedded(path: std::path::PathBuf) -> Target {
@@ -258,25 +258,14 @@ fn the_budget_is_counted_by_the_unit_and_a_prefix_that_does_not_fit_is_refused_i
 #[test]
 fn tasks_left_by_a_former_client_are_listed_and_exited_only_when_the_person_agrees() {
     let address = serve(tiny_model());
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (_module, left) = runtime.block_on(async {
-        let module = Module::connect(address.to_string(), ConnectOptions::default())
-            .await
-            .unwrap();
-        let mut left = Vec::new();
-        for _ in 0..2 {
-            left.push(module.set_up(&SetUp::new("tiny", "left behind")).await.unwrap());
-        }
-        (module, left)
-    });
-    let ids: Vec<String> = left.iter().map(|task| task.work_id().to_owned()).collect();
+    let left = Stranger::at(address);
     let mut harness = Harness::new();
     harness.apply(Action::Connect(at(address)));
     harness.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
     let ModuleState::TaskFull { tasks } = &harness.bench.module else {
         panic!("{:?}", harness.bench.module)
     };
-    assert_eq!(*tasks, ids);
+    assert_eq!(*tasks, left.ids());
     assert_eq!(tasks_at(address).len(), 2);
     harness.apply(Action::ExitLeftOverTasks);
     harness.until("the module", |bench| bench.module.is_ready());
@@ -337,17 +326,7 @@ fn a_connection_that_fails_leaves_the_module_in_use_as_it_was() {
 #[test]
 fn who_leaves_another_modules_tasks_alone_is_back_at_the_module_in_use() {
     let (first, full) = (serve(tiny_model()), serve(tiny_model()));
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    let _left = runtime.block_on(async {
-        let module = Module::connect(full.to_string(), ConnectOptions::default())
-            .await
-            .unwrap();
-        let mut left = Vec::new();
-        for _ in 0..2 {
-            left.push(module.set_up(&SetUp::new("tiny", "left behind")).await.unwrap());
-        }
-        (module, left)
-    });
+    let left = Stranger::at(full);
     let mut harness = Harness::new();
     harness.connect(at(first));
     harness.apply(Action::Connect(at(full)));
@@ -357,7 +336,7 @@ fn who_leaves_another_modules_tasks_alone_is_back_at_the_module_in_use() {
     harness.until("the first module", |bench| bench.module.is_ready());
     assert_eq!(harness.bench.target, at(first));
     harness.run();
-    assert_eq!(tasks_at(full).len(), 2);
+    assert!(left.has_its_tasks());
 }
 
 #[test]

@@ -1,13 +1,18 @@
 //! What a prefix does to the model itself: asked of a real unit over TCP, after the outputs, and given up for them.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
 use softprefix::messages::Request;
 use softprefix::model::{Colouring, KlOff, Side};
 use softprefix::workbench::{Action, Workbench};
 use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::DeepMeasures;
+use softprefix_core::experiment::{CaseScores, Point, Record};
 use softprefix_core::protocol::SetUp;
 
-use crate::support::{Harness, at, serve, tiny_model};
+use crate::hardship::that_scores_alone;
+use crate::support::{Harness, at, points, serve, tiny_model};
 
 fn scored(bench: &Workbench) -> bool {
     matches!(bench.scores(), Some(Ok(_)))
@@ -118,6 +123,40 @@ fn while_an_output_is_on_its_way_nothing_is_scored() {
         bench.scores().is_none(),
         "the scores of the run before are not shown as this one's"
     );
+}
+
+#[test]
+fn where_the_scores_of_several_runs_are_refused_each_is_scored_alone_with_the_same_values() {
+    let unit = serve(tiny_model());
+    let (alone, refused) = that_scores_alone(unit);
+    let scores_at = |address| {
+        let mut harness = Harness::new();
+        harness.connect(at(address));
+        harness.run();
+        harness.apply(Action::FillCurve);
+        harness.until("the whole curve", |bench| {
+            bench.curve.progress().is_none() && points(bench) == 12
+        });
+        let is_scored = |record: &Record| {
+            let has_all = |scores: &CaseScores| scores.perplexity.is_some() || record.output().is_empty();
+            record.scores.as_deref().is_some_and(has_all)
+        };
+        harness.until("all scores", |bench| {
+            bench.tuning.points().all(|(record, _)| is_scored(record))
+        });
+        let of = |(record, _): (&Record, &Point)| {
+            let scores = record.scores.as_ref().unwrap();
+            (
+                record.prefix.as_ref().unwrap().sha256.clone(),
+                format!("{:?} {:?}", scores.measures, scores.perplexity),
+            )
+        };
+        harness.bench.tuning.points().map(of).collect::<BTreeMap<_, _>>()
+    };
+    let together = scores_at(unit);
+    assert_eq!(refused.load(Ordering::SeqCst), 0);
+    assert_eq!(scores_at(alone), together);
+    assert!(refused.load(Ordering::SeqCst) > 0, "they were asked for in one request");
 }
 
 #[test]

@@ -1,42 +1,14 @@
 //! The idle loop: with a real unit, without one, and when the unit goes away and comes back.
 
-use std::net::SocketAddr;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use softprefix::model::ModuleState;
 use softprefix::workbench::{Action, ExhibitionAction, PlaybackAction, Workbench};
-use tokio::sync::oneshot;
 
-use crate::support::{Harness, LONG, at, journals, points, serve, serve_until, tiny_model};
+use crate::support::{Harness, Killable, LONG, at, journals, points, serve, tiny_model};
 
 const TOGGLE: Action = Action::Exhibit(ExhibitionAction::Toggle);
 const TOUCH: Action = Action::Exhibit(ExhibitionAction::Touched);
-
-/// A unit that can be killed.
-struct Killable {
-    address: SocketAddr,
-    end: oneshot::Sender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Killable {
-    /// On this address.
-    fn on(address: SocketAddr) -> Self {
-        let (end, ended) = oneshot::channel::<()>();
-        let ended = async move {
-            let _ = ended.await;
-        };
-        let (address, thread) = serve_until(ended, address, tiny_model());
-        Self { address, end, thread }
-    }
-
-    fn kill(self) -> SocketAddr {
-        let _ = self.end.send(());
-        self.thread.join().unwrap();
-        self.address
-    }
-}
 
 /// Lets the loop's own time pass in large steps, and the bridge's as it does.
 fn idle(harness: &mut Harness, what: &str, done: impl Fn(&Workbench) -> bool) {

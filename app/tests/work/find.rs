@@ -1,6 +1,7 @@
 //! Finding a prefix in the window, without the window: learned on a real unit, kept on disk, taken into Tune, pushed and swept.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use softprefix_core::prefix::{PrefixKind, Rounding, files};
 use softprefix_core::protocol::learn::LearnEnd;
 use softprefix_unit::testing::{qwen_model, small_model};
 
-use crate::hardship::stock_module;
+use crate::hardship::{stock_module, that_holds_one_back};
 use crate::recording::end_into;
 use crate::shell_learn::cut_off_after;
 use crate::support::{Harness, KilledWindow, at, kept, serve, tiny_model};
@@ -27,16 +28,23 @@ fn find(harness: &mut Harness, action: FindAction) {
 }
 
 /// A unit that can learn, and a target in the fields.
-fn ready(folder: &std::path::Path) -> Harness {
+fn ready(folder: &Path) -> Harness {
+    ready_at(folder, serve(tiny_model()))
+}
+
+fn ready_at(folder: &Path, module: SocketAddr) -> Harness {
     let mut harness = Harness::in_library(&folder.join("experiments"));
     harness.use_prefix_store(&folder.join("prefixes"));
-    harness.connect(at(serve(tiny_model())));
+    harness.connect(at(module));
     harness.apply(Action::ShowTab(Tab::Find));
     find(&mut harness, FindAction::SetPrompt("Tell me something.".to_owned()));
     find(&mut harness, FindAction::SetTarget("the land".to_owned()));
     find(&mut harness, FindAction::SetLen(3));
     harness
 }
+
+/// Repeated, a target that no three rows reach, and of which ten thousand steps take minutes on any machine.
+const UNREACHABLE: &str = "the land and the thing ";
 
 fn learn(harness: &mut Harness, steps: usize) {
     find(harness, FindAction::SetSteps(steps));
@@ -115,6 +123,7 @@ fn learned_rows_come_into_tune_as_they_are_at_1x_are_halved_at_half_of_it_and_ar
 fn a_stopped_learning_is_in_the_history_and_opens_again_with_its_rows() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
+    find(&mut harness, FindAction::SetTarget(UNREACHABLE.repeat(40)));
     find(&mut harness, FindAction::SetSteps(10_000));
     find(&mut harness, FindAction::Start);
     harness.until("some frames", |bench| {
@@ -133,7 +142,7 @@ fn a_stopped_learning_is_in_the_history_and_opens_again_with_its_rows() {
     drop(harness);
     let mut again = Harness::again(&library);
     again.until("the learning", |bench| bench.find.rows.is_some());
-    assert_eq!(again.bench.find.form.examples[0].target, "the land");
+    assert_eq!(again.bench.find.form.examples[0].target, UNREACHABLE.repeat(40));
     assert_eq!(again.bench.find.learning(), saved.learning.as_ref());
 }
 
@@ -248,9 +257,8 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
 #[test]
 fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
     let folder = tempfile::tempdir().unwrap();
-    let mut harness = ready(folder.path());
+    let mut harness = ready_at(folder.path(), that_holds_one_back(serve(tiny_model())));
     search(&mut harness, FindMode::Choose, |form| form.candidates = 2);
-    harness.apply(Action::SetMaxTokens(1900));
     find(&mut harness, FindAction::Start);
     harness.until("text of a candidate", |bench| {
         bench
@@ -267,7 +275,12 @@ fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
         candidates.iter().filter(|candidate| candidate.record.is_none()).count()
     };
     assert!(missing(&harness) > 0, "a stopped candidate has no record");
-    find(&mut harness, FindAction::Pick(0));
+    let candidates = harness.bench.find.chooser.candidates();
+    let stopped = candidates
+        .iter()
+        .position(|candidate| candidate.record.is_none())
+        .unwrap();
+    find(&mut harness, FindAction::Pick(stopped));
     assert!(!harness.bench.find.is_any_busy(), "what has no text cannot be chosen");
     find(&mut harness, FindAction::StepBack(1));
     chosen(&mut harness);
@@ -387,7 +400,7 @@ fn child_learns_until_it_is_killed() {
     harness.use_prefix_store(&library.with_extension("prefixes"));
     harness.connect(at(address));
     harness.apply(Action::ShowTab(Tab::Find));
-    find(&mut harness, FindAction::SetTarget("the land".to_owned()));
+    find(&mut harness, FindAction::SetTarget(UNREACHABLE.repeat(40)));
     find(&mut harness, FindAction::SetSteps(10_000));
     find(&mut harness, FindAction::Start);
     let mut shown = 0;

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -174,6 +174,32 @@ pub struct Link {
 struct LinkState {
     is_down: AtomicBool,
     clients: Mutex<Vec<Client>>,
+    /// Inferences that go through before the link breaks; `None` for all.
+    inferences: Mutex<Option<usize>>,
+}
+
+impl LinkState {
+    fn goes_down(&self) {
+        let mut clients = self.clients.lock().unwrap();
+        self.is_down.store(true, Ordering::SeqCst);
+        for client in clients.drain(..) {
+            let _ = client.stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Whether the link breaks instead of handing this request on.
+    fn breaks_at(&self, request: &str) -> bool {
+        let mut inferences = self.inferences.lock().unwrap();
+        let Some(left) = inferences
+            .as_mut()
+            .filter(|_| request.contains("\"action\":\"inference\""))
+        else {
+            return false;
+        };
+        let breaks = *left == 0;
+        *left = left.saturating_sub(1);
+        breaks
+    }
 }
 
 struct Client {
@@ -199,34 +225,44 @@ impl Link {
                     is_mute: Arc::clone(&is_mute),
                 });
             }
-            let module = TcpStream::connect(module).unwrap();
-            let hand_on = |mut from: TcpStream, mut to: TcpStream, is_mute: Arc<AtomicBool>| {
-                let mut buffer = [0; 4096];
-                while let Ok(count @ 1..) = from.read(&mut buffer) {
-                    if !is_mute.load(Ordering::SeqCst) && to.write_all(&buffer[..count]).is_err() {
-                        break;
-                    }
-                }
-                let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+            let Ok(module) = TcpStream::connect(module) else {
+                // There is nobody at the other end now.
+                let _ = client.shutdown(Shutdown::Both);
+                return;
             };
+            let hand_on =
+                |from: TcpStream, mut to: TcpStream, is_mute: Arc<AtomicBool>, state: Option<Arc<LinkState>>| {
+                    for line in BufReader::new(&from).lines().map_while(Result::ok) {
+                        if let Some(state) = state.as_ref().filter(|state| state.breaks_at(&line)) {
+                            state.goes_down();
+                            break;
+                        }
+                        if !is_mute.load(Ordering::SeqCst) && writeln!(to, "{line}").is_err() {
+                            break;
+                        }
+                    }
+                    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+                };
             let (from_client, to_module) = (client.try_clone().unwrap(), module.try_clone().unwrap());
-            let mute = Arc::clone(&is_mute);
-            std::thread::spawn(move || hand_on(from_client, to_module, mute));
-            hand_on(module, client, is_mute);
+            let (mute, state) = (Arc::clone(&is_mute), Some(Arc::clone(&shared)));
+            std::thread::spawn(move || hand_on(from_client, to_module, mute, state));
+            hand_on(module, client, is_mute, None);
         });
         Self { address, state }
     }
 
     /// Breaks all connections; further ones are closed at once.
     pub fn goes_down(&self) {
-        let mut clients = self.state.clients.lock().unwrap();
-        self.state.is_down.store(true, Ordering::SeqCst);
-        for client in clients.drain(..) {
-            let _ = client.stream.shutdown(Shutdown::Both);
-        }
+        self.state.goes_down();
+    }
+
+    /// After so many more inferences, the next one breaks the link instead of reaching the module.
+    pub fn breaks_after_inferences(&self, count: usize) {
+        *self.state.inferences.lock().unwrap() = Some(count);
     }
 
     pub fn comes_back(&self) {
+        *self.state.inferences.lock().unwrap() = None;
         self.state.is_down.store(false, Ordering::SeqCst);
     }
 
@@ -320,6 +356,35 @@ pub fn lost_at(module: SocketAddr, words: &'static str) -> SocketAddr {
     })
 }
 
+/// A module that gets the second inference with a prefix only when its client stops one: until then, that one cannot end.
+pub fn that_holds_one_back(module: SocketAddr) -> SocketAddr {
+    server(move |client| {
+        let module = TcpStream::connect(module).unwrap();
+        let (mut from_module, mut to_client) = (module.try_clone().unwrap(), client.try_clone().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut from_module, &mut to_client));
+        let (mut inferences, mut held) = (0, None);
+        for line in BufReader::new(&client).lines().map_while(Result::ok) {
+            if line.contains("\"action\":\"inference\"") && line.contains("\"soft_prefix\"") {
+                inferences += 1;
+                if inferences == 2 {
+                    held = Some(line);
+                    continue;
+                }
+            }
+            let is_stop = line.contains("\"action\":\"softprefix.stop\"");
+            let first = held.take_if(|_| is_stop);
+            if first
+                .into_iter()
+                .chain([line])
+                .any(|line| writeln!(&module, "{line}").is_err())
+            {
+                break;
+            }
+        }
+        let _ = (client.shutdown(Shutdown::Both), module.shutdown(Shutdown::Both));
+    })
+}
+
 /// Our unit, with everything taken away by which it tells that it is ours: what is left is what a stock unit says.
 pub fn stock_module(module: SocketAddr) -> SocketAddr {
     changed(module, |_request| {}, hide)
@@ -346,9 +411,28 @@ pub fn with_a_nameless_card(module: SocketAddr) -> SocketAddr {
     )
 }
 
+/// A module that refuses to score several prefixes in one request; also returns how often it was asked to.
+pub fn that_scores_alone(module: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
+    let refused = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&refused);
+    let spoil = move |request: &mut Value| {
+        let prefixes = request.pointer_mut("/data/soft_prefixes").and_then(Value::as_array_mut);
+        if let Some(prefixes) = prefixes.filter(|prefixes| prefixes.len() > 1) {
+            // For one that it cannot read, a unit refuses them all.
+            prefixes[0]["len"] = 0.into();
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    (changed(module, spoil, |_reply| {}), refused)
+}
+
 /// Hands frames on between a client and a module, changed on their way.
-fn changed(module: SocketAddr, requests: fn(&mut Value), replies: fn(&mut Value)) -> SocketAddr {
-    let hand_on = |from: TcpStream, mut to: TcpStream, change: fn(&mut Value)| {
+fn changed(
+    module: SocketAddr,
+    requests: impl Fn(&mut Value) + Clone + Send + Sync + 'static,
+    replies: impl Fn(&mut Value) + Clone + Send + Sync + 'static,
+) -> SocketAddr {
+    fn hand_on(from: TcpStream, mut to: TcpStream, change: impl Fn(&mut Value)) {
         for line in BufReader::new(from).lines().map_while(Result::ok) {
             let mut frame: Value = serde_json::from_str(&line).unwrap();
             change(&mut frame);
@@ -357,12 +441,13 @@ fn changed(module: SocketAddr, requests: fn(&mut Value), replies: fn(&mut Value)
             }
         }
         let _ = to.shutdown(Shutdown::Both);
-    };
+    }
     server(move |client| {
         let module = TcpStream::connect(module).unwrap();
         let (from_client, to_module) = (client.try_clone().unwrap(), module.try_clone().unwrap());
+        let requests = requests.clone();
         std::thread::spawn(move || hand_on(from_client, to_module, requests));
-        hand_on(module, client, replies);
+        hand_on(module, client, &replies);
     })
 }
 
@@ -470,6 +555,7 @@ fn comparison() -> Request {
         left: "春の花".into(),
         right: "春の風".into(),
         granularity: Granularity::Grapheme,
+        measured: false,
     })
 }
 

@@ -12,6 +12,7 @@ use softprefix::workbench::Action;
 use softprefix_core::prefix::Magnitude;
 
 use crate::external::packets;
+use crate::hardship::Link;
 use crate::shell::program;
 use crate::support::{Harness, LONG, at, kept, serve, tiny_model};
 
@@ -160,6 +161,33 @@ fn a_run_that_is_not_possible_is_answered_and_a_module_that_is_not_there_ends_it
     let done = piped(play(folder.path(), module, &["--stdin", "--osc", "0.0.0.0:0"]), b"");
     assert_eq!(done.status.code(), Some(0));
     assert!(stderr(&done).contains("OSC has no password"), "{}", stderr(&done));
+}
+
+#[test]
+fn while_a_lost_module_is_reached_again_both_outputs_say_so_and_then_it_plays_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = Link::to(serve(tiny_model()));
+    let mut child = play(folder.path(), link.address, &["--stdin"]).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let mut printed = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    assert_eq!(printed.next().unwrap(), r#"{"state":"idle"}"#);
+    link.goes_down();
+    assert_eq!(printed.next().unwrap(), r#"{"state":"disconnected"}"#);
+    assert!(said.any(|line| line.contains("was lost")));
+    assert!(said.next().unwrap().contains("reconnecting… (1 of 8)"));
+    link.comes_back();
+    assert!(said.any(|line| line.contains("tiny on ")));
+    assert_eq!(printed.next().unwrap(), r#"{"state":"idle"}"#);
+    writeln!(stdin, r#"{{"run": true}}"#).unwrap();
+    drop(stdin);
+    assert!(printed.any(|line| line.starts_with(r#"{"text":"#)));
+    assert_eq!(printed.last().unwrap(), r#"{"state":"idle"}"#);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

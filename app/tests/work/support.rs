@@ -15,12 +15,14 @@ use softprefix::model::{Format, Remembered, RunId, Side, Target};
 use softprefix::session::embedded::Models;
 use softprefix::workbench::library::LibraryState;
 use softprefix::workbench::{Action, Effect, Notice, Workbench};
-use softprefix_core::client::{ConnectOptions, Module};
+use softprefix_core::client::{ConnectOptions, Module, Task};
 use softprefix_core::experiment::{Applied, Group, Journal, Point, Record, SavedExperiment, experiments};
+use softprefix_core::protocol::SetUp;
 use softprefix_unit::listen;
 use softprefix_unit::models::{ModelStore, Places};
 use softprefix_unit::testing::TinyModel;
 use softprefix_unit::unit::{Unit, UnitOptions};
+use tokio::sync::oneshot;
 
 /// Longest wait for anything a test waits for.
 pub const LONG: Duration = Duration::from_secs(120);
@@ -75,7 +77,11 @@ impl Harness {
 
     /// The same on this library.
     pub fn in_library(folder: &Path) -> Self {
-        let mut harness = Self::before(ConnectOptions::default(), Models::from_env(), folder.to_owned());
+        Self::in_library_with(folder, ConnectOptions::default())
+    }
+
+    pub fn in_library_with(folder: &Path, limits: ConnectOptions) -> Self {
+        let mut harness = Self::before(limits, Models::from_env(), folder.to_owned());
         harness.open_library();
         harness
     }
@@ -86,9 +92,7 @@ impl Harness {
             request: LONG,
             ..ConnectOptions::default()
         };
-        let mut harness = Self::before(limits, Models::from_env(), folder.to_owned());
-        harness.open_library();
-        harness
+        Self::in_library_with(folder, limits)
     }
 
     /// As the window starts without `--fresh`: the last session comes back.
@@ -434,7 +438,7 @@ pub fn serve(path: PathBuf) -> SocketAddr {
 
 /// Serves a unit with the model file `path` on this address until `ended`; then its connections are cut, as those of a killed process
 /// are.
-pub fn serve_until(
+fn serve_until(
     ended: impl Future<Output = ()> + Send + 'static,
     address: SocketAddr,
     path: PathBuf,
@@ -467,10 +471,68 @@ pub fn serve_until(
     (told.recv().unwrap(), thread)
 }
 
+/// A unit with the tiny model that can be killed.
+pub struct Killable {
+    pub address: SocketAddr,
+    end: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Killable {
+    /// On this address.
+    pub fn on(address: SocketAddr) -> Self {
+        let (end, ended) = oneshot::channel::<()>();
+        let ended = async move {
+            let _ = ended.await;
+        };
+        let (address, thread) = serve_until(ended, address, tiny_model());
+        Self { address, end, thread }
+    }
+
+    pub fn kill(self) -> SocketAddr {
+        let _ = self.end.send(());
+        self.thread.join().unwrap();
+        self.address
+    }
+}
+
 /// A port on which nothing listens.
 pub fn closed_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap()
+}
+
+/// Another client of a module, with two tasks, which fill it.
+pub struct Stranger {
+    runtime: tokio::runtime::Runtime,
+    tasks: Vec<Task>,
+}
+
+impl Stranger {
+    pub fn at(address: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let tasks = runtime.block_on(async {
+            let module = Module::connect(address.to_string(), ConnectOptions::default())
+                .await
+                .unwrap();
+            let mut tasks = Vec::new();
+            for _ in 0..2 {
+                tasks.push(module.set_up(&SetUp::new("tiny", "another client's")).await.unwrap());
+            }
+            tasks
+        });
+        Self { runtime, tasks }
+    }
+
+    pub fn ids(&self) -> Vec<String> {
+        self.tasks.iter().map(|task| task.work_id().to_owned()).collect()
+    }
+
+    /// Whether the module still has all of its tasks.
+    pub fn has_its_tasks(&self) -> bool {
+        let each = |task| self.runtime.block_on(Task::check(task));
+        self.tasks.iter().map(each).all(|found| found.is_ok())
+    }
 }
 
 /// The tasks that a module has.

@@ -7,16 +7,17 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use softprefix::messages::{Event, FileQuestion, LibraryRequest, Request};
-use softprefix::model::Format;
+use softprefix::model::{Format, ModuleState};
 use softprefix::workbench::library::LibraryState;
 use softprefix::workbench::sweep::{Stage, Standing, Trouble};
-use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
+use softprefix::workbench::{Action, Dialog, SweepAction, Tab, Workbench};
+use softprefix_core::client::ConnectOptions;
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::experiment::{CanaryFinding, Condition, Entry, Group, Journal, RunEnd, Summary};
 
 use crate::hardship::{Link, unresponsive_stock_module};
-use crate::support::{Harness, LONG, at, journals, kept, serve, tiny_model};
+use crate::support::{Harness, Killable, LONG, Stranger, at, journals, kept, serve, tasks_at, tiny_model};
 
 /// Ids of the cases in a journal.
 fn recorded(journal: &Path) -> Vec<String> {
@@ -40,13 +41,43 @@ fn ready(library: &Path) -> Harness {
 }
 
 fn ready_at(library: &Path, module: SocketAddr) -> Harness {
-    let mut harness = Harness::in_library(library);
+    prepared(Harness::in_library(library), module)
+}
+
+fn prepared(mut harness: Harness, module: SocketAddr) -> Harness {
     harness.connect(at(module));
     harness.apply(Action::ShowTab(Tab::Sweep));
     sweep(&mut harness, SweepAction::AddCurrentPrompt);
     sweep(&mut harness, SweepAction::RemoveCase(0));
     sweep(&mut harness, SweepAction::SetLens(vec![1, 2]));
     sweep(&mut harness, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
+    harness
+}
+
+/// Cases of the sweep that [`cut_in_the_middle`] starts.
+const CASES: usize = 2 + 3 * 8;
+
+/// Starts a larger sweep, whose link breaks when some cases are finished, some are running and some were not begun.
+fn cut_in_the_middle(mut harness: Harness, link: &Link) -> Harness {
+    sweep(&mut harness, SweepAction::SetLens((1..=8).collect()));
+    let at_once = harness.bench.module.facts().unwrap().concurrency;
+    assert!(at_once + 4 < CASES - 2, "{at_once}");
+    // One more than run at once is only sent when another is finished, which is then on disk.
+    link.breaks_after_inferences(at_once + 4);
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the loss", |bench| !bench.module.is_ready());
+    let library = harness.folder.clone();
+    harness.until("the cut of the sweep", |bench| {
+        matches!(
+            &bench.sweep.stage,
+            Stage::Running {
+                reconnecting: Some(_),
+                ..
+            } | Stage::Ended(_)
+        )
+    });
+    let finished = kept_ids(&library).len();
+    assert!((4..CASES).contains(&finished), "{finished}");
     harness
 }
 
@@ -138,12 +169,8 @@ fn a_sweep_whose_link_breaks_goes_on_with_its_missing_cases_and_the_window_is_co
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("j");
     let link = Link::to(serve(tiny_model()));
-    let mut harness = ready_at(&library, link.address);
-    sweep(&mut harness, SweepAction::Start);
-    harness.until("the first cases", |bench| shown_records(bench) >= 2);
+    let mut harness = cut_in_the_middle(ready_at(&library, link.address), &link);
     let before = kept_ids(&library);
-    link.goes_down();
-    harness.until("the loss", |bench| !bench.module.is_ready());
     link.comes_back();
     harness.until("the end", has_ended);
     assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
@@ -156,7 +183,61 @@ fn a_sweep_whose_link_breaks_goes_on_with_its_missing_cases_and_the_window_is_co
         .records()
         .map(|record| record.case.name.clone())
         .collect();
-    assert_eq!(names.len(), 8, "{names:?}");
+    assert_eq!((names.len(), after.len()), (CASES, CASES), "{names:?}");
+}
+
+#[test]
+fn after_a_restart_the_tasks_of_another_client_are_left_alone_though_they_have_the_ids_of_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let unit = Killable::on("127.0.0.1:0".parse().unwrap());
+    let link = Link::to(unit.address);
+    let mut harness = cut_in_the_middle(ready_at(&folder.path().join("j"), link.address), &link);
+    let unit = Killable::on(unit.kill());
+    let stranger = Stranger::at(unit.address);
+    link.comes_back();
+    harness.until("the end", has_ended);
+    let Stage::Ended(RunEnd::Interrupted { error }) = &harness.bench.sweep.stage else {
+        panic!("{:?}", harness.bench.sweep.stage);
+    };
+    let ids = stranger.ids().join(", ");
+    assert!(error.contains(&ids) && error.contains("never ended unasked"), "{error}");
+    harness.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
+    assert!(stranger.has_its_tasks());
+    assert_eq!(tasks_at(unit.address).len(), 2);
+}
+
+#[test]
+fn when_the_module_of_an_interrupted_sweep_is_back_the_rest_is_offered_and_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("j");
+    let link = Link::to(serve(tiny_model()));
+    let limits = ConnectOptions {
+        retries: vec![Duration::from_millis(1); 3],
+        ..ConnectOptions::default()
+    };
+    let harness = prepared(Harness::in_library_with(&library, limits), link.address);
+    let mut harness = cut_in_the_middle(harness, &link);
+    harness.until("the end", has_ended);
+    assert!(matches!(
+        harness.bench.sweep.stage,
+        Stage::Ended(RunEnd::Interrupted { .. })
+    ));
+    harness.until("the last attempt", |bench| {
+        matches!(bench.module, ModuleState::Failed { retry: None, .. })
+    });
+    assert_eq!(harness.bench.sweep_rest(), None, "nothing can run without a module");
+    let left = CASES - kept_ids(&library).len();
+    link.comes_back();
+    harness.apply(Action::Reconnect);
+    harness.until("the module", |bench| bench.module.is_ready());
+    assert_eq!(harness.bench.sweep_rest(), Some(left));
+    sweep(&mut harness, SweepAction::Resume);
+    assert_eq!(harness.bench.sweep_rest(), None);
+    harness.until("the end of the rest", |bench| {
+        bench.sweep.stage == Stage::Ended(RunEnd::Complete)
+    });
+    assert_eq!(harness.bench.sweep_rest(), None);
+    assert_eq!(kept_ids(&library).len(), CASES);
 }
 
 #[test]
@@ -198,11 +279,8 @@ fn a_cancelled_sweep_goes_on_with_what_is_missing() {
 fn a_sweep_that_the_program_left_reopens_at_the_next_start_and_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("j");
-    let mut harness = ready(&library);
-    harness.apply(Action::SetMaxTokens(900));
-    sweep(&mut harness, SweepAction::SetLens(vec![1, 2, 3, 4, 5, 6, 7, 8]));
-    sweep(&mut harness, SweepAction::Start);
-    harness.until("some cases", |bench| shown_records(bench) > 2);
+    let link = Link::to(serve(tiny_model()));
+    let harness = cut_in_the_middle(ready_at(&library, link.address), &link);
     // What lies on disk at this moment is what a program leaves that is killed now.
     let left = folder.path().join("left");
     std::fs::create_dir(&left).unwrap();
@@ -212,9 +290,8 @@ fn a_sweep_that_the_program_left_reopens_at_the_next_start_and_goes_on() {
     drop(harness);
     let library = left;
     let before = kept_ids(&library).len();
-    assert!(before < 26, "it was left before its end");
 
-    let mut harness = Harness::in_library(&library);
+    let mut harness = Harness::again(&library);
     harness.until("the sweep", |bench| bench.sweep.experiment().is_some());
     assert_eq!(harness.bench.tab, Tab::Sweep);
     assert_eq!(shown_records(&harness.bench), before);

@@ -95,10 +95,11 @@ pub enum ClientError {
         /// The limit that passed.
         seconds: f64,
     },
-    /// The unit runs as many tasks as it can. The caller decides which of them may be ended.
+    /// The unit runs as many tasks as it can, and none of them can be shown to be one that this program has lost. The caller decides
+    /// which may be ended.
     #[error(
-        "the module already runs as many tasks as it can ({}), perhaps left by a former client; end those that are not needed, \
-         then set up again",
+        "the module already runs as many tasks as it can ({}): another client's, or left by a former one, and so never ended unasked; \
+         end those that are not needed, then set up again",
         ids.join(", ")
     )]
     TaskFull {

@@ -10,6 +10,7 @@ mod error;
 mod inference;
 mod learn;
 mod module;
+mod own_task;
 mod score;
 mod task;
 

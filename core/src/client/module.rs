@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::connection::{Connection, Kind, Ticket};
 use super::error::ClientError;
+use super::own_task::{self, OwnTask};
 use super::task::Task;
 use crate::protocol::card::ModelCard;
 use crate::protocol::extension::{self, Secret, feature};
@@ -254,6 +255,10 @@ impl Module {
     /// streams can stop in the middle of a character, and a stream from our unit. A `response_format` that is not empty
     /// is sent unchanged.
     ///
+    /// On a module without room, the tasks are ended first that this program set up there over connections that broke. After a restart
+    /// their ids may be another client's: each set-up therefore names an input of its own, which units repeat in `taskinfo`, and a task
+    /// that does not show it is left alone.
+    ///
     /// # Errors
     /// [`ClientError::TaskFull`] with the ids of the tasks in the way, [`ClientError::SetUpTimedOut`], and as for every request.
     pub async fn set_up(&self, set_up: &SetUp) -> Result<Task, ClientError> {
@@ -261,10 +266,61 @@ impl Module {
         let set_up = set_up.clone();
         // In an async task of its own: if the caller is dropped meanwhile, the finished set-up is dropped, which ends
         // it on the module.
-        match tokio::spawn(async move { module.set_up_here(set_up).await }).await {
+        let work = async move {
+            // Known before, since another set-up may end them meanwhile, and with that make room.
+            let left = own_task::left_at(module.address());
+            match module.set_up_here(set_up.clone()).await {
+                Err(ClientError::TaskFull { ids }) if module.exit_left(left, &ids).await => {
+                    module.set_up_here(set_up).await
+                }
+                other => other,
+            }
+        };
+        match tokio::spawn(work).await {
             Ok(result) => result,
             Err(_) => Err(self.connection().why_closed()),
         }
+    }
+
+    /// Ends those of the tasks in `left` that the module still has (`ids`) and shows to be the same; returns whether one has ended.
+    async fn exit_left(&self, left: Vec<OwnTask>, ids: &[String]) -> bool {
+        let mut has_room = false;
+        for task in left {
+            if !ids.contains(&task.work_id) {
+                own_task::forget(self.address(), &task);
+                has_room = true;
+                continue;
+            }
+            match self.exit_own(&task, true).await {
+                Ok(()) => has_room = true,
+                Err(error) => tracing::warn!(%error, "a task of a connection that broke is left alone"),
+            }
+        }
+        has_room
+    }
+
+    /// Ends a task that this program set up. Until its end is heard of, it counts as left. With `prove`, which one of another connection
+    /// needs, it is first asked for and left alone unless it can be shown to be the one; that it has ended already is no error then.
+    pub(super) async fn exit_own(&self, task: &OwnTask, prove: bool) -> Result<(), ClientError> {
+        own_task::remember(self.address(), task);
+        let exited = async {
+            if !prove {
+                return self.exit(&task.work_id).await;
+            }
+            let is_it = match self.task_info(&task.work_id).await {
+                Err(ClientError::TaskGone { .. }) => return Ok(()),
+                info => task.is_described_by(&info?),
+            };
+            match is_it {
+                true => self.exit_all(std::slice::from_ref(&task.work_id)).await,
+                false => Err(task.gone()),
+            }
+        };
+        let exited = exited.await;
+        if matches!(exited, Ok(()) | Err(ClientError::TaskGone { .. })) {
+            own_task::forget(self.address(), task);
+        }
+        exited
     }
 
     async fn set_up_here(&self, mut set_up: SetUp) -> Result<Task, ClientError> {
@@ -274,10 +330,12 @@ impl Module {
         }
         let limit = self.inner.options.set_up;
         let connection = self.connection();
+        let request_id = connection.new_id();
+        let mark = set_up.mark(&request_id);
         let reply = {
             self.inner.setting_up.fetch_add(1, Ordering::Relaxed);
             let _guard = Lower(&self.inner.setting_up);
-            let request = Request::new(connection.new_id(), LLM, action::SETUP).with(object::SETUP, to_data(&set_up));
+            let request = Request::new(request_id, LLM, action::SETUP).with(object::SETUP, to_data(&set_up));
             let mut ticket = connection.ask(&request, Kind::Call, None)?;
             match tokio::time::timeout(limit, ticket.next()).await {
                 Ok(reply) => reply?,
@@ -321,10 +379,14 @@ impl Module {
                 .soft_prefix
                 .as_ref()
                 .is_some_and(|support| support.has(feature::STREAM));
+        let own = OwnTask {
+            work_id: reply.work_id,
+            mark: mark.filter(|mark| info.inputs.contains(mark)),
+        };
         Ok(Task::new(
             self.clone(),
             connection,
-            reply.work_id,
+            own,
             info,
             set_up,
             set_up_at,

@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::error::ClientError;
 use super::inference::{Inference, InferenceRequest};
 use super::module::{Module, gone, typed};
+use super::own_task::{self, OwnTask};
 use super::score::{ScoreRequest, ScoredText};
 use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, SoftPrefix, encode};
 use crate::protocol::extension::{
@@ -32,7 +33,7 @@ struct Inner {
     module: Module,
     /// The connection of the set-up: after a restart of llm-sys, another task may have this one's id.
     origin: Arc<Connection>,
-    work_id: String,
+    own: OwnTask,
     info: TaskInfo,
     set_up: SetUp,
     set_up_at: Instant,
@@ -52,7 +53,7 @@ impl Task {
     pub(super) fn new(
         module: Module,
         origin: Arc<Connection>,
-        work_id: String,
+        own: OwnTask,
         info: TaskInfo,
         set_up: SetUp,
         set_up_at: Instant,
@@ -66,7 +67,7 @@ impl Task {
         let inner = Inner {
             module,
             origin,
-            work_id,
+            own,
             info,
             set_up,
             set_up_at,
@@ -81,7 +82,7 @@ impl Task {
 
     /// The id that llm-sys gave the task, such as `llm.1000`.
     pub fn work_id(&self) -> &str {
-        &self.inner.work_id
+        &self.inner.own.work_id
     }
 
     /// The module on which the task was set up.
@@ -109,21 +110,25 @@ impl Task {
         self.inner.streams_on_request || self.inner.set_up.is_streaming()
     }
 
-    /// Whether the module still has this task, with the same model.
+    /// Whether the module still has this task: one with its id and model, and with the input that its set-up named, where the unit
+    /// repeats that.
     ///
     /// # Errors
     /// [`ClientError::TaskGone`], and as for every request.
     pub async fn check(&self) -> Result<(), ClientError> {
         let info = self.inner.module.task_info(self.work_id()).await?;
-        if info.model == self.inner.info.model {
-            Ok(())
-        } else {
+        let own = &self.inner.own;
+        if info.model != self.inner.info.model {
             let detail = format!("its id now belongs to a task with the model {:?}", info.model);
-            Err(ClientError::TaskGone {
-                work_id: self.work_id().to_owned(),
+            return Err(ClientError::TaskGone {
+                work_id: own.work_id.clone(),
                 detail,
-            })
+            });
         }
+        if own.mark.is_some() && !own.is_described_by(&info) {
+            return Err(own.gone());
+        }
+        Ok(())
     }
 
     /// As [`Task::check`]; `seconds`, the time for which the unit has been silent, is only told in the error. Calls during a running
@@ -184,13 +189,16 @@ impl Task {
         reply.map(drop).map_err(|error| gone(error, self.work_id()))
     }
 
-    /// Ends the task on the module, for every clone of this handle, and waits for the reply.
+    /// Ends the task on the module, for every clone of this handle, and waits for the reply. Over another connection than that of the
+    /// set-up, only a task that can be shown to be this one.
     ///
     /// # Errors
     /// Those of every request; see [`Module::ping`].
     pub async fn exit(&self) -> Result<(), ClientError> {
         self.inner.exited.store(true, Ordering::Relaxed);
-        self.inner.module.exit(self.work_id()).await
+        let (module, origin) = (&self.inner.module, &self.inner.origin);
+        let is_elsewhere = !Arc::ptr_eq(&module.connection(), origin);
+        module.exit_own(&self.inner.own, is_elsewhere).await
     }
 
     /// The embedding rows of a text's tokens. Our unit only.
@@ -367,10 +375,12 @@ impl Task {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if !*self.exited.get_mut() && !self.origin.is_closed() {
-            let request = Request::new(self.origin.new_id(), &self.work_id, action::EXIT);
-            // Fails if the connection is just closing; then nothing can be done.
-            let _ = self.origin.send(&request);
+        if *self.exited.get_mut() {
+            return;
+        }
+        let request = Request::new(self.origin.new_id(), &self.own.work_id, action::EXIT);
+        if self.origin.is_closed() || self.origin.send(&request).is_err() {
+            own_task::remember(self.module.address(), &self.own);
         }
     }
 }

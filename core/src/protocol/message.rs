@@ -255,6 +255,14 @@ impl SetUp {
         self.response_format.contains("stream")
     }
 
+    /// Appends `id` to the name of the input that takes inferences from TCP, and returns the new name; `None` without such an input.
+    /// A unit looks only for `llm` in the name, and repeats all of it in [`TaskInfo::inputs`].
+    pub(crate) fn mark(&mut self, id: &str) -> Option<String> {
+        let input = self.input.iter_mut().find(|input| input.contains(LLM))?;
+        *input = format!("{input}.{id}");
+        Some(input.clone())
+    }
+
     /// Sets [`SetUp::max_token_len`].
     #[must_use]
     pub fn max_positions(mut self, positions: u32) -> Self {

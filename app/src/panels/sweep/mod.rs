@@ -121,7 +121,7 @@ impl PanelContext<'_> {
         SweepText::of(self.bench.settings.language)
     }
 
-    fn sweep(&mut self, action: SweepAction) {
+    pub(super) fn sweep(&mut self, action: SweepAction) {
         self.act(Action::Sweep(action));
     }
 }

@@ -235,6 +235,9 @@ pub fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             if sweep.is_busy() && problem.kind == ProblemKind::File {
                 words = format!("{words} {}", text.journal_retry);
             }
+            if let Some(rest) = cx.bench.sweep_rest() {
+                words = format!("{words} {}", (text.rest)(rest));
+            }
             (status::Status::Broken, words)
         }
         Some(Trouble::NotScored(what)) => (status::Status::Warning, (cx.deep_text().not_scored)(what)),

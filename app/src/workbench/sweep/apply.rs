@@ -348,6 +348,7 @@ impl Workbench {
                 left,
                 right,
                 granularity,
+                measured: false,
             }));
         }
     }

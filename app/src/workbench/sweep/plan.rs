@@ -1,8 +1,9 @@
 //! The plan of the sweep's fields, and why it cannot be run.
 
+use softprefix_core::experiment::RunEnd;
 use softprefix_core::prefix::PrefixKind;
 
-use super::SweepOff;
+use super::{Stage, SweepOff};
 use crate::model::MagnitudeUnit;
 use crate::workbench::Workbench;
 use crate::workbench::library::LibraryState;
@@ -29,6 +30,16 @@ impl Workbench {
             let here = self.module.facts().map(|facts| &facts.identity.model);
             (!begun_with.is_empty() && here != Some(begun_with)).then(|| SweepOff::OtherModel(begun_with.clone()))
         })
+    }
+
+    /// Returns how many runs a sweep lacks that was interrupted, while they can be run and the user has not dismissed its trouble.
+    pub fn sweep_rest(&self) -> Option<usize> {
+        let is_interrupted = matches!(self.sweep.stage, Stage::Ended(RunEnd::Interrupted { .. }));
+        if !is_interrupted || self.sweep.trouble.is_none() || self.why_not_resume().is_some() {
+            return None;
+        }
+        let saved = self.sweep.resumable()?;
+        Some(saved.planned().len().saturating_sub(saved.finished().len()))
     }
 
     pub(super) fn why_no_module(&self) -> Option<SweepOff> {

@@ -47,8 +47,6 @@ pub(super) struct Runner {
     lost: Option<(usize, String)>,
     /// A set-up that was abandoned before the module answered; its task is ended once it is there.
     abandoned_set_up: Option<SettingUp>,
-    /// The task that died last, which a module may still have.
-    former: Option<String>,
 }
 
 type SettingUp = JoinHandle<Result<Task, ClientError>>;
@@ -90,7 +88,6 @@ impl Runner {
             is_started: false,
             lost: None,
             abandoned_set_up: None,
-            former: None,
         }
     }
 
@@ -187,7 +184,6 @@ impl Runner {
                 TaskEnd::Done => {}
                 TaskEnd::Died(error) => {
                     is_back = true;
-                    self.former = Some(task.work_id().to_owned());
                     self.emit(RunEvent::Reconnecting {
                         because: error.to_string(),
                     });
@@ -221,15 +217,6 @@ impl Runner {
                 Ok(Err(error)) => error,
                 Err(error) => return Err(RunEnd::Interrupted { error: fault(&error) }),
             };
-            if let ClientError::TaskFull { ids } = &error
-                && let Some(former) = self.former.take().filter(|former| ids.contains(former))
-            {
-                // A module keeps the tasks of a connection that broke.
-                let exited = self.request.session.module().exit_all(&[former]).await;
-                if exited.is_ok() {
-                    continue;
-                }
-            }
             // A module that was never reached, or that refused, is not tried again.
             let hopeless = is_first || matches!(error, ClientError::Refused { .. } | ClientError::TaskFull { .. });
             let Some(wait) = waits.next().filter(|_| !hopeless) else {

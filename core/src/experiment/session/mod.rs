@@ -55,8 +55,6 @@ pub struct ModuleFacts {
     pub scores: bool,
     /// Whether the unit learns prefixes.
     pub learns: bool,
-    /// The task of [`Session::task_for`], such as `llm.1000`.
-    pub task: String,
     /// Names of the language models that the module lists.
     pub models: Vec<String>,
 }
@@ -179,7 +177,6 @@ impl Session {
             concurrency: support.map_or(1, |support| support.concurrency.max(1)),
             scores: support.is_some_and(|support| support.has(feature::SCORE)),
             learns: support.is_some_and(|support| support.has(feature::LEARN)),
-            task: task.work_id().to_owned(),
             models,
         };
         Ok(Self {
