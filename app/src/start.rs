@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use clap::builder::{PathBufValueParser, TypedValueParser as _};
 
 use crate::messages::{Event, LibraryRequest, MaterialRequest, RecordingRequest, Request};
 use crate::model::{Endpoint, Problem, Remembered, Target};
@@ -33,8 +34,8 @@ pub struct WindowArgs {
     pub prefix_file: Option<PathBuf>,
     #[command(flatten)]
     pub external: ExternalArgs,
-    /// Results file to open.
-    #[arg(value_name = "RESULTS")]
+    /// File to open: a results file, an exported experiment, a journal or a recording.
+    #[arg(value_name = "FILE", value_parser = PathBufValueParser::new().try_map(file_to_open))]
     pub results: Option<PathBuf>,
 }
 
@@ -101,6 +102,17 @@ impl From<Exit> for ExitCode {
 pub(crate) fn target(text: &str) -> Result<Target, String> {
     Target::parse(text)
         .ok_or_else(|| "give `embedded`, or a host with or without a port, such as 192.168.0.7:10001".to_owned())
+}
+
+/// Refuses a path that cannot be opened before the window is: it may be a misspelt command.
+fn file_to_open(path: PathBuf) -> Result<PathBuf, &'static str> {
+    if path.is_dir() {
+        return Err("this is a folder; name a file in it");
+    }
+    match path.exists() {
+        true => Ok(path),
+        false => Err("there is no file and no command of this name; `softprefix --help` lists the commands"),
+    }
 }
 
 /// What the window starts with.

@@ -15,6 +15,11 @@ use crate::errors::{self, ErrorText, broken};
 use crate::messages::{Event, LibraryEvent, LibraryRequest};
 use crate::model::{Bilingual, Problem, ProblemKind};
 
+/// The example experiment that is part of the program.
+const EXAMPLE: &[u8] = include_bytes!("../../../assets/demo/story.json");
+/// Its file's name.
+const EXAMPLE_NAME: &str = "story.json";
+
 /// A request other than [`LibraryRequest::Open`], and the library that was open when it was made.
 pub(super) type Wanted = (LibraryRequest, Option<Arc<Library>>);
 
@@ -129,6 +134,13 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
             }
             Err(problem) => vec![LibraryEvent::Failed(problem)],
         },
+        LibraryRequest::OpenExample => match example(library) {
+            Ok(saved) => {
+                let (path, saved) = (EXAMPLE_NAME.into(), Box::new(saved));
+                vec![LibraryEvent::Imported { path, saved }, listed(library)]
+            }
+            Err(problem) => vec![LibraryEvent::Failed(problem)],
+        },
     }
 }
 
@@ -139,7 +151,27 @@ fn import(path: &Path, library: &Library) -> Result<(SavedExperiment, Condition)
     if !export::is_json(&bytes) {
         return import_journal(path, library);
     }
-    let (experiment, records) = export::from_json(&bytes, &new_id()).map_err(|error| {
+    Ok((add(exported(path, &bytes)?, library)?, Condition::default()))
+}
+
+/// Returns the example as it is in the library, where it is added if it is not there or was deleted.
+fn example(library: &Library) -> Result<SavedExperiment, Problem> {
+    let example = exported(Path::new(EXAMPLE_NAME), EXAMPLE)?;
+    let listing = library.list().map_err(|error| told(&error))?;
+    let is_it = |one: &&Summary| {
+        !one.is_deleted
+            && one.experiment.started_unix == example.experiment.started_unix
+            && one.experiment.plan == example.experiment.plan
+    };
+    match listing.experiments.iter().find(is_it) {
+        Some(copy) => Ok(library.read(&copy.experiment.id).map_err(|error| told(&error))?.0),
+        None => add(example, library),
+    }
+}
+
+/// Parses an exported experiment or a results file.
+fn exported(path: &Path, bytes: &[u8]) -> Result<SavedExperiment, Problem> {
+    let (experiment, records) = export::from_json(bytes, &new_id()).map_err(|error| {
         let ErrorText { what, todo } = errors::export(&error);
         let named = |what: &str, mark: &str| format!("{}{mark}{what}", path.display());
         Problem::new(
@@ -152,7 +184,7 @@ fn import(path: &Path, library: &Library) -> Result<(SavedExperiment, Condition)
     let mut saved = SavedExperiment::new(experiment);
     saved.records = records;
     saved.ending = ending;
-    Ok((add(saved, library)?, Condition::default()))
+    Ok(saved)
 }
 
 fn import_journal(path: &Path, library: &Library) -> Result<(SavedExperiment, Condition), Problem> {

@@ -8,7 +8,7 @@ use softprefix_core::experiment::{Experiment, Record};
 use softprefix_core::files;
 
 use super::report::experiments_of;
-use super::shell::{Failure, name_of, print, tell};
+use super::shell::{Failure, name_of, print, tell, writable};
 use crate::model::{Format, Language};
 use crate::start::Exit;
 
@@ -33,15 +33,36 @@ pub struct Forms {
 }
 
 impl Forms {
-    /// Refuses to write over the file that is read.
-    fn spare(&self, source: &Path) -> Result<(), Failure> {
-        let source = source.canonicalize().ok();
-        let asked = [&self.report, &self.csv, &self.json, &self.results, &self.llm_comparator];
-        let is_source = |path: &&PathBuf| path.canonicalize().ok().is_some_and(|path| Some(path) == source);
-        match asked.into_iter().flatten().find(is_source) {
+    /// The files that were asked for.
+    fn asked(&self) -> impl Iterator<Item = &PathBuf> {
+        let all = [&self.report, &self.csv, &self.json, &self.results, &self.llm_comparator];
+        all.into_iter().flatten()
+    }
+
+    /// Refuses, before anything is run, files that cannot be written and one file for two forms.
+    pub fn check(&self) -> Result<(), Failure> {
+        for (at, path) in self.asked().enumerate() {
+            if self.asked().take(at).any(|other| other == path) {
+                return Err(Failure::arguments(format!(
+                    "{} is named for two forms, and would hold only one of them. Give each a file of its own.",
+                    path.display()
+                )));
+            }
+            writable(path)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to write over the file in which the runs are.
+    pub fn spare(&self, source: &Path) -> Result<(), Failure> {
+        let real = source.canonicalize().ok();
+        let is_source = |path: &&PathBuf| {
+            path.as_path() == source || path.canonicalize().ok().is_some_and(|path| Some(path) == real)
+        };
+        match self.asked().find(is_source) {
             None => Ok(()),
             Some(path) => Err(Failure::arguments(format!(
-                "{} is the file that is exported. Choose another name; it was left as it was.",
+                "{} holds the runs that are to be written in another form. Choose another name; it was left as it was.",
                 path.display()
             ))),
         }
@@ -98,6 +119,7 @@ pub struct ExportArgs {
 
 pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     args.forms.spare(&args.path)?;
+    args.forms.check()?;
     let found = experiments_of(&args.path)?;
     let named = |(number, name): (usize, String)| format!("{} {name}", number + 1);
     let (experiment, records) = match (found.as_slice(), args.experiment) {

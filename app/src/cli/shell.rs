@@ -45,7 +45,7 @@ pub fn writable(path: &Path) -> Result<(), Failure> {
     tried.map_err(|error| Failure {
         exit: Exit::File,
         message: format!(
-            "{} cannot be written ({error}). Choose another file with --out.",
+            "{} cannot be written ({error}). Choose another place for it.",
             path.display()
         ),
     })

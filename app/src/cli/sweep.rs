@@ -134,6 +134,10 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
         true => None,
         false => Some(args.plan()?),
     };
+    if let Some(journal) = &args.journal {
+        args.forms.spare(journal)?;
+    }
+    args.forms.check()?;
     let store = match &args.journal {
         Some(path) => Store::file(path)?,
         None => Store::library()?,

@@ -23,6 +23,8 @@ pub enum LibraryRequest {
     Export { path: PathBuf, export: Box<Export> },
     /// Import a file into the library.
     Import { path: PathBuf },
+    /// Read the example experiment that is part of the program; the first time it is added to the library.
+    OpenExample,
 }
 
 /// Events from the bridge.
@@ -43,7 +45,7 @@ pub enum LibraryEvent {
     },
     /// The line was appended.
     Appended(Box<Entry>),
-    /// A file was imported.
+    /// A file, or the example, is in the library now.
     Imported {
         path: PathBuf,
         saved: Box<SavedExperiment>,

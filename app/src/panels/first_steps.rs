@@ -67,10 +67,15 @@ pub fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
         if begin.clicked() {
             cx.act(Action::CloseDialog);
         }
-        let demo = DemoText::of(cx.bench.settings.language).play_demo;
-        if ui.add(Button::outlined(demo)).clicked() {
-            cx.act(Action::CloseDialog);
-            cx.act(Action::Playback(PlaybackAction::Demo));
+        let demo = DemoText::of(cx.bench.settings.language);
+        for (words, action) in [
+            (demo.play_demo, Action::Playback(PlaybackAction::Demo)),
+            (demo.open_example, Action::OpenExample),
+        ] {
+            if ui.add(Button::outlined(words)).clicked() {
+                cx.act(Action::CloseDialog);
+                cx.act(action);
+            }
         }
         ui.label(paint::words(text.found_again, theme::CAPTION, palette.text3));
     });

@@ -277,6 +277,7 @@ fn settings(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         (demo.record, Action::ToggleRecording),
         (demo.open_recording, Action::Playback(PlaybackAction::Open)),
         (demo.play_demo, Action::Playback(PlaybackAction::Demo)),
+        (demo.open_example, Action::OpenExample),
         (text.full_screen, Action::ToggleFullscreen),
         (text.new_session, Action::NewSession),
         (external.title, Action::ShowDialog(crate::workbench::Dialog::External)),
@@ -285,6 +286,7 @@ fn settings(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let off = match action {
             Action::NewSession => cx.own.tuning.is_empty(),
             Action::ToggleRecording => cx.own.recording().is_some() || cx.own.playback.is_some(),
+            Action::OpenExample => cx.own.playback.is_some(),
             _ => false,
         };
         let response = ui

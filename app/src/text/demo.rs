@@ -27,6 +27,8 @@ pub struct DemoText {
     pub leave: &'static str,
     pub open_recording: &'static str,
     pub play_demo: &'static str,
+    /// The finished experiment that is part of the program.
+    pub open_example: &'static str,
     pub record: &'static str,
 
     // The idle loop.
@@ -64,6 +66,7 @@ static ENGLISH: DemoText = DemoText {
     leave: "Leave",
     open_recording: "Open recording…",
     play_demo: "Play the demo",
+    open_example: "Open the example experiment",
     record: "Record",
     exhibiting: "Press anything to try for yourself",
     visiting: "Yours to try · goes on by itself after a minute",
@@ -87,6 +90,7 @@ static JAPANESE: DemoText = DemoText {
     leave: "戻る",
     open_recording: "記録を開く…",
     play_demo: "デモを再生",
+    open_example: "例の実験を開く",
     record: "記録",
     exhibiting: "どれかキーを押すか画面に触れると、自分で試せます",
     visiting: "自由に試せます・操作がないと 1 分後に再開します",

@@ -109,6 +109,8 @@ pub enum Action {
     Open,
     /// Opens this file without a dialog (command line, dropped file).
     OpenPath(PathBuf),
+    /// Opens the example experiment that is part of the program.
+    OpenExample,
 
     /// Sweeps and their history.
     Sweep(SweepAction),

@@ -137,6 +137,7 @@ impl Workbench {
             Action::NewSession => self.new_session(),
             Action::Open => self.ask(FileQuestion::Open),
             Action::OpenPath(path) => self.open_path(path),
+            Action::OpenExample => self.ask_library(LibraryRequest::OpenExample),
 
             Action::ToggleRecording => self.toggle_recording(),
             Action::Playback(action) => self.playback_acts(action),

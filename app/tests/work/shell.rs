@@ -302,6 +302,37 @@ fn files_that_cannot_be_written_or_are_no_results_end_with_4() {
 }
 
 #[test]
+fn a_sweep_whose_files_cannot_be_written_is_refused_before_anything_is_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = closed_port().to_string();
+    let within = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (journal, nowhere, table) = (within("runs.journal"), within("no/such/folder/x.html"), within("x.csv"));
+    for (files, exit, words) in [
+        (["--journal", &journal, "--report", &nowhere], 4, "cannot be written"),
+        (["--csv", &table, "--json", &table], 2, "two forms"),
+        (["--journal", &journal, "--json", &journal], 2, "holds the runs"),
+    ] {
+        let done = softprefix(&[&["sweep", "--module", &module, "--prompt", "Why?"][..], &files].concat());
+        assert_eq!(code(&done), exit, "{files:?}: {}", stderr(&done));
+        assert!(stderr(&done).contains(words), "{files:?}: {}", stderr(&done));
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+}
+
+#[test]
+fn a_misspelt_command_and_a_missing_file_are_refused_before_the_window_opens() {
+    let folder = tempfile::tempdir().unwrap();
+    for (wrong, words) in [
+        ("dmeo", "no file and no command"),
+        (&*folder.path().to_string_lossy(), "this is a folder"),
+    ] {
+        let done = softprefix(&[wrong]);
+        assert_eq!(code(&done), 2, "{wrong}");
+        assert!(stderr(&done).contains(words), "{}", stderr(&done));
+    }
+}
+
+#[test]
 fn module_says_what_a_module_is_without_setting_anything_up() {
     let module = serve(tiny_model()).to_string();
     let done = softprefix(&["module", &module]);
