@@ -10,36 +10,39 @@ use std::time::{Duration, Instant};
 
 use softprefix::bridge::Bridge;
 use softprefix::messages::{Event, LibraryRequest, RecordingEvent, RecordingRequest, Request};
-use softprefix::model::{Language, Remembered, Target};
+use softprefix::model::{KindChoice, Language, Remembered, Target};
 use softprefix::workbench::{Action, Workbench};
 use softprefix_core::compare::Measure;
 
 /// What the user does.
 enum Move {
-    /// Another of the presets.
-    Preset(usize),
+    /// Asks something else.
+    Ask(&'static str),
     /// To this magnitude in token norms, in so many milliseconds; then until the text is there, and so long after it.
     To(f64, u64, u64),
 }
 
-/// From no prefix through token-like to collapse, in Japanese and in English.
+/// The prompts and magnitudes are among those of `assets/demo/story.json`, which `assets/demo/make` runs.
 const SCRIPT: &[Move] = &[
-    Move::Preset(4),
-    Move::To(0.0, 0, 1200),
-    Move::To(0.1, 900, 1000),
-    Move::To(0.5, 700, 1000),
-    Move::To(1.0, 600, 1200),
-    Move::To(2.0, 600, 1200),
-    Move::To(20.0, 900, 1300),
+    Move::Ask("春についての短い詩を書いてください。"),
+    Move::To(0.1, 0, 1500),
+    Move::To(1.0, 900, 1000),
+    Move::To(3.0, 700, 1000),
+    Move::To(5.0, 600, 1800),
+    Move::To(10.0, 700, 1300),
+    Move::To(20.0, 800, 1800),
     Move::To(100.0, 800, 2200),
-    Move::Preset(5),
-    Move::To(0.0, 900, 1300),
-    Move::To(0.1, 900, 1000),
-    Move::To(1.0, 800, 1200),
-    Move::To(3.0, 700, 1200),
-    Move::To(20.0, 900, 1300),
+    Move::Ask("Write a haiku about the sea."),
+    Move::To(0.1, 900, 1500),
+    Move::To(0.5, 700, 1800),
+    Move::To(1.0, 700, 1200),
+    Move::To(3.0, 700, 1000),
+    Move::To(5.0, 700, 1000),
+    Move::To(7.0, 600, 1800),
+    Move::To(20.0, 800, 1300),
     Move::To(100.0, 800, 2500),
 ];
+const SEED: u64 = 1;
 const LEN: usize = 4;
 const MAX_TOKENS: usize = 48;
 /// One step of the slider.
@@ -124,6 +127,8 @@ fn main() -> anyhow::Result<()> {
     remembered.settings.live = false;
     remembered.settings.language = Language::English;
     remembered.settings.measure = Measure::Chrf2;
+    remembered.prefix.kind = KindChoice::RandomNormal;
+    remembered.prefix.seed = SEED;
     remembered.prefix.len = LEN;
     remembered.prefix.magnitude = 0.0;
     remembered.prompt.max_tokens = MAX_TOKENS;
@@ -150,9 +155,9 @@ fn main() -> anyhow::Result<()> {
     recorder.rest(Duration::from_millis(400))?;
     for step in SCRIPT {
         match *step {
-            Move::Preset(preset) => {
+            Move::Ask(prompt) => {
                 recorder.act(Action::SetLive(false));
-                recorder.act(Action::LoadPreset(preset));
+                recorder.act(Action::SetPrompt(prompt.to_owned()));
                 recorder.rest(Duration::from_millis(300))?;
             }
             Move::To(magnitude, glide, after) => {

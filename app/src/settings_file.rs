@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use softprefix_core::{files, time};
 
 use crate::errors;
-use crate::model::{Bilingual, Problem, ProblemKind, Remembered};
+use crate::model::{Bilingual, Language, Problem, ProblemKind, Remembered};
 
 /// Larger files are no settings: own prompts are texts that a person typed.
 const LARGEST: u64 = 16 << 20;
@@ -32,7 +32,7 @@ impl SettingsFile {
         let (remembered, problem, usable) = match read(path) {
             Ok(Some(remembered)) => (remembered, None, true),
             Ok(None) => match older() {
-                Ok(older) => (older.unwrap_or_default(), None, true),
+                Ok(older) => (older.unwrap_or_else(|| Remembered::of_first_start(Language::of_environment())), None, true),
                 Err(problem) => (Remembered::default(), Some(problem), true),
             },
             Err(error) => match set_aside(path, |kept| std::fs::rename(path, kept)) {

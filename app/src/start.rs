@@ -8,7 +8,7 @@ use clap::Args;
 use clap::builder::{PathBufValueParser, TypedValueParser as _};
 
 use crate::messages::{Event, LibraryRequest, MaterialRequest, RecordingRequest, Request};
-use crate::model::{Endpoint, Problem, Remembered, Target};
+use crate::model::{Endpoint, Language, Problem, Remembered, Target};
 use crate::places;
 use crate::recording::Session;
 use crate::session::embedded;
@@ -144,7 +144,7 @@ pub fn begin(
     stored: impl FnOnce() -> (SettingsFile, Remembered, Option<Problem>),
 ) -> Begun {
     let (settings, remembered, problem) = if args.fresh {
-        (None, Remembered::default(), None)
+        (None, Remembered::of_first_start(Language::of_environment()), None)
     } else {
         let (file, remembered, problem) = stored();
         (Some(file), remembered, problem)

@@ -188,12 +188,15 @@ fn exported(path: &Path, bytes: &[u8]) -> Result<SavedExperiment, Problem> {
 }
 
 fn import_journal(path: &Path, library: &Library) -> Result<(SavedExperiment, Condition), Problem> {
-    let (entries, condition) = Journal::read(path).map_err(|error| told(&error))?;
+    let (entries, condition) = match Journal::read(path) {
+        Err(JournalError::NotAJournal { .. }) => return Err(errors::no_experiment(path)),
+        read => read.map_err(|error| told(&error))?,
+    };
     let mut last = None;
     for saved in experiments(entries) {
         last = Some(add(saved, library)?);
     }
-    let last = last.ok_or_else(|| told(&JournalError::NotAJournal { path: path.to_owned() }))?;
+    let last = last.ok_or_else(|| errors::no_experiment(path))?;
     Ok((last, condition))
 }
 

@@ -498,6 +498,11 @@ async fn build(reach: &ReachArgs, ssh: &Ssh) -> Result<Exit, Failure> {
 pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
     let reach = &args.reach;
     let host = reach.host()?;
+    // A wrong path is reported before the module is asked for anything.
+    install::program_in(&args.unit).map_err(|error| Failure {
+        exit: Exit::File,
+        ..reach.failed(&error.sentence())
+    })?;
     runtime()?.block_on(async {
         let talk = args.talk.talk(&host);
         let ssh = reach.open(host).await?;

@@ -14,7 +14,7 @@ use softprefix_core::protocol::learn::{
 use super::args::TargetArgs;
 use super::prefix::file_failure;
 use super::running::{Terminal, still_left};
-use super::shell::{Failure, print, writable};
+use super::shell::{Failure, above_zero, at_least_one, print, writable};
 use crate::errors::problem_of;
 use crate::model::PRESETS;
 use crate::places;
@@ -63,14 +63,14 @@ pub struct LearnArgs {
     #[arg(long, value_name = "PATH", required_if_eq("init", "file"))]
     from: Option<PathBuf>,
     /// Maximum number of steps; stops earlier once the answer is the target with a high probability.
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_STEPS)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_STEPS, value_parser = at_least_one)]
     steps: usize,
     /// Learning rate: how far a value moves in a step at first, relative to the RMS of the vocabulary's values
     /// [default: the unit's].
-    #[arg(long)]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, value_parser = above_zero)]
     lr: Option<f64>,
     /// Examples per step [default: the unit's].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     batch: Option<usize>,
     /// Seed of random rows, and of the order of examples.
     #[arg(long, default_value_t = 0)]
@@ -96,13 +96,8 @@ pub(super) fn norm_limit(text: &str) -> Result<NormLimit, String> {
     if text == "off" {
         return Ok(NormLimit::Off);
     }
-    let wanted = text
-        .parse()
-        .ok()
-        .filter(|limit: &f64| limit.is_finite() && *limit > 0.0);
-    wanted
-        .map(NormLimit::TokenNorms)
-        .ok_or_else(|| "give a number above 0, or off".to_owned())
+    let limit = above_zero(text).map_err(|why| format!("{why}, or off"))?;
+    Ok(NormLimit::TokenNorms(limit))
 }
 
 impl LearnArgs {

@@ -28,7 +28,7 @@ enum ModelsCommand {
     List,
     /// Download a model, by its name or short name.
     Fetch {
-        /// A name that `softprefix models` lists.
+        /// A name that `softprefix models` lists, or a short one: qwen, qwen-coder, small.
         name: String,
     },
 }

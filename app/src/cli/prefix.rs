@@ -53,10 +53,10 @@ pub(super) struct FirstPrefixArgs {
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
     len: Option<u16>,
     /// Magnitude of the first prefix, in token norms [default: rows of words and files as they are, others 1].
-    #[arg(long, value_name = "X", conflicts_with = "raw")]
+    #[arg(long, value_name = "X", conflicts_with = "raw", allow_negative_numbers = true)]
     token_norms: Option<f64>,
     /// The same as a raw value, which a stock module needs for a constant or random prefix.
-    #[arg(long, value_name = "V")]
+    #[arg(long, value_name = "V", allow_negative_numbers = true)]
     raw: Option<f64>,
 }
 

@@ -127,11 +127,14 @@ fn experiments_in(path: &Path, bytes: &[u8]) -> Result<Vec<(Experiment, Vec<Reco
         })?;
         return Ok(vec![read]);
     }
-    let (entries, condition) = Journal::read(path).map_err(|error| journal_failure(&error))?;
+    let (entries, condition) = match Journal::read(path) {
+        Err(JournalError::NotAJournal { .. }) => return Err(errors::no_experiment(path).into()),
+        read => read.map_err(|error| journal_failure(&error))?,
+    };
     tell_damage(path, &condition);
     let experiments = experiments(entries);
     if experiments.is_empty() {
-        return Err(journal_failure(&JournalError::NotAJournal { path: path.to_owned() }));
+        return Err(errors::no_experiment(path).into());
     }
     let shown = experiments.into_iter().filter(|saved| !saved.is_deleted());
     Ok(shown

@@ -16,7 +16,7 @@ use super::args::{PromptArgs, TargetArgs};
 use super::learn::norm_limit;
 use super::prefix::{FirstPrefixArgs, file_failure};
 use super::running::{Store, Terminal, exit_of};
-use super::shell::{Failure, name_of, print, writable};
+use super::shell::{Failure, above_zero, at_least_one, name_of, print, writable};
 use crate::errors;
 use crate::places;
 use crate::session::Session;
@@ -62,13 +62,13 @@ pub struct SearchArgs {
     #[command(flatten)]
     first: FirstPrefixArgs,
     /// Dimensions of the random subspace that is searched.
-    #[arg(long, value_name = "N", default_value_t = SearchSettings::default().dimension)]
+    #[arg(long, value_name = "N", default_value_t = SearchSettings::default().dimension, value_parser = at_least_one)]
     dimension: usize,
     /// Candidates of a generation [default: 4 + 3 ln(dimensions)].
     #[arg(long, value_name = "N")]
     population: Option<usize>,
     /// How far from the first prefix the first candidates lie, in token norms.
-    #[arg(long, value_name = "X", default_value_t = SearchSettings::default().spread)]
+    #[arg(long, value_name = "X", default_value_t = SearchSettings::default().spread, allow_negative_numbers = true, value_parser = above_zero)]
     spread: f64,
     /// Seed of the subspace and of the candidates.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
@@ -148,7 +148,7 @@ impl SearchArgs {
             settings: self.prompt.settings(),
             ..Plan::new(self.prompt.prompt(), none)
         };
-        plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
+        plan.cases().map_err(|error| Failure::arguments(errors::sentence(&error.to_string())))?;
         Ok(plan)
     }
 }

@@ -74,6 +74,18 @@ pub fn list_of_magnitudes(text: &str) -> Result<List<f64>, String> {
         .map_err(|said| said.en)
 }
 
+/// Parses a count.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count: &usize| *count > 0);
+    count.ok_or_else(|| "give a whole number from 1 up".to_owned())
+}
+
+/// Parses a rate or a distance.
+pub fn above_zero(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "give a number above 0".to_owned())
+}
+
 /// Returns the default name of an experiment: the beginning of its prompt.
 pub fn name_of(prompt: &str) -> String {
     prompt.chars().take(24).collect()

@@ -17,7 +17,7 @@ use super::report::{print_all, tables};
 use super::running::{Begun, Done, Store, Terminal, exit_of};
 use super::shell::{Failure, List, list_of_magnitudes, name_of};
 use crate::bridge::second::ask;
-use crate::errors::problem_of;
+use crate::errors::{problem_of, sentence};
 use crate::messages::Second;
 use crate::model::magnitudes::USUAL_RAW;
 use crate::model::sweep::parse_lens;
@@ -37,7 +37,7 @@ pub struct SweepArgs {
     #[arg(long, value_name = "MODEL", requires = "also")]
     also_model: Option<String>,
     /// A user prompt; can be given several times.
-    #[arg(long = "prompt", required_unless_present = "resume")]
+    #[arg(long = "prompt", value_name = "PROMPT", required_unless_present = "resume")]
     prompts: Vec<String>,
     /// The system prompt, used with all prompts.
     #[arg(long, default_value = PRESETS[0].system)]
@@ -117,7 +117,7 @@ impl SweepArgs {
             ..Plan::new(Prompt::default(), sweep)
         };
         // Invalid arguments are reported before a model is loaded.
-        plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
+        plan.cases().map_err(|error| Failure::arguments(sentence(&error.to_string())))?;
         Ok(plan)
     }
 

@@ -205,16 +205,24 @@ impl Installation {
     }
 }
 
+/// Reads the unit's program.
+///
+/// # Errors
+/// [`InstallError::Unreadable`].
+pub fn program_in(path: &Path) -> Result<Vec<u8>, InstallError> {
+    std::fs::read(path).map_err(|source| InstallError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// Installs the injector unit.
 ///
 /// # Errors
 /// [`InstallError`]; the stock unit (or the injector installed before) is in place again.
 pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step)) -> Result<(), InstallError> {
     tell(Step::Looking);
-    let bytes = std::fs::read(&what.unit).map_err(|source| InstallError::Unreadable {
-        path: what.unit.clone(),
-        source,
-    })?;
+    let bytes = program_in(&what.unit)?;
     let module = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     check_preconditions(&what.unit, &bytes, &module)?;
     let digest = hex::encode(Sha256::digest(&bytes));

@@ -234,13 +234,44 @@ pub fn damaged(path: &Path, condition: &Condition) -> Problem {
 
 /// Describes a file that cannot be read.
 pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
+    let shown = path.display();
+    if path.is_dir() {
+        return Problem::new(
+            ProblemKind::File,
+            Bilingual::new(format!("{shown} is a folder."), format!("{shown} はフォルダーです。")),
+            Bilingual::new("Choose a file in it.", "その中のファイルを選んでください。"),
+        );
+    }
+    let todo = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => Bilingual::new(
+            "Check its permissions.",
+            "ファイルの権限を確かめてください。",
+        ),
+        _ => Bilingual::new("Check that it is there.", "ファイルがあるか確かめてください。"),
+    };
     Problem::new(
         ProblemKind::File,
         Bilingual::new(
-            format!("{} cannot be read ({error}).", path.display()),
-            format!("{} を読めません（{}）。", path.display(), system(&error.to_string())),
+            format!("{shown} cannot be read ({error})."),
+            format!("{shown} を読めません（{}）。", system(&error.to_string())),
         ),
-        Bilingual::new("Check that it is there.", "ファイルがあるか確かめてください。"),
+        todo,
+    )
+}
+
+/// Describes a file in which there is no experiment.
+pub fn no_experiment(path: &Path) -> Problem {
+    let shown = path.display();
+    Problem::new(
+        ProblemKind::File,
+        Bilingual::new(
+            format!("{shown} holds no experiment: it is neither a results file nor an exported experiment nor a journal."),
+            format!("{shown} には実験がありません。結果ファイルでも、書き出した実験でも、記録ファイルでもありません。"),
+        ),
+        Bilingual::new(
+            "Choose another file; this one was left as it was.",
+            "別のファイルを選んでください。このファイルには触れていません。",
+        ),
     )
 }
 

@@ -24,13 +24,22 @@ pub struct PromptForm {
 
 impl Default for PromptForm {
     fn default() -> Self {
-        let preset = &PRESETS[0];
+        Self::of_first_start(Language::Japanese)
+    }
+}
+
+impl PromptForm {
+    /// Returns the first preset in this language: a person should be able to read what the model answers.
+    pub fn of_first_start(language: Language) -> Self {
+        let is_in = |preset: &Preset| preset.user.is_ascii() == (language == Language::English);
+        let at = PRESETS.iter().position(is_in).unwrap_or_default();
+        let preset = &PRESETS[at];
         Self {
             system: preset.system.to_owned(),
             user: preset.user.to_owned(),
             max_tokens: 64,
             sampling: Sampling::Greedy,
-            preset: Some(0),
+            preset: Some(at),
         }
     }
 }

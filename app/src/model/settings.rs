@@ -7,7 +7,7 @@ use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::experiment::Prompt;
 use softprefix_core::prefix::MAX_LEN;
 
-use super::sweep::SweepForm;
+use super::sweep::{SweepCase, SweepForm};
 use super::{
     ExternalSettings, FindMode, Language, LearnForm, PRESETS, PrefixForm, PromptForm, SearchForm, Target, UsedModule,
 };
@@ -104,6 +104,21 @@ pub struct Remembered {
 impl Remembered {
     /// The key under which earlier versions kept it in the window's storage.
     pub const KEY: &'static str = "workbench";
+
+    /// Returns what a first start begins with: prompts in this language.
+    pub fn of_first_start(language: Language) -> Self {
+        let prompt = PromptForm::of_first_start(language);
+        let mut first = Self::default();
+        first.settings.language = language;
+        for example in &mut first.find.examples {
+            example.prompt.clone_from(&prompt.user);
+        }
+        first.sweep.cases = vec![SweepCase {
+            system: prompt.system.clone(),
+            user: prompt.user.clone(),
+        }];
+        Self { prompt, ..first }
+    }
 
     /// The same with every number within the bounds that its control has; one that is no number becomes the usual one.
     #[must_use]

@@ -43,7 +43,7 @@ static ENGLISH: StepsText = StepsText {
         },
         Step {
             name: "Sweep",
-            words: "Many magnitudes and lengths in one go, as a map and as lines. Everything is kept on this machine, run by run, and exported as a report or a table.",
+            words: "Many magnitudes and lengths in one go, as a map and as lines. Everything is kept on this machine, run by run; Export, at the top, saves it as a report or a table.",
             button: "Open Sweep with this prompt",
         },
         Step {
@@ -72,7 +72,7 @@ static JAPANESE: StepsText = StepsText {
         },
         Step {
             name: "一括実験",
-            words: "多くの大きさと長さをまとめて実行し、マップと線で見ます。結果は一回ごとにこのコンピューターに残り、レポートや表に書き出せます。",
+            words: "多くの大きさと長さをまとめて実行し、マップと線で見ます。結果は一回ごとにこのコンピューターに残り、上の「書き出す」でレポートや表に保存できます。",
             button: "このプロンプトで一括実験を開く",
         },
         Step {

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::Parser as _;
 use softprefix::cli::{Cli, Command};
 use softprefix::messages::{LibraryRequest, MaterialRequest, RecordingRequest, Request};
-use softprefix::model::{Format, KindChoice, ModuleState, Problem, Remembered, Target};
+use softprefix::model::{Format, KindChoice, Language, ModuleState, Problem, Remembered, Target};
 use softprefix::places;
 use softprefix::settings_file::SettingsFile;
 use softprefix::start::{Begun, Start, begin};
@@ -95,6 +95,24 @@ fn without_arguments_the_fields_and_the_module_of_the_last_start_are_taken() {
 }
 
 #[test]
+fn a_first_start_asks_in_the_language_of_the_window() {
+    for (language, is_in_it) in [
+        (Language::English, str::is_ascii as fn(&str) -> bool),
+        (Language::Japanese, |text| text.contains('。')),
+    ] {
+        let first = Remembered::of_first_start(language);
+        assert_eq!(first.settings.language, language);
+        let bench = Workbench::new(first);
+        let asked = [&bench.prompt.user, &bench.sweep.form.cases[0].user, &bench.find.form.examples[0].prompt];
+        assert!(asked.iter().all(|prompt| is_in_it(prompt)), "{asked:?}");
+        assert!(asked.iter().all(|prompt| *prompt == asked[0]), "{asked:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (_, first, _) = SettingsFile::open(&folder.path().join("settings.json"), || Ok(None));
+    assert_eq!(first.prompt, Remembered::of_first_start(Language::of_environment()).prompt);
+}
+
+#[test]
 fn settings_that_could_not_be_read_are_told_in_the_first_frame() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("settings.json");
@@ -175,7 +193,8 @@ fn fresh_starts_with_default_fields_restores_nothing_and_stores_nothing() {
     });
     assert!(begun.settings.is_none());
     assert_eq!(begun.workbench.dialog, None);
-    assert_eq!(begun.workbench.remembered().prompt, Remembered::default().prompt);
+    let first = Remembered::of_first_start(Language::of_environment());
+    assert_eq!(begun.workbench.remembered().prompt, first.prompt);
     assert_eq!(begun.workbench.settings.zoom, Remembered::default().settings.zoom);
     let mut fresh = Harness::begun(begun.workbench, begun.requests, folder.path());
     // A session is asked for in the moment in which it is listed.

@@ -36,6 +36,7 @@ fn magnitude(record: &Record) -> Option<f64> {
 struct Row<'p> {
     magnitude: f64,
     chrf2: f64,
+    perplexity: &'p str,
     /// What is quoted of the output.
     quoted: &'p str,
     happens: &'p str,
@@ -44,12 +45,13 @@ struct Row<'p> {
 /// A line of a table that begins with a magnitude.
 fn row_of(line: &str) -> Option<Row<'_>> {
     let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-    let [magnitude, chrf2, quoted, happens] = cells[..] else {
+    let [magnitude, chrf2, perplexity, quoted, happens] = cells[..] else {
         return None;
     };
     Some(Row {
         magnitude: magnitude.strip_suffix('×')?.parse().ok()?,
         chrf2: chrf2.parse().ok()?,
+        perplexity,
         quoted: quoted.trim_end_matches('…'),
         happens,
     })
@@ -104,8 +106,10 @@ fn the_figures_and_words_of_the_pages_are_those_of_the_results() {
                     .iter()
                     .find(|(magnitude, ..)| *magnitude == row.magnitude)
                     .unwrap_or_else(|| panic!("{here} was not run"));
-                let measured = point.measures.as_ref().unwrap().chrf2;
-                assert_eq!(measured.round(), row.chrf2, "{here}: chrF2");
+                let measures = point.measures.as_ref().unwrap();
+                assert_eq!(measures.chrf2.round(), row.chrf2, "{here}: chrF2");
+                let perplexity = format!("{:.1}", measures.perplexity.unwrap());
+                assert_eq!(perplexity, row.perplexity, "{here}: perplexity");
                 let output = in_one_line(record.output());
                 assert!(output.contains(row.quoted), "{here}: {:?} is not in {output:?}", row.quoted);
             }
