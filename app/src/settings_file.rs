@@ -32,7 +32,11 @@ impl SettingsFile {
         let (remembered, problem, usable) = match read(path) {
             Ok(Some(remembered)) => (remembered, None, true),
             Ok(None) => match older() {
-                Ok(older) => (older.unwrap_or_else(|| Remembered::of_first_start(Language::of_environment())), None, true),
+                Ok(older) => (
+                    older.unwrap_or_else(|| Remembered::of_first_start(Language::of_environment())),
+                    None,
+                    true,
+                ),
                 Err(problem) => (Remembered::default(), Some(problem), true),
             },
             Err(error) => match set_aside(path, |kept| std::fs::rename(path, kept)) {

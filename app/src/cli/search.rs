@@ -148,7 +148,8 @@ impl SearchArgs {
             settings: self.prompt.settings(),
             ..Plan::new(self.prompt.prompt(), none)
         };
-        plan.cases().map_err(|error| Failure::arguments(errors::sentence(&error.to_string())))?;
+        plan.cases()
+            .map_err(|error| Failure::arguments(errors::sentence(&error.to_string())))?;
         Ok(plan)
     }
 }

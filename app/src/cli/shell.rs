@@ -82,7 +82,10 @@ pub fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// Parses a rate or a distance.
 pub fn above_zero(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite() && *number > 0.0);
     number.ok_or_else(|| "give a number above 0".to_owned())
 }
 

@@ -117,7 +117,8 @@ impl SweepArgs {
             ..Plan::new(Prompt::default(), sweep)
         };
         // Invalid arguments are reported before a model is loaded.
-        plan.cases().map_err(|error| Failure::arguments(sentence(&error.to_string())))?;
+        plan.cases()
+            .map_err(|error| Failure::arguments(sentence(&error.to_string())))?;
         Ok(plan)
     }
 

@@ -243,10 +243,9 @@ pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
         );
     }
     let todo = match error.kind() {
-        std::io::ErrorKind::PermissionDenied => Bilingual::new(
-            "Check its permissions.",
-            "ファイルの権限を確かめてください。",
-        ),
+        std::io::ErrorKind::PermissionDenied => {
+            Bilingual::new("Check its permissions.", "ファイルの権限を確かめてください。")
+        }
         _ => Bilingual::new("Check that it is there.", "ファイルがあるか確かめてください。"),
     };
     Problem::new(
@@ -265,7 +264,9 @@ pub fn no_experiment(path: &Path) -> Problem {
     Problem::new(
         ProblemKind::File,
         Bilingual::new(
-            format!("{shown} holds no experiment: it is neither a results file nor an exported experiment nor a journal."),
+            format!(
+                "{shown} holds no experiment: it is neither a results file nor an exported experiment nor a journal."
+            ),
             format!("{shown} には実験がありません。結果ファイルでも、書き出した実験でも、記録ファイルでもありません。"),
         ),
         Bilingual::new(

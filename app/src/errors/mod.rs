@@ -9,7 +9,8 @@ mod prefixes;
 mod reach;
 
 pub use files::{
-    broken, cannot_read, cannot_write, damaged, export, fetch, journal, no_library, not_connected, results,
+    broken, cannot_read, cannot_write, damaged, export, fetch, journal, no_experiment, no_library, not_connected,
+    results,
 };
 pub use prefixes::prefix;
 pub use reach::{cannot_listen, cannot_search, cannot_send, client, refusal};

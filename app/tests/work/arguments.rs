@@ -103,13 +103,20 @@ fn a_first_start_asks_in_the_language_of_the_window() {
         let first = Remembered::of_first_start(language);
         assert_eq!(first.settings.language, language);
         let bench = Workbench::new(first);
-        let asked = [&bench.prompt.user, &bench.sweep.form.cases[0].user, &bench.find.form.examples[0].prompt];
+        let asked = [
+            &bench.prompt.user,
+            &bench.sweep.form.cases[0].user,
+            &bench.find.form.examples[0].prompt,
+        ];
         assert!(asked.iter().all(|prompt| is_in_it(prompt)), "{asked:?}");
         assert!(asked.iter().all(|prompt| *prompt == asked[0]), "{asked:?}");
     }
     let folder = tempfile::tempdir().unwrap();
     let (_, first, _) = SettingsFile::open(&folder.path().join("settings.json"), || Ok(None));
-    assert_eq!(first.prompt, Remembered::of_first_start(Language::of_environment()).prompt);
+    assert_eq!(
+        first.prompt,
+        Remembered::of_first_start(Language::of_environment()).prompt
+    );
 }
 
 #[test]

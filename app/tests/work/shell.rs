@@ -316,7 +316,11 @@ fn a_sweep_whose_files_cannot_be_written_is_refused_before_anything_is_run() {
         assert_eq!(code(&done), exit, "{files:?}: {}", stderr(&done));
         assert!(stderr(&done).contains(words), "{files:?}: {}", stderr(&done));
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left behind");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
 }
 
 #[test]

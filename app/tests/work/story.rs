@@ -59,7 +59,9 @@ fn row_of(line: &str) -> Option<Row<'_>> {
 
 /// The tables of a page.
 fn tables(page: &str) -> Vec<Vec<Row<'_>>> {
-    let blocks = page.split("\n\n").map(|block| block.lines().filter_map(row_of).collect());
+    let blocks = page
+        .split("\n\n")
+        .map(|block| block.lines().filter_map(row_of).collect());
     blocks.filter(|rows: &Vec<Row<'_>>| !rows.is_empty()).collect()
 }
 
@@ -95,9 +97,16 @@ fn the_figures_and_words_of_the_pages_are_those_of_the_results() {
         let tables = tables(&page);
         assert_eq!(tables.len(), analysis.groups.len(), "{name}: a table for each prompt");
         for (group, rows) in analysis.groups.iter().zip(tables) {
-            assert!(page.contains(&group.key.prompt.user), "{name} asks {:?}", group.key.prompt.user);
+            assert!(
+                page.contains(&group.key.prompt.user),
+                "{name} asks {:?}",
+                group.key.prompt.user
+            );
             let baseline = &group.baseline.as_ref().unwrap().text;
-            assert!(page.contains(&in_one_line(baseline)), "{name} quotes the baseline {baseline:?}");
+            assert!(
+                page.contains(&in_one_line(baseline)),
+                "{name} quotes the baseline {baseline:?}"
+            );
             assert!(group.is_deterministic(), "what moves is moved by the prefix");
             let points = from_small_to_large(group, &by_id);
             for row in &rows {
@@ -111,16 +120,28 @@ fn the_figures_and_words_of_the_pages_are_those_of_the_results() {
                 let perplexity = format!("{:.1}", measures.perplexity.unwrap());
                 assert_eq!(perplexity, row.perplexity, "{here}: perplexity");
                 let output = in_one_line(record.output());
-                assert!(output.contains(row.quoted), "{here}: {:?} is not in {output:?}", row.quoted);
+                assert!(
+                    output.contains(row.quoted),
+                    "{here}: {:?} is not in {output:?}",
+                    row.quoted
+                );
             }
             let first = |is_it: &dyn Fn(Verdict) -> bool| {
                 let mut found = points.iter().filter(|(magnitude, ..)| *magnitude > 0.0);
                 found.find_map(|(magnitude, point, _)| is_it(group.verdict(point)).then_some(*magnitude))
             };
-            let told = |words: &str| rows.iter().find(|row| row.happens.contains(words)).map(|row| row.magnitude);
+            let told = |words: &str| {
+                rows.iter()
+                    .find(|row| row.happens.contains(words))
+                    .map(|row| row.magnitude)
+            };
             let moved = |verdict| !matches!(verdict, Verdict::Same | Verdict::InsideNoise);
             assert_eq!(told(leaves), first(&moved), "{name}: {leaves}");
-            assert_eq!(told(collapses), first(&|verdict| verdict == Verdict::Loop), "{name}: {collapses}");
+            assert_eq!(
+                told(collapses),
+                first(&|verdict| verdict == Verdict::Loop),
+                "{name}: {collapses}"
+            );
         }
         let model = &experiment.module.model;
         assert!(page.contains(model), "{name} names {model}");
@@ -194,7 +215,9 @@ fn the_example_opens_in_sweep_without_a_model_and_is_in_the_history_once() {
     let mut harness = Harness::in_library(folder.path());
     let (_, records) = example();
     harness.apply(Action::OpenExample);
-    harness.until("the example", |bench| bench.tab == Tab::Sweep && !bench.sweep.shown.is_empty());
+    harness.until("the example", |bench| {
+        bench.tab == Tab::Sweep && !bench.sweep.shown.is_empty()
+    });
     let shown = harness.bench.sweep.shown[0].clone();
     assert_eq!(shown.records.len(), records.len());
     assert!(!shown.is_open(), "there is nothing to go on with");
