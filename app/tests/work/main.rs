@@ -20,7 +20,6 @@ mod shell_material;
 mod shell_options;
 mod shell_play;
 mod shell_search;
-mod story;
 mod support;
 mod sweep;
 mod twin;

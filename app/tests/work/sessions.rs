@@ -391,3 +391,41 @@ fn stars_and_notes_of_tune_and_sweep_are_lines_of_their_journals_and_there_at_th
     let record = harness.bench.tuning.record(&tuned).unwrap();
     assert_eq!(record.rating, rating(0, "cold"));
 }
+
+#[test]
+fn the_example_opens_in_sweep_without_a_model_and_is_in_the_history_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = Harness::in_library(folder.path());
+    harness.apply(Action::OpenExample);
+    harness.until("the example", |bench| {
+        bench.tab == Tab::Sweep && !bench.sweep.shown.is_empty()
+    });
+    let shown = harness.bench.sweep.shown[0].clone();
+    assert!(shown.records.iter().filter(|record| !record.is_baseline()).count() > 20);
+    assert!(!shown.is_open(), "there is nothing to go on with");
+
+    // What a person adds to it is there when it is opened again.
+    let rated = shown.records[3].id.clone();
+    let rating = Rating {
+        stars: Stars::new(5),
+        note: "the best one".to_owned(),
+    };
+    harness.apply(Action::Rate(rated.clone(), rating.clone()));
+    harness.apply(Action::ShowTab(Tab::Tune));
+    harness.apply(Action::OpenExample);
+    harness.until("the example again", |bench| bench.tab == Tab::Sweep);
+    let again = harness.bench.sweep.shown[0].clone();
+    assert_eq!(again.experiment.id, shown.experiment.id);
+    let record = again.records.iter().find(|record| record.id == rated).unwrap();
+    assert_eq!(record.rating, rating);
+    assert_eq!(kept(folder.path()).len(), 1);
+
+    // One that was deleted is added anew.
+    harness.apply(Action::Sweep(SweepAction::Delete(shown.experiment.id.clone())));
+    harness.until("the deletion", |bench| bench.library.deleted.is_some());
+    harness.apply(Action::OpenExample);
+    harness.until("a new copy", |bench| {
+        let first = bench.sweep.shown.first();
+        first.is_some_and(|saved| saved.experiment.id != shown.experiment.id)
+    });
+}
