@@ -162,7 +162,8 @@ fn bad_input_is_told_before_anything_is_learned() {
             4,
             "32 wide",
         ),
-        (vec!["--prompt", "a", "--target", "b", "--steps", "0"], 3, "Steps is 0"),
+        (vec!["--prompt", "a", "--target", "b", "--steps", "0"], 2, "--steps"),
+        (vec!["--prompt", "a", "--target", "b", "--lr", "-1"], 2, "above 0"),
         (vec!["--prompt", "a"], 2, "--target"),
     ] {
         let done = learn(folder.path(), module, &more);
