@@ -14,6 +14,14 @@ pub(crate) fn indented(value: &impl Serialize) -> Result<String, serde_json::Err
     Ok(text)
 }
 
+/// A whole number from 0 up, which Python may write as 1.0.
+pub(crate) fn whole(value: &Value) -> Option<u64> {
+    let whole = |number: &f64| number.fract() == 0.0 && (0.0..u64::MAX as f64).contains(number);
+    value
+        .as_u64()
+        .or(value.as_f64().filter(whole).map(|number| number as u64))
+}
+
 /// A JSON value, and how much of it was repaired.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Lenient {

@@ -202,6 +202,18 @@ fn a_journal_that_cannot_be_read_is_named_beside_the_list_and_not_touched() {
     assert_eq!(std::fs::read_to_string(&other).unwrap(), "name,value\n1,2\n");
 }
 
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_not_read_as_a_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = two(folder.path());
+    let device = folder.path().join("x.journal");
+    std::os::unix::fs::symlink("/dev/null", &device).unwrap();
+    let list = library.list().unwrap();
+    assert_eq!(list.experiments.len(), 2);
+    assert!(matches!(list.unreadable.as_slice(), [JournalError::Open { path, .. }] if *path == device));
+}
+
 #[test]
 fn what_is_damaged_is_told_with_the_list() {
     let folder = tempfile::tempdir().unwrap();

@@ -229,6 +229,36 @@ fn adapters_that_are_no_rows_of_embeddings_are_refused() {
         }
     ));
     let folder = tempfile::tempdir().unwrap();
+    // The numbers of a configuration are read however Python wrote them, and none is passed over.
+    for (name, number, refusal) in [
+        ("num_virtual_tokens", "3.0", None),
+        ("num_virtual_tokens", "5.0", Some("5 rows")),
+        (
+            "num_virtual_tokens",
+            "\"3\"",
+            Some("num_virtual_tokens is no whole number"),
+        ),
+        (
+            "num_virtual_tokens",
+            "-3",
+            Some("num_virtual_tokens is no whole number"),
+        ),
+        ("token_dim", "[8]", Some("token_dim is no whole number")),
+        ("num_transformer_submodules", "2.0", Some("2 parts")),
+    ] {
+        let config = format!(r#"{{"peft_type": "PROMPT_TUNING", "{name}": {number}}}"#);
+        std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
+        let weights = "adapter_model.safetensors";
+        std::fs::copy(fixture("peft_prompt_tuning").join(weights), folder.path().join(weights)).unwrap();
+        let error = import(folder.path(), None, Rounding::NearestEven)
+            .err()
+            .map(|error| error.to_string());
+        match (error, refusal) {
+            (Some(error), Some(part)) => assert!(error.contains(part), "{error}"),
+            (error, refusal) => assert_eq!(error.as_deref(), refusal, "{name} = {number}"),
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
     let empty = import(folder.path(), None, Rounding::NearestEven).unwrap_err();
     assert!(matches!(
         empty,

@@ -64,7 +64,7 @@ pub enum LoadError {
         architecture: String,
     },
     /// The file cannot be opened or read.
-    #[error("{path} could not be read: {source}")]
+    #[error("{path} could not be read: {source}; check that the file exists and may be read")]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -392,3 +392,49 @@ fn partial_prompts_of_many_clients_stay_within_the_budget_and_other_clients_are_
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+#[test]
+fn the_header_of_a_model_file_takes_no_more_memory_than_a_few_times_its_bytes() {
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    // Each fills a header with the smallest entries of its kind, and counts them.
+    let text = |number: u64, of: &[u8]| [&4_u64.to_le_bytes()[..], &(number as u32).to_le_bytes(), of].concat();
+    let array = |kind: u32, count: u64| [&9_u32.to_le_bytes()[..], &kind.to_le_bytes(), &count.to_le_bytes()].concat();
+    let one_key =
+        |value: Vec<u8>, item: &[u8], count: u64| (0, 1, [text(0, &value), item.repeat(count as usize)].concat());
+    let count = 1_000_000;
+    let shapes = [
+        ("strings", one_key(array(8, count), &[0; 8], count)),
+        ("arrays", one_key(array(9, count), &[0; 12], count)),
+        (
+            "keys",
+            (0, count, (0..count).flat_map(|number| text(number, &[0; 5])).collect()),
+        ),
+        (
+            "tensors",
+            (count, 0, (0..count).flat_map(|number| text(number, &[0; 16])).collect()),
+        ),
+    ];
+    for (name, (tensors, keys, entries)) in shapes {
+        let head = [
+            &b"GGUF"[..],
+            &3_u32.to_le_bytes(),
+            &tensors.to_le_bytes(),
+            &keys.to_le_bytes(),
+            &entries,
+        ]
+        .concat();
+        std::fs::write(&path, &head).unwrap();
+        let before = settle();
+        MOST.store(before, Ordering::Relaxed);
+        let opened = softprefix_unit::gguf::GgufFile::open(&path).map(|_| ());
+        let held = MOST.load(Ordering::Relaxed) - before;
+        assert!(
+            held <= 3 * head.len() + (1 << 20),
+            "{name}: {} KiB were held for {} KiB: {opened:?}",
+            held >> 10,
+            head.len() >> 10
+        );
+    }
+}

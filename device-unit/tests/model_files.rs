@@ -279,6 +279,12 @@ fn each_form_of_file_is_read_or_refused_as_documented() {
                 one(&changed(offset_of(&whole, "output_norm.weight"), &[0; 8])),
                 "\"output_norm.weight\" overlap",
             ),
+            "an empty tensor" => {
+                let mut model = TinyModel::llama();
+                model.tensors.push(("empty".into(), vec![0]));
+                (one(&model.bytes()), "\"empty\" has impossible dimensions")
+            }
+            "more than 65,536 keys or tensors" => (one(&changed(16, &65_537_u64.to_le_bytes())), "names 65537 keys"),
             "not GGUF" => (one(b"PK\x03\x04"), "not a GGUF file"),
             other => panic!("nothing tries {other}"),
         };
@@ -289,7 +295,180 @@ fn each_form_of_file_is_read_or_refused_as_documented() {
         }
         tried += 1;
     }
-    assert_eq!(tried, 10);
+    assert_eq!(tried, 12);
+}
+
+/// Loads the engine of a model with these bytes.
+fn engine(bytes: &[u8]) -> Result<CpuEngine, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    fs::write(&path, bytes).unwrap();
+    CpuEngine::load(&path, CpuOptions::default(), &|_, _| ()).map_err(|error| error.to_string())
+}
+
+/// Returns where the file holds the numbers of a tensor with so many dimensions. The last tensor of the file is `output_norm.weight`.
+fn numbers_of(bytes: &[u8], name: &str, dimensions: usize) -> usize {
+    let start = (offset_of(bytes, "output_norm.weight") + 8).next_multiple_of(32);
+    let at = offset_of(bytes, name) + 8 * (dimensions - 1);
+    start + u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize
+}
+
+#[test]
+fn a_number_that_is_not_finite_is_refused_with_its_tensor() {
+    let blocks = |name| TinyWeights::Blocks(Stored::named(name).unwrap());
+    // Where a block has its scale or minimum, and what is written there: infinity, or NaN.
+    let (infinity, nan) = ([0x00, 0x7c], [0x01, 0x7e]);
+    for (weights, at, number) in [
+        (TinyWeights::F32, 2, [0x80, 0x7f]),
+        (TinyWeights::F16, 0, nan),
+        (TinyWeights::Bf16, 0, [0x80, 0xff]),
+        (TinyWeights::Q8_0, 0, infinity),
+        (TinyWeights::Q4_1, 0, nan),
+        (TinyWeights::Q4_1, 2, infinity),
+        (blocks("Q4_K"), 0, infinity),
+        (blocks("Q4_K"), 2, nan),
+        (blocks("Q6_K"), 208, infinity),
+        (blocks("IQ4_XS"), 0, nan),
+        // The largest f16, which times its second scale is beyond f16.
+        (blocks("Q4_K"), 0, [0xff, 0x7b]),
+    ] {
+        let model = TinyModel {
+            hidden_size: 256,
+            feed_forward: 256,
+            weights,
+            ..TinyModel::qwen2()
+        };
+        let sound = model.bytes();
+        assert!(engine(&sound).is_ok());
+        for tensor in ["token_embd.weight", "blk.1.ffn_up.weight"] {
+            let mut bytes = sound.clone();
+            let place = numbers_of(&bytes, tensor, 2) + at;
+            bytes[place..place + 2].copy_from_slice(&number);
+            let error = engine(&bytes).err().unwrap();
+            assert!(
+                error.contains(tensor) && error.contains("not finite"),
+                "{weights:?}: {error}"
+            );
+        }
+    }
+    let sound = TinyModel::qwen2().bytes();
+    for tensor in ["blk.0.attn_norm.weight", "blk.1.attn_k.bias", "output_norm.weight"] {
+        let mut bytes = sound.clone();
+        let place = numbers_of(&bytes, tensor, 1) + 4;
+        bytes[place..place + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        let error = engine(&bytes).err().unwrap();
+        assert!(error.contains(tensor) && error.contains("not finite"), "{error}");
+    }
+    // A table that is not the output matrix is read row by row.
+    let model = TinyModel {
+        own_output: true,
+        ..TinyModel::qwen2()
+    };
+    let mut bytes = model.bytes();
+    let row = numbers_of(&bytes, "token_embd.weight", 2) + 90 * (64 / 32) * 34;
+    bytes[row..row + 2].copy_from_slice(&nan);
+    let table = engine(&bytes).unwrap().embeddings();
+    let mut row = vec![bf16::ZERO; table.hidden_size()];
+    table.row(89, &mut row).unwrap();
+    let error = table.row(90, &mut row).unwrap_err().to_string();
+    assert!(error.contains("token 90 in token_embd.weight"), "{error}");
+}
+
+#[test]
+fn dimensions_that_no_tensor_has_are_refused_with_the_tensor() {
+    let name = "token_embd.weight";
+    let whole = TinyModel::llama().bytes();
+    let at = offset_of(&whole, name) - 16;
+    assert_eq!(whole[at..at + 4], 2_u32.to_le_bytes(), "it has two dimensions");
+    for dimensions in [
+        &[0_u64][..],
+        &[64, 0],
+        &[0, 1 << 63, 4],
+        &[1 << 63, 0, 2, 2],
+        &[1 << 32, 1 << 32],
+        &[u64::MAX],
+        &[64, u64::MAX, u64::MAX, 2],
+    ] {
+        let mut header = (dimensions.len() as u32).to_le_bytes().to_vec();
+        dimensions.iter().for_each(|n| header.extend(n.to_le_bytes()));
+        let mut bytes = whole.clone();
+        bytes.splice(at..at + 4 + 16, header);
+        bytes.extend([0; 64]);
+        let error = observe(&bytes).unwrap_err();
+        assert!(
+            error.contains(name) && error.contains("dimensions"),
+            "{dimensions:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_head_size_that_no_model_has_is_refused_at_once() {
+    let mut model = TinyModel::llama();
+    for key in ["key_length", "value_length"] {
+        let size = Some(Meta::U32(1 << 31));
+        model.keys.push((format!("llama.attention.{key}"), size));
+    }
+    let error = observe(&model.bytes()).unwrap_err();
+    assert!(error.contains("heads are 2147483648 values wide"), "{error}");
+}
+
+#[test]
+fn a_value_of_another_type_is_not_taken_for_a_missing_one() {
+    for (key, value) in [
+        ("tokenizer.ggml.pre", Meta::U32(5)),
+        ("tokenizer.ggml.eos_token_id", Meta::Text("258".into())),
+        ("tokenizer.ggml.eot_token_id", Meta::F32(258.0)),
+        ("tokenizer.ggml.eom_token_id", Meta::I32s(vec![258])),
+    ] {
+        let mut model = TinyModel::qwen2();
+        model.keys.push((key.into(), Some(value)));
+        let error = observe(&model.bytes()).unwrap_err();
+        assert!(error.contains(&format!("no usable {key}")), "{error}");
+    }
+    // Some programs write the largest number where there is no such token.
+    let mut model = TinyModel::qwen2();
+    model
+        .keys
+        .push(("tokenizer.ggml.eot_token_id".into(), Some(Meta::U32(u32::MAX))));
+    assert!(observe(&model.bytes()).is_ok());
+}
+
+#[test]
+fn a_tensor_that_two_files_of_a_model_have_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = |number: usize| format!("split-0000{number}-of-00003.gguf");
+    for number in [1, 2, 3] {
+        fs::copy(case(&name(number)), folder.path().join(name(number))).unwrap();
+    }
+    // Of the third file's first tensor, a name of the second's with as many letters.
+    let mut third = fs::read(case(&name(3))).unwrap();
+    let second = GgufFile::open(&folder.path().join(name(1))).unwrap();
+    let mut names: Vec<&str> = second.tensors().map(|tensor| tensor.name.as_str()).collect();
+    names.sort_unstable();
+    let is_in = |bytes: &[u8], name: &str| bytes.windows(name.len()).any(|window| window == name.as_bytes());
+    let second = fs::read(case(&name(2))).unwrap();
+    let (own, other) = names
+        .iter()
+        .filter(|own| is_in(&third, own))
+        .find_map(|own| {
+            let other = names
+                .iter()
+                .find(|other| other.len() == own.len() && is_in(&second, other));
+            Some((*own, *other?))
+        })
+        .unwrap();
+    let at = third
+        .windows(own.len())
+        .position(|window| window == own.as_bytes())
+        .unwrap();
+    third[at..at + own.len()].copy_from_slice(other.as_bytes());
+    fs::write(folder.path().join(name(3)), third).unwrap();
+    let error = load(folder.path(), "split").err().unwrap();
+    assert!(
+        error.contains(&format!("the tensor {other}, which another file")),
+        "{error}"
+    );
 }
 
 fn fixtures() -> PathBuf {

@@ -486,14 +486,7 @@ impl Fields {
         let Some(value) = self.take(key) else {
             return Ok(T::default());
         };
-        // Python may write 1.0.
-        let whole = value.as_u64().or_else(|| {
-            value
-                .as_f64()
-                .filter(|f| f.fract() == 0.0 && *f >= 0.0)
-                .map(|f| f as u64)
-        });
-        whole
+        json::whole(&value)
             .and_then(|n| T::try_from(n).ok())
             .ok_or_else(|| self.wrong(key, "a whole number in its range", &value))
     }

@@ -297,10 +297,13 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Open`], [`JournalError::NotAJournal`], [`JournalError::Newer`].
     pub fn read(path: &Path) -> Result<(Vec<Entry>, Condition), JournalError> {
-        let bytes = std::fs::read(path).map_err(|source| JournalError::Open {
-            path: path.to_owned(),
-            source,
-        })?;
+        let mut bytes = Vec::new();
+        files::open(path)
+            .and_then(|mut file| file.read_to_end(&mut bytes))
+            .map_err(|source| JournalError::Open {
+                path: path.to_owned(),
+                source,
+            })?;
         let found = scan(path, &bytes)?;
         Ok((found.entries, found.condition))
     }

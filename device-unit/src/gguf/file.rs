@@ -93,8 +93,11 @@ impl GgufFile {
                 part,
                 range: tensor.range,
             };
-            if self.tensors.insert(tensor.name, info).is_some() {
-                return Err(bad("it has a tensor that another file of the model has too".into()));
+            if let Some(other) = self.tensors.insert(tensor.name, info) {
+                return Err(bad(format!(
+                    "it has the tensor {}, which another file of the model has too",
+                    other.name
+                )));
             }
         }
         Ok(header.metadata)

@@ -17,6 +17,8 @@ const MAX_NESTING: usize = 4;
 const MAX_DIMENSIONS: u32 = 4;
 /// Longest header that is read. With the largest vocabularies (260,000 tokens) it has some 15 MB.
 const MAX_HEADER: u64 = 128 << 20;
+/// Most keys, and most tensors. The largest models have some thousand; each takes far more memory than it has bytes in a file.
+const MAX_ENTRIES: u64 = 1 << 16;
 
 /// The content of a header.
 pub(super) struct Header {
@@ -76,6 +78,11 @@ pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
     }
     let tensor_count = cursor.u64()?;
     let value_count = cursor.u64()?;
+    for (count, what) in [(tensor_count, "tensors"), (value_count, "keys")] {
+        if count > MAX_ENTRIES {
+            return damaged(format!("its header names {count} {what}, more than {MAX_ENTRIES}"));
+        }
+    }
 
     let mut metadata = HashMap::new();
     for _ in 0..value_count {
@@ -129,9 +136,10 @@ fn tensor_range(
     data_start: u64,
     file_len: u64,
 ) -> Result<Range<u64>, String> {
-    let values = dimensions
-        .iter()
-        .try_fold(1_usize, |product, &n| product.checked_mul(n));
+    // A 0 would hide that the others overflow, and no tensor of a model is empty.
+    let values = dimensions.iter().try_fold(1_usize, |product, &n| {
+        product.checked_mul(n).filter(|product| *product > 0)
+    });
     let bytes = values.and_then(|values| (values / kind.block_len()).checked_mul(kind.block_bytes()));
     let Some(bytes) = bytes else {
         return Err(format!("the tensor {name:?} has impossible dimensions {dimensions:?}"));
@@ -267,7 +275,12 @@ impl<R: Read> Cursor<R> {
                 }
                 MetaArray::Strings(table)
             }
-            9 => MetaArray::Nested(self.many(len, |c| c.array(depth + 1))?),
+            9 => {
+                for _ in 0..len {
+                    self.array(depth + 1)?;
+                }
+                MetaArray::Nested
+            }
             10 => MetaArray::U64(self.many(len, Self::u64)?),
             11 => MetaArray::I64(self.many(len, Self::i64)?),
             12 => MetaArray::F64(self.many(len, Self::f64)?),

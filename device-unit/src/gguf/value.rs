@@ -58,8 +58,8 @@ pub enum MetaArray {
     Bool(Vec<bool>),
     /// Elements of GGUF type 8.
     Strings(StringTable),
-    /// Elements of GGUF type 9.
-    Nested(Vec<MetaArray>),
+    /// Elements of GGUF type 9, which are not kept: no key that is used has such a value.
+    Nested,
 }
 
 /// Many strings in one allocation: vocabularies have 150,000 of them.
@@ -91,6 +91,21 @@ impl MetaValue {
             Self::I64(v) => v.try_into().ok(),
             _ => None,
         }
+    }
+
+    /// Whether it is of any integer type.
+    pub const fn is_integer(&self) -> bool {
+        matches!(
+            self,
+            Self::U8(_)
+                | Self::I8(_)
+                | Self::U16(_)
+                | Self::I16(_)
+                | Self::U32(_)
+                | Self::I32(_)
+                | Self::U64(_)
+                | Self::I64(_)
+        )
     }
 
     /// The value of a float type; an f64 is rounded.

@@ -1,11 +1,11 @@
 //! The folders that are searched for models: our own and those of other programs.
 
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use directories::{BaseDirs, ProjectDirs};
 use serde::Deserialize;
+use softprefix_core::files;
 
 use crate::gguf::name_parts;
 
@@ -171,6 +171,10 @@ impl Places {
         );
         files.extend(self.ollama.iter().flat_map(|folder| ollama_models(folder)));
         files.retain(|file| {
+            // A file that the user named is listed, with the reason why it is not loaded.
+            if self.named.contains(&file.path) {
+                return true;
+            }
             let first = name_parts(&file.path).filter(|(_, number, _)| *number > 1);
             first.is_none_or(|(name, _, count)| {
                 !file
@@ -185,7 +189,7 @@ impl Places {
 
 /// LM Studio's folders of models: from its pointer file, and the defaults of current and former versions.
 fn lm_studio_folders(home: &Path) -> Vec<PathBuf> {
-    let pointer = std::fs::read_to_string(home.join(".lmstudio-home-pointer")).ok();
+    let pointer = files::read_text(&home.join(".lmstudio-home-pointer"), LONGEST_TEXT).ok();
     let pointed = pointer.map(|path| PathBuf::from(path.trim()).join("models"));
     let mut folders: Vec<PathBuf> = pointed.into_iter().collect();
     for folder in [home.join(".lmstudio/models"), home.join(".cache/lm-studio/models")] {
@@ -209,8 +213,8 @@ struct OllamaLayer {
     digest: String,
 }
 
-/// Largest Ollama manifest that is read.
-const LONGEST_MANIFEST: u64 = 1 << 20;
+/// Longest file of another program that is read, in bytes.
+const LONGEST_TEXT: u64 = 1 << 20;
 
 /// Ollama's models: `manifests/HOST/OWNER/NAME/TAG` lists the files in `blobs` that a model is made of.
 fn ollama_models(folder: &Path) -> Vec<Placed> {
@@ -224,9 +228,7 @@ fn ollama_models(folder: &Path) -> Vec<Placed> {
 
 /// The model of one tag; `None` where the manifest names no model file, or an adapter, which would be ignored.
 fn ollama_model(folder: &Path, tag: &Path) -> Option<Placed> {
-    let mut text = String::new();
-    let file = std::fs::File::open(folder.join("manifests").join(tag)).ok()?;
-    file.take(LONGEST_MANIFEST).read_to_string(&mut text).ok()?;
+    let text = files::read_text(&folder.join("manifests").join(tag), LONGEST_TEXT).ok()?;
     let manifest: OllamaManifest = serde_json::from_str(&text).ok()?;
     let layer = |kind: &str| (manifest.layers.iter()).find(|layer| layer.media_type.ends_with(kind));
     if layer(".image.adapter").is_some() {

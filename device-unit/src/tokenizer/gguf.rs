@@ -41,7 +41,10 @@ pub(crate) const KEYS: &KeyTable = &[
     ),
     ("ggml.token_type_count", Meaningless("read for BERT alone")),
     ("ggml.bos_token_id", Meaningless("nothing is put in front of a text")),
-    ("ggml.unknown_token_id", Meaningless("byte-level BPE knows every text")),
+    (
+        "ggml.unknown_token_id",
+        Meaningless("a character without a token is left out of the text"),
+    ),
     ("ggml.padding_token_id", Meaningless("no text is filled up")),
     ("ggml.seperator_token_id", Meaningless("one text at a time")),
     ("ggml.separator_token_id", Meaningless("one text at a time")),
@@ -117,7 +120,7 @@ impl Vocabulary {
         Ok(Self {
             tokens: tokens.iter().map(str::to_owned).collect(),
             kinds,
-            ends: ENDS.iter().filter_map(|key| file.u32(key)).collect(),
+            ends: ends(file)?,
             merges,
             pre,
             source,
@@ -137,6 +140,7 @@ impl Vocabulary {
         };
         pre_tokenization(file)?;
         check_keys(file, "tokenizer.", KEYS).map_err(bad)?;
+        ends(file)?;
         list(file, MERGES)?;
         let tokens = list(file, TOKENS)?;
         let kinds = file.u32s(TOKEN_TYPES).ok_or_else(|| missing(file, TOKEN_TYPES))?.len();
@@ -168,11 +172,27 @@ fn pre_tokenization(file: &GgufFile) -> Result<PreTokenization, TokenizerError> 
         Some("qwen2" | "qwen3") => Some("qwen2"),
         _ => None,
     };
-    match file.str(PRE).or(implied).ok_or_else(|| missing(file, PRE))? {
+    let named = match file.metadata(PRE) {
+        Some(value) => Some(value.as_str().ok_or_else(|| unusable(file, PRE))?),
+        None => implied,
+    };
+    match named.ok_or_else(|| missing(file, PRE))? {
         "qwen2" => Ok(PreTokenization::Qwen2),
         "smollm" => Ok(PreTokenization::SmolLm),
         other => Err(unknown(other.to_owned())),
     }
+}
+
+/// The tokens that the file names as ends. A number outside u32, such as -1, stands for none.
+fn ends(file: &GgufFile) -> Result<Vec<u32>, TokenizerError> {
+    let mut ends = Vec::new();
+    for (key, value) in ENDS.iter().filter_map(|key| Some((key, file.metadata(key)?))) {
+        if !value.is_integer() {
+            return Err(unusable(file, key));
+        }
+        ends.extend(value.as_u32());
+    }
+    Ok(ends)
 }
 
 fn list<'f>(file: &'f GgufFile, key: &str) -> Result<&'f StringTable, TokenizerError> {
@@ -183,6 +203,13 @@ fn missing(file: &GgufFile, key: &str) -> TokenizerError {
     TokenizerError::BadVocabulary {
         what: file.path().display().to_string(),
         reason: format!("its metadata lacks {key}"),
+    }
+}
+
+fn unusable(file: &GgufFile, key: &str) -> TokenizerError {
+    TokenizerError::BadVocabulary {
+        what: file.path().display().to_string(),
+        reason: format!("its metadata has no usable {key}"),
     }
 }
 

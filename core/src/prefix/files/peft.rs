@@ -26,7 +26,12 @@ impl Adapter {
         };
         let config = json::read(bytes).map_err(|error| malformed(error.to_string()))?.value;
         let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
-        let number = |key: &str| config.get(key).and_then(Value::as_u64);
+        let number = |key: &str| match config.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => json::whole(value)
+                .map(Some)
+                .ok_or_else(|| malformed(format!("its {key} is no whole number"))),
+        };
         let peft_type = text("peft_type").ok_or_else(|| malformed("it has no peft_type".to_owned()))?;
         match peft_type.as_str() {
             "PROMPT_TUNING" | "P_TUNING" => {}
@@ -43,7 +48,7 @@ impl Adapter {
                 });
             }
         }
-        if let Some(submodules) = number("num_transformer_submodules").filter(|&count| count > 1) {
+        if let Some(submodules) = number("num_transformer_submodules")?.filter(|&count| count > 1) {
             return Err(FileError::EncoderDecoder {
                 file: file.to_owned(),
                 submodules,
@@ -52,8 +57,8 @@ impl Adapter {
         Ok(Self {
             peft_type,
             base_model: text("base_model_name_or_path").filter(|name| !name.is_empty()),
-            virtual_tokens: number("num_virtual_tokens"),
-            token_dim: number("token_dim"),
+            virtual_tokens: number("num_virtual_tokens")?,
+            token_dim: number("token_dim")?,
         })
     }
 

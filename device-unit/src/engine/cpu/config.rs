@@ -10,6 +10,9 @@ use super::rope::{Pairing, Rope, Scaling, Yarn};
 /// The tensor with the divisors of the rotary frequencies.
 pub(super) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
+/// Widest head; models have 64 to 256. Each position's angles are computed before any tensor is looked at.
+const MAX_HEAD_SIZE: usize = 1 << 16;
+
 /// The shape of a decoder of the Llama family.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -93,6 +96,12 @@ impl Config {
                     "its keys and values have different widths ({}), which is not computed here",
                     metadata.key("attention.value_length")
                 ),
+            ));
+        }
+        if head_size > MAX_HEAD_SIZE {
+            return Err(unsupported(
+                file,
+                format!("its heads are {head_size} values wide, more than {MAX_HEAD_SIZE}"),
             ));
         }
         let feed_forward = metadata.number("feed_forward_length")?;

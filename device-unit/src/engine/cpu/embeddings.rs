@@ -53,6 +53,16 @@ impl TokenEmbeddings for StoredEmbeddings {
         for (out, value) in out.iter_mut().zip(values) {
             *out = bf16::from_f32(value);
         }
+        if !out.iter().all(|value| value.is_finite()) {
+            return Err(EngineError::Backend {
+                what: format!("reading the embedding table {}", self.file.path().display()),
+                detail: format!(
+                    "the row of token {token} in {} has numbers that are not finite",
+                    self.table.name
+                ),
+                remedy: "fetch the model again or choose another".into(),
+            });
+        }
         Ok(())
     }
 }

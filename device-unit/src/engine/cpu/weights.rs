@@ -2,11 +2,11 @@
 //!
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL are packed without loss; of Q4_K, Q5_K and IQ4_XS only the scales are rounded, to f16. Every
 //! other type is dequantised and rounded to i8 in blocks of 32 with an f16 scale, which is finer than most of these types, but not the
-//! same. Rows are read one by one, so that no tensor is in memory twice. Shapes must have been checked by `tensors`.
+//! same. Rows are read one by one, so that no tensor is in memory twice. Shapes must have been checked by `tensors`. A number that is not
+//! finite, or too large for such a block, is refused with the tensor's name.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use half::f16;
@@ -65,7 +65,7 @@ impl Weights {
     /// Packs all weights of a checked file on the threads of `pool`.
     ///
     /// # Errors
-    /// [`LoadError::Unreadable`] if reading fails.
+    /// [`LoadError::Unreadable`] if reading fails; [`LoadError::BadFile`] for a tensor with numbers that cannot be computed with.
     pub fn load(file: &GgufFile, config: &Config, pool: &Pool, progress: &Progress<'_>) -> Result<Self, LoadError> {
         let loader = Loader {
             file,
@@ -162,6 +162,9 @@ impl Loader<'_> {
             .map_err(|error| self.file.unreadable(tensor, error))?;
         let mut values = vec![0.0; tensor.columns() * tensor.rows()];
         dequantise(tensor.kind, &bytes, &mut values);
+        if !values.iter().all(|value| value.is_finite()) {
+            return Err(not_a_number(self.file, tensor));
+        }
         Ok(values)
     }
 
@@ -200,8 +203,12 @@ impl Loader<'_> {
         let outputs = tensors.iter().map(|tensor| tensor.rows()).sum();
         let inputs = tensors.first().map_or(0, |tensor| tensor.columns());
         // The first failure on any thread. The packed matrix is then discarded.
-        let failure: Mutex<Option<(&TensorInfo, io::Error)>> = Mutex::new(None);
-        // Reads the stored row of an output, and returns its type.
+        let failure: Mutex<Option<LoadError>> = Mutex::new(None);
+        let fail = |error: LoadError| {
+            let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert(error);
+        };
+        // Reads the stored row of an output, and returns its tensor.
         let stored = |output: usize, bytes: &mut Vec<u8>| {
             let mut row = output;
             for &tensor in tensors {
@@ -211,10 +218,9 @@ impl Loader<'_> {
                 }
                 bytes.resize(tensor.row_bytes(), 0);
                 match self.file.read_into(tensor, (row * tensor.row_bytes()) as u64, bytes) {
-                    Ok(()) => return Some(tensor.kind),
+                    Ok(()) => return Some(tensor),
                     Err(error) => {
-                        let mut failure = failure.lock().unwrap_or_else(PoisonError::into_inner);
-                        failure.get_or_insert((tensor, error));
+                        fail(self.file.unreadable(tensor, error));
                         return None;
                     }
                 }
@@ -226,8 +232,10 @@ impl Loader<'_> {
             inputs,
             |output, values, scales| {
                 let mut bytes = Vec::new();
-                if let Some(kind) = stored(output, &mut bytes) {
-                    pack_row(kind, &bytes, values, scales);
+                if let Some(tensor) = stored(output, &mut bytes)
+                    && !pack_row(tensor.kind, &bytes, values, scales)
+                {
+                    fail(not_a_number(self.file, tensor));
                 }
             },
             self.pool,
@@ -236,24 +244,41 @@ impl Loader<'_> {
             let row = |output, out: &mut [f16]| {
                 let mut bytes = Vec::new();
                 out.fill(f16::ZERO);
-                if let Some(kind) = stored(output, &mut bytes) {
-                    minima(kind, &bytes, out);
+                if let Some(tensor) = stored(output, &mut bytes) {
+                    minima(tensor.kind, &bytes, out);
+                    if !out.iter().all(|minimum| minimum.is_finite()) {
+                        fail(not_a_number(self.file, tensor));
+                    }
                 }
             };
             packed = packed.with_minima(row, self.pool);
         }
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some((tensor, error)) => Err(self.file.unreadable(tensor, error)),
+            Some(error) => Err(error),
             None => Ok(packed),
         }
     }
 }
 
-/// Converts one stored row to the kernels' format.
-fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16]) {
-    if blocks(kind) != Blocks::No {
-        return to_i8_blocks(kind, bytes, values, scales);
+fn not_a_number(file: &GgufFile, tensor: &TensorInfo) -> LoadError {
+    LoadError::BadFile {
+        path: file.path().to_owned(),
+        reason: format!(
+            "the tensor {} has numbers that are not finite, or too large to be computed with",
+            tensor.name
+        ),
     }
+}
+
+/// Converts one stored row to the kernels' format. Returns `false` if it has a number that is not finite or does not fit.
+fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16]) -> bool {
+    if blocks(kind) != Blocks::No {
+        to_i8_blocks(kind, bytes, values, scales);
+        return scales.iter().all(|scale| scale.is_finite());
+    }
+    // The largest number of a block with an f16 scale.
+    let largest = 127.0 * f16::MAX.to_f32();
+    let mut is_sound = true;
     // 256 values are a whole number of blocks of every type.
     const PIECE: usize = 256;
     let mut piece = [0.0; PIECE];
@@ -265,6 +290,8 @@ fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16
     for ((bytes, values), scales) in pieces {
         let piece = &mut piece[..values.len()];
         dequantise(kind, bytes, piece);
+        // NaN is not within the range.
+        is_sound &= piece.iter().all(|value| value.abs() <= largest);
         let blocks = piece
             .chunks_exact(BLOCK)
             .zip(values.chunks_exact_mut(BLOCK))
@@ -273,6 +300,7 @@ fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16
             *scale = quantise_weights(block, values);
         }
     }
+    is_sound
 }
 
 #[cfg(test)]
