@@ -41,7 +41,7 @@ fn some_prefix() -> SoftPrefix {
 fn every_form_of_file_gives_the_values_that_numpy_sees() {
     let expected: BTreeMap<String, Vec<u16>> =
         serde_json::from_slice(&std::fs::read(fixture("expected.json")).unwrap()).unwrap();
-    assert_eq!(expected.len(), 17);
+    assert_eq!(expected.len(), 18);
     for (name, bits) in expected {
         let imported = open(&name).unwrap_or_else(|error| panic!("{name}: {error}"));
         let found: Vec<u16> = imported.prefix.values().iter().map(|value| value.to_bits()).collect();
@@ -199,6 +199,17 @@ fn rows_of_another_width_are_refused_with_both_widths() {
 }
 
 #[test]
+fn a_width_that_a_larger_model_has_is_not_taken_for_prefix_tuning() {
+    let folder = tempfile::tempdir().unwrap();
+    for (width, hidden_size) in [(3584, 896), (2048, 1024), (4096, 1024), (5120, 576)] {
+        let path = folder.path().join("larger.npy");
+        export_npy(&SoftPrefix::from_bf16(width, vec![bf16::ONE; width]).unwrap(), &path).unwrap();
+        let error = import(&path, Some(hidden_size), Rounding::NearestEven).unwrap_err();
+        assert!(matches!(error, FileError::WrongWidth { .. }), "{error}");
+    }
+}
+
+#[test]
 fn prefix_tuning_is_refused_by_its_type_and_by_its_width() {
     let by_type = refused("peft_prefix_tuning").to_string();
     assert!(
@@ -329,16 +340,26 @@ fn a_small_zip_cannot_unpack_to_much() {
 
 #[test]
 fn headers_that_promise_more_than_is_there_are_refused_at_once() {
-    let mut npy = std::fs::read(fixture("f32.npy")).unwrap();
+    let npy = std::fs::read(fixture("f32.npy")).unwrap();
     let at = npy.windows(6).position(|text| text == b"(3, 8)").unwrap();
-    npy.splice(at..at + 6, *b"(9999999999, 8)");
-    let length = u16::from_le_bytes([npy[8], npy[9]]) + 9;
-    npy[8..10].copy_from_slice(&length.to_le_bytes());
-    let error = import_bytes("huge.npy", &npy, None, Rounding::NearestEven).unwrap_err();
-    assert!(
-        error.to_string().contains("319999999968 bytes, and 96 are there"),
-        "{error}"
-    );
+    for (shape, bytes) in [
+        ("(9999999999, 8)", "319999999968"),
+        // The product of both, times four, is beyond 128 bits.
+        (
+            "(18446744073709551615, 18446744073709551615)",
+            "340282366920938463463374607431768211455",
+        ),
+    ] {
+        let mut npy = npy.clone();
+        npy.splice(at..at + 6, shape.bytes());
+        let length = u16::from_le_bytes([npy[8], npy[9]]) + shape.len() as u16 - 6;
+        npy[8..10].copy_from_slice(&length.to_le_bytes());
+        let error = import_bytes("huge.npy", &npy, None, Rounding::NearestEven).unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("{bytes} bytes, and 96 are there")),
+            "{error}"
+        );
+    }
 
     let header = br#"{"a":{"dtype":"F32","shape":[4000000000,4000000000],"data_offsets":[0,96]}}"#;
     let mut tensors = (header.len() as u64).to_le_bytes().to_vec();

@@ -80,7 +80,9 @@ fn array_in(file: &str, archive: &ZipArchive<Cursor<&[u8]>>) -> Result<String, F
     if let Some(name) = named {
         return Ok(name.to_owned());
     }
-    let mut arrays: Vec<&str> = archive.file_names().filter(|name| name.ends_with(".npy")).collect();
+    // macOS adds an entry of its own for each file.
+    let is_array = |name: &&str| name.ends_with(".npy") && !name.starts_with("__MACOSX/");
+    let mut arrays: Vec<&str> = archive.file_names().filter(is_array).collect();
     arrays.sort_unstable();
     match arrays[..] {
         [only] => Ok(only.to_owned()),

@@ -69,7 +69,7 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
             found: format!("an array of {} dimensions", shape.len()),
         });
     };
-    let expected = rows as u128 * width as u128 * stored.size() as u128;
+    let expected = (rows as u128 * width as u128).saturating_mul(stored.size() as u128);
     if expected != data.len() as u128 {
         return Err(malformed(format!(
             "{rows} x {width} values of {} would be {expected} bytes, and {} are there",

@@ -89,10 +89,13 @@ impl Adapter {
     }
 }
 
-/// The number of layers of a prefix-tuning adapter with rows of this width; `None` where the width fits none.
+/// The number of layers of a prefix-tuning adapter with rows of this width; `None` where the width fits none. Few layers
+/// are the width of a larger model: 3584 is that of Qwen2.5-7B, and 2 x 2 x 896.
 pub(super) fn layers_of(width: usize, token_dim: usize) -> Option<usize> {
+    const FEWEST: usize = 10;
     let pair = token_dim.checked_mul(2).filter(|&pair| pair > 0)?;
-    (width > token_dim && width.is_multiple_of(pair)).then(|| width / pair)
+    let layers = width / pair;
+    (width.is_multiple_of(pair) && layers >= FEWEST).then_some(layers)
 }
 
 /// A configuration with which PEFT loads `prefix` as prompt tuning.
