@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// Writes a file at `path` atomically: at any moment, either the old content is there or the new.
 ///
 /// # Errors
-/// The system's error; the old file is then unchanged.
+/// The system's error, and `InvalidInput` where something else than a regular file has the name; what was there is then unchanged.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, 0o666, Existing::Replace)
 }
@@ -45,6 +45,12 @@ fn replace(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io::Resu
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
+    // A device or a pipe would be replaced by the file.
+    if existing == Existing::Replace
+        && let Ok(present) = std::fs::metadata(path)
+    {
+        for_regular(&present)?;
+    }
     let mut builder = tempfile::Builder::new();
     builder.prefix(".softprefix-").suffix(".part");
     let mut part = builder.make_in(folder, |part| {
@@ -288,6 +294,23 @@ fn for_regular(metadata: &std::fs::Metadata) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_replaced_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let device = folder.path().join("device");
+        std::os::unix::fs::symlink("/dev/null", &device).unwrap();
+        for path in [socket.as_path(), device.as_path(), folder.path()] {
+            assert_eq!(
+                write_whole(path, b"text").unwrap_err().kind(),
+                io::ErrorKind::InvalidInput
+            );
+            assert!(!std::fs::metadata(path).unwrap().is_file());
+        }
+    }
 
     #[test]
     fn only_regular_files_up_to_the_limit_are_read() {
