@@ -207,6 +207,10 @@ pub fn damaged(path: &Path, condition: &Condition) -> Problem {
             condition.torn_bytes,
             kept.display()
         ));
+    } else if condition.torn_bytes > 0 {
+        let bytes = condition.torn_bytes;
+        en.push(format!("its last line ends in the middle ({bytes} bytes)"));
+        ja.push(format!("最後の行が途中で終わっています（{bytes} バイト）"));
     }
     if condition.damaged > 0 {
         en.push(format!("{} lines are damaged and passed over", condition.damaged));

@@ -171,10 +171,8 @@ pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
         return Err(Problem::new(
             ProblemKind::Model,
             Bilingual::new(sentence(&reason), format!("{model} は使えません（{reason}）。")),
-            Bilingual::new(
-                "Fetch it again or choose another model.",
-                "取得し直すか、別のモデルを選んでください。",
-            ),
+            // The reason ends with what to do, in English.
+            Bilingual::new("", "取得し直すか、別のモデルを選んでください。"),
         ));
     }
     match models.entries(model) {
@@ -194,17 +192,19 @@ pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
 }
 
 fn named_file(models: &Models, path: &Path) -> Result<Wanted, Problem> {
-    let problem = |what: String, japanese: String| {
-        Problem::new(
-            ProblemKind::Model,
-            Bilingual::new(what, japanese),
-            Bilingual::new(
-                "Choose a GGUF file of a qwen2 or llama model.",
-                "qwen2 か llama のモデルの GGUF ファイルを選んでください。",
-            ),
-        )
+    let english = "Choose a GGUF file of a qwen2, qwen3 or llama model.";
+    let japanese = "qwen2、qwen3、llama のいずれかのモデルの GGUF ファイルを選んでください。";
+    let problem = |what: String, in_japanese: String| {
+        let remedy = Bilingual::new(english, japanese);
+        Problem::new(ProblemKind::Model, Bilingual::new(what, in_japanese), remedy)
     };
     let shown = path.display();
+    if !path.is_file() && path.exists() {
+        return Err(problem(
+            format!("{shown} is a folder or a device, and no file."),
+            format!("{shown} はフォルダーかデバイスで、ファイルではありません。"),
+        ));
+    }
     if !path.is_file() {
         return Err(problem(
             format!("There is no file {shown}."),
@@ -218,9 +218,11 @@ fn named_file(models: &Models, path: &Path) -> Result<Wanted, Problem> {
             name,
             store: Box::new(store),
         }),
-        Some((_, Err(reason))) => Err(problem(
-            sentence(&reason),
-            format!("{shown} は使えません（{reason}）。"),
+        // The reason ends with what to do, in English.
+        Some((_, Err(reason))) => Err(Problem::new(
+            ProblemKind::Model,
+            Bilingual::new(sentence(&reason), format!("{shown} は使えません（{reason}）。")),
+            Bilingual::new("", japanese),
         )),
         None => Err(problem(
             format!("{shown} is not a model file."),
