@@ -298,21 +298,16 @@ mod tests {
             async move { outbox.write_to(server).await }
         });
         assert!(outbox.takes_frame(1));
+        let sent = Instant::now();
         outbox.send_frame(b"one\n".to_vec(), 1);
         outbox.send_frame(b"two\n".to_vec(), 1);
         assert!(!outbox.takes_frame(1) && outbox.takes_frame(2));
         outbox.send_frame(b"other\n".to_vec(), 2);
         outbox.close();
-        let mut read = Vec::new();
-        let mut bytes = [0; 64];
-        loop {
-            match client.read(&mut bytes).await.unwrap() {
-                0 => break,
-                count => read.push(String::from_utf8_lossy(&bytes[..count]).into_owned()),
-            }
-        }
-        assert_eq!(read[0], "one\n", "the next one comes later");
-        assert_eq!(read.concat(), "one\ntwo\nother\n");
+        let mut read = String::new();
+        client.read_to_string(&mut read).await.unwrap();
+        assert_eq!(read, "one\ntwo\nother\n");
+        assert!(sent.elapsed() >= FRAME_PAUSE, "the second frame comes later");
         writer.await.unwrap().unwrap();
     }
 

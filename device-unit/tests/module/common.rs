@@ -3,13 +3,16 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use softprefix_core::protocol::extension::Secret;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
+use softprefix_unit::engine::gradient::Differentiable;
+use softprefix_unit::engine::likelihood::VocabChunk;
+use softprefix_unit::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
 use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::listen;
 use softprefix_unit::model::{LoadError, LoadedModel, ModelSource, Progress};
@@ -26,11 +29,107 @@ pub const PANICS_WHILE_LOADING: &str = "breaks off";
 /// H of the tiny models.
 pub const HIDDEN: usize = 64;
 
+/// Between a unit and its engines: open at first; closed, it lets steps through one by one.
+#[derive(Default)]
+pub struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    /// Steps that may be made; `None`: all.
+    allowed: Option<usize>,
+    /// The most sequences of a step since it was closed.
+    most: usize,
+}
+
+impl Gate {
+    pub fn close(&self) {
+        *self.state.lock().unwrap() = GateState {
+            allowed: Some(0),
+            most: 0,
+        };
+    }
+
+    pub fn open(&self) {
+        self.state.lock().unwrap().allowed = None;
+        self.changed.notify_all();
+    }
+
+    /// Lets one more step through, if it is closed, and gives the unit a moment for what else it has to do.
+    pub fn step(&self) {
+        if let Some(allowed) = &mut self.state.lock().unwrap().allowed {
+            *allowed += 1;
+        }
+        self.changed.notify_all();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+
+    /// Lets steps through until one has so many sequences.
+    pub fn step_until_together(&self, sequences: usize) {
+        let patience = Instant::now() + Duration::from_secs(60);
+        while self.state.lock().unwrap().most < sequences {
+            assert!(Instant::now() < patience, "never {sequences} at once");
+            self.step();
+        }
+    }
+
+    fn pass(&self, sequences: usize) {
+        let mut state = self.state.lock().unwrap();
+        state = self
+            .changed
+            .wait_while(state, |state| state.allowed == Some(0))
+            .unwrap();
+        if let Some(allowed) = &mut state.allowed {
+            *allowed -= 1;
+        }
+        state.most = state.most.max(sequences);
+    }
+}
+
+struct GatedEngine {
+    engine: CpuEngine,
+    gate: Arc<Gate>,
+}
+
+impl Engine for GatedEngine {
+    fn info(&self) -> &EngineInfo {
+        self.engine.info()
+    }
+    fn embeddings(&self) -> Arc<dyn TokenEmbeddings> {
+        self.engine.embeddings()
+    }
+    fn open(&mut self, positions: usize) -> Result<SequenceId, EngineError> {
+        self.engine.open(positions)
+    }
+    fn sequence_bytes(&self, positions: usize) -> usize {
+        self.engine.sequence_bytes(positions)
+    }
+    fn close(&mut self, sequence: SequenceId) {
+        self.engine.close(sequence);
+    }
+    fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError> {
+        self.gate.pass(batch.len());
+        self.engine.forward(batch)
+    }
+    fn rewind(&mut self, sequence: SequenceId, positions: usize) -> Result<(), EngineError> {
+        self.engine.rewind(sequence, positions)
+    }
+    fn differentiable(&mut self) -> Option<&mut dyn Differentiable> {
+        self.engine.differentiable()
+    }
+    fn reduce_chunks(&self, chunks: &mut [VocabChunk<'_>]) {
+        self.engine.reduce_chunks(chunks);
+    }
+}
+
 /// A source of tiny models, written when it is created.
 pub struct TinySource {
     folder: tempfile::TempDir,
     /// Number of loads.
     pub loads: AtomicUsize,
+    gate: Arc<Gate>,
 }
 
 impl TinySource {
@@ -58,6 +157,7 @@ impl TinySource {
         Self {
             folder,
             loads: AtomicUsize::new(0),
+            gate: Arc::default(),
         }
     }
 
@@ -98,7 +198,10 @@ impl ModelSource for TinySource {
         let tokenizer = Arc::new(Tokenizer::from_gguf(&file).unwrap());
         Ok(LoadedModel {
             name: model.into(),
-            engine: Box::new(engine),
+            engine: Box::new(GatedEngine {
+                engine,
+                gate: Arc::clone(&self.gate),
+            }),
             stop_tokens: if model == ENDLESS {
                 Vec::new()
             } else {
@@ -116,6 +219,8 @@ impl ModelSource for TinySource {
 pub struct Server {
     pub address: SocketAddr,
     pub unit: Arc<Unit>,
+    /// Between the unit and the models of [`Server::with`].
+    pub gate: Arc<Gate>,
     runtime: Option<tokio::runtime::Runtime>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
 }
@@ -126,7 +231,11 @@ impl Server {
     }
 
     pub fn with(options: UnitOptions) -> Self {
-        Self::serving(Arc::new(Unit::new(Arc::new(TinySource::new()), options)))
+        let source = TinySource::new();
+        let gate = Arc::clone(&source.gate);
+        let mut server = Self::serving(Arc::new(Unit::new(Arc::new(source), options)));
+        server.gate = gate;
+        server
     }
 
     pub fn serving(unit: Arc<Unit>) -> Self {
@@ -161,6 +270,7 @@ impl Server {
         Self {
             address,
             unit,
+            gate: Arc::default(),
             runtime: Some(runtime),
             stop: Some(stop),
         }
@@ -173,6 +283,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // A unit that waits at it could not end.
+        self.gate.open();
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }

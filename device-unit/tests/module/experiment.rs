@@ -230,6 +230,58 @@ fn each_case_of_a_sweep_is_scored_and_the_scores_are_kept_with_its_record() {
 }
 
 #[test]
+fn where_one_prefix_has_no_room_to_be_scored_the_others_of_its_request_are_scored_alone() {
+    let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("history");
+    let (events, long) = tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let (_, records) = finish(Run::start(request(&server, plan()).await).unwrap()).await;
+        let usage = records[0].answer().unwrap().usage.clone().unwrap();
+        let mut plan = plan();
+        // Beside so many rows there is room for the beginning of an output, and none for all of the baseline's.
+        plan.sweeps[1].lens = vec![2, 400 - usage.template_tokens - usage.prompt_tokens - 4];
+        plan.sweeps[1].magnitudes = Magnitudes::TokenNorms(Values::List(vec![1.0]));
+        let mut unscored = request(&server, plan.clone()).await;
+        unscored.save_to = kept_at(&path);
+        let (_, records) = finish(Run::start(unscored).unwrap()).await;
+        let len = |record: &&Record| record.case.recipe.as_ref().map(|recipe| recipe.len);
+        let long = records.iter().max_by_key(len).unwrap().id.clone();
+
+        // All cases are there when the scoring begins, and so go into one request.
+        let (journal, entries, _) = Journal::open(&path).unwrap();
+        let saved = experiments(
+            entries
+                .into_iter()
+                .filter(|entry| !matches!(entry, Entry::Ended { .. })),
+        )
+        .remove(0);
+        let mut scoring = request(&server, scored(plan)).await;
+        scoring.save_to = SaveTo::Journal(Arc::new(Mutex::new(journal)));
+        scoring.resume = Some(saved);
+        (finish(Run::start(scoring).unwrap()).await.0, long)
+    });
+    let told: Vec<&String> = events
+        .iter()
+        .filter_map(|event| match event {
+            RunEvent::Scored { record, .. } => Some(record),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told.len(), 21);
+    assert!(!told.contains(&&long));
+    let failed: Vec<(usize, &str)> = events
+        .iter()
+        .filter_map(|event| match event {
+            RunEvent::NotScored { count, error } => Some((*count, error.as_str())),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        matches!(failed[..], [(1, error)] if error.contains("window")),
+        "{failed:?}"
+    );
+}
+
+#[test]
 fn a_sweep_killed_before_scoring_is_scored_when_it_resumes() {
     let (server, folder) = (Server::start(), tempfile::tempdir().unwrap());
     let path = folder.path().join("history");

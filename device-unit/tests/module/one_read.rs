@@ -99,7 +99,8 @@ fn lost_answers(answers: usize) -> Vec<String> {
     let task = reply["work_id"].as_str().unwrap().to_owned();
     let mut lost = Vec::new();
     let (mut counted, mut asked) = (0, 0);
-    while counted < answers && asked < 20 * answers {
+    let patience = Instant::now() + Duration::from_secs(10) * u32::try_from(answers).unwrap();
+    while counted < answers && Instant::now() < patience {
         SCHEDULING_DELAY.store(0, Ordering::Relaxed);
         asked += 1;
         let answer = client.stream(&task, &format!("answer{asked}"), &format!("Tell me {asked} stories"));
