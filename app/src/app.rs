@@ -411,7 +411,10 @@ fn report(event: &Event) {
                 let (loss, step) = (frame.loss.total, frame.step);
                 tracing::info!(step, loss, finish = frame.finish, "rows judged");
             }
-            FindEvent::Failed(_, problem) | FindEvent::FileFailed(problem) => tracing::warn!(%problem),
+            FindEvent::Ended {
+                problem: Some(problem), ..
+            }
+            | FindEvent::FileFailed(problem) => tracing::warn!(%problem),
             _ => {}
         },
         Event::Library(event) => match &**event {

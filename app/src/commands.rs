@@ -201,7 +201,7 @@ impl Command {
                     FindMode::Learn => workbench.why_not_learn().is_some(),
                     FindMode::Choose | FindMode::Search => workbench.why_not_search().is_some(),
                 };
-                (!off && !workbench.find.is_any_busy()).then_some(Action::Find(FindAction::Start))
+                (!off && workbench.find.at_work().is_none()).then_some(Action::Find(FindAction::Start))
             }
             CommandId::Stop if workbench.tab == Tab::Find => {
                 workbench.find.is_busy().then_some(Action::Find(FindAction::Stop))

@@ -15,7 +15,7 @@ use softprefix::model::{
 use softprefix::text::Text;
 use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, Workbench};
 use softprefix_core::prefix::files::{Format, Stored};
-use softprefix_core::prefix::{Generator, IdentityCard, Neighbour, PrefixKind};
+use softprefix_core::prefix::{Generator, IdentityCard, Neighbour, Origin, PrefixKind};
 
 use common::stage::{Stage, paced};
 
@@ -47,7 +47,7 @@ fn file() -> ImportedFile {
             exact: false,
             base_model: Some("Qwen/Qwen2.5-0.5B-Instruct".to_owned()),
         }),
-        learned: None,
+        origin: Origin::File,
     }
 }
 

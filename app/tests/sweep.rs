@@ -77,6 +77,7 @@ fn record(experiment: &Experiment, case: &Case) -> Record {
             elapsed_sec: 0.5,
         }),
         scores: None,
+        score: None,
         rating: Rating::default(),
         written_by: String::new(),
     }

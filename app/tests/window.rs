@@ -6,7 +6,9 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::os::OperatingSystem;
 use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::messages::{Event, ExternalEvent, ExternalRequest, FindRequest, LibraryRequest, Request};
+use softprefix::messages::{
+    Event, ExternalEvent, ExternalRequest, FindEvent, FindRequest, FindWork, LibraryRequest, Request,
+};
 use softprefix::model::{
     ExternalCommand, FetchProgress, FindMode, Format, Language, Mapped, Mapping, ModuleState, Problem, ProblemKind,
     Received, Target, Theme,
@@ -638,8 +640,11 @@ fn find_says_what_to_do_before_anything_is_learned_and_why_it_cannot_begin() {
     harness.get_by_role_and_label(Role::Button, "Learn").click();
     harness.run_steps(2);
     let requests = harness.state_mut().bench.take_requests();
-    let learns = |request: &Request| matches!(request, Request::Find(FindRequest::Learn { .. }));
-    assert!(requests.iter().any(learns), "{requests:?}");
+    let works = requests.iter().filter_map(|request| match request {
+        Request::Find(FindRequest::Start { work, .. }) => Some(work),
+        _ => None,
+    });
+    assert!(works.into_iter().any(|work| matches!(work, FindWork::Learn { .. })));
 }
 
 #[test]
@@ -662,6 +667,24 @@ fn keys_of_tune_do_nothing_while_find_is_shown() {
 }
 
 #[test]
+fn the_end_of_candidates_that_a_choice_has_replaced_is_no_end_of_those_that_follow() {
+    let mut bench = common::find::choosing(Language::English, Theme::Dark);
+    bench.take_requests();
+    let ended = |number| Event::Find(Box::new(FindEvent::Ended { number, problem: None }));
+    // The end of the work that showed these candidates is under way when the user chooses one.
+    bench.apply(Action::Find(FindAction::Pick(1)));
+    let started = bench.take_requests().into_iter().find_map(|request| match request {
+        Request::Find(FindRequest::Start { number, .. }) => Some(number),
+        _ => None,
+    });
+    let started = started.unwrap();
+    bench.absorb(ended(started - 1));
+    assert!(bench.find.is_busy(), "the next generation is still run");
+    bench.absorb(ended(started));
+    assert!(!bench.find.is_busy());
+}
+
+#[test]
 fn digits_choose_among_candidates_and_in_the_presenter_too() {
     for presenting in [false, true] {
         let mut bench = common::find::choosing(Language::English, Theme::Dark);
@@ -673,7 +696,10 @@ fn digits_choose_among_candidates_and_in_the_presenter_too() {
             harness.run_steps(2);
             let requests = harness.state_mut().bench.take_requests();
             requests.into_iter().find_map(|request| match request {
-                Request::Find(FindRequest::ChooseNext { generation, .. }) => generation.best(),
+                Request::Find(FindRequest::Start {
+                    work: FindWork::ChooseNext { generation, .. },
+                    ..
+                }) => generation.best(),
                 _ => None,
             })
         };

@@ -14,7 +14,7 @@ use softprefix_core::experiment::{
 };
 use softprefix_core::files;
 use softprefix_core::files::faults::{Fault, inject};
-use softprefix_core::prefix::{Learned, Magnitude, PrefixKind, Rounding};
+use softprefix_core::prefix::{Found, FoundBy, Learned, Magnitude, Origin, PrefixKind, Rounding};
 use softprefix_core::protocol::Sampling;
 use softprefix_core::protocol::extension::SoftPrefixEcho;
 
@@ -1040,7 +1040,7 @@ fn learned_rows_are_named_with_what_they_were_learned_for_in_the_table_and_in_bo
             recipe.kind = PrefixKind::Imported {
                 name: "The sea".into(),
                 sha256: "ab".repeat(32),
-                learned: Some(Box::new(learned.clone())),
+                origin: Origin::Learned(Box::new(learned.clone())),
             };
         }
     }
@@ -1058,4 +1058,46 @@ fn learned_rows_are_named_with_what_they_were_learned_for_in_the_table_and_in_bo
     assert!(report(Language::English).contains("learned to answer"));
     let japanese = "「Tell me something.」に「The sea knew his name.」と答えるよう学習、ほか 2 例（abababab）";
     assert!(report(Language::Japanese).contains(japanese));
+}
+
+#[test]
+fn rows_that_were_found_are_named_by_who_found_them_in_the_table_and_in_both_reports() {
+    for (by, english, japanese) in [
+        (
+            FoundBy::Person,
+            r#"chosen near "spring" (generation 3, abababab)"#,
+            "「spring」の近くから選択（第 3 世代、abababab）",
+        ),
+        (
+            FoundBy::Objective,
+            r#"found near "spring" by search (generation 3, abababab)"#,
+            "「spring」の近くを探索（第 3 世代、abababab）",
+        ),
+    ] {
+        let (experiment, mut records) = sweep();
+        for record in records.iter_mut().filter(|record| !record.is_baseline()) {
+            let recipe = record.prefix.as_mut().map(|prefix| &mut prefix.recipe);
+            for recipe in recipe.into_iter().chain(record.case.recipe.as_mut()) {
+                recipe.kind = PrefixKind::Imported {
+                    name: "spring +3".into(),
+                    sha256: "ab".repeat(32),
+                    origin: Origin::Found(Box::new(Found {
+                        by,
+                        near: "spring".into(),
+                        generation: 3,
+                        record: "search/12".into(),
+                        model: "tiny".into(),
+                    })),
+                };
+            }
+        }
+        let rows = read_csv(&export::to_csv(&records));
+        let is_named = |row: &Vec<String>| row.iter().any(|cell| cell.starts_with(english));
+        assert!(rows.iter().any(is_named), "{rows:?}");
+        for (language, words) in [(Language::English, english), (Language::Japanese, japanese)] {
+            let html = html::to_html(&experiment, &records, language, &untitled);
+            let html = html.replace("&quot;", "\"").replace("&#34;", "\"");
+            assert!(html.contains(words), "{words}");
+        }
+    }
 }

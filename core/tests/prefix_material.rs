@@ -7,8 +7,8 @@ use half::bf16;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use softprefix_core::prefix::{
-    BlendEnd, EmbeddingRows, Generator, IdentityCard, Magnitude, Need, Neighbour, PrefixError, PrefixKind,
-    PrefixRecipe, Rounding, SoftPrefix, envelope_at,
+    BlendEnd, EmbeddingRows, Found, FoundBy, Generator, IdentityCard, Learned, Magnitude, Need, Neighbour, Origin,
+    PrefixError, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, envelope_at, files,
 };
 
 const H: usize = 4;
@@ -224,6 +224,59 @@ fn shaping_again_replaces_the_envelope() {
     assert_eq!(twice.name(), "constant");
 }
 
+fn stored(origin: Origin) -> PrefixKind {
+    PrefixKind::Imported {
+        name: "pirate".into(),
+        sha256: "00".repeat(32),
+        origin,
+    }
+}
+
+fn found() -> Found {
+    Found {
+        by: FoundBy::Person,
+        near: "spring".into(),
+        generation: 3,
+        record: "search/12".into(),
+        model: "tiny".into(),
+    }
+}
+
+fn learned() -> Learned {
+    serde_json::from_value(json!({
+        "objective": "", "examples": 1, "preserved": 0, "data_sha256": "", "first_prompt": "Tell me", "first_target": "The sea",
+        "init": "target", "seed": u64::MAX, "steps_asked": 200, "step": 84, "loss": 0.1, "likelihood": 0.1, "matched": 5,
+        "wanted": 6, "model": "tiny",
+    }))
+    .unwrap()
+}
+
+#[test]
+fn a_file_of_rows_says_where_they_come_from_and_of_other_rows_it_says_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.safetensors");
+    let rows = SoftPrefix::from_bf16(H, sea().rows.clone()).unwrap();
+    let other = SoftPrefix::from_bf16(H, forest().rows.clone()).unwrap();
+    assert_eq!(Origin::File.note(&rows), None);
+    for origin in [Origin::Learned(Box::new(learned())), Origin::Found(Box::new(found()))] {
+        let note = origin.note(&rows).unwrap().to_string();
+        for (of, expected) in [(&rows, &origin), (&other, &Origin::File)] {
+            files::export_safetensors(of, &path, Some(&note)).unwrap();
+            let imported = files::import(&path, Some(H), Rounding::default()).unwrap();
+            assert_eq!(&imported.origin, expected, "{note}");
+        }
+    }
+    // A recipe of a time in which rows were imported or learned.
+    let older = json!({"type": "imported", "name": "pirate", "sha256": "00".repeat(32), "learned": learned()});
+    let older: PrefixKind = serde_json::from_value(older).unwrap();
+    assert_eq!(older, stored(Origin::Learned(Box::new(learned()))));
+    let damaged = json!({"type": "imported", "name": "pirate", "sha256": "00".repeat(32), "learned": {"step": 1}});
+    assert!(
+        serde_json::from_value::<PrefixKind>(damaged).is_err(),
+        "nothing is ignored"
+    );
+}
+
 #[test]
 fn recipes_are_kept_as_json_and_come_back_the_same() {
     let kinds = [
@@ -233,11 +286,9 @@ fn recipes_are_kept_as_json_and_come_back_the_same() {
             seed: u64::MAX,
             generator: Generator::PythonRandom,
         },
-        PrefixKind::Imported {
-            name: "pirate".into(),
-            sha256: "00".repeat(32),
-            learned: None,
-        },
+        stored(Origin::File),
+        stored(Origin::Found(Box::new(found()))),
+        stored(Origin::Learned(Box::new(learned()))).shaped(Some(vec![0.1, 1.0])),
         PrefixKind::RandomNormal {
             seed: 1,
             generator: Generator::PythonRandom,

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Progress, Stop};
 use softprefix_core::experiment::{
     Case, Entry, Experiment, FindRequest as SearchRun, Generation, Library, Run, RunEvent, RunOptions, RunRequest,
-    SaveTo, SavedExperiment, WRITTEN_BY, new_id,
+    SaveTo, SavedExperiment, WRITTEN_BY,
 };
 use softprefix_core::prefix::{EmbeddingRows, IdentityCard, PrefixKind, PrefixRecipe, PrefixStore, SoftPrefix};
 use softprefix_core::protocol::extension::Priority;
@@ -29,14 +28,7 @@ pub(super) async fn begin(
 ) -> Result<(), Problem> {
     let (session, library) = needed(place)?;
     let search = first(&session, place.store.as_ref(), &recipe, &settings).await?;
-    let experiment = Experiment {
-        version: JOURNAL_VERSION,
-        id: new_id(),
-        name: plan.name.clone(),
-        started_unix: softprefix_core::time::now(),
-        plan: Some(plan),
-        module: session.facts().identity.clone(),
-    };
+    let experiment = Experiment::new(plan.name.clone(), Some(plan), session.facts().identity.clone());
     let of = experiment.clone();
     let journal = on_disk(move || ExperimentJournal::create(&library, of)).await?;
     report(&place.events, FindEvent::ChooseBegan(Box::new(experiment.clone()))).await;
@@ -264,7 +256,7 @@ async fn run(
         return Ok(());
     }
     let task = session.task_for(&prompt.system, &plan.settings).await;
-    let task = task.map_err(|error| errors::problem_of(&error))?;
+    let task = task.map_err(|error| session.problem(error))?;
     let mut runs = tokio::task::JoinSet::new();
     // A stock module runs one inference at a time.
     let places = Arc::new(tokio::sync::Semaphore::new(session.facts().concurrency.max(1)));
@@ -316,7 +308,7 @@ async fn run(
                 report(&events, FindEvent::Chosen(Box::new(entry))).await;
             }
             match error {
-                Some(error) => Err(errors::session(&error)),
+                Some(error) => Err(errors::session(&error, session.facts().is_embedded())),
                 None => Ok(()),
             }
         });

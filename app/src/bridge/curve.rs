@@ -72,7 +72,7 @@ async fn run_one(session: &Session, inference: Inference, mut stop: Stop, tuning
     let task = match task {
         Ok(task) => task,
         Err(error) => {
-            let problem = errors::problem_of(&error);
+            let problem = session.problem(error);
             return Event::CurveFailed { run, problem };
         }
     };
@@ -95,7 +95,7 @@ async fn run_one(session: &Session, inference: Inference, mut stop: Stop, tuning
         return Event::CurveDropped { run };
     };
     if let Some(error) = error {
-        let problem = errors::session(&error);
+        let problem = session.problem(error);
         return Event::CurveFailed { run, problem };
     }
     if !record.is_complete() {

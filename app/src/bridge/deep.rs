@@ -10,7 +10,7 @@ use softprefix_core::protocol::extension::Scored;
 use tokio::task::JoinHandle;
 
 use super::events::Events;
-use crate::errors::{self, problem_of};
+use crate::errors;
 use crate::messages::{Event, ScoreRuns, ScoredRun, TextOf};
 use crate::model::{Bilingual, Problem, ProblemKind, Scores};
 use crate::session::Session;
@@ -55,7 +55,7 @@ impl Scoring {
 async fn score(session: &Session, request: &ScoreRuns, events: &Events) -> Result<(), Problem> {
     let (prompt, settings) = (&request.asked.prompt, &request.asked.settings);
     let task = session.task_for(&prompt.system, settings).await;
-    let task = task.map_err(|error| problem_of(&error))?;
+    let task = task.map_err(|error| session.problem(error))?;
     let mut built = Vec::with_capacity(request.runs.len());
     for run in &request.runs {
         match build(session, run).await {
@@ -76,19 +76,21 @@ async fn score(session: &Session, request: &ScoreRuns, events: &Events) -> Resul
         let together = of_baseline(built.iter().map(|(_, prefix)| prefix.clone()).collect());
         match task.score(together).await {
             Ok(scored) => {
-                score_together(&task, request, &built, scored, events).await;
+                score_together(session, &task, request, &built, scored, events).await;
                 return Ok(());
             }
             // One prefix must not fail the others.
             Err(ClientError::Refused { .. }) => {}
-            Err(error) => return Err(problem_of(&error)),
+            Err(error) => return Err(session.problem(error)),
         }
     }
     for (run, prefix) in built {
         let scored = task.score(of_baseline(vec![prefix])).await;
-        let found = scored.map_err(|error| problem_of(&error));
+        let found = scored.map_err(|error| session.problem(error));
         let found = match found.and_then(|scored| of_run(request, scored)) {
-            Ok(scores) => with_perplexity(&task, request, run, scores, &mut HashMap::new()).await,
+            Ok(scores) => with_perplexity(&task, request, run, scores, &mut HashMap::new())
+                .await
+                .map_err(|error| session.problem(error)),
             Err(problem) => Err(problem),
         };
         tell(events, run, found).await;
@@ -98,6 +100,7 @@ async fn score(session: &Session, request: &ScoreRuns, events: &Events) -> Resul
 
 /// Reports the KL of all runs, then each again with the perplexity of its own text.
 async fn score_together(
+    session: &Session,
     task: &Task,
     request: &ScoreRuns,
     built: &[(&ScoredRun, SoftPrefix)],
@@ -120,7 +123,7 @@ async fn score_together(
     for (run, scores) in left {
         if !run.text.text.is_empty() {
             let found = with_perplexity(task, request, run, scores, &mut known).await;
-            tell(events, run, found).await;
+            tell(events, run, found.map_err(|error| session.problem(error))).await;
         }
     }
 }
@@ -180,7 +183,7 @@ async fn with_perplexity(
     run: &ScoredRun,
     mut scores: Scores,
     known: &mut HashMap<TextOf, f64>,
-) -> Result<Scores, Problem> {
+) -> Result<Scores, ClientError> {
     known.insert(request.baseline.clone(), scores.scored.base.perplexity);
     scores.perplexity = match known.get(&run.text) {
         Some(perplexity) => Some(*perplexity),
@@ -191,12 +194,12 @@ async fn with_perplexity(
 }
 
 /// Returns the perplexity of a text without any prefix; `None` for an empty one.
-async fn perplexity(task: &Task, user: &str, of: &TextOf) -> Result<Option<f64>, Problem> {
+async fn perplexity(task: &Task, user: &str, of: &TextOf) -> Result<Option<f64>, ClientError> {
     if of.text.is_empty() {
         return Ok(None);
     }
     let scored = task.score(ScoreRequest::new(user, of.scored())).await;
-    Ok(Some(scored.map_err(|error| problem_of(&error))?.base.perplexity))
+    Ok(Some(scored?.base.perplexity))
 }
 
 fn nothing_scored() -> Problem {

@@ -1,18 +1,16 @@
 //! Learning for the window: the unit's frames, each saved before it is reported, and from time to time a run with the best rows so far.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use softprefix_core::client::Task;
-use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Session as CoreSession, Stop};
 use softprefix_core::experiment::{
-    Case, Entry, Experiment, JournalError, LearnPlan, Library, Prompt, Settings, SharedJournal, WRITTEN_BY, new_id,
+    Case, Entry, Experiment, JournalError, LearnPlan, Library, Prompt, Settings, SharedJournal, WRITTEN_BY,
 };
 use softprefix_core::prefix::{
-    IdentityCard, Learned, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, encode, files,
+    IdentityCard, Origin, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, encode, files,
 };
 use softprefix_core::protocol::extension::Priority;
 use softprefix_core::protocol::learn::{Init, LearnFrame};
@@ -20,9 +18,9 @@ use tokio::sync::watch;
 
 use super::events::Events;
 use super::{choose, material};
-use crate::errors::{self, broken, prefix_store_problem, problem_of, sentence};
-use crate::messages::{Event, FindEvent, FindRequest};
-use crate::model::{Bilingual, FindMode, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, ProblemKind};
+use crate::errors::{self, broken, prefix_store_problem, sentence};
+use crate::messages::{Event, FindEvent, FindRequest, FindWork};
+use crate::model::{Bilingual, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, ProblemKind};
 use crate::session::Session;
 use crate::session::learning::{Best, Learner, examples};
 
@@ -36,18 +34,11 @@ const MORE: usize = 24;
 /// Output tokens of such a run with several examples.
 const SEVERAL: usize = 96;
 
-/// Work in progress.
-struct AtWork {
-    handle: tokio::task::JoinHandle<()>,
-    /// Set when other work takes its place: its end is then no end of the mode.
-    replaced: Arc<AtomicBool>,
-}
-
 /// The work in progress; there is at most one in all modes together.
 #[derive(Default)]
 pub(super) struct Finding {
     stop: Option<watch::Sender<bool>>,
-    at_work: Option<AtWork>,
+    at_work: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// What requests need from the bridge.
@@ -62,35 +53,7 @@ impl Finding {
     /// Processes a request, or starts to.
     pub(super) fn take(&mut self, request: FindRequest, place: Place) {
         match request {
-            FindRequest::Learn { plan, init } => {
-                self.start(FindMode::Learn, place, move |place, stop| async move {
-                    learn(*plan, init, stop, &place).await
-                });
-            }
-            FindRequest::Choose(start) => {
-                self.start(FindMode::Choose, place, move |place, stop| async move {
-                    choose::begin(*start, stop, &place).await
-                });
-            }
-            FindRequest::ChooseNext { experiment, generation } => {
-                self.start(FindMode::Choose, place, move |place, stop| async move {
-                    choose::go_on(experiment, *generation, stop, &place).await
-                });
-            }
-            FindRequest::Search {
-                start,
-                objective,
-                budget,
-            } => {
-                self.start(FindMode::Search, place, move |place, stop| async move {
-                    choose::search(*start, (*objective, budget), stop, &place).await
-                });
-            }
-            FindRequest::SearchOn { experiment } => {
-                self.start(FindMode::Search, place, move |place, stop| async move {
-                    choose::search_on(experiment, stop, &place).await
-                });
-            }
+            FindRequest::Start { number, work } => self.start(number, work, place),
             FindRequest::Stop => self.stop(),
             request => {
                 let events = place.events.clone();
@@ -104,42 +67,27 @@ impl Finding {
         }
     }
 
-    /// Starts work in a mode. What was in progress is stopped, and has ended before the work starts.
-    fn start<F>(&mut self, mode: FindMode, place: Place, work: impl FnOnce(Arc<Place>, Stop) -> F)
-    where
-        F: Future<Output = Result<(), Problem>> + Send + 'static,
-    {
+    /// Starts work. What was in progress is stopped, and has ended before the work starts.
+    fn start(&mut self, number: u64, work: FindWork, place: Place) {
         self.stop();
         let before = self.at_work.take();
-        if let Some(before) = &before {
-            before.replaced.store(true, Ordering::Release);
-        }
-        let replaced = Arc::new(AtomicBool::new(false));
-        let is_replaced = Arc::clone(&replaced);
         let (stop, stopped) = Stop::pair();
         self.stop = Some(stop);
         let events = place.events.clone();
-        let place = Arc::new(place);
-        let work = work(Arc::clone(&place), stopped);
         let work = async move {
             if let Some(before) = before
-                && let Err(error) = before.handle.await
+                && let Err(error) = before.await
             {
                 tracing::warn!(%error, "the work before broke off");
             }
-            let event = match work.await {
-                Ok(()) => FindEvent::Ended(mode),
-                Err(problem) => FindEvent::Failed(mode, problem),
-            };
-            if is_replaced.load(Ordering::Acquire) {
-                tracing::debug!(?event, "other work follows");
-                return;
-            }
-            report(&place.events, event).await;
+            let problem = do_work(work, stopped, &place).await.err();
+            report(&place.events, FindEvent::Ended { number, problem }).await;
         };
-        let failed = move |problem| Event::Find(Box::new(FindEvent::Failed(mode, problem)));
-        let handle = events.spawn(work, failed);
-        self.at_work = Some(AtWork { handle, replaced });
+        let broken = move |problem| {
+            let problem = Some(problem);
+            Event::Find(Box::new(FindEvent::Ended { number, problem }))
+        };
+        self.at_work = Some(events.spawn(work, broken));
     }
 
     /// Stops the work in progress; its best rows are saved.
@@ -147,6 +95,20 @@ impl Finding {
         if let Some(stop) = self.stop.take() {
             stop.send_replace(true);
         }
+    }
+}
+
+async fn do_work(work: FindWork, stop: Stop, place: &Place) -> Result<(), Problem> {
+    match work {
+        FindWork::Learn { plan, init } => learn(*plan, init, stop, place).await,
+        FindWork::Choose(start) => choose::begin(*start, stop, place).await,
+        FindWork::ChooseNext { experiment, generation } => choose::go_on(experiment, *generation, stop, place).await,
+        FindWork::Search {
+            start,
+            objective,
+            budget,
+        } => choose::search(*start, (*objective, budget), stop, place).await,
+        FindWork::SearchOn { experiment } => choose::search_on(experiment, stop, place).await,
     }
 }
 
@@ -214,7 +176,7 @@ async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, 
     let task = session
         .set_up(&plan.system, &settings)
         .await
-        .map_err(|error| problem_of(&error))?;
+        .map_err(|error| session.problem(error))?;
     let identity = session.facts().identity.clone();
     let first = plan
         .request
@@ -222,14 +184,8 @@ async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, 
         .first()
         .map(|example| example.target.clone())
         .unwrap_or_default();
-    let experiment = Experiment {
-        version: JOURNAL_VERSION,
-        id: new_id(),
-        name: first.replace('\n', " ").chars().take(NAME).collect(),
-        started_unix: softprefix_core::time::now(),
-        plan: None,
-        module: identity.clone(),
-    };
+    let name = first.replace('\n', " ").chars().take(NAME).collect();
+    let experiment = Experiment::new(name, None, identity.clone());
     let file = library.rows_of(&experiment.id);
     let learner = Learner::begin(&task, plan.clone(), identity, file, session.prefix_store().cloned());
     let outcome = match learner {
@@ -242,8 +198,14 @@ async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, 
                         plan: Box::new(plan.clone()),
                     };
                     report(&place.events, began).await;
-                    let mut trials = Trials::new(&session, &task, plan, journal.clone(), place.events.clone());
-                    follow(learner, &journal, &mut trials, &mut stop, &place.events).await
+                    let trials = Trials {
+                        session: Arc::clone(session.core()),
+                        task: task.clone(),
+                        plan,
+                        journal,
+                        events: place.events.clone(),
+                    };
+                    follow(learner, &Arc::new(trials), &mut stop).await
                 }
                 Err(problem) => Err(problem),
             }
@@ -256,13 +218,9 @@ async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, 
     outcome
 }
 
-async fn follow(
-    mut learner: Learner,
-    journal: &ExperimentJournal,
-    trials: &mut Trials,
-    stop: &mut Stop,
-    events: &Events,
-) -> Result<(), Problem> {
+/// Saves and reports the unit's frames, and from time to time runs the best rows, until the last frame.
+async fn follow(mut learner: Learner, trials: &Arc<Trials>, stop: &mut Stop) -> Result<(), Problem> {
+    let mut running = Running::new(trials);
     let mut stopping = false;
     loop {
         let heard = tokio::select! {
@@ -273,40 +231,35 @@ async fn follow(
                 continue;
             }
         };
-        let Some(frame) = heard else {
-            return Err(Problem::new(
-                ProblemKind::Module,
-                Bilingual::new(
-                    "The unit ended without its last frame.",
-                    "ユニットが最後の報告なしに終わりました。",
-                ),
-                Bilingual::new("Start again.", "もう一度開始してください。"),
-            ));
-        };
-        let frame = learner.keep(frame).await?;
+        let frame = learner.keep(heard).await?;
         let finished = frame.finish;
         let entry = Entry::Learned {
-            experiment: journal.experiment.id.clone(),
+            experiment: trials.journal.experiment.id.clone(),
             frame: Box::new(frame.clone()),
         };
-        journal.add(entry).await?;
-        report(events, FindEvent::Judged(Box::new(frame.clone()))).await;
+        trials.journal.add(entry).await?;
+        report(&trials.events, FindEvent::Judged(Box::new(frame.clone()))).await;
         if let Some(best) = learner.best() {
-            trials.look_at(best, &frame).await?;
+            running.look_at(best, &frame).await?;
         }
         if finished {
-            return trials.finish().await;
+            return running.finish().await;
         }
     }
 }
 
-/// Runs the best rows so far, one run at a time.
+/// What runs with the best rows need.
 struct Trials {
     session: Arc<CoreSession>,
     task: Task,
     plan: LearnPlan,
     journal: ExperimentJournal,
     events: Events,
+}
+
+/// Runs the best rows so far, one run at a time.
+struct Running<'a> {
+    trials: &'a Arc<Trials>,
     /// SHA-256 of the rows that were run last.
     tried: Option<String>,
     running: Option<tokio::task::JoinHandle<Result<Duration, Problem>>>,
@@ -315,14 +268,10 @@ struct Trials {
     index: usize,
 }
 
-impl Trials {
-    fn new(session: &Session, task: &Task, plan: LearnPlan, journal: ExperimentJournal, events: Events) -> Self {
+impl<'a> Running<'a> {
+    fn new(trials: &'a Arc<Trials>) -> Self {
         Self {
-            session: Arc::clone(session.core()),
-            task: task.clone(),
-            plan,
-            journal,
-            events,
+            trials,
             tried: None,
             running: None,
             not_before: Instant::now(),
@@ -341,18 +290,9 @@ impl Trials {
             return Ok(());
         }
         self.tried = Some(digest);
-        let index = self.index;
+        let (trials, best, index) = (Arc::clone(self.trials), best.clone(), self.index);
         self.index += 1;
-        let one = One {
-            session: Arc::clone(&self.session),
-            task: self.task.clone(),
-            plan: self.plan.clone(),
-            journal: self.journal.clone(),
-            events: self.events.clone(),
-            index,
-            wanted: frame.loss.wanted,
-        };
-        self.running = Some(tokio::spawn(one.run(best.clone())));
+        self.running = Some(tokio::spawn(async move { trials.run(best, index).await }));
         Ok(())
     }
 
@@ -366,20 +306,9 @@ impl Trials {
     }
 }
 
-/// A run of the best rows.
-struct One {
-    session: Arc<CoreSession>,
-    task: Task,
-    plan: LearnPlan,
-    journal: ExperimentJournal,
-    events: Events,
-    index: usize,
-    wanted: usize,
-}
-
-impl One {
-    /// Returns how long it took.
-    async fn run(self, best: Best) -> Result<Duration, Problem> {
+impl Trials {
+    /// Runs the best rows as the case of this index. Returns how long it took.
+    async fn run(&self, best: Best, index: usize) -> Result<Duration, Problem> {
         let began = Instant::now();
         let rows = best.rows.clone();
         let store = self.session.prefix_store().cloned();
@@ -398,7 +327,7 @@ impl One {
         report(&self.events, rows).await;
         let prompt = self.plan.request.examples.first().map(|example| example.prompt.clone());
         let more = if self.plan.request.examples.len() == 1 {
-            self.wanted
+            best.learned.wanted
         } else {
             SEVERAL
         };
@@ -406,7 +335,7 @@ impl One {
             experiment,
             case: Case {
                 name: format!("step {}", best.learned.step),
-                ..Case::new(self.index, 0, 0, Some(recipe.clone()))
+                ..Case::new(index, 0, 0, Some(recipe.clone()))
             },
             prompt: Prompt {
                 system: self.plan.system.clone(),
@@ -426,7 +355,7 @@ impl One {
             return Ok(began.elapsed());
         };
         if let Some(error) = error {
-            return Err(errors::session(&error));
+            return Err(errors::session(&error, self.session.facts().is_embedded()));
         }
         self.journal.add(Entry::Case(Box::new(record.clone()))).await?;
         report(&self.events, FindEvent::Output(Box::new(record))).await;
@@ -441,7 +370,7 @@ fn found_rows(best: &Best, median_norm: Option<f64>) -> FoundRows {
         kind: PrefixKind::Imported {
             name: name_of(&best.learned.first_target),
             sha256: best.rows.sha256(),
-            learned: Some(Box::new(best.learned.clone())),
+            origin: Origin::Learned(Box::new(best.learned.clone())),
         },
         len: best.rows.len(),
         magnitude: softprefix_core::prefix::Magnitude::Unscaled,
@@ -468,7 +397,7 @@ async fn tell_nearest(session: &CoreSession, best: &Best, recipe: PrefixRecipe, 
     let nearest = match session.nearest(&best.rows).await {
         Ok(Some(rows)) => Nearest::Known(rows),
         Ok(None) => Nearest::NotTold,
-        Err(error) => Nearest::Failed(errors::session(&error)),
+        Err(error) => Nearest::Failed(errors::session(&error, session.facts().is_embedded())),
     };
     report(events, FindEvent::Nearest { recipe, nearest }).await;
 }
@@ -476,12 +405,7 @@ async fn tell_nearest(session: &CoreSession, best: &Best, recipe: PrefixRecipe, 
 async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> {
     match request {
         // Handled by `take`.
-        FindRequest::Learn { .. }
-        | FindRequest::Choose(_)
-        | FindRequest::ChooseNext { .. }
-        | FindRequest::Search { .. }
-        | FindRequest::SearchOn { .. }
-        | FindRequest::Stop => Ok(()),
+        FindRequest::Start { .. } | FindRequest::Stop => Ok(()),
         FindRequest::Kin { experiment } => {
             let library = place.library.clone().ok_or_else(errors::no_library)?;
             let (saved, _) = on_disk(move || library.read(&experiment).map_err(|error| told(&error))).await?;
@@ -519,7 +443,7 @@ async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> 
                 if let Some(store) = store {
                     store.put(&found.rows).map_err(|error| prefix_store_problem(&error))?;
                 }
-                Ok(ImportedFile::found(found.name, &found.rows, found.learned))
+                Ok(ImportedFile::found(found.name, &found.rows, found.origin))
             })
             .await?;
             report(&place.events, FindEvent::Taken { file, card }).await;
@@ -533,9 +457,8 @@ async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> 
                 .as_ref()
                 .map(|session| session.facts().identity.model.clone());
             on_disk(move || {
-                let learned = found.learned.as_ref();
-                let model = learned.map(|learned| learned.model.clone()).or(model);
-                material::write(&found.rows, &to, form, model.as_deref(), learned)
+                let model = found.origin.model().or(model.as_deref());
+                material::write(&found.rows, &to, form, model, &found.origin)
             })
             .await?;
             report(&place.events, FindEvent::Exported(path)).await;
@@ -548,7 +471,7 @@ async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> 
 struct Found {
     name: String,
     rows: SoftPrefix,
-    learned: Option<Learned>,
+    origin: Origin,
 }
 
 async fn found_of(place: &Place, found: &FoundPrefix) -> Result<Found, Problem> {
@@ -558,16 +481,13 @@ async fn found_of(place: &Place, found: &FoundPrefix) -> Result<Found, Problem> 
             Ok(Found {
                 name: name_of(&best.learned.first_target),
                 rows: best.rows,
-                learned: Some(best.learned),
+                origin: Origin::Learned(Box::new(best.learned)),
             })
         }
-        FoundPrefix::Candidate(recipe) => Ok(Found {
-            name: match recipe.kind.base() {
-                PrefixKind::Chosen { name, generation, .. } => format!("{name} +{generation}"),
-                other => other.name().to_owned(),
-            },
+        FoundPrefix::Candidate { recipe, found } => Ok(Found {
+            name: format!("{} +{}", found.near, found.generation),
             rows: choose::rows_of(recipe, place).await?,
-            learned: None,
+            origin: Origin::Found(found.clone()),
         }),
     }
 }
@@ -582,12 +502,12 @@ async fn rows_of(place: &Place, experiment: &str) -> Result<Best, Problem> {
 fn read(path: &Path) -> Result<Best, Problem> {
     let imported = files::import(path, None, Rounding::default())
         .map_err(|error| Problem::new(ProblemKind::File, sentence(&error.to_string()), ""))?;
-    match imported.learned {
-        Some(learned) => Ok(Best {
+    match imported.origin {
+        Origin::Learned(learned) => Ok(Best {
             rows: imported.prefix,
             learned: *learned,
         }),
-        None => Err(Problem::new(
+        Origin::File | Origin::Found(_) => Err(Problem::new(
             ProblemKind::File,
             Bilingual::new(
                 format!("{} does not say how its rows were learned.", path.display()),

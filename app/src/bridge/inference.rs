@@ -77,7 +77,7 @@ pub(super) async fn run(
     let task = match task {
         Ok(task) => task,
         Err(error) => {
-            let problem = session.problem(&error);
+            let problem = session.problem(error);
             events.send(Event::Failed { run, side, problem }).await;
             return Trust::Fine;
         }
@@ -128,10 +128,7 @@ pub(super) async fn run(
         finished(run, side, record, events).await;
         return Trust::Fine;
     };
-    let problem = match &error {
-        SessionError::Client(error) => session.problem(error),
-        error => errors::session(error),
-    };
+    let problem = errors::session(&error, session.facts().is_embedded());
     if is_sent {
         finished(run, side, record, events).await;
     }

@@ -10,7 +10,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use tokio::sync::watch;
 
 use super::events::{Events, caught};
-use crate::errors::{broken, problem_of};
+use crate::errors::broken;
 use crate::messages::{Event, Texts};
 use crate::session::Session;
 
@@ -40,11 +40,11 @@ pub(super) async fn keep_counting(mut latest: watch::Receiver<Option<(Arc<Sessio
             continue;
         };
         let (of_system, of_user) = (system.clone(), user.clone());
-        let counted = caught(async move { session.count(&of_system, &of_user).await });
-        match counted
-            .await
-            .and_then(|counted| counted.map_err(|error| problem_of(&error)))
-        {
+        let counted = caught(async move {
+            let counted = session.count(&of_system, &of_user).await;
+            counted.map_err(|error| session.problem(error))
+        });
+        match counted.await.and_then(|counted| counted) {
             Ok(Some(count)) => events.send(Event::Counted { system, user, count }).await,
             // The inference will report what is wrong.
             Ok(None) => {}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use softprefix_core::prefix::files::{self, FileError};
 use softprefix_core::prefix::{
-    IdentityCard, Learned, PrefixKind, PrefixRecipe, PrefixStore, PrefixStoreError, Rounding, SoftPrefix,
+    IdentityCard, Origin, PrefixKind, PrefixRecipe, PrefixStore, PrefixStoreError, Rounding, SoftPrefix,
 };
 
 use super::events::Events;
@@ -75,7 +75,7 @@ pub(super) async fn work(
             let nearest = match session.nearest(&prefix).await {
                 Ok(Some(rows)) => Nearest::Known(rows),
                 Ok(None) => Nearest::NotTold,
-                Err(error) => Nearest::Failed(errors::session(&error)),
+                Err(error) => Nearest::Failed(session.problem(error)),
             };
             report(MaterialEvent::Nearest { recipe, nearest }).await;
         }
@@ -124,11 +124,11 @@ async fn export(
     let (to, kind) = (path.to_owned(), recipe.kind.clone());
     let work = move || {
         // The note is true of exactly these rows.
-        let learned = match &kind {
-            PrefixKind::Imported { learned, sha256, .. } if prefix.sha256() == *sha256 => learned.as_deref(),
-            _ => None,
+        let origin = match &kind {
+            PrefixKind::Imported { origin, sha256, .. } if prefix.sha256() == *sha256 => origin,
+            _ => &Origin::File,
         };
-        write(&prefix, &to, form, base_model.as_deref(), learned)
+        write(&prefix, &to, form, base_model.as_deref(), origin)
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(written) => written,
@@ -142,11 +142,12 @@ pub(super) fn write(
     to: &Path,
     form: ExportForm,
     base_model: Option<&str>,
-    learned: Option<&Learned>,
+    origin: &Origin,
 ) -> Result<(), Problem> {
     let written = match form {
         ExportForm::Safetensors => {
-            files::export_safetensors(prefix, to, learned.map(|learned| learned.note(prefix)).as_deref())
+            let note = origin.note(prefix).map(|note| note.to_string());
+            files::export_safetensors(prefix, to, note.as_deref())
         }
         ExportForm::Peft => files::export_peft(prefix, to, base_model),
         ExportForm::Npy => files::export_npy(prefix, to),

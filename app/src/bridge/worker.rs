@@ -471,7 +471,7 @@ impl Worker {
         let (done, attempt) = (self.done.clone(), self.in_use.0);
         tokio::spawn(async move {
             if let Err(reason) = session.module().ping().await {
-                let problem = session.problem(&reason);
+                let problem = session.problem(reason);
                 // If the loop has ended, nobody needs the report.
                 let _ = done.send(Done::Disconnected { attempt, problem }).await;
             }
@@ -540,7 +540,7 @@ impl Worker {
             let _ = done
                 .send(Done::Disconnected {
                     attempt,
-                    problem: errors::of_module(&reason, is_embedded),
+                    problem: errors::session(&reason.into(), is_embedded),
                 })
                 .await;
         }));
@@ -642,7 +642,7 @@ impl Worker {
                 // On a module that no longer answers, its other inferences would wait until their deadlines.
                 && let Err(reason) = session.module().ping().await
             {
-                let problem = session.problem(&reason);
+                let problem = session.problem(reason);
                 // If the loop has ended, nobody needs the report.
                 let _ = done.send(Done::Disconnected { attempt, problem }).await;
             }

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use softprefix_core::client::{InferenceRequest, Task};
+use softprefix_core::client::{ClientError, InferenceRequest, Task};
 use softprefix_core::experiment::{LearnPlan, Settings};
 use softprefix_core::prefix::{Rounding, SoftPrefix, encode, files};
 use softprefix_core::protocol::learn::{
@@ -15,7 +15,6 @@ use super::args::TargetArgs;
 use super::prefix::file_failure;
 use super::running::{Terminal, still_left};
 use super::shell::{Failure, above_zero, at_least_one, print, writable};
-use crate::errors::problem_of;
 use crate::model::PRESETS;
 use crate::places;
 use crate::session::learning::{Learner, examples, text_of};
@@ -196,7 +195,7 @@ pub fn run(args: LearnArgs) -> Result<Exit, Failure> {
 }
 
 async fn learn(args: &LearnArgs, terminal: &Terminal, session: &Session) -> Result<Exit, Failure> {
-    let failed = |error| Failure::from(problem_of(&error));
+    let failed = |error: ClientError| Failure::from(session.problem(error));
     let facts = session.facts();
     let request = args.request(facts.hidden_size())?;
     terminal.say_module(facts);
@@ -213,7 +212,10 @@ async fn learn(args: &LearnArgs, terminal: &Terminal, session: &Session) -> Resu
     let last = follow(args, terminal, &mut learner).await?;
     terminal.clear();
     let Some(best) = learner.best() else {
-        return Err(of_module("The unit sent no rows; update it and try again."));
+        return Err(Failure {
+            exit: Exit::Module,
+            message: "The unit sent no rows; update it and try again.".to_owned(),
+        });
     };
     let said = match request.examples.as_slice() {
         [only] => Some(answer(&task, only, &best.rows, &last).await.map_err(failed)?),
@@ -226,13 +228,6 @@ async fn learn(args: &LearnArgs, terminal: &Terminal, session: &Session) -> Resu
         Some(LearnEnd::NotReached) if request.examples.len() == 1 => Exit::Module,
         _ => Exit::Success,
     })
-}
-
-fn of_module(message: &str) -> Failure {
-    Failure {
-        exit: Exit::Module,
-        message: message.to_owned(),
-    }
 }
 
 /// Receives frames up to the last one. After Ctrl-C the unit is asked to stop, and the last frame is still awaited.
@@ -249,8 +244,7 @@ async fn follow(args: &LearnArgs, terminal: &Terminal, learner: &mut Learner) ->
             }
         };
         let frame = match heard {
-            Ok(Some(frame)) => learner.keep(frame).await?,
-            Ok(None) => return Err(of_module("The unit ended without its last frame; try again.")),
+            Ok(frame) => learner.keep(frame).await?,
             Err(problem) => {
                 let mut failure = Failure::from(problem);
                 if learner.best().is_some() {
@@ -296,12 +290,7 @@ fn words_of(loss: &LearnLoss) -> String {
 }
 
 /// Returns the model's greedy output with these rows.
-async fn answer(
-    task: &Task,
-    example: &Example,
-    rows: &SoftPrefix,
-    last: &LearnFrame,
-) -> Result<String, softprefix_core::client::ClientError> {
+async fn answer(task: &Task, example: &Example, rows: &SoftPrefix, last: &LearnFrame) -> Result<String, ClientError> {
     let request = InferenceRequest::new(&example.prompt)
         .prefix(Some(rows.clone()))
         .max_new_tokens(last.loss.wanted + MORE);
@@ -326,7 +315,7 @@ fn report(args: &LearnArgs, rows: &SoftPrefix, last: &LearnFrame, said: Option<&
             last.taken_back
         );
     }
-    if last.end == Some(LearnEnd::NotReached) && best.loss.matched < best.loss.wanted {
+    if last.end == Some(LearnEnd::NotReached) && !best.loss.all_matched() {
         out += "The answer is not the target yet; more --steps, a larger --len, another --seed or a larger --norm-limit may help.\n";
     }
     if let Some(said) = said {

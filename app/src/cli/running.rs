@@ -386,6 +386,7 @@ impl Terminal {
     ) -> Result<(), Failure> {
         let text = SweepText::of(Language::English);
         let mut interrupts = self.interrupts.clone();
+        let mut best_score = None;
         loop {
             let event = tokio::select! {
                 event = run.next() => event,
@@ -407,18 +408,10 @@ impl Terminal {
                         Some(experiment) => finished(experiment, &done.records),
                         None => Ok(()),
                     };
-                    if let Err(failure) = told {
-                        run.leave().await;
-                        return Err(failure);
-                    }
-                }
-                RunEvent::Judged {
-                    record,
-                    score: Some(score),
-                    is_best: true,
-                } => {
-                    let record = done.records.iter().rev().find(|known| known.id == record);
-                    let told = record.map_or(Ok(()), |record| best(record, &score));
+                    let told = told.and_then(|()| match done.records.last() {
+                        Some(record) => tell_best(record, &mut best_score, best),
+                        None => Ok(()),
+                    });
                     if let Err(failure) = told {
                         run.leave().await;
                         return Err(failure);
@@ -461,8 +454,7 @@ impl Terminal {
                 RunEvent::CaseStarted { .. }
                 | RunEvent::Text { .. }
                 | RunEvent::Reconnected
-                | RunEvent::Threshold(_)
-                | RunEvent::Judged { .. } => {}
+                | RunEvent::Threshold(_) => {}
                 RunEvent::Generation(generation) => {
                     if generation.is_flat(&done.records) {
                         let number = generation.search.generation() + 1;
@@ -473,6 +465,18 @@ impl Terminal {
                 }
             }
         }
+    }
+}
+
+/// Calls `best` with a candidate that is better than those before.
+fn tell_best(record: &Record, so_far: &mut Option<Score>, best: Best<'_>) -> Result<(), Failure> {
+    let is_better = |score: &Score| so_far.is_none_or(|so_far| score.is_better_than(&so_far));
+    match record.score.filter(is_better) {
+        Some(score) => {
+            *so_far = Some(score);
+            best(record, &score)
+        }
+        None => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use softprefix_core::experiment::{
     FindRequest, Magnitudes, ModuleFacts, Plan, Record, RunEnd, RunOptions, Sweep, Values,
 };
-use softprefix_core::prefix::{EmbeddingRows, PrefixKind, PrefixRecipe, SoftPrefix, files};
+use softprefix_core::prefix::{EmbeddingRows, FoundBy, Origin, PrefixKind, PrefixRecipe, SoftPrefix, files};
 use softprefix_core::protocol::learn::{DEFAULT_ROWS, NormLimit};
 use softprefix_core::search::{Closeness, Method, Objective, PrefixSearch, Score, SearchSettings};
 
@@ -210,7 +210,7 @@ async fn search(
             return Ok(());
         };
         let built = rows.build(parent.hidden_size(), Some(&EmbeddingRows::from(&parent)), None);
-        let built = built.map_err(|error| Failure::from(errors::session(&error.into())))?;
+        let built = built.map_err(|error| Failure::from(session.problem(error)))?;
         let note = note(args, &objective, facts, (record, score), &built);
         files::export_safetensors(&built, &args.out, Some(&note.to_string())).map_err(|error| file_failure(&error))?;
         terminal.say(&format!(
@@ -269,19 +269,20 @@ fn note(
     (record, score): (&Record, &Score),
     rows: &SoftPrefix,
 ) -> Value {
-    json!({
-        "kind": "chosen",
-        "recipe": record.case.recipe,
-        "objective": objective,
-        "score": score,
-        "prompt": record.prompt,
-        "settings": args.settings(),
-        "record": record.id,
-        "model": facts.identity.model,
-        "model_sha256": facts.identity.model_sha256,
-        "unit": facts.identity.unit,
-        "rows_sha256": rows.sha256(),
-    })
+    let found = record.found(FoundBy::Objective).map(Box::new).map(Origin::Found);
+    let mut note = found.and_then(|found| found.note(rows)).unwrap_or_else(|| json!({}));
+    for (key, value) in [
+        ("recipe", json!(record.case.recipe)),
+        ("objective", json!(objective)),
+        ("score", json!(score)),
+        ("prompt", json!(record.prompt)),
+        ("settings", json!(args.settings())),
+        ("model_sha256", json!(facts.identity.model_sha256)),
+        ("unit", json!(facts.identity.unit)),
+    ] {
+        note[key] = value;
+    }
+    note
 }
 
 /// A score with the parts that were asked for.

@@ -17,7 +17,7 @@ use super::report::{print_all, tables};
 use super::running::{Begun, Done, Store, Terminal, exit_of};
 use super::shell::{Failure, List, list_of_magnitudes, name_of};
 use crate::bridge::second::ask;
-use crate::errors::{problem_of, sentence};
+use crate::errors::sentence;
 use crate::messages::Second;
 use crate::model::magnitudes::USUAL_RAW;
 use crate::model::sweep::parse_lens;
@@ -260,7 +260,7 @@ async fn sweep(
             && session.module().ping().await.is_err()
             && let Err(error) = session.module().reconnect().await
         {
-            trouble = Some(Failure::from(problem_of(&error)));
+            trouble = Some(Failure::from(session.problem(error)));
             break;
         }
         let begun = begun.pop().flatten();

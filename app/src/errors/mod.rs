@@ -15,7 +15,7 @@ pub use files::{
 pub use prefixes::prefix;
 pub use reach::{cannot_listen, cannot_search, cannot_send, client, refusal};
 
-use softprefix_core::client::ClientError;
+use softprefix_core::client::{ClientError, LocalRemedy};
 use softprefix_core::experiment::SessionError;
 use softprefix_core::prefix::PrefixStoreError;
 
@@ -75,7 +75,8 @@ impl Problem {
     }
 }
 
-/// Converts a client's error to a problem.
+/// Converts an error of a module at an address to a problem. Errors of a [`Session`](crate::session::Session) have
+/// [`Session::problem`](crate::session::Session::problem), since its module may be the unit in this process.
 pub fn problem_of(error: &ClientError) -> Problem {
     let kind = match error {
         ClientError::Connect { .. }
@@ -89,41 +90,19 @@ pub fn problem_of(error: &ClientError) -> Problem {
     Problem::told(kind, client(error))
 }
 
-/// The same of a module that may be the one in this process, on which no service can be restarted.
-pub fn of_module(error: &ClientError, is_embedded: bool) -> Problem {
-    let problem = problem_of(error);
-    let is_silence = matches!(
-        error,
-        ClientError::NoAnswer { .. }
-            | ClientError::SetUpTimedOut { .. }
-            | ClientError::UnitSilent { .. }
-            | ClientError::NeverAnswered { .. }
-            | ClientError::StreamStopped { .. }
-    );
-    let is_end = matches!(error, ClientError::Connect { .. } | ClientError::ConnectionLost { .. });
-    match is_embedded {
-        true if is_silence => Problem {
-            remedy: Bilingual::new(
-                "This machine may be very busy or short of memory: close what else runs on it, or choose a smaller model, and try again.",
-                "この機器の負荷が高いか、メモリーが足りないようです。ほかのプログラムを終了するか、小さなモデルを選んで、もう一度試してください。",
-            ),
-            ..problem
-        },
-        true if is_end => Problem {
-            remedy: Bilingual::new(
-                "Reconnect: it starts again.",
-                "再接続すると、内蔵モジュールが起動し直します。",
-            ),
-            ..problem
-        },
-        _ => problem,
-    }
-}
-
-/// Converts a session's error to a problem.
-pub fn session(error: &SessionError) -> Problem {
+/// Converts a session's error to a problem. No service can be restarted where the module is the unit in this process.
+pub fn session(error: &SessionError, is_embedded: bool) -> Problem {
     let (ja, todo_ja) = match error {
-        SessionError::Client(error) => return problem_of(error),
+        SessionError::Client(error) => {
+            let mut problem = problem_of(error);
+            match error.local_remedy().filter(|_| is_embedded) {
+                Some(remedy) => problem.remedy = local(remedy),
+                // The unit's own sentence says what to do.
+                None if is_embedded && problem.remedy.ja.contains("llm-") => problem.remedy.ja.clear(),
+                None => {}
+            }
+            return problem;
+        }
         SessionError::Prefix(error) => return Problem::told(ProblemKind::Input, prefix(error)),
         SessionError::NoLanguageModel { address } => (
             format!("{address} に言語モデルがありません。"),
@@ -147,6 +126,16 @@ pub fn session(error: &SessionError) -> Problem {
         _ => ProblemKind::Input,
     };
     Problem::told(kind, ErrorText::of(&error.to_string(), Part::First(". "), ja, todo_ja))
+}
+
+fn local(remedy: LocalRemedy) -> Bilingual {
+    let ja = match remedy {
+        LocalRemedy::Relieve => {
+            "この機器の負荷が高いか、メモリーが足りないようです。ほかのプログラムを終了するか、小さなモデルを選んで、もう一度試してください。"
+        }
+        LocalRemedy::Reconnect => "再接続すると、内蔵モジュールが起動し直します。",
+    };
+    Bilingual::new(sentence(&remedy.to_string()), ja)
 }
 
 /// Returns `text` with a capital first letter and a full stop.

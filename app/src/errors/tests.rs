@@ -11,6 +11,8 @@ use softprefix_core::prefix::PrefixError;
 use softprefix_core::protocol::{Code, ErrorField};
 use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
 
+use crate::model::Language;
+
 use super::*;
 
 /// Returns the numbers of at least two digits or with a decimal point in a text, without `os error N`, which is the
@@ -46,14 +48,14 @@ fn refused(code: Code, message: &str) -> ClientError {
     }
 }
 
-#[test]
-fn every_error_of_the_client_is_said_in_japanese_with_its_numbers() {
+/// One of each kind that is not [`ClientError::Refused`].
+fn client_errors() -> Vec<ClientError> {
     let (address, detail) = (
         "192.168.1.20:10001".to_owned(),
         "Connection refused (os error 111)".to_owned(),
     );
     let (work_id, text) = ("llm.1000".to_owned(), "春の花を咲かせ、風に揺れる".to_owned());
-    let errors = [
+    vec![
         ClientError::Connect {
             address: address.clone(),
             detail: detail.clone(),
@@ -117,9 +119,41 @@ fn every_error_of_the_client_is_said_in_japanese_with_its_numbers() {
             work_id,
             feature: "embed".into(),
         },
-    ];
-    for error in &errors {
-        is_told(&client(error));
+    ]
+}
+
+#[test]
+fn every_error_of_the_client_is_said_in_japanese_with_its_numbers() {
+    for error in client_errors() {
+        is_told(&client(&error));
+    }
+}
+
+#[test]
+fn of_the_unit_in_this_process_no_error_names_a_service_of_the_system() {
+    let bare = Code::ALL.iter().flat_map(|code| {
+        let messages = ["", code.stock_message().unwrap_or_default()];
+        messages.map(|message| refused(*code, message))
+    });
+    let unknown = ["", "x"].map(|message| refused(Code(-77), message));
+    let errors: Vec<ClientError> = client_errors().into_iter().chain(bare).chain(unknown).collect();
+    let has_command = |words: &str| words.contains("systemctl") || words.contains("journalctl");
+    for error in errors {
+        let remedy = error.local_remedy();
+        assert!(!has_command(&error.local_message()), "{}", error.local_message());
+        let error = SessionError::Client(error);
+        let [here, there] = [true, false].map(|is_embedded| session(&error, is_embedded));
+        assert!(
+            !has_command(&here.whole(Language::English)) && !here.remedy.en.contains("llm-"),
+            "{here}"
+        );
+        assert!(
+            !has_command(&here.whole(Language::Japanese)) && !here.remedy.ja.contains("llm-"),
+            "{}",
+            here.remedy.ja
+        );
+        assert_eq!(here.sentence, there.sentence);
+        assert_eq!(remedy.is_none(), here.remedy.en == there.remedy.en, "{here}");
     }
 }
 

@@ -19,9 +19,9 @@ pub struct SearchStart {
     pub settings: SearchSettings,
 }
 
-/// Requests from the workbench.
+/// Work that ends by itself or by [`FindRequest::Stop`]; at most one is in progress.
 #[derive(Debug, Clone, PartialEq)]
-pub enum FindRequest {
+pub enum FindWork {
     /// Learn a prefix, starting from the rows of `init` if it is given.
     Learn {
         plan: Box<LearnPlan>,
@@ -43,6 +43,24 @@ pub enum FindRequest {
     },
     /// Go on with a search by an objective that was broken off, with its own prompt, objective and budget.
     SearchOn { experiment: String },
+}
+
+impl FindWork {
+    /// Returns the mode whose work it is.
+    pub fn mode(&self) -> FindMode {
+        match self {
+            Self::Learn { .. } => FindMode::Learn,
+            Self::Choose(_) | Self::ChooseNext { .. } => FindMode::Choose,
+            Self::Search { .. } | Self::SearchOn { .. } => FindMode::Search,
+        }
+    }
+}
+
+/// Requests from the workbench.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FindRequest {
+    /// Start work in the place of what is in progress, under a number that no other work has.
+    Start { number: u64, work: FindWork },
     /// Stop learning, choosing or searching. What was found stays.
     Stop,
     /// Read the examples of a file.
@@ -96,10 +114,11 @@ pub enum FindEvent {
     Kin(Vec<(String, Kin)>),
     /// An event of a search.
     Searched(Box<RunEvent>),
-    /// The work of a mode has ended.
-    Ended(FindMode),
-    /// The work of a mode could not start or go on.
-    Failed(FindMode, Problem),
+    /// The work of this number has ended; with a problem if it could not start or go on. All its other events came before.
+    Ended {
+        number: u64,
+        problem: Option<Problem>,
+    },
     /// The examples of a file.
     Examples(Vec<Example>),
     /// A prefix is stored as an imported one.

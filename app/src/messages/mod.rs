@@ -16,7 +16,7 @@ pub use discovery::{DiscoveryEvent, DiscoveryRequest};
 pub use doctor::{ChangeOutcome, DoctorEvent, DoctorRequest};
 pub use external::{ExternalEvent, ExternalRequest};
 pub use figure::WriteFigure;
-pub use find::{FindEvent, FindRequest, SearchStart};
+pub use find::{FindEvent, FindRequest, FindWork, SearchStart};
 pub use library::{LibraryEvent, LibraryRequest};
 pub use material::{MaterialEvent, MaterialRequest};
 pub use recording::{RecordingEvent, RecordingRequest};

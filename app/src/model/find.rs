@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use softprefix_core::compare::is_cjk;
 use softprefix_core::experiment::LearnPlan;
-use softprefix_core::prefix::{IdentityCard, PrefixKind, PrefixRecipe};
+use softprefix_core::prefix::{Found, IdentityCard, PrefixRecipe};
 use softprefix_core::protocol::learn::{
     DEFAULT_ROWS, DEFAULT_STEPS, Example, Init, LearnRequest, MAX_EXAMPLES, MAX_LEARNED_ROWS, MAX_STEPS, NormLimit,
 };
@@ -227,7 +227,10 @@ pub enum FoundPrefix {
     /// The best rows that the experiment of this id has learned.
     Learned(String),
     /// A candidate of a search.
-    Candidate(Box<PrefixRecipe>),
+    Candidate {
+        recipe: Box<PrefixRecipe>,
+        found: Box<Found>,
+    },
 }
 
 /// The best rows so far, which are saved.
@@ -242,10 +245,7 @@ pub struct FoundRows {
 impl FoundRows {
     /// Returns the step after which they were found.
     pub fn step(&self) -> Option<usize> {
-        match self.recipe.kind.base() {
-            PrefixKind::Imported { learned, .. } => learned.as_ref().map(|learned| learned.step),
-            _ => None,
-        }
+        self.recipe.kind.learned().map(|learned| learned.step)
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::prefix::files::{FileError, Format, Imported, Stored};
-use softprefix_core::prefix::{IdentityCard, Learned, Neighbour, PrefixRecipe, SoftPrefix};
+use softprefix_core::prefix::{IdentityCard, Neighbour, Origin, PrefixRecipe, SoftPrefix};
 
 use super::Problem;
 
@@ -30,7 +30,7 @@ impl ExportForm {
     }
 }
 
-/// Rows that were imported or learned; they are in the prefix store.
+/// Rows that were imported, learned or found; they are in the prefix store.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ImportedFile {
     /// Display name: the name given in the file, or the file's own name.
@@ -38,9 +38,9 @@ pub struct ImportedFile {
     /// SHA-256 of the rows as bf16.
     pub sha256: String,
     pub about: Option<FileAbout>,
-    /// How they were learned, where that is known.
-    #[serde(default)]
-    pub learned: Option<Box<Learned>>,
+    /// Where they come from.
+    #[serde(flatten)]
+    pub origin: Origin,
 }
 
 /// What a file says about itself; not known for a file that only a recipe of the history names.
@@ -58,17 +58,17 @@ pub struct FileAbout {
 
 impl ImportedFile {
     /// Creates an imported file that is known from a recipe alone.
-    pub fn known_by(name: &str, sha256: &str, learned: Option<Box<Learned>>) -> Self {
+    pub fn known_by(name: &str, sha256: &str, origin: Origin) -> Self {
         Self {
             name: name.to_owned(),
             sha256: sha256.to_owned(),
             about: None,
-            learned,
+            origin,
         }
     }
 
     /// Creates the file of rows that were learned, chosen or searched for here.
-    pub fn found(name: String, rows: &SoftPrefix, learned: Option<Learned>) -> Self {
+    pub fn found(name: String, rows: &SoftPrefix, origin: Origin) -> Self {
         Self {
             name,
             sha256: rows.sha256(),
@@ -78,9 +78,9 @@ impl ImportedFile {
                 format: Format::Safetensors,
                 stored: Stored::Bf16,
                 exact: true,
-                base_model: learned.as_ref().map(|learned| learned.model.clone()),
+                base_model: origin.model().map(str::to_owned),
             }),
-            learned: learned.map(Box::new),
+            origin,
         }
     }
 }
@@ -98,7 +98,7 @@ impl From<&Imported> for ImportedFile {
                 exact: imported.exact,
                 base_model: imported.base_model.clone(),
             }),
-            learned: imported.learned.clone(),
+            origin: imported.origin.clone(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The prefix controls as values: kind, material and magnitude; [`PrefixForm::recipe`] converts them to a recipe.
 
 use serde::{Deserialize, Serialize};
-use softprefix_core::prefix::{BlendEnd, Generator, Learned, Magnitude, PrefixKind, PrefixRecipe, Rounding};
+use softprefix_core::prefix::{BlendEnd, Generator, Magnitude, Origin, PrefixKind, PrefixRecipe, Rounding};
 
 use super::{Envelope, ImportedFile, Unavailable};
 
@@ -151,9 +151,9 @@ impl PrefixForm {
         }
     }
 
-    /// Returns how the rows of the selected file were learned, if they were.
-    pub fn learned(&self) -> Option<&Learned> {
-        self.imported.as_ref()?.learned.as_deref()
+    /// Returns where the rows of the selected file come from.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.imported.as_ref().map(|file| &file.origin)
     }
 
     /// Returns whether the rows are used without scaling.
@@ -191,7 +191,7 @@ impl PrefixForm {
                 PrefixKind::Imported {
                     name: file.name,
                     sha256: file.sha256,
-                    learned: file.learned,
+                    origin: file.origin,
                 }
             }
         }
@@ -276,7 +276,7 @@ impl PrefixForm {
                     if let BlendEnd::Stored { name, sha256 } = end
                         && self.is_other_file(sha256)
                     {
-                        self.imported = Some(ImportedFile::known_by(name, sha256, None));
+                        self.imported = Some(ImportedFile::known_by(name, sha256, Origin::File));
                     }
                 }
                 if let BlendEnd::Text(text) = from {
@@ -293,8 +293,8 @@ impl PrefixForm {
                 self.contrast.clone_from(text);
                 self.contrast_minus.clone_from(minus);
             }
-            PrefixKind::Imported { name, sha256, learned } if self.is_other_file(sha256) => {
-                self.imported = Some(ImportedFile::known_by(name, sha256, learned.clone()));
+            PrefixKind::Imported { name, sha256, origin } if self.is_other_file(sha256) => {
+                self.imported = Some(ImportedFile::known_by(name, sha256, origin.clone()));
             }
             _ => {}
         }

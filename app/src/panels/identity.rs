@@ -128,11 +128,10 @@ pub(super) fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     };
     let made_of = super::label::kind(cx.text, &sheet.recipe.kind);
     fact(ui, words.made_of, &made_of, false);
-    if let PrefixKind::Imported {
-        learned: Some(learned), ..
-    } = sheet.recipe.kind.base()
+    if let PrefixKind::Imported { origin, .. } = sheet.recipe.kind.base()
+        && let Some(about) = (words.about_origin)(origin)
     {
-        fact(ui, words.objective, &(words.learned_for)(learned), false);
+        fact(ui, (cx.text.origin)(origin), &about, false);
     }
     fact(ui, words.shape, &format!("{} × {}", card.len, card.hidden_size), true);
     digest(ui, cx, card);

@@ -3,7 +3,7 @@
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::label::LabelWords;
 use softprefix_core::experiment::{Analysis, GroupKey, Prompt, Record};
-use softprefix_core::prefix::{BlendEnd, Generator, PrefixKind, PrefixRecipe};
+use softprefix_core::prefix::{BlendEnd, Generator, Origin, PrefixKind, PrefixRecipe};
 
 use super::context::PanelContext;
 use crate::model::{KindChoice, Preset};
@@ -97,10 +97,10 @@ pub(super) fn kind(text: &Text, of: &PrefixKind) -> String {
         PrefixKind::Words { text: words } => format!("“{words}”"),
         PrefixKind::Blend { from, to, t } => format!("{} → {} {t:.2}", blend_end(from), blend_end(to)),
         PrefixKind::Contrast { text: words, minus } => format!("“{words}” − “{minus}”"),
-        PrefixKind::Imported {
-            name, learned: Some(_), ..
-        } => format!("{} “{name}”", text.learned),
-        PrefixKind::Imported { name, .. } => name.clone(),
+        PrefixKind::Imported { name, origin, .. } => match origin {
+            Origin::File => name.clone(),
+            origin => format!("{} “{name}”", (text.origin)(origin)),
+        },
         PrefixKind::Chosen { name, generation, .. } => format!("{name} +{generation}"),
         other => other.name().to_owned(),
     };

@@ -37,10 +37,10 @@ impl PanelContext<'_> {
 pub(super) fn kind(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let has_learned = cx.bench.prefix.learned().is_some();
-    let name_of = |kind| match kind {
-        KindChoice::Imported if has_learned => text.learned,
-        other => (text.kinds)(other),
+    let origin = cx.bench.prefix.origin();
+    let name_of = |kind| match (kind, origin) {
+        (KindChoice::Imported, Some(origin)) => (text.origin)(origin),
+        (other, _) => (text.kinds)(other),
     };
     let kinds = KindChoice::ALL.map(|kind| (kind, name_of(kind).to_owned())).to_vec();
     let (width, now) = (ui.available_width(), cx.bench.prefix.kind);
@@ -329,12 +329,12 @@ fn file(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 /// Returns what a file says about itself, line by line.
 fn about(text: &PrefixText, file: &ImportedFile) -> Vec<String> {
     let Some(about) = &file.about else {
-        let learned = file.learned.as_deref().map(text.learned_for);
-        return vec![learned.unwrap_or_else(|| text.file_unknown.to_owned())];
+        let known = (text.about_origin)(&file.origin);
+        return vec![known.unwrap_or_else(|| text.file_unknown.to_owned())];
     };
     let table = (text.table)(about.rows, about.hidden_size, about.stored.name());
-    let mut lines = match &file.learned {
-        Some(learned) => vec![(text.learned_for)(learned), table],
+    let mut lines = match (text.about_origin)(&file.origin) {
+        Some(known) => vec![known, table],
         None => vec![format!("{}  ·  {table}", (text.format)(about.format))],
     };
     lines.extend(about.base_model.as_deref().map(text.base_model));

@@ -4,13 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use softprefix_core::client::{self, Task};
+use softprefix_core::client::{self, ClientError, Task};
 use softprefix_core::experiment::{LearnPlan, ModuleIdentity};
 use softprefix_core::prefix::files::{self, FileError};
-use softprefix_core::prefix::{Learned, LearningSettings, PrefixStore, SoftPrefix, decode};
+use softprefix_core::prefix::{Learned, LearningSettings, Origin, PrefixStore, SoftPrefix, decode};
 use softprefix_core::protocol::learn::{Example, LearnFrame};
 
-use crate::errors::{self, broken, prefix_store_problem, problem_of, sentence};
+use crate::errors::{self, broken, prefix_store_problem, sentence};
 use crate::model::{Bilingual, Problem, ProblemKind};
 
 /// Maximum size of a file of examples or prompts.
@@ -49,7 +49,7 @@ impl Learner {
         file: PathBuf,
         store: Option<PrefixStore>,
     ) -> Result<Self, Problem> {
-        let learning = task.learn(&plan.request).map_err(|error| problem_of(&error))?;
+        let learning = task.learn(&plan.request).map_err(|error| problem(error, &module))?;
         Ok(Self {
             learning,
             plan,
@@ -66,12 +66,23 @@ impl Learner {
         self.best.as_ref()
     }
 
-    /// Returns the unit's next frame; `None` after the last. Cancel safe. Show a frame only after [`Learner::keep`] has returned.
+    /// Returns the unit's next frame. Cancel safe. Show a frame only after [`Learner::keep`] has returned.
     ///
     /// # Errors
     /// Errors of the unit and of the connection.
-    pub async fn hear(&mut self) -> Result<Option<LearnFrame>, Problem> {
-        self.learning.next().await.map_err(|error| problem_of(&error))
+    pub async fn hear(&mut self) -> Result<LearnFrame, Problem> {
+        let heard = self.learning.next().await;
+        let heard = heard.map_err(|error| problem(error, &self.module))?;
+        heard.ok_or_else(|| {
+            Problem::new(
+                ProblemKind::Module,
+                Bilingual::new(
+                    "The unit ended without its last frame.",
+                    "ユニットが最後の報告なしに終わりました。",
+                ),
+                Bilingual::new("Start again.", "もう一度開始してください。"),
+            )
+        })
     }
 
     /// Writes the frame's rows, if it has any, to the file; returns the frame without them. Not cancel safe.
@@ -100,13 +111,18 @@ impl Learner {
     /// # Errors
     /// If the connection is closed.
     pub fn stop(&self) -> Result<(), Problem> {
-        self.learning.stop().map_err(|error| problem_of(&error))
+        self.learning.stop().map_err(|error| problem(error, &self.module))
     }
 }
 
+fn problem(error: ClientError, module: &ModuleIdentity) -> Problem {
+    errors::session(&error.into(), module.is_embedded())
+}
+
 fn write(best: &Best, file: &Path, store: Option<&PrefixStore>) -> Result<(), Problem> {
-    files::export_safetensors(&best.rows, file, Some(&best.learned.note(&best.rows)))
-        .map_err(|error| unwritten(file, &error))?;
+    let note = Origin::Learned(Box::new(best.learned.clone())).note(&best.rows);
+    let note = note.map(|note| note.to_string());
+    files::export_safetensors(&best.rows, file, note.as_deref()).map_err(|error| unwritten(file, &error))?;
     match store {
         Some(store) => store
             .put(&best.rows)

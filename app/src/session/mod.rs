@@ -128,22 +128,14 @@ impl From<Problem> for ConnectProblem {
     }
 }
 
-impl From<SessionError> for ConnectProblem {
-    fn from(error: SessionError) -> Self {
-        match error {
+impl ConnectProblem {
+    fn of<E: Into<SessionError>>(error: E, is_embedded: bool) -> Self {
+        match error.into() {
             SessionError::Client(ClientError::TaskFull { ids }) => Self::TaskFull(ids),
-            error => Self::Other(errors::session(&error)),
+            error => Self::Other(errors::session(&error, is_embedded)),
         }
     }
-}
 
-impl From<ClientError> for ConnectProblem {
-    fn from(error: ClientError) -> Self {
-        SessionError::from(error).into()
-    }
-}
-
-impl ConnectProblem {
     /// Converts the error to a sentence, for callers that cannot ask the user.
     pub fn into_problem(self, remedy: &str, remedy_ja: &str) -> Problem {
         match self {
@@ -199,19 +191,21 @@ impl Session {
         let connecting = |step| steps(OpenStep::Connecting(step));
         match target {
             Target::Remote { address, model } => {
+                let of_remote = |error| ConnectProblem::of::<ClientError>(error, false);
                 if let LeftOver::Exit(tasks) = &left_over {
                     connecting(ConnectStep::Opening);
-                    exit_all(&address, tasks, &limits).await?;
+                    exit_all(&address, tasks, &limits).await.map_err(of_remote)?;
                 }
                 let mut opened = core::Session::open(request(address.clone(), model.clone()), connecting).await;
                 if let (Err(SessionError::Client(ClientError::TaskFull { ids })), LeftOver::ExitAll) =
                     (&opened, &left_over)
                 {
-                    exit_all(&address, ids, &limits).await?;
+                    exit_all(&address, ids, &limits).await.map_err(of_remote)?;
                     opened = core::Session::open(request(address, model), connecting).await;
                 }
+                let opened = opened.map_err(|error| ConnectProblem::of(error, false))?;
                 Ok(Self {
-                    core: Arc::new(opened?),
+                    core: Arc::new(opened),
                     _embedded: None,
                     stands_in_for: Vec::new(),
                 })
@@ -243,12 +237,9 @@ impl Session {
                         connecting(step);
                     }
                 });
-                let opened = opened.await.map_err(|error| match error {
-                    SessionError::Client(error) => errors::of_module(&error, true).into(),
-                    error => ConnectProblem::from(error),
-                });
+                let opened = opened.await.map_err(|error| ConnectProblem::of(error, true))?;
                 Ok(Self {
-                    core: Arc::new(opened?),
+                    core: Arc::new(opened),
                     _embedded: Some(embedded),
                     stands_in_for,
                 })
@@ -267,8 +258,8 @@ impl Session {
     }
 
     /// Describes an error of this module.
-    pub fn problem(&self, error: &ClientError) -> Problem {
-        errors::of_module(error, self.facts().is_embedded())
+    pub fn problem(&self, error: impl Into<SessionError>) -> Problem {
+        errors::session(&error.into(), self.facts().is_embedded())
     }
 
     /// Builds the prefix that `recipe` describes.
@@ -276,7 +267,7 @@ impl Session {
     /// # Errors
     /// Why the recipe gives no prefix on this module.
     pub async fn build_of(&self, recipe: &PrefixRecipe) -> Result<SoftPrefix, Problem> {
-        self.core.build(recipe).await.map_err(|error| errors::session(&error))
+        self.core.build(recipe).await.map_err(|error| self.problem(error))
     }
 
     /// Describes a prefix.

@@ -1,6 +1,7 @@
 //! The words of the window in English.
 
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::prefix::{FoundBy, Origin};
 use softprefix_core::protocol::extension::WeightRounding;
 
 use softprefix_core::protocol::extension::FinishReason;
@@ -119,7 +120,14 @@ pub(super) static TEXT: Text = Text {
         KindChoice::Sampled => "Sampled vocabulary",
         KindChoice::Imported => "Imported file",
     },
-    learned: "Learned",
+    origin: |origin| match origin {
+        Origin::File => "Imported file",
+        Origin::Learned(_) => "Learned",
+        Origin::Found(found) => match found.by {
+            FoundBy::Person => "Chosen",
+            FoundBy::Objective => "Found by search",
+        },
+    },
     magnitude: "Magnitude",
     magnitude_spoken: |norms, raw| match raw {
         Some(raw) => format!("{norms} of a token's norm, raw value {raw}"),

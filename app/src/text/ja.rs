@@ -1,6 +1,7 @@
 //! The words of the window in Japanese.
 
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::prefix::{FoundBy, Origin};
 use softprefix_core::protocol::extension::WeightRounding;
 
 use softprefix_core::protocol::extension::FinishReason;
@@ -112,7 +113,14 @@ pub(super) static TEXT: Text = Text {
         KindChoice::Sampled => "語彙からの抽出",
         KindChoice::Imported => "ファイルから",
     },
-    learned: "学習",
+    origin: |origin| match origin {
+        Origin::File => "ファイルから",
+        Origin::Learned(_) => "学習",
+        Origin::Found(found) => match found.by {
+            FoundBy::Person => "選択",
+            FoundBy::Objective => "探索",
+        },
+    },
     magnitude: "大きさ",
     magnitude_spoken: |norms, raw| match raw {
         Some(raw) => format!("トークンノルムの {norms}、生の値 {raw}"),

@@ -35,6 +35,7 @@ pub use sweep::SweepText;
 pub use twin::TwinText;
 
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::prefix::Origin;
 use softprefix_core::protocol::extension::{FinishReason, WeightRounding};
 
 use crate::commands::{CommandId, Group};
@@ -102,8 +103,8 @@ pub struct Text {
     pub prefix: &'static str,
     pub kind: &'static str,
     pub kinds: fn(KindChoice) -> &'static str,
-    /// The kind of rows that were learned, in the place of an imported file.
-    pub learned: &'static str,
+    /// The kind of stored rows, by where they come from.
+    pub origin: fn(&Origin) -> &'static str,
     /// Stands in a label for an envelope over the rows.
     pub envelope_short: &'static str,
     pub magnitude: &'static str,

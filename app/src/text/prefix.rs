@@ -1,6 +1,6 @@
 //! The words about what prefixes are made of, their files, and what one is, in each language.
 
-use softprefix_core::prefix::Learned;
+use softprefix_core::prefix::Origin;
 use softprefix_core::prefix::files::Format;
 
 use crate::model::{Envelope, ExportForm, KindChoice, Language, Refusal};
@@ -35,9 +35,8 @@ pub struct PrefixText {
     pub table: fn(usize, usize, &str) -> String,
     /// The file has fewer rows than P asks for.
     pub file_repeats: fn(usize, usize) -> String,
-    /// What rows were learned for, and how far.
-    pub learned_for: fn(&Learned) -> String,
-    pub objective: &'static str,
+    /// What rows were learned for and how far, or where they were found; `None` of those of a file.
+    pub about_origin: fn(&Origin) -> Option<String>,
     pub base_model: fn(&str) -> String,
     pub rounded: &'static str,
     pub file_unknown: &'static str,
@@ -137,16 +136,21 @@ static ENGLISH: PrefixText = PrefixText {
         1 => format!("The file has 1 row: it is repeated to fill P = {len}."),
         _ => format!("The file has {rows} rows: they are repeated, from the first on, to fill P = {len}."),
     },
-    learned_for: |learned| {
-        let (prompt, target) = learned.beginnings();
-        let (loss, matched, wanted) = (learned.likelihood, learned.matched, learned.wanted);
-        let what = match learned.examples {
-            0 | 1 => format!("to answer “{prompt}” with “{target}”"),
-            examples => format!("from {examples} examples"),
-        };
-        format!("{what}; loss {loss:.2}, {matched} of {wanted} tokens")
+    about_origin: |origin| {
+        Some(match origin {
+            Origin::File => return None,
+            Origin::Learned(learned) => {
+                let (prompt, target) = learned.beginnings();
+                let (loss, matched, wanted) = (learned.likelihood, learned.matched, learned.wanted);
+                let what = match learned.examples {
+                    0 | 1 => format!("to answer “{prompt}” with “{target}”"),
+                    examples => format!("from {examples} examples"),
+                };
+                format!("{what}; loss {loss:.2}, {matched} of {wanted} tokens")
+            }
+            Origin::Found(found) => format!("near “{}”, generation {}", found.near, found.generation),
+        })
     },
-    objective: "Learned",
     base_model: |model| format!("made for {model}"),
     rounded: "values were rounded to bf16",
     file_unknown: "imported before",
@@ -242,16 +246,21 @@ static JAPANESE: PrefixText = PrefixText {
     format,
     table: |rows, width, stored| format!("{rows} × {width}、{stored}"),
     file_repeats: |rows, len| format!("ファイルは {rows} 行です。P = {len} になるまで先頭から繰り返します。"),
-    learned_for: |learned| {
-        let (prompt, target) = learned.beginnings();
-        let (loss, matched, wanted) = (learned.likelihood, learned.matched, learned.wanted);
-        let what = match learned.examples {
-            0 | 1 => format!("「{prompt}」に「{target}」と答える"),
-            examples => format!("{examples} 件の例から"),
-        };
-        format!("{what}。損失 {loss:.2}、{wanted} トークン中 {matched}")
+    about_origin: |origin| {
+        Some(match origin {
+            Origin::File => return None,
+            Origin::Learned(learned) => {
+                let (prompt, target) = learned.beginnings();
+                let (loss, matched, wanted) = (learned.likelihood, learned.matched, learned.wanted);
+                let what = match learned.examples {
+                    0 | 1 => format!("「{prompt}」に「{target}」と答える"),
+                    examples => format!("{examples} 件の例から"),
+                };
+                format!("{what}。損失 {loss:.2}、{wanted} トークン中 {matched}")
+            }
+            Origin::Found(found) => format!("「{}」の近く、第 {} 世代", found.near, found.generation),
+        })
     },
-    objective: "学習の目的",
     base_model: |model| format!("対象モデル: {model}"),
     rounded: "値は bf16 に丸めました",
     file_unknown: "以前に読み込んだもの",

@@ -1,9 +1,12 @@
 //! State of the Find view: the fields, and the learning on screen.
 
+use std::collections::HashMap;
+
 use softprefix_core::experiment::{Entry, Learning, Prompt, Record, SavedExperiment};
 use softprefix_core::protocol::learn::Example;
 
 use super::search::{Chooser, Searcher};
+use crate::messages::{FindRequest, FindWork};
 use crate::model::{FindMode, FoundRows, LearnForm, Problem, Reproduced, SearchForm};
 
 /// State of the Find view.
@@ -14,24 +17,31 @@ pub struct Finder {
     pub search_form: SearchForm,
     pub chooser: Chooser,
     pub searcher: Searcher,
-    pub stage: FindStage,
-    /// Why the last learning failed.
-    pub trouble: Option<Problem>,
+    at_work: Option<AtWork>,
+    /// The number of the work that was started last.
+    number: u64,
+    /// Why the last work of a mode failed.
+    troubles: HashMap<FindMode, Problem>,
     /// The learning on screen.
     pub saved: Option<SavedExperiment>,
     /// Its best rows that were described last.
     pub rows: Option<FoundRows>,
 }
 
-/// Stage of learning.
+/// The work in progress; there is at most one in all modes together.
+struct AtWork {
+    number: u64,
+    mode: FindMode,
+    stage: FindStage,
+}
+
+/// Stage of the work in progress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FindStage {
-    /// Nothing is being learned.
-    Idle,
-    /// Requested; the unit has not answered yet.
+    /// Requested; nothing of it is on screen yet.
     Starting,
-    Learning,
-    /// Asked to stop; the last frame is awaited.
+    Running,
+    /// Asked to stop; its end is awaited.
     Stopping,
 }
 
@@ -43,25 +53,85 @@ impl Finder {
             search_form,
             chooser: Chooser::default(),
             searcher: Searcher::default(),
-            stage: FindStage::Idle,
-            trouble: None,
+            at_work: None,
+            number: 0,
+            troubles: HashMap::new(),
             saved: None,
             rows: None,
         }
     }
 
+    /// Returns the mode whose work is in progress.
+    pub fn at_work(&self) -> Option<FindMode> {
+        self.at_work.as_ref().map(|work| work.mode)
+    }
+
+    /// Returns the stage of the current mode's work; `None` if it has none in progress.
+    pub fn stage(&self) -> Option<FindStage> {
+        let work = self.at_work.as_ref().filter(|work| work.mode == self.mode)?;
+        Some(work.stage)
+    }
+
     /// Returns whether the current mode is running.
     pub fn is_busy(&self) -> bool {
-        match self.mode {
-            FindMode::Learn => self.stage != FindStage::Idle,
-            FindMode::Choose => self.chooser.is_busy,
-            FindMode::Search => self.searcher.is_busy,
+        self.stage().is_some()
+    }
+
+    /// Returns why the last work of the current mode failed.
+    pub fn trouble(&self) -> Option<&Problem> {
+        self.troubles.get(&self.mode)
+    }
+
+    /// Notes that `work` is requested, and returns the request. The end of what it replaces is no end of it.
+    pub(super) fn begin(&mut self, work: FindWork) -> FindRequest {
+        self.number += 1;
+        let (number, mode) = (self.number, work.mode());
+        self.troubles.remove(&mode);
+        self.at_work = Some(AtWork {
+            number,
+            mode,
+            stage: FindStage::Starting,
+        });
+        FindRequest::Start { number, work }
+    }
+
+    /// Notes that something of the work in progress is on screen.
+    pub(super) fn is_under_way(&mut self) {
+        if let Some(work) = &mut self.at_work
+            && work.stage == FindStage::Starting
+        {
+            work.stage = FindStage::Running;
         }
     }
 
-    /// Returns whether any mode is running: one at a time is.
-    pub fn is_any_busy(&self) -> bool {
-        self.stage != FindStage::Idle || self.chooser.is_busy || self.searcher.is_busy
+    /// Notes that the current mode's work is asked to stop. Returns whether there is any.
+    pub(super) fn stop(&mut self) -> bool {
+        let mode = self.mode;
+        let work = self.at_work.as_mut().filter(|work| work.mode == mode);
+        work.map(|work| work.stage = FindStage::Stopping).is_some()
+    }
+
+    /// Notes the end of the work of a number. That of work which was replaced means nothing any more.
+    pub(super) fn end(&mut self, number: u64, problem: Option<Problem>) {
+        if let Some(work) = self.at_work.take_if(|work| work.number == number) {
+            self.fail(work.mode, problem);
+        }
+    }
+
+    pub(super) fn fail(&mut self, mode: FindMode, problem: Option<Problem>) {
+        self.troubles.extend(problem.map(|problem| (mode, problem)));
+    }
+
+    /// Takes a mode's trouble off the screen.
+    pub(super) fn dismiss(&mut self, mode: FindMode) {
+        self.troubles.remove(&mode);
+    }
+
+    /// Returns the search on screen if it was broken off.
+    pub fn unfinished_search(&self) -> Option<&SavedExperiment> {
+        let is_running = self.at_work() == Some(FindMode::Search);
+        let saved = self.searcher.saved.as_ref().filter(|_| !is_running)?;
+        saved.unfinished_search().map(|_| saved)
     }
 
     /// Returns the learning on screen.
@@ -80,11 +150,7 @@ impl Finder {
 
     /// Returns the step of the rows of a run.
     pub fn step_of(record: &Record) -> Option<usize> {
-        let kind = &record.case.recipe.as_ref()?.kind;
-        match kind.base() {
-            softprefix_core::prefix::PrefixKind::Imported { learned, .. } => Some(learned.as_ref()?.step),
-            _ => None,
-        }
+        Some(record.case.recipe.as_ref()?.kind.learned()?.step)
     }
 
     /// Returns the prompt for which the current mode found its prefix.

@@ -1,17 +1,16 @@
 //! What the user does in the Find view, and how a found prefix comes into Tune.
 
-use softprefix_core::experiment::{Entry, Generation, Record, RunEvent, SavedExperiment};
-use softprefix_core::prefix::{IdentityCard, Magnitude, PrefixKind, PrefixRecipe, Rounding};
+use softprefix_core::experiment::{Entry, Generation, RunEvent, SavedExperiment};
+use softprefix_core::prefix::{FoundBy, IdentityCard, Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::learn::{DEFAULT_ROWS, Example};
 
-use super::find::FindStage;
 use super::library::LibraryState;
 use super::search::{Chooser, Searcher};
 use super::{FindAction, Notice, Tab, Workbench};
-use crate::messages::{FileQuestion, FindEvent, FindRequest, LibraryRequest, Request, SearchStart};
+use crate::messages::{FileQuestion, FindEvent, FindRequest, FindWork, LibraryRequest, Request, SearchStart};
 use crate::model::{
-    ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, InitChoice, LearnForm, LearnOff, Nearest, Problem,
-    SearchForm, SearchOff,
+    ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, InitChoice, LearnForm, LearnOff, Nearest, SearchForm,
+    SearchOff,
 };
 
 impl Workbench {
@@ -23,7 +22,7 @@ impl Workbench {
         let Some(facts) = self.module.facts() else {
             return Some(LearnOff::NotConnected);
         };
-        if self.find.is_any_busy() && self.find.stage == FindStage::Idle {
+        if self.find.at_work().is_some_and(|mode| mode != FindMode::Learn) {
             return Some(LearnOff::OtherMode);
         }
         if !facts.learns {
@@ -90,12 +89,7 @@ impl Workbench {
             FindAction::Start => self.start_finding(),
             FindAction::SearchOn => self.search_on(),
             FindAction::Stop => {
-                if find.is_busy() {
-                    match find.mode {
-                        FindMode::Learn => find.stage = FindStage::Stopping,
-                        FindMode::Choose => {}
-                        FindMode::Search => find.searcher.is_stopping = true,
-                    }
+                if find.stop() {
                     self.ask_find(FindRequest::Stop);
                 }
             }
@@ -107,11 +101,7 @@ impl Workbench {
                 }
             }
             FindAction::Export(form) => self.ask_export_found(form),
-            FindAction::DismissTrouble => {
-                find.trouble = None;
-                find.chooser.trouble = None;
-                find.searcher.trouble = None;
-            }
+            FindAction::DismissTrouble => find.dismiss(find.mode),
         }
     }
 
@@ -119,15 +109,18 @@ impl Workbench {
         self.outbox.push(Request::Find(request));
     }
 
-    pub(super) fn start_learning(&mut self) {
-        if self.find.is_any_busy() || self.why_not_learn().is_some() {
+    fn begin_find(&mut self, work: FindWork) {
+        let request = self.find.begin(work);
+        self.ask_find(request);
+    }
+
+    fn start_learning(&mut self) {
+        if self.find.at_work().is_some() || self.why_not_learn().is_some() {
             return;
         }
         let plan = Box::new(self.find.form.plan(&self.prompt.system));
         let init = (self.find.form.init == InitChoice::Present).then(|| self.prefix.recipe());
-        self.find.stage = FindStage::Starting;
-        self.find.trouble = None;
-        self.ask_find(FindRequest::Learn { plan, init });
+        self.begin_find(FindWork::Learn { plan, init });
     }
 
     fn ask_export_found(&mut self, form: ExportForm) {
@@ -139,7 +132,10 @@ impl Workbench {
                 let len = self.find.learning().map_or(0, |learning| learning.plan.request.len);
                 ("learned", len)
             }
-            FoundPrefix::Candidate(recipe) => ("chosen", recipe.len),
+            FoundPrefix::Candidate { recipe, found } => match found.by {
+                FoundBy::Person => ("chosen", recipe.len),
+                FoundBy::Objective => ("found", recipe.len),
+            },
         };
         let suggested = form.file_name(&format!("prefix-{how}-P{len}"));
         self.ask(FileQuestion::ExportFound { suggested, found, form });
@@ -157,7 +153,7 @@ impl Workbench {
 
     /// Shows a learning of the library, with its fields. One that is in progress stays.
     pub(super) fn open_learning(&mut self, saved: SavedExperiment) {
-        if self.find.stage != FindStage::Idle {
+        if self.find.at_work() == Some(FindMode::Learn) {
             return;
         }
         self.find.mode = FindMode::Learn;
@@ -167,7 +163,7 @@ impl Workbench {
         let experiment = saved.experiment.id.clone();
         self.find.saved = Some(saved);
         self.find.rows = None;
-        self.find.trouble = None;
+        self.find.dismiss(FindMode::Learn);
         self.tab = Tab::Find;
         if self.find.found().is_some() {
             self.ask_find(FindRequest::Rows { experiment });
@@ -182,9 +178,7 @@ impl Workbench {
                 find.saved = Some(SavedExperiment::new(*experiment));
                 find.add(Entry::Learning { experiment: id, plan });
                 find.rows = None;
-                if find.stage == FindStage::Starting {
-                    find.stage = FindStage::Learning;
-                }
+                find.is_under_way();
                 self.ask_library(LibraryRequest::List);
             }
             FindEvent::Judged(frame) => {
@@ -214,13 +208,30 @@ impl Workbench {
                     rows.nearest = nearest;
                 }
             }
-            FindEvent::Ended(mode) => self.find_ended(mode, None),
-            FindEvent::Failed(mode, problem) => self.find_ended(mode, Some(problem)),
-            FindEvent::ChooseBegan(_)
-            | FindEvent::Chosen(_)
-            | FindEvent::CandidateText { .. }
-            | FindEvent::Kin(_)
-            | FindEvent::Searched(_) => self.absorb_search(event),
+            FindEvent::Ended { number, problem } => {
+                find.end(number, problem);
+                self.ask_library(LibraryRequest::List);
+            }
+            FindEvent::ChooseBegan(experiment) => {
+                find.is_under_way();
+                find.chooser.saved = Some(SavedExperiment::new(*experiment));
+                self.ask_library(LibraryRequest::List);
+            }
+            FindEvent::Chosen(entry) => {
+                find.is_under_way();
+                find.chooser.add(*entry);
+            }
+            FindEvent::CandidateText { candidate, text } => find.chooser.text(candidate, &text),
+            FindEvent::Kin(kin) => find.chooser.kin.extend(kin),
+            FindEvent::Searched(event) => {
+                find.is_under_way();
+                let began = matches!(*event, RunEvent::Started(_));
+                let problem = find.searcher.absorb(*event);
+                find.fail(FindMode::Search, problem);
+                if began {
+                    self.ask_library(LibraryRequest::List);
+                }
+            }
             FindEvent::Examples(examples) => {
                 find.form.held_out = 0;
                 find.form.shown = 0;
@@ -314,7 +325,7 @@ impl Workbench {
         if self.module.facts().is_none() {
             return Some(SearchOff::NotConnected);
         }
-        if self.find.is_any_busy() && !self.find.is_busy() {
+        if self.find.at_work().is_some_and(|mode| mode != self.find.mode) {
             return Some(SearchOff::OtherMode);
         }
         (self.library.state != LibraryState::Open).then_some(SearchOff::NoHistory)
@@ -322,18 +333,15 @@ impl Workbench {
 
     /// Returns the prefix that is shown in the current mode, which can be used in Tune.
     pub fn found_prefix(&self) -> Option<FoundPrefix> {
-        let of_record = |record: &Record| {
-            record
-                .case
-                .recipe
-                .clone()
-                .map(|recipe| FoundPrefix::Candidate(Box::new(recipe)))
+        let (record, by) = match self.find.mode {
+            FindMode::Learn => return self.find.found().map(|id| FoundPrefix::Learned(id.to_owned())),
+            FindMode::Choose => (self.find.chooser.last_chosen()?, FoundBy::Person),
+            FindMode::Search => (self.find.searcher.best()?.0, FoundBy::Objective),
         };
-        match self.find.mode {
-            FindMode::Learn => self.find.found().map(|id| FoundPrefix::Learned(id.to_owned())),
-            FindMode::Choose => of_record(self.find.chooser.last_chosen()?),
-            FindMode::Search => of_record(self.find.searcher.best()?.0),
-        }
+        Some(FoundPrefix::Candidate {
+            recipe: Box::new(record.case.recipe.clone()?),
+            found: Box::new(record.found(by)?),
+        })
     }
 }
 
@@ -343,7 +351,7 @@ impl Workbench {
         if self.find.mode == FindMode::Learn {
             return self.start_learning();
         }
-        if self.find.is_any_busy() || self.why_not_search().is_some() {
+        if self.find.at_work().is_some() || self.why_not_search().is_some() {
             return;
         }
         let (plan, recipe) = (SearchForm::plan(&self.prompt), self.first_recipe());
@@ -351,27 +359,21 @@ impl Workbench {
         let find = &mut self.find;
         let settings = find.search_form.settings(find.mode);
         let start = Box::new(SearchStart { plan, recipe, settings });
-        let request = match find.mode {
+        let work = match find.mode {
             FindMode::Search => {
-                find.searcher = Searcher {
-                    is_busy: true,
-                    ..Searcher::default()
-                };
-                FindRequest::Search {
+                find.searcher = Searcher::default();
+                FindWork::Search {
                     start,
                     objective: Box::new(find.search_form.objective(scores)),
                     budget: find.search_form.budget,
                 }
             }
-            _ => {
-                find.chooser = Chooser {
-                    is_busy: true,
-                    ..Chooser::default()
-                };
-                FindRequest::Choose(start)
+            FindMode::Learn | FindMode::Choose => {
+                find.chooser = Chooser::default();
+                FindWork::Choose(start)
             }
         };
-        self.ask_find(request);
+        self.begin_find(work);
     }
 
     /// Goes on with the search on screen, which was broken off.
@@ -379,17 +381,17 @@ impl Workbench {
         if self.why_not_search_on().is_some() {
             return;
         }
-        let searcher = &mut self.find.searcher;
-        let Some(experiment) = searcher.unfinished().map(|saved| saved.experiment.id.clone()) else {
+        let Some(saved) = self.find.unfinished_search() else {
             return;
         };
-        (searcher.is_busy, searcher.end, searcher.trouble) = (true, None, None);
-        self.ask_find(FindRequest::SearchOn { experiment });
+        let experiment = saved.experiment.id.clone();
+        self.find.searcher.end = None;
+        self.begin_find(FindWork::SearchOn { experiment });
     }
 
     /// Returns why the search on screen, which was broken off, cannot go on; `None` if it can.
     pub fn why_not_search_on(&self) -> Option<SearchOff> {
-        let saved = self.find.searcher.unfinished()?;
+        let saved = self.find.unfinished_search()?;
         let of = &saved.experiment.module;
         match self.why_not_run_candidates() {
             None => {
@@ -431,15 +433,13 @@ impl Workbench {
     fn choose_next(&mut self, generation: Generation) {
         // Without a module nothing can follow, so nothing is written either.
         let can_run = self.module.facts().is_some() && self.library.state == LibraryState::Open;
-        let is_elsewhere = self.find.is_any_busy() && !self.find.chooser.is_busy;
-        let chooser = &mut self.find.chooser;
-        let Some(saved) = chooser.saved.as_ref().filter(|_| can_run && !is_elsewhere) else {
+        let is_elsewhere = self.find.at_work().is_some_and(|mode| mode != FindMode::Choose);
+        let saved = self.find.chooser.saved.as_ref();
+        let Some(saved) = saved.filter(|_| can_run && !is_elsewhere) else {
             return;
         };
         let experiment = saved.experiment.id.clone();
-        chooser.is_busy = true;
-        chooser.trouble = None;
-        self.ask_find(FindRequest::ChooseNext {
+        self.begin_find(FindWork::ChooseNext {
             experiment,
             generation: Box::new(generation),
         });
@@ -452,65 +452,25 @@ impl Workbench {
             .generations
             .iter()
             .any(|generation| generation.objective.is_some());
-        match by_objective {
-            true if find.searcher.is_busy => return,
-            true => {
-                find.mode = FindMode::Search;
-                find.searcher.show(saved);
-            }
-            false if find.chooser.is_busy => return,
-            false => {
-                find.mode = FindMode::Choose;
-                let experiment = saved.experiment.id.clone();
-                find.chooser = Chooser {
-                    saved: Some(saved),
-                    ..Chooser::default()
-                };
-                self.ask_find(FindRequest::Kin { experiment });
-            }
+        let mode = match by_objective {
+            true => FindMode::Search,
+            false => FindMode::Choose,
+        };
+        if find.at_work() == Some(mode) {
+            return;
         }
+        find.mode = mode;
+        find.dismiss(mode);
         self.tab = Tab::Find;
-    }
-
-    pub(super) fn absorb_search(&mut self, event: FindEvent) {
-        let chooser = &mut self.find.chooser;
-        match event {
-            FindEvent::ChooseBegan(experiment) => {
-                chooser.saved = Some(SavedExperiment::new(*experiment));
-                self.ask_library(LibraryRequest::List);
-            }
-            FindEvent::Chosen(entry) => chooser.add(*entry),
-            FindEvent::CandidateText { candidate, text } => chooser.text(candidate, &text),
-            FindEvent::Kin(kin) => chooser.kin.extend(kin),
-            FindEvent::Searched(event) => {
-                let began = matches!(*event, RunEvent::Started(_));
-                self.find.searcher.absorb(*event);
-                if began {
-                    self.ask_library(LibraryRequest::List);
-                }
-            }
-            _ => {}
+        if by_objective {
+            find.searcher.show(saved);
+            return;
         }
-    }
-
-    /// The work of a mode has ended.
-    pub(super) fn find_ended(&mut self, mode: FindMode, problem: Option<Problem>) {
-        let find = &mut self.find;
-        match mode {
-            FindMode::Learn => {
-                find.stage = FindStage::Idle;
-                find.trouble = problem;
-            }
-            FindMode::Choose => {
-                find.chooser.is_busy = false;
-                find.chooser.trouble = problem;
-            }
-            FindMode::Search => {
-                find.searcher.is_busy = false;
-                find.searcher.is_stopping = false;
-                find.searcher.trouble = problem.or(find.searcher.trouble.take());
-            }
-        }
-        self.ask_library(LibraryRequest::List);
+        let experiment = saved.experiment.id.clone();
+        find.chooser = Chooser {
+            saved: Some(saved),
+            ..Chooser::default()
+        };
+        self.ask_find(FindRequest::Kin { experiment });
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use softprefix_core::prefix::Origin;
+
 use super::{Action, Dialog, MaterialAction, Notice, Workbench};
 use crate::messages::{FileQuestion, MaterialEvent, MaterialRequest, Request};
 use crate::model::{Envelope, ExportForm, ImportedFile, KindChoice, ModuleState, Nearest, PrefixSheet, Target};
@@ -147,16 +149,16 @@ impl Workbench {
         }
     }
 
-    /// Sets the controls to an imported file, with all of its rows as they are: learned rows at a magnitude of 1, so that they can be pushed
-    /// and swept as where they were learned, others unscaled.
+    /// Sets the controls to an imported file, with all of its rows as they are: rows that were learned or found at a magnitude of 1, so that
+    /// they can be pushed and swept as where they were found, others unscaled.
     fn take_file(&mut self, file: ImportedFile, norms: &[f64]) {
         if matches!(self.notice, Some(Notice::Refused(_))) {
             self.notice = None;
         }
         let median = self.vocabulary.as_ref().map(|vocabulary| vocabulary.median);
-        match file.learned.is_some() {
-            true => self.prefix.take_rows(norms, median),
-            false => {
+        match file.origin {
+            Origin::Learned(_) | Origin::Found(_) => self.prefix.take_rows(norms, median),
+            Origin::File => {
                 (self.prefix.kind, self.prefix.len, self.prefix.unscaled) = (KindChoice::Imported, norms.len(), true)
             }
         }

@@ -357,6 +357,7 @@ impl Workbench {
             attempts: 1,
             outcome: Outcome::Done(answer.clone()),
             scores: None,
+            score: None,
             rating: Rating::default(),
             written_by: WRITTEN_BY.to_owned(),
         })

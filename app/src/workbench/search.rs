@@ -1,7 +1,6 @@
 //! State of Choose and Search in the Find view.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use softprefix_core::experiment::{Entry, Generation, Progress, Record, RunEnd, RunEvent, SavedExperiment};
 use softprefix_core::prefix::PrefixRecipe;
@@ -14,9 +13,6 @@ use crate::model::{Kin, Problem, ProblemKind};
 pub struct Chooser {
     /// The experiment on screen.
     pub saved: Option<SavedExperiment>,
-    /// Whether candidates are being run.
-    pub is_busy: bool,
-    pub trouble: Option<Problem>,
     /// Texts of the running candidates so far.
     pub(super) texts: Vec<String>,
     /// Where the chosen prefixes lie, by record.
@@ -131,22 +127,16 @@ fn record_of<'a>(saved: &'a SavedExperiment, recipe: &PrefixRecipe) -> Option<&'
 pub struct Searcher {
     /// The experiment on screen.
     pub saved: Option<SavedExperiment>,
-    pub is_busy: bool,
-    /// Whether it was asked to stop.
-    pub is_stopping: bool,
     pub progress: Progress,
     /// How the last run ended.
     pub end: Option<RunEnd>,
-    pub trouble: Option<Problem>,
-    /// Scores by record.
-    pub(super) scores: HashMap<String, Score>,
 }
 
 impl Searcher {
     /// Returns the records of candidates with their scores, in the order in which they finished.
     pub fn scored(&self) -> impl Iterator<Item = (&Record, Score)> {
         let records = self.saved.iter().flat_map(|saved| saved.shown());
-        records.filter_map(|record| Some((record, *self.scores.get(&record.id)?)))
+        records.filter_map(|record| Some((record, record.score?)))
     }
 
     /// Returns the best record so far with its score.
@@ -168,40 +158,18 @@ impl Searcher {
         self.saved.as_ref().map(|saved| &saved.experiment.id)
     }
 
-    /// Returns the search on screen if it was broken off.
-    pub fn unfinished(&self) -> Option<&SavedExperiment> {
-        let saved = self.saved.as_ref().filter(|_| !self.is_busy)?;
-        saved.unfinished_search().map(|_| saved)
-    }
-
-    /// Returns the time left of a running search.
-    pub fn left(&self) -> Option<Duration> {
-        self.progress.left.filter(|_| self.is_busy)
-    }
-
     pub(super) fn show(&mut self, saved: SavedExperiment) {
-        self.scores = saved.scores();
         self.saved = Some(saved);
         self.end = None;
-        self.trouble = None;
     }
 
-    pub(super) fn absorb(&mut self, event: RunEvent) {
+    /// Adds an event of its run. Returns what it says went wrong.
+    pub(super) fn absorb(&mut self, event: RunEvent) -> Option<Problem> {
         match event {
             // One that goes on keeps its runs.
             RunEvent::Started(experiment) if self.id() == Some(&experiment.id) => {}
-            RunEvent::Started(experiment) => {
-                self.scores.clear();
-                self.saved = Some(SavedExperiment::new(*experiment));
-            }
+            RunEvent::Started(experiment) => self.saved = Some(SavedExperiment::new(*experiment)),
             RunEvent::CaseFinished(record) => self.add(Entry::Case(record)),
-            RunEvent::Judged {
-                record,
-                score: Some(score),
-                ..
-            } => {
-                self.scores.insert(record, score);
-            }
             RunEvent::Generation(generation) => {
                 if let Some(experiment) = self.saved.as_ref().map(|saved| saved.experiment.id.clone()) {
                     self.add(Entry::Generation { experiment, generation });
@@ -211,12 +179,9 @@ impl Searcher {
             RunEvent::Ended(end) => self.end = Some(end),
             RunEvent::JournalFailed { error }
             | RunEvent::CaseLost { error, .. }
-            | RunEvent::NotScored { error, .. } => {
-                self.trouble = Some(Problem::new(ProblemKind::Program, error, ""));
-            }
+            | RunEvent::NotScored { error, .. } => return Some(Problem::new(ProblemKind::Program, error, "")),
             RunEvent::CaseStarted { .. }
             | RunEvent::Text { .. }
-            | RunEvent::Judged { .. }
             | RunEvent::Scored { .. }
             | RunEvent::Canary(_)
             | RunEvent::CanaryFailed { .. }
@@ -224,6 +189,7 @@ impl Searcher {
             | RunEvent::Reconnected
             | RunEvent::Threshold(_) => {}
         }
+        None
     }
 
     pub(super) fn add(&mut self, entry: Entry) {

@@ -116,6 +116,7 @@ fn record(inference: &Inference, text: &str, finish_reason: FinishReason) -> Box
         }),
         prefix,
         scores: None,
+        score: None,
         rating: Rating::default(),
         written_by: WRITTEN_BY.to_owned(),
     })

@@ -9,7 +9,7 @@ use softprefix_core::experiment::{
     WRITTEN_BY, record::RECORD_VERSION,
 };
 use softprefix_core::prefix::{
-    IdentityCard, Learned, Magnitude, Neighbour, PrefixKind, PrefixRecipe, Rounding, SoftPrefix,
+    IdentityCard, Learned, Magnitude, Neighbour, Origin, PrefixKind, PrefixRecipe, Rounding, SoftPrefix,
 };
 use softprefix_core::protocol::extension::FinishReason;
 use softprefix_core::protocol::learn::{BestRows, LearnEnd, LearnFrame, LearnLoss, References};
@@ -20,6 +20,11 @@ pub const TARGET: &str =
 const SAID: &str = "The sea knew his name. He had a lamp, and a small boat that he took out every morning before the light came. One day a storm came in from the west, and the waves rose over the rocks.";
 const PROMPT: &str = "Write a short story about a lighthouse keeper and a storm.";
 const STEPS: usize = 200;
+/// The end of the only work that a fixture starts.
+const FIRST_ENDED: FindEvent = FindEvent::Ended {
+    number: 1,
+    problem: None,
+};
 
 /// The Find view, with nothing learned yet.
 pub fn empty(language: Language, theme: Theme) -> Workbench {
@@ -64,6 +69,7 @@ fn record(bench: &Workbench, experiment: &str, index: usize, recipe: Option<Pref
             elapsed_sec: 0.5,
         }),
         scores: None,
+        score: None,
         rating: Default::default(),
         written_by: WRITTEN_BY.to_owned(),
     }
@@ -122,7 +128,7 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
         kind: PrefixKind::Imported {
             name: "The sea knew".to_owned(),
             sha256: "7a".repeat(32),
-            learned: Some(Box::new(learned(last))),
+            origin: Origin::Learned(Box::new(learned(last))),
         },
         len: 8,
         magnitude: Magnitude::Unscaled,
@@ -171,7 +177,7 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
     let run = record(&bench, "learning", 0, Some(recipe), said);
     find(&mut bench, FindEvent::Output(Box::new(run)));
     if end.is_some() {
-        find(&mut bench, FindEvent::Ended(FindMode::Learn));
+        find(&mut bench, FIRST_ENDED);
     }
     bench
 }
@@ -266,21 +272,13 @@ pub fn searched(language: Language, theme: Theme, is_over: bool) -> Workbench {
         super::LONG_PREFIXED,
         "The harbour was quiet. He slept.",
     ];
-    let mut best = f64::NEG_INFINITY;
     for (index, recipe) in prefix_search(Some(40)).candidates().into_iter().enumerate() {
         let text = texts[(index * index + index / 7) % texts.len()];
-        let run = record(&bench, "search", index, Some(recipe), text);
+        let mut run = record(&bench, "search", index, Some(recipe), text);
         let mut score = objective.score(super::LONG_BASELINE, text, None);
         score.total += (index as f64).sin() * 0.05;
-        let (id, is_best) = (run.id.clone(), score.total > best);
-        best = best.max(score.total);
+        run.score = Some(score);
         tell(&mut bench, RunEvent::CaseFinished(Box::new(run)));
-        let judged = RunEvent::Judged {
-            record: id,
-            score: Some(score),
-            is_best,
-        };
-        tell(&mut bench, judged);
     }
     let progress = Progress {
         finished: 40,
@@ -291,7 +289,7 @@ pub fn searched(language: Language, theme: Theme, is_over: bool) -> Workbench {
     tell(&mut bench, RunEvent::Progress(progress));
     if is_over {
         tell(&mut bench, RunEvent::Ended(RunEnd::Cancelled));
-        find(&mut bench, FindEvent::Ended(FindMode::Search));
+        find(&mut bench, FIRST_ENDED);
     }
     bench
 }

@@ -387,6 +387,7 @@ pub fn record(bench: &Workbench, inference: &Inference, text: &str) -> Record {
         }),
         prefix,
         scores: None,
+        score: None,
         rating: Rating::default(),
         written_by: WRITTEN_BY.to_owned(),
     }

@@ -9,12 +9,11 @@ use softprefix::messages::{Event, RecordingRequest, Request};
 use softprefix::model::{
     ExportForm, FindMode, KindChoice, LearnOff, MagnitudeUnit, ProblemKind, SearchForm, SearchOff,
 };
-use softprefix::workbench::find::FindStage;
 use softprefix::workbench::sweep::Stage;
 use softprefix::workbench::{Action, FindAction, MaterialAction, Notice, PlaybackAction, SweepAction, Tab};
 use softprefix_core::experiment::{Generation, RunEnd, SavedExperiment};
 use softprefix_core::files::faults::{Fault, inject};
-use softprefix_core::prefix::{PrefixKind, Rounding, files};
+use softprefix_core::prefix::{Found, FoundBy, Origin, Rounding, files};
 use softprefix_core::protocol::learn::LearnEnd;
 use softprefix_unit::testing::{qwen_model, small_model};
 
@@ -49,8 +48,8 @@ const UNREACHABLE: &str = "the land and the thing ";
 fn learn(harness: &mut Harness, steps: usize) {
     find(harness, FindAction::SetSteps(steps));
     find(harness, FindAction::Start);
-    harness.until("the learned rows", |bench| bench.find.stage == FindStage::Idle);
-    assert_eq!(harness.bench.find.trouble, None);
+    harness.until("the learned rows", |bench| bench.find.at_work().is_none());
+    assert_eq!(harness.bench.find.trouble(), None);
 }
 
 #[test]
@@ -80,10 +79,7 @@ fn learned_rows_come_into_tune_as_they_are_at_1x_are_halved_at_half_of_it_and_ar
         learned.prefix.sha256(),
         "at 1x every row is as it was learned"
     );
-    let PrefixKind::Imported { learned: told, .. } = sent.recipe.kind.base() else {
-        panic!("{:?}", sent.recipe)
-    };
-    assert_eq!(told.as_ref().unwrap().first_target, "the land");
+    assert_eq!(sent.recipe.kind.learned().unwrap().first_target, "the land");
 
     harness.apply(Action::SetMagnitude(0.5));
     harness.run();
@@ -130,7 +126,7 @@ fn a_stopped_learning_is_in_the_history_and_opens_again_with_its_rows() {
         bench.find.learning().is_some_and(|learning| learning.frames.len() > 3)
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the end", |bench| bench.find.stage == FindStage::Idle);
+    harness.until("the end", |bench| bench.find.at_work().is_none());
     let last = harness.bench.find.learning().unwrap().last().unwrap().clone();
     assert_eq!(last.end, Some(LearnEnd::Stopped));
     let saved = kept(&harness.folder)
@@ -154,9 +150,9 @@ fn what_cannot_be_learned_is_told_before_the_start() {
     assert_eq!(harness.bench.why_not_learn(), Some(LearnOff::EmptyTarget(1)));
     find(&mut harness, FindAction::SetTarget("land ".repeat(3000)));
     find(&mut harness, FindAction::Start);
-    harness.until("the refusal", |bench| bench.find.stage == FindStage::Idle);
+    harness.until("the refusal", |bench| bench.find.at_work().is_none());
     assert!(
-        harness.bench.find.trouble.is_some() && harness.bench.find.learning().is_none_or(|of| of.frames.is_empty())
+        harness.bench.find.trouble().is_some() && harness.bench.find.learning().is_none_or(|of| of.frames.is_empty())
     );
     harness.connect(at(stock_module(serve(tiny_model()))));
     harness.until("the stock module", |bench| {
@@ -175,8 +171,8 @@ fn search(harness: &mut Harness, mode: FindMode, change: impl FnOnce(&mut Search
 }
 
 fn chosen(harness: &mut Harness) {
-    harness.until("the candidates", |bench| !bench.find.is_any_busy());
-    assert_eq!(harness.bench.find.chooser.trouble, None);
+    harness.until("the candidates", |bench| bench.find.at_work().is_none());
+    assert_eq!(harness.bench.find.trouble(), None);
     let candidates = harness.bench.find.chooser.candidates();
     assert!(!candidates.is_empty() && candidates.iter().all(|candidate| candidate.record.is_some()));
 }
@@ -232,6 +228,8 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
 
     find(&mut harness, FindAction::UseInTune);
     harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    let of = origin(&harness);
+    assert_eq!((of.by, of.generation), (FoundBy::Person, 4));
     harness.run();
     let chosen_record = harness
         .bench
@@ -269,7 +267,7 @@ fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
             .any(|candidate| !candidate.text.is_empty())
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |bench| !bench.find.is_any_busy());
+    harness.until("the stop", |bench| bench.find.at_work().is_none());
     let missing = |harness: &Harness| {
         let candidates = harness.bench.find.chooser.candidates();
         candidates.iter().filter(|candidate| candidate.record.is_none()).count()
@@ -281,7 +279,10 @@ fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
         .position(|candidate| candidate.record.is_none())
         .unwrap();
     find(&mut harness, FindAction::Pick(stopped));
-    assert!(!harness.bench.find.is_any_busy(), "what has no text cannot be chosen");
+    assert!(
+        harness.bench.find.at_work().is_none(),
+        "what has no text cannot be chosen"
+    );
     find(&mut harness, FindAction::StepBack(1));
     chosen(&mut harness);
     assert_eq!(missing(&harness), 0);
@@ -298,17 +299,65 @@ fn a_search_keeps_its_best_output_and_that_prefix_runs_in_tune() {
         form.floor = 0.0;
     });
     find(&mut harness, FindAction::Start);
-    harness.until("the end of the search", |bench| !bench.find.is_any_busy());
+    harness.until("the end of the search", |bench| bench.find.at_work().is_none());
     let searcher = &harness.bench.find.searcher;
-    assert_eq!((&searcher.trouble, &searcher.end), (&None, &Some(RunEnd::Complete)));
+    assert_eq!(
+        (harness.bench.find.trouble(), &searcher.end),
+        (None, &Some(RunEnd::Complete))
+    );
     assert_eq!(searcher.scored().count(), 24);
     let (best, score) = searcher.best().unwrap();
     assert!(searcher.scored().all(|(_, other)| other.total <= score.total));
-    let sent = best.prefix.clone().unwrap().sha256;
+    let (id, sent) = (best.id.clone(), best.prefix.clone().unwrap().sha256);
     find(&mut harness, FindAction::UseInTune);
     harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    let of = origin(&harness);
+    assert_eq!((of.by, &of.record), (FoundBy::Objective, &id));
     harness.run();
-    assert_eq!(harness.current().0.prefix.as_ref().unwrap().sha256, sent);
+    let run = harness.current().0;
+    assert_eq!(run.prefix.as_ref().unwrap().sha256, sent);
+    assert!(run.recipe_words().contains("by search"), "{}", run.recipe_words());
+
+    let file = folder.path().join("prefix.safetensors");
+    find(&mut harness, FindAction::Export(ExportForm::Safetensors));
+    let (question, path) = (harness.question(), Some(file.clone()));
+    harness
+        .bridge
+        .await_answer(async move { Event::Chosen { question, path } });
+    harness.until("the file", |bench| matches!(&bench.notice, Some(Notice::Saved(_))));
+    let file = files::import(&file, None, Rounding::default()).unwrap();
+    assert_eq!(file.origin, Origin::Found(Box::new(origin(&harness))));
+}
+
+/// Where the rows in Tune were found.
+fn origin(harness: &Harness) -> Found {
+    match harness.bench.prefix.origin() {
+        Some(Origin::Found(found)) => (**found).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_search_that_is_opened_again_has_the_scores_that_were_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = ready(folder.path());
+    // Three more than a generation has: the budget cuts the second one short.
+    search_for_the_land(&mut harness, 13);
+    harness.until("the end of the search", |bench| bench.find.at_work().is_none());
+    let scores = |harness: &Harness| {
+        let scored = harness.bench.find.searcher.scored();
+        scored
+            .map(|(record, score)| (record.id.clone(), score))
+            .collect::<Vec<_>>()
+    };
+    let measured = scores(&harness);
+    assert_eq!((measured.len(), told(&harness).len()), (13, 1));
+    assert!(measured.iter().all(|(_, score)| score.likelihood.is_some()));
+    let library = harness.folder.clone();
+    drop(harness);
+    let mut again = Harness::again(&library);
+    again.until("the search", |bench| bench.find.searcher.saved.is_some());
+    assert_eq!(scores(&again), measured);
 }
 
 #[test]
@@ -321,7 +370,7 @@ fn when_the_unit_is_gone_the_best_rows_are_on_disk_and_come_into_tune() {
     find(&mut harness, FindAction::SetTarget("the land".to_owned()));
     find(&mut harness, FindAction::SetSteps(5000));
     find(&mut harness, FindAction::Start);
-    harness.until("the failure", |bench| bench.find.trouble.is_some());
+    harness.until("the failure", |bench| bench.find.trouble().is_some());
     let find_view = &harness.bench.find;
     assert!(!find_view.is_busy() && !find_view.learning().unwrap().is_finished());
     let id = find_view.saved.as_ref().unwrap().experiment.id.clone();
@@ -340,9 +389,9 @@ fn a_full_disk_ends_learning_with_a_sentence_and_it_can_begin_again() {
     let full = inject(&harness.folder, Fault::Full(14));
     find(&mut harness, FindAction::SetSteps(5000));
     find(&mut harness, FindAction::Start);
-    harness.until("the failure", |bench| bench.find.trouble.is_some());
+    harness.until("the failure", |bench| bench.find.trouble().is_some());
     assert!(full.was_met());
-    assert_eq!(harness.bench.find.trouble.as_ref().unwrap().kind, ProblemKind::File);
+    assert_eq!(harness.bench.find.trouble().unwrap().kind, ProblemKind::File);
     let on_screen = harness
         .bench
         .find
@@ -373,12 +422,12 @@ fn a_candidate_can_be_chosen_while_others_still_run() {
     harness.apply(Action::SetMaxTokens(1500));
     find(&mut harness, FindAction::Start);
     harness.until("the first candidate", |bench| bench.find.chooser.can_pick(0));
-    let is_still_running = harness.bench.find.is_any_busy();
+    let is_still_running = harness.bench.find.is_busy();
     find(&mut harness, FindAction::Pick(0));
-    assert!(is_still_running && harness.bench.find.chooser.is_busy);
+    assert!(is_still_running && harness.bench.find.is_busy());
     harness.until("the next generation", |bench| bench.find.chooser.number() == Some(2));
     assert!(
-        harness.bench.find.chooser.is_busy,
+        harness.bench.find.is_busy(),
         "the end of what was replaced is no end of choosing"
     );
     chosen(&mut harness);
@@ -404,7 +453,7 @@ fn child_learns_until_it_is_killed() {
     find(&mut harness, FindAction::SetSteps(10_000));
     find(&mut harness, FindAction::Start);
     let mut shown = 0;
-    while harness.bench.find.trouble.is_none() {
+    while harness.bench.find.trouble().is_none() {
         harness.turn();
         let frames = harness
             .bench
@@ -439,7 +488,7 @@ fn a_window_that_is_killed_while_it_learns_comes_back_with_every_frame_and_its_b
     let file = harness.folder.join(&id).with_extension("safetensors");
     let rows = files::import(&file, None, Rounding::default()).unwrap();
     // The rows are written before the frame that names them.
-    assert!(rows.learned.unwrap().step >= best.step);
+    assert!(rows.recipe().kind.learned().unwrap().step >= best.step);
 }
 
 /// More runs than a process makes before it is killed.
@@ -466,7 +515,7 @@ fn child_searches_until_it_is_killed() {
     harness.connect(at(address));
     search_for_the_land(&mut harness, MANY);
     let mut shown = 0;
-    while harness.bench.find.searcher.trouble.is_none() {
+    while harness.bench.find.trouble().is_none() {
         harness.turn();
         let generations = told(&harness).len();
         if generations > shown {
@@ -511,11 +560,11 @@ fn a_window_that_is_killed_while_it_searches_goes_on_where_it_was() {
     let wanted = before.len() + 2;
     harness.until("two more generations", |bench| {
         let saved = bench.find.searcher.saved.as_ref().unwrap();
-        saved.generations.len() >= wanted || bench.find.searcher.trouble.is_some()
+        saved.generations.len() >= wanted || bench.find.trouble().is_some()
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |bench| !bench.find.is_any_busy());
-    assert_eq!(harness.bench.find.searcher.trouble, None);
+    harness.until("the stop", |bench| bench.find.at_work().is_none());
+    assert_eq!(harness.bench.find.trouble(), None);
     let after = told(&harness);
     assert!(after[..before.len()] == before[..], "what was there is kept");
     let saved = harness.bench.find.searcher.saved.as_ref().unwrap();
@@ -527,7 +576,7 @@ fn a_window_that_is_killed_while_it_searches_goes_on_where_it_was() {
     let mut whole = ready(elsewhere.path());
     let population = after[0].candidates.len();
     search_for_the_land(&mut whole, population * wanted);
-    whole.until("the end of the search", |bench| !bench.find.is_any_busy());
+    whole.until("the end of the search", |bench| bench.find.at_work().is_none());
     for (interrupted, whole) in after.iter().zip(told(&whole)) {
         assert!(interrupted.search == whole.search, "{}", whole.search.generation());
     }
@@ -544,18 +593,17 @@ fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
     find(&mut harness, FindAction::SetTarget(sentence.to_owned()));
     find(&mut harness, FindAction::SetLen(8));
     find(&mut harness, FindAction::Start);
-    while harness.bench.find.stage != FindStage::Idle {
+    while harness.bench.find.at_work().is_some() {
         let frames = harness
             .bench
             .find
             .learning()
             .map_or(0, |learning| learning.frames.len());
         harness.until("the next step", |bench| {
-            bench.find.stage == FindStage::Idle
-                || bench.find.learning().map_or(0, |learning| learning.frames.len()) > frames
+            bench.find.at_work().is_none() || bench.find.learning().map_or(0, |learning| learning.frames.len()) > frames
         });
     }
-    assert_eq!(harness.bench.find.trouble, None);
+    assert_eq!(harness.bench.find.trouble(), None);
     let last = harness.bench.find.learning().unwrap().last().unwrap();
     assert_eq!(last.end, Some(LearnEnd::Reached));
     assert!(harness.bench.find.reproduced().unwrap().is_whole());
@@ -592,11 +640,9 @@ fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
     second.connect(at(serve(model.to_owned())));
     second.apply(Action::Material(MaterialAction::Import(file)));
     second.until("the file", |bench| bench.prefix.imported.is_some());
-    let learned = second
-        .bench
-        .prefix
-        .learned()
-        .expect("the file says how its rows were learned");
+    let Some(Origin::Learned(learned)) = second.bench.prefix.origin() else {
+        panic!("the file does not say how its rows were learned")
+    };
     assert_eq!(learned.first_target, sentence);
     second.apply(Action::SetPrompt("Tell me something.".to_owned()));
     second.apply(Action::SetMaxTokens(60));

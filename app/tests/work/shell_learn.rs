@@ -88,10 +88,7 @@ fn learned_rows_are_a_file_with_their_recipe_that_other_commands_take() {
     }
     assert!(recipe["loss"].is_number() && recipe["settings"]["norms"].is_array());
     let told = files::import(&folder.path().join("found.safetensors"), Some(64), Rounding::default()).unwrap();
-    assert_eq!(
-        told.learned.map(|learned| learned.first_target),
-        Some("the land".to_owned())
-    );
+    assert_eq!(told.recipe().kind.learned().unwrap().first_target, "the land");
 
     let again = tempfile::tempdir().unwrap();
     learn(again.path(), module, &arguments);

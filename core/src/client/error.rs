@@ -1,5 +1,7 @@
 //! Errors of the client. Each message says what happened, to what, and what to do next.
 
+use std::fmt;
+
 use crate::prefix::PrefixError;
 use crate::protocol::message::SYS;
 use crate::protocol::{Code, ErrorField};
@@ -217,6 +219,42 @@ impl ClientError {
         }
     }
 
+    /// What to do where the module is the unit in this process: the message names services of a module's system, which such a unit is
+    /// not. `None` where the message is right there, too.
+    pub fn local_remedy(&self) -> Option<LocalRemedy> {
+        match self {
+            Self::NoAnswer { .. }
+            | Self::SetUpTimedOut { .. }
+            | Self::UnitSilent { .. }
+            | Self::NeverAnswered { .. }
+            | Self::StreamStopped { .. } => Some(LocalRemedy::Relieve),
+            Self::Connect { .. }
+            | Self::ConnectTimedOut { .. }
+            | Self::ConnectionLost { .. }
+            | Self::Garbage { .. } => Some(LocalRemedy::Reconnect),
+            Self::Refused { error, .. } => {
+                let names_service = own_sentence(error).is_none() && error.code.remedy().contains("llm-");
+                names_service.then_some(LocalRemedy::Reconnect)
+            }
+            _ => None,
+        }
+    }
+
+    /// The message where the module is the unit in this process; see [`ClientError::local_remedy`].
+    pub fn local_message(&self) -> String {
+        let message = self.to_string();
+        let Some(remedy) = self.local_remedy() else {
+            return message;
+        };
+        let mark = if matches!(self, Self::Refused { .. }) {
+            ". "
+        } else {
+            "; "
+        };
+        let what = message.split_once(mark).map_or(message.as_str(), |(what, _)| what);
+        format!("{what}; {remedy}")
+    }
+
     /// Whether the connection is closed, so that only [`Module::reconnect`](super::Module::reconnect) helps.
     pub fn is_disconnect(&self) -> bool {
         matches!(self, Self::ConnectionLost { .. } | Self::Garbage { .. })
@@ -232,20 +270,40 @@ impl ClientError {
     }
 }
 
+/// What helps against an error of the unit in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LocalRemedy {
+    /// The machine must have more time or memory for it.
+    Relieve,
+    /// A new connection starts it again.
+    Reconnect,
+}
+
+impl fmt::Display for LocalRemedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Relieve => {
+                "this machine may be very busy or short of memory: close what else runs on it, or choose a smaller model, and try again"
+            }
+            Self::Reconnect => "reconnect: it starts again",
+        })
+    }
+}
+
+/// What our unit says of a refusal in a sentence of its own.
+fn own_sentence(error: &ErrorField) -> Option<&str> {
+    let sentence = match error.code.stock_message() {
+        // Our unit keeps the stock message in front, for clients that compare it.
+        Some(stock) => error.message.strip_prefix(stock)?.trim(),
+        None => &error.message,
+    };
+    Some(sentence).filter(|sentence| !sentence.is_empty())
+}
+
 fn refusal(action: &str, work_id: &str, error: &ErrorField) -> String {
     let ErrorField { code, message } = error;
     let meaning = code.meaning();
-    if code.stock_message().is_none() && !message.is_empty() {
-        // Our unit sends whole sentences.
-        return format!("{message} ({action} on {work_id}, code {code})");
-    }
-    if let Some(sentence) = code
-        .stock_message()
-        .and_then(|stock| message.strip_prefix(stock))
-        .map(str::trim)
-        && !sentence.is_empty()
-    {
-        // Our unit keeps the stock message in front, for clients that compare it, and then says what is wrong.
+    if let Some(sentence) = own_sentence(error) {
         return format!("{sentence} ({action} on {work_id}, code {code})");
     }
     let remedy = code.remedy();

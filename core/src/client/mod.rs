@@ -14,7 +14,7 @@ mod own_task;
 mod score;
 mod task;
 
-pub use error::ClientError;
+pub use error::{ClientError, LocalRemedy};
 pub use inference::{Inference, InferenceEvent, InferenceRequest, Note, Outcome};
 pub use learn::Learning;
 pub use module::{ConnectOptions, DEFAULT_PORT, Module};

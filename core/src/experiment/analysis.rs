@@ -11,6 +11,7 @@ use super::plan::{Prompt, Settings};
 use super::record::{Applied, ModuleIdentity, Outcome, Record};
 use super::scores::CaseScores;
 use super::threshold::Budget;
+use super::words::{self, Language};
 use crate::compare::{Measure, Measures, Noise, Verdict};
 use crate::prefix::{Magnitude, PrefixRecipe};
 use crate::protocol::extension::FinishReason;
@@ -616,7 +617,11 @@ impl Series {
             ..recipe.clone()
         };
         let sign = if negative { ", values below 0" } else { "" };
-        let label = format!("{}, P {}{sign}", super::record::kind_words(&recipe.kind), recipe.len);
+        let label = format!(
+            "{}, P {}{sign}",
+            words::kind(&recipe.kind, Language::English),
+            recipe.len
+        );
         Self {
             recipe,
             negative,

@@ -16,30 +16,13 @@ use super::label::LabelWords;
 use super::plan::Prompt;
 use super::rating::Stars;
 use super::record::{Applied, Outcome, Record};
+use super::words;
+pub use super::words::Language;
 use crate::compare::{Granularity, Measure, Verdict, diff};
 use crate::prefix::PrefixKind;
 use crate::protocol::Sampling;
 use crate::protocol::extension::{StoredWeights, WeightRounding};
 use crate::time;
-
-/// The language of the labels and sentences of a page.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Language {
-    /// `lang="en"`.
-    #[default]
-    English,
-    /// `lang="ja"`.
-    Japanese,
-}
-
-impl Language {
-    fn pick(self, english: &'static str, japanese: &'static str) -> &'static str {
-        match self {
-            Self::English => english,
-            Self::Japanese => japanese,
-        }
-    }
-}
 
 /// Index of the table column before which the columns with scores are inserted.
 const DEEP: usize = 6;
@@ -144,39 +127,7 @@ impl Page<'_> {
     }
 
     pub(super) fn kind(&self, kind: &PrefixKind) -> String {
-        if self.language == Language::English {
-            return super::record::kind_words(kind);
-        }
-        let words = match kind.base() {
-            PrefixKind::Constant => "定数".to_owned(),
-            PrefixKind::RandomUniform { seed, .. } => format!("一様乱数（シード {seed}）"),
-            PrefixKind::RandomNormal { seed, .. } => format!("正規乱数（シード {seed}）"),
-            PrefixKind::SampledVocabulary { seed, .. } => format!("語彙から抽出（シード {seed}）"),
-            PrefixKind::Words { text } => format!("「{text}」"),
-            PrefixKind::Blend { from, to, t } => format!("「{from}」→「{to}」{t}"),
-            PrefixKind::Contrast { text, minus } => format!("「{text}」−「{minus}」"),
-            PrefixKind::Imported {
-                sha256,
-                learned: Some(learned),
-                ..
-            } => {
-                let (prompt, target) = learned.beginnings();
-                let more = match learned.examples {
-                    0 | 1 => String::new(),
-                    examples => format!("、ほか {} 例", examples - 1),
-                };
-                let digest = super::record::beginning_of(sha256);
-                format!("「{prompt}」に「{target}」と答えるよう学習{more}（{digest}）")
-            }
-            other => super::record::kind_words(other),
-        };
-        match kind.envelope() {
-            Some(envelope) => {
-                let factors: Vec<String> = envelope.iter().map(|factor| format!("{factor:.3}")).collect();
-                format!("{words} × {}", factors.join("/"))
-            }
-            None => words,
-        }
+        words::kind(kind, self.language)
     }
 
     pub(super) fn label_words<R>(&self, with: impl FnOnce(&LabelWords<'_>) -> R) -> R {

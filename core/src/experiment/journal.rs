@@ -36,10 +36,11 @@ use super::generation::Generation;
 use super::learning::LearnPlan;
 use super::plan::Plan;
 use super::rating::Rating;
-use super::record::{ModuleIdentity, Record};
+use super::record::{ModuleIdentity, Record, new_id};
 use super::scores::CaseScores;
 use crate::files::{self, OutFile};
 use crate::protocol::learn::LearnFrame;
+use crate::time;
 
 /// Version of the lines that are written, and the newest that are read. Since version 2 an experiment may have no plan.
 pub const JOURNAL_VERSION: u32 = 2;
@@ -152,6 +153,20 @@ pub struct Experiment {
     pub plan: Option<Plan>,
     /// The module on which the experiment was started. Each record names its own.
     pub module: ModuleIdentity,
+}
+
+impl Experiment {
+    /// An experiment that is started now.
+    pub fn new(name: String, plan: Option<Plan>, module: ModuleIdentity) -> Self {
+        Self {
+            version: JOURNAL_VERSION,
+            id: new_id(),
+            name,
+            started_unix: time::now(),
+            plan,
+            module,
+        }
+    }
 }
 
 /// How an experiment ended. One without an ending can be resumed.

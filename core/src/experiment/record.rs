@@ -9,11 +9,16 @@ use serde_json::Value;
 use super::plan::{Case, Prompt, Settings};
 use super::rating::Rating;
 use super::scores::CaseScores;
-use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
+use super::words::{self, Language};
+use crate::prefix::{Found, FoundBy, Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
 use crate::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, Usage};
+use crate::search::Score;
 
 /// Program and version, written into records and files.
 pub const WRITTEN_BY: &str = concat!("softprefix ", env!("CARGO_PKG_VERSION"));
+
+/// Name in records of the module that runs in this process; its address has another port each time.
+pub const EMBEDDED: &str = "embedded";
 
 /// Version of the serialised record.
 pub const RECORD_VERSION: u32 = 1;
@@ -48,6 +53,9 @@ pub struct Record {
     /// Scores by teacher forcing. They come later, so the journal has a line of their own for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Box<CaseScores>>,
+    /// How well it meets the objective of the search whose candidate it is, with the likelihood that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<Score>,
     /// What a person thinks of it. In a journal that is a line of its own.
     #[serde(default, skip_serializing_if = "Rating::is_empty")]
     pub rating: Rating,
@@ -98,6 +106,13 @@ pub struct ModuleIdentity {
     /// Most positions before the first output token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefill_window: Option<usize>,
+}
+
+impl ModuleIdentity {
+    /// Whether it is the unit in the process that ran the case.
+    pub fn is_embedded(&self) -> bool {
+        self.address == EMBEDDED
+    }
 }
 
 /// The prefix that was sent.
@@ -233,6 +248,20 @@ impl Record {
             .is_some_and(|answer| answer.finish_reason != FinishReason::Stopped)
     }
 
+    /// Where its rows come from, of a candidate of a search; `None` of other cases.
+    pub fn found(&self, by: FoundBy) -> Option<Found> {
+        match self.case.recipe.as_ref()?.kind.base() {
+            PrefixKind::Chosen { name, generation, .. } => Some(Found {
+                by,
+                near: name.clone(),
+                generation: *generation,
+                record: self.id.clone(),
+                model: self.module.model.clone(),
+            }),
+            _ => None,
+        }
+    }
+
     /// The output; `None` where the case failed.
     pub fn answer(&self) -> Option<&Answer> {
         match &self.outcome {
@@ -328,53 +357,12 @@ fn recipe_words(recipe: Option<&PrefixRecipe>) -> String {
         Some(recipe) => {
             format!(
                 "{}, P {}, {}",
-                kind_words(&recipe.kind),
+                words::kind(&recipe.kind, Language::English),
                 recipe.len,
                 magnitude_words(recipe.magnitude)
             )
         }
     }
-}
-
-pub(super) fn kind_words(kind: &PrefixKind) -> String {
-    match kind {
-        PrefixKind::RandomUniform { seed, .. } | PrefixKind::RandomNormal { seed, .. } => {
-            format!("{} (seed {seed})", kind.name())
-        }
-        PrefixKind::Words { text } => format!("words {text:?}"),
-        PrefixKind::Blend { from, to, t } => format!("blend {from} → {to} at {t}"),
-        PrefixKind::Contrast { text, minus } => format!("contrast {text:?} − {minus:?}"),
-        PrefixKind::SampledVocabulary { seed, .. } => format!("{} (seed {seed})", kind.name()),
-        PrefixKind::Imported {
-            sha256,
-            learned: Some(learned),
-            ..
-        } => {
-            let (prompt, target) = learned.beginnings();
-            let more = match learned.examples {
-                0 | 1 => String::new(),
-                2 => " and 1 more example".to_owned(),
-                examples => format!(" and {} more examples", examples - 1),
-            };
-            format!(
-                "{} to answer {prompt:?} with {target:?}{more} ({})",
-                kind.name(),
-                beginning_of(sha256)
-            )
-        }
-        PrefixKind::Imported { name, sha256, .. } => format!("{} {name:?} ({})", kind.name(), beginning_of(sha256)),
-        PrefixKind::Chosen { name, generation, .. } => format!("chosen near {name:?} (generation {generation})"),
-        PrefixKind::Shaped { of, envelope } => {
-            let factors: Vec<String> = envelope.iter().map(|factor| format!("{factor:.3}")).collect();
-            format!("{} shaped {}", kind_words(of), factors.join("/"))
-        }
-        _ => kind.name().to_owned(),
-    }
-}
-
-/// The characters of a digest by which rows are told apart.
-pub(super) fn beginning_of(sha256: &str) -> &str {
-    sha256.get(..8).unwrap_or(sha256)
 }
 
 fn magnitude_words(magnitude: Magnitude) -> String {

@@ -7,7 +7,6 @@ use super::journal::{Ending, Entry, Experiment};
 use super::learning::Learning;
 use super::plan::{Case, Prompt};
 use super::record::Record;
-use crate::search::Score;
 
 /// An experiment with everything that was appended to its journal.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +67,13 @@ impl SavedExperiment {
                 if experiment == self.experiment.id {
                     // After a step back, the generations that were stepped over are told anew.
                     let number = generation.search.generation();
+                    // Older records do not have their scores.
+                    for candidate in &generation.candidates {
+                        let mut records = self.records.iter_mut().rev();
+                        if let Some(record) = records.find(|known| known.id == candidate.record) {
+                            record.score = record.score.or(candidate.score);
+                        }
+                    }
                     self.generations.retain(|known| known.search.generation() < number);
                     self.generations.push(*generation);
                 }
@@ -119,35 +125,6 @@ impl SavedExperiment {
     /// The records without the deleted ones.
     pub fn shown(&self) -> impl Iterator<Item = &Record> {
         self.records.iter().filter(|record| !self.deleted.contains(&record.id))
-    }
-
-    /// How candidates of a search by an objective did, by record: as its generations have it; of a generation that was broken off, by the
-    /// objective again.
-    pub fn scores(&self) -> HashMap<String, Score> {
-        let Some(objective) = self
-            .generations
-            .iter()
-            .find_map(|generation| generation.objective.as_ref())
-        else {
-            return HashMap::new();
-        };
-        let judged = self.generations.iter().flat_map(|generation| &generation.candidates);
-        let mut scores: HashMap<String, Score> = judged
-            .filter_map(|candidate| Some((candidate.record.clone(), candidate.score?)))
-            .collect();
-        let baseline = self
-            .shown()
-            .filter(|record| record.is_baseline())
-            .find_map(Record::text);
-        let Some(baseline) = baseline else { return scores };
-        for record in self.shown().filter(|record| !record.is_baseline()) {
-            if let Some(text) = record.text()
-                && !scores.contains_key(&record.id)
-            {
-                scores.insert(record.id.clone(), objective.score(baseline, text, None));
-            }
-        }
-        scores
     }
 
     /// The last generation of a search by an objective that has not spent its budget.

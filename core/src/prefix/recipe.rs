@@ -85,15 +85,15 @@ pub enum PrefixKind {
         #[serde(default)]
         generator: Generator,
     },
-    /// Rows imported from a file or learned, repeated from the start or cut to P rows. They are identified by the digest.
+    /// Stored rows, repeated from the start or cut to P rows. They are identified by the digest.
     Imported {
         /// Name of the file or of the prefix in it, for people.
         name: String,
         /// SHA-256 of the rows as bf16 ([`SoftPrefix::sha256`]).
         sha256: String,
-        /// How they were learned, if that is known.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        learned: Option<Box<Learned>>,
+        /// Where they come from.
+        #[serde(flatten)]
+        origin: Origin,
     },
     /// Rows that a search proposed: those of a parent prefix, repeated from the start or cut to P rows, and moved to a point of a random
     /// subspace around them. The parent is identified by the digest.
@@ -160,6 +160,110 @@ impl std::fmt::Display for BlendEnd {
     }
 }
 
+/// Where stored rows come from. As JSON it is a key of the object that has it: `learned`, `found` or none.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(from = "OriginKeys", into = "OriginKeys")]
+pub enum Origin {
+    /// A file that does not say more.
+    #[default]
+    File,
+    /// They were learned by gradient.
+    Learned(Box<Learned>),
+    /// They are a candidate of a search.
+    Found(Box<Found>),
+}
+
+#[derive(Serialize, Deserialize)]
+struct OriginKeys {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    learned: Option<Box<Learned>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    found: Option<Box<Found>>,
+}
+
+impl From<OriginKeys> for Origin {
+    fn from(keys: OriginKeys) -> Self {
+        match keys {
+            OriginKeys {
+                learned: Some(learned), ..
+            } => Self::Learned(learned),
+            OriginKeys { found: Some(found), .. } => Self::Found(found),
+            OriginKeys { .. } => Self::File,
+        }
+    }
+}
+
+impl From<Origin> for OriginKeys {
+    fn from(origin: Origin) -> Self {
+        let (learned, found) = match origin {
+            Origin::File => (None, None),
+            Origin::Learned(learned) => (Some(learned), None),
+            Origin::Found(found) => (None, Some(found)),
+        };
+        Self { learned, found }
+    }
+}
+
+impl Origin {
+    /// The note of a file with these rows; see [`export_safetensors`](super::files::export_safetensors). `None` where there is nothing
+    /// to say.
+    #[must_use]
+    pub fn note(&self, rows: &SoftPrefix) -> Option<serde_json::Value> {
+        let rows_sha256 = rows.sha256();
+        let note = match self.clone() {
+            Self::File => return None,
+            Self::Learned(learned) => Note::Learned { learned, rows_sha256 },
+            Self::Found(found) => Note::Chosen { found, rows_sha256 },
+        };
+        Some(serde_json::json!(note))
+    }
+
+    /// Reads the note of a file: [`Origin::File`] if it does not say where these rows come from.
+    #[must_use]
+    pub fn from_note(note: &str, rows: &SoftPrefix) -> Self {
+        let (origin, sha256) = match serde_json::from_str(note) {
+            Ok(Note::Learned { learned, rows_sha256 }) => (Self::Learned(learned), rows_sha256),
+            Ok(Note::Chosen { found, rows_sha256 }) => (Self::Found(found), rows_sha256),
+            Ok(Note::Other) | Err(_) => return Self::File,
+        };
+        if sha256 == rows.sha256() { origin } else { Self::File }
+    }
+
+    /// Name of the model for which the rows were made, where that is known.
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Self::File => None,
+            Self::Learned(learned) => Some(&learned.model),
+            Self::Found(found) => Some(&found.model),
+        }
+    }
+}
+
+/// How rows were found by trying candidates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// What judged the candidates.
+    pub by: FoundBy,
+    /// Name of the prefix around which the candidates lie, for people.
+    pub near: String,
+    /// The generation of the candidate, from 1.
+    pub generation: u64,
+    /// Id of the record of its run.
+    pub record: String,
+    /// Name of the model's card.
+    pub model: String,
+}
+
+/// What judges the candidates of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FoundBy {
+    /// A person, who chooses one of several outputs.
+    Person,
+    /// An [`Objective`](crate::search::Objective).
+    Objective,
+}
+
 /// How rows were learned by gradient. Losses are in nats.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Learned {
@@ -211,16 +315,6 @@ pub struct Learned {
 const BEGINNING: usize = 48;
 
 impl Learned {
-    /// The note of a file with these rows, as JSON; see [`export_safetensors`](super::files::export_safetensors).
-    #[must_use]
-    pub fn note(&self, rows: &SoftPrefix) -> String {
-        let note = Note::Learned {
-            learned: Box::new(self.clone()),
-            rows_sha256: rows.sha256(),
-        };
-        serde_json::json!(note).to_string()
-    }
-
     /// Returns the first example's prompt and target on one line each, cut to a few words.
     #[must_use]
     pub fn beginnings(&self) -> (String, String) {
@@ -233,15 +327,6 @@ impl Learned {
         };
         (beginning(&self.first_prompt), beginning(&self.first_target))
     }
-
-    /// Reads the note of a file; `None` if it does not describe how these rows were learned.
-    #[must_use]
-    pub fn from_note(note: &str, rows: &SoftPrefix) -> Option<Box<Self>> {
-        match serde_json::from_str(note).ok()? {
-            Note::Learned { learned, rows_sha256 } => (rows_sha256 == rows.sha256()).then_some(learned),
-            Note::Other => None,
-        }
-    }
 }
 
 /// The note of a file of rows.
@@ -251,6 +336,11 @@ enum Note {
     Learned {
         #[serde(flatten)]
         learned: Box<Learned>,
+        rows_sha256: String,
+    },
+    Chosen {
+        #[serde(flatten)]
+        found: Box<Found>,
         rows_sha256: String,
     },
     #[serde(other)]
@@ -282,6 +372,22 @@ pub enum NormLimit {
     TokenNorms(f64),
     /// No limit.
     Off,
+}
+
+impl NormLimit {
+    /// The smallest and the largest L2 norm of a row; `None` without a limit. `token_norm` is the median norm of the vocabulary's rows, and
+    /// `usual` are their 1st and 99th percentile.
+    ///
+    /// # Errors
+    /// The limit, where it is not a number above 0.
+    pub fn range(self, token_norm: f64, usual: (f64, f64)) -> Result<Option<(f64, f64)>, f64> {
+        match self {
+            Self::Vocabulary => Ok(Some(usual)),
+            Self::TokenNorms(most) if most.is_finite() && most > 0.0 => Ok(Some((0.0, most * token_norm))),
+            Self::TokenNorms(most) => Err(most),
+            Self::Off => Ok(None),
+        }
+    }
 }
 
 /// Settings with which rows were learned.
@@ -331,9 +437,15 @@ impl PrefixKind {
             Self::Blend { .. } => "blend",
             Self::Contrast { .. } => "contrast",
             Self::SampledVocabulary { .. } => "sampled vocabulary",
-            Self::Imported { learned: Some(_), .. } => "learned",
-            Self::Imported { .. } => "imported",
-            Self::Chosen { .. } => "chosen",
+            Self::Imported { origin, .. } => match origin {
+                Origin::File => "imported",
+                Origin::Learned(_) => "learned",
+                Origin::Found(found) => match found.by {
+                    FoundBy::Person => "chosen",
+                    FoundBy::Objective => "found",
+                },
+            },
+            Self::Chosen { .. } => "candidate",
             Self::Shaped { of, .. } => of.name(),
         }
     }
@@ -343,6 +455,17 @@ impl PrefixKind {
         match self {
             Self::Shaped { of, .. } => of.base(),
             other => other,
+        }
+    }
+
+    /// How its rows were learned, where they were.
+    pub fn learned(&self) -> Option<&Learned> {
+        match self.base() {
+            Self::Imported {
+                origin: Origin::Learned(learned),
+                ..
+            } => Some(learned),
+            _ => None,
         }
     }
 

@@ -150,6 +150,13 @@ pub struct LearnLoss {
     pub held_out: Option<f64>,
 }
 
+impl LearnLoss {
+    /// Whether every wanted token is the likeliest, so that greedy decoding gives every target.
+    pub fn all_matched(&self) -> bool {
+        self.matched == self.wanted
+    }
+}
+
 /// The best rows so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BestRows {

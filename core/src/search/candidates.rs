@@ -78,15 +78,12 @@ impl PrefixSearch {
         let of_vocabulary = vocabulary.map(|vocabulary| vocabulary.percentiles.p50).filter(usable);
         let unit = of_vocabulary.or(Some(card.median).filter(usable));
         let unit = unit.ok_or(SearchError::NoScale)?;
-        let norms = match settings.norm_limit {
-            NormLimit::Off => None,
-            NormLimit::TokenNorms(limit) if limit.is_finite() && limit > 0.0 => Some((0.0, limit * unit)),
-            NormLimit::TokenNorms(limit) => return Err(SearchError::NormLimit { limit }),
-            NormLimit::Vocabulary => Some(match vocabulary {
-                Some(vocabulary) => (vocabulary.percentiles.p1, vocabulary.percentiles.p99),
-                None => (unit / 2.0, unit * 2.0),
-            }),
+        let usual = match vocabulary {
+            Some(vocabulary) => (vocabulary.percentiles.p1, vocabulary.percentiles.p99),
+            None => (unit / 2.0, unit * 2.0),
         };
+        let norms = settings.norm_limit.range(unit, usual);
+        let norms = norms.map_err(|limit| SearchError::NormLimit { limit })?;
         Ok(Self {
             name: name.to_owned(),
             parent: parent.sha256(),

@@ -104,6 +104,7 @@ pub fn record(experiment: &Experiment, case: &Case, text: &str) -> Record {
             elapsed_sec: 0.5,
         }),
         scores: None,
+        score: None,
         rating: Rating::default(),
         written_by: "softprefix 0.1.0".into(),
     }

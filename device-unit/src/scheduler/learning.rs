@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use half::bf16;
 use softprefix_core::prefix::{SoftPrefix, split_mix};
+use softprefix_core::protocol::learn::LearnLoss;
 
 use super::active::token_row;
 use super::job::StopFlag;
@@ -105,40 +106,11 @@ pub struct LearnProgress {
     /// Maximum number of steps.
     pub steps: usize,
     /// The losses of the rows at this step.
-    pub loss: Loss,
+    pub loss: LearnLoss,
     /// Steps rolled back because a gradient or the model's logits were not finite.
     pub rolled_back: usize,
     /// Time since learning started.
     pub elapsed: Duration,
-}
-
-/// The losses of some rows, in nats.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Loss {
-    /// The minimized loss: `likelihood` + weight * `divergence`.
-    pub total: f64,
-    /// Mean of -ln p over the target tokens.
-    pub likelihood: f64,
-    /// Mean of KL(without prefix || with prefix) over the positions of the preserved answers; 0 without any.
-    pub divergence: f64,
-    /// Target tokens that are the likeliest at their position.
-    pub matched: usize,
-    /// Number of target tokens.
-    pub wanted: usize,
-    /// Mean of -ln p over the held-out examples' tokens; `None` where none are held out.
-    pub held_out: Option<f64>,
-}
-
-impl Loss {
-    /// Returns `true` if greedy decoding produces every target.
-    #[must_use]
-    pub fn all_matched(&self) -> bool {
-        self.matched == self.wanted
-    }
-
-    fn is_better_than(&self, other: &Self) -> bool {
-        (self.all_matched(), -self.total) > (other.all_matched(), -other.total)
-    }
 }
 
 /// The best rows so far.
@@ -147,7 +119,7 @@ pub struct BestPrefix {
     /// Steps taken when they were evaluated.
     pub step: usize,
     /// Their losses.
-    pub loss: Loss,
+    pub loss: LearnLoss,
     /// The rows, rounded to bf16.
     pub rows: SoftPrefix,
 }
@@ -627,7 +599,7 @@ impl Learning {
             return self.roll_back();
         }
         let (likelihood, divergence) = (sums.target.value(), sums.preserved.value());
-        let loss = Loss {
+        let loss = LearnLoss {
             total: likelihood + self.job.preserve_weight * divergence,
             likelihood,
             divergence,
@@ -639,7 +611,7 @@ impl Learning {
             let losses: Vec<f64> = sums.references.iter().map(|group| group.value()).collect();
             self.job.sink.references(&losses);
         }
-        if self.best.as_ref().is_none_or(|best| loss.is_better_than(&best.loss)) {
+        if self.best.as_ref().is_none_or(|best| is_better(&loss, &best.loss)) {
             self.best = Some(BestPrefix {
                 step: self.step,
                 loss,
@@ -787,13 +759,10 @@ impl Learning {
         self.rows = best.rows.values().iter().map(|value| value.to_f32()).collect();
         self.moments = Moments::new(self.rows.len());
         self.rate /= 2.0;
-        self.stage = if self.step >= self.job.steps {
-            Stage::Done
-        } else {
-            self.step = self.step.max(best.step);
-            self.begin_step();
-            return Ok(());
-        };
+        match self.step < self.job.steps {
+            true => self.begin_step(),
+            false => self.stage = Stage::Done,
+        }
         Ok(())
     }
 }
@@ -833,6 +802,11 @@ impl LossSums {
             }
         }
     }
+}
+
+/// Whether rows with the first losses are better than those with the second.
+fn is_better(one: &LearnLoss, other: &LearnLoss) -> bool {
+    (one.all_matched(), -one.total) > (other.all_matched(), -other.total)
 }
 
 fn unusable() -> LearnError {

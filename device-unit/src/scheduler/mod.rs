@@ -21,7 +21,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use drafter::{Drafter, LONGEST_MATCH};
 pub use job::{ChooseToken, FinishReason, Job, Outcome, Priority, StopFlag, Timings, TokenSink};
-pub use learning::{BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix, Loss};
+pub use learning::{BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix};
 use queue::Queues;
 pub use queue::{AdmissionLimit, AdmissionPermit};
 pub use scoring::{ScoreError, ScoreJob, ScoreSink, TokenScore};

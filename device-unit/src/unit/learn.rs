@@ -8,8 +8,8 @@ use softprefix_core::prefix::{
 };
 use softprefix_core::protocol::extension::{LEARN, Vocabulary};
 use softprefix_core::protocol::learn::{
-    BestRows, DEFAULT_STEPS, Example, Init, LearnEnd, LearnFrame, LearnLoss, LearnRequest, MAX_EXAMPLES,
-    MAX_LEARNED_ROWS, MAX_PRESERVED, MAX_STEPS, NormLimit, References,
+    BestRows, DEFAULT_STEPS, Example, Init, LearnEnd, LearnFrame, LearnRequest, MAX_EXAMPLES, MAX_LEARNED_ROWS,
+    MAX_PRESERVED, MAX_STEPS, References,
 };
 use softprefix_core::protocol::message::to_data;
 use softprefix_core::protocol::{Code, ErrorField};
@@ -22,7 +22,7 @@ use super::task::{InferenceGuard, Task};
 use crate::budget::Charge;
 use crate::request_text::Request;
 use crate::scheduler::{
-    AdmissionPermit, BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix, Loss,
+    AdmissionPermit, BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix,
 };
 use crate::tokenizer::Special;
 
@@ -56,51 +56,22 @@ pub struct LearnResponder {
 }
 
 /// Prepares a learning job and submits it to the scheduler, or replies with an error.
-pub fn submit(model: &SharedModel, request: Request, mut responder: LearnResponder, permit: AdmissionPermit) {
+pub fn submit(model: &SharedModel, request: Request, responder: LearnResponder, permit: AdmissionPermit) {
     let task = Arc::clone(responder.guard.task());
     let prepared = prepare(model, &task, &request);
     drop(request);
     match prepared {
         Err(error) => responder.refuse(error),
-        Ok(prepared) => {
-            let stop = responder.guard.stop.clone();
-            responder.settings = Some(prepared.settings);
-            model.scheduler.learn(LearnJob {
-                examples: prepared.examples,
-                preserved: prepared.preserved,
-                preserve_weight: prepared.settings.preserve_weight,
-                preserve_tokens: PRESERVE_TOKENS,
-                held_out: prepared.held_out,
-                references: prepared.references,
-                stop_tokens: Arc::clone(&model.stop_tokens),
-                init: prepared.init,
-                steps: prepared.steps,
-                batch: prepared.settings.batch,
-                rate: prepared.settings.lr * prepared.rms,
-                norm_range: prepared.settings.norms,
-                seed: prepared.seed,
-                target_loss: TARGET_LOSS,
-                stop,
-                sink: Box::new(responder),
-                permit,
-            });
-        }
+        Ok(job) => model.scheduler.learn(job(responder, permit)),
     }
 }
 
-struct Prepared {
-    examples: Vec<LearnExample>,
-    preserved: Vec<Vec<u32>>,
-    held_out: Vec<LearnExample>,
-    references: Vec<Vec<LearnExample>>,
-    init: SoftPrefix,
-    steps: usize,
-    seed: u64,
-    rms: f64,
-    settings: LearningSettings,
-}
-
-fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepared, ErrorField> {
+/// Checks a request. Returns what makes it a job.
+fn prepare(
+    model: &SharedModel,
+    task: &Task,
+    request: &Request,
+) -> Result<impl FnOnce(LearnResponder, AdmissionPermit) -> LearnJob + use<>, ErrorField> {
     let info = model.info();
     if !model.scheduler.can_learn() {
         return Err(ErrorField::new(
@@ -180,32 +151,44 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
         preserved.push(prompt);
     }
     let known = vocabulary(model)?;
-    let norms = match learn_request.norm_limit {
-        NormLimit::Vocabulary => (known.percentiles.p1, known.percentiles.p99),
-        NormLimit::TokenNorms(most) if most.is_finite() && most > 0.0 => (0.0, most * known.percentiles.p50),
-        NormLimit::TokenNorms(most) => {
-            return Err(parameter(format!(
-                "the limit of row norms is {most}; give a number of token norms above 0, or \"off\""
-            )));
-        }
-        NormLimit::Off => (0.0, f64::MAX),
+    let percentiles = &known.percentiles;
+    let norms = learn_request
+        .norm_limit
+        .range(percentiles.p50, (percentiles.p1, percentiles.p99));
+    let norms = norms.map_err(|most| {
+        parameter(format!(
+            "the limit of row norms is {most}; give a number of token norms above 0, or \"off\""
+        ))
+    })?;
+    let settings = LearningSettings {
+        batch: learn_request.batch.unwrap_or(DEFAULT_BATCH).min(examples.len()),
+        lr,
+        norms: norms.unwrap_or((0.0, f64::MAX)),
+        preserve_weight,
     };
-    let batch = learn_request.batch.unwrap_or(DEFAULT_BATCH).min(examples.len());
-    Ok(Prepared {
-        init: init_rows(model, &learn_request, &known)?,
-        examples,
-        preserved,
-        held_out,
-        references,
-        steps: learn_request.steps.unwrap_or(DEFAULT_STEPS),
-        seed: learn_request.seed,
-        rms: known.rms,
-        settings: LearningSettings {
-            batch,
-            lr,
-            norms,
+    let init = init_rows(model, &learn_request, &known)?;
+    let stop_tokens = Arc::clone(&model.stop_tokens);
+    Ok(move |mut responder: LearnResponder, permit| {
+        responder.settings = Some(settings);
+        LearnJob {
+            examples,
+            preserved,
             preserve_weight,
-        },
+            preserve_tokens: PRESERVE_TOKENS,
+            held_out,
+            references,
+            stop_tokens,
+            init,
+            steps: learn_request.steps.unwrap_or(DEFAULT_STEPS),
+            batch: settings.batch,
+            rate: lr * known.rms,
+            norm_range: settings.norms,
+            seed: learn_request.seed,
+            target_loss: TARGET_LOSS,
+            stop: responder.guard.stop.clone(),
+            sink: Box::new(responder),
+            permit,
+        }
     })
 }
 
@@ -222,17 +205,13 @@ fn check(learn_request: &LearnRequest) -> Result<(), ErrorField> {
     within("len", learn_request.len, MAX_LEARNED_ROWS)?;
     within("steps", learn_request.steps.unwrap_or(DEFAULT_STEPS), MAX_STEPS)?;
     within("batch", learn_request.batch.unwrap_or(1), MAX_EXAMPLES)?;
-    if learn_request.preserve.len() > MAX_PRESERVED {
-        let count = learn_request.preserve.len();
-        return Err(parameter(format!(
-            "{count} prompts to preserve are too many; give at most {MAX_PRESERVED}"
-        )));
-    }
-    if learn_request.held_out.len() > MAX_EXAMPLES {
-        let count = learn_request.held_out.len();
-        return Err(parameter(format!(
-            "{count} held-out examples are too many; give at most {MAX_EXAMPLES}"
-        )));
+    for (what, count, most) in [
+        ("prompts to preserve", learn_request.preserve.len(), MAX_PRESERVED),
+        ("held-out examples", learn_request.held_out.len(), MAX_EXAMPLES),
+    ] {
+        if count > most {
+            return Err(parameter(format!("{count} {what} are too many; give at most {most}")));
+        }
     }
     for (number, example) in learn_request.examples.iter().chain(&learn_request.held_out).enumerate() {
         for (what, text) in [("prompt", &example.prompt), ("target", &example.target)] {
@@ -353,10 +332,10 @@ impl LearnResponder {
             finish: end.is_some(),
             step: progress.step,
             steps: progress.steps,
-            loss: wire_loss(&progress.loss),
+            loss: progress.loss,
             best: BestRows {
                 step: best.step,
-                loss: wire_loss(&best.loss),
+                loss: best.loss,
                 rows: with_rows.then(|| softprefix_core::prefix::encode(&best.rows)),
             },
             taken_back: progress.rolled_back,
@@ -366,17 +345,6 @@ impl LearnResponder {
             references: self.references.take(),
         };
         self.reply.send(LEARN, to_data(&frame), end.is_some());
-    }
-}
-
-fn wire_loss(loss: &Loss) -> LearnLoss {
-    LearnLoss {
-        total: loss.total,
-        likelihood: loss.likelihood,
-        divergence: loss.divergence,
-        matched: loss.matched,
-        wanted: loss.wanted,
-        held_out: loss.held_out,
     }
 }
 

@@ -5,7 +5,7 @@ use eframe::egui::{
     self, Align, Align2, Layout, Rect, ScrollArea, Sense, Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 
-use super::results::{card, empty, export, inset, trouble_of};
+use super::results::{buttons_of, card, empty, head_of, inset, offered, output_text, trouble};
 use crate::model::SearchOff;
 use crate::panels::context::PanelContext;
 use crate::panels::present::letters;
@@ -26,8 +26,7 @@ const PITCH: f32 = 84.0;
 pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     let top = ui.cursor().top();
     head(ui, cx, wrong);
-    let trouble = cx.bench.find.chooser.trouble.clone();
-    trouble_of(ui, cx, trouble.as_ref());
+    trouble(ui, cx, None);
     ui.add_space(theme::GAP);
     let room = height - (ui.cursor().top() - top) - theme::GAP - LINE;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), room.max(LEAST)), Sense::hover());
@@ -72,10 +71,10 @@ pub fn present(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 /// What is asked of the user now, or why nothing can start.
 fn verdict(cx: &PanelContext<'_>, wrong: bool) -> String {
     let text = cx.find_text();
-    let chooser = &cx.bench.find.chooser;
-    match chooser.number() {
-        Some(number) => (text.choose_head)(number, chooser.is_busy),
-        None if chooser.is_busy => text.starting.to_owned(),
+    let is_busy = cx.bench.find.is_busy();
+    match cx.bench.find.chooser.number() {
+        Some(number) => (text.choose_head)(number, is_busy),
+        None if is_busy => text.starting.to_owned(),
         None => match cx.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField)) {
             Some(off) => (text.search_off)(&off),
             None => text.choose_ready.to_owned(),
@@ -84,74 +83,50 @@ fn verdict(cx: &PanelContext<'_>, wrong: bool) -> String {
 }
 
 fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
-    let palette = Palette::of(ui);
-    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 56.0), Sense::hover());
-    let mut right = ui.new_child(
-        UiBuilder::new()
-            .id_salt("choose buttons")
-            .max_rect(rect)
-            .layout(Layout::right_to_left(Align::Center)),
-    );
-    right.spacing_mut().item_spacing.x = 8.0;
-    buttons(&mut right, cx, wrong);
-    let left = rect.with_max_x(right.min_rect().left() - 16.0);
-    let words = verdict(cx, wrong);
-    let galley = paint::cut_to(ui, &words, theme::VERDICT.semibold(), palette.text, left.width());
-    let mut left = ui.new_child(
-        UiBuilder::new()
-            .id_salt("choose verdict")
-            .max_rect(left)
-            .layout(Layout::left_to_right(Align::Center)),
-    );
-    left.add(egui::Label::new(galley));
+    let say = |ui: &mut Ui, cx: &PanelContext<'_>| {
+        let (colour, room) = (Palette::of(ui).text, ui.available_width());
+        let galley = paint::cut_to(ui, &verdict(cx, wrong), theme::VERDICT.semibold(), colour, room);
+        ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+            ui.add(egui::Label::new(galley))
+        });
+    };
+    head_of(ui, cx, "choose", |ui, cx| buttons(ui, cx, wrong), say);
 }
 
-/// From right to left: what is done with the chosen prefix, and choosing.
 fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let text = cx.find_text();
-    let large = theme::CONTROL_LARGE;
-    let off = cx.bench.why_not_search();
-    let chooser = &cx.bench.find.chooser;
-    let (number, is_busy) = (chooser.number(), chooser.is_busy);
-    let is_missing = chooser.candidates().iter().any(|candidate| candidate.record.is_none());
-    if cx.bench.found_prefix().is_some() {
-        if ui.add(Button::ink(text.use_in_tune).height(large)).clicked() {
-            cx.find(FindAction::UseInTune);
-        }
-        export(ui, cx);
-    }
-    if let Some(number) = number.filter(|number| *number > 1)
-        && ui.add(Button::outlined(text.step_back).height(large)).clicked()
-    {
-        cx.find(FindAction::StepBack(number - 1));
-    }
-    if is_busy {
-        let button = Button::outlined(text.stop).icon(Icon::Stop).height(large);
-        if ui.add(button).clicked() {
-            cx.find(FindAction::Stop);
-        }
-        return;
-    }
-    if let Some(number) = number.filter(|_| is_missing) {
-        let button = Button::outlined(text.run_missing).height(large);
-        if ui.add_enabled(off.is_none(), button).clicked() {
-            cx.find(FindAction::StepBack(number));
-        }
-    }
-    let possible = off.is_none() && !wrong && !cx.bench.find.is_any_busy();
+    let find = &cx.bench.find;
+    let number = find.chooser.number();
+    let is_missing = find
+        .chooser
+        .candidates()
+        .iter()
+        .any(|candidate| candidate.record.is_none());
+    let can_run_missing = is_missing && !find.is_busy();
     let button = match number {
-        Some(_) => Button::quiet(text.choose_anew).height(large),
-        None => Button::ink(text.choose_start).icon(Icon::Run).height(large),
+        Some(_) => Button::quiet(text.choose_anew),
+        None => Button::ink(text.choose_start).icon(Icon::Run),
     };
-    if ui.add_enabled(possible, button).clicked() {
-        cx.find(FindAction::Start);
-    }
+    let off = cx.bench.why_not_search();
+    let off_here = off.as_ref().map(text.search_off);
+    let steps = |ui: &mut Ui, cx: &mut PanelContext<'_>| {
+        let Some(number) = number else { return };
+        if number > 1 {
+            let button = Button::outlined(text.step_back);
+            offered(ui, cx, button, None, FindAction::StepBack(number - 1));
+        }
+        if can_run_missing {
+            let button = Button::outlined(text.run_missing);
+            offered(ui, cx, button, off_here, FindAction::StepBack(number));
+        }
+    };
+    let off = off.or(wrong.then_some(SearchOff::WrongField));
+    buttons_of(ui, cx, steps, (button, off.as_ref().map(text.search_off)));
 }
 
 /// The candidates side by side.
 fn candidates(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect, kind: Type) {
     let text = cx.find_text();
-    let palette = Palette::of(ui);
     let shown: Vec<(String, bool)> = (cx.bench.find.chooser.candidates().iter())
         .map(|candidate| (candidate.text.to_owned(), candidate.record.is_some()))
         .collect();
@@ -173,14 +148,7 @@ fn candidates(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect, kind: Type) {
         let foot = theme::CONTROL_LARGE + 8.0;
         inset(ui, inside.expand(11.0).with_max_y(inside.bottom() - foot), false);
         let body = inside.with_max_y(inside.bottom() - foot - 8.0);
-        let mut inner = ui.new_child(UiBuilder::new().id_salt(("candidate", at)).max_rect(body));
-        ScrollArea::vertical()
-            .id_salt(("candidate", at))
-            .auto_shrink(false)
-            .show(&mut inner, |ui| {
-                let label = egui::Label::new(paint::words(words.as_str(), kind, palette.text));
-                ui.add(label.selectable(true));
-            });
+        output_text(ui, ("candidate", at), body, words, kind);
         let foot = inside.with_min_y(inside.bottom() - theme::CONTROL_LARGE);
         let mut inner = ui.new_child(UiBuilder::new().id_salt(("choose", at)).max_rect(foot));
         let words = (text.pick)(at + 1);

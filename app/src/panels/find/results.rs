@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use eframe::egui::text::{LayoutJob, TextFormat};
 use eframe::egui::{
-    self, Align, Align2, Layout, Popup, PopupCloseBehavior, Rect, ScrollArea, Sense, Stroke, Ui, UiBuilder, pos2, vec2,
+    self, Align, Align2, AsIdSalt, Layout, Popup, PopupCloseBehavior, Rect, ScrollArea, Sense, Stroke, Ui, UiBuilder,
+    pos2, vec2,
 };
 use softprefix_core::protocol::learn::{LearnEnd, LearnFrame};
 
-use crate::model::{ExportForm, LearnOff, Nearest, Problem, Reproduced};
+use crate::model::{ExportForm, LearnOff, Nearest, Reproduced};
 use crate::panels::context::PanelContext;
 use crate::panels::module_card;
-use crate::theme::{self, Palette};
+use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
 use crate::views::icon::Icon;
 use crate::views::learned_rows::{LearnedRow, LearnedRows};
@@ -31,7 +32,8 @@ const ROWS_LEAST: f32 = 220.0;
 pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     let top = ui.cursor().top();
     head(ui, cx, wrong);
-    trouble(ui, cx);
+    let warning = warning(cx);
+    trouble(ui, cx, warning);
     ui.add_space(theme::GAP);
     let room = height - (ui.cursor().top() - top) - theme::GAP;
     let upper = (room * 0.54).max(UPPER_LEAST);
@@ -104,10 +106,10 @@ fn say(ui: &mut Ui, cx: &PanelContext<'_>, off: Option<&LearnOff>) {
         .learning()
         .and_then(|learning| Some((learning.frames.first()?, learning.last()?)))
     else {
-        let words = match (find.stage, off) {
-            (FindStage::Idle, Some(off)) => (text.off)(off),
-            (FindStage::Idle, None) => text.ready.to_owned(),
-            (FindStage::Stopping, _) => text.stopping.to_owned(),
+        let words = match (find.stage(), off) {
+            (None, Some(off)) => (text.off)(off),
+            (None, None) => text.ready.to_owned(),
+            (Some(FindStage::Stopping), _) => text.stopping.to_owned(),
             _ => text.starting.to_owned(),
         };
         ui.label(paint::words(words, theme::BODY, palette.text2));
@@ -125,8 +127,8 @@ fn say(ui: &mut Ui, cx: &PanelContext<'_>, off: Option<&LearnOff>) {
 /// How far it is, and how it ended.
 fn step_words(cx: &PanelContext<'_>, find: &Finder, last: &LearnFrame) -> String {
     let text = cx.find_text();
-    let left = match find.stage {
-        FindStage::Learning if last.step > 0 => {
+    let left = match find.stage() {
+        Some(FindStage::Running) if last.step > 0 => {
             let each = last.elapsed_ms / last.step as f64;
             Some(Duration::from_secs_f64(
                 (each * last.steps.saturating_sub(last.step) as f64 / 1000.0).clamp(0.0, 1e6),
@@ -136,10 +138,10 @@ fn step_words(cx: &PanelContext<'_>, find: &Finder, last: &LearnFrame) -> String
     };
     let mut words = (text.step)(last.step, last.steps, left);
     let mut add = |more: &str| words = format!("{words}{}{more}", cx.text.comma);
-    match (find.stage, last.end) {
-        (FindStage::Stopping, _) => add(text.stopping),
+    match (find.stage(), last.end) {
+        (Some(FindStage::Stopping), _) => add(text.stopping),
         (_, Some(end)) => add((text.ended)(end)),
-        (FindStage::Idle, None) => add(text.interrupted),
+        (None, None) => add(text.interrupted),
         _ => {}
     }
     if last.loss.divergence > 0.0 {
@@ -151,35 +153,58 @@ fn step_words(cx: &PanelContext<'_>, find: &Finder, last: &LearnFrame) -> String
     words
 }
 
-/// From right to left: what is done with the rows, and learning.
 fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<&LearnOff>) {
     let text = cx.find_text();
-    let find = &cx.bench.find;
+    let button = match cx.bench.find.found() {
+        Some(_) => Button::outlined(text.again),
+        None => Button::ink(text.start).icon(Icon::Run),
+    };
+    let off = off.map(text.off);
+    buttons_of(ui, cx, |_, _| {}, (button, off));
+}
+
+/// The buttons of a mode, from right to left: what is done with the prefix that was found, what `others` shows, and the button that stops the
+/// mode, or else the one that starts it, with the reason for which it cannot.
+pub(super) fn buttons_of(
+    ui: &mut Ui,
+    cx: &mut PanelContext<'_>,
+    others: impl FnOnce(&mut Ui, &mut PanelContext<'_>),
+    (start, off): (Button<'_>, Option<String>),
+) {
+    let text = cx.find_text();
     let large = theme::CONTROL_LARGE;
-    let (busy, found) = (find.is_busy(), find.found().is_some());
-    if found {
+    if cx.bench.found_prefix().is_some() {
         if ui.add(Button::ink(text.use_in_tune).height(large)).clicked() {
             cx.find(FindAction::UseInTune);
         }
         export(ui, cx);
     }
-    if busy {
-        let button = Button::outlined(text.stop).icon(Icon::Stop).height(large);
-        if ui.add_enabled(find.stage != FindStage::Stopping, button).clicked() {
-            cx.find(FindAction::Stop);
+    others(ui, cx);
+    match cx.bench.find.stage() {
+        Some(stage) => {
+            let button = Button::outlined(text.stop).icon(Icon::Stop).height(large);
+            if ui.add_enabled(stage != FindStage::Stopping, button).clicked() {
+                cx.find(FindAction::Stop);
+            }
         }
-        return;
+        None => offered(ui, cx, start, off, FindAction::Start),
     }
-    let button = match found {
-        true => Button::outlined(text.again).height(large),
-        false => Button::ink(text.start).icon(Icon::Run).height(large),
-    };
-    let response = ui.add_enabled(off.is_none(), button);
-    if let Some(off) = off {
-        response.clone().on_disabled_hover_text((text.off)(off));
-    }
+}
+
+/// A button with what it does, or with the reason for which it cannot.
+pub(super) fn offered(
+    ui: &mut Ui,
+    cx: &mut PanelContext<'_>,
+    button: Button<'_>,
+    off: Option<String>,
+    action: FindAction,
+) {
+    let response = ui.add_enabled(off.is_none(), button.height(theme::CONTROL_LARGE));
     if response.clicked() {
-        cx.find(FindAction::Start);
+        cx.find(action);
+    }
+    if let Some(off) = off {
+        response.on_disabled_hover_text(off);
     }
 }
 
@@ -204,33 +229,30 @@ pub(super) fn export(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         });
 }
 
-/// A failure, or why the button is disabled.
-fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+/// Why the learning on screen is short of its target, or no other can start.
+fn warning(cx: &PanelContext<'_>) -> Option<String> {
     let text = cx.find_text();
     let find = &cx.bench.find;
-    let (status, words) = match (&find.trouble, find.learning().and_then(|learning| learning.last())) {
-        (Some(problem), _) => (Status::Broken, problem.whole(cx.bench.settings.language)),
-        (None, Some(last))
-            if last.end == Some(LearnEnd::NotReached) && find.reproduced().is_some_and(|found| !found.is_whole()) =>
-        {
-            (Status::Warning, text.not_converged.to_owned())
-        }
-        // Earlier rows are shown, so that the head has no room for the reason.
-        (None, Some(_)) if !find.is_busy() => match cx.bench.why_not_learn() {
-            Some(off) => (Status::Warning, (text.off)(&off)),
-            None => return,
-        },
-        _ => return,
-    };
-    let can_dismiss = find.trouble.is_some();
-    notice(ui, cx, status, words, can_dismiss);
+    let last = find.learning()?.last()?;
+    let is_short = find.reproduced().is_some_and(|found| !found.is_whole());
+    if last.end == Some(LearnEnd::NotReached) && is_short {
+        return Some(text.not_converged.to_owned());
+    }
+    // Earlier rows are shown, so that the head has no room for the reason.
+    let off = cx.bench.why_not_learn().filter(|_| !find.is_busy())?;
+    Some((text.off)(&off))
 }
 
-/// A failure of Choose or Search.
-pub(super) fn trouble_of(ui: &mut Ui, cx: &mut PanelContext<'_>, trouble: Option<&Problem>) {
-    if let Some(problem) = trouble {
-        let words = problem.whole(cx.bench.settings.language);
-        notice(ui, cx, Status::Broken, words, true);
+/// What failed in the mode, else a warning.
+pub(super) fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>, warning: Option<String>) {
+    let trouble = cx.bench.find.trouble();
+    match trouble.map(|problem| problem.whole(cx.bench.settings.language)) {
+        Some(words) => notice(ui, cx, Status::Broken, words, true),
+        None => {
+            if let Some(words) = warning {
+                notice(ui, cx, Status::Warning, words, false);
+            }
+        }
     }
 }
 
@@ -375,13 +397,26 @@ fn output(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         },
     );
     job.append(rest, 0.0, plain);
-    let mut inner = ui.new_child(UiBuilder::new().id_salt("current output").max_rect(inside));
+    scrolled(ui, "current output", inside, |ui| {
+        ui.add(egui::Label::new(job).selectable(true));
+    });
+}
+
+/// Shows what may be longer than its place.
+pub(super) fn scrolled(ui: &mut Ui, id: impl AsIdSalt + Copy, inside: Rect, content: impl FnOnce(&mut Ui)) {
+    let mut inner = ui.new_child(UiBuilder::new().id_salt(id).max_rect(inside));
     ScrollArea::vertical()
-        .id_salt("current output")
+        .id_salt(id)
         .auto_shrink(false)
-        .show(&mut inner, |ui| {
-            ui.add(egui::Label::new(job).selectable(true));
-        });
+        .show(&mut inner, content);
+}
+
+/// Shows a text that can be selected.
+pub(super) fn output_text(ui: &mut Ui, id: impl AsIdSalt + Copy, inside: Rect, words: &str, kind: Type) {
+    let colour = Palette::of(ui).text;
+    scrolled(ui, id, inside, |ui| {
+        ui.add(egui::Label::new(paint::words(words, kind, colour)).selectable(true));
+    });
 }
 
 fn rows(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {

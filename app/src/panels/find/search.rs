@@ -1,10 +1,10 @@
 //! Search in the Find view: how far it is, the scores, the best output and the best runs.
 
-use eframe::egui::{self, Rect, ScrollArea, Sense, Ui, UiBuilder, vec2};
+use eframe::egui::{self, Rect, Sense, Ui, UiBuilder, vec2};
 use softprefix_core::experiment::{RunEnd, SavedExperiment};
 use softprefix_core::search::Score;
 
-use super::results::{card, empty, export, head_of, inset, trouble_of, verdict_of};
+use super::results::{buttons_of, card, empty, head_of, inset, offered, output_text, scrolled, trouble, verdict_of};
 use crate::model::SearchOff;
 use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette};
@@ -13,6 +13,7 @@ use crate::views::icon::Icon;
 use crate::views::paint;
 use crate::views::scores::ScorePlot;
 use crate::workbench::FindAction;
+use crate::workbench::find::FindStage;
 
 /// Height of the list of the best runs, and the least height of the cards above it.
 const BEST: f32 = 184.0;
@@ -24,8 +25,7 @@ const LISTED: usize = 20;
 pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     let top = ui.cursor().top();
     head(ui, cx, wrong);
-    let trouble = cx.bench.find.searcher.trouble.clone();
-    trouble_of(ui, cx, trouble.as_ref());
+    trouble(ui, cx, None);
     ui.add_space(theme::GAP);
     let room = height - (ui.cursor().top() - top) - theme::GAP - BEST;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), room.max(LEAST)), Sense::hover());
@@ -50,9 +50,10 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
 fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
-    let searcher = &cx.bench.find.searcher;
+    let find = &cx.bench.find;
+    let (searcher, stage) = (&find.searcher, find.stage());
     let runs = searcher.scored().count();
-    let broken_off = searcher.unfinished().and_then(SavedExperiment::unfinished_search);
+    let broken_off = find.unfinished_search().and_then(SavedExperiment::unfinished_search);
     let Some((_, best)) = searcher.best() else {
         if let Some(last) = broken_off {
             let words = (text.search_broken_off)(runs, last.budget.unwrap_or(runs));
@@ -60,28 +61,29 @@ fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
             return;
         }
         let off = cx.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
-        let words = match (searcher.is_busy, off) {
-            (true, _) => text.starting.to_owned(),
-            (false, Some(off)) => (text.search_off)(&off),
-            (false, None) => text.search_ready.to_owned(),
+        let words = match (stage, off) {
+            (Some(FindStage::Stopping), _) => text.stopping.to_owned(),
+            (Some(_), _) => text.starting.to_owned(),
+            (None, Some(off)) => (text.search_off)(&off),
+            (None, None) => text.search_ready.to_owned(),
         };
         ui.label(paint::words(words, theme::BODY, palette.text2));
         return;
     };
     let verdict = (text.search_verdict)(best.total, runs);
     let total = searcher.progress.total.max(1);
-    let words = match (&searcher.end, searcher.is_busy, searcher.is_stopping) {
-        (_, true, true) => text.stopping.to_owned(),
-        (_, true, false) => (text.search_progress)(searcher.progress.finished, total, searcher.left()),
-        (Some(RunEnd::Interrupted { error }), ..) => error.clone(),
-        (Some(RunEnd::Cancelled), ..) => text.search_cancelled.to_owned(),
-        (None, ..) if broken_off.is_some() => {
+    let words = match (&searcher.end, stage) {
+        (_, Some(FindStage::Stopping)) => text.stopping.to_owned(),
+        (_, Some(_)) => (text.search_progress)(searcher.progress.finished, total, searcher.progress.left),
+        (Some(RunEnd::Interrupted { error }), _) => error.clone(),
+        (Some(RunEnd::Cancelled), _) => text.search_cancelled.to_owned(),
+        (None, _) if broken_off.is_some() => {
             (text.search_broken_off)(runs, broken_off.and_then(|last| last.budget).unwrap_or(runs))
         }
-        (Some(RunEnd::NoEffect), ..) => text.search_no_effect.to_owned(),
-        (Some(RunEnd::Complete) | None, ..) => text.search_complete.to_owned(),
+        (Some(RunEnd::NoEffect), _) => text.search_no_effect.to_owned(),
+        (Some(RunEnd::Complete) | None, _) => text.search_complete.to_owned(),
     };
-    let done = match searcher.is_busy {
+    let done = match stage.is_some() {
         true => searcher.progress.finished as f32 / total as f32,
         false => 1.0,
     };
@@ -91,48 +93,20 @@ fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
     }
 }
 
-/// From right to left: what is done with the best prefix, and searching.
 fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let text = cx.find_text();
-    let large = theme::CONTROL_LARGE;
-    let off = cx.bench.why_not_search();
-    let has_found = cx.bench.found_prefix().is_some();
-    if has_found {
-        if ui.add(Button::ink(text.use_in_tune).height(large)).clicked() {
-            cx.find(FindAction::UseInTune);
-        }
-        export(ui, cx);
-    }
-    let searcher = &cx.bench.find.searcher;
-    if searcher.is_busy {
-        let button = Button::outlined(text.stop).icon(Icon::Stop).height(large);
-        if ui.add_enabled(!searcher.is_stopping, button).clicked() {
-            cx.find(FindAction::Stop);
-        }
-        return;
-    }
-    if searcher.unfinished().is_some() {
-        let off = cx.bench.why_not_search_on();
-        let response = ui.add_enabled(off.is_none(), Button::outlined(text.search_on).height(large));
-        if let Some(off) = off {
-            response.clone().on_disabled_hover_text((text.search_off)(&off));
-        }
-        if response.clicked() {
-            cx.find(FindAction::SearchOn);
-        }
-    }
-    let possible = off.is_none() && !wrong && !cx.bench.find.is_any_busy();
-    let button = match has_found {
-        true => Button::outlined(text.search_again).height(large),
-        false => Button::ink(text.search_start).icon(Icon::Run).height(large),
+    let button = match cx.bench.found_prefix() {
+        Some(_) => Button::outlined(text.search_again),
+        None => Button::ink(text.search_start).icon(Icon::Run),
     };
-    let response = ui.add_enabled(possible, button);
-    if let Some(off) = off {
-        response.clone().on_disabled_hover_text((text.search_off)(&off));
-    }
-    if response.clicked() {
-        cx.find(FindAction::Start);
-    }
+    let off = cx.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
+    let go_on = |ui: &mut Ui, cx: &mut PanelContext<'_>| {
+        if cx.bench.find.unfinished_search().is_some() {
+            let off = cx.bench.why_not_search_on().as_ref().map(text.search_off);
+            offered(ui, cx, Button::outlined(text.search_on), off, FindAction::SearchOn);
+        }
+    };
+    buttons_of(ui, cx, go_on, (button, off.as_ref().map(text.search_off)));
 }
 
 fn scores(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
@@ -156,7 +130,6 @@ fn scores(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
 
 /// The best output, with its score in words.
 fn best(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
-    let palette = Palette::of(ui);
     let text = cx.find_text();
     let searcher = &cx.bench.find.searcher;
     let best = searcher
@@ -171,14 +144,7 @@ fn best(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let Some((words, _)) = best else {
         return empty(ui, inside, text.best_empty);
     };
-    let mut inner = ui.new_child(UiBuilder::new().id_salt("best output").max_rect(inside));
-    ScrollArea::vertical()
-        .id_salt("best output")
-        .auto_shrink(false)
-        .show(&mut inner, |ui| {
-            let label = egui::Label::new(paint::words(words, theme::CARD_TITLE, palette.text));
-            ui.add(label.selectable(true));
-        });
+    output_text(ui, "best output", inside, &words, theme::CARD_TITLE);
 }
 
 /// The best runs, the best first.
@@ -193,22 +159,15 @@ fn runs(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         return empty(ui, inside, text.scores_empty);
     }
     all.sort_by(|a, b| a.0.order(&b.0));
-    let mut inner = ui.new_child(UiBuilder::new().id_salt("best runs").max_rect(inside));
-    ScrollArea::vertical()
-        .id_salt("best runs")
-        .auto_shrink(false)
-        .show(&mut inner, |ui| {
-            for (score, words) in all.iter().take(LISTED) {
-                ui.horizontal(|ui| {
-                    ui.label(paint::figures(
-                        format!("{:7.3}", score.total),
-                        theme::CAPTION,
-                        palette.text2,
-                    ));
-                    let room = ui.available_width();
-                    let galley = paint::cut_to(ui, words, theme::BODY.regular(), palette.text, room);
-                    ui.add(egui::Label::new(galley));
-                });
-            }
-        });
+    scrolled(ui, "best runs", inside, |ui| {
+        for (score, words) in all.iter().take(LISTED) {
+            ui.horizontal(|ui| {
+                let total = format!("{:7.3}", score.total);
+                ui.label(paint::figures(total, theme::CAPTION, palette.text2));
+                let room = ui.available_width();
+                let galley = paint::cut_to(ui, words, theme::BODY.regular(), palette.text, room);
+                ui.add(egui::Label::new(galley));
+            });
+        }
+    });
 }

@@ -112,7 +112,7 @@ impl Workbench {
                 }
             }
             // Of a search for a prefix, which this view does not run.
-            RunEvent::Judged { .. } | RunEvent::Generation(_) => {}
+            RunEvent::Generation(_) => {}
             RunEvent::Ended(end) => {
                 let complete = end == RunEnd::Complete;
                 sweep.ended(end);

@@ -205,6 +205,7 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> Result<(Experiment, Ve
                 Some(value) => Some(read(&at(SCORES), value)?),
                 None => None,
             },
+            score: None,
             rating: match extra.other.get(RATING) {
                 Some(value) => read(&at(RATING), value)?,
                 None => Rating::default(),

@@ -9,14 +9,13 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 use super::canary::{CanaryFinding, canary};
 use super::clock::Clock;
 use super::event::{Progress, RunEnd, RunEvent};
-use super::proposals::Judged;
 use super::source::Source;
 use super::{Control, RunRequest, SaveTo};
 use crate::client::{ClientError, ScoreRequest, ScoredText, Task};
 use crate::experiment::generation::Generation;
-use crate::experiment::journal::{Ending, Entry, Experiment, JOURNAL_VERSION, SharedJournal};
+use crate::experiment::journal::{Ending, Entry, Experiment, SharedJournal};
 use crate::experiment::plan::{Case, Prompt, Settings};
-use crate::experiment::record::{ModuleIdentity, Record, new_id};
+use crate::experiment::record::{ModuleIdentity, Record};
 use crate::experiment::scores::{self, Batch, CaseScores, Unscored};
 use crate::experiment::session::{
     CaseRequest, FinishedCase, Progress as CaseProgress, Session, SessionError, Stop, exit,
@@ -59,14 +58,10 @@ impl Runner {
     ) -> Self {
         let experiment = match &request.resume {
             Some(saved) => saved.experiment.clone(),
-            None => Experiment {
-                version: JOURNAL_VERSION,
-                id: new_id(),
-                name: request.plan.name.clone(),
-                started_unix: time::now(),
-                plan: Some(request.plan.clone()),
-                module: ModuleIdentity::default(),
-            },
+            None => {
+                let (name, plan) = (request.plan.name.clone(), Some(request.plan.clone()));
+                Experiment::new(name, plan, ModuleIdentity::default())
+            }
         };
         let journal = match &request.save_to {
             SaveTo::Journal(journal) => Some(Arc::clone(journal)),
@@ -185,7 +180,7 @@ impl Runner {
                 TaskEnd::Died(error) => {
                     is_back = true;
                     self.emit(RunEvent::Reconnecting {
-                        because: error.to_string(),
+                        because: self.request.session.message(&error),
                     });
                 }
                 TaskEnd::Cancelled => return RunEnd::Cancelled,
@@ -221,7 +216,7 @@ impl Runner {
             let hopeless = is_first || matches!(error, ClientError::Refused { .. } | ClientError::TaskFull { .. });
             let Some(wait) = waits.next().filter(|_| !hopeless) else {
                 return Err(RunEnd::Interrupted {
-                    error: error.to_string(),
+                    error: self.request.session.message(&error.into()),
                 });
             };
             tokio::select! {
@@ -270,7 +265,7 @@ impl Runner {
             // Reported, since now nothing proves that prefixes are used. The run goes on: the cases show whether the
             // module works.
             Err(error) => {
-                let error = error.to_string();
+                let error = session.message(&error);
                 self.emit(RunEvent::CanaryFailed { error });
                 return None;
             }
@@ -448,7 +443,7 @@ impl Runner {
             ran,
             likelihood,
         } = attempt;
-        let FinishedCase { record, error } = ran?;
+        let FinishedCase { mut record, error } = ran?;
         let (likelihood, unscored) = match likelihood.transpose() {
             Ok(likelihood) => (likelihood, None),
             Err(error) => (None, Some(error)),
@@ -456,7 +451,7 @@ impl Runner {
         if let Some(error) = &unscored {
             self.emit(RunEvent::NotScored {
                 count: 1,
-                error: error.to_string(),
+                error: self.request.session.message(error),
             });
         }
         let died = error.or(unscored).filter(SessionError::needs_set_up);
@@ -467,6 +462,10 @@ impl Runner {
         self.finished_here += 1;
         self.progress.finished += 1;
         self.progress.failed += usize::from(record.error().is_some());
+        let generation = match source {
+            Source::Find(proposals) => proposals.take(&mut record, likelihood),
+            Source::Plan(_) | Source::Search(_) => None,
+        };
         self.save(Entry::Case(Box::new(record.clone()))).await;
         if let Source::Search(searching) = source {
             searching.take(&record);
@@ -475,31 +474,10 @@ impl Runner {
                 self.emit(RunEvent::Threshold(found));
             }
         }
-        let judged = match source {
-            Source::Find(proposals) if !record.is_baseline() => Some(proposals.take(&record, likelihood)),
-            Source::Find(proposals) => {
-                proposals.take(&record, None);
-                None
-            }
-            Source::Plan(_) | Source::Search(_) => None,
-        };
         self.queue_for_scoring(&record);
-        let id = record.id.clone();
         self.emit(RunEvent::CaseFinished(Box::new(record)));
-        if let Some(Judged {
-            score,
-            is_best,
-            generation,
-        }) = judged
-        {
-            self.emit(RunEvent::Judged {
-                record: id,
-                score,
-                is_best,
-            });
-            if let Some(generation) = generation {
-                self.tell_generation(generation).await;
-            }
+        if let Some(generation) = generation {
+            self.tell_generation(generation).await;
         }
         died
     }
@@ -565,7 +543,7 @@ impl Runner {
         if !self.unscored.retry(batch) {
             self.emit(RunEvent::NotScored {
                 count,
-                error: error.to_string(),
+                error: self.request.session.message(&error),
             });
         }
         Some(error).filter(SessionError::needs_set_up)

@@ -8,7 +8,6 @@ use crate::experiment::journal::Experiment;
 use crate::experiment::record::Record;
 use crate::experiment::scores::CaseScores;
 use crate::experiment::threshold::Threshold;
-use crate::search::Score;
 
 /// An event of a run.
 #[derive(Clone, Debug)]
@@ -29,7 +28,8 @@ pub enum RunEvent {
         /// The next piece; whole characters.
         text: String,
     },
-    /// A case finished and is in the journal, unless [`RunEvent::JournalFailed`] came first.
+    /// A case finished and is in the journal, unless [`RunEvent::JournalFailed`] came first. A candidate of a search for a prefix has its
+    /// score.
     CaseFinished(Box<Record>),
     /// A case panicked and has no record. The run goes on and ends as [`RunEnd::Interrupted`].
     CaseLost {
@@ -79,15 +79,6 @@ pub enum RunEvent {
     },
     /// The result of a threshold search so far.
     Threshold(Threshold),
-    /// A candidate of a search for a prefix was judged. Sent after its [`RunEvent::CaseFinished`].
-    Judged {
-        /// Id of the record.
-        record: String,
-        /// Its score; `None` where it failed.
-        score: Option<Score>,
-        /// Whether it is the best so far.
-        is_best: bool,
-    },
     /// All candidates of a generation were judged, and it is in the journal; at the start of a search, its first generation without
     /// candidates.
     Generation(Box<Generation>),

@@ -6,7 +6,7 @@ use crate::experiment::generation::{Candidate, Generation};
 use crate::experiment::plan::Case;
 use crate::experiment::record::Record;
 use crate::experiment::saved::SavedExperiment;
-use crate::search::{Objective, PrefixSearch, Score, SearchError};
+use crate::search::{Objective, PrefixSearch, SearchError};
 
 /// A search for a prefix whose outputs meet an objective.
 #[derive(Clone, Debug)]
@@ -32,21 +32,12 @@ pub(super) struct Proposals {
     running: Vec<(usize, Option<Candidate>)>,
     /// Candidates handed out so far.
     spent: usize,
-    best: Option<Score>,
     /// Whether a baseline is running, which the candidates need.
     waits: bool,
     /// Whether nothing more can be proposed.
     over: bool,
     /// Whether the journal has a line of the search already.
     is_known: bool,
-}
-
-/// What a finished case meant for the search.
-#[derive(Default)]
-pub(super) struct Judged {
-    pub score: Option<Score>,
-    pub is_best: bool,
-    pub generation: Option<Generation>,
 }
 
 impl Proposals {
@@ -59,7 +50,6 @@ impl Proposals {
             queue: VecDeque::new(),
             running: Vec::new(),
             spent: 0,
-            best: None,
             waits: false,
             over: false,
             is_known: false,
@@ -95,12 +85,9 @@ impl Proposals {
         }
         let used = saved.records.iter().map(|record| record.case.index + 1).max();
         self.next_index = self.next_index.max(used.unwrap_or(0));
-        for generation in &saved.generations {
-            self.spent += generation.candidates.len();
-            if let Some(best) = generation.best().and_then(|best| generation.candidates[best].score) {
-                self.is_best(best);
-            }
-        }
+        self.spent += (saved.generations.iter())
+            .map(|generation| generation.candidates.len())
+            .sum::<usize>();
         if let Some(last) = saved.generations.last() {
             self.request.search = last.next()?;
             self.is_known = true;
@@ -162,41 +149,28 @@ impl Proposals {
         self.request.objective.text.as_deref().filter(|text| !text.is_empty())
     }
 
-    /// Whether a score is the best so far, which it then is.
-    fn is_best(&mut self, score: Score) -> bool {
-        let is_best = self.best.is_none_or(|best| score.is_better_than(&best));
-        if is_best {
-            self.best = Some(score);
-        }
-        is_best
-    }
-
-    /// Judges the result of a case; `likelihood` is [`Score::likelihood`]. A failed one counts as the worst.
-    pub(super) fn take(&mut self, record: &Record, likelihood: Option<f64>) -> Judged {
+    /// Judges the result of a case and writes the score into the record; `likelihood` is [`Score::likelihood`](crate::search::Score). A
+    /// failed case counts as the worst. Returns the generation where the case was the last of it.
+    pub(super) fn take(&mut self, record: &mut Record, likelihood: Option<f64>) -> Option<Generation> {
         if record.is_baseline() {
             self.waits = false;
             if let (None, Some(text)) = (&self.base, record.text()) {
                 self.base = Some(text.to_owned());
             }
-            return Judged::default();
+            return None;
         }
         let slot = self.running.iter_mut().find(|(index, _)| *index == record.case.index);
         let (Some((_, slot)), Some(base)) = (slot, &self.base) else {
-            return Judged::default();
+            return None;
         };
         let objective = &self.request.objective;
-        let score = record.text().map(|text| objective.score(base, text, likelihood));
+        record.score = record.text().map(|text| objective.score(base, text, likelihood));
         *slot = Some(Candidate {
             record: record.id.clone(),
-            result: score.map(|score| -score.total),
-            score,
+            result: record.score.map(|score| -score.total),
+            score: record.score,
         });
-        let is_best = score.is_some_and(|score| self.is_best(score));
-        Judged {
-            score,
-            is_best,
-            generation: self.close(),
-        }
+        self.close()
     }
 
     /// The generation that is run, if all of it is judged. One that the budget cut short teaches nothing, and is the last.

@@ -102,7 +102,7 @@ impl Session {
             Ok(None) => return None,
             Err(error) => {
                 let failure = Failure {
-                    error: error.to_string(),
+                    error: self.message(&error),
                     // The text that arrived is kept, also where the connection was lost.
                     partial_text: error.text_so_far().map_or(so_far, str::to_owned),
                     elapsed_sec: started.elapsed().as_secs_f64(),
@@ -123,6 +123,7 @@ impl Session {
             attempts: request.attempt,
             outcome,
             scores: None,
+            score: None,
             rating: Rating::default(),
             written_by: request.written_by,
         };

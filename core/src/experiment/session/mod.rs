@@ -18,14 +18,12 @@ pub use case::{CaseRequest, FinishedCase, Progress, Stop};
 pub use error::SessionError;
 
 use super::plan::Settings;
+pub use super::record::EMBEDDED;
 use super::record::ModuleIdentity;
 use crate::client::{ClientError, ConnectOptions, Module, Task};
 use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, PrefixRecipe, PrefixStore, SoftPrefix};
 use crate::protocol::extension::{Budget, Vocabulary, feature};
 use crate::protocol::{ModelCard, SetUp};
-
-/// Name in records of the module that runs in this process; its address has another port each time.
-pub const EMBEDDED: &str = "embedded";
 
 /// Longest wait for the end of a task when a session is closed, so that a hanging module does not block closing.
 const LEAVING: Duration = Duration::from_secs(3);
@@ -62,7 +60,7 @@ pub struct ModuleFacts {
 impl ModuleFacts {
     /// Whether the module runs in this process.
     pub fn is_embedded(&self) -> bool {
-        self.identity.address == EMBEDDED
+        self.identity.is_embedded()
     }
 
     /// H; `None` where neither the card nor the unit names it.
@@ -201,6 +199,14 @@ impl Session {
     /// Norms of the model's embedding rows; `None` where the unit does not send them.
     pub fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
         self.vocabulary.as_ref()
+    }
+
+    /// The message of an error of this module. The unit in this process is restarted by no service, so that none is named for it.
+    pub fn message(&self, error: &SessionError) -> String {
+        match error {
+            SessionError::Client(error) if self.facts.is_embedded() => error.local_message(),
+            error => error.to_string(),
+        }
     }
 
     /// The connection, for requests that belong to no case.

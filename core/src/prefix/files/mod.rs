@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use error::FileError;
 pub use table::Stored;
 
-use super::recipe::{Learned, Magnitude, PrefixKind, PrefixRecipe};
+use super::recipe::{Magnitude, Origin, PrefixKind, PrefixRecipe};
 use super::soft_prefix::{Rounding, SoftPrefix};
 use table::Table;
 
@@ -70,8 +70,8 @@ pub struct Imported {
     pub exact: bool,
     /// The model for which the file says it was made.
     pub base_model: Option<String>,
-    /// How the rows were learned, if a file of this program says so.
-    pub learned: Option<Box<Learned>>,
+    /// Where the rows come from, if a file of this program says so.
+    pub origin: Origin,
 }
 
 impl Imported {
@@ -81,7 +81,7 @@ impl Imported {
             kind: PrefixKind::Imported {
                 name: self.name.clone(),
                 sha256: self.prefix.sha256(),
-                learned: self.learned.clone(),
+                origin: self.origin.clone(),
             },
             len: self.prefix.len(),
             magnitude: Magnitude::Unscaled,
@@ -147,7 +147,7 @@ fn from_bytes(
             stored,
             exact,
             base_model,
-            learned: None,
+            origin: Origin::File,
         })
     };
     if bytes.starts_with(npy::MAGIC) {
@@ -166,8 +166,11 @@ fn from_bytes(
     // Safetensors: 8 bytes with the length of the header, then the header as JSON.
     if bytes.get(8) == Some(&b'{') {
         let imported = import(Format::Safetensors, tensors::read(file, bytes)?, name, None)?;
-        let learned = tensors::note(bytes).and_then(|note| Learned::from_note(&note, &imported.prefix));
-        return Ok(Imported { learned, ..imported });
+        let origin = tensors::note(bytes).map(|note| Origin::from_note(&note, &imported.prefix));
+        return Ok(Imported {
+            origin: origin.unwrap_or_default(),
+            ..imported
+        });
     }
     // A pickle begins with the opcode PROTO and a version.
     if matches!(bytes, [0x80, 2..=5, ..]) {
@@ -233,7 +236,7 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
         stored,
         exact,
         base_model: adapter.base_model,
-        learned: None,
+        origin: Origin::File,
     })
 }
 
