@@ -25,7 +25,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace(path, bytes, 0o600, Existing::Replace)
 }
 
-/// As [`write_private`], where no file has the name yet.
+/// As [`write_private`], if there is no file of this name yet.
 ///
 /// # Errors
 /// As [`write_whole`], and `AlreadyExists`.
@@ -97,7 +97,7 @@ impl OutFile {
         })
     }
 
-    /// Opens a file for appending, which is made where it is missing. A new file can be read by its owner only.
+    /// Opens a file for appending, and creates it if it is missing. A new file can be read by its owner only.
     ///
     /// # Errors
     /// The system's error.
@@ -105,7 +105,7 @@ impl OutFile {
         Self::open(path, with_mode(OpenOptions::new().append(true).create(true), 0o600))
     }
 
-    /// Makes a new file that can be read by its owner only.
+    /// Creates a new file that can be read by its owner only.
     ///
     /// # Errors
     /// `AlreadyExists`, and the system's error.
@@ -129,7 +129,7 @@ impl OutFile {
     /// The system's error; part of the bytes may then have been written.
     pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         if let Err(error) = faults::step(&self.path) {
-            // As a disk does that fills up: a part is written.
+            // Like on a disk that fills up: a part is written.
             self.file.write_all(bytes.get(..bytes.len() / 2).unwrap_or_default())?;
             return Err(error);
         }

@@ -2,8 +2,8 @@
 //! experiments with their records.
 //!
 //! [`prefix`] builds a prefix and puts it in front of token rows. [`protocol`] defines the messages, [`client`] exchanges them
-//! with a module, [`compare`] measures two outputs against each other, [`search`] proposes prefixes by how the last ones did, and
-//! [`experiment`] runs plans and keeps what they gave.
+//! with a module, [`compare`] measures two outputs against each other, [`search`] proposes prefixes from the results of earlier ones, and
+//! [`experiment`] runs plans and saves their results.
 
 #![warn(missing_docs)]
 

@@ -16,7 +16,7 @@ use super::module::ConnectOptions;
 use crate::protocol::message::UNREADABLE_REQUEST_ID;
 use crate::protocol::{Code, FrameError, FrameReader, Reply, Request, encode};
 
-/// Abandoned requests that are remembered, at most: a module that answers none of them must not fill the memory.
+/// Maximum number of abandoned requests that are remembered, so that a module that answers none of them does not fill the memory.
 const GIVEN_UP: usize = 256;
 
 /// The kind of a waiting request, to route replies that do not name it.

@@ -49,8 +49,8 @@ impl InferenceRequest {
         }
     }
 
-    /// Tokens that the output is likely to be or to repeat. They save time where they are right and change nothing where they are
-    /// wrong; a unit that does not draft is not sent them.
+    /// Sets the tokens that the output is likely to consist of. Correct ones save time, wrong ones change nothing. They are sent only to
+    /// units that draft.
     #[must_use]
     pub fn draft(mut self, tokens: Vec<u32>) -> Self {
         self.draft = tokens;

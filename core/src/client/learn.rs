@@ -11,7 +11,7 @@ use crate::protocol::extension::{LEARN, STOP, StopRequest, feature};
 use crate::protocol::learn::{LearnFrame, LearnRequest};
 use crate::protocol::message::to_data;
 
-/// A prefix that is being learned. Dropping it stops that.
+/// A prefix that is being learned. Dropping it stops the learning.
 pub struct Learning {
     task: Task,
     connection: Arc<Connection>,
@@ -20,7 +20,7 @@ pub struct Learning {
 }
 
 impl Task {
-    /// Begins to learn a prefix. Our unit only.
+    /// Starts to learn a prefix. Our unit only.
     ///
     /// # Errors
     /// [`ClientError::Unsupported`] where the unit cannot learn, and as for every request.
@@ -44,10 +44,10 @@ impl Task {
 }
 
 impl Learning {
-    /// The next frame; `None` behind the last one. May be dropped while it waits without losing anything.
+    /// The next frame; `None` after the last one. Cancel safe: dropping the future loses no frame.
     ///
     /// # Errors
-    /// Why it failed: what the unit says, a lost connection, a unit that is silent.
+    /// The unit's error, a lost connection, or a unit that does not answer.
     pub async fn next(&mut self) -> Result<Option<LearnFrame>, ClientError> {
         if self.finished {
             return Ok(None);
@@ -56,7 +56,7 @@ impl Learning {
         let reply = tokio::select! {
             biased;
             reply = self.ticket.next() => reply,
-            // It may rightly wait until others have had their turn, as long as the unit has the task.
+            // Silence is no error while the unit still has the task: other work may come first.
             error = self.task.until_gone(silence) => Err(error),
         };
         let reply = match reply {
@@ -76,10 +76,10 @@ impl Learning {
         Ok(Some(frame))
     }
 
-    /// Asks the unit to end it: the last frame then comes with the best rows so far.
+    /// Asks the unit to stop. The last frame then has the best rows so far.
     ///
     /// # Errors
-    /// Where the connection is closed.
+    /// If the connection is closed.
     pub fn stop(&self) -> Result<(), ClientError> {
         let data = StopRequest {
             request_id: self.ticket.request_id.clone(),
@@ -92,7 +92,7 @@ impl Learning {
 impl Drop for Learning {
     fn drop(&mut self) {
         if !self.finished {
-            // On a connection that has closed there is nothing to stop: the unit sees that, too.
+            // On a closed connection there is nothing to stop: the unit ends the learning by itself.
             let _ = self.stop();
         }
     }

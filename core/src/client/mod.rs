@@ -1,9 +1,9 @@
 //! The async StackFlow client: connection, module, task.
 //!
 //! [`Module::connect`] → [`Module::set_up`] → [`Task::infer`] → [`Inference::next`]. Every wait has a limit, every error message
-//! names a remedy, and the client survives a peer that is silent, sends garbage or forgets its tasks. [`Task::support`] says what the
-//! unit promises: our own unit runs many inferences of one task at once and confirms every prefix; any other is treated as a stock
-//! module, which gets one inference at a time.
+//! names a remedy, and the client can handle a peer that is silent, sends garbage or forgets its tasks. [`Task::support`] describes what
+//! the unit supports: our own unit runs many inferences of one task at once and confirms every prefix; any other is treated as a stock
+//! unit, which gets one inference at a time.
 
 mod connection;
 mod error;

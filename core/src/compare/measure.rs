@@ -1,4 +1,4 @@
-//! The measures by name, for plots, tables and settings in which a person chooses one.
+//! The measures by name, for plots, tables and settings in which one is selected.
 
 use serde::{Deserialize, Serialize};
 

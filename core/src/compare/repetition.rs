@@ -29,7 +29,7 @@ const LEAST: usize = 16;
 /// Excess of the text's share over the baseline's from which the text is a loop. It is half-way between the lowest loop
 /// and the highest text without a loop, in the half of `tests/fixtures/repetition/texts.json` that is for choosing it.
 const EXCESS: f64 = 0.38;
-/// A piece said so many times in a row is a loop.
+/// A piece that is repeated at least this many times in a row is a loop.
 const ROUNDS: usize = 3;
 /// How much of the stretch must be one loop, beyond the baseline's.
 const LOOP_EXCESS: f64 = 0.5;
@@ -81,7 +81,7 @@ fn most(text: &[char], length: usize) -> f64 {
     1.0 - fewest as f64 / count as f64
 }
 
-/// The longest stretch, up to `length`, that is one piece said at least [`ROUNDS`] times in a row, as a share of `length`.
+/// The longest stretch, up to `length`, that is one piece repeated at least [`ROUNDS`] times in a row, as a share of `length`.
 fn longest_loop(text: &[char], length: usize) -> f64 {
     let mut longest = 0;
     for period in 1..=length / ROUNDS {

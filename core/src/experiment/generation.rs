@@ -1,4 +1,4 @@
-//! A generation of a search for a prefix, as the journal keeps it.
+//! A generation of a search for a prefix, as it is stored in the journal.
 
 use std::cmp::Ordering;
 
@@ -7,18 +7,18 @@ use serde::{Deserialize, Serialize};
 use super::record::Record;
 use crate::search::{Objective, PrefixSearch, Score, SearchError};
 
-/// The candidates of one generation and how they did. The search goes on from [`Generation::next`], or again from
-/// [`Generation::search`], which is the step back.
+/// The candidates of one generation with their results. [`Generation::next`] is the search that continues from them, and
+/// [`Generation::search`] the one to return to in a step back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generation {
-    /// The search that proposed the candidates, before it was told of them.
+    /// The search that proposed the candidates, without their results.
     pub search: PrefixSearch,
-    /// How the candidates did, in their order; none where nothing is chosen yet.
+    /// The candidates with their results, in order; empty until they are judged.
     pub candidates: Vec<Candidate>,
-    /// What judged them; `None` where a person chose.
+    /// The objective that judged them; `None` where the user chose one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<Objective>,
-    /// Most candidates that the objective judges in all generations; `None` where a person chooses.
+    /// Maximum number of candidates in all generations that the objective judges; `None` where the user chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<usize>,
 }
@@ -29,8 +29,8 @@ pub struct Candidate {
     /// Id of its record; empty where it was not run.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub record: String,
-    /// Its rank among the candidates as a number, small is good: minus its score, or 0 for the one that a person chose and 1 for the
-    /// others; `None` where it gave no output.
+    /// The result that ranks it, smaller is better: minus its score, or 0 for the candidate that the user chose and 1 for the others;
+    /// `None` where it gave no output.
     pub result: Option<f64>,
     /// Its score, where an objective judged it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -38,7 +38,7 @@ pub struct Candidate {
 }
 
 impl Generation {
-    /// A generation of which nothing is chosen yet.
+    /// A generation whose candidates are not judged yet.
     pub fn opened(search: PrefixSearch) -> Self {
         Self {
             search,
@@ -48,7 +48,7 @@ impl Generation {
         }
     }
 
-    /// The generation in which a person chose one candidate.
+    /// The generation in which the user chose one candidate.
     pub fn picked(search: PrefixSearch, records: Vec<String>, chosen: usize) -> Self {
         let candidate = |(place, record)| Candidate {
             record,
@@ -63,7 +63,7 @@ impl Generation {
         }
     }
 
-    /// The search that goes on with what this generation told; of one of which nothing is chosen yet, the search itself.
+    /// The search after the results of this generation; unchanged if its candidates are not judged yet.
     ///
     /// # Errors
     /// Those of [`PrefixSearch::tell`].
@@ -71,7 +71,7 @@ impl Generation {
         if self.candidates.is_empty() {
             return Ok(self.search.clone());
         }
-        // Only ranks count, and equal results are told apart where that is possible.
+        // Only ranks count. Equal results are ranked by likelihood where it is known.
         let rank = |of: &Candidate| {
             self.candidates
                 .iter()
@@ -96,7 +96,7 @@ impl Generation {
         first.is_some() && self.candidates.len() > 1 && texts.all(|text| text == first)
     }
 
-    /// Place of the candidate with the best result; `None` where none gave an output.
+    /// Index of the candidate with the best result; `None` where none gave an output.
     pub fn best(&self) -> Option<usize> {
         let results = self.candidates.iter().enumerate();
         let results = results.filter(|(_, candidate)| candidate.result.is_some());

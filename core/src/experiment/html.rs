@@ -106,7 +106,7 @@ pub fn to_html(
     out
 }
 
-/// What the parts of a page are written with.
+/// The data that the parts of a page are made from.
 pub(super) struct Page<'r> {
     pub(super) language: Language,
     /// Each record with its number on the page, by id.
@@ -228,7 +228,7 @@ impl Page<'_> {
         out.push_str("</dl>\n");
     }
 
-    /// ` · model` where several modules are in play.
+    /// ` · model` if there are records of several modules.
     pub(super) fn module_words(&self, group: &Group) -> String {
         if self.several_modules {
             format!(
@@ -490,7 +490,7 @@ impl Page<'_> {
         out.push_str("</tbody></table></div>\n");
     }
 
-    /// The stars that a person gave to a case.
+    /// The stars of a case.
     fn stars_of(&self, point: &Point) -> Option<Stars> {
         let (_, record) = self.by_id.get(point.record.as_str())?;
         record.rating.stars

@@ -13,7 +13,7 @@ impl Page<'_> {
     pub(super) fn write_means(&self, out: &mut String, analysis: &Analysis) {
         let mut modules: Vec<Vec<&Group>> = Vec::new();
         for group in &analysis.groups {
-            // One mean is of runs that differ in their prompt alone.
+            // A mean covers runs that differ only in their prompt.
             let is_alike = |others: &&mut Vec<&Group>| {
                 let key = &others[0].key;
                 (&key.address, &key.model, &key.settings) == (&group.key.address, &group.key.model, &group.key.settings)
@@ -127,7 +127,7 @@ impl Page<'_> {
         }
         values.sort_by(|a, b| a.0.total_cmp(&b.0));
         let ends = values.first().zip(values.last());
-        // The colours spread over what is there, as on screen.
+        // The colours span the values that occur, as on screen.
         if let Some(((low, _), (high, _))) = ends {
             for share in cells.iter_mut().flatten().filter_map(|cell| cell.share.as_mut()) {
                 *share = if high > low { (*share - low) / (high - low) } else { 1.0 };

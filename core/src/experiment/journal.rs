@@ -5,12 +5,12 @@
 //! ```
 //! The JSON is an object with one key, the kind of the line, named in snake case as the variants of [`Entry`]:
 //!
-//! | line | what it says |
+//! | line | meaning |
 //! |---|---|
 //! | `{"started": EXPERIMENT}` | the first line: id, name, plan and module |
 //! | `{"case": RECORD}` | a finished case: what was asked, sent and answered |
 //! | `{"scored": {"record": ID, "scores": SCORES}}` | scores by teacher forcing of a case that came before |
-//! | `{"rated": {"record": ID, "rating": {"stars": 4, "note": "…"}}}` | a person's stars (0 to 5) and note on a case; the last such line of a case counts as a whole, and a missing key takes its value back |
+//! | `{"rated": {"record": ID, "rating": {"stars": 4, "note": "…"}}}` | the user's stars (0 to 5) and note on a case; the last such line of a case replaces earlier ones, and a missing key removes its value |
 //! | `{"generation": {"experiment": ID, "generation": {…}}}` | the judged candidates of a search ([`Generation`]) |
 //! | `{"ended": {"experiment": ID, "how": "complete" or "cancelled", "at_unix": SECONDS}}` | a plan came to its end |
 //! | `{"renamed": {"id": ID, "name": "…"}}` | of an experiment or a case |
@@ -60,7 +60,7 @@ pub enum Entry {
         /// Its scores.
         scores: Box<CaseScores>,
     },
-    /// A person rated a case or wrote a note on it. The last such line counts, as a whole: an empty one takes both back.
+    /// The user rated a case or wrote a note on it. The last such line of a case replaces earlier ones; an empty one removes both.
     Rated {
         /// Id of the record.
         record: String,
@@ -81,7 +81,7 @@ pub enum Entry {
         /// What the prefix is learned for.
         plan: Box<LearnPlan>,
     },
-    /// The unit evaluated the rows that are learned.
+    /// The unit evaluated the rows that are being learned.
     Learned {
         /// Id of the experiment.
         experiment: String,
@@ -144,7 +144,7 @@ pub struct Experiment {
     pub version: u32,
     /// Unique among all experiments ([`new_id`](super::record::new_id)).
     pub id: String,
-    /// What a person calls it; [`Entry::Renamed`] changes it.
+    /// The name that is shown; [`Entry::Renamed`] changes it.
     pub name: String,
     /// Unix time in seconds.
     pub started_unix: f64,

@@ -1,15 +1,15 @@
-//! The label of a run, in one order wherever it is shown: magnitude, P and kind; what else tells it from the runs beside it; that its
-//! text is cut off.
+//! The label of a run, with its parts in the same order everywhere: magnitude, P and kind; what else distinguishes it from the other runs;
+//! whether its text is cut off.
 
 use super::analysis::Extent;
 use super::record::Record;
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 
-/// The words of a language that labels are made of.
+/// The words from which labels are composed, in one language.
 pub struct LabelWords<'w> {
     /// A run without a prefix.
     pub baseline: &'w str,
-    /// Behind a magnitude that is a raw value.
+    /// After a magnitude that is a raw value.
     pub raw: &'w str,
     /// The magnitude of rows that are used as they are.
     pub unscaled: &'w str,
@@ -39,7 +39,7 @@ impl LabelWords<'_> {
 
     /// The label of a record: `2.9×, P 4, Constant, Spring poem, cut off`.
     ///
-    /// `place`: its prompt where several are in play, its model where several are; empty ones are left out.
+    /// `place` is the prompt if there are several, and the model if there are several; empty ones are left out.
     pub fn label(&self, record: &Record, place: &[String]) -> String {
         let recipe = record.prefix.as_ref().map(|prefix| &prefix.recipe);
         let recipe = recipe.or(record.case.recipe.as_ref());

@@ -24,10 +24,10 @@ pub struct LearnPlan {
     pub request: LearnRequest,
 }
 
-/// A learning, from its journal.
+/// The learning of a prefix, from its journal.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Learning {
-    /// What it is learned for.
+    /// What the prefix is learned for.
     pub plan: LearnPlan,
     /// The unit's frames so far, without rows.
     pub frames: Vec<LearnFrame>,

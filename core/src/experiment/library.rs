@@ -54,7 +54,7 @@ pub struct Summary {
     pub is_open: bool,
     /// How it ended; `None` where it was interrupted, still runs, or has no plan.
     pub ending: Option<Ending>,
-    /// Whether a prefix is learned, chosen or searched for in it.
+    /// Whether it searches for a prefix: by learning, choosing or an objective.
     #[serde(default)]
     pub finds: bool,
     /// Whether it was deleted and not restored.

@@ -1,8 +1,8 @@
-//! A person's opinion of a run: stars and a note.
+//! The user's rating of a run: stars and a note.
 
 use serde::{Deserialize, Serialize};
 
-/// A person's opinion of a run. The default is none.
+/// The user's rating of a run. The default is none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Rating {

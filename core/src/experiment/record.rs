@@ -53,10 +53,10 @@ pub struct Record {
     /// Scores by teacher forcing. They come later, so the journal has a line of their own for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Box<CaseScores>>,
-    /// How well it meets the objective of the search whose candidate it is, with the likelihood that was measured.
+    /// How well it meets the objective of its search, if it is a search's candidate; with the measured likelihood.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<Score>,
-    /// What a person thinks of it. In a journal that is a line of its own.
+    /// The user's rating. It is a line of its own in a journal.
     #[serde(default, skip_serializing_if = "Rating::is_empty")]
     pub rating: Rating,
     /// Program and version that wrote the record.

@@ -15,7 +15,7 @@ pub struct SavedExperiment {
     pub experiment: Experiment,
     /// All records in the order in which they finished, deleted ones included; see [`SavedExperiment::shown`].
     pub records: Vec<Record>,
-    /// The generations of a search for a prefix, in order. One that was stepped back over is replaced by the one told in its place.
+    /// The generations of a search for a prefix, in order. After a step back, a new generation replaces the old one of the same number.
     pub generations: Vec<Generation>,
     /// How it ended; `None` where it was interrupted, still runs, or has no plan.
     pub ending: Option<Ending>,
@@ -65,7 +65,7 @@ impl SavedExperiment {
             }
             Entry::Generation { experiment, generation } => {
                 if experiment == self.experiment.id {
-                    // After a step back, the generations that were stepped over are told anew.
+                    // After a step back, generations with this or a higher number are replaced.
                     let number = generation.search.generation();
                     // Older records do not have their scores.
                     for candidate in &generation.candidates {

@@ -348,14 +348,14 @@ pub struct Map {
     pub cells: Vec<Option<MapCell>>,
     /// Whether the first column is apart from the others: magnitude 0.
     pub zero_first: bool,
-    /// What stands at both ends of the colours' scale, the nearest to the baseline first; `None` draws no scale.
+    /// Labels of the two ends of the colour scale, the one nearest to the baseline first; `None` draws no scale.
     pub ends: Option<[String; 2]>,
 }
 
 /// A cell of a map.
 #[derive(Clone, Debug, Default)]
 pub struct MapCell {
-    /// What is written in the cell.
+    /// Text in the cell.
     pub words: String,
     /// Similarity to the baseline, 0 to 1; `None` where it is not known.
     pub share: Option<f64>,
@@ -365,11 +365,11 @@ pub struct MapCell {
 
 const ROW: f64 = 30.0;
 const ZERO_GAP: f64 = 8.0;
-/// Width of the colours' scale, and its steps.
+/// Width of the colour scale, and its number of steps.
 const SCALE: f64 = 80.0;
 const SCALE_STEPS: u32 = 16;
 
-/// About the width of a text of size 11.
+/// The approximate width of a text of size 11.
 fn width_of(words: &str) -> f64 {
     words.chars().map(|c| if c.is_ascii() { 6.3 } else { 11.0 }).sum()
 }
@@ -413,7 +413,7 @@ impl Map {
         };
         let pitch = (WIDTH - RIGHT - LEFT - gap) / self.columns.len().max(1) as f64;
         let x_of = |column: usize| LEFT + pitch * column as f64 + if column > 0 { gap } else { 0.0 };
-        // Labels only as many columns as fit without overlap.
+        // As many columns have labels as fit without overlap.
         let wide = self
             .columns
             .iter()

@@ -75,7 +75,7 @@ pub enum ThresholdError {
         /// Upper end as given.
         high: f64,
     },
-    /// Fewer than 3 runs are allowed.
+    /// Fewer than 3 runs were allowed.
     #[error("{runs} runs are too few to search a range: at least 3 are needed.")]
     TooFewRuns {
         /// Number of runs as given.

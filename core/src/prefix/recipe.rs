@@ -95,8 +95,8 @@ pub enum PrefixKind {
         #[serde(flatten)]
         origin: Origin,
     },
-    /// Rows that a search proposed: those of a parent prefix, repeated from the start or cut to P rows, and moved to a point of a random
-    /// subspace around them. The parent is identified by the digest.
+    /// Rows proposed by a search: the rows of a parent prefix, repeated from the start or cut to P rows, displaced to a point of a random
+    /// subspace around them. The parent is identified by its digest.
     Chosen {
         /// Name of the parent, for people.
         name: String,

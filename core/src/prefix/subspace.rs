@@ -1,4 +1,4 @@
-//! Rows at a point of a random subspace around those of another prefix, as a search for a prefix proposes them.
+//! A random subspace around the rows of a prefix, in which a search proposes points.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,9 +18,9 @@ pub struct Subspace {
     pub seed: u64,
     /// Number of directions, 1 to [`MAX_DIMENSION`].
     pub dimension: usize,
-    /// L2 norm by which a row moves where one coordinate changes by 1.
+    /// L2 norm of a row's displacement when one coordinate changes by 1.
     pub step: f64,
-    /// L2 norms between which each row is kept, where rows are kept.
+    /// Minimum and maximum L2 norm of each row; `None` for no limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub norms: Option<(f64, f64)>,
 }

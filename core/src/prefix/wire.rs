@@ -1,5 +1,5 @@
-//! The wire form of a prefix: `{"len": P, "data_b64": base64 of P x H little-endian bf16 words, row by row}`. H is not part of it:
-//! the receiver knows it from its model.
+//! The wire form of a prefix: `{"len": P, "data_b64": base64 of P x H little-endian bf16 words, row by row}`. It does not contain H, which
+//! the receiver knows from its model.
 
 use base64::Engine as _;
 use base64::alphabet;

@@ -44,7 +44,7 @@ pub const BUDGET: &str = "softprefix.budget";
 pub const NEAREST: &str = "softprefix.nearest";
 /// Action: how likely a text is, token by token, without and with prefixes ([`ScoreRequest`] → [`Scored`]).
 pub const SCORE: &str = "softprefix.score";
-/// Action: learn rows that make wanted answers likely ([`LearnRequest`](super::learn::LearnRequest) →
+/// Action: learn rows with which wanted answers become likely ([`LearnRequest`](super::learn::LearnRequest) →
 /// [`LearnFrame`](super::learn::LearnFrame)s).
 pub const LEARN: &str = "softprefix.learn";
 /// Action: stop one inference ([`StopRequest`] → `"None"`).
@@ -66,7 +66,7 @@ pub mod feature {
     pub const BUDGET: &str = "budget";
     /// The unit has [`super::STOP`].
     pub const STOP: &str = "stop";
-    /// [`InferenceOptions::stream`](super::InferenceOptions::stream) is honoured.
+    /// The unit supports [`InferenceOptions::stream`](super::InferenceOptions::stream).
     pub const STREAM: &str = "stream";
     /// [`super::EMBED`] also takes token ids, and draws samples.
     pub const SAMPLE: &str = "sample";
@@ -74,7 +74,7 @@ pub mod feature {
     pub const NEAREST: &str = "nearest";
     /// The unit has [`super::SCORE`].
     pub const SCORE: &str = "score";
-    /// [`super::InferenceOptions::draft_tokens`] are taken, and [`super::Usage`] tells what was drafted and accepted.
+    /// The unit uses [`super::InferenceOptions::draft_tokens`], and [`super::Usage`] has the numbers of drafted and accepted tokens.
     pub const DRAFTS: &str = "drafts";
     /// The unit has [`super::LEARN`].
     pub const LEARN: &str = "learn";
@@ -187,14 +187,14 @@ pub enum Priority {
     Batch,
 }
 
-/// Most token ids that are taken as a draft; those behind them are left out.
+/// Maximum number of token ids in a draft; further ones are ignored.
 pub const MAX_DRAFT_TOKENS: usize = 1 << 15;
 
 /// `softprefix` in an inference's data.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct InferenceOptions {
-    /// Token ids that the output may turn out to be, such as those of an earlier run: tried, and taken only where the model gives the
-    /// same. At most [`MAX_DRAFT_TOKENS`]. There if `features` names `drafts`.
+    /// Token ids that the output is likely to consist of, such as those of an earlier run. The unit verifies them and uses those that the model
+    /// itself chooses. At most [`MAX_DRAFT_TOKENS`]. Only for units whose `features` name `drafts`.
     #[serde(default, deserialize_with = "draft", skip_serializing_if = "Vec::is_empty")]
     pub draft_tokens: Vec<u32>,
     /// Most output tokens. The set-up's `max_token_len`, which counts positions, applies as well.
@@ -258,14 +258,14 @@ pub enum FinishReason {
 /// Top-level `usage` of a last reply. Times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Usage {
-    /// Of the drafted tokens, those that the model gave as well.
+    /// Number of drafted tokens that the model chose as well.
     #[serde(default)]
     pub accepted: usize,
     /// Tokens of the output.
     pub completion_tokens: usize,
     /// From the first output token to the last.
     pub decode_ms: f64,
-    /// Tokens that were tried before the model had given them; 0 where the unit does not draft.
+    /// Number of drafted tokens that were verified; 0 where the unit does not draft.
     #[serde(default)]
     pub drafted: usize,
     /// Why the output ended.

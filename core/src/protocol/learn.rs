@@ -1,35 +1,35 @@
-//! Learning a prefix on our unit ([`LEARN`](super::extension::LEARN)): what is asked for, and what is told on the way. Shapes only.
+//! The messages with which our unit learns a prefix ([`LEARN`](super::extension::LEARN)): the request and the frames of its progress.
 //!
-//! The unit answers with frames of the same request: one for every time that it judged the rows, and a last one with `finish`. They carry
-//! `softprefix.learn` as their object. [`STOP`](super::extension::STOP) ends it early; the last frame then has the best rows so far.
+//! The unit replies with one frame for each evaluation of the rows, and a last one with `finish`; their `object` is `softprefix.learn`.
+//! [`STOP`](super::extension::STOP) ends the learning early; the last frame then has the best rows so far.
 
 use serde::{Deserialize, Serialize};
 
 pub use crate::prefix::NormLimit;
 use crate::prefix::{LearningSettings, SoftPrefixField};
 
-/// Most examples of one request.
+/// Maximum number of examples of one request.
 pub const MAX_EXAMPLES: usize = 256;
-/// Most prompts whose answers are to stay as they are.
+/// Maximum number of preserved prompts.
 pub const MAX_PRESERVED: usize = 64;
-/// Most rows that are learned.
+/// Maximum number of learned rows.
 pub const MAX_LEARNED_ROWS: usize = 256;
-/// Most steps.
+/// Maximum number of steps.
 pub const MAX_STEPS: usize = 10_000;
-/// Steps where nothing is said.
+/// Number of steps if the request gives none.
 pub const DEFAULT_STEPS: usize = 200;
-/// Rows where nothing is said.
+/// Number of rows that clients request by default.
 pub const DEFAULT_ROWS: usize = 8;
 
-/// Data of the request. Numbers that are left out are the unit's own, which it repeats in its first frame.
+/// Data of the request. The unit fills in numbers that are left out, and reports them in its first frame.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LearnRequest {
     /// At least one, at most [`MAX_EXAMPLES`].
     pub examples: Vec<Example>,
-    /// Prompts whose answers are to stay as they are without a prefix, at most [`MAX_PRESERVED`].
+    /// Prompts whose answers should stay as they are without a prefix, at most [`MAX_PRESERVED`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub preserve: Vec<String>,
-    /// What their mean KL counts beside the examples' loss.
+    /// Weight of their mean KL, relative to the examples' loss.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preserve_weight: Option<f64>,
     /// Examples that are evaluated and not learned from, at most [`MAX_EXAMPLES`].
@@ -40,26 +40,26 @@ pub struct LearnRequest {
     pub instruction: Option<String>,
     /// P.
     pub len: usize,
-    /// Where the rows begin.
+    /// The initial rows.
     pub init: Init,
     /// Most steps, at most [`MAX_STEPS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<usize>,
-    /// How far a value moves in a step at first, in the vocabulary's RMS.
+    /// Learning rate of the first step, in units of the vocabulary's RMS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
-    /// Of random rows, and of the order of the examples.
+    /// Seed of random rows, and of the order of the examples.
     #[serde(default)]
     pub seed: u64,
-    /// How long rows may become.
+    /// The limit on the norms of the rows.
     #[serde(default)]
     pub norm_limit: NormLimit,
-    /// Examples of one step.
+    /// Number of examples per step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<usize>,
 }
 
-/// A prompt, and the answer that is wanted. The unit puts the chat template around the prompt, and the end of a turn behind the answer.
+/// A prompt and its wanted answer. The unit puts the chat template around the prompt, and the end of a turn after the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Example {
     /// The user's text.
@@ -79,7 +79,7 @@ impl Example {
     }
 }
 
-/// Where the rows begin.
+/// The initial rows.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Init {
@@ -88,33 +88,33 @@ pub enum Init {
     Target,
     /// Rows of this text's tokens, repeated or cut to P.
     Words(String),
-    /// Normal random numbers by the seed, each row as long as the vocabulary's median row.
+    /// Normal random numbers from the seed, each row with the vocabulary's median norm.
     Random,
-    /// These.
+    /// These rows.
     Rows(SoftPrefixField),
 }
 
-/// One of the frames.
+/// A frame of the unit's progress.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LearnFrame {
     /// Whether it is the last one.
     pub finish: bool,
-    /// Steps taken, of `steps`.
+    /// Number of steps taken.
     pub step: usize,
-    /// Most steps.
+    /// Maximum number of steps.
     pub steps: usize,
-    /// Of the rows at this step.
+    /// Losses of the rows at this step.
     pub loss: LearnLoss,
     /// The best rows so far.
     pub best: BestRows,
-    /// Steps that were taken back since what came out was no number.
+    /// Number of steps that were undone because a value was not finite.
     pub taken_back: usize,
-    /// Since it began, in milliseconds.
+    /// Time since learning started, in milliseconds.
     pub elapsed_ms: f64,
     /// On the last frame: why it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<LearnEnd>,
-    /// What the unit filled in, on the first frame.
+    /// The settings that the unit used, on the first frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<LearningSettings>,
     /// Losses without a prefix, on the first frame, if the unit reports them.
@@ -135,15 +135,15 @@ pub struct References {
 /// Losses in nats, of the engine's own forward pass with the bf16 rows that would be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LearnLoss {
-    /// What is made small: `likelihood` plus the weighted `divergence`.
+    /// The minimised loss: `likelihood` plus the weighted `divergence`.
     pub total: f64,
-    /// Mean of -ln p over the wanted tokens.
+    /// Mean of -ln p over the target tokens.
     pub likelihood: f64,
-    /// Mean KL over what is to stay as it is; 0 where nothing is.
+    /// Mean KL over the preserved answers; 0 without any.
     pub divergence: f64,
-    /// Wanted tokens that the model finds likeliest after those before them: where all are, it says them greedily.
+    /// Number of target tokens that are the likeliest at their position. If all are, greedy decoding produces the target.
     pub matched: usize,
-    /// All wanted tokens.
+    /// Number of target tokens.
     pub wanted: usize,
     /// Mean of -ln p over the tokens of the held-out examples, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,7 +164,7 @@ pub struct BestRows {
     pub step: usize,
     /// Their losses.
     pub loss: LearnLoss,
-    /// Where they are others than in the last frame that had some, and always on the last one.
+    /// The rows, if they have changed since the last frame that had rows; always on the last frame.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<SoftPrefixField>,
 }
@@ -173,11 +173,11 @@ pub struct BestRows {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LearnEnd {
-    /// The best rows make the model say every target, greedily.
+    /// With the best rows, greedy decoding produces every target.
     Reached,
     /// All steps were taken, and some token of a target is not the likeliest one.
     NotReached,
-    /// Somebody asked for it.
+    /// A client stopped it.
     Stopped,
     /// A reason that this client does not know.
     #[serde(other)]

@@ -221,7 +221,7 @@ pub struct SetUp {
     /// Where inferences come from. A list without an entry that contains `llm` ignores those from TCP.
     #[serde(default, deserialize_with = "one_or_many", serialize_with = "as_one_or_many")]
     pub input: Vec<String>,
-    /// Most **positions**: prefix + prompt + output, not output tokens. A stock unit uses 127 where it is missing.
+    /// Maximum number of **positions**: prefix + prompt + output, not output tokens. A stock unit uses 127 if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_token_len: Option<u32>,
     /// Any other key of the card's `mode_param`, such as the sampling settings.

@@ -8,22 +8,22 @@ use crate::prefix::{IdentityCard, MAX_DIMENSION, Magnitude, PrefixKind, PrefixRe
 use crate::protocol::extension::Vocabulary;
 use crate::protocol::learn::NormLimit;
 
-/// Where a search looks, and how.
+/// Settings of a search.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SearchSettings {
-    /// Dimensions of the subspace; fewer are learned sooner and reach less.
+    /// Number of dimensions of the subspace. A search in fewer dimensions converges sooner and reaches less.
     pub dimension: usize,
     /// Candidates of a generation; the default is 4 + 3 ln(dimension).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub population: Option<usize>,
-    /// How far from the parent's rows the first candidates lie, in token norms.
+    /// Distance of the first candidates from the parent's rows, in token norms.
     pub spread: f64,
     /// Seed of the subspace and of the points.
     pub seed: u64,
-    /// How long rows may become.
+    /// The limit on the norms of the rows.
     #[serde(default)]
     pub norm_limit: NormLimit,
-    /// What is learned from results.
+    /// How results change the next generation.
     #[serde(default)]
     pub method: Method,
 }
@@ -105,7 +105,7 @@ impl PrefixSearch {
         })
     }
 
-    /// Recipes of the next generation's candidates; the same ones each time until their results are told.
+    /// Recipes of the next generation's candidates; the same ones each time until [`PrefixSearch::tell`] is called with their results.
     pub fn candidates(&self) -> Vec<PrefixRecipe> {
         let generation = self.generation() + 1;
         let points = self.strategy.ask().into_iter();
@@ -133,7 +133,7 @@ impl PrefixSearch {
         Ok(self.with(self.strategy.pick(candidate)?))
     }
 
-    /// Generations told so far.
+    /// The number of generations whose results were given.
     pub fn generation(&self) -> u64 {
         self.strategy.generation()
     }
@@ -153,7 +153,7 @@ impl PrefixSearch {
         &self.subspace
     }
 
-    /// How far candidates lie from the centre at present, in token norms.
+    /// The current distance of candidates from the centre, in token norms.
     pub fn spread(&self) -> f64 {
         self.strategy.sigma()
     }

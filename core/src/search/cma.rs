@@ -1,9 +1,9 @@
-//! CMA-ES, the evolution strategy with covariance matrix adaptation, as ask and tell.
+//! CMA-ES, the evolution strategy with covariance matrix adaptation, with an ask-and-tell interface.
 //!
 //! Source: N. Hansen, "The CMA Evolution Strategy: A Tutorial" (arXiv 1604.00772, 2016), with its default parameters and negative
-//! weights. Two things are added. Equal results share the mean of their weights, so that a plateau pulls nowhere and a choice of one among
-//! several is a ranking with ties. And the points of a generation follow from seed and number alone, so that the state holds neither a
-//! random generator nor the points.
+//! weights. It differs in two points. Equal results share the mean of their weights, so that a plateau does not move the mean, and a choice
+//! of one among several is a ranking with ties. The points of a generation are determined by the seed and the generation's number, so that
+//! the state contains neither a random generator nor the points.
 //!
 //! Only additions, multiplications, divisions, square roots and `libm`, in a fixed order: every processor gives the same points.
 
@@ -15,21 +15,21 @@ use crate::prefix::{Generator, MAX_DIMENSION, split_mix};
 
 /// Most candidates of a generation.
 pub const MAX_POPULATION: usize = 1024;
-/// How far the step size may leave the first one, as a factor either way.
+/// Maximum ratio between the step size and the initial one, in either direction.
 const WIDEST: f64 = 1e30;
 
-/// What is learned from results.
+/// How results change the next generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Method {
-    /// Mean, step size and covariance.
+    /// They adapt mean, step size and covariance.
     #[default]
     CmaEs,
-    /// Nothing: every generation is drawn as the first one. It is what a search is compared with.
+    /// Not at all: every generation is drawn like the first one. A baseline to compare searches with.
     Random,
 }
 
-/// A search in progress, in coordinates of its own: it begins at the origin, and small results are good.
+/// A search in progress, in its own coordinates. It starts at the origin and minimises the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "State")]
 pub struct CmaEs(State);
@@ -39,7 +39,7 @@ struct State {
     method: Method,
     seed: u64,
     population: usize,
-    /// Generations told so far.
+    /// Number of generations whose results were given.
     generation: u64,
     mean: Vec<f64>,
     first_sigma: f64,
@@ -53,8 +53,8 @@ struct State {
 }
 
 impl CmaEs {
-    /// A search in `dimension` dimensions around the origin, with points at a standard deviation of `sigma` at first. `population` points
-    /// make a generation; the default is 4 + 3 ln(n).
+    /// A search in `dimension` dimensions around the origin, with an initial standard deviation of `sigma`. A generation has `population`
+    /// points; the default is 4 + 3 ln(n).
     ///
     /// # Errors
     /// [`SearchError::Dimension`], [`SearchError::Population`], [`SearchError::Spread`].
@@ -102,7 +102,7 @@ impl CmaEs {
         self.0.population
     }
 
-    /// Generations told so far.
+    /// Returns the number of generations whose results were given.
     pub fn generation(&self) -> u64 {
         self.0.generation
     }
@@ -117,7 +117,7 @@ impl CmaEs {
         self.0.sigma
     }
 
-    /// The points of the next generation; the same ones each time until their results are told.
+    /// The points of the next generation; the same ones each time until [`CmaEs::tell`] is called with their results.
     pub fn ask(&self) -> Vec<Vec<f64>> {
         let eigen = self.0.decomposed();
         let normals = self.0.normals();
@@ -129,8 +129,8 @@ impl CmaEs {
         normals.chunks_exact(self.dimension()).map(place).collect()
     }
 
-    /// The search after the points of [`CmaEs::ask`] gave these results, in their order: small is good, and positive infinity says that
-    /// there was none. Only their ranks count.
+    /// The search after the points of [`CmaEs::ask`] gave these results, in their order. Smaller is better, and positive infinity means that
+    /// there is no result. Only the ranks count.
     ///
     /// # Errors
     /// [`SearchError::Results`], [`SearchError::ResultNotANumber`].
@@ -150,7 +150,7 @@ impl CmaEs {
         if self.0.method == Method::CmaEs {
             next.learn(results);
             if !next.is_finite() {
-                // Overflow after many generations along one direction; the mean is kept and the shape begun again.
+                // Overflow after many generations in one direction: the mean stays, and the covariance is reset.
                 let n = self.dimension();
                 next.mean.clone_from(&self.0.mean);
                 next.sigma = self.0.sigma;
@@ -373,7 +373,7 @@ impl State {
     }
 }
 
-/// What a candidate counts.
+/// The weight of a candidate.
 #[derive(Clone, Copy, Default)]
 struct Weight {
     recombination: f64,

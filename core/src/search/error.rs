@@ -34,13 +34,13 @@ pub enum SearchError {
         /// The limit as given, in token norms.
         limit: f64,
     },
-    /// Neither the vocabulary nor the parent says how long a row is.
+    /// The norm of a row is known neither from the vocabulary nor from the parent.
     #[error(
         "all rows of the parent are zero and the module does not tell its vocabulary's norms, so there is no step to take; begin with a prefix \
          of some magnitude"
     )]
     NoScale,
-    /// Not one fitness for each candidate.
+    /// The number of results is not the number of candidates.
     #[error("{got} results were given for {wanted} candidates; give one for each, in their order")]
     Results {
         /// Results as given.
@@ -48,7 +48,7 @@ pub enum SearchError {
         /// Candidates of the generation.
         wanted: usize,
     },
-    /// A fitness is NaN or negative infinity.
+    /// A result is NaN or negative infinity.
     #[error("the result of candidate {} is {value}; give a number, or infinity where there is no output", candidate + 1)]
     ResultNotANumber {
         /// Place of the candidate, from 0.
@@ -64,13 +64,13 @@ pub enum SearchError {
         /// Candidates of the generation.
         population: usize,
     },
-    /// A state that was read does not hold together.
+    /// A saved state is inconsistent.
     #[error("the state of the search is damaged ({what}); begin it again from its parent prefix")]
     Damaged {
-        /// What does not hold.
+        /// What is wrong with it.
         what: &'static str,
     },
-    /// The objective asks for nothing.
+    /// The objective is empty.
     #[error("nothing is wanted; give a text, words, or the distance from the baseline")]
     NoObjective,
     /// The objective is a likelihood, and the module does not score texts.

@@ -1,8 +1,9 @@
-//! Search for a prefix by trying: candidates around a parent prefix are run, and told by rank which of them were better. It needs no
-//! gradient and no logits, so it works on any module that answers with text.
+//! Black-box search for a prefix: candidates around a parent prefix are run, and the search continues from their ranks. It needs no
+//! gradient and no logits, so it works with any module that answers with text.
 //!
-//! [`CmaEs`] proposes points, [`PrefixSearch`] makes them recipes of prefixes, and an [`Objective`] judges texts where no person does.
-//! Each state is a value: proposing does not change it, telling gives the next one, and stepping back is taking an earlier one.
+//! [`CmaEs`] proposes points, [`PrefixSearch`] converts them to recipes of prefixes, and an [`Objective`] scores texts unless the user judges
+//! them. A search is an immutable value: proposing candidates does not change it, their results give the next value, and a step back uses an
+//! earlier value.
 
 mod candidates;
 mod cma;

@@ -1,4 +1,4 @@
-//! What a search without a person looks for, out of measures of texts.
+//! The objective of a search, computed from measures of texts.
 
 use std::cmp::Ordering;
 
@@ -20,38 +20,38 @@ pub enum Closeness {
     Likelihood,
 }
 
-/// What is wanted of an output. Each part that is set adds to the score.
+/// The properties wanted of an output. Each part that is set adds to the score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
-    /// A text to come close to.
+    /// A text that outputs should be close to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// How close it is.
+    /// How closeness to the text is measured.
     #[serde(default)]
     pub by: Closeness,
-    /// Words that are wanted: the share of them that occur.
+    /// Wanted words: adds the share of them that occur.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wanted: Vec<String>,
-    /// Words that are not wanted: minus the share of them that occur.
+    /// Unwanted words: subtracts the share of them that occur.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unwanted: Vec<String>,
-    /// Whether the distance from the baseline counts: 1 - chrF2, 0 to 1.
+    /// Whether to add the distance from the baseline: 1 - chrF2, 0 to 1.
     #[serde(default)]
     pub away: bool,
-    /// Least distinct-4. An output below it, and below the baseline's own, ranks below every output that is not.
+    /// Minimum distinct-4. An output below it, and below the baseline's, ranks below all outputs that are not.
     pub floor: f64,
 }
 
-/// How well an output meets an objective.
+/// The score of an output.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Score {
-    /// Sum of the parts; large is good. At most -1 where the output is below the floor.
+    /// Sum of the parts; larger is better. At most -1 where the output is below the floor.
     pub total: f64,
     /// chrF2 with the wanted text, 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub similarity: Option<f64>,
-    /// Mean of ln p over the tokens of the wanted text with the prefix, in nats; `None` where the unit does not score texts. It also
-    /// decides between equal totals.
+    /// Mean of ln p over the tokens of the wanted text with the prefix, in nats; `None` where the unit does not score texts. Equal totals are
+    /// ranked by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub likelihood: Option<f64>,
     /// Wanted words that occur.
@@ -81,10 +81,10 @@ impl Default for Objective {
 }
 
 impl Objective {
-    /// The usual floor: from about this distinct-4 up, a text is prose.
+    /// The default floor: prose has about this distinct-4 or more.
     pub const FLOOR: f64 = 0.5;
 
-    /// Whether something is wanted, and all of it can be measured.
+    /// Checks that something is wanted and that all of it can be measured.
     ///
     /// # Errors
     /// [`SearchError::NoObjective`], [`SearchError::EmptyWord`], [`SearchError::Floor`].
@@ -121,7 +121,7 @@ impl Objective {
         };
         let below_floor = match measures.distinct4 {
             Some(distinct4) => distinct4 < floor,
-            // A word or two may be what is wanted, but is no distance worth having.
+            // A text of a word or two may be wanted, but does not count as distance from the baseline.
             None => self.away,
         };
         let closeness = match self.by {
@@ -148,7 +148,7 @@ impl Objective {
 }
 
 impl Score {
-    /// Whether it ranks before another: by the total, and where that is equal by the likelihood of the wanted text.
+    /// Whether it ranks before another: by the total, and at equal totals by the likelihood of the wanted text.
     pub fn is_better_than(&self, other: &Self) -> bool {
         self.order(other) == Ordering::Less
     }
@@ -165,7 +165,7 @@ fn folded(text: &str) -> String {
     text.nfc().collect::<String>().to_lowercase()
 }
 
-/// Whether a word or phrase occurs in a text, both folded: as a whole word, or anywhere where its script does not part words.
+/// Whether a word or phrase occurs in a text, both case-folded: as a whole word, or anywhere if its script does not separate words.
 fn occurs(text: &str, word: &str) -> bool {
     let parts = |inside: Option<char>, outside: Option<char>| match (inside, outside) {
         (Some(inside), Some(outside)) => !inside.is_alphanumeric() || !outside.is_alphanumeric() || is_cjk(inside),

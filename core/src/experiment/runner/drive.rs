@@ -28,15 +28,15 @@ pub(super) struct Runner {
     events: mpsc::UnboundedSender<RunEvent>,
     control: watch::Receiver<Control>,
     experiment: Experiment,
-    /// The journal of the records; `None` before it is created, and where nothing is kept.
+    /// The journal of the records; `None` before it is created, and where nothing is saved.
     pub(super) journal: Option<SharedJournal>,
     /// Lines that could not be saved yet.
     pub(super) unsaved: VecDeque<Entry>,
     progress: Progress,
-    /// Cases finished since this runner was started, for the estimate of the time left; not those of an earlier, resumed one.
+    /// Number of cases finished since this runner was started, from which the time left is estimated. Cases of a resumed run do not count.
     finished_here: usize,
     clock: Clock,
-    /// Whether the run is paused because saving failed, until the user lets it go on ([`Control::Go`] once more).
+    /// Whether the run is paused because saving failed. Cleared when the user resumes it.
     pub(super) save_failed: bool,
     unscored: Unscored,
     canary_done: bool,
@@ -145,7 +145,7 @@ impl Runner {
             let next = repeats
                 .front()
                 .map(|(case, _)| case.prompt)
-                // A search names its prompt also when it has nothing left to run.
+                // A search has a next prompt even if it has nothing left to run.
                 .or_else(|| source.next_prompt().filter(|_| source.left() > 0))
                 .or_else(|| self.unscored.next_prompt());
             let Some(prompt) = next else { return RunEnd::Complete };
@@ -386,7 +386,7 @@ impl Runner {
         }
     }
 
-    /// The future that runs a case, and then measures how likely the text that is wanted is with its prefix.
+    /// The future that runs a case and, if a text is wanted, then scores that text with the case's prefix.
     fn attempt(
         &self,
         task: &Task,
@@ -577,11 +577,11 @@ enum TaskEnd {
 struct Attempt {
     number: u32,
     ran: Option<FinishedCase>,
-    /// The likelihood of the text that is wanted, where one is, and the unit scores texts.
+    /// The likelihood of the wanted text; `None` where no text is wanted or the unit does not score texts.
     likelihood: Option<Result<f64, SessionError>>,
 }
 
-/// The mean of ln p over the tokens of a text, with the prefix of a record before its prompt, in nats.
+/// The mean of ln p, in nats, over the tokens of a text after a record's prompt with the record's prefix.
 async fn likelihood(session: &Session, task: &Task, record: &Record, text: String) -> Result<f64, SessionError> {
     let request = ScoreRequest::new(record.prompt.user.as_str(), ScoredText::Text(text));
     let request = match &record.case.recipe {

@@ -42,7 +42,7 @@ pub struct RunRequest {
     pub plan: Plan,
     /// The module to run it on.
     pub session: Arc<Session>,
-    /// Where records are kept.
+    /// Where records are saved.
     pub save_to: SaveTo,
     /// The experiment to resume: its finished cases are not run again, and those that are not scored yet are scored.
     pub resume: Option<SavedExperiment>,
@@ -50,7 +50,7 @@ pub struct RunRequest {
     pub options: RunOptions,
 }
 
-/// Where records are kept.
+/// Where records are saved.
 #[derive(Clone, Debug)]
 pub enum SaveTo {
     /// In memory only; records reach the caller as events.
@@ -163,7 +163,7 @@ impl Run {
         let at_work = tokio::spawn(async move {
             if let Err(error) = tokio::spawn(runner.run(source)).await {
                 let error = drive::fault(&error);
-                // Nobody listens to a dropped run.
+                // Fails if the run was dropped; then its end is not needed.
                 let _ = sender.send(RunEvent::Ended(RunEnd::Interrupted { error }));
             }
         });

@@ -11,7 +11,7 @@ use crate::search::{Objective, PrefixSearch, SearchError};
 /// A search for a prefix whose outputs meet an objective.
 #[derive(Clone, Debug)]
 pub struct FindRequest {
-    /// Where it begins.
+    /// The search to start from.
     pub search: PrefixSearch,
     /// What judges the outputs.
     pub objective: Objective,
@@ -28,7 +28,7 @@ pub(super) struct Proposals {
     base: Option<String>,
     /// Cases of the generation that are not handed out yet.
     queue: VecDeque<Case>,
-    /// The generation that is run, by the cases' indices.
+    /// The current generation, by the cases' indices.
     running: Vec<(usize, Option<Candidate>)>,
     /// Candidates handed out so far.
     spent: usize,
@@ -56,7 +56,8 @@ impl Proposals {
         }
     }
 
-    /// The first generation before it is run, once: without it, a search that ends before its first generation could not be resumed.
+    /// Returns the first generation without results, once. It is saved at the start, so that a search that is interrupted during its first
+    /// generation can be resumed.
     pub(super) fn opening(&mut self) -> Option<Generation> {
         let is_new = !std::mem::replace(&mut self.is_known, true);
         is_new.then(|| self.generation(Vec::new()))
@@ -71,7 +72,7 @@ impl Proposals {
         }
     }
 
-    /// Goes on from the last whole generation of an earlier run; candidates of one that was broken off are run again.
+    /// Continues after the last complete generation of an earlier run. Candidates of an interrupted generation are run again.
     ///
     /// # Errors
     /// Those of [`Generation::next`].
@@ -130,7 +131,7 @@ impl Proposals {
         Some(case)
     }
 
-    /// The next generation, as much of it as the budget has room for.
+    /// Queues the next generation, or as much of it as the budget allows.
     fn propose(&mut self) {
         let room = self.request.budget.saturating_sub(self.spent);
         let generation = self.request.search.generation() + 1;
@@ -149,8 +150,8 @@ impl Proposals {
         self.request.objective.text.as_deref().filter(|text| !text.is_empty())
     }
 
-    /// Judges the result of a case and writes the score into the record; `likelihood` is [`Score::likelihood`](crate::search::Score). A
-    /// failed case counts as the worst. Returns the generation where the case was the last of it.
+    /// Judges the result of a case and sets the record's score; `likelihood` is [`Score::likelihood`](crate::search::Score). A failed case
+    /// counts as the worst. Returns the generation if the case was its last.
     pub(super) fn take(&mut self, record: &mut Record, likelihood: Option<f64>) -> Option<Generation> {
         if record.is_baseline() {
             self.waits = false;
@@ -173,7 +174,8 @@ impl Proposals {
         self.close()
     }
 
-    /// The generation that is run, if all of it is judged. One that the budget cut short teaches nothing, and is the last.
+    /// Returns the current generation once all of its candidates are judged. One that the budget cut short is the last, and does not change the
+    /// search.
     fn close(&mut self) -> Option<Generation> {
         let candidates: Option<Vec<Candidate>> = self.running.iter().map(|(_, done)| done.clone()).collect();
         let candidates = candidates?;
