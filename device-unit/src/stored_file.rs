@@ -49,12 +49,9 @@ impl StoredFile {
         self.len
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
     /// Returns the file, for reading from its start.
-    pub(crate) fn file(&self) -> &File {
+    #[cfg(feature = "cpu")]
+    pub fn file(&self) -> &File {
         &self.file
     }
 

@@ -68,7 +68,7 @@ impl GgufFile {
             reason,
         };
         let file = StoredFile::open(path)?;
-        if file.is_empty() {
+        if file.len() == 0 {
             return Err(bad("the file is empty".into()));
         }
         let header =

@@ -28,7 +28,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether the catalogue has the file's digest. Of others the first fetch decides, and later ones must bring the same.
+    /// Whether the catalogue has the file's digest. Otherwise the digest of the first fetch is recorded, and later fetches must have the same.
     #[must_use]
     pub fn is_verified(&self) -> bool {
         self.sha256.is_some()
@@ -142,7 +142,7 @@ pub fn by_default() -> [&'static Entry; 2] {
     [&CATALOGUE[0], &CATALOGUE[1]]
 }
 
-/// The entry of the small model, which is here in seconds.
+/// The entry of the small model, which is fetched in seconds.
 #[must_use]
 pub fn small() -> &'static Entry {
     &CATALOGUE[2]

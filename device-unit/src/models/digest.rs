@@ -1,5 +1,5 @@
-//! SHA-256 of files, cached beside our models, so that half a gigabyte is not read at each start; and what was fetched first of models
-//! whose digest the catalogue does not have.
+//! SHA-256 of files, cached beside our models, so that half a gigabyte is not read at each start. For models whose digest is not in the
+//! catalogue, the digest of the first fetch is recorded.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::catalogue::Entry;
 
-/// Smaller files are read in a moment: their digests are not cached.
+/// Digests of smaller files are not cached, because they are quick to compute.
 const WORTH_CACHING: u64 = 16 << 20;
 
 /// A digest, and the state of the file for which it holds.
@@ -26,12 +26,12 @@ struct Remembered {
     sha256: String,
 }
 
-/// What was fetched first of a model whose digest the catalogue does not have: later fetches must bring the same.
+/// The first fetch of a model whose digest is not in the catalogue. Later fetches must have the same digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FirstFetch {
     /// Address on the hub.
     pub address: String,
-    /// The repository's commit, where the hub told it.
+    /// The repository's commit, if the hub named it.
     pub commit: Option<String>,
     pub bytes: u64,
     pub sha256: String,
@@ -92,7 +92,7 @@ pub(super) fn of_file(path: &Path, memory: &Path) -> io::Result<String> {
     Ok(digest)
 }
 
-/// Caches a digest that is already known, and drops those of files that are gone.
+/// Caches a digest that is already known, and removes those of deleted files.
 pub(super) fn remember(path: &Path, sha256: &str, memory: &Path) {
     let note = || -> Option<()> {
         let (path, bytes, modified, inode) = state(path)?;
@@ -117,14 +117,14 @@ pub(super) fn remember(path: &Path, sha256: &str, memory: &Path) {
     }
 }
 
-/// Removes the cached digests whose file is gone.
+/// Removes the cached digests of deleted files.
 fn drop_gone(memory: &Path) -> io::Result<()> {
     for note in fs::read_dir(memory)? {
         let note = note?.path();
-        // Other files in the folder are none of these.
+        // The folder may contain other files.
         let known = fs::read(&note).ok();
         let known = known.and_then(|text| serde_json::from_slice::<Remembered>(&text).ok());
-        // One that cannot be looked at is not known to be gone.
+        // If a file cannot be accessed, it may still exist.
         if known.is_some_and(|known| known.path.try_exists().is_ok_and(|exists| !exists)) {
             fs::remove_file(&note)?;
         }

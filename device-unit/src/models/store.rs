@@ -140,7 +140,7 @@ impl ModelStore {
         entry.sha256.map(str::to_owned).or_else(recorded)
     }
 
-    /// Whether a file that was found is that of its entry in the catalogue, as far as it can be told.
+    /// Checks that a file is that of its entry in the catalogue, if its digest is known.
     ///
     /// # Errors
     /// [`LoadError::OtherContent`].
@@ -157,7 +157,7 @@ impl ModelStore {
             found: sha256.to_owned(),
             expected,
         };
-        // What lies in another program's folder is that program's, and may be another edition.
+        // A file in another program's folder belongs to that program, and may be another edition of the model.
         if found.path.starts_with(&self.places.own) {
             return Err(error);
         }

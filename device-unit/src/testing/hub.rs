@@ -1,4 +1,4 @@
-//! A small HTTP server on loopback that serves model files the way the hub does, and can be told to misbehave.
+//! A small HTTP server on loopback that serves model files like the hub, and can simulate its failures.
 
 #![allow(clippy::unwrap_used, reason = "helper of tests")]
 
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 /// The commit that it announces.
 pub const COMMIT: &str = "9217f5db79a29953eb74d5343926648285ec7e67";
 
-/// How it serves. The default is the hub at its best.
+/// How it serves. The default is without failures.
 #[derive(Clone)]
 pub struct Manners {
     /// The file.
@@ -29,14 +29,14 @@ pub struct Manners {
     pub status: Option<u16>,
     /// Closes the connection after so many bytes of the file; one entry for each `GET`, then no more.
     pub breaks: Vec<usize>,
-    /// Stands still after so many bytes of the file.
+    /// Stalls after so many bytes of the file.
     pub stalls: Option<usize>,
     /// Waits so long before each 64 KiB.
     pub pace: Duration,
 }
 
 impl Manners {
-    /// The hub at its best, with this file.
+    /// Serves this file without failures.
     pub fn of(content: &[u8]) -> Self {
         Self {
             content: content.to_vec(),
@@ -92,7 +92,7 @@ impl Server {
                     return;
                 }
                 let shared = Arc::clone(&for_thread);
-                // A peer that goes away is what some tests are about.
+                // Some tests disconnect on purpose.
                 thread::spawn(move || serve(stream, &shared));
             }
         });
@@ -223,7 +223,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         if breaks.is_some_and(|limit| sent >= limit) {
             return Ok(());
         }
-        // A transfer that stands still goes on as soon as it is let.
+        // A stalled transfer continues when it is released.
         let stands = || {
             shared.files.lock().unwrap()[at]
                 .1

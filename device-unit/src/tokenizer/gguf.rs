@@ -3,14 +3,18 @@
 use crate::gguf::KeyUse::{Computed, Meaningless, Only};
 use crate::gguf::{GgufFile, KeyTable, StringTable, check_keys, is_off};
 
-use super::{IM_END, IM_START, MARKS, PreTokenization, TokenKind, Tokenizer, TokenizerError, Vocabulary};
+use super::{END_OF_TEXT, IM_END, PreTokenization, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
-/// Names of tokens that end a text, besides those of the chat template.
+/// Begins a turn of a chat.
+const IM_START: &str = "<|im_start|>";
+/// Tokens of the chat template and the end of a text, which are control tokens whatever type a file gives them.
+const MARKS: [&str; 3] = [IM_START, IM_END, END_OF_TEXT];
+/// Keys of tokens that end a text, besides those of the chat template.
 const ENDS: [&str; 3] = [
     "tokenizer.ggml.eos_token_id",
     "tokenizer.ggml.eot_token_id",

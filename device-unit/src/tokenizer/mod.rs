@@ -28,14 +28,10 @@ pub const LONGEST_TEXT: usize = 512 * 1024;
 /// Largest tokenizer file that is read, in bytes: ten times the largest in use.
 const LARGEST_FILE: u64 = 256 << 20;
 
-/// Begins a turn of a chat.
-const IM_START: &str = "<|im_start|>";
 /// Ends a turn of a chat.
 const IM_END: &str = "<|im_end|>";
 /// Ends a text.
 const END_OF_TEXT: &str = "<|endoftext|>";
-/// Names of the tokens that the chat template and the end of a text need, whatever type a file gives them.
-const MARKS: [&str; 3] = [IM_START, IM_END, END_OF_TEXT];
 
 /// How text such as `<|im_end|>` is tokenised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -8,7 +8,7 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template of the stock unit's built-in Qwen tokenizer, full stop behind the system prompt included.
+    /// The template of the stock unit's built-in Qwen tokenizer, including the full stop after the system prompt.
     ///
     /// The full stop is added by the stock unit (StackFlow `main_llm`, read there and recorded in PROTOCOL 2.2 and
     /// 5.2), not Qwen's. It is one token in front of every answer, so outputs can be compared with a module's only if

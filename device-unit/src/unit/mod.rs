@@ -1,6 +1,6 @@
 //! The LLM unit: handles requests and manages tasks (PROTOCOL 2.2 to 2.6), independent of transport and engine.
 //!
-//! A transport passes each `Request` with the [`Peer`] that sent it, and all replies go to that peer. ModelCache are loaded in the background
+//! A transport passes each `Request` with the [`Peer`] that sent it, and all replies go to that peer. Models are loaded in the background
 //! and shared by tasks with the same model.
 
 mod answer;

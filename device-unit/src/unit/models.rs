@@ -1,4 +1,4 @@
-//! The loaded models, shared by the tasks that use them. The model used last can be last_used when its last task ends.
+//! The loaded models, shared by the tasks that use them. The model used last can stay loaded after its last task has ended.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 

@@ -428,7 +428,7 @@ impl Engine for CpuEngine {
 #[cfg(feature = "learn")]
 impl Differentiable for CpuEngine {
     fn gradient_bytes(&self, rows: usize, targets: usize) -> usize {
-        learn::bytes(&self.model.config, self.info.vocab_size, rows, targets)
+        learn::pass_bytes(&self.model.config, self.info.vocab_size, rows, targets)
     }
 
     fn begin_gradient(&mut self, example: Example) -> Result<(), EngineError> {

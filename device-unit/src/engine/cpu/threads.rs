@@ -1,10 +1,9 @@
-//! The engine's threads: one parallel loop at a time on threads that stay.
+//! A thread pool for the engine: runs one parallel loop at a time on persistent threads.
 //!
-//! It knows nothing of models or arithmetic. Two properties matter to its callers. Tasks are handed out one by one, so a
-//! thread whose core is busy with something else takes fewer of them and nobody waits for more than the task it holds.
-//! And waiting is a short spin followed by sleep: an engine that waits for work costs a busy machine next to nothing.
+//! Tasks are handed out one by one, so that a thread whose core is busy with other work takes fewer of them, and the loop waits for at most
+//! one task of it. Idle threads spin for a moment and then sleep, so that an idle engine uses almost no processor time.
 
-// The closure of a parallel loop lives on its caller's stack; telling long-lived threads of it takes a lifetime's erasure.
+// The closure of a parallel loop is on its caller's stack; sharing it with long-lived threads requires erasing its lifetime.
 #![allow(unsafe_code)]
 
 use std::any::Any;
@@ -16,8 +15,8 @@ use primitives::{
     AtomicBool, AtomicPtr, AtomicUsize, Builder, Condvar, JoinHandle, Mutex, MutexGuard, Ordering, fence,
 };
 
-/// What threads are synchronised with. `RUSTFLAGS="--cfg loom_pool"` takes loom's in the tests, which go through the orders in which
-/// threads can run and through the values that a load may see. (`--cfg loom` itself would change tokio, too.)
+/// The synchronisation primitives. With `RUSTFLAGS="--cfg loom_pool"` the tests use loom's, which explore the orders in which threads can
+/// run and the values that a load may see. (`--cfg loom` itself would change tokio, too.)
 #[cfg(not(all(test, loom_pool)))]
 mod primitives {
     pub use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, fence};
@@ -31,13 +30,11 @@ mod primitives {
     pub use loom::thread::{Builder, JoinHandle};
 }
 
-/// Rounds of the spin before a thread goes to sleep: about 20 microseconds, longer than the gap between two products of a
-/// forward pass and far shorter than a scheduler's time slice.
+/// Spin rounds before a thread sleeps: about 20 microseconds, longer than the gap between two products of a forward pass and far shorter
+/// than a scheduler's time slice.
 const SPIN_ROUNDS: usize = if cfg!(all(test, loom_pool)) { 1 } else { 400 };
 
-/// A fixed team of threads, the calling one included.
-///
-/// Dropping the pool ends its threads.
+/// A fixed number of threads, including the calling one. Dropping the pool ends its threads.
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
@@ -45,7 +42,7 @@ pub struct Pool {
     turn: Mutex<()>,
 }
 
-/// What a loop's tasks are made from.
+/// A parallel loop.
 struct Job<'a> {
     body: &'a (dyn Fn(usize) + Sync),
     tasks: usize,
@@ -53,25 +50,26 @@ struct Job<'a> {
 }
 
 struct Shared {
-    /// Tasks nobody has claimed yet. Whoever takes it from k to k - 1 owns task `tasks - k` of the current job.
+    /// Number of unclaimed tasks. The thread that decrements it from k to k - 1 owns task `tasks - k` of the current job.
     unclaimed: AtomicUsize,
-    /// Tasks that have not ended yet. The job is alive while this is above zero.
+    /// Number of unfinished tasks. The job is valid while this is above zero.
     unfinished: AtomicUsize,
-    /// The current job; meaningful only to an owner of one of its tasks.
+    /// The current job; may be read only by the owner of one of its tasks.
     job: AtomicPtr<Job<'static>>,
     closing: AtomicBool,
-    /// Workers asleep or about to be.
+    /// Number of workers that sleep or are about to.
     sleepers: AtomicUsize,
     /// Whether the caller sleeps, or is about to, until `unfinished` is zero.
     caller_sleeps: AtomicBool,
-    bed: Mutex<()>,
+    /// Held while a thread decides to sleep, and while sleepers are woken.
+    sleep: Mutex<()>,
     work: Condvar,
     done: Condvar,
 }
 
 #[cfg(not(all(test, loom_pool)))]
 thread_local! {
-    /// Set while this thread is inside a task: a loop begun there runs on the spot.
+    /// Set while this thread runs a task: a nested loop then runs on this thread alone.
     static INSIDE_A_TASK: Cell<bool> = const { Cell::new(false) };
 }
 #[cfg(all(test, loom_pool))]
@@ -80,8 +78,8 @@ loom::thread_local! {
 }
 
 impl Pool {
-    /// A team of `threads` threads, this one included; 0 counts as 1. Where the system refuses to start as many, the team
-    /// is smaller, which changes no result.
+    /// Creates a pool of `threads` threads, including the calling one; 0 counts as 1. If the system cannot start as many, the pool is smaller,
+    /// which does not change results.
     pub fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
             unclaimed: AtomicUsize::new(0),
@@ -90,7 +88,7 @@ impl Pool {
             closing: AtomicBool::new(false),
             sleepers: AtomicUsize::new(0),
             caller_sleeps: AtomicBool::new(false),
-            bed: Mutex::new(()),
+            sleep: Mutex::new(()),
             work: Condvar::new(),
             done: Condvar::new(),
         });
@@ -110,17 +108,17 @@ impl Pool {
         }
     }
 
-    /// How many threads work on a loop, the calling one included.
+    /// Returns the number of threads, including the calling one.
     pub fn threads(&self) -> usize {
         self.workers.len() + 1
     }
 
-    /// Calls `body(0)` .. `body(tasks - 1)`, each once, in any order, on all threads; returns when all have ended.
+    /// Calls `body(0)` to `body(tasks - 1)`, each once, in any order, on all threads; returns when all have ended.
     ///
-    /// A loop begun inside a task runs on that task's thread alone.
+    /// A loop that is started in a task runs on that task's thread alone.
     ///
     /// # Panics
-    /// With the panic of one of the tasks, after all others have ended.
+    /// If a task panics: with its panic, after all other tasks have ended.
     pub fn run(&self, tasks: usize, body: impl Fn(usize) + Sync) {
         if tasks == 0 {
             return;
@@ -146,7 +144,7 @@ impl Pool {
     /// on all threads.
     ///
     /// # Panics
-    /// As [`Pool::run`]; also where `piece` is 0.
+    /// See [`Pool::run`]; also if `piece` is 0.
     pub fn for_each_piece<T: Send>(&self, items: &mut [T], piece: usize, body: impl Fn(usize, &mut [T]) + Sync) {
         let pieces: Vec<Mutex<&mut [T]>> = items.chunks_mut(piece).map(Mutex::new).collect();
         self.run(pieces.len(), |index| body(index, &mut lock(&pieces[index])));
@@ -155,10 +153,10 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // A worker looks at it before it sleeps, under the same lock.
+        // Workers check it under the lock before they sleep.
         self.shared.closing.store(true, Ordering::Relaxed);
         {
-            let _bed = lock(&self.shared.bed);
+            let _sleep = lock(&self.shared.sleep);
             self.shared.work.notify_all();
         }
         for worker in self.workers.drain(..) {
@@ -174,20 +172,20 @@ impl Shared {
         self.job
             .store(erased.cast::<Job<'static>>().cast_mut(), Ordering::Relaxed);
         self.unfinished.store(job.tasks, Ordering::Relaxed);
-        // Everything above is visible to whoever claims a task of this store.
+        // The stores above are visible to a thread that claims a task after this one.
         self.unclaimed.store(job.tasks, Ordering::Release);
-        // Either this thread sees the sleeper, or the sleeper sees the tasks: without the fences here and in `work_until_closed`
-        // both may still see what was before, and the sleeper is never woken.
+        // Either this thread sees the sleeper, or the sleeper sees the tasks. Without the fences here and in `work_until_closed` both could see
+        // the old values, and the sleeper would never be woken.
         fence(Ordering::SeqCst);
         if self.sleepers.load(Ordering::Relaxed) > 0 {
-            let _bed = lock(&self.bed);
+            let _sleep = lock(&self.sleep);
             self.work.notify_all();
         }
         while self.work_on_one_task() {}
         self.wait_until_finished();
     }
 
-    /// Claims and runs one task; false where there was none to claim.
+    /// Claims and runs one task; returns `false` if there is none.
     fn work_on_one_task(&self) -> bool {
         let mut left = self.unclaimed.load(Ordering::Relaxed);
         loop {
@@ -213,12 +211,12 @@ impl Shared {
         if let Err(panic) = outcome {
             lock(&job.panic).get_or_insert(panic);
         }
-        // From here on the job may be gone.
+        // From here on the job may be freed.
         if self.unfinished.fetch_sub(1, Ordering::AcqRel) == 1 {
             // As above, with the fence in `wait_until_finished`.
             fence(Ordering::SeqCst);
             if self.caller_sleeps.load(Ordering::Relaxed) {
-                let _bed = lock(&self.bed);
+                let _sleep = lock(&self.sleep);
                 self.done.notify_all();
             }
         }
@@ -232,11 +230,11 @@ impl Shared {
             }
             pause();
         }
-        let mut bed = lock(&self.bed);
+        let mut sleep = lock(&self.sleep);
         self.caller_sleeps.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         while self.unfinished.load(Ordering::Acquire) > 0 {
-            bed = self.done.wait(bed).unwrap_or_else(PoisonError::into_inner);
+            sleep = self.done.wait(sleep).unwrap_or_else(PoisonError::into_inner);
         }
         self.caller_sleeps.store(false, Ordering::Relaxed);
     }
@@ -253,11 +251,11 @@ impl Shared {
             if self.unclaimed.load(Ordering::Relaxed) > 0 {
                 continue;
             }
-            let mut bed = lock(&self.bed);
+            let mut sleep = lock(&self.sleep);
             self.sleepers.fetch_add(1, Ordering::Relaxed);
             fence(Ordering::SeqCst);
             while self.unclaimed.load(Ordering::Relaxed) == 0 && !self.closing.load(Ordering::Relaxed) {
-                bed = self.work.wait(bed).unwrap_or_else(PoisonError::into_inner);
+                sleep = self.work.wait(sleep).unwrap_or_else(PoisonError::into_inner);
             }
             self.sleepers.fetch_sub(1, Ordering::Relaxed);
             if self.closing.load(Ordering::Relaxed) {
@@ -267,7 +265,7 @@ impl Shared {
     }
 }
 
-/// One round of a spin: a few tens of cycles on every processor (one `spin_loop` is a single cycle on some).
+/// One round of a spin: some tens of cycles on every processor (a single `spin_loop` is one cycle on some).
 fn pause() {
     #[cfg(all(test, loom_pool))]
     loom::thread::yield_now();
@@ -276,7 +274,7 @@ fn pause() {
     }
 }
 
-/// A panic in a task leaves nothing half-done behind these locks, so a poisoned one is as good as any.
+/// No code panics while it modifies what these locks guard, so a poisoned lock can be used.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -306,7 +304,7 @@ mod orders {
         });
     }
 
-    /// Each task waits for the other, so that a worker that is not woken is a deadlock.
+    /// Each task waits for the other, so that a worker that is not woken would be a deadlock.
     #[test]
     fn a_worker_that_falls_asleep_is_woken_for_a_loop() {
         in_every_order(|| {

@@ -117,7 +117,7 @@ impl PartFile {
     }
 }
 
-/// Keeps what bears the model's name and is not the model under another name.
+/// Renames a file that has the model's name and another content, so that it is not overwritten.
 fn set_aside(target: &Path) -> io::Result<()> {
     if !target.exists() {
         return Ok(());

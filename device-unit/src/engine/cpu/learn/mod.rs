@@ -68,20 +68,33 @@ enum Stage {
     Backward(usize),
 }
 
-/// Returns the bytes that a pass of so many rows and targets takes.
-pub fn bytes(config: &Config, vocab_size: usize, rows: usize, targets: usize) -> usize {
-    let (hidden, gates) = (config.hidden_size, 2 * config.feed_forward);
+/// Returns the maximum bytes of a pass over `rows` rows with `targets` targets: four for each value of these buffers, where qkv is the
+/// width of queries, keys and values together, and gate_up that of both gates.
+///
+/// | buffers | values |
+/// |---|---|
+/// | the activations of all layers ([`LayerActivations`]: `x`, `middle`, `qkv`, `gate_up`) | rows x layers x (2 H + qkv + gate_up) |
+/// | the cosines and sines of the rows' positions | rows x angles |
+/// | of one layer: the stream, the normalised rows, and a copy of each in tiles while it is multiplied | rows x 4 H |
+/// | of one layer: the product qkv, the heads made from it, the gradient of either, and a copy in tiles | rows x 4 qkv |
+/// | of one layer: the gates, the gated values, the gradient of either, and a copy in tiles | rows x 4 gate_up |
+/// | of one query head for each key head: probabilities, gradients of the scores, and the transpose of each | rows x rows x 4 key heads |
+/// | the logits, or their gradient, and a copy in tiles | targets x 2 V |
+/// | the normalised rows of the targets, their gradient, and a copy of each in tiles | targets x 4 H |
+pub fn pass_bytes(config: &Config, vocab_size: usize, rows: usize, targets: usize) -> usize {
+    let hidden = config.hidden_size;
     let qkv = config.query_width() + 2 * config.kv_width();
-    let layer = 2 * hidden + qkv + gates;
-    // The stream, normalised rows, and one layer's gradients and tiles, besides the kept activations.
-    let beside = 4 * hidden + 4 * qkv + 4 * gates + config.rope.angles_len();
-    let of_rows = rows.saturating_mul(config.layers.saturating_mul(layer).saturating_add(beside));
-    let squares = rows.saturating_mul(rows).saturating_mul(4 * config.kv_heads);
-    // Logits and their tiles.
-    let of_targets = targets.saturating_mul(2 * vocab_size + 4 * hidden);
-    of_rows
-        .saturating_add(squares)
-        .saturating_add(of_targets)
+    let gate_up = 2 * config.feed_forward;
+    let activations = config.layers.saturating_mul(2 * hidden + qkv + gate_up);
+    let one_layer = 4 * hidden + 4 * qkv + 4 * gate_up;
+    let per_row = activations
+        .saturating_add(config.rope.angles_len())
+        .saturating_add(one_layer);
+    let attention = rows.saturating_mul(rows).saturating_mul(4 * config.kv_heads);
+    let per_target = 2 * vocab_size + 4 * hidden;
+    rows.saturating_mul(per_row)
+        .saturating_add(attention)
+        .saturating_add(targets.saturating_mul(per_target))
         .saturating_mul(size_of::<f32>())
 }
 

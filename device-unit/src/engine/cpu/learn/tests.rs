@@ -253,7 +253,7 @@ fn a_pass_takes_no_more_memory_than_stated() {
     let rows = 40;
     let targets = targets(&engine);
     let mut pass = pass(&engine, &numbers(rows * engine.info.hidden_size, 15), &targets);
-    let stated = bytes(&engine.model.config, engine.info.vocab_size, rows, targets.len());
+    let stated = pass_bytes(&engine.model.config, engine.info.vocab_size, rows, targets.len());
     while !matches!(pass.next, Stage::Loss) {
         pass.advance(&engine.model);
     }
