@@ -296,7 +296,7 @@ fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
     let mut actions = Vec::new();
     let escape = || ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape));
     let is_mac = ctx.os().is_mac();
-    // Of a Mac: closes what is on top.
+    // On a Mac, Cmd+W closes what is on top.
     let close = is_mac && ctx.input_mut(|input| input.consume_key(Modifiers::COMMAND, egui::Key::W));
     if close {
         actions.push(if bench.dialog.is_some() {
@@ -435,11 +435,11 @@ fn report(event: &Event) {
     }
 }
 
-/// What earlier versions kept in the window's storage.
+/// What earlier versions stored in the window's storage.
 fn older(storage: Option<&dyn eframe::Storage>) -> Result<Option<Remembered>, Problem> {
     let Some(storage) = storage else { return Ok(None) };
     let remembered = eframe::get_value(storage, Remembered::KEY);
-    // Keys of the window system's own, in every file that it has read.
+    // The window system's own keys are in every file that it has read.
     let was_read = ["egui", "window"].iter().any(|key| storage.get_string(key).is_some());
     if remembered.is_some() || (was_read && storage.get_string(Remembered::KEY).is_none()) {
         return Ok(remembered);

@@ -1,5 +1,4 @@
-//! The file in which the window's settings and fields are kept between starts. It is replaced whole, and a file that cannot be read is
-//! kept under another name.
+//! The file with the window's settings and fields. It is replaced atomically, and a file that cannot be read is renamed, not overwritten.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,22 +8,22 @@ use softprefix_core::{files, time};
 use crate::errors;
 use crate::model::{Bilingual, Language, Problem, ProblemKind, Remembered};
 
-/// Larger files are no settings: own prompts are texts that a person typed.
+/// Maximum size of a settings file, which contains only what a user typed.
 const LARGEST: u64 = 16 << 20;
 
-/// The file, and what it holds.
+/// The file and its content.
 #[derive(Debug)]
 pub struct SettingsFile {
-    /// `None` where the file could neither be read nor kept under another name: it is not written over.
+    /// `None` if the file could be neither read nor renamed; it is then not overwritten.
     path: Option<PathBuf>,
     saved: Vec<u8>,
 }
 
 impl SettingsFile {
-    /// Reads the file at `path`. Where there is none, `older` tells what an earlier version kept elsewhere. Every number is within its
-    /// bounds, whatever the file says.
+    /// Reads the file at `path`. If there is none, `older` returns what an earlier version stored elsewhere. Numbers out of bounds are
+    /// corrected.
     ///
-    /// The problem says why the file could not be read and what became of it; the settings are then the usual ones.
+    /// If the file could not be read, also returns the reason and its new name; the settings are then the defaults.
     pub fn open(
         path: &Path,
         older: impl FnOnce() -> Result<Option<Remembered>, Problem>,
@@ -51,10 +50,10 @@ impl SettingsFile {
         (file, remembered.within_bounds(), problem)
     }
 
-    /// Replaces the file where something has changed since the last call.
+    /// Replaces the file if something has changed since the last call.
     ///
     /// # Errors
-    /// Why it cannot be written; the old file is then as it was.
+    /// Why it cannot be written; the old file is then unchanged.
     pub fn save(&mut self, remembered: &Remembered) -> Result<(), Problem> {
         let Some(path) = &self.path else { return Ok(()) };
         let written = serde_json::to_vec_pretty(remembered)
@@ -73,7 +72,7 @@ impl SettingsFile {
     }
 }
 
-/// Copies a file of an earlier version that cannot be read, before it is written over.
+/// Copies a file of an earlier version that cannot be read, before it is overwritten.
 pub fn keep_older(path: &Path) -> Problem {
     let unreadable = io::Error::new(io::ErrorKind::InvalidData, "it is not what this program writes");
     match set_aside(path, |kept| std::fs::copy(path, kept).map(|_| ())) {
@@ -82,12 +81,12 @@ pub fn keep_older(path: &Path) -> Problem {
     }
 }
 
-/// Whether the window system has kept nothing in its file.
+/// Returns whether the window system has stored nothing in its file.
 pub fn is_empty(path: &Path) -> bool {
     files::read_text(path, LARGEST).is_ok_and(|text| text.trim() == "{}")
 }
 
-/// `None` where there is no file.
+/// Returns `None` if there is no file.
 fn read(path: &Path) -> io::Result<Option<Remembered>> {
     match files::read(path, LARGEST) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
@@ -96,7 +95,7 @@ fn read(path: &Path) -> io::Result<Option<Remembered>> {
     }
 }
 
-/// Moves or copies the file to a name that no file has.
+/// Moves or copies the file to an unused name.
 fn set_aside(path: &Path, to: impl Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let stamp = time::stamp(time::now());
@@ -226,7 +225,7 @@ mod tests {
     #[test]
     fn settings_that_can_neither_be_read_nor_moved_are_not_written_over() {
         let folder = tempfile::tempdir().unwrap();
-        // A folder in the place of its folder stands for whatever keeps a file from being moved; root moves all files.
+        // A file in place of the folder makes every access fail, even for root.
         let path = folder.path().join("file/settings.json");
         std::fs::write(folder.path().join("file"), "a person's").unwrap();
         let (mut file, _, problem) = open(&path);

@@ -175,7 +175,7 @@ pub fn begin(
             };
             let target = target.with_model(args.model);
             workbench.apply(Action::Connect(target));
-            // Who opens a file, or a fresh window, knows what to do.
+            // A user who opens a file, or a fresh window, needs no introduction.
             if !args.fresh && args.results.is_none() && !workbench.settings.first_steps_shown {
                 workbench.apply(Action::ShowDialog(Dialog::FirstSteps));
             }

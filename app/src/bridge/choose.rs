@@ -1,5 +1,5 @@
-//! Candidates around a prefix for the window: a generation that the user judges, or a search by an objective. Every record is saved before
-//! it is reported.
+//! Runs candidates around a prefix for the window: generations that the user judges, or a search by an objective. Every record is saved
+//! before it is reported.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ pub(super) async fn begin(
 }
 
 /// Appends a generation to an experiment, opens the next one, and runs the candidates that have no record. A generation without candidates
-/// is one that is opened again.
+/// opens an earlier one again.
 pub(super) async fn go_on(
     experiment: String,
     generation: Generation,
@@ -86,7 +86,7 @@ pub(super) async fn search(
     follow(request, find, stop, place).await
 }
 
-/// Goes on with a search that was broken off.
+/// Continues an interrupted search.
 pub(super) async fn search_on(experiment: String, stop: Stop, place: &Place) -> Result<(), Problem> {
     let (session, library) = needed(place)?;
     let opened = on_disk(move || library.append_to(&experiment).map_err(|error| told(&error))).await?;
@@ -126,7 +126,7 @@ pub(super) async fn search_on(experiment: String, stop: Stop, place: &Place) -> 
     follow(request, find, stop, place).await
 }
 
-/// Reports what a search does until it ends.
+/// Forwards the events of a search until it ends.
 async fn follow(request: RunRequest, find: SearchRun, mut stop: Stop, place: &Place) -> Result<(), Problem> {
     let mut run =
         Run::find(request, find).map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))?;
@@ -139,7 +139,7 @@ async fn follow(request: RunRequest, find: SearchRun, mut stop: Stop, place: &Pl
                 Some(RunEvent::Text { .. }) => {}
                 Some(event @ RunEvent::JournalFailed { .. }) => {
                     report(&place.events, FindEvent::Searched(Box::new(event))).await;
-                    // What cannot be saved is not run.
+                    // Nothing is run that cannot be saved.
                     stopping = true;
                     run.cancel();
                 }
@@ -153,7 +153,7 @@ async fn follow(request: RunRequest, find: SearchRun, mut stop: Stop, place: &Pl
     }
 }
 
-/// The rows of a candidate, from those of its search's first prefix in the store; of another recipe as the module builds them.
+/// Returns the rows of a candidate, from its search's first prefix in the store. The module builds those of any other recipe.
 pub(super) async fn rows_of(recipe: &PrefixRecipe, place: &Place) -> Result<SoftPrefix, Problem> {
     let PrefixKind::Chosen { parent, .. } = recipe.kind.base() else {
         let session = place.session.as_ref().ok_or_else(errors::not_connected)?;
@@ -187,7 +187,7 @@ fn built(parent: &SoftPrefix, recipe: &PrefixRecipe) -> Result<SoftPrefix, Probl
     built.map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))
 }
 
-/// The search around the prefix of `recipe`, whose rows are put into the store.
+/// Creates the search around the prefix of `recipe`, and puts its rows into the store.
 async fn first(
     session: &Session,
     of: Option<&PrefixStore>,
@@ -250,7 +250,7 @@ async fn run(
     let candidates = candidates
         .filter(|(_, recipe)| !has_text(Some(recipe)))
         .map(|(at, recipe)| (Some(at), format!("generation_{generation}_{}", at + 1), Some(recipe)));
-    // The candidates come first: they are what the user waits for.
+    // The user waits for the candidates, so they come first.
     let wanted: Vec<_> = candidates.chain(baseline).collect();
     if wanted.is_empty() {
         return Ok(());
@@ -321,7 +321,7 @@ async fn run(
     outcome
 }
 
-/// Reports where the chosen candidates of an experiment lie.
+/// Reports norm and cosine of the chosen candidates of an experiment.
 pub(super) async fn report_kin(saved: &SavedExperiment, place: &Place) -> Result<(), Problem> {
     let chosen = saved.generations.iter().filter_map(|generation| {
         let record = &generation.candidates.get(generation.best()?)?.record;

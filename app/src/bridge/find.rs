@@ -1,4 +1,4 @@
-//! Learning for the window: the unit's frames, each saved before it is reported, and from time to time a run with the best rows so far.
+//! Learns a prefix for the window. Each of the unit's frames is saved before it is reported, and the best rows so far are run regularly.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -24,17 +24,18 @@ use crate::model::{Bilingual, FoundPrefix, FoundRows, ImportedFile, Nearest, Pro
 use crate::session::Session;
 use crate::session::learning::{Best, Learner, examples};
 
-/// Characters of the first target by which a learning is called.
+/// Number of characters of the first target in the default name of the experiment.
 const NAME: usize = 32;
-/// Minimum time between two runs with the best rows so far, absolute and relative to the duration of the last one: learning waits for them.
+/// Minimum time between two runs with the best rows so far, absolute and as a multiple of the last run's duration, since learning waits
+/// for them.
 const BETWEEN: Duration = Duration::from_secs(3);
 const BETWEEN_TIMES: u32 = 4;
-/// Output tokens of such a run beyond those of the target, of a single example.
+/// Output tokens of such a run beyond those of the target, with a single example.
 const MORE: usize = 24;
 /// Output tokens of such a run with several examples.
 const SEVERAL: usize = 96;
 
-/// The work in progress; there is at most one in all modes together.
+/// The work in progress: at most one in all modes.
 #[derive(Default)]
 pub(super) struct Finding {
     stop: Option<watch::Sender<bool>>,
@@ -67,7 +68,7 @@ impl Finding {
         }
     }
 
-    /// Starts work. What was in progress is stopped, and has ended before the work starts.
+    /// Starts work, after stopping the work in progress and waiting for its end.
     fn start(&mut self, number: u64, work: FindWork, place: Place) {
         self.stop();
         let before = self.at_work.take();
@@ -162,7 +163,7 @@ pub(super) async fn on_disk<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(broken)?
 }
 
-/// Learns from the first frame to the last, and runs the last rows.
+/// Learns until the last frame, and runs the last rows.
 async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, place: &Place) -> Result<(), Problem> {
     let session = place.session.clone().ok_or_else(errors::not_connected)?;
     let library = place.library.clone().ok_or_else(errors::no_library)?;
@@ -172,7 +173,7 @@ async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, 
         plan.request.init = Init::Rows(encode(&rows));
     }
     let settings = Settings::default();
-    // A task of its own: the one that is worked with in Tune changes with its system prompt.
+    // A separate task, because that of Tune is replaced when its system prompt changes.
     let task = session
         .set_up(&plan.system, &settings)
         .await
@@ -364,7 +365,7 @@ impl Trials {
     }
 }
 
-/// Returns what is shown of the rows.
+/// Returns the rows with the details that are shown.
 fn found_rows(best: &Best, median_norm: Option<f64>) -> FoundRows {
     let recipe = PrefixRecipe {
         kind: PrefixKind::Imported {
@@ -383,7 +384,7 @@ fn found_rows(best: &Best, median_norm: Option<f64>) -> FoundRows {
     }
 }
 
-/// Returns the beginning of a target, which is the name of its rows.
+/// Returns the beginning of a target, which becomes the name of the rows.
 fn name_of(target: &str) -> String {
     let line = target.replace('\n', " ");
     let mut name: String = line.chars().take(NAME).collect();

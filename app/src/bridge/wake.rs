@@ -1,11 +1,10 @@
-//! Notices that the machine was asleep. Timers follow the monotonic clock, which stands still meanwhile on Linux and macOS; the wall clock
-//! goes on.
+//! Detects that the machine was asleep: on Linux and macOS the monotonic clock stops meanwhile, and the wall clock continues.
 
 use std::time::{Duration, Instant, SystemTime};
 
 /// How often the clocks are read.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
-/// The least that the wall clock is ahead after a sleep. A clock that is set has the same effect: one needless question to the module.
+/// Minimum lead of the wall clock after a sleep. Setting the clock has the same effect, which costs one unnecessary request.
 const GAP: Duration = Duration::from_secs(10);
 
 /// Both clocks at one moment.
@@ -34,7 +33,7 @@ impl Clocks {
     }
 }
 
-/// Calls `woke` after each sleep, until it returns `false`. Reads the clocks by `now`, and once more after each `every`.
+/// Calls `woke` after each sleep, until it returns `false`. Reads the clocks with `now`, once per `every`.
 pub(super) async fn watch(every: Duration, mut now: impl FnMut() -> Clocks, mut woke: impl FnMut() -> bool) {
     let mut before = now();
     loop {
@@ -51,7 +50,7 @@ pub(super) async fn watch(every: Duration, mut now: impl FnMut() -> Clocks, mut 
 mod tests {
     use super::*;
 
-    /// How often [`watch`] notices a sleep, where the clocks go on by these steps (monotonic, wall), in seconds.
+    /// Returns how many sleeps [`watch`] detects if the clocks advance by these steps (monotonic, wall), in seconds.
     fn noticed(steps: &[(u64, i64)]) -> usize {
         let mut clocks = Clocks::now();
         let start = clocks;

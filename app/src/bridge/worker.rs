@@ -43,7 +43,7 @@ enum Done {
         attempt: u64,
         session: Result<Box<Session>, ConnectProblem>,
     },
-    /// A download behind the session ended: a model is here, or it was cancelled.
+    /// A background download ended: with a model, or because it was cancelled.
     Fetched {
         name: String,
         fetched: Result<Option<String>, Problem>,
@@ -54,9 +54,9 @@ enum Done {
     Waited { attempt: u64 },
 }
 
-/// Attempts to reach a module again whose connection was lost, until one succeeds or the person connects anew.
+/// Attempts to reconnect to a module, until one succeeds or the user connects to a module.
 struct Recovery {
-    /// Why it was lost, or the last attempt failed.
+    /// Why the connection was lost, or the last attempt failed.
     problem: Problem,
     /// The waits before the attempts that are left.
     waits: std::vec::IntoIter<Duration>,
@@ -70,7 +70,7 @@ struct Slot {
     handle: JoinHandle<()>,
 }
 
-/// A download while another model is in use.
+/// A download in the background, while another model is in use.
 struct Behind {
     entries: Vec<&'static Entry>,
     cancel: Arc<AtomicBool>,
@@ -317,7 +317,7 @@ impl Worker {
         self.open(exit_first);
     }
 
-    /// Begins an attempt to open the last module. One of a recovery reports no steps: what was known of the module stays on screen.
+    /// Starts an attempt to open the last module. Attempts to reconnect report no steps, so that the last facts of the module stay on screen.
     fn open(&mut self, exit_first: Vec<String>) {
         let Some((target, asked)) = self.last.clone() else {
             return;
@@ -369,7 +369,7 @@ impl Worker {
                 let recovery = self.recovery.take();
                 match (session, recovery) {
                     (Ok(session), recovery) => {
-                        // A sweep reaches the module again by itself, and goes on with its missing cases.
+                        // A sweep reconnects by itself and continues with its missing cases.
                         if recovery.is_none() {
                             self.leave_session().await;
                         }
@@ -380,7 +380,7 @@ impl Worker {
                         let (facts, vocabulary) = (session.facts().clone(), session.norms());
                         self.watch(&session);
                         if !session.stands_in_for().is_empty() {
-                            // It is known to be on its way before the small model is taken for a choice.
+                            // Reported first, so that the window does not treat the small model as the user's choice.
                             self.fetch_behind(session.stands_in_for().to_vec()).await;
                         }
                         self.session = Some(session);
@@ -418,7 +418,7 @@ impl Worker {
             }
             Done::Waited { attempt } if attempt == self.attempt && self.recovery.is_some() => self.open(Vec::new()),
             Done::Fetched { name, fetched } => {
-                // One that was replaced by another is not spoken of.
+                // A download that was replaced by another is not reported.
                 let is_its = |behind: &Behind| behind.entries.first().is_some_and(|entry| entry.name == name);
                 if self.behind.take_if(|behind| is_its(behind)).is_some() {
                     self.events.send(Event::Fetched { name, fetched }).await;
@@ -435,7 +435,7 @@ impl Worker {
         }
     }
 
-    /// Goes on with a recovery after its connection was lost or its last attempt failed, because of `problem`.
+    /// Schedules the next attempt of a recovery, after the connection was lost or the last attempt failed because of `problem`.
     async fn try_again(&mut self, mut recovery: Recovery, problem: ConnectProblem) {
         match problem {
             ConnectProblem::Other(problem) => recovery.problem = problem,
@@ -462,8 +462,7 @@ impl Worker {
         });
     }
 
-    /// Asks a module at the other end of a network whether it is still there: while the machine slept, the connection may have gone
-    /// without a word.
+    /// Checks that a remote module still answers: the connection may have been lost silently while the machine slept.
     fn ask_after_sleep(&self) {
         let Some(session) = self.session.clone().filter(|session| !session.facts().is_embedded()) else {
             return;
@@ -478,8 +477,8 @@ impl Worker {
         });
     }
 
-    /// Downloads the first of `entries` that is available, while the session goes on. Of two downloads the later one counts; one that
-    /// is under way already goes on.
+    /// Downloads the first of `entries` that is available, in the background. It replaces another download, and continues one of the same
+    /// model.
     async fn fetch_behind(&mut self, entries: Vec<&'static Entry>) {
         let Some(first) = entries.first().copied() else { return };
         if let Some(behind) = &self.behind

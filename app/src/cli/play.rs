@@ -137,17 +137,17 @@ struct Player {
     bridge: Bridge,
     /// An event is waiting.
     woken: Arc<Notify>,
-    /// Lines that are not applied yet.
+    /// Commands that are not applied yet.
     pending: Received,
     /// When they may be applied.
     due: Instant,
     /// Number of the last line.
     line: u64,
-    /// No line was refused.
+    /// Whether no line was refused.
     is_sound: bool,
-    /// Somebody reads what is printed.
+    /// Whether standard output is still read.
     is_read: bool,
-    /// The attempt to reach a lost module again that was last told of.
+    /// The last reported attempt to reconnect.
     retry: Option<Retry>,
 }
 
@@ -250,7 +250,7 @@ impl Player {
         Ok(true)
     }
 
-    /// Opens the sockets for OSC, if there are any, and says what they open.
+    /// Opens the sockets for OSC, if there are any, and prints their addresses.
     async fn open(&mut self, external: &ExternalArgs, terminal: &Terminal) -> Result<(), Failure> {
         let text = ExternalText::of(Language::English);
         let sentences = [
@@ -287,7 +287,7 @@ impl Player {
         }
     }
 
-    /// Says on standard error that a lost module is being reached again, and when it is back; `state` says it on standard output.
+    /// Reports on standard error that a lost module is being reconnected, and when it is back; `state` reports it on standard output.
     fn tell_of_attempts(&mut self, terminal: &Terminal) {
         match &self.bench.module {
             ModuleState::Failed {
@@ -306,7 +306,7 @@ impl Player {
         }
     }
 
-    /// Handles what has arrived from the bridge, and passes on what the workbench asks for.
+    /// Handles the events of the bridge, and passes the workbench's requests to it.
     fn drain(&mut self) -> Result<(), Failure> {
         while let Some(event) = self.bridge.poll() {
             self.absorb(event)?;
@@ -380,7 +380,7 @@ fn step_of(event: &Event) -> Option<OpenStep> {
     })
 }
 
-/// Reads standard input on a thread of its own, which waits where lines are not taken.
+/// Reads standard input on a separate thread, which waits while the channel is full.
 fn read_lines() -> mpsc::Receiver<Line> {
     let (sender, lines) = mpsc::channel(WAITING);
     std::thread::spawn(move || {

@@ -61,7 +61,7 @@ pub(super) struct FirstPrefixArgs {
 }
 
 impl FirstPrefixArgs {
-    /// Returns the recipe of the prefix, of `rows` rows where neither the arguments nor a file say.
+    /// Returns the recipe of the prefix, with `rows` rows if neither the arguments nor a file determine the number.
     pub fn recipe(&self, rows: usize) -> Result<PrefixRecipe, Failure> {
         let material = self.prefix.material()?;
         let magnitude = match (self.token_norms, self.raw) {
@@ -78,7 +78,7 @@ impl FirstPrefixArgs {
         })
     }
 
-    /// Returns the recipe of the rows of a text's tokens, unless the arguments say what the rows are.
+    /// Returns the recipe of the rows of a text's tokens, unless the arguments describe other rows.
     pub fn of_words(&self, text: &str, rows: usize) -> Option<PrefixRecipe> {
         let magnitude = match (self.token_norms, self.raw) {
             (Some(norms), _) => Magnitude::TokenNorms(norms),
@@ -174,7 +174,7 @@ impl PrefixArgs {
         })
     }
 
-    /// Returns whether an option says what the rows are.
+    /// Returns whether an option describes the rows.
     pub fn is_given(&self) -> bool {
         let texts = self.words.is_some() || self.blend.is_some() || self.contrast.is_some();
         self.kind.is_some() || texts || self.prefix_file.is_some()

@@ -498,11 +498,11 @@ async fn request(
     }
 }
 
-/// What is said before the default model is fetched: how large it is, and that there is a quicker way to begin.
+/// Returns the message before the default model is downloaded: its size, and that there is a smaller model.
 fn first_fetch(models: &Models) -> Option<String> {
     let mega = |bytes: u64| format!("{:.0} MB", bytes as f64 / 1e6);
     let (default, small) = (models.default.first()?, models.small);
-    // The entries of the default model are files of one size; not each of them is known beforehand.
+    // The entries of the default model have the same size, which not all of them state.
     let bytes = models.default.iter().find_map(|entry| entry.bytes)?;
     Some(format!(
         "{} is fetched first (about {}, once). To begin sooner, stop with Ctrl-C and add --model {} ({})",

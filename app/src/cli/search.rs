@@ -1,5 +1,5 @@
-//! `softprefix search`: prefixes around a first one are tried, and the best so far is in a file at every moment. Each run is a record of an
-//! experiment, so that it can be looked at in the window and run again.
+//! `softprefix search`: runs prefixes around a first one, and writes the best so far to a file whenever there is a better one. Each run is a
+//! record of an experiment, so that it can be opened in the window and run again.
 
 use std::path::PathBuf;
 
@@ -22,9 +22,9 @@ use crate::places;
 use crate::session::Session;
 use crate::start::Exit;
 
-/// Rows of a first prefix where neither the arguments nor a file say.
+/// Number of rows of the first prefix if neither the arguments nor a file determine it.
 const ROWS: usize = 4;
-/// Characters of an output that are shown.
+/// Maximum number of characters of an output that are printed.
 const SHOWN: usize = 100;
 
 #[derive(Debug, Args)]
@@ -155,7 +155,7 @@ impl SearchArgs {
 }
 
 pub fn run(args: SearchArgs) -> Result<Exit, Failure> {
-    // What is wrong with arguments and files costs no loading of a model.
+    // Invalid arguments and files are reported before a model is loaded.
     let (objective, plan, first) = (args.objective()?, args.plan()?, args.first.recipe(ROWS)?);
     writable(&args.out)?;
     let store = match &args.journal {
@@ -261,7 +261,7 @@ async fn search(
     }
 }
 
-/// What the file says of its rows.
+/// Returns the note that describes the rows in the file.
 fn note(
     args: &SearchArgs,
     objective: &Objective,
@@ -285,7 +285,7 @@ fn note(
     note
 }
 
-/// A score with the parts that were asked for.
+/// Formats a score with the parts that the objective has.
 fn words_of(objective: &Objective, score: &Score) -> String {
     let mut parts = Vec::new();
     if let Some(likelihood) = score.likelihood {

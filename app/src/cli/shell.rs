@@ -101,12 +101,12 @@ pub fn print(text: &str) {
     let _ = std::io::stdout().write_all(printable(text).as_bytes());
 }
 
-/// Says a sentence on standard error, without control characters.
+/// Prints a sentence to standard error, without control characters.
 pub fn tell(sentence: impl Display) {
     eprintln!("softprefix: {}", printable(&sentence.to_string()));
 }
 
-/// JSON to be printed: control characters that JSON allows in strings are escaped, too.
+/// Escapes the control characters that JSON allows in strings, for printing to a terminal.
 pub fn in_json(json: Result<String, serde_json::Error>) -> Result<String, Failure> {
     let json = json.map_err(|error| Failure {
         exit: Exit::File,

@@ -90,7 +90,7 @@ pub fn problem_of(error: &ClientError) -> Problem {
     Problem::told(kind, client(error))
 }
 
-/// Converts a session's error to a problem. No service can be restarted where the module is the unit in this process.
+/// Converts a session's error to a problem. No service can be restarted where the module is embedded.
 pub fn session(error: &SessionError, is_embedded: bool) -> Problem {
     let (ja, todo_ja) = match error {
         SessionError::Client(error) => {

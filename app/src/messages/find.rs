@@ -29,8 +29,8 @@ pub enum FindWork {
     },
     /// Start choosing among candidates.
     Choose(Box<SearchStart>),
-    /// Append a generation to an experiment of choosing, and run the candidates that follow. A generation without candidates is opened
-    /// again.
+    /// Append a generation to an experiment of choosing, and run the candidates of the next one. A generation without candidates is an
+    /// earlier one that is opened again.
     ChooseNext {
         experiment: String,
         generation: Box<Generation>,
@@ -41,7 +41,7 @@ pub enum FindWork {
         objective: Box<Objective>,
         budget: usize,
     },
-    /// Go on with a search by an objective that was broken off, with its own prompt, objective and budget.
+    /// Continue an interrupted search by an objective, with its own prompt, objective and budget.
     SearchOn { experiment: String },
 }
 
@@ -59,15 +59,15 @@ impl FindWork {
 /// Requests from the workbench.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FindRequest {
-    /// Start work in the place of what is in progress, under a number that no other work has.
+    /// Start work in place of the work in progress, under a number that no other work has.
     Start { number: u64, work: FindWork },
-    /// Stop learning, choosing or searching. What was found stays.
+    /// Stop learning, choosing or searching. What was found is saved.
     Stop,
     /// Read the examples of a file.
     ReadExamples(PathBuf),
     /// Report the rows that an experiment has learned.
     Rows { experiment: String },
-    /// Report where the chosen prefixes of an experiment lie.
+    /// Report norm and cosine of the chosen prefixes of an experiment.
     Kin { experiment: String },
     /// Store a prefix as an imported one, for Tune.
     Take { found: FoundPrefix },
@@ -110,7 +110,7 @@ pub enum FindEvent {
         candidate: usize,
         text: String,
     },
-    /// Where chosen prefixes lie, by record.
+    /// Norm and cosine of chosen prefixes, by record.
     Kin(Vec<(String, Kin)>),
     /// An event of a search.
     Searched(Box<RunEvent>),

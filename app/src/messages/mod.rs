@@ -43,15 +43,15 @@ pub enum Request {
     /// Connect and set up. The current module is released as soon as the new one is ready.
     Connect {
         target: Target,
-        /// What its first task is set up for.
+        /// The prompt and settings of its first task.
         asked: Box<Asked>,
     },
     /// Exit these left-over tasks, then connect.
     ExitTasks {
         tasks: Vec<String>,
     },
-    /// Download this model of the catalogue. While a module is connected it is downloaded behind it; otherwise the embedded module is
-    /// connected with it then.
+    /// Download this model of the catalogue: in the background while a module is connected; otherwise the embedded module is then connected
+    /// with it.
     FetchModel {
         name: String,
         asked: Box<Asked>,
@@ -168,7 +168,7 @@ pub enum Event {
     NoModel(Option<Problem>),
     /// A model is downloaded while another one is in use.
     FetchingBehind(FetchProgress),
-    /// That download ended. `name` is the model that was asked for; a model that stands for it may be here instead. `None` if it was
+    /// That download ended. `name` is the requested model, which another one of the catalogue may stand in for; `None` if it was
     /// cancelled.
     Fetched {
         name: String,
@@ -290,7 +290,7 @@ pub enum Event {
     Doctor(DoctorEvent),
     /// Prefix files, and the details of a prefix.
     Material(Box<MaterialEvent>),
-    /// What comes of sweeps.
+    /// The library of all experiments.
     Library(Box<LibraryEvent>),
     Sweep(Box<SweepEvent>),
     Find(Box<FindEvent>),

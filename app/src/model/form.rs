@@ -130,7 +130,7 @@ impl Preset {
             .find(|preset| preset.user == prompt.user && preset.system == prompt.system)
     }
 
-    /// What it is called.
+    /// Returns its title.
     #[must_use]
     pub fn title(&self, language: Language) -> &'static str {
         let [english, japanese] = self.titles;

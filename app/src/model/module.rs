@@ -98,7 +98,7 @@ pub enum ModuleState {
     Failed {
         problem: Problem,
         last: Option<Box<ModuleFacts>>,
-        /// The attempt to reach it again that comes next or is under way.
+        /// The next or current attempt to reconnect.
         retry: Option<Retry>,
     },
     /// All task slots are taken by tasks of earlier clients; they are exited only if the user agrees.
@@ -135,12 +135,12 @@ impl ModuleState {
     }
 }
 
-/// An attempt to reach a lost module again.
+/// An attempt to reconnect to a lost module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
     /// Counts from 1.
     pub attempt: usize,
-    /// The last one's number.
+    /// Maximum number of attempts.
     pub of: usize,
 }
 
@@ -181,7 +181,7 @@ impl FetchProgress {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Behind {
     Fetching(FetchProgress),
-    /// It is here under this name, and is used as soon as nothing runs.
+    /// It was downloaded under this name, and is used as soon as nothing runs.
     Arrived(String),
     /// It could not be downloaded.
     Failed {
@@ -215,6 +215,6 @@ pub struct ModelChoice {
     pub about: String,
     /// Whether a file on this machine can be used.
     pub usable: bool,
-    /// Whether its digest is known beforehand, or it is none of those that can be downloaded.
+    /// Whether its digest is in the catalogue, or it is not a model of the catalogue.
     pub verified: bool,
 }

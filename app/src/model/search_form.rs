@@ -1,4 +1,4 @@
-//! The fields of Choose and Search in the Find view: how candidates are proposed, and what is wanted of their outputs.
+//! The fields of Choose and Search in the Find view: how candidates are proposed, and the objective.
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::experiment::{Magnitudes, Values};
@@ -167,7 +167,7 @@ pub enum SearchOff {
     WrongField,
 }
 
-/// Where a chosen prefix lies relative to the prefix from which the search started.
+/// A chosen prefix compared with the prefix from which the search started.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Kin {
     /// Median L2 norm of its rows over that of the first prefix.

@@ -48,7 +48,7 @@ pub struct Settings {
     /// The host that the doctor checked last.
     pub doctor_host: String,
     pub external: ExternalSettings,
-    /// Whether the page for the first quarter of an hour was shown.
+    /// Whether the page with the first steps was shown.
     pub first_steps_shown: bool,
     /// Whether modules on the local network are searched.
     pub discover: bool,
@@ -105,7 +105,7 @@ impl Remembered {
     /// The key under which earlier versions kept it in the window's storage.
     pub const KEY: &'static str = "workbench";
 
-    /// Returns what a first start begins with: prompts in this language.
+    /// Returns the values of a first start, with prompts in this language.
     pub fn of_first_start(language: Language) -> Self {
         let prompt = PromptForm::of_first_start(language);
         let mut first = Self::default();
@@ -120,7 +120,7 @@ impl Remembered {
         Self { prompt, ..first }
     }
 
-    /// The same with every number within the bounds that its control has; one that is no number becomes the usual one.
+    /// Returns the same with every number within the bounds of its control; NaN becomes the default.
     #[must_use]
     pub fn within_bounds(mut self) -> Self {
         let usual = Self::default();

@@ -1,4 +1,4 @@
-//! The page for the first quarter of an hour: shown at the first start, and found under `?`.
+//! The page with the first steps: shown at the first start, and opened by `?`.
 
 use eframe::egui::{Align, Layout, Role, Ui, WidgetInfo, vec2};
 
@@ -25,7 +25,7 @@ pub fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
     let palette = Palette::of(ui);
     let text = StepsText::of(cx.bench.settings.language);
     ui.label(paint::words(text.about, theme::BODY, palette.text2));
-    // On a first start something is being fetched behind this page.
+    // On a first start, a model is being downloaded meanwhile.
     module_card::any_fetch(ui, cx);
     let actions = [
         vec![],
@@ -81,7 +81,7 @@ pub fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
     });
 }
 
-/// Puts the shortcuts of these commands in the places that the words leave for them.
+/// Replaces the placeholders of the text by the shortcuts of these commands.
 fn with_keys(ui: &Ui, words: &str, commands: &[CommandId]) -> String {
     let mut out = words.to_owned();
     for id in commands {

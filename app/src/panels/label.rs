@@ -1,4 +1,4 @@
-//! What a run is called wherever it is shown, and how a measure is written.
+//! The labels of runs, and the format of measures, which are the same everywhere.
 
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::label::LabelWords;
@@ -9,10 +9,10 @@ use super::context::PanelContext;
 use crate::model::{KindChoice, Preset};
 use crate::text::Text;
 
-/// Most characters of a prompt without a title.
+/// Maximum number of characters of a prompt without a title.
 const PROMPT: usize = 32;
 
-/// The label of a record: `2.9×, P 4, Constant`; with its prompt and its model where `among` holds several.
+/// Returns the label of a record: `2.9×, P 4, Constant`; with its prompt and its model if `among` has several.
 pub(super) fn of(cx: &PanelContext<'_>, record: &Record, among: &Analysis) -> String {
     let mut place = Vec::new();
     let keys = || among.groups.iter().map(|group| &group.key);
@@ -26,12 +26,12 @@ pub(super) fn of(cx: &PanelContext<'_>, record: &Record, among: &Analysis) -> St
     with_words(cx.text, |words| words.label(record, &place))
 }
 
-/// `2.9×, P 4, Constant`.
+/// Returns the label of a recipe: `2.9×, P 4, Constant`.
 pub(super) fn recipe(text: &Text, of: &PrefixRecipe) -> String {
     with_words(text, |words| words.recipe(of))
 }
 
-/// `2.9×`; the size of rows that are used as they are, where it is known.
+/// Formats a magnitude: `2.9×`. For unscaled rows it is their own size, if known.
 pub(super) fn magnitude(text: &Text, of: &PrefixRecipe, token_norms: Option<f64>) -> String {
     use softprefix_core::prefix::Magnitude::{TokenNorms, Unscaled};
     let shown = match (of.magnitude, token_norms) {
@@ -41,7 +41,7 @@ pub(super) fn magnitude(text: &Text, of: &PrefixRecipe, token_norms: Option<f64>
     with_words(text, |words| words.magnitude(shown))
 }
 
-/// What of a shown text is not what the controls say: `2.4×, Tea recipe`. Empty where it differs in nothing that has a name.
+/// Returns the settings of a shown text that differ from the controls: `2.4×, Tea recipe`. Empty if none of them has a name.
 pub(super) fn differing(
     cx: &PanelContext<'_>,
     shown: &GroupKey,
@@ -71,7 +71,7 @@ pub(super) fn differing(
     parts.join(cx.text.comma)
 }
 
-/// What a prompt is called: its preset, or its first words.
+/// Returns the title of a prompt's preset, or its first words.
 pub(super) fn prompt(cx: &PanelContext<'_>, of: &Prompt) -> String {
     if let Some(preset) = Preset::of(of) {
         return preset.title(cx.bench.settings.language).to_owned();
@@ -83,7 +83,7 @@ pub(super) fn prompt(cx: &PanelContext<'_>, of: &Prompt) -> String {
     }
 }
 
-/// What a prefix is made of, in a few words.
+/// Returns the name of a kind of prefix, with its texts.
 pub(super) fn kind(text: &Text, of: &PrefixKind) -> String {
     let drawn = |kind: KindChoice, seed: &u64, generator: &Generator| match generator {
         Generator::SplitMix64V1 => format!("{} {seed}", (text.kinds)(kind)),
@@ -105,7 +105,7 @@ pub(super) fn kind(text: &Text, of: &PrefixKind) -> String {
         other => other.name().to_owned(),
     };
     match of.envelope() {
-        // Which one is told where it is drawn.
+        // The envelope itself is shown where it is drawn.
         Some(_) => format!("{words} × {}", text.envelope_short),
         None => words,
     }
@@ -119,7 +119,7 @@ fn blend_end(end: &BlendEnd) -> String {
     }
 }
 
-/// A measure's value as it is written everywhere.
+/// Formats the value of a measure.
 pub(super) fn figures(measure: Measure, value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
@@ -133,7 +133,7 @@ pub(super) fn figures(measure: Measure, value: Option<f64>) -> String {
     }
 }
 
-/// From `a` to `b`, computed before anything is rounded: `+0.12`.
+/// Formats the change from `a` to `b`, rounded once: `+0.12`.
 pub(super) fn change(measure: Measure, a: f64, b: f64) -> String {
     let size = figures(measure, Some((b - a).abs()));
     if size.contains(|digit: char| ('1'..='9').contains(&digit)) {

@@ -158,7 +158,7 @@ fn idle(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     elsewhere(ui, cx);
 }
 
-/// Draws how far a download is.
+/// Draws the progress of a download.
 fn fetch_progress(ui: &mut Ui, cx: &PanelContext<'_>, fetch: &FetchProgress) {
     let total = fetch.total_bytes.map(text::bytes);
     let words = (FirstText::of(cx.bench.settings.language).fetching)(&Fetching {
@@ -171,7 +171,7 @@ fn fetch_progress(ui: &mut Ui, cx: &PanelContext<'_>, fetch: &FetchProgress) {
     progress::progress(ui, fetch.fraction(), &words);
 }
 
-/// Draws how far the download of a model is, if there is one, and why it failed.
+/// Draws the progress of the model's download, if there is one, or why it failed.
 pub(super) fn any_fetch(ui: &mut Ui, cx: &PanelContext<'_>) {
     let behind = cx.bench.behind.as_ref().and_then(Behind::progress);
     match &cx.bench.module {
@@ -188,7 +188,7 @@ pub(super) fn any_fetch(ui: &mut Ui, cx: &PanelContext<'_>) {
 fn fetching(ui: &mut Ui, cx: &mut PanelContext<'_>, fetch: &FetchProgress) {
     let text = cx.text;
     fetch_progress(ui, cx, fetch);
-    // The default model's own name is not yet resolved: it comes behind the small one.
+    // The default model's name is not resolved yet, because the small one is downloaded first.
     if matches!(cx.bench.target, Target::Embedded { model: None }) {
         let words = FirstText::of(cx.bench.settings.language).small_first;
         ui.label(paint::words(words, theme::CAPTION, Palette::of(ui).text2));
@@ -214,7 +214,7 @@ fn watch_demo(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     }
 }
 
-/// Draws the download that goes on behind the module in use, or how it ended.
+/// Draws the progress of a background download, or how it ended.
 fn behind(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = FirstText::of(cx.bench.settings.language);
@@ -252,7 +252,7 @@ fn no_model(ui: &mut Ui, cx: &mut PanelContext<'_>, problem: Option<&Problem>) {
     if let Some(model) = cx.bench.models.iter().find(|model| model.default) {
         let size = model.bytes.map(text::bytes).unwrap_or_default();
         let words = (text.fetch_model)(&model.name, &size);
-        // The small model comes first then, too.
+        // This downloads the small model first, too.
         primary(ui, cx, &words, Action::Connect(Target::default()));
     }
     watch_demo(ui, cx);

@@ -32,11 +32,11 @@ pub(super) const LEAST: f32 = 152.0;
 const WITHOUT_TEXT: f32 = 200.0;
 /// Room that the right side of a pane's heading needs beside the name.
 const BESIDE_NAME: f32 = 290.0;
-/// A narrower footer has the sign of its copy button without the word.
+/// In a narrower footer the copy button has an icon and no label.
 const WORDS_ON_COPY: f32 = 480.0;
 /// Width of the sign before a doubt, with its gap.
 const MARK: f32 = 24.0;
-/// The most that the left pane's name takes of its heading.
+/// Maximum width of the left pane's name in its heading.
 const LEFT_NAME: f32 = 240.0;
 /// A stale text is shown this strongly.
 pub(super) const STALE: f32 = 0.6;
@@ -375,7 +375,7 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
         ui.add(Label::new(galley).show_tooltip_when_elided(false))
             .on_hover_text(words);
     } else if let Some(words) = whole_label(cx, side) {
-        // All of the label, where the heading has room for its beginning only.
+        // The tooltip has the whole label, which may be cut in the heading.
         let name = ui.min_rect();
         let response = ui.interact(name, ui.scope_id().with(("label", side)), Sense::hover());
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &words));
@@ -418,7 +418,7 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
     });
 }
 
-/// What the left pane is called: the baseline, or the run that is pinned in its place.
+/// Returns the name of the left pane: the baseline, or the run that is pinned in its place.
 pub(super) fn left_name(cx: &PanelContext<'_>) -> String {
     match cx.bench.tuning.pinned() {
         Some(record) => label::of(cx, record, &cx.bench.tuning.analysis),
@@ -426,7 +426,7 @@ pub(super) fn left_name(cx: &PanelContext<'_>) -> String {
     }
 }
 
-/// What the prefixed pane is called: a run that was opened again by what it was made with, else what the controls say.
+/// Returns the name and the recipe of the prefixed pane: those of a reopened run, or else of the controls.
 pub(super) fn named(cx: &PanelContext<'_>) -> (String, PrefixRecipe) {
     let bench = cx.bench;
     match &bench.prefixed.origin {
@@ -458,7 +458,7 @@ fn whole_label(cx: &PanelContext<'_>, side: Side) -> Option<String> {
     Some(label::of(cx, record, &tuning.analysis))
 }
 
-/// What a pane's text is from, where that is not what the controls say.
+/// Returns the settings of a pane's text if they differ from the controls.
 pub(super) fn stale_words(cx: &PanelContext<'_>, side: Side) -> Option<String> {
     let text = cx.text;
     let pane = match side {
@@ -672,7 +672,7 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, side: Side, pane: &Pane) {
         };
         paint::line_of_text(ui, words, font, palette.text).size().x + 5.0
     };
-    // How a run ended and whether its prefix counted is said first; of the rest as much as there is room for.
+    // How the run ended and whether its prefix was applied come first; then as many facts as there is room for.
     let mut room = ui.available_width()
         - ending.map_or(0.0, |words| width_of(words, false))
         - doubt.map_or(0.0, |words| width_of(words, false) + MARK);
@@ -722,7 +722,7 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, side: Side, pane: &Pane) {
     }
 }
 
-/// The second run of the baseline: what it is for, and how far it is.
+/// Draws the purpose and the progress of the baseline's second run.
 fn checking(ui: &mut Ui, cx: &PanelContext<'_>, share: f32) {
     let palette = Palette::of(ui);
     let text = cx.text;
@@ -740,7 +740,7 @@ fn checking(ui: &mut Ui, cx: &PanelContext<'_>, share: f32) {
     progress::bar(ui, Some(share), 64.0, words);
 }
 
-/// Whether the module took the prefix, where that is in doubt.
+/// Returns the warning that the module may not have applied the prefix.
 fn applied_words(cx: &PanelContext<'_>) -> Option<&'static str> {
     let (_, point) = cx.bench.tuning.current()?;
     match cx.bench.tuning.group()?.applied(point) {

@@ -30,7 +30,7 @@ const CHIPS: [Measure; 7] = [
     Measure::Length,
 ];
 
-/// So many have room beside the verdict, which says less in their favour.
+/// Minimum number of chips beside the verdict, which is shortened to make room for them.
 const LEAST_CHIPS: usize = 3;
 
 /// What the plot's card keeps between frames.
@@ -180,7 +180,7 @@ pub(super) fn view(cx: &PanelContext<'_>) -> View {
     View::of(cx.text.plot, (cx.text.measures)(cx.bench.measure), cx.plot_axis())
 }
 
-/// The prefix in hand: its place on the axis, and the run that was made of exactly it.
+/// Returns the current prefix: its position on the axis, and the run with exactly this prefix.
 fn current(cx: &PanelContext<'_>, recipe: &PrefixRecipe) -> Option<Current> {
     let bench = cx.bench;
     let of_recipe = |(record, _): &(&Record, &analysis::Point)| record.case.recipe.as_ref() == Some(recipe);
@@ -246,7 +246,7 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, first_difference: Option<FirstDi
         let font = theme::CARD_TITLE.semibold();
         paint::line_of_text(ui, words, font, Palette::of(ui).text).size().x
     };
-    // Where there is no room for all of it beside the measures, the plot alone says where the outputs begin to repeat themselves.
+    // If the whole verdict has no room beside the measures, it leaves out where outputs begin to repeat themselves, which the plot shows.
     let beside = room.width() - Chips::of(ui, cx, f32::INFINITY, LEAST_CHIPS).width - 16.0;
     let fits = |words: &String| width_of(words) <= beside;
     let forms = [Form::Whole, Form::Part].map(|form| verdict(cx, first_difference, form));
@@ -368,17 +368,17 @@ fn menu_items(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     figure::items(ui, cx, figure::tune);
 }
 
-/// How much a verdict says.
+/// The length of a verdict.
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
-    /// Also what becomes of larger magnitudes.
+    /// Includes the magnitude from which outputs repeat themselves.
     Whole,
     Part,
     /// In as few words as possible.
     Short,
 }
 
-/// One sentence: what the output that is shown says about the prefix.
+/// Returns a sentence about the effect of the prefix on the shown output.
 fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, form: Form) -> String {
     let text = cx.text;
     let bench = cx.bench;
@@ -401,7 +401,7 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, for
         };
     }
     if bench.is_running() && bench.tuning.selected.is_none() {
-        // While text arrives, the verdict is about it and not about the previous run.
+        // While text arrives, the verdict describes this text, not the previous run.
         return match first_difference {
             Some(first_difference) => parts(&(text.nth)(first_difference.unit, first_difference.number)),
             None => text.verdict_running.to_owned(),
@@ -450,7 +450,7 @@ struct Chips {
 }
 
 impl Chips {
-    /// As many as there is `room` for beside the menu, at most `most`; the one that is on is always among them.
+    /// Returns as many as there is `room` for beside the menu, at most `most`, including the selected one.
     fn of(ui: &Ui, cx: &PanelContext<'_>, room: f32, most: usize) -> Self {
         let bench = cx.bench;
         let current = bench.tuning.current();

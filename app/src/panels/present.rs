@@ -15,7 +15,7 @@ use crate::views::stage::Stage;
 use crate::views::{paint, status};
 use crate::workbench::Action;
 
-/// Text styles before the zoom (the first is 36 on 64 on the screen): the largest in which both texts fit is used.
+/// Text styles before the zoom (the first is 36/64 px on the screen): the largest in which both texts fit is used.
 const LETTERS: [Type; 4] = [
     Type { size: 24.0, line: 42.0 },
     Type { size: 21.0, line: 36.0 },
@@ -115,7 +115,7 @@ impl Presenter {
         let response = ui.interact(heading, ui.scope_id().with("run"), egui::Sense::hover());
         let label = format!("{shown}{}{made}", cx.text.comma);
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &label));
-        // A text that is not of these controls says of which it is.
+        // A text with other settings than the controls is labelled with them.
         for (side, at) in [(Side::Baseline, left.right()), (Side::Prefixed, placed.right() + 16.0)] {
             let Some(words) = outputs::stale_words(cx, side) else {
                 continue;

@@ -14,7 +14,7 @@ const NOTE: f32 = 24.0;
 /// Width of both.
 const WIDTH: f32 = stars::WIDTH + 4.0 + NOTE;
 
-/// Draws both, from right to left as the layout of a card's foot goes; nothing while there is no run to rate or less `room` than they take.
+/// Draws both, from right to left like the footer of a card. Draws nothing if there is no run to rate, or not enough `room`.
 pub(super) fn controls(ui: &mut Ui, cx: &mut PanelContext<'_>, room: f32) {
     let Some(record) = cx.bench.rated_run().filter(|_| room >= WIDTH) else {
         return;

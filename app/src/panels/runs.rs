@@ -1,4 +1,4 @@
-//! The runs of the session as a table: what each was made with, what its measures say, how it ended. Several can be chosen, and plotted
+//! The runs of the session as a table with their settings, their measures and how they ended. Several runs can be chosen and plotted
 //! together; one or two of them can be pinned.
 
 use std::collections::BTreeSet;
@@ -22,7 +22,7 @@ use crate::workbench::{Action, Dialog, Filling};
 
 /// Height of a line.
 const LINE: f32 = 26.0;
-/// The first points of a line, which the bar of a chosen one has.
+/// Width of the bar at the start of a chosen line.
 const INDENT: f32 = 8.0;
 /// The measures with a column.
 const MEASURES: [Measure; 4] = [Measure::Chrf2, Measure::Indel, Measure::KlMean, Measure::Length];
@@ -33,7 +33,7 @@ const RATING: usize = COLUMNS - 1;
 /// Column widths, as shares of the table's width.
 const SHARES: [f32; COLUMNS] = [0.16, 0.10, 0.09, 0.035, 0.14, 0.06, 0.06, 0.08, 0.055, 0.12, 0.10];
 
-/// More characters of a running text than its columns have room for.
+/// Maximum number of characters of a running text: more than its columns have room for.
 const TAIL: usize = 200;
 
 /// What the table keeps between frames.
@@ -44,11 +44,11 @@ pub struct RunsTable {
     only_this_prompt: bool,
     /// Ids of the runs that are chosen.
     chosen: BTreeSet<String>,
-    /// The one that was chosen last: a range begins at it.
+    /// The run that was chosen last, where a range starts.
     anchor: Option<String>,
 }
 
-/// What was done with a line.
+/// A click on a line.
 enum Hit {
     Open,
     /// Chooses it, or no longer.
@@ -57,7 +57,7 @@ enum Hit {
     Range,
 }
 
-/// A line: what it stands for, its cells, and their numeric sort keys.
+/// A line: its run, its cells, and their numeric sort keys.
 struct Line<'a> {
     run: LineRun<'a>,
     cells: [String; COLUMNS],
@@ -192,7 +192,7 @@ impl RunsTable {
         if let Some(id) = chosen {
             cx.act(Action::SelectRun(Some(id)));
         }
-        // What was deleted meanwhile is no longer chosen.
+        // Runs that were deleted meanwhile are no longer chosen.
         self.chosen.retain(|id| cx.bench.tuning.saved.is_shown(id));
         ui.horizontal(|ui| {
             ui.set_min_height(foot);
@@ -230,7 +230,7 @@ impl RunsTable {
         });
     }
 
-    /// Pins what is chosen, or else the shown run, by the key that does so elsewhere.
+    /// Handles the key for pinning: pins the chosen runs, or else the shown run.
     fn pin_by_key(&mut self, ui: &Ui, cx: &mut PanelContext<'_>) {
         let command = command(CommandId::Pin);
         let shortcut = command.shortcut(ui.ctx().os().is_mac());
@@ -243,7 +243,7 @@ impl RunsTable {
         }
     }
 
-    /// Shows the chosen run in the baseline's place; of two the one that was chosen last is shown beside it.
+    /// Shows the chosen run in the baseline's place. Of two chosen runs, the last one is shown beside the first.
     fn pin(&mut self, cx: &mut PanelContext<'_>) {
         let last = self.anchor.clone().filter(|id| self.chosen.contains(id));
         let first = self.chosen.iter().find(|id| Some(*id) != last.as_ref()).cloned();
@@ -456,17 +456,17 @@ fn rating_cell(ui: &Ui, column: &Rect, record: &Record, y: f32) {
     }
 }
 
-/// What a line is marked as.
+/// The marks of a line.
 #[derive(Clone, Copy)]
 struct Marks {
-    /// Its run is looked at.
+    /// Its run is shown.
     on: bool,
     chosen: bool,
-    /// Its run stands in the baseline's place.
+    /// Its run is pinned in the baseline's place.
     pinned: bool,
 }
 
-/// Shows a line; answers what was done with it.
+/// Draws a line; returns a click on it.
 fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], marks: Marks) -> Option<Hit> {
     let palette = Palette::of(ui);
     let Marks { on, chosen, pinned } = marks;
@@ -509,7 +509,7 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], marks: Marks) -> Option<
         paint::place(ui.painter(), at, Align2::LEFT_CENTER, galley);
     }
     if let LineRun::Filling(text) = line.run {
-        // The measures come with the end; until then their columns have the end of the text.
+        // A running line has no measures yet; their columns show the end of its text.
         let x = egui::Rangef::new(columns[5].left(), columns[4 + MEASURES.len()].right());
         let room = Rect::from_x_y_ranges(x, rect.y_range());
         let from = text.char_indices().rev().nth(TAIL).map_or(0, |(at, _)| at);

@@ -158,7 +158,7 @@ impl Sheets {
         super::discovery::list(ui, cx);
     }
 
-    /// Stars and note of a run. Ctrl and Enter saves: Enter alone begins a line, and ends the input of Japanese.
+    /// Draws the dialog for stars and note of a run. Ctrl+Enter saves, because Enter starts a line and confirms Japanese input.
     fn note(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
         let Some((id, rating)) = &mut self.rated else { return };
         let palette = Palette::of(ui);

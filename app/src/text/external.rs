@@ -16,7 +16,7 @@ pub struct ExternalText {
     pub opening: &'static str,
     pub listening: fn(&str) -> String,
     pub sending: fn(&str) -> String,
-    /// What an address beyond loopback opens: to receive, and to send.
+    /// Warnings about an address beyond loopback: for receiving, and for sending.
     pub receives_from_anyone: fn(&str) -> String,
     pub sends_elsewhere: fn(&str) -> String,
     /// How many packets came, and how many were refused.
@@ -32,7 +32,7 @@ pub struct ExternalText {
     pub becomes: &'static str,
     pub last: &'static str,
     pub not_yet: &'static str,
-    /// Of the last row that was received.
+    /// For the last row that was received.
     pub beyond_len: fn(usize, usize) -> String,
     pub others: &'static str,
 }

@@ -55,11 +55,11 @@ pub struct FindText {
     pub ready: &'static str,
     pub starting: &'static str,
     pub stopping: &'static str,
-    /// How far the output says the target, and the losses at first and now.
+    /// How much of the target the output reproduces, and the first and the current loss.
     pub verdict: fn(Option<Reproduced>, &LearnLoss, f64, f64) -> String,
     pub ended: fn(LearnEnd) -> &'static str,
     pub interrupted: &'static str,
-    /// Steps so far, of so many, and what is left.
+    /// Number of steps, maximum number, and time left.
     pub step: fn(usize, usize, Option<Duration>) -> String,
     pub taken_back: fn(usize) -> String,
     pub not_converged: &'static str,
@@ -75,7 +75,7 @@ pub struct FindText {
     pub spread: &'static str,
     pub dimension: &'static str,
     pub objective: &'static str,
-    /// Whether its likelihood counts, or its chrF2 with the output.
+    /// Whether the text counts by its likelihood, or by the output's chrF2 with it.
     pub near_text: fn(bool) -> &'static str,
     pub by_likelihood: &'static str,
     pub by_likelihood_about: &'static str,
@@ -102,18 +102,18 @@ pub struct FindText {
     pub line: &'static str,
     pub line_about: &'static str,
     pub line_empty: &'static str,
-    /// A chosen one, for a screen reader: generation, candidate, and where it lies.
+    /// A chosen prefix, for a screen reader: generation, candidate, norm and cosine.
     pub relative: fn(u64, usize, Option<Kin>) -> String,
     pub search_ready: &'static str,
     pub search_start: &'static str,
     pub search_again: &'static str,
-    /// Goes on with a search that was broken off.
+    /// Continues an interrupted search.
     pub search_on: &'static str,
-    /// Runs of a search that was broken off, of so many.
+    /// Number of finished runs of an interrupted search, and of all.
     pub search_broken_off: fn(usize, usize) -> String,
-    /// The best score, after so many runs.
+    /// The best score, and the number of runs.
     pub search_verdict: fn(f64, usize) -> String,
-    /// Runs that finished, of so many, and the time left.
+    /// Number of finished runs, of all, and the time left.
     pub search_progress: fn(usize, usize, Option<Duration>) -> String,
     pub search_complete: &'static str,
     /// All candidates of a generation gave the same text.
@@ -402,7 +402,7 @@ static ENGLISH: FindText = FindText {
     band: "vocabulary, 1 to 99 %",
 };
 
-/// About how long something still takes.
+/// Formats the time left.
 fn about(left: Duration) -> String {
     match left.as_secs() {
         0..90 => format!("about {} s left", left.as_secs().max(1)),

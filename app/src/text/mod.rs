@@ -1,8 +1,7 @@
-//! Every word of the window, in each of its languages.
+//! All texts of the window, in each language.
 //!
-//! A language is one value of [`Text`]: a field that is missing does not compile, so no language can be incomplete.
-//! Sentences with figures in them are functions, so that each language can put the figures where they belong. It knows
-//! no state of the workbench beyond the names of choices.
+//! A language is one value of [`Text`]. A missing field does not compile, so no language can be incomplete. Sentences that contain values
+//! are functions, so that each language can order the values. The texts do not depend on the state of the workbench, only on its enums.
 
 mod about;
 mod deep;
@@ -48,7 +47,7 @@ pub struct Text {
     pub tune: &'static str,
     pub open: &'static str,
     pub export: &'static str,
-    /// What a screen reader calls it: a prefix has an export of its own.
+    /// The accessible name, since there is another Export button for the prefix.
     pub export_named: &'static str,
     pub new_session: &'static str,
     pub settings: &'static str,
@@ -82,7 +81,7 @@ pub struct Text {
     pub no_model: &'static str,
     pub window: &'static str,
     pub latency: &'static str,
-    /// How many matrices of the model are the file's numbers, and how many were rounded.
+    /// Number of weight matrices that are used exactly as in the file, and number of rounded ones.
     pub weights_counted: fn(usize, usize) -> String,
     pub taken_over: fn(WeightRounding, usize) -> String,
     pub connect_step: fn(ConnectStep) -> &'static str,
@@ -103,9 +102,9 @@ pub struct Text {
     pub prefix: &'static str,
     pub kind: &'static str,
     pub kinds: fn(KindChoice) -> &'static str,
-    /// The kind of stored rows, by where they come from.
+    /// The kind of stored rows, by their origin.
     pub origin: fn(&Origin) -> &'static str,
-    /// Stands in a label for an envelope over the rows.
+    /// In a label: the rows have an envelope.
     pub envelope_short: &'static str,
     pub magnitude: &'static str,
     pub magnitude_spoken: fn(&str, Option<&str>) -> String,
@@ -172,7 +171,7 @@ pub struct Text {
     pub removed: &'static str,
     pub added: &'static str,
     pub from: fn(&str) -> String,
-    /// Of a label: the text is cut off.
+    /// In a label: the text is cut off.
     pub cut_off: &'static str,
     pub other_settings: &'static str,
     pub baseline_empty: &'static str,
@@ -192,7 +191,7 @@ pub struct Text {
     pub checking_about: &'static str,
     pub fill_curve: &'static str,
     pub fill_about: &'static str,
-    /// While the curve is filled: how many of how many runs are over.
+    /// While the curve is filled: number of finished runs, and of all.
     pub filling: fn(usize, usize) -> String,
     pub fill_by_itself: &'static str,
     pub curve: &'static str,
@@ -232,9 +231,9 @@ pub struct Text {
     pub points: fn(usize) -> String,
     /// Between the parts of a list.
     pub comma: &'static str,
-    /// Behind a sentence that is put together.
+    /// Ends a sentence that is composed of parts.
     pub full_stop: &'static str,
-    /// The ends of the part of a plot that is visible; pressed, it shows all.
+    /// The button of a zoomed plot: both ends of the visible part. A click shows the whole plot.
     pub zoomed: fn(&str, &str) -> String,
     pub plot_empty: &'static str,
     pub plot_menu: &'static str,
@@ -288,9 +287,9 @@ pub struct Text {
     pub models_about: &'static str,
     pub models_none: &'static str,
     pub present: &'static str,
-    /// Of a model file that is there and cannot be run.
+    /// For a model file that cannot be run.
     pub unusable: &'static str,
-    /// Of a model whose digest is not known before it is fetched.
+    /// For a model whose digest is not known before it is downloaded.
     pub not_verified: &'static str,
     pub use_model: fn(&str) -> String,
     pub use_it: &'static str,
@@ -316,7 +315,7 @@ impl Text {
     }
 }
 
-/// A language's own name for itself.
+/// Returns the name of a language in that language.
 #[must_use]
 pub fn language_name(language: Language) -> &'static str {
     match language {
@@ -325,7 +324,7 @@ pub fn language_name(language: Language) -> &'static str {
     }
 }
 
-/// A size of a file: `398 MB`.
+/// Formats the size of a file: `398 MB`.
 #[must_use]
 pub fn bytes(count: u64) -> String {
     match count {
@@ -335,7 +334,7 @@ pub fn bytes(count: u64) -> String {
     }
 }
 
-/// A time: `0.4 ms`, `39 ms`, `1.8 s`.
+/// Formats a duration: `0.4 ms`, `39 ms`, `1.8 s`.
 #[must_use]
 pub fn time(duration: std::time::Duration) -> String {
     let ms = duration.as_secs_f64() * 1000.0;

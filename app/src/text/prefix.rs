@@ -1,4 +1,4 @@
-//! The words about what prefixes are made of, their files, and what one is, in each language.
+//! The texts about the material, the files and the details of prefixes, in each language.
 
 use softprefix_core::prefix::Origin;
 use softprefix_core::prefix::files::Format;
@@ -53,7 +53,7 @@ pub struct PrefixText {
     pub identity: &'static str,
     pub identity_title: &'static str,
     pub export: &'static str,
-    /// What a screen reader calls it: the bar has an export of its own.
+    /// The accessible name, since there is another Export button in the top bar.
     pub export_named: &'static str,
     pub export_as: fn(ExportForm) -> &'static str,
     pub shape: &'static str,

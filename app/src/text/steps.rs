@@ -1,4 +1,4 @@
-//! The page for the first quarter of an hour, in each language.
+//! The page with the first steps, in each language.
 
 use crate::model::Language;
 

@@ -113,7 +113,7 @@ pub struct SweepText {
     pub near: &'static str,
     pub far: &'static str,
     pub collapsed: &'static str,
-    /// Characters that had come of a text that was broken off.
+    /// Number of characters of a text that was cut off.
     pub cut_off: fn(usize) -> String,
     pub running: &'static str,
     pub case_failed: &'static str,

@@ -17,18 +17,18 @@ pub struct LearnedRows<'a> {
     pub name: &'a str,
     pub spoken: &'a str,
     pub rows: &'a [LearnedRow],
-    /// Norms between which the vocabulary's rows lie, and what that band is called.
+    /// Range of the norms of the vocabulary's rows, and its label.
     pub band: Option<(f64, f64)>,
     pub band_name: &'a str,
 }
 
 /// Room below the bars for words.
 const BELOW: f32 = 28.0;
-/// A bar that is narrower than this has its word only under the pointer.
+/// A narrower bar shows its word as a tooltip only.
 const LEAST_FOR_WORDS: f32 = 56.0;
 
 impl LearnedRows<'_> {
-    /// Shows the bars in what is left of `ui`.
+    /// Draws the bars in the remaining space of `ui`.
     pub fn show(&self, ui: &mut Ui) {
         let palette = Palette::of(ui);
         let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::hover());

@@ -1,4 +1,4 @@
-//! Losses over the steps of a learning: a line for the examples, one for what is held out, and levels to compare with.
+//! A plot of the losses over the steps of learning: a line for the examples, one for the held-out examples, and levels to compare with.
 
 use eframe::egui::{self, Align2, Role, Stroke, Ui, WidgetInfo, pos2};
 use egui_plot::{HLine, Line, LineStyle, Plot, PlotPoint, PlotPoints, Points};
@@ -6,30 +6,30 @@ use egui_plot::{HLine, Line, LineStyle, Plot, PlotPoint, PlotPoints, Points};
 use super::paint;
 use crate::theme::{self, Palette};
 
-/// A level of the loss that does not change.
+/// A constant level of the loss.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Level<'a> {
     pub name: &'a str,
     pub loss: f64,
 }
 
-/// The plot of one learning.
+/// The plot; see [`LossPlot::show`].
 pub struct LossPlot<'a> {
     pub name: &'a str,
     /// Step and loss, in order.
     pub loss: &'a [(f64, f64)],
-    /// The same of held-out examples, and what they are called.
+    /// The same for held-out examples, and their label.
     pub held_out: &'a [(f64, f64)],
     pub held_out_name: &'a str,
     pub levels: &'a [Level<'a>],
-    /// Most steps: the right end.
+    /// Maximum number of steps: the right end of the axis.
     pub steps: usize,
-    /// In nats per token, in words for a screen reader.
+    /// The accessible value, in nats per token.
     pub spoken: &'a str,
 }
 
 impl LossPlot<'_> {
-    /// Shows the plot in what is left of `ui`.
+    /// Draws the plot in the remaining space of `ui`.
     pub fn show(&self, ui: &mut Ui) {
         let palette = Palette::of(ui);
         let all = self.loss.iter().chain(self.held_out).map(|(_, loss)| *loss);
@@ -86,7 +86,7 @@ impl LossPlot<'_> {
         self.name_lines(ui, &shown.transform, palette);
     }
 
-    /// Writes beside each line what it is, at the right; names that would lie on each other are moved apart.
+    /// Draws the label of each line at its right end; labels that would overlap are moved apart.
     fn name_lines(&self, ui: &Ui, transform: &egui_plot::PlotTransform, palette: &Palette) {
         let frame = *transform.frame();
         let mut names: Vec<(f32, &str, egui::Color32)> = self

@@ -30,7 +30,7 @@ pub enum Moved {
 }
 
 impl Moved {
-    /// What the input of a magnitude's slider means.
+    /// Converts the input of a slider to a change of the magnitude.
     #[must_use]
     pub fn of(input: Input) -> Self {
         match input {

@@ -1,4 +1,4 @@
-//! Scores over the runs of a search: a point for each run, and a line for the best so far.
+//! A plot of the scores over the runs of a search: a point for each run, and a line for the best so far.
 
 use eframe::egui::{Role, Stroke, Ui, WidgetInfo};
 use egui_plot::{Line, Plot, PlotPoint, PlotPoints, Points};
@@ -10,14 +10,14 @@ pub struct ScorePlot<'a> {
     pub name: &'a str,
     /// The score of each run, in order.
     pub scores: &'a [f64],
-    /// Maximum number of runs: the right end.
+    /// Maximum number of runs: the right end of the axis.
     pub budget: usize,
-    /// The best score, for a screen reader.
+    /// The accessible value: the best score.
     pub spoken: &'a str,
 }
 
 impl ScorePlot<'_> {
-    /// Shows the plot in what is left of `ui`.
+    /// Draws the plot in the remaining space of `ui`.
     pub fn show(&self, ui: &mut Ui) {
         let palette = Palette::of(ui);
         let at = |run: usize| (run + 1) as f64;

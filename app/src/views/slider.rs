@@ -1,7 +1,7 @@
 //! A slider: a handle on a track, moved by the pointer, by keys and by a screen reader.
 //!
-//! A [`Scale`] says which value lies where on the track. [`Slider`] is the plain widget; the magnitude slider, the Presenter's and
-//! the envelope's bars paint themselves and take the input and the description from here.
+//! A [`Scale`] maps values to positions on the track. [`Slider`] is the plain widget. The magnitude slider, the Presenter's and the bars of
+//! the envelope paint themselves, and use the input handling and the accessible description of this module.
 
 use std::ops::RangeInclusive;
 
@@ -12,10 +12,10 @@ use eframe::egui::{
 
 use crate::theme::{self, Palette};
 
-/// Radius of the plain slider's handle, and half of what its track ends before the edges.
+/// Radius of the plain slider's handle; the track ends at this distance from the edges.
 const HANDLE: f32 = 8.0;
 
-/// Which value lies where on a track.
+/// A mapping of values to positions on a track.
 pub trait Scale {
     /// The least and the greatest value.
     fn range(&self) -> RangeInclusive<f64>;
@@ -80,7 +80,7 @@ fn share_at(track: Rangef, x: f32) -> f32 {
     ((x - track.min) / track.span().max(1.0)).clamp(0.0, 1.0)
 }
 
-/// What a person does with a slider.
+/// The user's input to a slider.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Input {
     /// Sets this value, which is within the scale's range.
@@ -91,7 +91,7 @@ pub enum Input {
     Reset,
 }
 
-/// Reads what the pointer and a screen reader do with `response`, an area with click and drag whose value is `value`.
+/// Reads the input of the pointer and of a screen reader to `response`, an area that senses click and drag and shows `value`.
 pub fn pointer_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f64) -> Option<Input> {
     let (least, most) = scale.range().into_inner();
     let set = |to: f64| (to != value).then_some(Input::Set(to));
@@ -110,8 +110,8 @@ pub fn pointer_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f6
     (small != 0).then_some(Input::Step { small, large: 0 })
 }
 
-/// Reads what the keys do while `response` has the focus, and keeps the arrow keys from moving it on: arrows, `+` and `-` are small
-/// steps, with Shift large ones, as are PageUp and PageDown; Home and End go to the ends.
+/// Reads the keys while `response` has the focus, and keeps the arrow keys from moving the focus. Arrows, `+` and `-` are small steps, with
+/// Shift large ones; PageUp and PageDown are large steps; Home and End go to the ends.
 pub fn key_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f64) -> Option<Input> {
     if !response.has_focus() {
         return None;
@@ -137,7 +137,7 @@ pub fn key_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f64) -
     })
 }
 
-/// Keeps the arrow keys from moving the focus on while `response` has it.
+/// Keeps the arrow keys from moving the focus while `response` has it.
 pub fn keep_arrows(ui: &Ui, response: &Response) {
     let filter = EventFilter {
         horizontal_arrows: true,
@@ -191,13 +191,13 @@ pub fn describe(ui: &Ui, response: &Response, name: &str, spoken: &str, value: f
 
 /// A plain slider; see [`Slider::show`].
 pub struct Slider<'a, S> {
-    /// What a screen reader calls it, and the value in words; empty where the number says enough.
+    /// Accessible name, and the value in words; empty if the number suffices.
     pub name: &'a str,
     pub spoken: &'a str,
     pub scale: S,
-    /// What a small and a large step add.
+    /// Size of a small and of a large step.
     pub steps: (f64, f64),
-    /// Whether it takes keys while it has the focus; `false` where the view around it gives them a meaning.
+    /// Whether it handles keys while it has the focus; `false` if the view uses the keys otherwise.
     pub keys: bool,
     pub colours: Colours,
 }
@@ -211,7 +211,7 @@ pub struct Colours {
 }
 
 impl Colours {
-    /// Those of a setting of the prefix.
+    /// The colours for a setting of the prefix.
     pub fn of_prefix(palette: &Palette) -> Self {
         Self {
             filled: palette.prefix_fill,

@@ -36,7 +36,7 @@ impl Stage<'_, '_> {
         let response = ui.interact(strip, ui.scope_id().with("stage slider"), Sense::click_and_drag());
         let track = area.track();
         slider::describe(ui, &response, self.name, self.spoken, value, track.range());
-        // The Presenter gives the keys a meaning wherever the focus is.
+        // The Presenter handles the keys itself, wherever the focus is.
         let moved = slider::pointer_input(ui, &response, &track, value).map(Moved::of);
         if ui.is_rect_visible(rect) {
             self.paint_slider(ui, &area, strip, value);

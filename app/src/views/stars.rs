@@ -16,8 +16,8 @@ const RADIUS: f32 = 6.5;
 /// Width of the stars.
 pub const WIDTH: f32 = STEP * Stars::MOST as f32;
 
-/// Draws the stars and returns what they are changed to: a click on a star gives as many, a click on the last given one
-/// takes all back, as do Delete and Backspace; arrows step and digits set them while they have the focus.
+/// Draws the stars and returns a change: a click on a star gives as many stars, a click on the last given one removes all, as do Delete and
+/// Backspace; arrows step and digits set them while they have the focus.
 pub fn stars(ui: &mut Ui, stars: Option<Stars>, name: &str, spoken: &str) -> Option<Option<Stars>> {
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(WIDTH, 24.0), Sense::click());
@@ -63,12 +63,12 @@ fn changed(ui: &Ui, response: &Response, rect: Rect, stars: Option<Stars>) -> Op
     typed(ui).filter(|_| response.has_focus())
 }
 
-/// The stars that a value stands for; one beside the scale is at its end.
+/// Converts a value to stars; values beyond the scale are clamped.
 fn of(value: f64) -> Option<Stars> {
     Stars::new(value.round().clamp(0.0, f64::from(Stars::MOST)) as u8)
 }
 
-/// The stars that a pressed digit stands for, and none for Delete and Backspace.
+/// Returns the stars of a pressed digit, or none for Delete and Backspace.
 pub fn typed(ui: &Ui) -> Option<Option<Stars>> {
     const DIGITS: [Key; 6] = [Key::Num0, Key::Num1, Key::Num2, Key::Num3, Key::Num4, Key::Num5];
     ui.input(|input| {

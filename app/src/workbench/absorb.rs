@@ -145,7 +145,7 @@ impl Workbench {
         let taking_over = self.taking_over.is_some();
         self.not_taken_over(why.as_ref());
         self.ready(previous.facts, previous.vocabulary);
-        // The card of the module says why a model did not take over, beside the button that tries again.
+        // Why a model did not take over is shown on the module's card, beside the button that tries again.
         self.notice = match taking_over {
             true => None,
             false => why.map(Notice::Problem).or(self.notice.take()),

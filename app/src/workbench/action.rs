@@ -149,7 +149,7 @@ pub enum Action {
     /// The path typed where the system has no file dialog.
     AnswerPath(PathBuf),
     DismissNotice,
-    /// Opens a page in the browser; only ever because the user asked for it.
+    /// Opens a page in the browser, at the user's request only.
     OpenPage(String),
     Quit,
 }
@@ -275,7 +275,7 @@ pub enum FindAction {
     SetSearch(SearchForm),
     /// Starts the work of the current mode.
     Start,
-    /// Goes on with the search on screen, which was broken off.
+    /// Continues the shown search, which was interrupted.
     SearchOn,
     /// Stops the work of the current mode.
     Stop,

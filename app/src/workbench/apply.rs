@@ -210,7 +210,7 @@ impl Workbench {
         self.take_over();
     }
 
-    // ----- what is edited -----
+    // ----- the controls -----
 
     fn edit_prefix(&mut self, action: Action) {
         let before = self.prefix.clone();
@@ -498,7 +498,7 @@ impl Workbench {
     }
 
     pub(super) fn ask(&mut self, question: FileQuestion) {
-        // A question that is open is cancelled by the next.
+        // A new question cancels an open one.
         self.answer_path(None);
         if !self.file.asking {
             self.file.asking = true;

@@ -14,9 +14,9 @@ use crate::model::{MagnitudeUnit, Pane, Problem, RunId, Side, Unavailable};
 pub const MAGNITUDES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.6, 2.5, 4.0, 6.5, 12.0];
 /// Raw value assumed for a token norm where the module does not report it; typical of small models.
 const RAW: f64 = 0.02;
-/// A smaller magnitude counts as this one where the nearest is looked for.
+/// Smaller magnitudes count as this one when the nearest saved run is searched.
 const LEAST: f64 = 1e-3;
-/// A curve that fills by itself waits this long for the next change.
+/// Pause after the last change before a curve is filled automatically.
 const PAUSE: Duration = Duration::from_millis(1500);
 
 impl Workbench {
@@ -148,7 +148,7 @@ impl Workbench {
         }
     }
 
-    // ----- what was kept -----
+    // ----- saved runs -----
 
     /// Returns the saved run with the same prompt, settings, module and prefix as the controls, if there is one.
     fn kept_run(&self) -> Option<&Record> {
@@ -161,8 +161,8 @@ impl Workbench {
         Some(record)
     }
 
-    /// The tokens that a run is likely to give or to repeat: with a prefix, those of the kept runs of the same prefix at the next smaller
-    /// and the next larger magnitude, the nearer one's first; else the baseline's.
+    /// Returns the tokens that a run's output is likely to consist of: with a prefix, those of the saved runs of the same prefix at the next
+    /// smaller and the next larger magnitude, the nearer one first; otherwise the baseline's.
     pub(super) fn likely(&self, recipe: Option<&PrefixRecipe>) -> Vec<u32> {
         let size = |recipe: &PrefixRecipe| Some(self.norms_of(recipe).or(self.raw_of(recipe))?.max(LEAST).ln());
         let wanted = recipe.and_then(|wanted| Some((wanted, size(wanted)?)));

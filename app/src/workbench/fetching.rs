@@ -1,11 +1,11 @@
-//! Downloading models for the embedded module: before anything is connected, or behind a module that is in use.
+//! Downloads models for the embedded module: before anything is connected, or in the background.
 
 use super::{Notice, Workbench};
 use crate::messages::Request;
 use crate::model::{Behind, FetchProgress, Problem, Target};
 
 impl Workbench {
-    /// Downloads a model. While a module is in use, that goes on with it in the meantime.
+    /// Downloads a model; in the background if a module is in use.
     pub(super) fn fetch(&mut self, name: String) {
         self.dialog = None;
         let asked = Box::new(self.asked());
@@ -22,7 +22,7 @@ impl Workbench {
 
     pub(super) fn cancel_fetch(&mut self) {
         self.outbox.push(Request::CancelFetch);
-        // Who cancels the default model has chosen the one that stands in for it; the next start downloads nothing.
+        // Cancelling the default model means choosing the small one in its place, so that the next start downloads nothing.
         if let (Some(Behind::Fetching(_)), Some(facts)) = (&self.behind, self.module.facts())
             && facts.is_embedded()
             && let Target::Embedded { model: model @ None } = &mut self.target
@@ -33,7 +33,7 @@ impl Workbench {
 
     pub(super) fn fetching_behind(&mut self, progress: FetchProgress) {
         if !matches!(self.behind, Some(Behind::Fetching(_))) && !self.module.is_ready() {
-            // It begins with the module that stands in.
+            // The small model is used until the download is complete.
             self.takes_over = true;
         }
         self.behind = Some(Behind::Fetching(progress));
@@ -46,7 +46,7 @@ impl Workbench {
         };
     }
 
-    /// The model that was to take over could not be used, and the one before goes on: it is tried again when the person asks for it.
+    /// The downloaded model could not be used, and the previous one stays in use until the user tries again.
     pub(super) fn not_taken_over(&mut self, problem: Option<&Problem>) {
         if let (Some(name), Some(problem)) = (self.taking_over.take(), problem) {
             let problem = problem.clone();
@@ -54,7 +54,7 @@ impl Workbench {
         }
     }
 
-    /// Uses a model that has arrived, as soon as nothing runs.
+    /// Switches to a downloaded model as soon as nothing runs.
     pub(super) fn take_over(&mut self) {
         let Some(Behind::Arrived(name)) = &self.behind else {
             return;

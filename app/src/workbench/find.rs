@@ -1,4 +1,4 @@
-//! State of the Find view: the fields, and the learning on screen.
+//! State of the Find view: the fields, and the shown experiment of learning.
 
 use std::collections::HashMap;
 
@@ -22,7 +22,7 @@ pub struct Finder {
     number: u64,
     /// Why the last work of a mode failed.
     troubles: HashMap<FindMode, Problem>,
-    /// The learning on screen.
+    /// The shown experiment of learning.
     pub saved: Option<SavedExperiment>,
     /// Its best rows that were described last.
     pub rows: Option<FoundRows>,

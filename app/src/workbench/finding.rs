@@ -1,4 +1,4 @@
-//! What the user does in the Find view, and how a found prefix comes into Tune.
+//! Handles the user's actions in the Find view, and takes a found prefix into Tune.
 
 use softprefix_core::experiment::{Entry, Generation, RunEvent, SavedExperiment};
 use softprefix_core::prefix::{FoundBy, IdentityCard, Magnitude, PrefixKind, PrefixRecipe, Rounding};
@@ -151,7 +151,7 @@ impl Workbench {
         self.ask_find(FindRequest::Export { found, path, form });
     }
 
-    /// Shows a learning of the library, with its fields. One that is in progress stays.
+    /// Shows an experiment of learning and sets the fields from it, unless one is in progress.
     pub(super) fn open_learning(&mut self, saved: SavedExperiment) {
         if self.find.at_work() == Some(FindMode::Learn) {
             return;
@@ -376,7 +376,7 @@ impl Workbench {
         self.begin_find(work);
     }
 
-    /// Goes on with the search on screen, which was broken off.
+    /// Continues the shown search, which was interrupted.
     fn search_on(&mut self) {
         if self.why_not_search_on().is_some() {
             return;
@@ -389,7 +389,7 @@ impl Workbench {
         self.begin_find(FindWork::SearchOn { experiment });
     }
 
-    /// Returns why the search on screen, which was broken off, cannot go on; `None` if it can.
+    /// Returns why the shown, interrupted search cannot be continued; `None` if it can.
     pub fn why_not_search_on(&self) -> Option<SearchOff> {
         let saved = self.find.unfinished_search()?;
         let of = &saved.experiment.module;
@@ -431,7 +431,7 @@ impl Workbench {
     }
 
     fn choose_next(&mut self, generation: Generation) {
-        // Without a module nothing can follow, so nothing is written either.
+        // Without a module no candidates can be run, so nothing is written.
         let can_run = self.module.facts().is_some() && self.library.state == LibraryState::Open;
         let is_elsewhere = self.find.at_work().is_some_and(|mode| mode != FindMode::Choose);
         let saved = self.find.chooser.saved.as_ref();
@@ -445,7 +445,7 @@ impl Workbench {
         });
     }
 
-    /// Shows an experiment of choosing or searching; one that is in progress stays.
+    /// Shows an experiment of choosing or searching, unless one is in progress.
     pub(super) fn open_search(&mut self, saved: SavedExperiment) {
         let find = &mut self.find;
         let by_objective = saved

@@ -69,21 +69,21 @@ pub struct Workbench {
     previous_module: Option<Box<PreviousModule>>,
     /// Models for the embedded module, on this machine and to be downloaded.
     pub models: Vec<ModelChoice>,
-    /// The model that is downloaded while another one is in use.
+    /// The model that is downloaded in the background.
     pub behind: Option<Behind>,
-    /// Whether it is used as soon as it is here: the person has chosen no other module since.
+    /// Whether it is used as soon as it is downloaded: the user has chosen no other module since.
     takes_over: bool,
-    /// The model that is taking over.
+    /// The downloaded model that is being set up.
     taking_over: Option<String>,
 
-    // What is edited.
+    // The controls.
     pub prefix: PrefixForm,
     pub prompt: PromptForm,
     /// The user's own prompts that were run, latest first.
     pub own_prompts: Vec<Prompt>,
     pub live: bool,
 
-    // What follows from it.
+    // Derived from the controls.
     /// Norm and digest of the prefix that would be sent.
     pub card: PrefixCard,
     /// The description of the prefix whose sheet is open.
@@ -267,14 +267,14 @@ impl Workbench {
         std::mem::take(&mut self.effects)
     }
 
-    /// Something was run that is in no file which was saved.
+    /// Forgets the name of the saved file, because runs were added that it does not contain.
     fn forget_saved(&mut self) {
         if matches!(self.notice, Some(Notice::Saved(_))) {
             self.notice = None;
         }
     }
 
-    // ----- what views ask -----
+    // ----- queries of the views -----
 
     /// Returns why `Run` is disabled; `None` if it is enabled.
     pub fn why_not_run(&self) -> Option<Unavailable> {

@@ -393,7 +393,7 @@ impl Workbench {
         }
     }
 
-    // ----- the person's own workbench -----
+    // ----- the user's own workbench -----
 
     /// Shows a recording instead of the user's work, which is kept.
     pub fn play(&mut self, session: Arc<Session>) {
@@ -402,7 +402,7 @@ impl Workbench {
             .as_ref()
             .is_some_and(|exhibition| !exhibition.is_touched());
         if exhibited && self.module.is_ready() {
-            // It was a substitute for a module that is back.
+            // The recording stood in for a module that is connected again.
             return;
         }
         let mut playback = Playback::new(session, self);

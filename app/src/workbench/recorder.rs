@@ -150,7 +150,7 @@ impl Workbench {
                 vocabulary: previous.vocabulary.clone(),
             }),
             Event::Lost(problem) => Some(Line::Lost(problem.clone())),
-            // What comes of it is the next line.
+            // Its result is the next line.
             Event::Reconnecting(problem, retry) if retry.attempt == 1 => Some(Line::Lost(problem.clone())),
             Event::Counted { system, user, count } => {
                 (*system == self.prompt.system && *user == self.prompt.user).then_some(Line::Count(*count))

@@ -56,7 +56,7 @@ impl Workbench {
         }
     }
 
-    /// Keeps a prompt that the user wrote, so that it can be chosen again.
+    /// Stores a prompt that the user wrote, so that it can be chosen again.
     fn remember_prompt(&mut self) {
         /// Number of prompts that are kept.
         const KEPT: usize = 12;
@@ -206,7 +206,7 @@ impl Workbench {
         self.fill_when_idle();
     }
 
-    /// How far the second run of the baseline is, 0 to 1; `None` where none is under way.
+    /// Returns the progress of the baseline's second run, 0 to 1; `None` if it is not running.
     pub fn check_progress(&self) -> Option<f32> {
         let flight = self.flights.get(&Side::Repeat)?;
         let whole = self.tuning.baseline()?.output().len();
@@ -268,7 +268,7 @@ impl Workbench {
     pub(super) fn finished(&mut self, run: RunId, side: Side, record: Record) {
         let is_shown = self.flight(run, side).is_some();
         if !self.is_of_session(run) {
-            // It is in the journal of the session that was left meanwhile, whose line in the history counts it.
+            // The run belongs to an earlier session, whose number of runs in the history changes.
             self.ask_library(LibraryRequest::List);
             return;
         }

@@ -88,7 +88,7 @@ impl Workbench {
             return;
         }
         if self.deep.is_under_way() {
-            // Before a run that is requested with it: a scoring that still waits for its task would replace the run's.
+            // Sent before a run that is requested at the same time: a scoring that still waits for its task would replace the run's task.
             self.outbox.insert(0, Request::StopScoring);
         }
         self.deep.under_way = ids;
@@ -96,8 +96,8 @@ impl Workbench {
             .extend(wanted.map(|wanted| Request::Score(Box::new(wanted))));
     }
 
-    /// Returns what is to be scored next: the shown run and the points of a filled curve, all in one request, since the unit feeds them to
-    /// the model side by side. The points wait for the curve's end: scored beside it, they would hold it up.
+    /// Returns what to score next: the shown run and the points of a filled curve, in one request, because the unit scores them in parallel. The
+    /// points are scored after the curve is filled, so that they do not delay it.
     fn unscored(&self) -> Option<ScoreRuns> {
         let facts = self.module.facts()?;
         if !facts.scores || self.is_running() {
@@ -191,7 +191,7 @@ impl Workbench {
     }
 }
 
-/// Whether the perplexity of the run's own text is there, where it has a text.
+/// Returns whether the perplexity of the run's own text is known, if it has a text.
 fn has_all(perplexity: Option<f64>, run: &Record) -> bool {
     perplexity.is_some() || run.output().is_empty()
 }

@@ -141,7 +141,7 @@ impl Searcher {
 
     /// Returns the best record so far with its score.
     pub fn best(&self) -> Option<(&Record, Score)> {
-        // The first of equals, as the search itself counts.
+        // Of equal scores the first, as in the search itself.
         self.scored()
             .reduce(|best, next| if next.1.is_better_than(&best.1) { next } else { best })
     }
@@ -166,7 +166,7 @@ impl Searcher {
     /// Adds an event of its run. Returns what it says went wrong.
     pub(super) fn absorb(&mut self, event: RunEvent) -> Option<Problem> {
         match event {
-            // One that goes on keeps its runs.
+            // A search that is continued keeps its runs.
             RunEvent::Started(experiment) if self.id() == Some(&experiment.id) => {}
             RunEvent::Started(experiment) => self.saved = Some(SavedExperiment::new(*experiment)),
             RunEvent::CaseFinished(record) => self.add(Entry::Case(record)),

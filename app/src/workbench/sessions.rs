@@ -9,7 +9,7 @@ use super::{Action, Notice, Tab, Tuning, Workbench};
 use crate::messages::{LibraryEvent, LibraryRequest, Request};
 use crate::model::{Pane, RunId};
 
-/// Most characters of a note.
+/// Maximum number of characters of a note.
 pub const LONGEST_NOTE: usize = 10_000;
 
 impl Workbench {
@@ -113,7 +113,7 @@ impl Workbench {
         Some(Action::Rate(record.id.clone(), rating))
     }
 
-    /// Saves what a person thinks of a run as a line of its journal.
+    /// Saves stars and note of a run as a line of its journal.
     pub(super) fn rate(&mut self, record: String, mut rating: Rating) {
         let longest = rating.note.char_indices().nth(LONGEST_NOTE);
         rating.note.truncate(longest.map_or(rating.note.len(), |(end, _)| end));
@@ -187,7 +187,7 @@ impl Workbench {
                 .library
                 .shown()
                 .find(|one| one.experiment.plan.is_none() && one.finished > 0 && !one.finds);
-            // Read before the session, which is what is shown then.
+            // Requested before the session, so that the session's view is shown in the end.
             let learned = self.library.shown().find(|one| one.finds);
             wanted.extend(session.into_iter().chain(learned).map(|one| one.experiment.id.clone()));
         }

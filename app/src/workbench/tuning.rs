@@ -169,12 +169,12 @@ impl Tuning {
         })
     }
 
-    /// How many records were chosen for the plot; `None` where it shows those of its prompt.
+    /// Returns the number of records that were chosen for the plot; `None` if it shows those of its prompt.
     pub fn chosen(&self) -> Option<usize> {
         (!self.plotted.is_empty()).then_some(self.plotted.len())
     }
 
-    /// What the plot shows: the records that were chosen for it, of whichever prompt, each measured against its own baseline; else those
+    /// Returns the records of the plot: those that were chosen for it, of any prompt, each measured against its own baseline; otherwise those
     /// of the shown prompt.
     pub fn plotted(&self) -> Vec<(&Record, &Point)> {
         if self.plotted.is_empty() {

@@ -36,7 +36,7 @@ pub enum Dialog {
     About,
     /// Control by other programs.
     External,
-    /// The page for the first quarter of an hour.
+    /// The page with the first steps.
     FirstSteps,
     /// A typed path, where the system has no file dialog.
     Path,

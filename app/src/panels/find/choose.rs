@@ -1,5 +1,5 @@
-//! Choose in the Find view: the candidates of a generation side by side, and the line of the chosen ones; in the Presenter a game for a
-//! room.
+//! Choose in the Find view: the candidates of a generation side by side, and the prefixes chosen so far. The Presenter shows the candidates
+//! to an audience.
 
 use eframe::egui::{
     self, Align, Align2, Layout, Rect, ScrollArea, Sense, Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
@@ -16,10 +16,10 @@ use crate::views::paint;
 use crate::workbench::FindAction;
 use crate::workbench::search::Relative;
 
-/// Height of the card of the chosen ones, and the least height of the candidates.
+/// Height of the card with the chosen prefixes, and minimum height of the candidates.
 const LINE: f32 = 148.0;
 const LEAST: f32 = 240.0;
-/// Width of a chosen one.
+/// Width of a chosen prefix in the card.
 const PITCH: f32 = 84.0;
 
 /// Shows the centre of the view.
@@ -68,7 +68,7 @@ pub fn present(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     candidates(ui, cx, rect, kind);
 }
 
-/// What is asked of the user now, or why nothing can start.
+/// Returns what the user should do next, or why nothing can start.
 fn verdict(cx: &PanelContext<'_>, wrong: bool) -> String {
     let text = cx.find_text();
     let is_busy = cx.bench.find.is_busy();
@@ -93,6 +93,7 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     head_of(ui, cx, "choose", |ui, cx| buttons(ui, cx, wrong), say);
 }
 
+/// Draws the buttons for the chosen prefix and for choosing, from right to left.
 fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let text = cx.find_text();
     let find = &cx.bench.find;
@@ -124,7 +125,7 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     buttons_of(ui, cx, steps, (button, off.as_ref().map(text.search_off)));
 }
 
-/// The candidates side by side.
+/// Draws the candidates side by side.
 fn candidates(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect, kind: Type) {
     let text = cx.find_text();
     let shown: Vec<(String, bool)> = (cx.bench.find.chooser.candidates().iter())
@@ -161,7 +162,7 @@ fn candidates(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect, kind: Type) {
     }
 }
 
-/// The chosen ones, one for each generation, with norm and cosine.
+/// Draws the chosen prefixes, one for each generation, with norm and cosine.
 fn line(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let text = cx.find_text();
     let inside = card(ui, rect, text.line, text.line_about, "");
@@ -192,7 +193,7 @@ fn line(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     }
 }
 
-/// One of them: the higher, the nearer to the first prefix. Returns `true` on a click.
+/// Draws one of them, higher if it is nearer to the first prefix. Returns `true` on a click.
 fn relative(ui: &mut Ui, height: f32, one: &Relative, words: &str, before: &mut Option<egui::Pos2>) -> bool {
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(PITCH, height), Sense::click());

@@ -1,5 +1,5 @@
-//! The Find view: on the left what is wanted, on the right how far it is: rows that are learned, candidates that the user chooses from, or a
-//! search by an objective.
+//! The Find view: the settings on the left; on the right the progress of learning, of choosing among candidates, or of a search by an
+//! objective.
 
 mod choose;
 mod rail;
@@ -23,7 +23,7 @@ pub struct FindView {
 }
 
 impl FindView {
-    /// Shows the view in what is left of the window.
+    /// Shows the view in the remaining space of the window.
     pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
         Panel::left("find rail")

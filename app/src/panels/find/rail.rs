@@ -1,4 +1,4 @@
-//! The rail of the Find view: prompt and target of each example, and how rows are learned for them.
+//! The rail of the Find view: the examples and the settings of learning, or those of candidates.
 
 use eframe::egui::{
     Align, CornerRadius, Frame, Layout, Margin, Panel, Popup, PopupCloseBehavior, ScrollArea, Stroke, TextEdit, Ui,
@@ -15,7 +15,7 @@ use crate::views::segmented::segmented;
 use crate::views::{paint, select, toggle};
 use crate::workbench::{Action, FindAction};
 
-/// What the rail keeps between frames.
+/// State of the rail that is kept between frames.
 #[derive(Default)]
 pub struct Rail {
     /// Whether a field has an invalid value.
@@ -73,7 +73,7 @@ impl Rail {
             });
     }
 
-    /// How rows are learned.
+    /// Draws the settings of learning.
     fn learning(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let text = cx.find_text();
         let form = &cx.bench.find.form;
@@ -113,7 +113,7 @@ impl Rail {
         }
     }
 
-    /// What candidates are made of, and what is wanted of their outputs.
+    /// Draws the settings of candidates, and the objective.
     fn searching(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, mode: FindMode) {
         let palette = Palette::of(ui);
         let text = cx.find_text();
@@ -180,7 +180,7 @@ impl Rail {
         }
     }
 
-    /// A row with a name and a number that it changes.
+    /// Draws a row with a name and a number, which it changes.
     fn field<T: Copy + PartialOrd + ToString + std::str::FromStr>(
         &mut self,
         ui: &mut Ui,
@@ -202,7 +202,7 @@ impl Rail {
         });
     }
 
-    /// A row with a name and a number.
+    /// Draws a row with a name and a number.
     fn number<T: Copy + PartialOrd + ToString + std::str::FromStr>(
         &mut self,
         ui: &mut Ui,
@@ -220,7 +220,7 @@ impl Rail {
     }
 }
 
-/// A name at the left and a control at the right.
+/// Draws a name at the left and a control at the right.
 fn named(ui: &mut Ui, name: &str, control: impl FnOnce(&mut Ui)) {
     let palette = Palette::of(ui);
     ui.horizontal(|ui| {
@@ -254,12 +254,12 @@ fn frame(ui: &Ui) -> Frame {
         .inner_margin(Margin::symmetric(10, 8))
 }
 
-/// A text of one line; whether it was changed.
+/// Draws a text field of one line; returns whether the text was changed.
 fn line(ui: &mut Ui, name: &str, hint: &str, words: &mut String) -> bool {
     field(ui, name, hint, TextEdit::singleline(words))
 }
 
-/// A text of several lines; whether it was changed.
+/// Draws a text field of several lines; returns whether the text was changed.
 fn lines(ui: &mut Ui, name: &str, hint: &str, rows: usize, words: &mut String) -> bool {
     field(ui, name, hint, TextEdit::multiline(words).desired_rows(rows))
 }
@@ -277,7 +277,7 @@ fn field(ui: &mut Ui, name: &str, hint: &str, edit: TextEdit<'_>) -> bool {
     response.changed()
 }
 
-/// Prompt and target of the shown example, and the way to the others.
+/// Draws prompt and target of the shown example, and the menu of examples.
 fn wanted(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
@@ -297,7 +297,7 @@ fn wanted(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     }
 }
 
-/// The menu of examples.
+/// Draws the menu of examples.
 fn examples(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.find_text();
     let form = &cx.bench.find.form;

@@ -1,4 +1,4 @@
-//! The right side of the Find view: how far it is, the loss, the output and the rows.
+//! The right side of the Find view while rows are learned: the progress, the loss, the output and the rows.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::workbench::find::{FindStage, Finder};
 
 /// Height of the head of a card.
 const HEAD: f32 = 40.0;
-/// Least heights of the upper cards and of the rows; below them the view scrolls.
+/// Minimum heights of the upper cards and of the rows; below them the view scrolls.
 const UPPER_LEAST: f32 = 240.0;
 const ROWS_LEAST: f32 = 220.0;
 
@@ -47,7 +47,7 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     rows(ui, cx, rect);
 }
 
-/// The head of a centre: the buttons at its right, and what `say` shows in the room left of them.
+/// Draws the header of the view: the buttons at the right, and what `say` draws in the space left of them.
 pub(super) fn head_of(
     ui: &mut Ui,
     cx: &mut PanelContext<'_>,
@@ -79,7 +79,7 @@ pub(super) fn head_of(
     say(&mut left, cx);
 }
 
-/// A verdict on one line, and how far the work is.
+/// Draws a verdict on one line, and the progress.
 pub(super) fn verdict_of(ui: &mut Ui, verdict: &str, done: f32, words: &str) {
     let (colour, room) = (Palette::of(ui).text, ui.available_width());
     let galley = paint::cut_to(ui, verdict, theme::VERDICT.semibold(), colour, room);
@@ -124,7 +124,7 @@ fn say(ui: &mut Ui, cx: &PanelContext<'_>, off: Option<&LearnOff>) {
     verdict_of(ui, &verdict, done, &step_words(cx, find, last));
 }
 
-/// How far it is, and how it ended.
+/// Describes the progress, or how learning ended.
 fn step_words(cx: &PanelContext<'_>, find: &Finder, last: &LearnFrame) -> String {
     let text = cx.find_text();
     let left = match find.stage() {
@@ -153,6 +153,7 @@ fn step_words(cx: &PanelContext<'_>, find: &Finder, last: &LearnFrame) -> String
     words
 }
 
+/// Draws the buttons for the rows and for learning, from right to left.
 fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<&LearnOff>) {
     let text = cx.find_text();
     let button = match cx.bench.find.found() {
@@ -229,7 +230,7 @@ pub(super) fn export(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         });
 }
 
-/// Why the learning on screen is short of its target, or no other can start.
+/// Returns why the shown learning missed its target, or why no other can start.
 fn warning(cx: &PanelContext<'_>) -> Option<String> {
     let text = cx.find_text();
     let find = &cx.bench.find;
@@ -238,12 +239,12 @@ fn warning(cx: &PanelContext<'_>) -> Option<String> {
     if last.end == Some(LearnEnd::NotReached) && is_short {
         return Some(text.not_converged.to_owned());
     }
-    // Earlier rows are shown, so that the head has no room for the reason.
+    // The header shows the results of an earlier learning instead of the reason.
     let off = cx.bench.why_not_learn().filter(|_| !find.is_busy())?;
     Some((text.off)(&off))
 }
 
-/// What failed in the mode, else a warning.
+/// Draws the message of a failure of the mode, or else a warning.
 pub(super) fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>, warning: Option<String>) {
     let trouble = cx.bench.find.trouble();
     match trouble.map(|problem| problem.whole(cx.bench.settings.language)) {
@@ -267,7 +268,7 @@ fn notice(ui: &mut Ui, cx: &mut PanelContext<'_>, status: Status, words: String,
     });
 }
 
-/// A card with a title and a remark; answers the room inside.
+/// Draws a card with a title and a remark; returns the space inside.
 pub(super) fn card(ui: &Ui, rect: Rect, title: &str, remark: &str, right: &str) -> Rect {
     let palette = Palette::of(ui);
     let radius = egui::CornerRadius::same(theme::RADIUS_CARD);
@@ -434,7 +435,7 @@ fn rows(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     };
     let nearest = |row: usize| match &found.nearest {
         Nearest::Known(rows) => match rows.get(row).and_then(|row| row.first()) {
-            // A doubtful neighbour's text would be taken for the row's meaning.
+            // The text of a doubtful neighbour could be mistaken for the row's meaning.
             Some(one) if one.is_doubtful() => format!("– {:.2}", one.cosine),
             Some(one) => format!("{} {:.2}", one.text.trim().escape_debug(), one.cosine),
             None => "–".to_owned(),
@@ -468,7 +469,7 @@ fn rows(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     bars.show(&mut inner);
 }
 
-/// Fills the place of a text in a card; at its bottom with the card's corners.
+/// Paints the background of a text in a card; at the card's bottom, with its rounded corners.
 pub(super) fn inset(ui: &Ui, area: Rect, at_bottom: bool) {
     let radius = if at_bottom { theme::RADIUS_CARD - 1 } else { 0 };
     let corners = egui::CornerRadius {
@@ -479,7 +480,7 @@ pub(super) fn inset(ui: &Ui, area: Rect, at_bottom: bool) {
     ui.painter().rect_filled(area, corners, Palette::of(ui).inset);
 }
 
-/// What an empty card says.
+/// Draws the hint of an empty card.
 pub(super) fn empty(ui: &mut Ui, inside: Rect, words: &str) {
     let palette = Palette::of(ui);
     let area = inside.shrink2(vec2(4.0, 8.0));

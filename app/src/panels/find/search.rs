@@ -1,4 +1,4 @@
-//! Search in the Find view: how far it is, the scores, the best output and the best runs.
+//! Search in the Find view: the progress, the scores, the best output and the best runs.
 
 use eframe::egui::{self, Rect, Sense, Ui, UiBuilder, vec2};
 use softprefix_core::experiment::{RunEnd, SavedExperiment};
@@ -15,10 +15,10 @@ use crate::views::scores::ScorePlot;
 use crate::workbench::FindAction;
 use crate::workbench::find::FindStage;
 
-/// Height of the list of the best runs, and the least height of the cards above it.
+/// Height of the list of the best runs, and minimum height of the cards above it.
 const BEST: f32 = 184.0;
 const LEAST: f32 = 240.0;
-/// Runs in that list.
+/// Maximum number of runs in that list.
 const LISTED: usize = 20;
 
 /// Shows the centre of the view.
@@ -93,6 +93,7 @@ fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
     }
 }
 
+/// Draws the buttons for the best prefix and for searching, from right to left.
 fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let text = cx.find_text();
     let button = match cx.bench.found_prefix() {
@@ -128,7 +129,7 @@ fn scores(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     plot.show(&mut inner);
 }
 
-/// The best output, with its score in words.
+/// Draws the best output and its score.
 fn best(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let text = cx.find_text();
     let searcher = &cx.bench.find.searcher;
@@ -147,7 +148,7 @@ fn best(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     output_text(ui, "best output", inside, &words, theme::CARD_TITLE);
 }
 
-/// The best runs, the best first.
+/// Draws the best runs, best first.
 fn runs(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let palette = Palette::of(ui);
     let text = cx.find_text();

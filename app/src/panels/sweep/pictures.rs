@@ -22,13 +22,13 @@ pub struct Cache {
     key: Option<Key>,
     pub map: Map,
     pub plot: Plotted,
-    /// Number of finished and planned cases for each case of the form.
+    /// Number of finished and planned cases for each prompt of the form.
     pub counts: Vec<Option<(usize, usize)>>,
     /// Prompts that have a mean with others; below 2 there is none.
     pub prompts: usize,
-    /// The plot is of all of these.
+    /// Whether the plot shows the means over these prompts.
     pub means: bool,
-    /// Runs that the form's plan makes.
+    /// Number of runs of the form's plan.
     pub planned: usize,
 }
 
@@ -470,7 +470,7 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
     out
 }
 
-/// The groups of all prompts that were run, apart for each module.
+/// Returns the groups of all prompts that were run, by module.
 fn modules<'d>(cx: &PanelContext<'d>) -> Vec<Vec<&'d Group>> {
     let mut out: Vec<Vec<&Group>> = Vec::new();
     for group in &cx.bench.sweep.analysis.groups {
@@ -532,7 +532,7 @@ fn means(cx: &PanelContext<'_>, modules: &[Vec<&Group>]) -> Plotted {
     out
 }
 
-/// The magnitude from which on everything is a loop: on the chosen line, or on all of them where none is chosen.
+/// Returns the magnitude from which on every output is a loop: on the chosen line, or on all lines if none is chosen.
 fn collapse(curves: &[Curve]) -> Option<f64> {
     let any_chosen = curves.iter().any(|curve| curve.chosen);
     let mut spots: Vec<&Spot> = curves

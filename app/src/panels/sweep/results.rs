@@ -385,7 +385,7 @@ pub fn map_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache, height
 /// Width of the switch between one prompt and all.
 const SWITCH: f32 = 152.0;
 
-/// One line per P, of the shown prompt or of the mean over all.
+/// Draws one line per P, for the shown prompt or for the mean over all prompts.
 pub fn lines_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &mut Cache, width: f32, height: f32) {
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
@@ -599,7 +599,7 @@ pub fn threshold_words(cx: &PanelContext<'_>, found: &Threshold) -> String {
     out
 }
 
-/// A mean in words.
+/// Describes a mean.
 fn mean_words(cx: &PanelContext<'_>, plotted: &super::pictures::Plotted, curve: usize, spot: usize) -> String {
     let Some(of) = plotted.curves.get(curve) else {
         return String::new();
@@ -622,7 +622,7 @@ fn mean_words(cx: &PanelContext<'_>, plotted: &super::pictures::Plotted, curve: 
     })
 }
 
-/// A point in words.
+/// Describes a point.
 fn describe(cx: &PanelContext<'_>, id: &str) -> String {
     let text = cx.sweep_text();
     let sweep = &cx.bench.sweep;

@@ -19,7 +19,7 @@ pub fn magnitude(of: Magnitude) -> String {
     }
 }
 
-/// A case's name: that of its preset, or the beginning of its text.
+/// Returns the name of a prompt: that of its preset, or the beginning of its text.
 pub fn case(language: Language, of: &SweepCase) -> (String, Option<&'static str>) {
     let own = of.user.replace('\n', " ");
     match of.preset() {
@@ -28,7 +28,7 @@ pub fn case(language: Language, of: &SweepCase) -> (String, Option<&'static str>
     }
 }
 
-/// A model and where it runs, beside those of another module.
+/// Returns the name of a model with its module, where there are several modules.
 pub fn module(model: &str, address: &str) -> String {
     format!("{model} ({address})")
 }

@@ -11,8 +11,8 @@ use crate::model::{
 use crate::recording::Line;
 use crate::workbench::{Action, ExhibitionAction, ExternalAction, MaterialAction, Notice, Workbench};
 
-/// Number of runs after which a session that other programs drive is continued in a new one, so that memory is bounded
-/// in an installation that is never closed. The runs are in the history.
+/// Maximum number of runs in a session that other programs control; then a new session starts, so that memory is bounded in an
+/// installation that runs forever. The runs stay in the history.
 const LARGEST_SESSION: usize = 2_000;
 
 impl Workbench {
@@ -117,7 +117,7 @@ impl Workbench {
         }
         // A run uses everything that was received with it.
         commands.sort_by_key(|command| matches!(command, ExternalCommand::Run(_)));
-        // The bridge has already waited: values that never rest would otherwise put off every run.
+        // The bridge has already waited. Another delay would postpone runs forever while values keep changing.
         let delay = std::mem::replace(&mut self.live_delay, Duration::ZERO);
         for command in commands {
             if let Some(action) = self.action_of(&command) {

@@ -111,7 +111,7 @@ impl Workbench {
                     *threshold = found;
                 }
             }
-            // Of a search for a prefix, which this view does not run.
+            // Events of a search for a prefix, which this view does not run.
             RunEvent::Generation(_) => {}
             RunEvent::Ended(end) => {
                 let complete = end == RunEnd::Complete;
