@@ -134,27 +134,27 @@ fn the_envelope_is_folded_and_a_single_row_has_none() {
     let mut harness = window(ready());
     assert!(
         harness
-            .query_by_role_and_label(Role::Slider, "Rows' envelope")
+            .query_by_role_and_label(Role::Slider, "Row envelope")
             .is_none()
     );
     harness
-        .get_by_role_and_label(Role::DisclosureTriangle, "Rows' envelope")
+        .get_by_role_and_label(Role::DisclosureTriangle, "Row envelope")
         .click();
     harness.run_steps(20);
     assert!(
         harness
-            .query_by_role_and_label(Role::Slider, "Rows' envelope")
+            .query_by_role_and_label(Role::Slider, "Row envelope")
             .is_some()
     );
     harness.state_mut().bench.apply(Action::SetLen(1));
     harness.run_steps(2);
-    assert!(harness.query_by_label("Rows' envelope").is_none());
+    assert!(harness.query_by_label("Row envelope").is_none());
 }
 
 fn unfolded() -> Harness<'static, Stage> {
     let mut harness = window(ready());
     harness
-        .get_by_role_and_label(Role::DisclosureTriangle, "Rows' envelope")
+        .get_by_role_and_label(Role::DisclosureTriangle, "Row envelope")
         .click();
     harness.run_steps(20);
     harness
@@ -163,7 +163,7 @@ fn unfolded() -> Harness<'static, Stage> {
 #[test]
 fn the_envelope_is_drawn_with_the_arrow_keys() {
     let mut harness = unfolded();
-    harness.get_by_role_and_label(Role::Slider, "Rows' envelope").focus();
+    harness.get_by_role_and_label(Role::Slider, "Row envelope").focus();
     harness.run_steps(2);
     harness.key_press(Key::ArrowDown);
     harness.run_steps(2);
@@ -175,14 +175,14 @@ fn the_envelope_is_drawn_with_the_arrow_keys() {
         harness.state().bench.prefix.envelope,
         Envelope::Drawn(vec![0.95, 0.8, 1.0, 1.0])
     );
-    let bars = harness.get_by_role_and_label(Role::Slider, "Rows' envelope");
+    let bars = harness.get_by_role_and_label(Role::Slider, "Row envelope");
     assert_eq!(bars.accesskit_node().numeric_value(), Some(0.8));
 }
 
 #[test]
 fn the_envelope_is_drawn_with_the_mouse_and_a_double_click_takes_it_back() {
     let mut harness = unfolded();
-    let rect = harness.get_by_role_and_label(Role::Slider, "Rows' envelope").rect();
+    let rect = harness.get_by_role_and_label(Role::Slider, "Row envelope").rect();
     let at = |x: f32, y: f32| rect.left_top() + vec2(rect.width() * x, rect.height() * y);
     harness.hover_at(at(0.1, 0.98));
     harness.run_steps(2);
@@ -318,7 +318,7 @@ fn neighbour(text: &str, cosine: f64) -> Neighbour {
 
 fn opened(nearest: Nearest) -> Harness<'static, Stage> {
     let mut harness = window(ready());
-    harness.get_by_label("What it is…").click();
+    harness.get_by_label("Details…").click();
     harness.run_steps(3);
     assert_eq!(harness.state().bench.dialog, Some(Dialog::Identity));
     assert!(harness.query_by_label_contains("Building the prefix").is_some());
@@ -355,9 +355,9 @@ fn the_sheet_says_what_the_prefix_is_and_warns_where_neighbours_say_nothing() {
     ];
     let mut harness = opened(Nearest::Known(rows));
     for words in [
-        "What this prefix is",
+        "About this prefix",
         "4 × 896",
-        "least 1.0×, median 1.0×, most 1.0×",
+        "min 1.0×, median 1.0×, max 1.0×",
         "cosine of 0.3",
         "3 of 4 rows are far from every token",
         "Row 1",

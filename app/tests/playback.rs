@@ -43,7 +43,7 @@ fn a_recording_is_paused_played_hurried_repeated_and_left_by_its_controls() {
     harness.get_by_label("Speed 2×").click();
     harness.run_steps(2);
     assert_eq!(playback(&harness).speed, 4.0);
-    harness.get_by_label("Play again and again").click();
+    harness.get_by_label("Repeat").click();
     harness.run_steps(2);
     assert!(playback(&harness).looping);
     harness.get_by_label("Leave").click();

@@ -141,7 +141,7 @@ fn lengths_and_magnitudes_are_typed_and_what_is_no_list_is_refused() {
     type_into(&mut harness, "Vectors P", "2, 8");
     assert_eq!(harness.state().bench.sweep.form.lens, [2, 8]);
     harness.get_by_label("P 8, 1×: waiting");
-    harness.get_by_label("Script's ten").click();
+    harness.get_by_label("Script's values").click();
     harness.run_steps(3);
     let form = &harness.state().bench.sweep.form;
     assert_eq!((form.unit, form.values().len()), (MagnitudeUnit::Raw, 10));

@@ -697,7 +697,7 @@ fn the_check_of_the_baseline_says_what_it_is_and_how_far_it_is() {
     let (run, side) = (repeat.run, repeat.side);
     bench.absorb(Event::Delta { run, side, text: half });
     let harness = window(bench);
-    let bar = harness.get_by_role_and_label(Role::ProgressIndicator, "second run, checks the first");
+    let bar = harness.get_by_role_and_label(Role::ProgressIndicator, "second run, to check the first");
     let share = bar.accesskit_node().numeric_value().expect("a share");
     assert!((45.0..55.0).contains(&share), "{share}");
 }

@@ -509,7 +509,7 @@ pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
         let unit = args.unit.display();
         reach.say(&bilingual!(
             "Copies {unit} to /opt/m5stack/bin/softprefix-unit on the module and lets the service llm-llm start it instead of the stock unit,\n\
-             which stays where it is. If the injector does not set up, answer and apply a prefix, the stock unit is put back.",
+             which stays where it is. If the injector does not set up, answer and apply a prefix, the stock unit is restored.",
             "{unit} をモジュールの /opt/m5stack/bin/softprefix-unit にコピーし、llm-llm サービスが標準ユニットの代わりに起動するようにします。\n\
              標準ユニットはそのまま残ります。設定・応答・プレフィックスの適用のどれかができなければ、標準ユニットに戻します。"
         ));

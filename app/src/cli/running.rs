@@ -424,7 +424,7 @@ impl Terminal {
                         .map(|left| format!(". {}", (text.left)(left)))
                         .unwrap_or_default();
                     let words = match (progress.finished == progress.total, progress.unscored) {
-                        (true, unscored @ 1..) => format!("all runs finished; KL of {unscored} to go"),
+                        (true, unscored @ 1..) => format!("all runs finished; KL of {unscored} left"),
                         _ => format!("{} of {} runs{left}", progress.finished, progress.total),
                     };
                     lock(&self.bar).show(Some(fraction), &words);

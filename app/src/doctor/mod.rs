@@ -57,7 +57,7 @@ pub const INSTALL: &str = "install";
 #[must_use]
 pub fn title(id: &str) -> Bilingual {
     match id {
-        EXIT_TASKS => bilingual!("End the left-over tasks", "残っているタスクを終了"),
+        EXIT_TASKS => bilingual!("Exit the left-over tasks", "残っているタスクを終了"),
         BUILD => bilingual!("Build the C++ unit", "C++ ユニットをビルド"),
         INSTALL => bilingual!("Install the injector", "注入ユニットを導入"),
         _ => remedy(id).map_or_else(|| id.into(), |remedy| remedy.title),

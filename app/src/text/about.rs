@@ -27,13 +27,13 @@ impl AboutText {
 static ENGLISH: AboutText = AboutText {
     version: "Version",
     commit: "Commit",
-    no_commit: "not named by this build",
+    no_commit: "not recorded in this build",
     renderer: "Renderer",
     features: "Features",
     no_features: "none",
-    never_calls: "The program never looks for updates or calls anybody by itself. It asks the network for the modules that you connect to and the models that it fetches.",
+    never_calls: "The program never checks for updates or contacts a server by itself. It uses the network only for the modules that you connect to and the models that it fetches.",
     releases: "Open the releases page",
-    no_releases: "This build names no releases page: it was made from sources.",
+    no_releases: "This build was made from sources and has no releases page.",
 };
 
 static JAPANESE: AboutText = AboutText {

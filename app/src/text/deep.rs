@@ -59,7 +59,7 @@ const EN: DeepText = DeepText {
         }
         KlOff::NotLaid => "The tokens do not make up this text, so it is not coloured.",
         KlOff::NotHere => {
-            "This module's unit does not tell the probabilities of tokens; KL needs softprefix-unit on a processor, as the embedded module has it."
+            "This module's unit does not report token probabilities; KL needs softprefix-unit with its CPU engine, such as the embedded module."
         }
     },
     kl_off_short: |off| match off {
@@ -94,8 +94,8 @@ const EN: DeepText = DeepText {
         Form::Svg => "Save as SVG…",
     },
     in_sweep: "KL and perplexity",
-    in_sweep_about: "After each case the model is led through the baseline's text with its prefix, and through the case's own text without one.",
-    scoring: |left| format!("KL of {left} to go"),
+    in_sweep_about: "After each run, the baseline's text is scored with the run's prefix, and the run's own text without one (teacher forcing).",
+    scoring: |left| format!("KL of {left} left"),
     not_scored: |what| format!("Cases without KL: {what}"),
 };
 
@@ -142,7 +142,7 @@ const JA: DeepText = DeepText {
         Form::Svg => "SVG で保存…",
     },
     in_sweep: "KL とパープレキシティ",
-    in_sweep_about: "各ケースのあと、そのプレフィックスでベースラインの文を、プレフィックスなしでそのケースの文を、モデルに読ませて測ります。",
+    in_sweep_about: "実行のたびに、そのプレフィックスでのベースラインの文と、プレフィックスなしでのその出力を採点します（教師強制）。",
     scoring: |left| format!("KL 計算 残り {left}"),
     not_scored: |what| format!("KL のないケース: {what}"),
 };

@@ -61,15 +61,15 @@ static ENGLISH: DemoText = DemoText {
     position: "Position in the recording",
     position_spoken: |at, of| format!("{at} of {of}"),
     speed: |speed| format!("Speed {speed}"),
-    again: "Play again and again",
+    again: "Repeat",
     again_on: "Stop at the end",
     leave: "Leave",
     open_recording: "Open recording…",
     play_demo: "Play the demo",
     open_example: "Open the example experiment",
     record: "Record",
-    exhibiting: "Press anything to try for yourself",
-    visiting: "Yours to try · goes on by itself after a minute",
+    exhibiting: "Press a key or click to try it yourself",
+    visiting: "Try it yourself · continues after a minute without input",
 };
 
 static JAPANESE: DemoText = DemoText {

@@ -82,8 +82,8 @@ pub(super) static TEXT: Text = Text {
     other_models: "Other models…",
     stock: "Stock module: one inference at a time, and it does not confirm that it applies the prefix.",
     tasks_full: |tasks| match tasks {
-        1 => "All its task slots are in use: 1 task of another or a former client is there.".to_owned(),
-        _ => format!("All its task slots are in use: {tasks} tasks of other or former clients are there."),
+        1 => "All its task slots are in use: 1 task of another or an earlier client is there.".to_owned(),
+        _ => format!("All its task slots are in use: {tasks} tasks of other or earlier clients are there."),
     },
     exit_tasks: |tasks| match tasks {
         1 => "Exit that task and connect".to_owned(),
@@ -178,11 +178,11 @@ pub(super) static TEXT: Text = Text {
     unit: "Unit",
     unit_norms: "token norms",
     unit_raw: "raw values",
-    unit_raw_only: "This module does not tell its vocabulary's norms, so magnitudes are raw values.",
+    unit_raw_only: "This module does not report its vocabulary's norms, so magnitudes are raw values.",
     row_norm: "Row norm",
     copy_digest: "Copy the SHA-256",
     nothing_built: "after connecting",
-    refused: |typed| format!("“{typed}” is not a number that fits here."),
+    refused: |typed| format!("“{typed}” is not a valid number here."),
 
     system: "System",
     system_and_limits: "System prompt, tokens and sampling",
@@ -206,18 +206,18 @@ pub(super) static TEXT: Text = Text {
         Unavailable::EmptyPrompt => "Cannot run: the prompt is empty.",
         Unavailable::NoWords => "Cannot run: the prefix has no words.",
         Unavailable::SameTexts => "Cannot run: both texts are the same, so there is no contrast.",
-        Unavailable::NoPrefixFile => "Cannot run: there is no file of a prefix yet.",
+        Unavailable::NoPrefixFile => "Cannot run: no prefix file has been chosen.",
         Unavailable::OneAtATime => {
             "Only softprefix-unit can fill the curve: this module answers one request at a time."
         }
         Unavailable::NoMagnitude => "The rows of this prefix are used as they are: there is no magnitude to vary.",
         Unavailable::Recording => "The curve is not filled while a recording is made.",
-        Unavailable::Filled => "All twelve magnitudes of this prefix have their runs.",
+        Unavailable::Filled => "This prefix has already been run at all twelve magnitudes.",
         Unavailable::DoesNotFit => "Cannot run: prefix and prompt do not fit the window.",
     },
 
     splitter: "Height of the outputs",
-    splitter_about: "Drag: more room for the texts or for the plot. Double click: the texts take what they need.",
+    splitter_about: "Drag to give the texts or the plot more room. Double click to fit the texts.",
     baseline: "Baseline",
     prefixed: "Prefix",
     baseline_output: "Baseline output",
@@ -244,9 +244,9 @@ pub(super) static TEXT: Text = Text {
     copy_baseline: "Copy the baseline output",
     copy_prefixed: "Copy the prefixed output",
     rerun_baseline: "Run the baseline again",
-    checking: "second run, checks the first",
-    running_again: "second run, for the noise",
-    checking_about: "The baseline runs a second time. Our unit takes the first text as its draft and computes every token of it again, so that a token that does not come out the same is found. A stock module simply runs again: how far both texts lie apart is its noise.",
+    checking: "second run, to check the first",
+    running_again: "second run, to measure the noise",
+    checking_about: "The baseline runs a second time. Our unit uses the first text as a draft and computes every token again, which reveals any token that differs. A stock module simply runs again; the distance between both texts is its noise.",
     fill_curve: "Fill the curve",
     fill_about: "Runs this prefix at twelve magnitudes in the background; your own runs go first. Moving to one of them shows its text at once.",
     filling: |done, total| format!("Stop · {done} of {total}"),
@@ -262,7 +262,7 @@ pub(super) static TEXT: Text = Text {
         1 => "1 chosen run: show all".to_owned(),
         _ => format!("{count} chosen runs: show all"),
     },
-    runs_empty: "Every finished run of the session becomes a line here.",
+    runs_empty: "Every finished run of the session is listed here.",
     run_columns: ["Prompt", "Kind", "Magnitude", "P", "Model", "Ending"],
     kl_axis: "mean KL, nats",
     nth: |unit, number| match unit {
@@ -311,9 +311,9 @@ pub(super) static TEXT: Text = Text {
         }
         Measure::Levenshtein => "One minus the edit distance over the longer length",
         Measure::FirstDivergence => "Characters that both outputs share from the start",
-        Measure::Distinct2 => "Different character pairs over all pairs of this output",
+        Measure::Distinct2 => "Distinct character pairs of this output over all of its pairs",
         Measure::Distinct4 => {
-            "Different runs of four characters over all of the output; it falls with the length, and far in a loop"
+            "Distinct runs of four characters over all such runs; lower for longer outputs, and very low in a loop"
         }
         Measure::Length => "Characters of this output",
         Measure::KlMean => {
@@ -326,7 +326,7 @@ pub(super) static TEXT: Text = Text {
     x_norms: "Magnitude, × token norm",
     x_raw: "Magnitude, raw value",
     noise: "noise floor: two baseline runs differ by this much",
-    noise_none: "two baselines were equal",
+    noise_none: "two baseline runs gave the same text",
     collapsed_above: |x| format!("repeats itself from {x}"),
     points: |count| match count {
         1 => "1 point".to_owned(),
@@ -433,7 +433,7 @@ pub(super) static TEXT: Text = Text {
         CommandId::Quit => "Quit",
     },
     connect_title: "Connect",
-    connect_about: "The work is the same either way: the embedded module speaks the same protocol over the same kind of socket.",
+    connect_about: "Both work the same way: the embedded module uses the same protocol, over a local connection.",
     connect_embedded: "Embedded module",
     connect_embedded_about: "Runs inside this window on the processor. Nothing to set up.",
     connect_remote: "Module at an address",
@@ -442,10 +442,10 @@ pub(super) static TEXT: Text = Text {
     address_hint: "192.168.1.20:10001",
     address_wrong: "That is not an address. Write host:port, for example 192.168.1.20:10001.",
     path_title: "Which file?",
-    path_about: "This system shows no dialog for files (there is neither a desktop portal nor zenity). Type the file's path.",
+    path_about: "This system has no file dialog (neither a desktop portal nor zenity). Type the path of the file.",
     path: "Path",
     path_use: "Use it",
-    path_taken: "There is a file of that name already. Choose another name.",
+    path_taken: "A file of this name exists already. Choose another name.",
     models_title: "Models of the embedded module",
     models_about: "Fetched models are checked by their SHA-256 and kept for the next start.",
     models_none: "Looking for models…",
@@ -459,8 +459,8 @@ pub(super) static TEXT: Text = Text {
     in_use: "in use",
     choose_file: "Choose a GGUF file…",
     left_over_title: "Left-over tasks",
-    left_over_about: "These tasks take all places of the module. They belong to clients that are gone, or to somebody who is using the module now. Nothing shows that one of them is this window's, so none was exited; exiting them ends their work.",
+    left_over_about: "These tasks use all task slots of the module. They were left by clients that have disconnected, or belong to somebody who uses the module now. None is known to be this window's, so none was exited. Exiting them ends their work.",
     about_title: "Soft-Prefix Workbench",
-    about_text: "Tune a soft prefix by hand and watch the output leave the baseline. MIT or Apache-2.0.",
-    about_fonts: "Letters: Inter, JetBrains Mono and Noto Sans CJK, under the SIL Open Font License 1.1.",
+    about_text: "Tune a soft prefix by hand and see how the output moves away from the baseline. MIT or Apache-2.0.",
+    about_fonts: "Fonts: Inter, JetBrains Mono and Noto Sans CJK, under the SIL Open Font License 1.1.",
 };

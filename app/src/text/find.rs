@@ -200,7 +200,7 @@ static ENGLISH: FindText = FindText {
     held_out_about: "These examples are evaluated and not learned from.",
     instruction: "Compare with an instruction",
     instruction_hint: "e.g. Answer like an old sailor.",
-    instruction_about: "Its loss as text before each prompt, without a prefix, is a line of the plot.",
+    instruction_about: "The plot also shows the loss with this text before each prompt and without a prefix.",
     len: "Vectors P",
     init: "Initialise from",
     inits: |init| match init {
@@ -237,7 +237,7 @@ static ENGLISH: FindText = FindText {
         LearnOff::CannotLearn(Some(unit)) => {
             format!("{unit} cannot learn with its engine. Start the embedded module, or update the unit.")
         }
-        LearnOff::NoHistory => "The history is not open, so nothing could be saved. Check its folder.".to_owned(),
+        LearnOff::NoHistory => "The history is not open, so nothing can be saved. Check its folder.".to_owned(),
         LearnOff::EmptyPrompt(number) => format!("Example {number} has no prompt. Write at least one word."),
         LearnOff::EmptyTarget(1) => "Write the output that you want, at least one word.".to_owned(),
         LearnOff::EmptyTarget(number) => format!("Example {number} has no target. Write at least one word."),
@@ -311,7 +311,7 @@ static ENGLISH: FindText = FindText {
         match off {
             SearchOff::StillConnecting => "The module is still being connected.",
             SearchOff::NotConnected => "No module is connected. Connect one, or start the embedded one.",
-            SearchOff::NoHistory => "The history is not open, so nothing could be saved. Check its folder.",
+            SearchOff::NoHistory => "The history is not open, so nothing can be saved. Check its folder.",
             SearchOff::EmptyPrompt => "Write a prompt.",
             SearchOff::NoPrefix => "The prefix in Tune is incomplete. Complete it there.",
             SearchOff::NoObjective => "Say what is wanted: a text, words, or distance from the baseline.",
@@ -361,7 +361,7 @@ static ENGLISH: FindText = FindText {
         None => format!("{done} of {total} runs"),
     },
     search_complete: "all runs finished",
-    search_flat: "All candidates of the last generation gave the same output. A larger first distance reaches further.",
+    search_flat: "All candidates of the last generation gave the same output. Increase the first distance to reach further.",
     search_cancelled: "stopped; the runs are saved",
     search_no_effect: "Even a large prefix changes nothing: this module ignores prefixes.",
     scores: "Score",
@@ -394,10 +394,10 @@ static ENGLISH: FindText = FindText {
     output: "Current output",
     output_step: |step| format!("step {step}"),
     output_empty: "What the model says with the best rows so far appears here.",
-    output_waiting: "The first run with the rows is on its way.",
+    output_waiting: "Waiting for the first run with the rows.",
     cut_off: "cut off",
     rows: "Learned rows",
-    rows_about: "norm against the vocabulary; nearest tokens are a hint, not a reading",
+    rows_about: "norms compared with the vocabulary; nearest tokens are only a hint",
     rows_empty: "The rows appear here, with the tokens nearest to them.",
     band: "vocabulary, 1 to 99 %",
 };

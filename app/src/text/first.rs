@@ -44,8 +44,8 @@ static ENGLISH: FirstText = FirstText {
             None => of.done.to_owned(),
         };
         let step = match of.step {
-            "waiting" => "Waiting for another window that fetches",
-            "checking" => "Checking what is here of",
+            "waiting" => "Another window is fetching",
+            "checking" => "Checking the first part of",
             "unpacking" => "Unpacking",
             "finishing" => "Checking",
             _ => "Fetching",
@@ -56,9 +56,9 @@ static ENGLISH: FirstText = FirstText {
         };
         format!("{step} {}: {amount}{from}", of.model)
     },
-    small_first: "The small model comes first and takes moments: you can work with it while the larger one is fetched. Or watch the demo meanwhile.",
-    behind: "You can work meanwhile. It takes over when it is here and nothing runs; runs of both stay apart.",
-    arrived: |model| format!("{model} is here and takes over when nothing runs."),
+    small_first: "The small model is fetched first, in moments: you can work with it while the larger one is fetched. Or watch the demo meanwhile.",
+    behind: "You can work meanwhile. It is used as soon as it is here and nothing runs; the runs of each model stay separate.",
+    arrived: |model| format!("{model} is here and is used as soon as nothing runs."),
     fetched: |model| format!("{model} is here: choose it under Models"),
     taken_over: |model| format!("Now with {model}; earlier runs stay with their model"),
     again: "Try again",

@@ -49,7 +49,7 @@ static ENGLISH: RatingText = RatingText {
     hint: "What is special about this run?",
     save: "Save",
     column: "Rating",
-    table_about: "Keys in the table: 0 to 5 give stars, Delete takes them back, E writes a note, Space chooses.",
+    table_about: "Keys in the table: 0 to 5 give stars, Delete removes them, E writes a note, Space chooses.",
 };
 
 static JAPANESE: RatingText = RatingText {

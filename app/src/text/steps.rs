@@ -29,11 +29,11 @@ impl StepsText {
 
 static ENGLISH: StepsText = StepsText {
     title: "Your first quarter of an hour",
-    about: "A soft prefix is a few vectors put in front of a prompt. You change their size and watch what a language model says leave what it says without them.",
+    about: "A soft prefix is a few vectors put in front of a prompt. You change their size and see how the model's output moves away from its output without them.",
     steps: [
         Step {
             name: "Move",
-            words: "Drag the orange handle of Magnitude, or press {key} and {key}. The prefixed output is written anew while you move; {key} runs it once more. 1× is as long as a usual token.",
+            words: "Drag the orange handle of Magnitude, or press {key} and {key}. The prefixed output is generated again as you move; {key} runs it once more. 1× is as long as a usual token.",
             button: "",
         },
         Step {
@@ -43,7 +43,7 @@ static ENGLISH: StepsText = StepsText {
         },
         Step {
             name: "Sweep",
-            words: "Many magnitudes and lengths in one go, as a map and as lines. Everything is kept on this machine, run by run; Export, at the top, saves it as a report or a table.",
+            words: "Many magnitudes and lengths in one go, as a map and as lines. Every run is saved on this machine; Export, at the top, writes a report or a table.",
             button: "Open Sweep with this prompt",
         },
         Step {

@@ -178,7 +178,7 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
         matches!(bench.module, ModuleState::Failed { .. })
     });
     harness.get_by_label_contains("Could not connect to 127.0.0.1:10001");
-    click(&mut harness, "Look with the doctor");
+    click(&mut harness, "Check with the doctor");
     assert_eq!(harness.state().bench.tab, Tab::Doctor);
     assert_eq!(harness.state().bench.doctor.host, "root@127.0.0.1");
 
