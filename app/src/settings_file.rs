@@ -120,7 +120,7 @@ fn kept_as(path: &Path, error: &io::Error, kept: &Path) -> Problem {
 
 fn left_as_it_is(path: &Path, error: &io::Error) -> Problem {
     let remedy = Bilingual::new(
-        "The file is left as it is, and nothing is saved into it; check its rights and its folder's.",
+        "The file is left unchanged, and nothing is saved to it; check its permissions and those of its folder.",
         "ファイルはそのまま残し、何も書き込みません。ファイルとフォルダーのアクセス権を確かめてください。",
     );
     unreadable(path, error, remedy)
@@ -131,7 +131,7 @@ fn unreadable(path: &Path, error: &io::Error, remedy: Bilingual) -> Problem {
     Problem::new(
         ProblemKind::File,
         Bilingual::new(
-            format!("The settings in {path} cannot be read ({error}). The window starts with the usual ones."),
+            format!("The settings in {path} cannot be read ({error}). The window starts with the defaults."),
             format!(
                 "{path} の設定を読めません（{}）。既定の設定で起動しました。",
                 errors::system(&error.to_string())
@@ -146,14 +146,14 @@ fn not_saved(path: &Path, error: &io::Error) -> Problem {
     Problem::new(
         ProblemKind::File,
         Bilingual::new(
-            format!("The settings cannot be saved in {path} ({error}). Those of the last time are kept."),
+            format!("The settings cannot be saved in {path} ({error}). The file still has the previous ones."),
             format!(
                 "設定を {path} に保存できません（{}）。前回の設定は残っています。",
                 errors::system(&error.to_string())
             ),
         ),
         Bilingual::new(
-            "Free some space or check the folder's rights; they are saved again later.",
+            "Free some space or check the folder's permissions; saving is tried again later.",
             "空き容量を増やすか、フォルダーの権限を確かめてください。後でもう一度保存します。",
         ),
     )

@@ -153,7 +153,7 @@ async fn build(session: &Session, run: &ScoredRun) -> Result<SoftPrefix, Problem
     Err(Problem::new(
         ProblemKind::Input,
         Bilingual::new(
-            "This run's prefix cannot be made again here: its digest is another one.",
+            "This run's prefix cannot be built again here: its digest differs.",
             "この実行のプレフィックスをここで作り直すと、違うものになります（SHA-256 が一致しません）。",
         ),
         Bilingual::new(

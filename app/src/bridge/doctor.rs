@@ -174,7 +174,7 @@ impl DoctorAccess {
                 let (id, ended, path) = (&entry.id, &entry.ended, log.path().display());
                 let why = errors::system(&error.to_string());
                 ChangeOutcome::Problem(bilingual!(
-                    "{id} was carried out ({ended}), but {path} could not be written: {error}",
+                    "{id} was done ({ended}), but {path} could not be written: {error}",
                     "{id} は実行しましたが（{ended}）、記録 {path} に書けませんでした（{why}）。"
                 ))
             }
@@ -294,7 +294,7 @@ fn built(result: Result<i32, SshError>) -> (String, ChangeOutcome) {
     let words: Words = match result {
         Ok(0) => {
             let words = bilingual!(
-                "The C++ unit is built: it lies in projects/llm_framework/dist.",
+                "The C++ unit is built: it is in projects/llm_framework/dist.",
                 "C++ ユニットをビルドしました（projects/llm_framework/dist）。"
             );
             return ("done".to_owned(), ChangeOutcome::Good(words));
@@ -309,7 +309,7 @@ fn built(result: Result<i32, SshError>) -> (String, ChangeOutcome) {
         ),
         Err(SshError::Cancelled) => {
             let words = bilingual!(
-                "The build was stopped; the next one goes on from what is done.",
+                "The build was stopped; the next one continues from here.",
                 "ビルドを止めました。次回は終わったところから続きます。"
             );
             return ("stopped".to_owned(), ChangeOutcome::Good(words));

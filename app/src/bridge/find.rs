@@ -515,7 +515,7 @@ fn read(path: &Path) -> Result<Best, Problem> {
                 format!("{} には学習の記録がありません。", path.display()),
             ),
             Bilingual::new(
-                "Import it in Tune as any other prefix.",
+                "Import it in Tune like any other prefix.",
                 "ほかのプレフィックスと同じように「調整」で読み込んでください。",
             ),
         )),

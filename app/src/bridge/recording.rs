@@ -55,7 +55,7 @@ impl Recordings {
                             format!("記録 {path} に書き込めません（{}）。", system(&error.to_string())),
                         ),
                         Bilingual::new(
-                            "What was recorded until now is kept there; free some space and record again.",
+                            "What was recorded so far is in the file; free some space and record again.",
                             "ここまでの記録は残っています。空き容量を増やして、記録し直してください。",
                         ),
                     );

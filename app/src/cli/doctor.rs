@@ -157,7 +157,7 @@ impl ReachArgs {
         }
         if !std::io::stdin().is_terminal() {
             return Err(self.wrong(&bilingual!(
-                "Nobody is there to agree. Add --yes to run the commands above without being asked.",
+                "There is no terminal to ask for agreement. Add --yes to run the commands above without being asked.",
                 "同意する人がいません。上のコマンドを確認なしで実行するには --yes を付けてください。"
             )));
         }
@@ -279,12 +279,12 @@ fn text(finding: &Finding, language: Language) -> String {
         _ => None,
     };
     if let Some((command, Bilingual { en, ja })) = by_command {
-        let mend = bilingual!("mend it: {command}  ({en})", "直すには: {command}（{ja}）");
+        let mend = bilingual!("fix: {command}  ({en})", "直すには: {command}（{ja}）");
         text += &format!("{:20} {}\n", "", mend.get(language));
     }
     if let Some(remedy) = &finding.remedy {
         let (id, en, ja) = (remedy.id, &remedy.title.en, &remedy.title.ja);
-        let mend = bilingual!("mend it: --fix {id}  ({en})", "直すには: --fix {id}（{ja}）");
+        let mend = bilingual!("fix: --fix {id}  ({en})", "直すには: --fix {id}（{ja}）");
         text += &format!("{:20} {}\n", "", mend.get(language));
     }
     text
@@ -357,7 +357,7 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
             )));
         }
         reach.say(&bilingual!(
-            "{id}: nothing to mend, the check is good (or its precondition is missing).",
+            "{id}: nothing to fix, the check is good (or its precondition is missing).",
             "{id}：直すものはありません（正常か、前提が整っていません）。"
         ));
         return Ok(Exit::Success);
@@ -377,7 +377,7 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
 async fn exit_tasks(reach: &ReachArgs, talk: &Talk) -> Result<Exit, Failure> {
     let address = &talk.address;
     reach.say(&bilingual!(
-        "Ends every task of the LLM unit on {address}; whoever uses one loses it. This cannot be undone.",
+        "Exits every task of the LLM unit on {address}; anybody who uses one loses it. This cannot be undone.",
         "{address} の LLM ユニットのタスクをすべて終了します。使っている人がいれば、そのタスクは失われます。元に戻せません。"
     ));
     if !reach.agree(&bilingual!("Continue?", "続けますか？"))? {
@@ -407,7 +407,7 @@ async fn undo(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> 
     };
     let ssh = reach.open(host).await?;
     reach.say(&bilingual!(
-        "Gives back what {id} changed, from the backup on the module.",
+        "Restores what {id} changed, from the backup on the module.",
         "{id} が変更したものを、モジュール上のバックアップから元に戻します。"
     ));
     if !reach.agree(&bilingual!("Continue?", "続けますか？"))? {
@@ -448,7 +448,7 @@ fn tell(reach: &ReachArgs, remedy: &Remedy, act: &str, outcome: Result<Outcome, 
 
 async fn build(reach: &ReachArgs, ssh: &Ssh) -> Result<Exit, Failure> {
     reach.say(&bilingual!(
-        "Builds the C++ unit on the module, its questions answered with yes. It takes long; Ctrl-C stops it.",
+        "Builds the C++ unit on the module and answers its questions with yes. This takes a long time; Ctrl-C stops it.",
         "モジュール上で C++ ユニットをビルドします。質問にはすべて Y で答えます。時間がかかります。Ctrl-C で止まります。"
     ));
     print(&format!("\n{}\n\n", indent(&build::shown())));

@@ -74,7 +74,7 @@ impl Finding {
     /// Creates the finding of a check that could not be made, with the reason.
     #[must_use]
     pub fn not_checked(id: &'static str, section: &'static str, why: Bilingual) -> Self {
-        let title = bilingual!("Could not look at this", "確認できませんでした");
+        let title = bilingual!("This could not be checked", "確認できませんでした");
         Self::new(id, section, Verdict::NotChecked, title, why)
     }
 

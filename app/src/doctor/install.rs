@@ -52,7 +52,7 @@ pub enum InstallError {
     },
     #[error("the module has {free} bytes free, {needed} are needed; remove models or packages that are not used")]
     NoSpace { free: u64, needed: u64 },
-    #[error("the module has no service llm-llm to take the place of; install M5Stack's LLM packages first")]
+    #[error("the module has no service llm-llm to replace; install M5Stack's LLM packages first")]
     NoService,
     #[error(
         "the module has no model card in /opt/m5stack/data/models, so no unit could work there; install a model package first"
@@ -60,19 +60,19 @@ pub enum InstallError {
     NoModel,
     #[error("the copy on the module has the SHA-256 {found}, not {wanted}; check the connection and try again")]
     BadCopy { found: String, wanted: String },
-    #[error("the unit could not be put in place, and nothing was changed ({why}); remove the cause and try again")]
+    #[error("the unit could not be installed, and nothing was changed ({why}); remove the cause and try again")]
     NotBegun { why: String },
     #[error("another installation or removal is under way on the module; wait a minute, then try again")]
     Busy,
-    #[error("another installation has taken this one's place on the module; check again which unit runs")]
+    #[error("another installation has replaced this one on the module; check again which unit runs")]
     Replaced,
     #[error(
         "{program} on the module belongs to the Debian package {package}; update that package with `dpkg -i`, or remove it first with `dpkg -r {package}`"
     )]
     Packaged { program: &'static str, package: String },
-    #[error("the swap failed and was taken back ({why}); {}", stock.sentence().en)]
+    #[error("the swap failed and was undone ({why}); {}", stock.sentence().en)]
     TakenBack { why: String, stock: Former },
-    #[error("the injector was started, but this was found: {}; {}", finding.en.trim_end_matches('.'), stock.sentence().en)]
+    #[error("the injector was started, but there is a problem: {}; {}", finding.en.trim_end_matches('.'), stock.sentence().en)]
     NotWorking { finding: Bilingual, stock: Former },
     #[error(
         "the injector is removed, but the stock unit does not start ({why}); the doctor's findings of sections 2, 3 and 4 say what it lacks"
@@ -129,7 +129,7 @@ impl Former {
                 "前のユニットに戻しましたが、起動しません。診断の 2・3・4 節が原因を示します。"
             ),
             Self::Unknown => bilingual!(
-                "the module puts the previous unit back by itself within minutes; check again then",
+                "the module restores the previous unit by itself within minutes; check again then",
                 "モジュールが数分以内に自分で前のユニットに戻します。そのあと、もう一度診断してください。"
             ),
         }
@@ -289,7 +289,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
             Some("other") => Err(InstallError::Replaced),
             _ => Err(InstallError::NotWorking {
                 finding: bilingual!(
-                    "the trial took longer than the module waited",
+                    "the test took longer than the module waited",
                     "試験がモジュールの待ち時間より長くかかりました"
                 ),
                 stock: Former::Unknown,

@@ -137,7 +137,7 @@ impl Step {
     pub fn sentence(&self) -> Bilingual {
         match self {
             Self::Looking => bilingual!(
-                "Looking whether it fits: processor, glibc, space, service, model",
+                "Checking processor, glibc, space, service and model",
                 "合うか確認中：プロセッサー、glibc、空き容量、サービス、モデル"
             ),
             Self::Copying { bytes } => {
@@ -148,11 +148,11 @@ impl Step {
                 )
             }
             Self::Swapping => bilingual!(
-                "SHA-256 is right: swapping, and starting it",
+                "SHA-256 matches: swapping and starting it",
                 "SHA-256 が一致。入れ替えて起動中"
             ),
             Self::Trying => bilingual!(
-                "Trying it: set-up, baseline, a large prefix",
+                "Testing it: set-up, baseline, a large prefix",
                 "試験中：設定、ベースライン、大きなプレフィックス"
             ),
             Self::Confirmed => bilingual!(
@@ -160,7 +160,7 @@ impl Step {
                 "動作を確認し、モジュールで確定しました"
             ),
             Self::TakingBack => bilingual!(
-                "It does not work: giving the stock unit back",
+                "It does not work: restoring the stock unit",
                 "動作しないため、標準ユニットに戻しています"
             ),
         }
@@ -178,16 +178,16 @@ impl Ended {
                 "すでに適用済みでした。何も変更していません。"
             ),
             Self::Restored => bilingual!(
-                "It failed. What it had changed is back as it was.",
+                "It failed. Its changes were undone.",
                 "失敗しました。変更した分は元の状態に戻しました。"
             ),
             Self::Stuck => bilingual!(
-                "What was there before could not be put back. The backup is kept on the module: see below how the module stands and \
-                 why, remove the cause, then press Undo (or `--undo`) again.",
+                "The previous state could not be restored. The backup is still on the module: see the state of the module and the reason \
+                 below, remove the cause, then press Undo (or `--undo`) again.",
                 "元の状態に戻せませんでした。バックアップはモジュールに残っています。下の現在の状態と理由を見て、原因を取り除いてから、\
                  もう一度「元に戻す」（または `--undo`）を実行してください。"
             ),
-            Self::Undone => bilingual!("Undone: what was there before is back.", "元に戻しました。"),
+            Self::Undone => bilingual!("Undone: the previous state is restored.", "元に戻しました。"),
             Self::Nothing => bilingual!("There was nothing to undo.", "元に戻すものはありませんでした。"),
             Self::Failed => bilingual!(
                 "It could not run; nothing was changed.",

@@ -137,7 +137,7 @@ async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
 
 async fn tasks(module: &Module) -> Finding {
     let text = bilingual!(
-        "A module runs two tasks. Those of clients that went away without ending them still count, and then a set-up says \"task full\".",
+        "A module runs two tasks. Tasks that earlier clients did not exit still count, and then a set-up answers \"task full\".",
         "モジュールが動かせるタスクは二つです。終了せずに去ったクライアントのタスクも数えられ、設定時に「task full」になります。"
     );
     match module.tasks().await {
@@ -216,7 +216,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
             let finding = failed(
                 "baseline",
                 "5",
-                bilingual!("The baseline does not come", "ベースラインが返ってきません"),
+                bilingual!("The baseline fails", "ベースラインが返ってきません"),
                 &error,
             );
             leave(&task, tell).await;
@@ -228,7 +228,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
             "baseline",
             "5",
             Verdict::Good,
-            bilingual!("The baseline comes whole", "ベースラインは最後まで返ります"),
+            bilingual!("The baseline is complete", "ベースラインは最後まで返ります"),
             bilingual!(
                 "Non-stream output, which is safe on every unit.",
                 "どのユニットでも安全な非ストリーム出力です。"
@@ -239,7 +239,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
 
     let deterministic = match infer(&task, PROMPT, None).await {
         Ok(again) if again.text == baseline.text => {
-            let title = bilingual!("A second run is equal", "二回目の実行は同じ結果です");
+            let title = bilingual!("A second run gives the same text", "二回目の実行は同じ結果です");
             let text = bilingual!(
                 "The unit is deterministic: any difference is the prefix's.",
                 "ユニットは決定的です。違いはすべてプレフィックスによるものです。"
@@ -267,7 +267,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
             tell(failed(
                 "second-run",
                 "6",
-                bilingual!("The second run does not come", "二回目の実行が返ってきません"),
+                bilingual!("The second run fails", "二回目の実行が返ってきません"),
                 &error,
             ));
             false
@@ -311,7 +311,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
             "prefix",
             "9",
             bilingual!(
-                "The model's card tells no tokens_embed_size, so no prefix can be made for it.",
+                "The model's card has no tokens_embed_size, so no prefix can be made for it.",
                 "モデルカードに tokens_embed_size がないため、プレフィックスを作れません。"
             ),
         );
@@ -348,7 +348,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
                 "パッチ済みのユニットです。大きなプレフィックスで出力が変わります"
             ),
             bilingual!(
-                "It says nothing about wrong prefixes; sizes are checked before they are sent.",
+                "It does not report wrong prefixes, so sizes are checked before they are sent.",
                 "誤ったプレフィックスについては何も言わないユニットです。送る前に大きさを確かめます。"
             ),
         ),
@@ -359,7 +359,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
                 "大きなプレフィックスで出力は変わりますが、二回目の実行でも変わります"
             ),
             bilingual!(
-                "Whether soft_prefix is applied cannot be told while the unit samples.",
+                "While the unit samples, this does not show whether soft_prefix is applied.",
                 "サンプリングしている間は、soft_prefix が効いているか判断できません。"
             ),
         ),
@@ -370,7 +370,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
                 "ここでは soft_prefix が効いていません"
             ),
             bilingual!(
-                "The output equals the baseline although the prefix is large: check that the unit composes prefixes (takes the JSON, restores bf16, puts the rows in front), or install the injector unit.",
+                "The output equals the baseline although the prefix is large: check that the unit applies prefixes (accepts the JSON, decodes the bf16 values, prepends the rows), or install the injector unit.",
                 "大きなプレフィックスでも出力がベースラインと完全に一致します。ユニット側で prefix 合成が有効か（JSON 受理→bf16 復元→埋め込み先頭に合成）を確認するか、注入ユニットを導入してください。"
             ),
         ),
@@ -432,7 +432,7 @@ async fn stream(module: &Module, model: &str, ours: bool, tell: &mut impl FnMut(
             .max_positions(POSITIONS)
     };
     let text = bilingual!(
-        "A stock unit with the built-in tokenizer stops a stream without an end when a character falls between two groups of tokens.",
+        "A stock unit with the built-in tokenizer stops a stream without an end if a character is split between two groups of tokens.",
         "内蔵トークナイザーの標準ユニットでは、文字が二つのトークン群にまたがると、ストリームが終わりの合図なしに止まります。"
     );
     let mut outcomes = Vec::new();

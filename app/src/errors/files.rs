@@ -292,7 +292,7 @@ pub fn cannot_write(path: &Path, error: &std::io::Error) -> Problem {
                 system(&error.to_string())
             ),
         ),
-        Bilingual::new("Choose another place.", "別の場所を選んでください。"),
+        Bilingual::new("Choose another folder.", "別の場所を選んでください。"),
     )
 }
 
@@ -309,11 +309,11 @@ pub fn broken(error: tokio::task::JoinError) -> Problem {
     Problem::new(
         ProblemKind::Program,
         Bilingual::new(
-            format!("A part of this program broke off ({why})."),
+            format!("A part of this program failed ({why})."),
             format!("プログラムの一部が途中で止まりました（{why}）。"),
         ),
         Bilingual::new(
-            "Try again; if it happens again, start the program anew and report it.",
+            "Try again; if it happens again, restart the program and report it.",
             "もう一度試してください。繰り返す場合は、プログラムを起動し直して報告してください。",
         ),
     )
@@ -323,7 +323,7 @@ pub fn broken(error: tokio::task::JoinError) -> Problem {
 pub fn not_connected() -> Problem {
     Problem::new(
         ProblemKind::Connection,
-        Bilingual::new("There is no module connected.", "モジュールに接続していません。"),
+        Bilingual::new("No module is connected.", "モジュールに接続していません。"),
         Bilingual::new("Reconnect.", "再接続してください。"),
     )
 }
@@ -333,7 +333,7 @@ pub fn no_library() -> Problem {
     Problem::new(
         ProblemKind::File,
         Bilingual::new(
-            "The history is not open, so nothing can be kept.",
+            "The history is not open, so nothing can be saved.",
             "履歴が開いていないため、何も保存できません。",
         ),
         Bilingual::new("See the history for the reason.", "理由は履歴の欄を見てください。"),

@@ -75,7 +75,7 @@ fn is_dots(item: &str) -> bool {
 
 fn too_many() -> Bilingual {
     bilingual!(
-        "these are more than {MOST} values; run them in parts",
+        "more than {MOST} values; run them in parts",
         "値が {MOST} 個を超えています。分けて実行してください"
     )
 }
@@ -97,7 +97,7 @@ fn number(text: &str, unit: MagnitudeUnit) -> Result<f64, Bilingual> {
     }
     if value < 0.0 && unit == MagnitudeUnit::TokenNorms {
         return Err(bilingual!(
-            "{item:?} is no norm: norms are 0 or more. Give negative values as raw ones",
+            "{item:?} is not a norm: norms are 0 or more. Give negative values as raw values",
             "{item:?} はノルムではありません。ノルムは 0 以上です。負の値は生の値で指定してください"
         ));
     }
@@ -134,7 +134,7 @@ fn steps(from: f64, to: f64) -> Result<Vec<f64>, Bilingual> {
 fn equal_ratios(item: &str, from: &str, to: &str, unit: MagnitudeUnit) -> Result<Vec<f64>, Bilingual> {
     let wrong = || {
         bilingual!(
-            "{item:?} is no range; write two values above 0, the larger one last, and how many (2 to {MOST}), such as 0.01 … 12 (13)",
+            "{item:?} is not a range; write two values above 0, the larger one last, and how many (2 to {MOST}), such as 0.01 … 12 (13)",
             "{item:?} は範囲ではありません。0 より大きい 2 つの値を小さい順に、個数（2〜{MOST}）とともに書いてください（例：0.01 … 12 (13)）"
         )
     };

@@ -180,7 +180,7 @@ pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
         None => Err(Problem::new(
             ProblemKind::Model,
             Bilingual::new(
-                format!("There is no model {model:?} here, and none of that name can be fetched."),
+                format!("There is no model {model:?} on this machine, and none of that name can be fetched."),
                 format!("{model:?} というモデルはここになく、その名前では取得もできません。"),
             ),
             Bilingual::new(

@@ -143,7 +143,7 @@ impl ConnectProblem {
             Self::NoModel(None) => Problem::new(
                 ProblemKind::Model,
                 Bilingual::new(
-                    "There is no model here for the embedded module.",
+                    "There is no model for the embedded module on this machine.",
                     "内蔵モジュール用のモデルがありません。",
                 ),
                 Bilingual::new(remedy, remedy_ja),
@@ -151,7 +151,7 @@ impl ConnectProblem {
             Self::TaskFull(tasks) => Problem::new(
                 ProblemKind::TaskFull,
                 Bilingual::new(
-                    format!("All places of the module are taken ({}).", tasks.join(", ")),
+                    format!("All task slots of the module are in use ({}).", tasks.join(", ")),
                     format!("モジュールの空きがありません（{}）。", tasks.join("、")),
                 ),
                 Bilingual::new(remedy, remedy_ja),

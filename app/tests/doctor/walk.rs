@@ -220,7 +220,7 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
             // One of them is taken back, from the list of what was changed.
             click(&mut harness, "Undo patch-simdjson 0");
             until(&mut harness, "the undoing", idle);
-            harness.get_by_label_contains("Undone: what was there before is back.");
+            harness.get_by_label_contains("Undone: the previous state is restored.");
             undone = true;
         }
     }

@@ -97,10 +97,10 @@ pub enum ClientError {
         /// The limit that passed.
         seconds: f64,
     },
-    /// The unit runs as many tasks as it can, and none of them can be shown to be one that this program has lost. The caller decides
+    /// The unit runs as many tasks as it can, and none of them is known to be a lost one of this program. The caller decides
     /// which may be ended.
     #[error(
-        "the module already runs as many tasks as it can ({}): another client's, or left by a former one, and so never ended unasked; \
+        "the module already runs as many tasks as it can ({}), of another or an earlier client, so none was ended; \
          end those that are not needed, then set up again",
         ids.join(", ")
     )]
@@ -118,7 +118,7 @@ pub enum ClientError {
     },
     /// Neither the request nor the `taskinfo` that was sent after it was answered.
     #[error(
-        "the unit hangs: {work_id} answered neither the request nor a question for its state within {seconds:.0} s; restart it on \
+        "the unit hangs: {work_id} answered neither the request nor a request for its state within {seconds:.0} s; restart it on \
          the module (`systemctl restart llm-llm`, or sys.reset) and set up again"
     )]
     UnitSilent {
@@ -175,7 +175,7 @@ pub enum ClientError {
     #[error("the prompt is empty; write something (a stock unit would drop it silently)")]
     EmptyPrompt,
     /// The prompt contains U+0000. Found before anything is sent.
-    #[error("the prompt holds a NUL character, at which a unit would cut it; remove it")]
+    #[error("the prompt contains a NUL character, at which a unit would cut it; remove it")]
     NulInPrompt,
     /// A unit that confirms prefixes echoed another prefix than the one sent, or none.
     #[error(

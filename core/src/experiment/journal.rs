@@ -204,7 +204,7 @@ impl Condition {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file cannot be opened, locked or read.
-    #[error("cannot open the journal {path}: {source}. Check the folder's rights and that the disk is there.")]
+    #[error("cannot open the journal {path}: {source}. Check the folder's permissions and that the disk is connected.")]
     Open {
         /// Path of the journal.
         path: PathBuf,

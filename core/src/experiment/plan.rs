@@ -234,7 +234,7 @@ pub enum PlanError {
     #[error("the plan has no prompt. Enter at least one.")]
     NoPrompts,
     /// A prompt has no text besides white space.
-    #[error("prompt {number} is empty. Write a prompt or take it out.")]
+    #[error("prompt {number} is empty. Write a prompt or remove it.")]
     EmptyPrompt {
         /// Place of the prompt in the plan, from 1.
         number: usize,
@@ -260,7 +260,7 @@ pub enum PlanError {
         number: usize,
     },
     /// A magnitude is NaN or infinite.
-    #[error("prefix {number} has the magnitude {value}, which is no finite number. Correct it.")]
+    #[error("prefix {number} has the magnitude {value}, which is not a finite number. Correct it.")]
     BadMagnitude {
         /// Place of the sweep in the plan, from 1.
         number: usize,
@@ -279,7 +279,7 @@ pub enum PlanError {
     },
     /// An end of a [`Values::Log`] is 0, negative or not finite.
     #[error(
-        "prefix {number} asks for a log range from {from} to {to}; both ends must be above 0. Take 0 in as a case of its own."
+        "prefix {number} asks for a log range from {from} to {to}; both ends must be above 0. Add 0 as a separate value."
     )]
     BadLogRange {
         /// Place of the sweep in the plan, from 1.
@@ -290,7 +290,7 @@ pub enum PlanError {
         to: f64,
     },
     /// [`Magnitudes::Unscaled`] on a kind whose values have no size of their own.
-    #[error("prefix {number} is to be used as it is, which only words can be. Choose a magnitude for {kind}.")]
+    #[error("prefix {number} has no magnitude, which is possible only for rows of words or of a file. Choose a magnitude for {kind}.")]
     UnscaledNeedsWords {
         /// Place of the sweep in the plan, from 1.
         number: usize,
@@ -298,7 +298,7 @@ pub enum PlanError {
         kind: &'static str,
     },
     /// The plan unfolds into more than [`MAX_CASES`].
-    #[error("the plan has {cases} cases, the most is {MAX_CASES}. Take fewer prompts, lengths, magnitudes or repeats.")]
+    #[error("the plan has {cases} cases, more than {MAX_CASES}. Take fewer prompts, lengths, magnitudes or repeats.")]
     TooMany {
         /// Number of cases.
         cases: usize,

@@ -67,7 +67,7 @@ pub struct Crossing {
 pub enum ThresholdError {
     /// The ends are equal, reversed, not above 0, or not finite.
     #[error(
-        "the range from {low} to {high} cannot be searched: both ends must be above 0 and the first be the smaller. Correct it."
+        "the range from {low} to {high} cannot be searched: both ends must be above 0, and the first must be the smaller one. Correct it."
     )]
     BadRange {
         /// Lower end as given.

@@ -34,7 +34,7 @@ pub enum PrefixError {
     },
     /// P x H is more than [`MAX_VALUES`].
     #[error(
-        "a prefix of P = {len} rows of H = {hidden_size} values is larger than any message carries ({limit} values); check H, or choose a smaller P"
+        "a prefix of P = {len} rows of H = {hidden_size} values is larger than any message can be ({limit} values); check H, or choose a smaller P"
     )]
     TooManyValues {
         /// P.
@@ -89,7 +89,7 @@ pub enum PrefixError {
         hidden_size: usize,
     },
     /// The number of values is no multiple of H.
-    #[error("{got} values are no whole number of rows of width H = {hidden_size}; give P x {hidden_size} values")]
+    #[error("{got} values are not a whole number of rows of width H = {hidden_size}; give P x {hidden_size} values")]
     RaggedValues {
         /// Number of values.
         got: usize,
@@ -162,7 +162,7 @@ pub enum PrefixError {
         kind: &'static str,
     },
     /// The position of a blend is outside 0 to 1.
-    #[error("the blend stands at t = {t}; give a number from 0 (the first text) to 1 (the second)")]
+    #[error("the position of the blend is t = {t}; give a number from 0 (the first text) to 1 (the second)")]
     BlendOutOfRange {
         /// The position as given.
         t: f64,
@@ -181,7 +181,7 @@ pub enum PrefixError {
     #[error("a prefix of sampled tokens needs the rows of those tokens; ask the unit to draw them first")]
     SampleMissing,
     /// No rows were given for an imported prefix.
-    #[error("the rows imported from {name:?} (sha256 {sha256}) are not at hand; import the file again")]
+    #[error("the rows imported from {name:?} (sha256 {sha256}) are not stored here; import the file again")]
     StoredMissing {
         /// Name under which the prefix was imported.
         name: String,
@@ -190,7 +190,7 @@ pub enum PrefixError {
     },
     /// The rows given for an imported prefix are not those that the recipe names.
     #[error(
-        "the rows at hand for {name:?} have the sha256 {found}, but the recipe names {sha256}; import the original file again"
+        "the stored rows of {name:?} have the sha256 {found}, but the recipe names {sha256}; import the original file again"
     )]
     StoredDiffers {
         /// Name under which the prefix was imported.

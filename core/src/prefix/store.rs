@@ -16,7 +16,7 @@ pub struct PrefixStore {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PrefixStoreError {
     /// The name is not 64 lower-case hexadecimal digits. It is not used as a path.
-    #[error("{digest:?} is no SHA-256 in lower-case hex, so it names no stored prefix; import the file again")]
+    #[error("{digest:?} is not a SHA-256 in lower-case hex, so it names no stored prefix; import the file again")]
     NotADigest {
         /// The name as given.
         digest: String,

@@ -29,14 +29,14 @@ pub enum SearchError {
         spread: f64,
     },
     /// The limit of norms is not a finite number above 0.
-    #[error("the limit of the rows' norms is {limit}; give a number above 0")]
+    #[error("the limit on the norms of the rows is {limit}; give a number above 0")]
     NormLimit {
         /// The limit as given, in token norms.
         limit: f64,
     },
     /// The norm of a row is known neither from the vocabulary nor from the parent.
     #[error(
-        "all rows of the parent are zero and the module does not tell its vocabulary's norms, so there is no step to take; begin with a prefix \
+        "all rows of the parent are zero and the module does not report its vocabulary's norms, so the step size is unknown; start from a prefix \
          of some magnitude"
     )]
     NoScale,
@@ -65,21 +65,21 @@ pub enum SearchError {
         population: usize,
     },
     /// A saved state is inconsistent.
-    #[error("the state of the search is damaged ({what}); begin it again from its parent prefix")]
+    #[error("the state of the search is damaged ({what}); start again from its parent prefix")]
     Damaged {
         /// What is wrong with it.
         what: &'static str,
     },
     /// The objective is empty.
-    #[error("nothing is wanted; give a text, words, or the distance from the baseline")]
+    #[error("the objective is empty; give a text, words, or the distance from the baseline")]
     NoObjective,
     /// The objective is a likelihood, and the module does not score texts.
     #[error(
-        "this module does not score texts; take chrF2 for the text that is wanted, or a softprefix-unit on a computer"
+        "this module does not score texts; use chrF2 for the wanted text, or a softprefix-unit on a computer"
     )]
     NoLikelihood,
     /// A word of the objective has no letter.
-    #[error("a word that is wanted or unwanted is empty; write it or take it out")]
+    #[error("one of the wanted or unwanted words is empty; write it or remove it")]
     EmptyWord,
     /// The floor of distinct-4 is not between 0 and 1.
     #[error("the floor of distinct-4 is {floor}; give a number from 0 to 1")]

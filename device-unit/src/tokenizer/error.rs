@@ -14,7 +14,7 @@ pub enum TokenizerError {
         source: std::io::Error,
     },
     /// Lists of the vocabulary are missing, or do not belong together.
-    #[error("{what} holds no usable vocabulary: {reason}; fetch the model again or choose another")]
+    #[error("{what} has no usable vocabulary: {reason}; fetch the model again or choose another")]
     BadVocabulary {
         /// The file, or where else the vocabulary is from.
         what: String,
@@ -23,7 +23,7 @@ pub enum TokenizerError {
     },
     /// A vocabulary that is not byte-level BPE, or with an unknown way to split text.
     #[error(
-        "{what} has a vocabulary of the kind {kind:?}; byte-level BPE (qwen2, smollm) is what can be used: choose a Qwen2.5, Qwen3 or SmolLM2 model"
+        "{what} has a vocabulary of the kind {kind:?}; only byte-level BPE (qwen2, smollm) can be used: choose a Qwen2.5, Qwen3 or SmolLM2 model"
     )]
     UnknownKind {
         /// The file, or where else the vocabulary is from.
@@ -32,7 +32,7 @@ pub enum TokenizerError {
         kind: String,
     },
     /// A text beyond [`LONGEST_TEXT`](super::LONGEST_TEXT).
-    #[error("the text has {bytes} bytes, more than the {limit} that can be cut into tokens at once; shorten it")]
+    #[error("the text has {bytes} bytes, more than the {limit} that can be tokenised at once; shorten it")]
     TextTooLong {
         /// Length of the text in bytes.
         bytes: usize,
@@ -40,7 +40,7 @@ pub enum TokenizerError {
         limit: usize,
     },
     /// The pipeline failed.
-    #[error("the text could not be cut into tokens: {reason}; check that model and tokenizer belong together")]
+    #[error("the text could not be tokenised: {reason}; check that model and tokenizer belong together")]
     Encode {
         /// The pipeline's message.
         reason: String,

@@ -24,7 +24,7 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
         cards.push((file.to_owned(), hidden_size(text)));
     }
     let text = bilingual!(
-        "A prefix is P rows of tokens_embed_size values. A wrong width is dropped without a word by a patched stock unit.",
+        "A prefix is P rows of tokens_embed_size values. A patched stock unit silently ignores a prefix of the wrong width.",
         "プレフィックスは tokens_embed_size 個の値が P 行です。幅が違うと、パッチ済みの標準ユニットは何も言わずに無視します。"
     );
     let matching = |model: &str| {
@@ -61,7 +61,7 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
         Some((model, used)) if matching(model).is_none() => (
             Verdict::Warning,
             bilingual!(
-                "The workbench uses H {used} for {model}, and no card here has that name",
+                "The workbench uses H {used} for {model}, and no card has that name",
                 "本ソフトは {model} に H {used} を使っていますが、その名前のカードがここにありません"
             ),
         ),

@@ -20,7 +20,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     let whole: Vec<&str> = answer.all("whole").collect();
     let broken: Vec<&str> = answer.all("broken").collect();
     let text = bilingual!(
-        "The Axera runtime's interpreter is what the NPU engine is loaded through. If the loader does not know its folder, the LLM unit ends at its start.",
+        "The NPU engine is loaded through the Axera runtime's interpreter. If the loader does not know its folder, the LLM unit ends when it starts.",
         "NPU エンジンは Axera ランタイムのインタープリターを通して読み込まれます。ローダーがその場所を知らないと、LLM ユニットは起動できません。"
     );
     // One folder per line without comments, as ld.so.conf accepts.
@@ -63,7 +63,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         (false, false, None) => (
             Verdict::Broken,
             bilingual!(
-                "libax_interpreter.so lies in a folder whose name ldconfig cannot hold: move it",
+                "libax_interpreter.so is in a folder whose name ldconfig cannot use: move it",
                 "libax_interpreter.so が ldconfig に登録できない名前のフォルダーにあります。移動してください"
             ),
         ),

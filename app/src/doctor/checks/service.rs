@@ -63,7 +63,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         );
     let journal = answer.get("journal").unwrap_or_default().trim();
     if !running && !journal.is_empty() {
-        finding = finding.fact(bilingual!("its last words", "最後のログ"), journal, false);
+        finding = finding.fact(bilingual!("its last messages", "最後のログ"), journal, false);
     }
     Ok(if running {
         finding

@@ -27,11 +27,11 @@ pub async fn look(ssh: &Ssh) -> Result<Option<Finding>, SshError> {
         SECTION,
         Verdict::Warning,
         bilingual!(
-            "A change was cut off on the module",
+            "A change on the module was interrupted",
             "モジュールで変更が途中で止まっています"
         ),
         bilingual!(
-            "Every file is whole, as it was before or as it was to become. The command beside each puts back what was there before.",
+            "Every file is complete, in its old or its new state. The command beside each restores the old state.",
             "どのファイルも、変更前か変更後の完全な状態です。それぞれのコマンドで変更前の状態に戻せます。"
         ),
     );
@@ -40,7 +40,7 @@ pub async fn look(ssh: &Ssh) -> Result<Option<Finding>, SshError> {
     }
     if installation {
         finding = finding.fact(
-            bilingual!("an installation nobody confirmed", "確定されていない導入"),
+            bilingual!("an unconfirmed installation", "確定されていない導入"),
             "softprefix uninstall HOST",
             true,
         );

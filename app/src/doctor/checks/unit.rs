@@ -33,7 +33,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         )
     } else {
         bilingual!(
-            "This is why llm-sys answers \"unit call false (-9)\". Mend the libraries first (sections 3 and 4); then the unit can be started here.",
+            "This is why llm-sys answers \"unit call false (-9)\". Fix the libraries first (sections 3 and 4); then the unit can be started here.",
             "llm-sys が「unit call false (-9)」と答えるのはこのためです。先にライブラリを直してください（3 節と 4 節）。そのあと、ここでユニットを起動できます。"
         )
     };
@@ -83,7 +83,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     );
     let journal = answer.get("journal").unwrap_or_default().trim();
     if !running && !journal.is_empty() {
-        finding = finding.fact(bilingual!("its last words", "最後のログ"), journal, false);
+        finding = finding.fact(bilingual!("its last messages", "最後のログ"), journal, false);
     }
     // The checks of the libraries offer the remedies for missing ones; the unit is started afterwards.
     Ok(if !units.is_empty() && missing.is_empty() && !running {

@@ -94,7 +94,7 @@ pub fn patch_simdjson() -> Remedy {
         id: "patch-simdjson",
         title: bilingual!("Patch the SConstruct", "SConstruct にパッチを当てる"),
         effect: bilingual!(
-            "Adds a few lines in front of the one that fails, once. Undo gives the file back byte for byte.",
+            "Adds a few lines before the one that fails, once. Undo restores the file byte for byte.",
             "エラーになる行の前に数行を一度だけ追加します。元に戻すとファイルは元の内容そのままになります。"
         ),
         variables: vec![("FILE", format!("{TREE}/SDK/components/simdjson_component/SConstruct"))],
@@ -110,11 +110,11 @@ pub fn toolchain_wrappers() -> Remedy {
     Remedy {
         id: "toolchain-wrappers",
         title: bilingual!(
-            "Put wrappers in the tool chain's place",
+            "Install wrappers for the tool chain",
             "ツールチェーンの場所にラッパーを置く"
         ),
         effect: bilingual!(
-            "Makes small scripts that call the module's own gcc and g++, and links to its binutils. Files already there are left alone. Undo removes what was made.",
+            "Creates small scripts that call the module's own gcc and g++, and links to its binutils. Existing files are not changed. Undo removes what was created.",
             "モジュール自身の gcc と g++ を呼ぶ小さなスクリプトと、binutils へのリンクを作ります。既にあるファイルには触れません。元に戻すと作ったものだけを消します。"
         ),
         variables: vec![("TC", TOOLCHAIN.into())],
@@ -131,7 +131,7 @@ pub fn relink_libstdcxx() -> Remedy {
         id: "relink-libstdcxx",
         title: bilingual!("Point libstdc++ to the system's", "libstdc++ をシステムのものに向ける"),
         effect: bilingual!(
-            "Keeps the old file under a name with the time, puts an absolute symbolic link in its place and looks whether it has the symbols. Undo moves the old one back.",
+            "Keeps the old file under a name with the time, puts an absolute symbolic link in its place and checks that it has the symbols. Undo moves the old one back.",
             "古いものを日時付きの名前で残し、その場所に絶対パスのシンボリックリンクを置き、必要なシンボルがあるか確かめます。元に戻すと古いものが戻ります。"
         ),
         variables: vec![("DIR", LIBSTDCXX_FOLDER.into()), ("SYSTEM", LIBSTDCXX_SYSTEM.into())],
@@ -148,7 +148,7 @@ pub fn register_interpreter(folder: String) -> Remedy {
         id: "register-interpreter",
         title: bilingual!("Register the folder with ldconfig", "フォルダーを ldconfig に登録"),
         effect: bilingual!(
-            "Writes the folder into /etc/ld.so.conf.d/m5stack-ax.conf and runs ldconfig, which is for the whole system. Undo gives the file back as it was.",
+            "Writes the folder into /etc/ld.so.conf.d/m5stack-ax.conf and runs ldconfig, which affects the whole system. Undo restores the file.",
             "フォルダーを /etc/ld.so.conf.d/m5stack-ax.conf に書き、ldconfig を実行します（システム全体に影響します）。元に戻すとファイルが以前の状態に戻ります。"
         ),
         variables: vec![("FOLDER", folder), ("CONF", "/etc/ld.so.conf.d/m5stack-ax.conf".into())],

@@ -78,11 +78,11 @@ impl Workbench {
                 let problem = Problem::new(
                     ProblemKind::Module,
                     Bilingual::new(
-                        format!("It could not be tried whether the module uses prefixes. {what}"),
+                        format!("It could not be tested whether the module applies prefixes. {what}"),
                         format!("モジュールが接頭辞を使うかどうかを確かめられませんでした。{what}"),
                     ),
                     Bilingual::new(
-                        "Compare the outputs with the baseline before you trust them.",
+                        "Compare the outputs with the baseline before you rely on them.",
                         "信用する前に、出力をベースラインと見比べてください。",
                     ),
                 );

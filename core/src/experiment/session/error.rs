@@ -24,13 +24,13 @@ pub enum SessionError {
     },
     /// Neither card nor unit names H, so no prefix can be built.
     #[error(
-        "the module does not say how wide its model's rows are (no tokens_embed_size on the card). Choose another model, or install \
+        "the module does not report the width of its model's rows (no tokens_embed_size on the card). Choose another model, or install \
          softprefix-unit on the module."
     )]
     NoHiddenSize,
     /// The recipe needs rows that the unit does not give out.
     #[error(
-        "this module's unit does not tell {}, so such a prefix cannot be made here. Choose another kind of prefix, or a module with \
+        "this module's unit does not provide {}, so such a prefix cannot be made here. Choose another kind of prefix, or a module with \
          softprefix-unit.",
         what(.feature)
     )]
@@ -39,7 +39,7 @@ pub enum SessionError {
         feature: &'static str,
     },
     /// Work on a blocking thread panicked.
-    #[error("the work broke off ({0}). Choose other settings and report this.")]
+    #[error("a part of this program failed ({0}). Choose other settings and report this.")]
     Panicked(#[from] tokio::task::JoinError),
 }
 

@@ -44,7 +44,7 @@ pub enum FileError {
     },
     /// The first bytes are those of no known format.
     #[error(
-        "the file {file} is no file of a soft prefix: it begins with {start:?}; choose a PEFT folder, a .safetensors, an .npy or a KoboldAI .zip"
+        "the file {file} is not a soft prefix file: it begins with {start:?}; choose a PEFT folder, a .safetensors, an .npy or a KoboldAI .zip"
     )]
     UnknownKind {
         /// Path as it was given.
@@ -54,7 +54,7 @@ pub enum FileError {
     },
     /// The folder lacks a file of a PEFT adapter.
     #[error(
-        "the folder {folder} is no PEFT folder: it has no {missing}; choose a folder with adapter_config.json and adapter_model.safetensors"
+        "the folder {folder} is not a PEFT folder: it has no {missing}; choose a folder with adapter_config.json and adapter_model.safetensors"
     )]
     NotPeft {
         /// Path as it was given.
@@ -75,7 +75,7 @@ pub enum FileError {
         second: String,
     },
     /// The file is of a known format, but cut, damaged, or with a header that cannot be understood.
-    #[error("the file {file} is no usable {kind} file: {detail}; save it again")]
+    #[error("the file {file} is not a usable {kind} file: {detail}; save it again")]
     Malformed {
         /// Path as it was given.
         file: String,
@@ -125,7 +125,7 @@ pub enum FileError {
     /// Keys and values of every layer (Li and Liang 2021), which is another method than prompt tuning.
     #[error(
         "the file {file} is a prefix-tuning adapter ({evidence}): it holds keys and values for every layer, not embedding rows, and cannot \
-         enter in front of the embeddings; train with PROMPT_TUNING or P_TUNING instead"
+         be put in front of the embeddings; train with PROMPT_TUNING or P_TUNING instead"
     )]
     PrefixTuning {
         /// Path as it was given.
@@ -167,7 +167,7 @@ pub enum FileError {
     },
     /// An archive claims to unpack to far more than its size warrants; it was not unpacked.
     #[error(
-        "the file {file} would unpack to {bytes} bytes, which its {packed} bytes do not warrant (limit {limit}); choose another file"
+        "the file {file} would unpack to {bytes} bytes, too much for its {packed} bytes (limit {limit}); choose another file"
     )]
     Bomb {
         /// Path as it was given.

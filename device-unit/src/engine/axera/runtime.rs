@@ -28,7 +28,7 @@ pub enum RuntimeError {
     },
     /// The library needs a newer libstdc++ than the one that is found.
     #[error(
-        "the NPU runtime library {library} needs a newer libstdc++ than the one it is given ({detail}); point \
+        "the NPU runtime library {library} needs a newer libstdc++ than the one that is found ({detail}); point \
          /usr/local/m5stack/lib/gcc-10.3/libstdc++.so.6 to the system's /usr/lib/aarch64-linux-gnu/libstdc++.so.6 (keep the old one)"
     )]
     OldCxxLibrary {

@@ -37,7 +37,7 @@ pub enum FetchError {
         source: std::io::Error,
     },
     /// The caller cancelled the fetch.
-    #[error("fetching {model} was cancelled; what has arrived is kept, and fetching goes on from there")]
+    #[error("fetching {model} was cancelled; what has arrived is kept, and the next fetch continues from there")]
     Cancelled {
         /// Name of the model.
         model: String,
@@ -106,7 +106,7 @@ pub enum HubError {
         record: PathBuf,
     },
     /// The transfer ended early, and resuming it did not help.
-    #[error("{address} broke off after {bytes} bytes ({detail})")]
+    #[error("the transfer from {address} ended after {bytes} bytes ({detail})")]
     Interrupted {
         /// Address that was requested.
         address: String,
