@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
+use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::drafter::Drafter;
-use super::job::{ChooseToken, FinishReason, Job, Outcome, Priority, StopFlag, Timings, TokenSink};
+use super::job::{ChooseToken, Job, Outcome, StopFlag, Timings, TokenSink};
 use super::queue::QueuedJob;
 use crate::budget::Charge;
 use crate::engine::{EngineError, SequenceId, TokenEmbeddings};

@@ -3,8 +3,10 @@
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use softprefix_core::protocol::extension::{FinishReason, Priority};
+
 use super::active::{Active, prompt_rows, token_row};
-use super::job::{FinishReason, Outcome, Priority};
+use super::job::Outcome;
 use super::worker::Worker;
 use crate::engine::{EngineError, Logits, Step};
 

@@ -5,19 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use softprefix_core::prefix::SoftPrefix;
+use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::drafter::Drafter;
 use super::queue::AdmissionPermit;
-
-/// Decides which jobs start first when the engine is full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Priority {
-    /// A user is waiting for this run: it starts before all queued batch jobs.
-    #[default]
-    Live,
-    /// One of many runs, such as a case of a sweep.
-    Batch,
-}
 
 /// A cancellation flag, shared by its clones.
 #[derive(Debug, Clone, Default)]
@@ -37,32 +28,6 @@ impl StopFlag {
 
     pub(super) fn as_atomic(&self) -> &AtomicBool {
         &self.0
-    }
-}
-
-/// Why an inference that did not fail ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FinishReason {
-    /// The model produced a stop token.
-    Stop,
-    /// The requested number of tokens was produced (`max_new_tokens`, `max_token_len`).
-    Length,
-    /// The model's context window is full.
-    Window,
-    /// Cancelled, or past its deadline.
-    Stopped,
-}
-
-impl FinishReason {
-    /// Returns the name used in replies.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stop => "stop",
-            Self::Length => "length",
-            Self::Window => "window",
-            Self::Stopped => "stopped",
-        }
     }
 }
 

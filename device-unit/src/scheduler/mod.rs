@@ -20,11 +20,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use drafter::{Drafter, LONGEST_MATCH};
-pub use job::{ChooseToken, FinishReason, Job, Outcome, Priority, StopFlag, Timings, TokenSink};
+pub use job::{ChooseToken, Job, Outcome, StopFlag, Timings, TokenSink};
 pub use learning::{BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix};
 use queue::Queues;
 pub use queue::{AdmissionLimit, AdmissionPermit};
 pub use scoring::{ScoreError, ScoreJob, ScoreSink, TokenScore};
+pub use softprefix_core::protocol::extension::{FinishReason, Priority};
 use worker::Worker;
 
 use crate::budget::Budget;

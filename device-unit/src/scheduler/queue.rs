@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::job::{Job, Priority};
+use softprefix_core::protocol::extension::Priority;
+
+use super::job::Job;
 
 /// Limits how many accepted inferences wait to start. Counted from the moment a request is accepted.
 #[derive(Debug, Clone)]

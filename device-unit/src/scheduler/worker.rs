@@ -6,9 +6,10 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use softprefix_core::prefix::SoftPrefix;
+use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::active::{Active, Work, end_unstarted};
-use super::job::{FinishReason, Job, Outcome, Priority};
+use super::job::{Job, Outcome};
 use super::learning::{FEED_ROWS, LearnError, LearnJob, Learning, Slice};
 use super::queue::{FreeSlots, QueuedJob};
 use super::scoring::{ScoreError, ScoreJob, Scoring};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
-use softprefix_core::protocol::extension::{self, SoftPrefixEcho, Usage};
+use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
 use softprefix_core::protocol::message::{object, to_data};
 use softprefix_core::protocol::text_stream::Utf8Cutter;
 use softprefix_core::protocol::{Code, ErrorField, Reply, StreamData};
@@ -15,7 +15,7 @@ use super::peer::{Peer, encode};
 use super::pending_reply::unexpected;
 use super::task::InferenceGuard;
 use crate::budget::Charge;
-use crate::scheduler::{FinishReason, Outcome, Timings, TokenSink};
+use crate::scheduler::{Outcome, Timings, TokenSink};
 use crate::tokenizer::Tokenizer;
 
 /// Tokens per frame, as on the stock unit (PROTOCOL 2.3).
@@ -190,12 +190,7 @@ impl InferenceResponder {
             completion_tokens: self.tokens.len(),
             decode_ms: ms(timings.decode),
             drafted: timings.drafted,
-            finish_reason: match reason {
-                FinishReason::Stop => extension::FinishReason::Stop,
-                FinishReason::Length => extension::FinishReason::Length,
-                FinishReason::Window => extension::FinishReason::Window,
-                FinishReason::Stopped => extension::FinishReason::Stopped,
-            },
+            finish_reason: reason,
             prefill_ms: ms(timings.prefill),
             prefix_len: self.counts.prefix,
             prompt_tokens: self.counts.prompt,

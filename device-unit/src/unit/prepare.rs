@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use softprefix_core::prefix::{SoftPrefix, WindowBudget};
-use softprefix_core::protocol::extension::{Budget, InferenceOptions, Priority as RequestedPriority, SoftPrefixEcho};
+use softprefix_core::protocol::extension::{Budget, FinishReason, InferenceOptions, SoftPrefixEcho};
 use softprefix_core::protocol::{Code, ErrorField};
 
 use super::answer::{Counts, InferenceResponder};
@@ -13,7 +13,7 @@ use super::shared_model::SharedModel;
 use super::task::Task;
 use crate::engine::sampling::Sampler;
 use crate::scheduler::{
-    AdmissionPermit, ChooseToken, Drafter, FinishReason, Job, LONGEST_MATCH, Outcome, Priority, Timings, TokenSink,
+    AdmissionPermit, ChooseToken, Drafter, Job, LONGEST_MATCH, Outcome, Timings, TokenSink,
 };
 use crate::tokenizer::Special;
 
@@ -47,10 +47,7 @@ pub fn submit(
                 at_limit: prepared.at_limit,
                 stop_tokens: model.stop_tokens.clone(),
                 choose: prepared.choose,
-                priority: match input.options.priority {
-                    RequestedPriority::Live => Priority::Live,
-                    RequestedPriority::Batch => Priority::Batch,
-                },
+                priority: input.options.priority,
                 stop,
                 deadline: Instant::now().checked_add(longest),
                 sink: Box::new(responder),
