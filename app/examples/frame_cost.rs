@@ -11,7 +11,7 @@ use std::time::Duration;
 use cpu_time::ThreadTime;
 use eframe::egui::{self, Context, Event, MouseWheelUnit, Pos2, RawInput, Rect, UiBuilder, Vec2, pos2, vec2};
 use softprefix::views::axis::{Axis, RegionNames, Regions};
-use softprefix::views::diff::{Content, DiffPanes, Pane};
+use softprefix::views::diff::{Content, DiffPanes, DiffSide};
 use softprefix::views::plot::{Current, Plot, Point};
 use softprefix::{fonts, theme};
 
@@ -163,7 +163,7 @@ impl Scene {
     fn show(&mut self, ui: &mut egui::Ui, frame: usize) {
         let rect = ui.max_rect();
         let half = (rect.width() - 16.0) / 2.0;
-        for (index, pane) in [Pane::Left, Pane::Right].into_iter().enumerate() {
+        for (index, pane) in [DiffSide::Left, DiffSide::Right].into_iter().enumerate() {
             let left = rect.left() + index as f32 * (half + 16.0);
             let area = Rect::from_min_size(pos2(left, rect.top()), vec2(half, 400.0));
             let mut child = ui.new_child(UiBuilder::new().id_salt(index).max_rect(area));

@@ -9,9 +9,9 @@ use eframe::egui::{self, Ui, vec2};
 use egui_kittest::{Harness, SnapshotOptions};
 use softprefix::views::axis::{Axis, RegionNames, Regions};
 use softprefix::views::budget::{self, Budget};
-use softprefix::views::diff::{Content, DiffPanes, Pane};
+use softprefix::views::diff::{Content, DiffPanes, DiffSide};
 use softprefix::views::magnitude::{MagnitudeSlider, NormsCurve};
-use softprefix::views::plot::{Current, Noise, Plot, Point};
+use softprefix::views::plot::{Current, NoiseBand, Plot, Point};
 use softprefix::views::status::{self, Status};
 use softprefix::{fonts, theme};
 
@@ -79,7 +79,7 @@ fn the_slider_at_its_stop() {
     check("slider-stop-light", [304.0, 168.0], false, |ui| slider(ui, 0.0));
 }
 
-fn text(ui: &mut Ui, pane: Pane, text: &str, marks: &[std::ops::Range<usize>], streaming: bool) {
+fn text(ui: &mut Ui, pane: DiffSide, text: &str, marks: &[std::ops::Range<usize>], streaming: bool) {
     let content = Content {
         text,
         marks,
@@ -99,7 +99,7 @@ fn what_was_removed_is_dashed() {
     check("removed-light", [280.0, 136.0], false, |ui| {
         text(
             ui,
-            Pane::Left,
+            DiffSide::Left,
             "春の花を咲かせ、風に揺れる葉。",
             &[9..21, 30..42],
             false,
@@ -112,7 +112,7 @@ fn what_was_added_is_solid() {
     check("added-dark", [280.0, 136.0], true, |ui| {
         text(
             ui,
-            Pane::Right,
+            DiffSide::Right,
             "春の花を咲かせ、風に揺れる葉。",
             &[9..21, 30..42],
             false,
@@ -142,7 +142,7 @@ fn the_plot_with_noise_collapse_and_the_prefix_in_hand() {
             top: 100.0,
             y_label: "chrF2",
             x_label: "Magnitude, × token norm",
-            noise: Some(Noise {
+            noise: Some(NoiseBand {
                 from: 92.0,
                 to: 100.0,
                 words: "noise floor",

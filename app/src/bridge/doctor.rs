@@ -12,7 +12,7 @@ use crate::doctor::{
 };
 use crate::errors;
 use crate::messages::{ChangeOutcome, DoctorEvent, DoctorRequest, Event};
-use crate::model::{Bilingual as Words, bilingual};
+use crate::model::{Bilingual, bilingual};
 
 /// How modules are reached, and where changes are logged.
 #[derive(Debug, Clone)]
@@ -291,7 +291,7 @@ impl DoctorAccess {
 /// Returns the result of a build for the log and for the user.
 fn built(result: Result<i32, SshError>) -> (String, ChangeOutcome) {
     let floor = build::FLOOR_MIB;
-    let words: Words = match result {
+    let words: Bilingual = match result {
         Ok(0) => {
             let words = bilingual!(
                 "The C++ unit is built: it is in projects/llm_framework/dist.",

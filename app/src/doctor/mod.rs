@@ -17,7 +17,7 @@ pub mod ssh;
 pub mod talk;
 
 pub use finding::{Finding, Verdict};
-pub use remedies::{NAMES as REMEDIES, by_name as remedy};
+pub use remedies::{REMEDIES, remedy};
 
 use crate::model::{Bilingual, bilingual};
 pub use remedy::{Ended, Outcome, Remedy};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::doctor::build::News;
 use crate::doctor::log::Entry;
 use crate::doctor::{Ended, Finding, Outcome, Remedy};
-use crate::model::Bilingual as Words;
+use crate::model::Bilingual;
 
 /// The result of the last change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub enum ChangeOutcome {
         outcome: Outcome,
     },
     /// An error of the connection or the installer.
-    Problem(Words),
-    Good(Words),
+    Problem(Bilingual),
+    Good(Bilingual),
 }
 
 impl ChangeOutcome {
@@ -70,7 +70,7 @@ pub enum DoctorEvent {
     Before(Vec<Entry>),
     /// The address that is checked on port 10001.
     Address(String),
-    Step(Words),
+    Step(Bilingual),
     Building(News),
     /// The work ended.
     Ended(Option<ChangeOutcome>),

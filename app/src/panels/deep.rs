@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use eframe::egui::{self, Label, Tooltip, Ui, vec2};
 use softprefix_core::experiment::CaseScores;
-use softprefix_core::protocol::extension::{Alternative, Scores as TokenScores};
+use softprefix_core::protocol::extension::{Alternative, TokenScores};
 
 use super::context::PanelContext;
 use crate::model::{Colouring, KlOff, Scores};

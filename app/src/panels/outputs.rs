@@ -15,7 +15,7 @@ use crate::model::{Colouring, FirstDifference, Pane, PaneState, Side};
 use crate::text;
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
-use crate::views::diff::{self, Content, DiffPanes, Pane as PaneSide};
+use crate::views::diff::{self, Content, DiffPanes, DiffSide};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::status::{self, Status};
 use crate::views::{kl, paint, progress, select};
@@ -205,8 +205,8 @@ impl Outputs {
                 spoken = format!("{spoken} {}", deep::spoken(cx.deep_text(), scores));
             }
             let (name, pane_side) = match side {
-                Side::Baseline => (text.baseline_output, PaneSide::Left),
-                _ => (text.prefixed_output, PaneSide::Right),
+                Side::Baseline => (text.baseline_output, DiffSide::Left),
+                _ => (text.prefixed_output, DiffSide::Right),
             };
             // While scores are computed no marks are drawn: those of the diff could be mistaken for them.
             let by_kl = side == Side::Baseline && cx.bench.colouring() == Colouring::Kl;

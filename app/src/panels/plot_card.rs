@@ -14,7 +14,7 @@ use crate::views::button::Button;
 use crate::views::chip::Chip;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::magnitude::Moved;
-use crate::views::plot::{Current, Noise as NoiseBand, Plot, Point, Second, Touched, View, round_top};
+use crate::views::plot::{Current, NoiseBand, Plot, Point, Second, Touched, View, round_top};
 use crate::views::segmented::segmented;
 use crate::views::{paint, select};
 use crate::workbench::Action;

@@ -9,7 +9,7 @@ use crate::fonts;
 use crate::model::{MagnitudeUnit, PRESETS, PaneState, Side};
 use crate::theme::{self, Palette, Type, faded};
 use crate::views::axis::{Axis, written};
-use crate::views::diff::{self, Content, DiffPanes, Pane as PaneSide};
+use crate::views::diff::{self, Content, DiffPanes, DiffSide};
 use crate::views::magnitude::NormsCurve;
 use crate::views::stage::Stage;
 use crate::views::{paint, status};
@@ -192,8 +192,8 @@ impl Presenter {
             None => cx.text.no_difference.to_owned(),
         };
         let (name, pane_side) = match side {
-            Side::Baseline => (cx.text.baseline_output, PaneSide::Left),
-            _ => (cx.text.prefixed_output, PaneSide::Right),
+            Side::Baseline => (cx.text.baseline_output, DiffSide::Left),
+            _ => (cx.text.prefixed_output, DiffSide::Right),
         };
         let content = Content {
             text: &pane.text,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use softprefix_core::client::{ClientError, ConnectOptions, Module};
-use softprefix_core::experiment::session::{self as core, EMBEDDED, OpenRequest, SessionError};
+use softprefix_core::experiment::session::{self, EMBEDDED, OpenRequest, SessionError};
 use softprefix_core::experiment::{Plan, Settings};
 use softprefix_core::prefix::{IdentityCard, PrefixRecipe, PrefixStore, SoftPrefix};
 use softprefix_core::protocol::extension;
@@ -24,13 +24,13 @@ pub use look::Look;
 
 /// A connected module. The unit inside this process, if that is the module, lives as long as its session.
 pub struct Session {
-    core: Arc<core::Session>,
+    core: Arc<session::Session>,
     _embedded: Option<Embedded>,
     stands_in_for: Vec<&'static Entry>,
 }
 
 impl Deref for Session {
-    type Target = Arc<core::Session>;
+    type Target = Arc<session::Session>;
 
     fn deref(&self) -> &Self::Target {
         &self.core
@@ -196,12 +196,12 @@ impl Session {
                     connecting(ConnectStep::Opening);
                     exit_all(&address, tasks, &limits).await.map_err(of_remote)?;
                 }
-                let mut opened = core::Session::open(request(address.clone(), model.clone()), connecting).await;
+                let mut opened = session::Session::open(request(address.clone(), model.clone()), connecting).await;
                 if let (Err(SessionError::Client(ClientError::TaskFull { ids })), LeftOver::ExitAll) =
                     (&opened, &left_over)
                 {
                     exit_all(&address, ids, &limits).await.map_err(of_remote)?;
-                    opened = core::Session::open(request(address, model), connecting).await;
+                    opened = session::Session::open(request(address, model), connecting).await;
                 }
                 let opened = opened.map_err(|error| ConnectProblem::of(error, false))?;
                 Ok(Self {
@@ -232,7 +232,7 @@ impl Session {
                     ..request(embedded.address().to_string(), Some(name))
                 };
                 // While the model loads, the load observer reports the details.
-                let opened = core::Session::open(request, |step| {
+                let opened = session::Session::open(request, |step| {
                     if step != ConnectStep::SettingUp {
                         connecting(step);
                     }
@@ -248,7 +248,7 @@ impl Session {
     }
 
     /// Returns the session of `core`, for runs that outlive this value.
-    pub fn core(&self) -> &Arc<core::Session> {
+    pub fn core(&self) -> &Arc<session::Session> {
         &self.core
     }
 

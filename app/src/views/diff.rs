@@ -20,7 +20,7 @@ use crate::theme::{self, Palette, Type, faded};
 
 /// One of the two panes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pane {
+pub enum DiffSide {
     /// The baseline, on the left: marks are removals.
     Left,
     /// The prefixed text, on the right: marks are additions.
@@ -195,7 +195,7 @@ impl DiffPanes {
 
     /// Draws one pane over the available space of `ui` in the text style `kind`; returns the coloured token under the
     /// pointer.
-    pub fn show(&mut self, ui: &mut Ui, pane: Pane, content: &Content<'_>, kind: Type) -> Option<Touched> {
+    pub fn show(&mut self, ui: &mut Ui, pane: DiffSide, content: &Content<'_>, kind: Type) -> Option<Touched> {
         let id = ui.scope_id().with(("diff", pane as u8));
         if self.follow
             && let Some(to) = self.followed(kind)
@@ -212,8 +212,8 @@ impl DiffPanes {
         }
         let shared = self.offset;
         let (memory, other) = match pane {
-            Pane::Left => (&mut self.left, self.right.height),
-            Pane::Right => (&mut self.right, self.left.height),
+            DiffSide::Left => (&mut self.left, self.right.height),
+            DiffSide::Right => (&mut self.right, self.left.height),
         };
         let width = (ui.available_width() - 2.0 * MARGIN.x).max(40.0);
         memory.take(content.text, width, kind);
@@ -291,7 +291,7 @@ impl Memory {
         &mut self,
         ui: &mut Ui,
         id: Id,
-        pane: Pane,
+        pane: DiffSide,
         content: &Content<'_>,
         kind: Type,
         viewport: Rect,
@@ -499,7 +499,7 @@ struct Piece<'a> {
     /// Its bytes in the whole text, without the line end.
     range: &'a Range<usize>,
     kind: Type,
-    pane: Pane,
+    pane: DiffSide,
     opacity: f32,
     last: bool,
 }
@@ -514,8 +514,8 @@ impl Piece<'_> {
     fn paint_marks(&self, ui: &Ui, content: &Content<'_>) {
         let palette = Palette::of(ui);
         let (colour, tint) = match self.pane {
-            Pane::Left => (palette.baseline, palette.baseline),
-            Pane::Right => (palette.prefix_fill, palette.prefix_fill),
+            DiffSide::Left => (palette.baseline, palette.baseline),
+            DiffSide::Right => (palette.prefix_fill, palette.prefix_fill),
         };
         let strong = faded(tint, 2.0 * palette.mark_tint * self.opacity);
         let tint = faded(tint, palette.mark_tint * self.opacity);
@@ -569,8 +569,8 @@ impl Piece<'_> {
             painter.rect_filled(area, 0.0, tint);
             let y = band.max - stroke.width / 2.0;
             match self.pane {
-                Pane::Left => paint::dashed_h(painter, Rangef::new(left, right), y, stroke, 5.0, 3.0),
-                Pane::Right => {
+                DiffSide::Left => paint::dashed_h(painter, Rangef::new(left, right), y, stroke, 5.0, 3.0),
+                DiffSide::Right => {
                     painter.hline(Rangef::new(left, right), y, stroke);
                 }
             }
@@ -647,8 +647,8 @@ impl Piece<'_> {
         }
         let palette = Palette::of(ui);
         let colour = match self.pane {
-            Pane::Left => palette.baseline,
-            Pane::Right => palette.prefix_fill,
+            DiffSide::Left => palette.baseline,
+            DiffSide::Right => palette.prefix_fill,
         };
         let place = self
             .galley

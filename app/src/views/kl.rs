@@ -9,13 +9,13 @@ use eframe::egui::{
     self, Align2, Color32, CornerRadius, Galley, Pos2, Rangef, Rect, Sense, Stroke, StrokeKind, Ui, pos2, vec2,
 };
 
-use softprefix_core::compare::{KL_STEPS as EDGES, kl_step as step};
+use softprefix_core::compare::{KL_STEPS, kl_step};
 
 use super::paint;
 use crate::theme::{self, Palette, Type, faded};
 
 /// Number of steps of the scale.
-pub const STEPS: usize = EDGES.len() + 1;
+pub const STEPS: usize = KL_STEPS.len() + 1;
 
 /// Returns fill and line of a step; the first has none.
 #[must_use]
@@ -86,7 +86,7 @@ pub fn paint(ui: &Ui, laid: &Laid<'_>, heats: &[Heat], pointer: Option<Pos2>) ->
         if heat.range.start > laid.range.end {
             break;
         }
-        let shade = shade(palette, step(heat.nats));
+        let shade = shade(palette, kl_step(heat.nats));
         walk.over(&heat.range, |rect| {
             if rect.top() > clip.bottom() || rect.bottom() < clip.top() {
                 return;
@@ -230,7 +230,7 @@ pub fn legend_in_line(ui: &mut Ui, right: Pos2, name: &str, unit: &str) -> f32 {
 }
 
 fn speak(response: &egui::Response, name: &str) {
-    let spoken = format!("{name}: {}", EDGES.map(|edge| edge.to_string()).join(", "));
+    let spoken = format!("{name}: {}", KL_STEPS.map(|edge| edge.to_string()).join(", "));
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &spoken));
 }
 
@@ -256,7 +256,7 @@ fn paint_step(ui: &Ui, bands: Rect, index: usize) -> Rect {
 
 /// Returns the lower edge of a step, without a leading zero to save space.
 fn edge_of(index: usize) -> Option<String> {
-    let edge = EDGES.get(index.checked_sub(1)?)?;
+    let edge = KL_STEPS.get(index.checked_sub(1)?)?;
     Some(edge.to_string().trim_start_matches('0').to_owned())
 }
 
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn the_steps_begin_at_their_edges() {
-        let found = [0.0, 0.0029, 0.003, 0.29, 0.3, 2.9, 3.0, 50.0].map(step);
+        let found = [0.0, 0.0029, 0.003, 0.29, 0.3, 2.9, 3.0, 50.0].map(kl_step);
         assert_eq!(found, [0, 0, 1, 2, 3, 3, 4, 4]);
     }
 

@@ -72,7 +72,7 @@ pub struct Current {
 
 /// The band in which two baselines differ from each other; values inside are no effect.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Noise<'a> {
+pub struct NoiseBand<'a> {
     pub from: f64,
     pub to: f64,
     pub words: &'a str,
@@ -107,7 +107,7 @@ pub struct Plot<'a> {
     /// Label above the y axis.
     pub y_label: &'a str,
     pub x_label: &'a str,
-    pub noise: Option<Noise<'a>>,
+    pub noise: Option<NoiseBand<'a>>,
     /// The magnitude from which outputs are loops, with its label.
     pub collapse: Option<(f64, &'a str)>,
     pub current: Option<Current>,
@@ -598,7 +598,7 @@ impl Plot<'_> {
         }
     }
 
-    fn paint_noise(&self, painter: &Painter, x: Rangef, area: &Area, noise: &Noise<'_>, palette: &Palette) {
+    fn paint_noise(&self, painter: &Painter, x: Rangef, area: &Area, noise: &NoiseBand<'_>, palette: &Palette) {
         let rows = area.rows(noise.from, noise.to);
         let tint = faded(palette.baseline, palette.noise_tint);
         painter.rect_filled(Rect::from_x_y_ranges(x, rows), 0.0, tint);

@@ -6,7 +6,7 @@ use crate::doctor::build::News;
 use crate::doctor::log::Entry;
 use crate::doctor::{CHECKS, Ended, Finding};
 use crate::messages::{ChangeOutcome, DoctorEvent, DoctorRequest};
-use crate::model::Bilingual as Words;
+use crate::model::Bilingual;
 
 /// The current work on the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Work {
     Undoing(String),
     ExitingTasks,
     /// With the last step of the installer.
-    Installing(Option<Words>),
+    Installing(Option<Bilingual>),
     Uninstalling,
     Building,
 }
@@ -325,7 +325,7 @@ mod tests {
     use crate::doctor::{Outcome, Verdict};
 
     fn finding(id: &'static str, verdict: Verdict) -> Finding {
-        let words = || Words {
+        let words = || Bilingual {
             en: id.into(),
             ja: id.into(),
         };

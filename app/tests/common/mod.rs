@@ -24,7 +24,7 @@ use softprefix_core::experiment::{
 };
 use softprefix_core::prefix::{PrefixRecipe, TokenPiece};
 use softprefix_core::protocol::extension::{
-    Alternative, Budget, Compared, FinishReason, Scored, Scores as ErrorText, SoftPrefixEcho, Usage,
+    Alternative, Budget, Compared, FinishReason, Scored, SoftPrefixEcho, TokenScores, Usage,
 };
 
 pub const BASELINE: &str =
@@ -283,7 +283,7 @@ pub fn scores(request: &ScoreRuns) -> Scores {
         text: c.to_string(),
     };
     let tokens: Vec<TokenPiece> = text.chars().enumerate().map(piece).collect();
-    let told = |shift: f64| ErrorText {
+    let told = |shift: f64| TokenScores {
         logprobs: vec![-0.5 - shift; tokens.len()],
         perplexity: (0.5 + shift).exp(),
         soft_prefix: None,

@@ -279,7 +279,7 @@ impl Task {
         let limit = self.module().options().deadline;
         let scored: Scored = self.ask_within(limit, feature::SCORE, extension::SCORE, data).await?;
         let length = scored.tokens.len();
-        let whole = |scores: &extension::Scores| scores.logprobs.len() == length;
+        let whole = |scores: &extension::TokenScores| scores.logprobs.len() == length;
         let all_there = whole(&scored.base)
             && scored.prefixed.len() == prefixes.len()
             && scored

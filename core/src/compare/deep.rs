@@ -142,10 +142,10 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::extension::Scores;
+    use crate::protocol::extension::TokenScores;
 
-    fn scores(logprobs: &[f64]) -> Scores {
-        Scores {
+    fn scores(logprobs: &[f64]) -> TokenScores {
+        TokenScores {
             logprobs: logprobs.to_vec(),
             perplexity: perplexity(logprobs),
             soft_prefix: None,

@@ -561,7 +561,7 @@ pub struct ScoreRequest {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scored {
     /// The text without a prefix, or with [`ScoreRequest::against`].
-    pub base: Scores,
+    pub base: TokenScores,
     /// One for each prefix, in the order of the request.
     pub prefixed: Vec<Compared>,
     /// The tokens of the scored text.
@@ -570,7 +570,7 @@ pub struct Scored {
 
 /// A text's tokens under one condition. Logarithms are natural.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Scores {
+pub struct TokenScores {
     /// ln p of each token after those before it.
     pub logprobs: Vec<f64>,
     /// exp of the mean of `-logprobs`.
@@ -591,7 +591,7 @@ pub struct Compared {
     /// At each token, whether the likeliest one is the base's.
     pub same_top: Vec<bool>,
     /// The text with the prefix.
-    pub scores: Scores,
+    pub scores: TokenScores,
 }
 
 /// A token that the model might have chosen at a position.

@@ -8,7 +8,8 @@ use serde::de::Deserializer;
 use softprefix_core::compare::perplexity;
 use softprefix_core::prefix::{SentPrefix, SoftPrefix, TokenPiece, WindowBudget};
 use softprefix_core::protocol::extension::{
-    Alternative, Compared, MAX_ALTERNATIVES, MAX_SCORE_PREFIXES, MAX_TOKENS, SCORE, Scored, Scores, SoftPrefixEcho,
+    Alternative, Compared, MAX_ALTERNATIVES, MAX_SCORE_PREFIXES, MAX_TOKENS, SCORE, Scored, SoftPrefixEcho,
+    TokenScores,
 };
 use softprefix_core::protocol::frame::DEFAULT_LIMIT;
 use softprefix_core::protocol::message::to_data;
@@ -294,7 +295,7 @@ impl ScoreResponder {
     }
 }
 
-fn to_wire(tokenizer: &Tokenizer, scores: Vec<TokenScore>, soft_prefix: Option<SoftPrefixEcho>) -> Scores {
+fn to_wire(tokenizer: &Tokenizer, scores: Vec<TokenScore>, soft_prefix: Option<SoftPrefixEcho>) -> TokenScores {
     let logprobs: Vec<f64> = scores.iter().map(|score| score.logprob).collect();
     let alternative = |(id, logprob)| {
         let TokenPiece { id, text } = piece(tokenizer, id);
@@ -304,7 +305,7 @@ fn to_wire(tokenizer: &Tokenizer, scores: Vec<TokenScore>, soft_prefix: Option<S
         .into_iter()
         .map(|score| score.top.into_iter().map(alternative).collect())
         .collect();
-    Scores {
+    TokenScores {
         perplexity: perplexity(&logprobs),
         logprobs,
         soft_prefix,

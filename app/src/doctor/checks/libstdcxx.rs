@@ -6,7 +6,7 @@ use super::super::remedies::{self, LIBSTDCXX_FOLDER as FOLDER, LIBSTDCXX_SYSTEM 
 use super::super::script::Script;
 use super::super::ssh::{Ssh, SshError};
 use super::READ_LIMIT;
-use crate::model::{Bilingual as Words, bilingual};
+use crate::model::{Bilingual, bilingual};
 
 const ID: &str = "libstdcxx";
 const SECTION: &str = "3";
@@ -88,7 +88,7 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         )
         .fact(
             bilingual!("module", "モジュール"),
-            Words {
+            Bilingual {
                 en: format!("{FOLDER}/libstdc++.so.6: {}", state.en),
                 ja: format!("{FOLDER}/libstdc++.so.6：{}", state.ja),
             },

@@ -19,7 +19,7 @@ macro_rules! shell {
 const LIMIT: Duration = CHANGE_LIMIT;
 
 /// The names that `--fix` and `--undo` take, in the order of the guide.
-pub const NAMES: [&str; 6] = [
+pub const REMEDIES: [&str; 6] = [
     "start-llm-sys",
     "patch-simdjson",
     "toolchain-wrappers",
@@ -32,7 +32,7 @@ pub const NAMES: [&str; 6] = [
 ///
 /// `register-interpreter` can be undone without the folder, which is empty here.
 #[must_use]
-pub fn by_name(id: &str) -> Option<Remedy> {
+pub fn remedy(id: &str) -> Option<Remedy> {
     match id {
         "start-llm-sys" => Some(start_llm_sys()),
         "patch-simdjson" => Some(patch_simdjson()),
@@ -160,12 +160,12 @@ pub fn register_interpreter(folder: String) -> Remedy {
 
 #[cfg(test)]
 mod tests {
-    use super::{NAMES, by_name};
+    use super::{REMEDIES, remedy};
 
     #[test]
     fn every_remedy_has_the_five_functions_and_shows_its_change() {
-        for name in NAMES {
-            let remedy = by_name(name).unwrap();
+        for name in REMEDIES {
+            let remedy = remedy(name).unwrap();
             for function in ["backup", "change", "verify", "restored", "restore"] {
                 assert!(
                     remedy.shell.file.contains(&format!("\n{function}() {{\n")),

@@ -11,7 +11,7 @@ mod installer;
 use super::context::PanelContext;
 use crate::doctor::{Ended, Finding, INSTALL, Verdict, title};
 use crate::messages::ChangeOutcome;
-use crate::model::{Bilingual as Words, Language, Target};
+use crate::model::{Bilingual, Language, Target};
 use crate::text::DoctorText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -100,7 +100,7 @@ const fn status_of(verdict: Verdict) -> Status {
 }
 
 impl View<'_> {
-    fn words<'w>(&self, said: &'w Words) -> &'w str {
+    fn words<'w>(&self, said: &'w Bilingual) -> &'w str {
         said.get(self.language)
     }
 

@@ -13,7 +13,7 @@ use super::words;
 use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
-use crate::views::diff::{self, Content, DiffPanes, Pane};
+use crate::views::diff::{self, Content, DiffPanes, DiffSide};
 use crate::views::{kl, paint};
 use crate::workbench::SweepAction;
 use crate::workbench::sweep::PairDiff;
@@ -135,8 +135,8 @@ impl PairCard {
             false => from + vec2(0.0, NAME + each + BETWEEN),
         };
         let sides = [
-            (Pane::Left, from, (letters.0, name), left),
-            (Pane::Right, next, (letters.1, other), right),
+            (DiffSide::Left, from, (letters.0, name), left),
+            (DiffSide::Right, next, (letters.1, other), right),
         ];
         for (pane, at, named, record) in sides {
             let place = Rect::from_min_size(at, vec2(width, NAME + each));
@@ -243,7 +243,7 @@ impl PairCard {
         &mut self,
         ui: &mut Ui,
         cx: &PanelContext<'_>,
-        pane: Pane,
+        pane: DiffSide,
         (letter, name): (&str, &str),
         record: &Record,
         height: f32,
@@ -266,8 +266,8 @@ impl PairCard {
         });
         let value = value.filter(|_| !record.is_baseline()).unwrap_or_default();
         let heats = match pane {
-            Pane::Left => self.heats.of(cx),
-            Pane::Right => None,
+            DiffSide::Left => self.heats.of(cx),
+            DiffSide::Right => None,
         };
         let room = if heats.is_some() {
             let words = cx.deep_text();
@@ -331,13 +331,13 @@ impl PairCard {
         };
         // Marks belong to the compared texts; while a new diff is computed there are none.
         let current = self.of.as_ref().is_some_and(|pair| match pane {
-            Pane::Left => &*pair.left == output,
-            Pane::Right => &*pair.right == output,
+            DiffSide::Left => &*pair.left == output,
+            DiffSide::Right => &*pair.right == output,
         });
         let marks: &[Range<usize>] = match (current, pane) {
             (false, _) => &[],
-            (true, Pane::Left) => &self.left,
-            (true, Pane::Right) => &self.right,
+            (true, DiffSide::Left) => &self.left,
+            (true, DiffSide::Right) => &self.right,
         };
         let content = Content {
             text: output,
@@ -360,12 +360,12 @@ impl PairCard {
 }
 
 /// Returns the current difference, as bytes of a text of the pair.
-fn stepped_to(cx: &PanelContext<'_>, pane: Pane) -> Option<Range<usize>> {
+fn stepped_to(cx: &PanelContext<'_>, pane: DiffSide) -> Option<Range<usize>> {
     let (now, _) = cx.bench.difference()?;
     let change = cx.bench.sweep.diff.as_ref()?.diff.changes.get(now?)?;
     Some(match pane {
-        Pane::Left => change.left.clone(),
-        Pane::Right => change.right.clone(),
+        DiffSide::Left => change.left.clone(),
+        DiffSide::Right => change.right.clone(),
     })
 }
 

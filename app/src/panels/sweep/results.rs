@@ -17,7 +17,7 @@ use crate::views::button::Button;
 use crate::views::heatmap::{self, HeatMap};
 use crate::views::icon::Icon;
 use crate::views::lines::{self, Lines};
-use crate::views::plot::{Current, Noise, Plot, View};
+use crate::views::plot::{Current, NoiseBand, Plot, View};
 use crate::views::segmented::segmented;
 use crate::views::{paint, status};
 use crate::workbench::SweepAction;
@@ -460,7 +460,7 @@ pub fn lines_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &mut Cache, 
         .collapse
         .map(|x| (cx.text.collapsed_above)(&format!("{}{}", words::number(x), axis.unit)));
     let noise = match (bench.measure.full_scale(), plotted.noise) {
-        (Some(top), Some(from)) if bench.measure.is_similarity() => Some(Noise {
+        (Some(top), Some(from)) if bench.measure.is_similarity() => Some(NoiseBand {
             from,
             to: top,
             words: text.noise,
