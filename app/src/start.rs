@@ -10,7 +10,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser as _};
 use crate::messages::{Event, LibraryRequest, MaterialRequest, RecordingRequest, Request};
 use crate::model::{Endpoint, Language, Problem, Remembered, Target};
 use crate::places;
-use crate::recording::Session;
+use crate::recording::PreparedRecording;
 use crate::session::embedded;
 use crate::settings_file::SettingsFile;
 use crate::workbench::{Action, Dialog, ExhibitionAction, ExternalAction, MaterialAction, PlaybackAction, Workbench};
@@ -121,7 +121,7 @@ pub enum Start {
     Module,
     /// Plays a recording, without connecting.
     Playback {
-        session: Arc<Session>,
+        recording: Arc<PreparedRecording>,
         /// Full screen, repeatedly.
         exhibition: bool,
     },
@@ -180,8 +180,8 @@ pub fn begin(
                 workbench.apply(Action::ShowDialog(Dialog::FirstSteps));
             }
         }
-        Start::Playback { session, exhibition } => {
-            workbench.play(session);
+        Start::Playback { recording, exhibition } => {
+            workbench.play(recording);
             workbench.apply(if exhibition {
                 Action::Exhibit(ExhibitionAction::Toggle)
             } else {

@@ -15,7 +15,7 @@ use mutate::each;
 use softprefix::doctor::log::{Entry, Log};
 use softprefix::doctor::script::{Found, answer};
 use softprefix::model::Remembered;
-use softprefix::recording::{DEMO, Recording, Session, Writer};
+use softprefix::recording::{DEMO, Recording, PreparedRecording, Writer};
 use softprefix::workbench::{PlaybackAction, Workbench};
 
 /// Parts of the recording that ships: its beginning with a few lines, so that much of each kind is damaged.
@@ -59,7 +59,7 @@ fn a_recording_is_played_to_any_moment_or_refused_with_a_sentence() {
         for (time, line) in &recording.lines {
             writer.line(*time, line);
         }
-        let session = Arc::new(Session::new(Some("one".to_owned()), recording));
+        let session = Arc::new(PreparedRecording::new(Some("one".to_owned()), recording));
         let mut bench = Workbench::new(Remembered::default());
         bench.play(Arc::clone(&session));
         for share in [0.0, 1.0, 0.5, 0.25] {

@@ -12,7 +12,7 @@ use super::events::Events;
 use crate::errors::{broken, cannot_read, system};
 use crate::messages::{Event, RecordingEvent, RecordingRequest};
 use crate::model::{Bilingual, Problem, ProblemKind};
-use crate::recording::{DEMO, Recording, Session, Writer};
+use crate::recording::{DEMO, Recording, PreparedRecording, Writer};
 
 /// Maximum file size in MiB: an hour of text and slider moves takes a tenth of it.
 const LARGEST: u64 = 64;
@@ -76,13 +76,13 @@ impl Recordings {
             }
             RecordingRequest::Move { from, to } => in_the_background(events, move || move_file(&from, to)),
             RecordingRequest::Open(path) => in_the_background(events, move || match read(&path) {
-                Ok(session) => RecordingEvent::Opened {
-                    session: Arc::new(session),
+                Ok(recording) => RecordingEvent::Opened {
+                    recording: Arc::new(recording),
                 },
                 Err(problem) => RecordingEvent::Refused(problem),
             }),
             RecordingRequest::OpenDemo => in_the_background(events, || match demo() {
-                Ok(session) => RecordingEvent::Opened { session },
+                Ok(recording) => RecordingEvent::Opened { recording },
                 Err(problem) => RecordingEvent::Refused(problem),
             }),
         }
@@ -185,7 +185,7 @@ fn move_file(from: &Path, to: PathBuf) -> RecordingEvent {
 ///
 /// # Errors
 /// Why it cannot be played.
-pub fn read(path: &Path) -> Result<Session, Problem> {
+pub fn read(path: &Path) -> Result<PreparedRecording, Problem> {
     let cannot = |error: std::io::Error| cannot_read(path, &error);
     let megabytes = std::fs::metadata(path).map_err(cannot)?.len() >> 20;
     if megabytes > LARGEST {
@@ -205,14 +205,14 @@ pub fn read(path: &Path) -> Result<Session, Problem> {
     let bytes = files::read(path, LARGEST << 20).map_err(cannot)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let recording = Recording::read(&bytes, &name).map_err(|broken| broken.problem())?;
-    Ok(Session::new(Some(name.into_owned()), recording))
+    Ok(PreparedRecording::new(Some(name.into_owned()), recording))
 }
 
 /// Prepares the built-in recording for playback.
 ///
 /// # Errors
 /// None, as long as the file in the repository is intact (a test checks it).
-pub fn demo() -> Result<Arc<Session>, Problem> {
+pub fn demo() -> Result<Arc<PreparedRecording>, Problem> {
     let recording = Recording::read(DEMO, "demo.jsonl").map_err(|broken| broken.problem())?;
-    Ok(Arc::new(Session::new(None, recording)))
+    Ok(Arc::new(PreparedRecording::new(None, recording)))
 }

@@ -1,4 +1,4 @@
-//! `softprefix demo`: plays a recorded session in the window, without a module or a model. A file that cannot be played
+//! `softprefix demo`: plays a recording in the window, without a module or a model. A file that cannot be played
 //! is refused before the window opens.
 
 use std::path::PathBuf;
@@ -31,12 +31,12 @@ impl DemoArgs {
     /// # Errors
     /// If the file cannot be read or is no recording.
     pub fn start(&self) -> Result<Start, Problem> {
-        let session = match &self.file {
+        let recording = match &self.file {
             Some(path) => recording::read(path).map(Arc::new),
             None => recording::demo(),
         };
         Ok(Start::Playback {
-            session: session?,
+            recording: recording?,
             exhibition: self.exhibition,
         })
     }
@@ -48,8 +48,8 @@ pub fn run(args: &DemoArgs) -> ExitCode {
             super::shell::tell(problem);
             Exit::File.into()
         }
-        Ok(Start::Playback { session, .. }) if args.check => {
-            super::shell::print(&format!("{}\n", session.summary()));
+        Ok(Start::Playback { recording, .. }) if args.check => {
+            super::shell::print(&format!("{}\n", recording.summary()));
             Exit::Success.into()
         }
         Ok(start) => app::run(WindowArgs::default(), start),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::model::Problem;
-use crate::recording::{Line, Session};
+use crate::recording::{Line, PreparedRecording};
 
 /// Requests from the workbench.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +42,7 @@ pub enum RecordingEvent {
     /// Recording stopped for this reason; what was written is still in the file.
     CannotWrite(Problem),
     Opened {
-        session: Arc<Session>,
+        recording: Arc<PreparedRecording>,
     },
     /// Why a file cannot be played or moved.
     Refused(Problem),

@@ -80,17 +80,17 @@ fn controls(ui: &mut Ui, text: &DemoText, playback: &Playback, actions: &mut Vec
     if right.add(Button::quiet(&speed).name(&spoken).width(52.0)).clicked() {
         act(PlaybackAction::NextSpeed);
     }
-    let times = format!("{} / {}", clock(playback.at()), clock(playback.session.length()));
+    let times = format!("{} / {}", clock(playback.at()), clock(playback.recording.length()));
     right.label(paint::figures(times, theme::BODY, palette.text2));
     let bar =
         Rect::from_min_max(rest.min, pos2(right.min_rect().left() - 16.0, rest.max.y)).with_min_x(rest.left() + 8.0);
     if bar.width() > 48.0
         && let Some(to) = (Slider {
             name: text.position,
-            spoken: &(text.position_spoken)(&clock(playback.at()), &clock(playback.session.length())),
+            spoken: &(text.position_spoken)(&clock(playback.at()), &clock(playback.recording.length())),
             scale: Linear {
                 least: 0.0,
-                most: playback.session.length().as_secs_f64(),
+                most: playback.recording.length().as_secs_f64(),
                 x: slider::track_in(bar),
             },
             steps: (5.0, 30.0),
@@ -110,7 +110,7 @@ fn controls(ui: &mut Ui, text: &DemoText, playback: &Playback, actions: &mut Vec
 /// Draws the label that this is a recording, or why an action is not possible.
 fn sign(ui: &mut Ui, text: &DemoText, playback: &Playback) {
     let palette = Palette::of(ui);
-    let words = match &playback.session.name {
+    let words = match &playback.recording.name {
         None => text.is_demo.to_owned(),
         Some(name) => format!("{} · {name}", text.is_recording),
     };

@@ -29,11 +29,11 @@
 
 mod form;
 mod line;
-mod session;
+mod prepared;
 
 pub use form::{Broken, Recording, VERSION, Writer};
 pub use line::Line;
-pub use session::Session;
+pub use prepared::PreparedRecording;
 
 /// The recording that is part of the program.
 pub const DEMO: &[u8] = include_bytes!("../../../assets/demo/demo.jsonl");

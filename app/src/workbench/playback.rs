@@ -13,7 +13,7 @@ use softprefix_core::experiment::{Answer, Case, MeasuredText, Outcome, PrefixIde
 use super::{Action, PlaybackAction, Tab, Workbench};
 use crate::messages::{Event, RecordingRequest, Request};
 use crate::model::{Pane, PaneState, Remembered, RunId, Settings, Side, Target};
-use crate::recording::{Line, Session};
+use crate::recording::{Line, PreparedRecording};
 
 /// Time limit for comparing texts in a frame; beyond it a coarser diff is used.
 const DIFF_TIME: Duration = Duration::from_millis(4);
@@ -22,7 +22,7 @@ pub const STEP: Duration = Duration::from_secs(5);
 
 /// A recording that is being played.
 pub struct Playback {
-    pub session: Arc<Session>,
+    pub recording: Arc<PreparedRecording>,
     /// The workbench that shows it.
     pub bench: Workbench,
     pub playing: bool,
@@ -43,10 +43,10 @@ pub struct Playback {
 impl Playback {
     pub const SPEEDS: [f64; 4] = [1.0, 2.0, 4.0, 0.5];
 
-    fn new(session: Arc<Session>, own: &Workbench) -> Self {
+    fn new(recording: Arc<PreparedRecording>, own: &Workbench) -> Self {
         let mut playback = Self {
             bench: blank(&own.settings),
-            session,
+            recording,
             playing: true,
             looping: false,
             speed: 1.0,
@@ -65,7 +65,7 @@ impl Playback {
     }
 
     pub fn is_over(&self) -> bool {
-        self.at() >= self.session.length()
+        self.at() >= self.recording.length()
     }
 
     /// Advances the position, and returns the time until the next event.
@@ -73,7 +73,7 @@ impl Playback {
         if !self.playing {
             return None;
         }
-        let length = self.session.length().as_secs_f64() * 1000.0;
+        let length = self.recording.length().as_secs_f64() * 1000.0;
         let to = self.at + time.as_secs_f64() * 1000.0 * self.speed;
         if to >= length && self.looping && length > 0.0 {
             self.seek(Duration::from_secs_f64((to % length) / 1000.0));
@@ -86,7 +86,7 @@ impl Playback {
             return None;
         }
         let next = self
-            .session
+            .recording
             .lines()
             .get(self.played)
             .map_or(length, |(at, _)| *at as f64);
@@ -97,12 +97,12 @@ impl Playback {
 
     /// Seeks to a time directly.
     pub fn seek(&mut self, to: Duration) {
-        let to = to.min(self.session.length());
+        let to = to.min(self.recording.length());
         self.at = to.as_secs_f64() * 1000.0;
         let last = self
             .played
             .checked_sub(1)
-            .and_then(|last| self.session.lines().get(last));
+            .and_then(|last| self.recording.lines().get(last));
         if last.is_some_and(|(at, _)| *at as f64 > self.at) {
             self.bench = blank(&self.bench.settings);
             self.played = 0;
@@ -113,11 +113,11 @@ impl Playback {
 
     /// Plays all lines up to the position.
     fn catch_up(&mut self) {
-        let session = Arc::clone(&self.session);
-        let lines = session.lines();
+        let recording = Arc::clone(&self.recording);
+        let lines = recording.lines();
         let end = lines.partition_point(|(at, _)| *at as f64 <= self.at);
         let begin = self.played.min(end);
-        for (place, ((_, line), &by)) in lines.iter().zip(session.superseded()).enumerate().take(end).skip(begin) {
+        for (place, ((_, line), &by)) in lines.iter().zip(recording.superseded()).enumerate().take(end).skip(begin) {
             if by < end && by > place {
                 continue;
             }
@@ -125,12 +125,12 @@ impl Playback {
             if matches!(line, Line::Ended(..) | Line::Case(_)) {
                 // Points must exist before one of them is opened; the panes are compared once, at the end.
                 let panes = self.bench.outbox.extract_if(.., is_for_panes).next();
-                answer(&mut self.bench, |left, right| measures(&session, left, right));
+                answer(&mut self.bench, |left, right| measures(&recording, left, right));
                 self.bench.outbox.extend(panes);
             }
         }
         self.played = end.max(self.played);
-        answer(&mut self.bench, |left, right| measures(&session, left, right));
+        answer(&mut self.bench, |left, right| measures(&recording, left, right));
         self.bench.file = super::FileState::default();
         self.bench.effects.clear();
     }
@@ -168,8 +168,8 @@ fn is_for_panes(request: &mut Request) -> bool {
 }
 
 /// Most pairs were measured when the recording was prepared.
-fn measures(session: &Session, left: &Arc<str>, right: &Arc<str>) -> Measures {
-    let known = session.measures(left, right).cloned();
+fn measures(recording: &PreparedRecording, left: &Arc<str>, right: &Arc<str>) -> Measures {
+    let known = recording.measures(left, right).cloned();
     known.unwrap_or_else(|| Measures::of(left, right))
 }
 
@@ -396,7 +396,7 @@ impl Workbench {
     // ----- the user's own workbench -----
 
     /// Shows a recording instead of the user's work, which is kept.
-    pub fn play(&mut self, session: Arc<Session>) {
+    pub fn play(&mut self, recording: Arc<PreparedRecording>) {
         let exhibited = self
             .exhibition
             .as_ref()
@@ -405,7 +405,7 @@ impl Workbench {
             // The recording stood in for a module that is connected again.
             return;
         }
-        let mut playback = Playback::new(session, self);
+        let mut playback = Playback::new(recording, self);
         if let Some(former) = self.playback.take() {
             playback.before = former.before;
         }
@@ -483,8 +483,8 @@ impl Workbench {
                     playback.playing = false;
                 }
                 playback.bench.apply(action);
-                let session = Arc::clone(&playback.session);
-                answer(&mut playback.bench, |left, right| measures(&session, left, right));
+                let recording = Arc::clone(&playback.recording);
+                answer(&mut playback.bench, |left, right| measures(&recording, left, right));
                 None
             }
             Action::CopyText(_) => {
@@ -547,14 +547,14 @@ mod tests {
 
     #[test]
     fn the_lines_of_a_recording_name_every_pair_of_texts_that_playing_it_compares() {
-        let session = Session::new(None, Recording::read(DEMO, "demo.jsonl").unwrap());
+        let recording = PreparedRecording::new(None, Recording::read(DEMO, "demo.jsonl").unwrap());
         let mut bench = blank(&Settings::default());
         let mut compared = 0;
-        for (_, line) in session.lines() {
+        for (_, line) in recording.lines() {
             bench.play_line(line);
             answer(&mut bench, |left, right| {
                 compared += 1;
-                session.measures(left, right).unwrap().clone()
+                recording.measures(left, right).unwrap().clone()
             });
         }
         assert!(compared > 10, "{compared}");

@@ -256,7 +256,7 @@ impl Workbench {
                 self.recorder = None;
                 self.notice = Some(Notice::Problem(problem));
             }
-            RecordingEvent::Opened { session } => self.play(session),
+            RecordingEvent::Opened { recording } => self.play(recording),
             RecordingEvent::Refused(problem) => self.notice = Some(Notice::Problem(problem)),
         }
     }

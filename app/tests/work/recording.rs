@@ -7,7 +7,7 @@ use std::time::Duration;
 use softprefix::bridge::recording::{demo, read};
 use softprefix::messages::{RecordingRequest, Request};
 use softprefix::model::{Format, Language, ModuleState, PrefixForm, Remembered, Side, Target};
-use softprefix::recording::{DEMO, Line, Recording, Session, Writer};
+use softprefix::recording::{DEMO, Line, Recording, PreparedRecording, Writer};
 use softprefix::workbench::playback::Playback;
 use softprefix::workbench::{Action, Notice, PlaybackAction, Tab, Workbench};
 use softprefix_core::compare::Measure;
@@ -89,7 +89,7 @@ fn viewer() -> Workbench {
     Workbench::new(Remembered::default())
 }
 
-fn played(session: &Arc<Session>) -> Workbench {
+fn played(session: &Arc<PreparedRecording>) -> Workbench {
     let mut bench = viewer();
     bench.play(Arc::clone(session));
     bench
@@ -443,7 +443,7 @@ fn what_a_newer_writer_adds_within_the_version_is_passed_over() {
                 {\"t\":0,\"prefix\":{\"magnitude\":2.5,\"colour\":1}}\n";
     let recording = Recording::read(file.as_bytes(), "x").unwrap();
     assert_eq!(recording.lines.len(), 1);
-    let bench = played(&Arc::new(Session::new(None, recording)));
+    let bench = played(&Arc::new(PreparedRecording::new(None, recording)));
     assert_eq!(bench.shown().prefix.magnitude, 2.5);
 }
 
@@ -456,7 +456,7 @@ fn numbers_no_machine_has_do_no_harm() {
                 {\"t\":0,\"count\":{\"template\":16777216,\"prompt\":1,\"window\":2,\"prefill_window\":3}}\n\
                 {\"t\":1,\"look\":18446744073709551615}\n{\"t\":1,\"remove\":7}\n{\"t\":1,\"end\":{\"side\":\"r\"}}\n\
                 {\"t\":1,\"p\":\"text of nothing\"}\n{\"t\":18446744073709551615,\"end\":{\"side\":\"p\",\"elapsed_ms\":-1}}\n";
-    let session = Arc::new(Session::new(None, Recording::read(file.as_bytes(), "x").unwrap()));
+    let session = Arc::new(PreparedRecording::new(None, Recording::read(file.as_bytes(), "x").unwrap()));
     let mut bench = played(&session);
     bench.apply(Action::Playback(PlaybackAction::Seek(session.length())));
     assert_eq!(&*bench.shown().prefixed.text, "text of nothing");
@@ -513,7 +513,7 @@ fn ten_minutes() -> Recording {
 
 #[test]
 fn ten_minutes_are_jumped_through_at_once() {
-    let session = Arc::new(Session::new(None, ten_minutes()));
+    let session = Arc::new(PreparedRecording::new(None, ten_minutes()));
     assert!(session.length() > Duration::from_secs(590));
     let mut bench = played(&session);
     let mut longest = Duration::ZERO;
@@ -577,7 +577,7 @@ fn the_recording_that_ships_shows_the_idea_in_about_a_minute() {
 
 #[test]
 fn settings_changed_while_a_recording_is_shown_are_the_persons() {
-    let mut bench = played(&Arc::new(Session::new(None, ten_minutes())));
+    let mut bench = played(&Arc::new(PreparedRecording::new(None, ten_minutes())));
     bench.apply(Action::SetLanguage(Language::Japanese));
     assert_eq!(bench.shown().settings.language, Language::Japanese);
     bench.apply(Action::Playback(PlaybackAction::Leave));

@@ -13,7 +13,7 @@ use crate::model::{PromptForm, Side};
 
 /// A recording prepared for playback: which lines can be skipped when seeking, and the measures of its texts.
 #[derive(Debug)]
-pub struct Session {
+pub struct PreparedRecording {
     /// The file's name; `None` for the recording that is part of the program.
     pub name: Option<String>,
     recording: Recording,
@@ -21,7 +21,7 @@ pub struct Session {
     measures: HashMap<(Arc<str>, Arc<str>), Measures>,
 }
 
-impl Session {
+impl PreparedRecording {
     /// Prepares a recording.
     pub fn new(name: Option<String>, recording: Recording) -> Self {
         let measures = pairs(&recording.lines)
