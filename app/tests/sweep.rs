@@ -15,7 +15,7 @@ use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, Outcome, PrefixIdentity, Progress, Rating, Record,
+    Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, CaseOutcome, PrefixIdentity, Progress, Rating, Record,
     RunEnd, RunEvent, SavedExperiment, Summary,
 };
 use softprefix_core::prefix::Magnitude;
@@ -67,7 +67,7 @@ fn record(experiment: &Experiment, case: &Case) -> Record {
         }),
         started_unix: 1_795_406_700.0,
         attempts: 1,
-        outcome: Outcome::Done(Answer {
+        outcome: CaseOutcome::Done(Answer {
             text,
             tokens: None,
             finish_reason: FinishReason::Stop,
@@ -440,7 +440,7 @@ fn over_two_prompts(language: Language) -> Workbench {
     run_event(&mut bench, RunEvent::Started(Box::new(experiment.clone())));
     for case in experiment.plan.as_ref().unwrap().cases().unwrap() {
         let mut done = record(&experiment, &case);
-        if let (1, Outcome::Done(answer)) = (case.prompt, &mut done.outcome) {
+        if let (1, CaseOutcome::Done(answer)) = (case.prompt, &mut done.outcome) {
             answer.text = common::BASELINE.to_owned();
         }
         run_event(&mut bench, RunEvent::CaseFinished(Box::new(done)));

@@ -18,7 +18,7 @@ use common::stage::{Stage, paced, painted, sized, window, words};
 use eframe::egui::{Modifiers as Held, Shape};
 use softprefix::model::{KindChoice, Side};
 use softprefix::theme;
-use softprefix_core::experiment::{Outcome, Stars};
+use softprefix_core::experiment::{CaseOutcome, Stars};
 use softprefix_core::protocol::extension::FinishReason;
 
 fn tuned() -> Workbench {
@@ -588,7 +588,7 @@ fn a_run_that_was_stopped_says_in_its_label_that_it_is_cut_off() {
     });
     let asked = asked.expect("a run");
     let mut record = common::record(&bench, &asked, "春の花が");
-    if let Outcome::Done(done) = &mut record.outcome {
+    if let CaseOutcome::Done(done) = &mut record.outcome {
         done.finish_reason = FinishReason::Stopped;
     }
     let (run, id) = (asked.run, record.id.clone());

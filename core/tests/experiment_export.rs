@@ -9,7 +9,7 @@ use softprefix_core::compare::{Measure, Report, ResultsFile, Verdict};
 use softprefix_core::experiment::export::{self, ImportError};
 use softprefix_core::experiment::html::{self, Language};
 use softprefix_core::experiment::{
-    Analysis, Applied, Experiment, Extent, Group, Magnitudes, Outcome, Plan, Prompt, Proof, Rating, Record, Settings,
+    Analysis, Applied, Experiment, Extent, Group, Magnitudes, CaseOutcome, Plan, Prompt, Proof, Rating, Record, Settings,
     Spread, Stars, Sweep, Values, over_prompts,
 };
 use softprefix_core::files;
@@ -254,7 +254,7 @@ fn a_change_of_the_token_limit_or_of_the_model_file_alone_is_another_group() {
 #[test]
 fn a_text_that_was_cut_off_is_told_as_cut_in_every_form() {
     let (experiment, mut records) = sweep();
-    if let Outcome::Failed(failure) = &mut records[8].outcome {
+    if let CaseOutcome::Failed(failure) = &mut records[8].outcome {
         failure.partial_text = "こんに".into();
     }
     let analysis = Analysis::of(&records);
@@ -309,12 +309,12 @@ fn values_below_0_lie_by_their_size_on_a_line_of_their_own() {
 #[test]
 fn what_is_said_of_application_follows_from_all_runs() {
     let (_, mut records) = sweep();
-    if let Outcome::Done(answer) = &mut records[5].outcome {
+    if let CaseOutcome::Done(answer) = &mut records[5].outcome {
         answer.echo = None;
     }
     assert_eq!(Analysis::of(&records).groups[0].proof(), Proof::PartlyEchoed);
     for record in &mut records {
-        if let Outcome::Done(answer) = &mut record.outcome {
+        if let CaseOutcome::Done(answer) = &mut record.outcome {
             answer.echo = None;
         }
     }
@@ -373,7 +373,7 @@ fn a_noisy_module_has_a_band_and_effects_inside_it_are_none() {
 fn what_is_known_of_the_prefix_having_been_applied_is_said() {
     let without_echo = |records: &mut [Record]| {
         for record in records {
-            if let Outcome::Done(answer) = &mut record.outcome {
+            if let CaseOutcome::Done(answer) = &mut record.outcome {
                 answer.echo = None;
             }
         }
@@ -397,7 +397,7 @@ fn what_is_known_of_the_prefix_having_been_applied_is_said() {
     assert!(proof.sentence().contains("ignores soft_prefix silently"));
 
     let (_, mut wrong) = sweep();
-    if let Outcome::Done(answer) = &mut wrong[5].outcome {
+    if let CaseOutcome::Done(answer) = &mut wrong[5].outcome {
         answer.echo = Some(SoftPrefixEcho::of(&common::some_prefix()));
     }
     assert_eq!(Analysis::of(&wrong).groups[0].proof(), Proof::Contradicted);
@@ -743,7 +743,7 @@ fn what_a_spreadsheet_takes_for_a_formula_is_text_also_in_full_width() {
     let (_, mut records) = sweep();
     for start in ["=", "+", "-", "@", "＝", "＋", "－", "＠", "\t", "\r", "\n"] {
         let text = format!("{start}HYPERLINK(1)");
-        if let Outcome::Done(answer) = &mut records[1].outcome {
+        if let CaseOutcome::Done(answer) = &mut records[1].outcome {
             answer.text.clone_from(&text);
         }
         let rows = read_csv(&export::to_csv(&records));
@@ -799,7 +799,7 @@ fn llm_comparator_json_has_every_required_field() {
 fn the_html_report_needs_nothing_from_outside_and_no_text_breaks_out() {
     let (mut experiment, mut records) = sweep();
     experiment.name = "<script>alert(1)</script>".into();
-    if let Outcome::Done(answer) = &mut records[5].outcome {
+    if let CaseOutcome::Done(answer) = &mut records[5].outcome {
         answer.text = "</div><script>alert(2)</script>\u{0}".into();
     }
     for (language, word) in [(Language::English, "Deterministic"), (Language::Japanese, "決定的")] {
@@ -1008,7 +1008,7 @@ fn over_several_prompts_a_measure_has_its_mean_and_its_spread_where_every_prompt
 #[test]
 fn the_csv_tells_how_many_tokens_were_drafted_and_how_many_of_these_stayed() {
     let (_, mut records) = sweep();
-    if let Outcome::Done(answer) = &mut records[1].outcome {
+    if let CaseOutcome::Done(answer) = &mut records[1].outcome {
         let usage = answer.usage.as_mut().unwrap();
         (usage.drafted, usage.accepted) = (40, 31);
     }

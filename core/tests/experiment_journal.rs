@@ -477,7 +477,7 @@ fn child_record(experiment: &Experiment, n: usize) -> Entry {
     let cases = common::plan_of(experiment).cases().unwrap();
     let mut record = common::record(experiment, &cases[0], "");
     record.id = n.to_string();
-    if let softprefix_core::experiment::Outcome::Done(answer) = &mut record.outcome {
+    if let softprefix_core::experiment::CaseOutcome::Done(answer) = &mut record.outcome {
         answer.text = child_text(n);
     }
     Entry::Case(Box::new(record))

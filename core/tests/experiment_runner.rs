@@ -16,7 +16,7 @@ use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::runner::CanaryFinding;
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Applied, Budget, Ending, Entry, FindRequest, Generation, Journal, Magnitudes, Outcome, Plan, Prompt,
+    Analysis, Applied, Budget, Ending, Entry, FindRequest, Generation, Journal, Magnitudes, CaseOutcome, Plan, Prompt,
     Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, SearchRequest, Session, Settings,
     SharedJournal, Sweep, Threshold, ThresholdSearch, Values, experiments, new_id,
 };
@@ -662,7 +662,7 @@ async fn cancelling_ends_soon_and_leaves_finished_cases_only() {
         history[0]
             .records
             .iter()
-            .all(|record| matches!(record.outcome, Outcome::Done(_)))
+            .all(|record| matches!(record.outcome, CaseOutcome::Done(_)))
     );
 }
 
@@ -812,7 +812,7 @@ async fn what_had_come_before_the_connection_was_lost_is_kept() {
     let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
     let records = outcomes.records();
     let cut = records.iter().find(|record| record.error().is_some()).unwrap();
-    let Outcome::Failed(failure) = &cut.outcome else {
+    let CaseOutcome::Failed(failure) = &cut.outcome else {
         panic!("{cut:?}")
     };
     assert_eq!((failure.partial_text.as_str(), cut.attempts), ("こんにち", 2));

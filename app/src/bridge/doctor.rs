@@ -8,7 +8,7 @@ use crate::doctor::install::{self, Installation};
 use crate::doctor::log::{Entry, Log};
 use crate::doctor::talk::{self, Talk};
 use crate::doctor::{
-    BUILD, EXIT_TASKS, Host, INSTALL, Outcome, Remedy, Ssh, SshError, SshOptions, build, look_over_ssh,
+    BUILD, EXIT_TASKS, Host, INSTALL, RemedyOutcome, Remedy, Ssh, SshError, SshOptions, build, look_over_ssh,
 };
 use crate::errors;
 use crate::messages::{ChangeOutcome, DoctorEvent, DoctorRequest, Event};
@@ -146,7 +146,7 @@ impl DoctorAccess {
         said
     }
 
-    fn change(&self, host: &str, remedy: &Remedy, act: &str, result: Result<Outcome, SshError>) -> ChangeOutcome {
+    fn change(&self, host: &str, remedy: &Remedy, act: &str, result: Result<RemedyOutcome, SshError>) -> ChangeOutcome {
         let (ended, output, said) = match result {
             Ok(outcome) => {
                 let (ended, output) = (outcome.ended.word().to_owned(), outcome.log.clone());

@@ -91,7 +91,7 @@ impl Ended {
 
 /// What a remedy did, for display and for the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Outcome {
+pub struct RemedyOutcome {
     pub ended: Ended,
     /// Why it failed: the last output of its commands.
     pub why: Option<Bilingual>,
@@ -130,7 +130,7 @@ impl Remedy {
     /// # Errors
     /// [`SshError`] if the connection failed and the module cannot be asked for the result; the remedy finishes on the
     /// module, or the next call reverts it.
-    pub async fn apply(&self, ssh: &Ssh) -> Result<Outcome, SshError> {
+    pub async fn apply(&self, ssh: &Ssh) -> Result<RemedyOutcome, SshError> {
         self.carry_out(ssh, "apply", "settle-apply").await
     }
 
@@ -138,12 +138,12 @@ impl Remedy {
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
-    pub async fn undo(&self, ssh: &Ssh) -> Result<Outcome, SshError> {
+    pub async fn undo(&self, ssh: &Ssh) -> Result<RemedyOutcome, SshError> {
         self.carry_out(ssh, "undo", "settle-undo").await
     }
 
     /// Runs a script; if its answer is lost, asks the module for the result or has it reverted.
-    async fn carry_out(&self, ssh: &Ssh, act: &'static str, settle: &'static str) -> Result<Outcome, SshError> {
+    async fn carry_out(&self, ssh: &Ssh, act: &'static str, settle: &'static str) -> Result<RemedyOutcome, SshError> {
         let answer = match ssh.run(&self.script(act)?, self.limit).await {
             Err(error @ (SshError::Lost { .. } | SshError::CutOff { .. } | SshError::TimedOut { .. })) => {
                 match ssh.run(&self.script(settle)?, self.limit).await {
@@ -157,7 +157,7 @@ impl Remedy {
     }
 }
 
-fn outcome(answer: &Answer) -> Outcome {
+fn outcome(answer: &Answer) -> RemedyOutcome {
     let ended = match answer.get("result") {
         Some("done") => Ended::Done,
         Some("already") => Ended::Already,
@@ -199,7 +199,7 @@ fn outcome(answer: &Answer) -> Outcome {
     } else {
         Some(answer.errors.as_str().into())
     };
-    Outcome {
+    RemedyOutcome {
         ended,
         why,
         log: answer.get("log").unwrap_or_default().trim().to_owned(),

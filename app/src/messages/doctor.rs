@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::doctor::build::News;
 use crate::doctor::log::Entry;
-use crate::doctor::{Ended, Finding, Outcome, Remedy};
+use crate::doctor::{Ended, Finding, Remedy, RemedyOutcome};
 use crate::model::Bilingual;
 
 /// The result of the last change.
@@ -12,7 +12,7 @@ use crate::model::Bilingual;
 pub enum ChangeOutcome {
     Outcome {
         id: String,
-        outcome: Outcome,
+        outcome: RemedyOutcome,
     },
     /// An error of the connection or the installer.
     Problem(Bilingual),

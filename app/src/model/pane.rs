@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use softprefix_core::experiment::{Outcome, PrefixIdentity, Record};
+use softprefix_core::experiment::{CaseOutcome, PrefixIdentity, Record};
 use softprefix_core::protocol::extension::FinishReason;
 
 use super::{Problem, ProblemKind, Timings, finish_of};
@@ -45,8 +45,8 @@ impl Pane {
     /// Creates the pane of a finished run.
     pub fn of(record: &Record) -> Self {
         let failed = match &record.outcome {
-            Outcome::Failed(failure) => Some(Problem::new(ProblemKind::Module, failure.error.clone(), "")),
-            Outcome::Done(_) => None,
+            CaseOutcome::Failed(failure) => Some(Problem::new(ProblemKind::Module, failure.error.clone(), "")),
+            CaseOutcome::Done(_) => None,
         };
         Self {
             text: record.output().into(),

@@ -322,7 +322,7 @@ impl DoctorState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::{Outcome, Verdict};
+    use crate::doctor::{RemedyOutcome, Verdict};
 
     fn finding(id: &'static str, verdict: Verdict) -> Finding {
         let words = || Bilingual {
@@ -383,7 +383,7 @@ mod tests {
             state.apply(DoctorAction::Apply, None),
             Some(DoctorRequest::Apply { .. })
         ));
-        let outcome = Outcome {
+        let outcome = RemedyOutcome {
             ended: Ended::Done,
             why: None,
             log: String::new(),

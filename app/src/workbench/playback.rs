@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use softprefix_core::compare::{Measures, diff};
 use softprefix_core::experiment::record::RECORD_VERSION;
-use softprefix_core::experiment::{Answer, Case, MeasuredText, Outcome, PrefixIdentity, Rating, Record, WRITTEN_BY};
+use softprefix_core::experiment::{Answer, Case, MeasuredText, CaseOutcome, PrefixIdentity, Rating, Record, WRITTEN_BY};
 
 use super::{Action, PlaybackAction, Tab, Workbench};
 use crate::messages::{Event, RecordingRequest, Request};
@@ -355,7 +355,7 @@ impl Workbench {
             module: facts.identity,
             started_unix: 0.0,
             attempts: 1,
-            outcome: Outcome::Done(answer.clone()),
+            outcome: CaseOutcome::Done(answer.clone()),
             scores: None,
             score: None,
             rating: Rating::default(),

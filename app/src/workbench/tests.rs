@@ -8,7 +8,7 @@ use softprefix_core::compare::{Granularity, diff};
 use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{
-    Answer, Applied, Case, Comparison, Entry, Group, ModuleIdentity, Outcome, PrefixIdentity, Rating, Record,
+    Answer, Applied, Case, Comparison, Entry, Group, ModuleIdentity, CaseOutcome, PrefixIdentity, Rating, Record,
     SavedExperiment, WRITTEN_BY,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
@@ -101,7 +101,7 @@ fn record(inference: &Inference, text: &str, finish_reason: FinishReason) -> Box
         module: facts(true).identity,
         started_unix: index as f64,
         attempts: 1,
-        outcome: Outcome::Done(Answer {
+        outcome: CaseOutcome::Done(Answer {
             text: text.to_owned(),
             tokens: None,
             finish_reason,
@@ -596,7 +596,7 @@ fn an_ignored_prefix_is_said_out_loud() {
     for inference in &launched {
         let mut silent = record(inference, "same", FinishReason::Unknown);
         silent.module = facts(false).identity;
-        if let Outcome::Done(answer) = &mut silent.outcome {
+        if let CaseOutcome::Done(answer) = &mut silent.outcome {
             answer.echo = None;
         }
         bench.absorb(Event::Finished {
@@ -828,7 +828,7 @@ fn the_second_baseline_is_asked_for_with_the_first_as_its_draft_and_says_how_far
     let launched = inferences(&mut bench);
     assert!(launched.iter().all(|inference| inference.draft.is_empty()));
     let mut first = record(&launched[0], "The sky is blue.", FinishReason::Stop);
-    if let Outcome::Done(answer) = &mut first.outcome {
+    if let CaseOutcome::Done(answer) = &mut first.outcome {
         answer.tokens = Some(vec![7, 8, 9]);
     }
     let (run, side) = (launched[0].run, launched[0].side);
@@ -858,7 +858,7 @@ fn between_two_kept_magnitudes_the_texts_of_both_are_the_draft_the_nearer_one_fi
         bench.apply(Action::Run);
         let launched = inferences(bench).remove(0);
         let mut done = record(&launched, &format!("text {magnitude}"), FinishReason::Stop);
-        if let Outcome::Done(answer) = &mut done.outcome {
+        if let CaseOutcome::Done(answer) = &mut done.outcome {
             answer.tokens = Some(tokens);
         }
         let (run, side) = (launched.run, launched.side);

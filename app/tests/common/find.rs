@@ -5,7 +5,7 @@ use softprefix::model::{FindMode, FoundRows, Kin, Language, Nearest, SearchForm,
 use softprefix::workbench::{Action, FindAction, Tab, Workbench};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Answer, Case, Entry, Experiment, Generation, Outcome, Progress, Prompt, Record, RunEnd, RunEvent, Settings,
+    Answer, Case, Entry, Experiment, Generation, CaseOutcome, Progress, Prompt, Record, RunEnd, RunEvent, Settings,
     WRITTEN_BY, record::RECORD_VERSION,
 };
 use softprefix_core::prefix::{
@@ -59,7 +59,7 @@ fn record(bench: &Workbench, experiment: &str, index: usize, recipe: Option<Pref
         prefix: None,
         started_unix: 1_795_406_700.0 + index as f64,
         attempts: 1,
-        outcome: Outcome::Done(Answer {
+        outcome: CaseOutcome::Done(Answer {
             text: text.to_owned(),
             tokens: None,
             finish_reason: FinishReason::Stop,

@@ -20,7 +20,7 @@ use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{
-    Answer, Case, Comparison, Experiment, ModuleIdentity, Outcome, PrefixIdentity, Rating, Record, Summary, WRITTEN_BY,
+    Answer, Case, Comparison, Experiment, ModuleIdentity, CaseOutcome, PrefixIdentity, Rating, Record, Summary, WRITTEN_BY,
 };
 use softprefix_core::prefix::{PrefixRecipe, TokenPiece};
 use softprefix_core::protocol::extension::{
@@ -364,7 +364,7 @@ pub fn record(bench: &Workbench, inference: &Inference, text: &str) -> Record {
         module: bench.module.last_facts().unwrap().identity.clone(),
         started_unix: 1_795_406_700.0 + index as f64,
         attempts: 1,
-        outcome: Outcome::Done(Answer {
+        outcome: CaseOutcome::Done(Answer {
             text: text.to_owned(),
             tokens: None,
             finish_reason: FinishReason::Stop,

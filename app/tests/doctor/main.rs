@@ -20,7 +20,7 @@ use std::time::Duration;
 use jail::{Cxx, Interpreter, Jail};
 use softprefix::doctor::build::{self, News};
 use softprefix::doctor::{
-    CHECKS, Ended, Finding, Host, Outcome, Ssh, SshError, Verdict, checks, look_over_ssh, remedy,
+    CHECKS, Ended, Finding, Host, RemedyOutcome, Ssh, SshError, Verdict, checks, look_over_ssh, remedy,
 };
 
 /// Runs `$work` with a jail, or says why it cannot; fails where `SOFTPREFIX_TEST_JAIL` says that it must.
@@ -337,7 +337,7 @@ fn a_restoring_that_fails_is_said_keeps_its_backup_and_can_be_done_again() {
         fs::write(&mv, refusing).unwrap();
         fs::set_permissions(&mv, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
 
-        let stuck = |outcome: Outcome| {
+        let stuck = |outcome: RemedyOutcome| {
             assert_eq!(outcome.ended, Ended::Stuck, "{outcome:?}");
             let why = outcome.why.unwrap();
             for words in [&why.en, &why.ja] {

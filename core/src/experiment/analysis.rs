@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Prompt, Settings};
-use super::record::{Applied, ModuleIdentity, Outcome, Record};
+use super::record::{Applied, ModuleIdentity, CaseOutcome, Record};
 use super::scores::CaseScores;
 use super::threshold::Budget;
 use super::words::{self, Language};
@@ -593,8 +593,8 @@ impl Extent {
     /// Of a record.
     pub fn of(record: &Record) -> Self {
         let (text, broken_off) = match &record.outcome {
-            Outcome::Done(answer) => (&answer.text, answer.finish_reason == FinishReason::Stopped),
-            Outcome::Failed(failure) => (&failure.partial_text, true),
+            CaseOutcome::Done(answer) => (&answer.text, answer.finish_reason == FinishReason::Stopped),
+            CaseOutcome::Failed(failure) => (&failure.partial_text, true),
         };
         match text.chars().count() {
             characters @ 1.. if broken_off => Self::Cut { characters },

@@ -15,7 +15,7 @@ use super::journal::Experiment;
 use super::label::LabelWords;
 use super::plan::Prompt;
 use super::rating::Stars;
-use super::record::{Applied, Outcome, Record};
+use super::record::{Applied, CaseOutcome, Record};
 use super::words;
 pub use super::words::Language;
 use crate::compare::{Granularity, Measure, Verdict, diff};
@@ -538,7 +538,7 @@ impl Page<'_> {
         if let Some(error) = record.error() {
             let _ = write!(out, "<p class=\"failed\">{}</p>", escape(error));
         }
-        if let Outcome::Failed(failure) = &record.outcome
+        if let CaseOutcome::Failed(failure) = &record.outcome
             && !failure.partial_text.is_empty()
         {
             let _ = write!(

@@ -35,7 +35,7 @@ pub use learning::{LearnPlan, Learning};
 pub use library::{Library, Listing, Opened, Summary};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
 pub use rating::{Rating, Stars};
-pub use record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, Record, WRITTEN_BY, new_id};
+pub use record::{Answer, Applied, Failure, ModuleIdentity, CaseOutcome, PrefixIdentity, Record, WRITTEN_BY, new_id};
 pub use runner::{
     Canary, CanaryFinding, FindError, FindRequest, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo,
     SearchRequest,

@@ -49,7 +49,7 @@ pub struct Record {
     #[serde(default = "one")]
     pub attempts: u32,
     /// The output, or why there is none.
-    pub outcome: Outcome,
+    pub outcome: CaseOutcome,
     /// Scores by teacher forcing. They come later, so the journal has a line of their own for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Box<CaseScores>>,
@@ -136,7 +136,7 @@ pub struct PrefixIdentity {
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum CaseOutcome {
     /// There is an output.
     Done(Answer),
     /// There is no complete output.
@@ -265,24 +265,24 @@ impl Record {
     /// The output; `None` where the case failed.
     pub fn answer(&self) -> Option<&Answer> {
         match &self.outcome {
-            Outcome::Done(answer) => Some(answer),
-            Outcome::Failed(_) => None,
+            CaseOutcome::Done(answer) => Some(answer),
+            CaseOutcome::Failed(_) => None,
         }
     }
 
     /// All text that arrived, also where the case failed.
     pub fn output(&self) -> &str {
         match &self.outcome {
-            Outcome::Done(answer) => &answer.text,
-            Outcome::Failed(failure) => &failure.partial_text,
+            CaseOutcome::Done(answer) => &answer.text,
+            CaseOutcome::Failed(failure) => &failure.partial_text,
         }
     }
 
     /// The error's message; `None` where the case succeeded.
     pub fn error(&self) -> Option<&str> {
         match &self.outcome {
-            Outcome::Done(_) => None,
-            Outcome::Failed(failure) => Some(&failure.error),
+            CaseOutcome::Done(_) => None,
+            CaseOutcome::Failed(failure) => Some(&failure.error),
         }
     }
 
@@ -324,8 +324,8 @@ impl Record {
     /// Duration of the case in seconds, whether it succeeded or failed.
     pub fn elapsed_sec(&self) -> f64 {
         match &self.outcome {
-            Outcome::Done(answer) => answer.elapsed_sec,
-            Outcome::Failed(failure) => failure.elapsed_sec,
+            CaseOutcome::Done(answer) => answer.elapsed_sec,
+            CaseOutcome::Failed(failure) => failure.elapsed_sec,
         }
     }
 

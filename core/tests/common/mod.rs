@@ -6,7 +6,7 @@
 use half::bf16;
 use softprefix_core::compare::DeepMeasures;
 use softprefix_core::experiment::{
-    Answer, Case, CaseScores, Experiment, Failure, ModuleIdentity, Outcome, Plan, PrefixIdentity, Prompt, Rating,
+    Answer, Case, CaseScores, Experiment, Failure, ModuleIdentity, CaseOutcome, Plan, PrefixIdentity, Prompt, Rating,
     Record, Sweep,
 };
 use softprefix_core::prefix::{Magnitude, SoftPrefix};
@@ -82,7 +82,7 @@ pub fn record(experiment: &Experiment, case: &Case, text: &str) -> Record {
         prefix: prefix.as_ref().map(identity),
         started_unix: 1.8e9 + case.index as f64,
         attempts: 1,
-        outcome: Outcome::Done(Answer {
+        outcome: CaseOutcome::Done(Answer {
             text: text.into(),
             finish_reason: FinishReason::Stop,
             echo: prefix.as_ref().map(SoftPrefixEcho::of),
@@ -137,7 +137,7 @@ pub fn scores(experiment: &Experiment, case: &Case, baseline: &str) -> CaseScore
 
 pub fn failed(experiment: &Experiment, case: &Case, error: &str) -> Record {
     let mut record = record(experiment, case, "");
-    record.outcome = Outcome::Failed(Failure {
+    record.outcome = CaseOutcome::Failed(Failure {
         error: error.into(),
         partial_text: "途中".into(),
         elapsed_sec: 60.0,

@@ -8,7 +8,7 @@ use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::drafter::Drafter;
-use super::job::{ChooseToken, Job, Outcome, StopFlag, Timings, TokenSink};
+use super::job::{ChooseToken, Job, JobOutcome, StopFlag, Timings, TokenSink};
 use super::queue::QueuedJob;
 use crate::budget::Charge;
 use crate::engine::{EngineError, SequenceId, TokenEmbeddings};
@@ -74,7 +74,7 @@ impl Active {
         }
     }
 
-    pub fn end(self, outcome: Outcome) {
+    pub fn end(self, outcome: JobOutcome) {
         let timings = self.timings();
         self.work.sink.end(outcome, timings);
     }
@@ -115,7 +115,7 @@ pub(super) fn token_row(
 }
 
 /// Ends a job that never started: releases its permit, then calls its sink.
-pub(super) fn end_unstarted(queued: QueuedJob, outcome: Outcome) {
+pub(super) fn end_unstarted(queued: QueuedJob, outcome: JobOutcome) {
     let timings = Timings {
         queued: queued.queued_at.elapsed(),
         ..Timings::default()

@@ -6,7 +6,7 @@ use std::time::Instant;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::active::{Active, prompt_rows, token_row};
-use super::job::Outcome;
+use super::job::JobOutcome;
 use super::worker::Worker;
 use crate::engine::{EngineError, Logits, Step};
 
@@ -68,12 +68,12 @@ impl Worker {
         match result {
             Ok(()) => self.handle_logits(outs),
             Err(EngineError::Stopped) => {
-                self.end_where(|active| (!active.rows.is_empty()).then_some(Outcome::Finished(FinishReason::Stopped)));
+                self.end_where(|active| (!active.rows.is_empty()).then_some(JobOutcome::Finished(FinishReason::Stopped)));
             }
             Err(error) => {
                 tracing::warn!(%error, "a step failed");
                 let sentence = error.to_string();
-                self.end_where(|active| (!active.rows.is_empty()).then(|| Outcome::Failed(sentence.clone())));
+                self.end_where(|active| (!active.rows.is_empty()).then(|| JobOutcome::Failed(sentence.clone())));
             }
         }
     }
@@ -129,7 +129,7 @@ impl Worker {
         if !failed.is_empty() {
             self.end_where(|active| {
                 let (_, sentence) = failed.iter().find(|(sequence, _)| *sequence == active.sequence)?;
-                Some(Outcome::Failed(sentence.clone()))
+                Some(JobOutcome::Failed(sentence.clone()))
             });
         }
     }
@@ -168,7 +168,7 @@ impl Worker {
                 // Rows after the first rejected draft are removed from the cache. It keeps the prompt and every output token but the last.
                 let positions = active.prompt_rows + active.produced - 1;
                 if let Err(error) = self.engine.rewind(active.sequence, positions) {
-                    outcome = Some(Outcome::Failed(error.to_string()));
+                    outcome = Some(JobOutcome::Failed(error.to_string()));
                 }
             }
             if let Some(outcome) = outcome {
@@ -186,21 +186,21 @@ impl Worker {
 
 /// Chooses the tokens of one step: the one after the last known row and, as long as each draft equals the chosen token, the ones after
 /// the drafts. Also returns the outcome if the sequence ends with these tokens.
-fn choose_tokens(active: &mut Active) -> (Vec<u32>, Option<Outcome>) {
+fn choose_tokens(active: &mut Active) -> (Vec<u32>, Option<JobOutcome>) {
     let mut tokens = Vec::new();
     let vocab_size = active.logits.len() / (active.drafted.len() + 1);
     for place in 0..=active.drafted.len() {
         let logits = &active.logits[place * vocab_size..(place + 1) * vocab_size];
         let token = match (active.work.choose)(logits) {
             Ok(token) => token,
-            Err(sentence) => return (tokens, Some(Outcome::Failed(sentence))),
+            Err(sentence) => return (tokens, Some(JobOutcome::Failed(sentence))),
         };
         if active.work.stop_tokens.contains(&token) {
-            return (tokens, Some(Outcome::Finished(FinishReason::Stop)));
+            return (tokens, Some(JobOutcome::Finished(FinishReason::Stop)));
         }
         tokens.push(token);
         if active.produced + tokens.len() >= active.work.max_new_tokens {
-            return (tokens, Some(Outcome::Finished(active.work.at_limit)));
+            return (tokens, Some(JobOutcome::Finished(active.work.at_limit)));
         }
         if active.drafted.get(place) != Some(&token) {
             break;

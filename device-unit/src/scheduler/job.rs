@@ -33,7 +33,7 @@ impl StopFlag {
 
 /// The result of an inference.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum JobOutcome {
     /// It ran, to its end or until it was stopped.
     Finished(FinishReason),
     /// It was cancelled while it was queued.
@@ -69,7 +69,7 @@ pub trait TokenSink: Send {
     fn is_closed(&self) -> bool;
 
     /// Called exactly once, last, whatever the outcome.
-    fn end(self: Box<Self>, outcome: Outcome, timings: Timings);
+    fn end(self: Box<Self>, outcome: JobOutcome, timings: Timings);
 }
 
 /// Chooses a token id from the V logits of one position. An error ends the inference with that message.

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use drafter::{Drafter, LONGEST_MATCH};
-pub use job::{ChooseToken, Job, Outcome, StopFlag, Timings, TokenSink};
+pub use job::{ChooseToken, Job, JobOutcome, StopFlag, Timings, TokenSink};
 pub use learning::{BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix};
 use queue::Queues;
 pub use queue::{AdmissionLimit, AdmissionPermit};
@@ -129,7 +129,7 @@ impl Scheduler {
         let mut state = self.shared.lock();
         if state.closed || state.closing {
             drop(state);
-            job.sink.end(Outcome::Failed(ENGINE_ENDED.into()), Timings::default());
+            job.sink.end(JobOutcome::Failed(ENGINE_ENDED.into()), Timings::default());
             return;
         }
         state.queues.push(job);

@@ -144,7 +144,7 @@ fn started_with(
 enum Event {
     Started(&'static str),
     Token(&'static str),
-    Ended(&'static str, Outcome),
+    Ended(&'static str, JobOutcome),
 }
 
 struct Sink(&'static str, Sender<Event>);
@@ -161,7 +161,7 @@ impl TokenSink for Sink {
     fn is_closed(&self) -> bool {
         false
     }
-    fn end(self: Box<Self>, outcome: Outcome, _: Timings) {
+    fn end(self: Box<Self>, outcome: JobOutcome, _: Timings) {
         let _ = self.1.send(Event::Ended(self.0, outcome));
     }
 }
@@ -222,7 +222,7 @@ impl Harness {
     }
 
     /// Skips the events before the end of `name`.
-    fn outcome_of(&self, name: &str) -> Outcome {
+    fn outcome_of(&self, name: &str) -> JobOutcome {
         loop {
             if let Event::Ended(ended, outcome) = self.next()
                 && ended == name
@@ -251,7 +251,7 @@ fn an_inference_gives_as_many_tokens_as_it_was_asked_for() {
     }
     assert_eq!(
         harness.next(),
-        Event::Ended("a", Outcome::Finished(FinishReason::Length))
+        Event::Ended("a", JobOutcome::Finished(FinishReason::Length))
     );
 }
 
@@ -271,7 +271,7 @@ fn memory_is_reserved_for_the_positions_that_a_request_can_use_and_not_for_the_w
     for name in names {
         assert_eq!(
             harness.outcome_of(name),
-            Outcome::Finished(FinishReason::Length),
+            JobOutcome::Finished(FinishReason::Length),
             "{name}"
         );
     }
@@ -281,10 +281,10 @@ fn memory_is_reserved_for_the_positions_that_a_request_can_use_and_not_for_the_w
     harness.submit("the largest", vec![1; 10], 87, Priority::Live);
     assert_eq!(
         harness.outcome_of("the largest"),
-        Outcome::Finished(FinishReason::Length)
+        JobOutcome::Finished(FinishReason::Length)
     );
     harness.submit("beyond", vec![1; 10], 88, Priority::Live);
-    let Outcome::Failed(sentence) = harness.outcome_of("beyond") else {
+    let JobOutcome::Failed(sentence) = harness.outcome_of("beyond") else {
         panic!("97 MiB of 96")
     };
     assert!(
@@ -299,13 +299,13 @@ fn a_new_job_joins_the_running_batch() {
     let first = harness.submit("first", vec![1], 100_000, Priority::Live);
     while harness.next() != Event::Token("first") {}
     harness.submit("second", vec![1], 3, Priority::Live);
-    assert_eq!(harness.outcome_of("second"), Outcome::Finished(FinishReason::Length));
+    assert_eq!(harness.outcome_of("second"), JobOutcome::Finished(FinishReason::Length));
     assert!(
         harness.steps.lock().unwrap().iter().any(|step| step.len() == 2),
         "both in one step"
     );
     first.set();
-    assert_eq!(harness.outcome_of("first"), Outcome::Finished(FinishReason::Stopped));
+    assert_eq!(harness.outcome_of("first"), JobOutcome::Finished(FinishReason::Stopped));
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn live_jobs_start_before_batch_jobs_and_have_a_reserved_slot() {
     assert_eq!(harness.starts(2), ["b1", "b2"]);
     harness.submit("live", vec![1], 2, Priority::Live);
     assert_eq!(harness.starts(1), ["live"], "in the reserved slot");
-    assert_eq!(harness.outcome_of("live"), Outcome::Finished(FinishReason::Length));
+    assert_eq!(harness.outcome_of("live"), JobOutcome::Finished(FinishReason::Length));
     stops[0].set();
     stops[1].set();
     assert_eq!(harness.starts(2), ["b3", "b4"]);
@@ -352,9 +352,9 @@ fn a_queued_job_can_be_cancelled_while_another_runs() {
     let second = harness.submit("second", vec![1], 5, Priority::Live);
     second.set();
     harness.scheduler.wake();
-    assert_eq!(harness.outcome_of("second"), Outcome::NeverStarted);
+    assert_eq!(harness.outcome_of("second"), JobOutcome::NeverStarted);
     first.set();
-    assert_eq!(harness.outcome_of("first"), Outcome::Finished(FinishReason::Stopped));
+    assert_eq!(harness.outcome_of("first"), JobOutcome::Finished(FinishReason::Stopped));
 }
 
 #[test]
@@ -369,8 +369,8 @@ fn a_deadline_ends_running_and_queued_jobs() {
     submit("runs", 3000);
     assert_eq!(harness.starts(1), ["runs"]);
     submit("waits", 100);
-    assert_eq!(harness.outcome_of("waits"), Outcome::NeverStarted);
-    assert_eq!(harness.outcome_of("runs"), Outcome::Finished(FinishReason::Stopped));
+    assert_eq!(harness.outcome_of("waits"), JobOutcome::NeverStarted);
+    assert_eq!(harness.outcome_of("runs"), JobOutcome::Finished(FinishReason::Stopped));
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn a_queued_job_starts_in_the_step_after_another_ends() {
     // Long enough to be running still when the next one is submitted.
     harness.submit("short", vec![1], 5000, Priority::Live);
     harness.submit("waits", vec![1], 5, Priority::Live);
-    assert_eq!(harness.outcome_of("waits"), Outcome::Finished(FinishReason::Length));
+    assert_eq!(harness.outcome_of("waits"), JobOutcome::Finished(FinishReason::Length));
     long.set();
     let steps = harness.steps.lock().unwrap();
     let has = |step: &[(SequenceId, usize)], id: u64| step.iter().any(|(sequence, _)| sequence.0 == id);
@@ -393,7 +393,7 @@ fn a_queued_job_starts_in_the_step_after_another_ends() {
 }
 
 /// Calls a function at its third token, on the engine's thread.
-struct OnThirdToken<F: FnMut() + Send>(u32, F, Sender<(u32, Outcome)>);
+struct OnThirdToken<F: FnMut() + Send>(u32, F, Sender<(u32, JobOutcome)>);
 
 impl<F: FnMut() + Send> TokenSink for OnThirdToken<F> {
     fn started(&mut self) {}
@@ -407,7 +407,7 @@ impl<F: FnMut() + Send> TokenSink for OnThirdToken<F> {
     fn is_closed(&self) -> bool {
         false
     }
-    fn end(self: Box<Self>, outcome: Outcome, _: Timings) {
+    fn end(self: Box<Self>, outcome: JobOutcome, _: Timings) {
         let _ = self.2.send((self.0, outcome));
     }
 }
@@ -427,7 +427,7 @@ fn a_stop_or_a_deadline_takes_effect_within_one_token() {
     let stop = StopFlag::default();
     let stopped = ending_after(stop.clone(), None, Box::new(move || stop.set()));
     assert!(
-        matches!(stopped, (3 | 4, Outcome::Finished(FinishReason::Stopped))),
+        matches!(stopped, (3 | 4, JobOutcome::Finished(FinishReason::Stopped))),
         "{stopped:?}"
     );
 
@@ -436,7 +436,7 @@ fn a_stop_or_a_deadline_takes_effect_within_one_token() {
     let wait = move || std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
     let late = ending_after(StopFlag::default(), Some(deadline), Box::new(wait));
     assert!(
-        matches!(late, (0..=4, Outcome::Finished(FinishReason::Stopped))),
+        matches!(late, (0..=4, JobOutcome::Finished(FinishReason::Stopped))),
         "{late:?}"
     );
 }
@@ -445,12 +445,12 @@ fn a_stop_or_a_deadline_takes_effect_within_one_token() {
 fn a_failing_step_fails_its_sequences_and_no_later_job() {
     let harness = Harness::new(4, true);
     harness.submit("bad", vec![FAILS], 5, Priority::Live);
-    let Outcome::Failed(sentence) = harness.outcome_of("bad") else {
+    let JobOutcome::Failed(sentence) = harness.outcome_of("bad") else {
         panic!("it failed")
     };
     assert_eq!(sentence, "the fake engine failed: broke; repair it");
     harness.submit("good", vec![1], 1, Priority::Live);
-    assert_eq!(harness.outcome_of("good"), Outcome::Finished(FinishReason::Length));
+    assert_eq!(harness.outcome_of("good"), JobOutcome::Finished(FinishReason::Length));
 }
 
 #[test]
@@ -460,9 +460,9 @@ fn a_failing_token_choice_fails_its_own_job_alone() {
         choose: Box::new(|_| Err("nothing but NaN".into())),
         ..job(vec![1], Sink("bad", harness.sender.clone()))
     });
-    assert_eq!(harness.outcome_of("bad"), Outcome::Failed("nothing but NaN".into()));
+    assert_eq!(harness.outcome_of("bad"), JobOutcome::Failed("nothing but NaN".into()));
     harness.submit("good", vec![1], 1, Priority::Live);
-    assert_eq!(harness.outcome_of("good"), Outcome::Finished(FinishReason::Length));
+    assert_eq!(harness.outcome_of("good"), JobOutcome::Finished(FinishReason::Length));
 }
 
 #[test]
@@ -478,11 +478,11 @@ fn every_job_is_answered_after_the_engine_panics() {
                 break end;
             }
         };
-        assert_eq!(end, Outcome::Failed(ENGINE_ENDED.into()));
+        assert_eq!(end, JobOutcome::Failed(ENGINE_ENDED.into()));
     }
     assert!(harness.scheduler.is_closed());
     harness.submit("later", vec![1], 5, Priority::Live);
-    assert_eq!(harness.outcome_of("later"), Outcome::Failed(ENGINE_ENDED.into()));
+    assert_eq!(harness.outcome_of("later"), JobOutcome::Failed(ENGINE_ENDED.into()));
 }
 
 #[test]
@@ -502,8 +502,8 @@ fn dropping_the_scheduler_ends_all_jobs() {
     assert_eq!(
         ends,
         [
-            ("running", Outcome::Finished(FinishReason::Stopped)),
-            ("waiting", Outcome::NeverStarted)
+            ("running", JobOutcome::Finished(FinishReason::Stopped)),
+            ("waiting", JobOutcome::NeverStarted)
         ]
     );
 }
@@ -584,7 +584,7 @@ fn a_scoring_step_is_interrupted_by_a_new_job_and_repeated() {
         std::thread::sleep(Duration::from_millis(1));
     }
     harness.submit("live", vec![7], 3, Priority::Live);
-    assert_eq!(harness.outcome_of("live"), Outcome::Finished(FinishReason::Length));
+    assert_eq!(harness.outcome_of("live"), JobOutcome::Finished(FinishReason::Length));
     let scores = scored(&receiver).unwrap();
     assert_eq!(scores.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 100]);
     // The cache of each condition: prefix, prompt and text without its last token, which is only predicted.

@@ -9,7 +9,7 @@ use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::active::{Active, Work, end_unstarted};
-use super::job::{Job, Outcome};
+use super::job::{Job, JobOutcome};
 use super::learning::{FEED_ROWS, LearnError, LearnJob, Learning, Slice};
 use super::queue::{FreeSlots, QueuedJob};
 use super::scoring::{ScoreError, ScoreJob, Scoring};
@@ -99,7 +99,7 @@ impl Worker {
             for (queued, admitted) in starting {
                 match admitted {
                     Ok(memory) => self.begin(queued, memory),
-                    Err(sentence) => end_unstarted(queued, Outcome::Failed(sentence)),
+                    Err(sentence) => end_unstarted(queued, JobOutcome::Failed(sentence)),
                 }
             }
             match self.next_score.take() {
@@ -157,7 +157,7 @@ impl Worker {
                     // Sinks are called without the lock, since they may submit jobs.
                     drop(state);
                     for queued in unwanted {
-                        end_unstarted(queued, Outcome::NeverStarted);
+                        end_unstarted(queued, JobOutcome::NeverStarted);
                     }
                     state = shared.lock();
                     continue;
@@ -244,17 +244,17 @@ impl Worker {
         let job = &entry.job;
         let prompt_rows = job.prefix.as_ref().map_or(0, SoftPrefix::len) + job.tokens.len();
         if job.stop.is_set() || job.sink.is_closed() {
-            return end_unstarted(entry, Outcome::NeverStarted);
+            return end_unstarted(entry, JobOutcome::NeverStarted);
         }
         if prompt_rows == 0 || job.max_new_tokens == 0 {
             return end_unstarted(
                 entry,
-                Outcome::Failed("there is nothing to run: the input has no rows, or no tokens are requested".into()),
+                JobOutcome::Failed("there is nothing to run: the input has no rows, or no tokens are requested".into()),
             );
         }
         let sequence = match self.engine.open(positions(job)) {
             Ok(sequence) => sequence,
-            Err(error) => return end_unstarted(entry, Outcome::Failed(error.to_string())),
+            Err(error) => return end_unstarted(entry, JobOutcome::Failed(error.to_string())),
         };
         let Job {
             prefix,
@@ -306,12 +306,12 @@ impl Worker {
         self.end_where(|active| {
             active
                 .is_unwanted(now)
-                .then_some(Outcome::Finished(FinishReason::Stopped))
+                .then_some(JobOutcome::Finished(FinishReason::Stopped))
         });
     }
 
     /// Ends the sequences for which `outcome_of` returns an outcome, in the order in which they started.
-    pub fn end_where(&mut self, outcome_of: impl Fn(&Active) -> Option<Outcome>) {
+    pub fn end_where(&mut self, outcome_of: impl Fn(&Active) -> Option<JobOutcome>) {
         let mut kept = Vec::with_capacity(self.active.len());
         for active in self.active.drain(..) {
             match outcome_of(&active) {
@@ -447,17 +447,17 @@ impl Drop for Worker {
         for active in self.active.drain(..) {
             self.engine.close(active.sequence);
             let outcome = if closing {
-                Outcome::Finished(FinishReason::Stopped)
+                JobOutcome::Finished(FinishReason::Stopped)
             } else {
-                Outcome::Failed(ENGINE_ENDED.into())
+                JobOutcome::Failed(ENGINE_ENDED.into())
             };
             active.end(outcome);
         }
         for queued in queued {
             let outcome = if closing {
-                Outcome::NeverStarted
+                JobOutcome::NeverStarted
             } else {
-                Outcome::Failed(ENGINE_ENDED.into())
+                JobOutcome::Failed(ENGINE_ENDED.into())
             };
             end_unstarted(queued, outcome);
         }

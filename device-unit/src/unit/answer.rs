@@ -15,7 +15,7 @@ use super::peer::{Peer, encode};
 use super::pending_reply::unexpected;
 use super::task::InferenceGuard;
 use crate::budget::Charge;
-use crate::scheduler::{Outcome, Timings, TokenSink};
+use crate::scheduler::{JobOutcome, Timings, TokenSink};
 use crate::tokenizer::Tokenizer;
 
 /// Tokens per frame, as on the stock unit (PROTOCOL 2.3).
@@ -234,20 +234,20 @@ impl TokenSink for InferenceResponder {
         self.peer.sink().is_closed() && outlet.is_none_or(|outlet| outlet.is_closed())
     }
 
-    fn end(mut self: Box<Self>, outcome: Outcome, timings: Timings) {
+    fn end(mut self: Box<Self>, outcome: JobOutcome, timings: Timings) {
         let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
         match outcome {
-            Outcome::Finished(reason) => self.finish(reason, timings),
-            Outcome::NeverStarted if self.guard.task().is_closing() => self.fail(ErrorField::new(
+            JobOutcome::Finished(reason) => self.finish(reason, timings),
+            JobOutcome::NeverStarted if self.guard.task().is_closing() => self.fail(ErrorField::new(
                 Code::MODEL_RUN,
                 format!("{stock} The task was ended before this inference could start; set up again."),
             )),
-            Outcome::NeverStarted if self.guard.stop.is_set() => self.finish(FinishReason::Stopped, timings),
-            Outcome::NeverStarted => self.fail(ErrorField::new(
+            JobOutcome::NeverStarted if self.guard.stop.is_set() => self.finish(FinishReason::Stopped, timings),
+            JobOutcome::NeverStarted => self.fail(ErrorField::new(
                 Code::MODEL_RUN,
                 format!("{stock} Its time limit was reached before it could start; send fewer inferences at once."),
             )),
-            Outcome::Failed(sentence) => self.fail(ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"))),
+            JobOutcome::Failed(sentence) => self.fail(ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"))),
         }
     }
 }

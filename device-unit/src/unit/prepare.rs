@@ -13,7 +13,7 @@ use super::shared_model::SharedModel;
 use super::task::Task;
 use crate::engine::sampling::Sampler;
 use crate::scheduler::{
-    AdmissionPermit, ChooseToken, Drafter, Job, LONGEST_MATCH, Outcome, Timings, TokenSink,
+    AdmissionPermit, ChooseToken, Drafter, Job, LONGEST_MATCH, JobOutcome, Timings, TokenSink,
 };
 use crate::tokenizer::Special;
 
@@ -26,7 +26,7 @@ pub fn submit(
     longest: Duration,
 ) {
     if responder.guard().stop.is_set() {
-        return Box::new(responder).end(Outcome::NeverStarted, Timings::default());
+        return Box::new(responder).end(JobOutcome::NeverStarted, Timings::default());
     }
     let task = Arc::clone(responder.guard().task());
     match prepare(model, &task, &input) {

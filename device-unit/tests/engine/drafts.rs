@@ -14,7 +14,7 @@ use softprefix_unit::engine::cpu::kernel::Tier;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::{Sampler, Sampling};
 use softprefix_unit::scheduler::{
-    AdmissionLimit, Drafter, FinishReason, Job, Outcome, Priority, Scheduler, StopFlag, Timings, TokenSink,
+    AdmissionLimit, Drafter, FinishReason, Job, JobOutcome, Priority, Scheduler, StopFlag, Timings, TokenSink,
 };
 use softprefix_unit::testing::TinyModel;
 
@@ -69,7 +69,7 @@ struct Output {
     digest: Vec<u8>,
     /// Number of tokens of each step.
     steps: Vec<usize>,
-    end: Outcome,
+    end: JobOutcome,
     timings: Timings,
 }
 
@@ -101,7 +101,7 @@ impl TokenSink for Sink {
         false
     }
 
-    fn end(self: Box<Self>, end: Outcome, timings: Timings) {
+    fn end(self: Box<Self>, end: JobOutcome, timings: Timings) {
         let digest = self.digest.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let output = Output {
             tokens: self.tokens,
@@ -319,7 +319,7 @@ fn a_limit_a_stop_token_and_the_window_end_a_text_at_the_same_token_with_drafts(
         let output = runner.run(&Inference::of(&prompt, most).expecting(&whole.tokens));
         assert_eq!(
             (&output.tokens[..], &output.end),
-            (&whole.tokens[..most], &Outcome::Finished(FinishReason::Length))
+            (&whole.tokens[..most], &JobOutcome::Finished(FinishReason::Length))
         );
         assert!(output.timings.drafted < most);
     }
@@ -330,7 +330,7 @@ fn a_limit_a_stop_token_and_the_window_end_a_text_at_the_same_token_with_drafts(
             ..Inference::of(&prompt, 109)
         };
         let plain = runner.run(&inference);
-        assert_eq!(plain.end, Outcome::Finished(FinishReason::Stop));
+        assert_eq!(plain.end, JobOutcome::Finished(FinishReason::Stop));
         runner
             .run(&inference.expecting(&whole.tokens))
             .assert_same(&plain, "with a stop token in the draft");
@@ -358,7 +358,7 @@ fn a_stop_or_a_deadline_during_a_draft_leaves_the_beginning_of_the_text() {
             }
         });
         let output = receiver.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(output.end, Outcome::Finished(FinishReason::Stopped));
+        assert_eq!(output.end, JobOutcome::Finished(FinishReason::Stopped));
         assert!(
             (51..51 + 16).contains(&output.tokens.len()),
             "within a step: {}",
@@ -376,7 +376,7 @@ fn a_stop_or_a_deadline_during_a_draft_leaves_the_beginning_of_the_text() {
             }
         });
         let output = receiver.recv_timeout(PATIENCE).unwrap();
-        assert_eq!(output.end, Outcome::Finished(FinishReason::Stopped));
+        assert_eq!(output.end, JobOutcome::Finished(FinishReason::Stopped));
         assert_eq!(output.tokens, whole.tokens[..output.tokens.len()]);
         other.set();
         if let Some(beside) = beside {

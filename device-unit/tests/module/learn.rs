@@ -12,7 +12,7 @@ use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::models::ModelStore;
 use softprefix_unit::scheduler::{
     AdmissionLimit, BestPrefix, FinishReason, Job, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink,
-    LearnedPrefix, Outcome, Priority, Scheduler, StopFlag, Timings, TokenSink,
+    LearnedPrefix, JobOutcome, Priority, Scheduler, StopFlag, Timings, TokenSink,
 };
 use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
 use softprefix_unit::unit::{Unit, UnitOptions};
@@ -449,8 +449,8 @@ impl TokenSink for EndSink {
         false
     }
 
-    fn end(self: Box<Self>, outcome: Outcome, _: Timings) {
-        assert!(matches!(outcome, Outcome::Finished(_)), "{outcome:?}");
+    fn end(self: Box<Self>, outcome: JobOutcome, _: Timings) {
+        assert!(matches!(outcome, JobOutcome::Finished(_)), "{outcome:?}");
         // The test no longer waits for the last runs.
         self.0.send(()).ok();
     }

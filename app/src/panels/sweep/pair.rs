@@ -6,7 +6,7 @@ use std::sync::Arc;
 use eframe::egui::{self, Align, Align2, Layout, Rect, Sense, Stroke, StrokeKind, Ui, UiBuilder, pos2, vec2};
 use softprefix_core::compare::{Measure, Measures};
 use softprefix_core::experiment::analysis::Point;
-use softprefix_core::experiment::{Outcome, Record};
+use softprefix_core::experiment::{CaseOutcome, Record};
 
 use super::super::{deep, label, outputs, rating};
 use super::words;
@@ -319,7 +319,7 @@ impl PairCard {
             );
             let words = record.error().unwrap_or(text.no_text).to_owned();
             inner.label(paint::words(words, theme::BODY, palette.broken));
-            if let Outcome::Failed(failure) = &record.outcome
+            if let CaseOutcome::Failed(failure) = &record.outcome
                 && !failure.partial_text.is_empty()
             {
                 let cut = (text.cut_off)(failure.partial_text.chars().count());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::super::journal::{Experiment, JOURNAL_VERSION};
 use super::super::plan::{Case, Magnitudes, PLAN_VERSION, Plan, Prompt, Settings, Sweep, Values};
 use super::super::rating::Rating;
-use super::super::record::{Answer, Applied, Failure, ModuleIdentity, Outcome, PrefixIdentity, RECORD_VERSION, Record};
+use super::super::record::{Answer, Applied, Failure, ModuleIdentity, CaseOutcome, PrefixIdentity, RECORD_VERSION, Record};
 use super::ImportError;
 use crate::compare::{EXTRA_VERSION, FileExtra, Meta, ResultEntry, ResultExtra, ResultsFile};
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
@@ -386,9 +386,9 @@ fn outcome_of(
     extra: &ResultExtra,
     prefix: Option<&PrefixIdentity>,
     at: &impl Fn(&str) -> String,
-) -> Result<Outcome, ImportError> {
+) -> Result<CaseOutcome, ImportError> {
     if let Some(error) = &extra.error {
-        return Ok(Outcome::Failed(Failure {
+        return Ok(CaseOutcome::Failed(Failure {
             error: error.clone(),
             partial_text: entry.out_text.clone(),
             elapsed_sec: entry.elapsed_sec,
@@ -414,7 +414,7 @@ fn outcome_of(
         }),
         _ => None,
     };
-    Ok(Outcome::Done(Answer {
+    Ok(CaseOutcome::Done(Answer {
         text: entry.out_text.clone(),
         tokens: extra.tokens.clone(),
         finish_reason,

@@ -5,10 +5,10 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::{Session, SessionError};
-use crate::client::{ClientError, InferenceEvent, InferenceRequest, Outcome as Reply, Task};
+use crate::client::{ClientError, InferenceEvent, InferenceRequest, Outcome, Task};
 use crate::experiment::plan::{Case, Prompt, Settings};
 use crate::experiment::rating::Rating;
-use crate::experiment::record::{Answer, Failure, Outcome, PrefixIdentity, RECORD_VERSION, Record};
+use crate::experiment::record::{Answer, Failure, CaseOutcome, PrefixIdentity, RECORD_VERSION, Record};
 use crate::protocol::extension::{FinishReason, Priority};
 use crate::time;
 
@@ -98,7 +98,7 @@ impl Session {
         };
         let done = self.answer(task, &request, &mut identity, &mut stop, told).await;
         let (outcome, error) = match done {
-            Ok(Some(answer)) => (Outcome::Done(answer), None),
+            Ok(Some(answer)) => (CaseOutcome::Done(answer), None),
             Ok(None) => return None,
             Err(error) => {
                 let failure = Failure {
@@ -107,7 +107,7 @@ impl Session {
                     partial_text: error.text_so_far().map_or(so_far, str::to_owned),
                     elapsed_sec: started.elapsed().as_secs_f64(),
                 };
-                (Outcome::Failed(failure), Some(error))
+                (CaseOutcome::Failed(failure), Some(error))
             }
         };
         let record = Record {
@@ -192,7 +192,7 @@ impl Session {
     }
 }
 
-fn answer(reply: Reply, is_stopping: bool) -> Answer {
+fn answer(reply: Outcome, is_stopping: bool) -> Answer {
     let mut usage = reply.usage;
     let tokens = reply
         .tokens

@@ -19,7 +19,7 @@ use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Engine, Logits, Step};
 use softprefix_unit::scheduler::{
-    AdmissionLimit, AdmissionPermit, FinishReason, Job, Outcome, Priority, Scheduler, ScoreError, ScoreJob, ScoreSink,
+    AdmissionLimit, AdmissionPermit, FinishReason, Job, JobOutcome, Priority, Scheduler, ScoreError, ScoreJob, ScoreSink,
     StopFlag, Timings, TokenScore, TokenSink,
 };
 
@@ -247,7 +247,7 @@ impl ScoreSink for ChannelSink<Scores> {
     }
 }
 
-impl TokenSink for ChannelSink<Result<(), Outcome>> {
+impl TokenSink for ChannelSink<Result<(), JobOutcome>> {
     fn tokens(&mut self, _: &[u32]) {
         let _ = self.0.send(Ok(()));
     }
@@ -256,7 +256,7 @@ impl TokenSink for ChannelSink<Result<(), Outcome>> {
         false
     }
 
-    fn end(self: Box<Self>, end: Outcome, _: Timings) {
+    fn end(self: Box<Self>, end: JobOutcome, _: Timings) {
         // Ignored by the receiver if a token came first.
         let _ = self.0.send(Err(end));
     }
