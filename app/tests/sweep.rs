@@ -15,7 +15,7 @@ use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, CaseOutcome, PrefixIdentity, Progress, Rating, Record,
+    Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, CaseOutcome, PrefixIdentity, RunProgress, Rating, Record,
     RunEnd, RunEvent, SavedExperiment, Summary,
 };
 use softprefix_core::prefix::Magnitude;
@@ -111,12 +111,12 @@ fn running(language: Language, done: usize) -> Workbench {
         let (index, name) = (next.index, next.name.clone());
         run_event(&mut bench, RunEvent::CaseStarted { index, name });
     }
-    let progress = Progress {
+    let progress = RunProgress {
         finished: done,
         total: cases.len(),
         running: 1,
         left: Some(Duration::from_secs(240)),
-        ..Progress::default()
+        ..RunProgress::default()
     };
     run_event(&mut bench, RunEvent::Progress(progress));
     common::settle(&mut bench, &|_| String::new());

@@ -16,8 +16,8 @@ use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::runner::CanaryFinding;
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Applied, Budget, Ending, Entry, FindRequest, Generation, Journal, Magnitudes, CaseOutcome, Plan, Prompt,
-    Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, SearchRequest, Session, Settings,
+    Analysis, Applied, Budget, Ending, Entry, PrefixSearchRequest, Generation, Journal, Magnitudes, CaseOutcome, Plan, Prompt,
+    Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, ThresholdRequest, Session, Settings,
     SharedJournal, Sweep, Threshold, ThresholdSearch, Values, experiments, new_id,
 };
 use softprefix_core::prefix::{
@@ -767,7 +767,7 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
     let mut asked = request(&unit, plan(), &folder).await;
     let prefix_store = tempfile::tempdir().unwrap();
     asked.session = unit.open(Some(PrefixStore::new(prefix_store.path()))).await;
-    let search = SearchRequest {
+    let search = ThresholdRequest {
         recipe: PrefixRecipe {
             kind: PrefixKind::Imported {
                 name: "gone.npy".into(),
@@ -785,7 +785,7 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
         },
         beside: Vec::new(),
     };
-    let outcomes = Outcomes::of(Run::search(asked, search).unwrap()).await;
+    let outcomes = Outcomes::of(Run::search_threshold(asked, search).unwrap()).await;
     assert!(matches!(outcomes.end, RunEnd::Interrupted { .. }), "{:?}", outcomes.end);
 }
 
@@ -865,7 +865,7 @@ async fn words_and_token_norms_come_from_the_unit() {
 #[tokio::test]
 async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
     let (unit, folder) = (Unit::start(Manner::ours(4)).await, tempfile::tempdir().unwrap());
-    let search = SearchRequest {
+    let search = ThresholdRequest {
         recipe: PrefixRecipe {
             kind: PrefixKind::Constant,
             len: 1,
@@ -879,7 +879,7 @@ async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
         },
         beside: Vec::new(),
     };
-    let outcomes = Outcomes::of(Run::search(request(&unit, plan(), &folder).await, search).unwrap()).await;
+    let outcomes = Outcomes::of(Run::search_threshold(request(&unit, plan(), &folder).await, search).unwrap()).await;
     assert_eq!(outcomes.end, RunEnd::Complete);
     let found = outcomes.events.iter().rev().find_map(|event| match event {
         RunEvent::Threshold(found) => Some(found.clone()),
@@ -921,7 +921,7 @@ async fn a_search_beside_a_sweep_takes_its_points_for_measured() {
     let beside = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap())
         .await
         .records();
-    let search = |beside: Vec<Record>| SearchRequest {
+    let search = |beside: Vec<Record>| ThresholdRequest {
         recipe: PrefixRecipe {
             kind: PrefixKind::Constant,
             len: 1,
@@ -937,7 +937,7 @@ async fn a_search_beside_a_sweep_takes_its_points_for_measured() {
     };
     let magnitudes = async |beside: Vec<Record>| {
         let asked = request(&unit, plan(), &tempfile::tempdir().unwrap()).await;
-        let outcomes = Outcomes::of(Run::search(asked, search(beside)).unwrap()).await;
+        let outcomes = Outcomes::of(Run::search_threshold(asked, search(beside)).unwrap()).await;
         let raw = |record: &Record| record.prefix.as_ref()?.raw();
         outcomes.records().iter().filter_map(raw).collect::<Vec<f64>>()
     };
@@ -968,18 +968,18 @@ async fn a_search_whose_baseline_fails_ends() {
         measure: Measure::Chrf2,
         at_least: 50.0,
     };
-    let search = SearchRequest {
+    let search = ThresholdRequest {
         recipe,
         search: ThresholdSearch::new(0.1, 2.0, 12).unwrap(),
         budget,
         beside: Vec::new(),
     };
-    let outcomes = Outcomes::of(Run::search(request(&unit, plan(), &folder).await, search).unwrap()).await;
+    let outcomes = Outcomes::of(Run::search_threshold(request(&unit, plan(), &folder).await, search).unwrap()).await;
     assert_eq!((outcomes.end.clone(), outcomes.records().len()), (RunEnd::Complete, 2));
 }
 
 /// A search around a constant prefix for a text that a larger one gives, with a store that has the parent.
-fn find(folder: &tempfile::TempDir, budget: usize) -> (PrefixStore, FindRequest) {
+fn find(folder: &tempfile::TempDir, budget: usize) -> (PrefixStore, PrefixSearchRequest) {
     let parent = SoftPrefix::from_f32(H, &[0.1; H], Rounding::NearestEven).unwrap();
     let store = PrefixStore::new(folder.path().join("prefixes"));
     store.put(&parent).unwrap();
@@ -989,7 +989,7 @@ fn find(folder: &tempfile::TempDir, budget: usize) -> (PrefixStore, FindRequest)
         seed: 5,
         ..SearchSettings::default()
     };
-    let request = FindRequest {
+    let request = PrefixSearchRequest {
         search: PrefixSearch::new(&parent, "small", &settings, None).unwrap(),
         objective: Objective {
             text: Some(text_for(0.25)),
@@ -1016,7 +1016,7 @@ async fn find_on(unit: &Unit, folder: &tempfile::TempDir, budget: usize) -> Outc
         session: unit.open(Some(store)).await,
         ..request(unit, plan(), folder).await
     };
-    Outcomes::of(Run::find(asked, find).unwrap()).await
+    Outcomes::of(Run::search_prefix(asked, find).unwrap()).await
 }
 
 #[tokio::test]
@@ -1082,7 +1082,7 @@ async fn a_search_for_a_prefix_that_was_broken_off_goes_on_as_if_it_had_not() {
         resume: Some(saved),
         ..request(&unit, plan(), &tempfile::tempdir().unwrap()).await
     };
-    let outcomes = Outcomes::of(Run::find(asked, find).unwrap()).await;
+    let outcomes = Outcomes::of(Run::search_prefix(asked, find).unwrap()).await;
     let told = generations(&outcomes);
     let states = |told: &[Generation]| told.iter().map(|one| one.search.clone()).collect::<Vec<_>>();
     assert_eq!(states(&told), states(&expected)[2..]);
@@ -1104,7 +1104,7 @@ async fn a_search_for_a_prefix_that_ended_before_its_first_generation_begins_aga
     };
     assert_eq!((opened.candidates.len(), opened.budget), (0, Some(2)));
     let (store, _) = find(&broken, 20);
-    let on = FindRequest {
+    let on = PrefixSearchRequest {
         search: opened.search.clone(),
         objective: opened.objective.clone().unwrap(),
         budget: 20,
@@ -1114,7 +1114,7 @@ async fn a_search_for_a_prefix_that_ended_before_its_first_generation_begins_aga
         resume: Some(saved),
         ..request(&unit, plan(), &tempfile::tempdir().unwrap()).await
     };
-    let told = generations(&Outcomes::of(Run::find(asked, on).unwrap()).await);
+    let told = generations(&Outcomes::of(Run::search_prefix(asked, on).unwrap()).await);
     let states = |told: &[Generation]| told.iter().map(|one| one.search.clone()).collect::<Vec<_>>();
     assert_eq!(states(&told), states(&expected));
 }
@@ -1142,14 +1142,14 @@ async fn a_failed_candidate_is_the_worst_and_a_failed_baseline_ends_the_search()
     let (_, mut nothing) = find(&folder, 8);
     nothing.objective = Objective::default();
     let unit = Unit::start(Manner::ours(1)).await;
-    let refused = Run::find(request(&unit, plan(), &folder).await, nothing).err().unwrap();
+    let refused = Run::search_prefix(request(&unit, plan(), &folder).await, nothing).err().unwrap();
     assert_eq!(refused, SearchError::NoObjective.into());
 }
 
 #[tokio::test]
 async fn a_choice_is_kept_as_a_generation_and_stepping_back_replaces_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (_, FindRequest { search, .. }) = find(&folder, 0);
+    let (_, PrefixSearchRequest { search, .. }) = find(&folder, 0);
     let started = common::experiment("e", plan());
     let mut saved = SavedExperiment::new(started);
     let mut line = |search: &PrefixSearch, chosen| {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::engine::Engine;
-pub use crate::engine::Progress;
+pub use crate::engine::LoadProgress;
 pub use crate::errors::LoadError;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
@@ -38,6 +38,6 @@ pub trait ModelSource: Send + Sync {
         &self,
         model: &str,
         overrides: &Map<String, Value>,
-        progress: &Progress<'_>,
+        progress: &LoadProgress<'_>,
     ) -> Result<LoadedModel, LoadError>;
 }

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Progress, Stop};
+use softprefix_core::experiment::session::{CaseRequest, CaseProgress, FinishedCase, Stop};
 use softprefix_core::experiment::{
-    Case, Entry, Experiment, FindRequest as SearchRun, Generation, Library, Run, RunEvent, RunOptions, RunRequest,
+    Case, Entry, Experiment, PrefixSearchRequest, Generation, Library, Run, RunEvent, RunOptions, RunRequest,
     SaveTo, SavedExperiment, WRITTEN_BY,
 };
 use softprefix_core::prefix::{EmbeddingRows, IdentityCard, PrefixKind, PrefixRecipe, PrefixStore, SoftPrefix};
@@ -78,7 +78,7 @@ pub(super) async fn search(
         resume: None,
         options: RunOptions::default(),
     };
-    let find = SearchRun {
+    let find = PrefixSearchRequest {
         search,
         objective,
         budget,
@@ -118,7 +118,7 @@ pub(super) async fn search_on(experiment: String, stop: Stop, place: &Place) -> 
         resume: Some(saved),
         options: RunOptions::default(),
     };
-    let find = SearchRun {
+    let find = PrefixSearchRequest {
         search,
         objective,
         budget,
@@ -127,9 +127,9 @@ pub(super) async fn search_on(experiment: String, stop: Stop, place: &Place) -> 
 }
 
 /// Forwards the events of a search until it ends.
-async fn follow(request: RunRequest, find: SearchRun, mut stop: Stop, place: &Place) -> Result<(), Problem> {
+async fn follow(request: RunRequest, find: PrefixSearchRequest, mut stop: Stop, place: &Place) -> Result<(), Problem> {
     let mut run =
-        Run::find(request, find).map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))?;
+        Run::search_prefix(request, find).map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))?;
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -287,7 +287,7 @@ async fn run(
             let _place = places.acquire().await;
             let (sender, mut texts) = mpsc::unbounded_channel();
             let running = session.run(&task, request, stop, move |progress| {
-                if let (Progress::Text(text), Some(at)) = (progress, at) {
+                if let (CaseProgress::Text(text), Some(at)) = (progress, at) {
                     // The forwarding below awaits the end of this sender.
                     sender.send((at, text)).ok();
                 }

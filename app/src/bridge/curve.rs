@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use softprefix_core::experiment::WRITTEN_BY;
-use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Progress, Stop};
+use softprefix_core::experiment::session::{CaseRequest, FinishedCase, CaseProgress, Stop};
 use softprefix_core::protocol::extension::Priority;
 use tokio::sync::watch;
 
@@ -88,8 +88,8 @@ async fn run_one(session: &Session, inference: Inference, mut stop: Stop, tuning
         written_by: WRITTEN_BY.to_owned(),
     };
     let event_of = |progress| match progress {
-        Progress::Sent(_) => None,
-        Progress::Text(text) => Some(Event::CurveText { run, text }),
+        CaseProgress::Sent(_) => None,
+        CaseProgress::Text(text) => Some(Event::CurveText { run, text }),
     };
     let Some(FinishedCase { record, error }) = run_case(session, &task, request, stop, events, event_of).await else {
         return Event::CurveDropped { run };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use softprefix_core::client::{ClientError, Task};
-use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Progress, SessionError, Stop};
+use softprefix_core::experiment::session::{CaseRequest, FinishedCase, CaseProgress, SessionError, Stop};
 use softprefix_core::experiment::{Record, WRITTEN_BY};
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 use tokio::sync::{mpsc, oneshot};
@@ -31,7 +31,7 @@ pub(super) async fn run_case(
     request: CaseRequest,
     stop: Stop,
     events: &Events,
-    mut event_of: impl FnMut(Progress) -> Option<Event>,
+    mut event_of: impl FnMut(CaseProgress) -> Option<Event>,
 ) -> Option<FinishedCase> {
     let (tell, mut told) = mpsc::unbounded_channel();
     let running = session.run(task, request, stop, move |progress| {
@@ -98,12 +98,12 @@ pub(super) async fn run(
     };
     let mut tell_sent = Some(tell_sent);
     let event_of = |progress| match progress {
-        Progress::Sent(built) => {
+        CaseProgress::Sent(built) => {
             // The receiver may be gone.
             let _ = tell_sent.take().map(|tell| tell.send(()));
             Some(Event::Started { run, side, built })
         }
-        Progress::Text(text) => Some(Event::Delta { run, side, text }),
+        CaseProgress::Text(text) => Some(Event::Delta { run, side, text }),
     };
     let Some(FinishedCase { record, error }) = run_case(session, &task, request, stop, events, event_of).await else {
         events.send(Event::Dropped { run, side }).await;

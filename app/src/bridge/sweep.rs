@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use softprefix_core::experiment::{
-    Library, Plan, PlanError, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, SearchRequest,
+    Library, Plan, PlanError, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, ThresholdRequest,
 };
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -46,7 +46,7 @@ pub(super) struct Place<'a> {
 struct Planned {
     plan: Plan,
     resume: Option<SavedExperiment>,
-    search: Option<SearchRequest>,
+    search: Option<ThresholdRequest>,
     canary: bool,
 }
 
@@ -72,7 +72,7 @@ impl Planned {
             },
         };
         match self.search {
-            Some(search) => Run::search(request, search),
+            Some(search) => Run::search_threshold(request, search),
             None => Run::start(request),
         }
     }
@@ -111,7 +111,7 @@ impl Sweeps {
                 budget,
                 beside,
             } => {
-                let search = SearchRequest {
+                let search = ThresholdRequest {
                     recipe,
                     search,
                     budget,

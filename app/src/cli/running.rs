@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use softprefix_core::experiment::{
-    Condition, Ending, Experiment, FindRequest, Journal, JournalError, Library, ModuleFacts, ModuleIdentity, Plan,
+    Condition, Ending, Experiment, PrefixSearchRequest, Journal, JournalError, Library, ModuleFacts, ModuleIdentity, Plan,
     Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, SharedJournal, experiments,
 };
 use softprefix_core::protocol::extension::StoredWeights;
@@ -363,7 +363,7 @@ impl Terminal {
         session: &Session,
         (plan, options): (Plan, RunOptions),
         store: &Store,
-        find: FindRequest,
+        find: PrefixSearchRequest,
         best: Best<'_>,
     ) -> Result<Done, Failure> {
         let mut done = Done {
@@ -372,7 +372,7 @@ impl Terminal {
             end: RunEnd::Cancelled,
         };
         let request = request(session, plan, options, store.save_to(None), None).await;
-        let run = Run::find(request, find).map_err(|error| Failure::arguments(error.to_string()))?;
+        let run = Run::search_prefix(request, find).map_err(|error| Failure::arguments(error.to_string()))?;
         self.follow(run, &mut done, &mut |_, _| Ok(()), best).await?;
         Ok(done)
     }

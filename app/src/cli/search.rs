@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use softprefix_core::experiment::{
-    FindRequest, Magnitudes, ModuleFacts, Plan, Record, RunEnd, RunOptions, Sweep, Values,
+    PrefixSearchRequest, Magnitudes, ModuleFacts, Plan, Record, RunEnd, RunOptions, Sweep, Values,
 };
 use softprefix_core::prefix::{EmbeddingRows, FoundBy, Origin, PrefixKind, PrefixRecipe, SoftPrefix, files};
 use softprefix_core::protocol::learn::{DEFAULT_ROWS, NormLimit};
@@ -225,7 +225,7 @@ async fn search(
         stop_without_effect: !args.anyway,
         ..RunOptions::default()
     };
-    let find = FindRequest {
+    let find = PrefixSearchRequest {
         search,
         objective: objective.clone(),
         budget: args.budget as usize,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use softprefix_core::experiment::{Entry, Generation, Progress, Record, RunEnd, RunEvent, SavedExperiment};
+use softprefix_core::experiment::{Entry, Generation, RunProgress, Record, RunEnd, RunEvent, SavedExperiment};
 use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::search::Score;
 
@@ -127,7 +127,7 @@ fn record_of<'a>(saved: &'a SavedExperiment, recipe: &PrefixRecipe) -> Option<&'
 pub struct Searcher {
     /// The experiment on screen.
     pub saved: Option<SavedExperiment>,
-    pub progress: Progress,
+    pub progress: RunProgress,
     /// How the last run ended.
     pub end: Option<RunEnd>,
 }
@@ -175,7 +175,7 @@ impl Searcher {
                     self.add(Entry::Generation { experiment, generation });
                 }
             }
-            RunEvent::Progress(progress) => self.progress = progress,
+            RunEvent::RunProgress(progress) => self.progress = progress,
             RunEvent::Ended(end) => self.end = Some(end),
             RunEvent::JournalFailed { error }
             | RunEvent::CaseLost { error, .. }

@@ -5,7 +5,7 @@ use softprefix::model::{FindMode, FoundRows, Kin, Language, Nearest, SearchForm,
 use softprefix::workbench::{Action, FindAction, Tab, Workbench};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Answer, Case, Entry, Experiment, Generation, CaseOutcome, Progress, Prompt, Record, RunEnd, RunEvent, Settings,
+    Answer, Case, Entry, Experiment, Generation, CaseOutcome, RunProgress, Prompt, Record, RunEnd, RunEvent, Settings,
     WRITTEN_BY, record::RECORD_VERSION,
 };
 use softprefix_core::prefix::{
@@ -280,11 +280,11 @@ pub fn searched(language: Language, theme: Theme, is_over: bool) -> Workbench {
         run.score = Some(score);
         tell(&mut bench, RunEvent::CaseFinished(Box::new(run)));
     }
-    let progress = Progress {
+    let progress = RunProgress {
         finished: 40,
         total: 100,
         left: Some(std::time::Duration::from_secs(52)),
-        ..Progress::default()
+        ..RunProgress::default()
     };
     tell(&mut bench, RunEvent::Progress(progress));
     if is_over {

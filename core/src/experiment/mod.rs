@@ -37,8 +37,8 @@ pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Setting
 pub use rating::{Rating, Stars};
 pub use record::{Answer, Applied, Failure, ModuleIdentity, CaseOutcome, PrefixIdentity, Record, WRITTEN_BY, new_id};
 pub use runner::{
-    Canary, CanaryFinding, FindError, FindRequest, Progress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo,
-    SearchRequest,
+    Canary, CanaryFinding, PrefixSearchError, PrefixSearchRequest, RunProgress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo,
+    ThresholdRequest,
 };
 pub use saved::{SavedExperiment, experiments};
 pub use scores::CaseScores;

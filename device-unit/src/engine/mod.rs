@@ -46,7 +46,7 @@ pub struct EngineInfo {
 }
 
 /// Receives the progress of loading: a fraction in 0..=1 and a label of one or two words.
-pub type Progress<'a> = dyn Fn(f32, &str) + Send + Sync + 'a;
+pub type LoadProgress<'a> = dyn Fn(f32, &str) + Send + Sync + 'a;
 
 /// Identifies an open sequence of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

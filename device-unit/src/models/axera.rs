@@ -9,7 +9,7 @@ use softprefix_core::files;
 use crate::engine::EngineError;
 use crate::engine::axera::{AxeraEngine, HTTP_TOKENIZER, ModelFolders, ModelParameters, Runtime, RuntimeError};
 use crate::errors::LoadError;
-use crate::model::{LoadedModel, ModelSource, Progress};
+use crate::model::{LoadedModel, ModelSource, LoadProgress};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// Largest settings file that is read.
@@ -57,7 +57,7 @@ impl ModelSource for AxeraModels {
         &self,
         model: &str,
         overrides: &Map<String, Value>,
-        progress: &Progress<'_>,
+        progress: &LoadProgress<'_>,
     ) -> Result<LoadedModel, LoadError> {
         let (card_path, card) = self.folders.card(model)?;
         let parameters = ModelParameters::read(&card_path, &card, overrides)?;

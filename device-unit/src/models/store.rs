@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::engine::EngineError;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::gguf::{GgufFile, name_parts};
-use crate::model::{LoadError, LoadedModel, ModelSource, Progress};
+use crate::model::{LoadError, LoadedModel, ModelSource, LoadProgress};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 use super::card::ModelInfo;
@@ -210,7 +210,7 @@ impl ModelSource for ModelStore {
         &self,
         model: &str,
         overrides: &Map<String, Value>,
-        progress: &Progress<'_>,
+        progress: &LoadProgress<'_>,
     ) -> Result<LoadedModel, LoadError> {
         let found = self
             .find(model)

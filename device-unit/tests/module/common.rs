@@ -15,7 +15,7 @@ use softprefix_unit::engine::likelihood::VocabChunk;
 use softprefix_unit::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
 use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::listen;
-use softprefix_unit::model::{LoadError, LoadedModel, ModelSource, Progress};
+use softprefix_unit::model::{LoadError, LoadedModel, ModelSource, LoadProgress};
 use softprefix_unit::testing::{TinyModel, TinyWeights};
 use softprefix_unit::tokenizer::{ChatTemplate, Tokenizer};
 use softprefix_unit::unit::{Unit, UnitOptions};
@@ -176,7 +176,7 @@ impl ModelSource for TinySource {
         ]
     }
 
-    fn load(&self, model: &str, _: &Map<String, Value>, progress: &Progress<'_>) -> Result<LoadedModel, LoadError> {
+    fn load(&self, model: &str, _: &Map<String, Value>, progress: &LoadProgress<'_>) -> Result<LoadedModel, LoadError> {
         let path = match model {
             STOCK_MODEL | "tiny" => self.path("tiny.gguf"),
             ENDLESS => self.path("endless.gguf"),

@@ -9,7 +9,7 @@ use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
     Analysis, Budget, CaseScores, Ending, Entry, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd,
-    RunEvent, RunOptions, RunRequest, SaveTo, SearchRequest, Session, Sweep, ThresholdSearch, Values, experiments,
+    RunEvent, RunOptions, RunRequest, SaveTo, ThresholdRequest, Session, Sweep, ThresholdSearch, Values, experiments,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::SetUp;
@@ -139,7 +139,7 @@ fn a_threshold_is_found_on_the_unit() {
         magnitude: Magnitude::TokenNorms(0.0),
         rounding: Rounding::NearestEven,
     };
-    let search = SearchRequest {
+    let search = ThresholdRequest {
         recipe,
         search: ThresholdSearch::new(1e-6, 100.0, 12).unwrap(),
         budget: Budget {
@@ -150,7 +150,7 @@ fn a_threshold_is_found_on_the_unit() {
     };
     let (events, records) = tokio::runtime::Runtime::new()
         .unwrap()
-        .block_on(async { finish(Run::search(request(&server, plan()).await, search).unwrap()).await });
+        .block_on(async { finish(Run::search_threshold(request(&server, plan()).await, search).unwrap()).await });
     assert!(records.len() <= 14);
     let found = events.iter().rev().find_map(|event| match event {
         RunEvent::Threshold(found) => Some(found.clone()),

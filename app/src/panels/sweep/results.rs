@@ -3,7 +3,7 @@
 use eframe::egui::{
     self, Align, Align2, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
-use softprefix_core::experiment::{CanaryFinding, Extent, Progress, RunEnd, Threshold, shortest_distinct};
+use softprefix_core::experiment::{CanaryFinding, Extent, RunProgress, RunEnd, Threshold, shortest_distinct};
 
 use super::super::{figure, label};
 use super::pictures::Cache;
@@ -121,7 +121,7 @@ pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     }
 }
 
-fn counted(cx: &PanelContext<'_>, progress: &Progress) -> String {
+fn counted(cx: &PanelContext<'_>, progress: &RunProgress) -> String {
     let text = cx.sweep_text();
     let to_do = progress.total.saturating_sub(progress.finished);
     let each = progress

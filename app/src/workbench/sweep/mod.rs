@@ -11,7 +11,7 @@ use std::sync::Arc;
 use softprefix_core::compare::Diff;
 use softprefix_core::experiment::analysis::{Analysis, Group, Point};
 use softprefix_core::experiment::{
-    Budget, Canary, Experiment, Plan, Progress, Record, RunEnd, SavedExperiment, Summary, Threshold,
+    Budget, Canary, Experiment, Plan, RunProgress, Record, RunEnd, SavedExperiment, Summary, Threshold,
 };
 
 use crate::model::sweep::{SweepCase, SweepForm};
@@ -61,7 +61,7 @@ pub enum Stage {
     /// Requested; no case has started.
     Starting,
     Running {
-        progress: Progress,
+        progress: RunProgress,
         /// The connection was lost, for this reason, and is being reopened.
         reconnecting: Option<String>,
     },
@@ -150,7 +150,7 @@ impl Sweeps {
     }
 
     /// Returns the progress of the current run.
-    pub fn progress(&self) -> Option<&Progress> {
+    pub fn progress(&self) -> Option<&RunProgress> {
         match &self.stage {
             Stage::Running { progress, .. } => Some(progress),
             _ => None,

@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::canary::{CanaryFinding, canary};
 use super::clock::Clock;
-use super::event::{Progress, RunEnd, RunEvent};
+use super::event::{RunProgress, RunEnd, RunEvent};
 use super::source::Source;
 use super::{Control, RunRequest, SaveTo};
 use crate::client::{ClientError, ScoreRequest, ScoredText, Task};
@@ -18,7 +18,7 @@ use crate::experiment::plan::{Case, Prompt, Settings};
 use crate::experiment::record::{ModuleIdentity, Record};
 use crate::experiment::scores::{self, Batch, CaseScores, Unscored};
 use crate::experiment::session::{
-    CaseRequest, FinishedCase, Progress as CaseProgress, Session, SessionError, Stop, exit,
+    CaseRequest, FinishedCase, CaseProgress, Session, SessionError, Stop, exit,
 };
 use crate::protocol::extension::Priority;
 use crate::time;
@@ -32,7 +32,7 @@ pub(super) struct Runner {
     pub(super) journal: Option<SharedJournal>,
     /// Lines that could not be saved yet.
     pub(super) unsaved: VecDeque<Entry>,
-    progress: Progress,
+    progress: RunProgress,
     /// Number of cases finished since this runner was started, from which the time left is estimated. Cases of a resumed run do not count.
     finished_here: usize,
     clock: Clock,
@@ -74,7 +74,7 @@ impl Runner {
             experiment,
             journal,
             unsaved: VecDeque::new(),
-            progress: Progress::default(),
+            progress: RunProgress::default(),
             finished_here: 0,
             clock: Clock::default(),
             save_failed: false,
@@ -162,7 +162,7 @@ impl Runner {
                 exit(&task).await;
                 return RunEnd::Interrupted { error };
             }
-            if let Source::Find(proposals) = source
+            if let Source::Prefix(proposals) = source
                 && let Some(opening) = proposals.opening()
             {
                 self.tell_generation(opening).await;
@@ -324,7 +324,7 @@ impl Runner {
                     name: case.name.clone(),
                 });
                 let wanted = match source {
-                    Source::Find(proposals) if can_score => proposals.wanted_text(),
+                    Source::Prefix(proposals) if can_score => proposals.wanted_text(),
                     _ => None,
                 };
                 let attempt = self.attempt(task, case.clone(), number, wanted);
@@ -463,11 +463,11 @@ impl Runner {
         self.progress.finished += 1;
         self.progress.failed += usize::from(record.error().is_some());
         let generation = match source {
-            Source::Find(proposals) => proposals.take(&mut record, likelihood),
-            Source::Plan(_) | Source::Search(_) => None,
+            Source::Prefix(proposals) => proposals.take(&mut record, likelihood),
+            Source::Plan(_) | Source::Threshold(_) => None,
         };
         self.save(Entry::Case(Box::new(record.clone()))).await;
-        if let Source::Search(searching) = source {
+        if let Source::Threshold(searching) = source {
             searching.take(&record);
             let found = searching.search.search.found();
             if found.measured > 0 {

@@ -56,7 +56,7 @@ pub enum RunEvent {
         error: String,
     },
     /// How far the run is.
-    Progress(Progress),
+    Progress(RunProgress),
     /// The result of the canary on a stock module.
     Canary(Canary),
     /// The canary failed, so nothing proves that prefixes are used; the run goes on.
@@ -104,7 +104,7 @@ pub enum RunEnd {
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Progress {
+pub struct RunProgress {
     /// Cases with a record, failed ones and those of earlier runs included.
     pub finished: usize,
     /// Those among `finished` that failed.

@@ -20,9 +20,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use canary::{Canary, CanaryFinding};
-pub use event::{Progress, RunEnd, RunEvent};
-pub use proposals::FindRequest;
-pub use source::SearchRequest;
+pub use event::{RunProgress, RunEnd, RunEvent};
+pub use proposals::PrefixSearchRequest;
+pub use source::ThresholdRequest;
 
 use super::journal::SharedJournal;
 use super::library::Library;
@@ -94,7 +94,7 @@ pub struct Run {
 
 /// Why a search for a prefix cannot start.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum FindError {
+pub enum PrefixSearchError {
     /// The plan cannot be run.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -126,22 +126,22 @@ impl Run {
     ///
     /// # Errors
     /// [`PlanError`].
-    pub fn search(mut request: RunRequest, search: SearchRequest) -> Result<Self, PlanError> {
+    pub fn search_threshold(mut request: RunRequest, search: ThresholdRequest) -> Result<Self, PlanError> {
         request.plan.sweeps.clear();
         request.plan.prompts.truncate(1);
         // The search runs the plan's last baseline at its end.
         request.plan.closing = true;
         let baselines: VecDeque<Case> = request.plan.cases()?.into();
         let searching = Searching::new(baselines, search);
-        Ok(Self::drive(request, Source::Search(Box::new(searching))))
+        Ok(Self::drive(request, Source::Threshold(Box::new(searching))))
     }
 
     /// Starts a search for a prefix: the plan's baselines, then generations of candidates with the plan's first prompt. The plan's sweeps
     /// are not run. The rows of the search's parent must be in the session's prefix store.
     ///
     /// # Errors
-    /// [`FindError`].
-    pub fn find(mut request: RunRequest, find: FindRequest) -> Result<Self, FindError> {
+    /// [`PrefixSearchError`].
+    pub fn search_prefix(mut request: RunRequest, find: PrefixSearchRequest) -> Result<Self, PrefixSearchError> {
         find.objective.check()?;
         if find.objective.by == Closeness::Likelihood && !request.session.facts().scores {
             return Err(SearchError::NoLikelihood.into());
@@ -153,7 +153,7 @@ impl Run {
         if let Some(saved) = &request.resume {
             proposals.resume(saved)?;
         }
-        Ok(Self::drive(request, Source::Find(Box::new(proposals))))
+        Ok(Self::drive(request, Source::Prefix(Box::new(proposals))))
     }
 
     fn drive(request: RunRequest, source: Source) -> Self {

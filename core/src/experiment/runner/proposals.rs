@@ -10,7 +10,7 @@ use crate::search::{Objective, PrefixSearch, SearchError};
 
 /// A search for a prefix whose outputs meet an objective.
 #[derive(Clone, Debug)]
-pub struct FindRequest {
+pub struct PrefixSearchRequest {
     /// The search to start from.
     pub search: PrefixSearch,
     /// What judges the outputs.
@@ -23,7 +23,7 @@ pub struct FindRequest {
 pub(super) struct Proposals {
     baselines: VecDeque<Case>,
     next_index: usize,
-    request: FindRequest,
+    request: PrefixSearchRequest,
     /// The baseline's text.
     base: Option<String>,
     /// Cases of the generation that are not handed out yet.
@@ -41,7 +41,7 @@ pub(super) struct Proposals {
 }
 
 impl Proposals {
-    pub(super) fn new(baselines: VecDeque<Case>, request: FindRequest) -> Self {
+    pub(super) fn new(baselines: VecDeque<Case>, request: PrefixSearchRequest) -> Self {
         Self {
             next_index: baselines.len(),
             baselines,

@@ -12,7 +12,7 @@ use crate::prefix::{Magnitude, PrefixRecipe};
 
 /// A search for the largest magnitude within an effect budget.
 #[derive(Clone, Debug)]
-pub struct SearchRequest {
+pub struct ThresholdRequest {
     /// The prefix. Of its magnitude only the unit is used: raw values or token norms.
     pub recipe: PrefixRecipe,
     /// Range and number of runs, with the points measured before.
@@ -26,16 +26,16 @@ pub struct SearchRequest {
 /// The source of a run's cases.
 pub(super) enum Source {
     Plan(VecDeque<Case>),
-    Search(Box<Searching>),
-    Find(Box<Proposals>),
+    Threshold(Box<Searching>),
+    Prefix(Box<Proposals>),
 }
 
-/// A running search: the first baselines, one magnitude at a time, the last baseline.
+/// A threshold search in progress: the first baselines, one magnitude at a time, the last baseline.
 pub(super) struct Searching {
     /// The plan's baselines; the last one is run at the end.
     baselines: VecDeque<Case>,
     next_index: usize,
-    pub(super) search: SearchRequest,
+    pub(super) search: ThresholdRequest,
     /// The baseline's text.
     base: Option<String>,
     /// Whether a case is running whose result the next step needs.
@@ -49,16 +49,16 @@ impl Source {
     pub(super) fn next(&mut self) -> Option<Case> {
         match self {
             Self::Plan(cases) => cases.pop_front(),
-            Self::Search(searching) => searching.next(),
-            Self::Find(proposals) => proposals.next(),
+            Self::Threshold(searching) => searching.next(),
+            Self::Prefix(proposals) => proposals.next(),
         }
     }
 
     pub(super) fn left(&self) -> usize {
         match self {
             Self::Plan(cases) => cases.len(),
-            Self::Search(searching) => searching.left(),
-            Self::Find(proposals) => proposals.left(),
+            Self::Threshold(searching) => searching.left(),
+            Self::Prefix(proposals) => proposals.left(),
         }
     }
 
@@ -66,7 +66,7 @@ impl Source {
     pub(super) fn next_prompt(&self) -> Option<usize> {
         match self {
             Self::Plan(cases) => cases.front().map(|case| case.prompt),
-            Self::Search(_) | Self::Find(_) => Some(0),
+            Self::Threshold(_) | Self::Prefix(_) => Some(0),
         }
     }
 
@@ -74,8 +74,8 @@ impl Source {
     pub(super) fn case_lost(&mut self) {
         match self {
             Self::Plan(_) => {}
-            Self::Search(searching) => searching.over = true,
-            Self::Find(proposals) => proposals.case_lost(),
+            Self::Threshold(searching) => searching.over = true,
+            Self::Prefix(proposals) => proposals.case_lost(),
         }
     }
 
@@ -88,7 +88,7 @@ impl Source {
 
 impl Searching {
     /// A search with the baselines of a plan, the last of which is run at the end.
-    pub(super) fn new(baselines: VecDeque<Case>, search: SearchRequest) -> Self {
+    pub(super) fn new(baselines: VecDeque<Case>, search: ThresholdRequest) -> Self {
         Self {
             next_index: baselines.len(),
             baselines,

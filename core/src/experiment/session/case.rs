@@ -35,7 +35,7 @@ pub struct CaseRequest {
 
 /// Progress of a running case.
 #[derive(Debug)]
-pub enum Progress {
+pub enum CaseProgress {
     /// The case is being sent, with this prefix.
     Sent(Option<PrefixIdentity>),
     /// More text.
@@ -85,13 +85,13 @@ impl Session {
         task: &Task,
         request: CaseRequest,
         mut stop: Stop,
-        mut tell: impl FnMut(Progress),
+        mut tell: impl FnMut(CaseProgress),
     ) -> Option<FinishedCase> {
         let started_unix = time::now();
         let started = Instant::now();
         let (mut identity, mut so_far) = (None, String::new());
         let told = |progress| {
-            if let Progress::Text(text) = &progress {
+            if let CaseProgress::Text(text) = &progress {
                 so_far.push_str(text);
             }
             tell(progress);
@@ -136,7 +136,7 @@ impl Session {
         request: &CaseRequest,
         identity: &mut Option<PrefixIdentity>,
         stop: &mut Stop,
-        mut tell: impl FnMut(Progress),
+        mut tell: impl FnMut(CaseProgress),
     ) -> Result<Option<Answer>, SessionError> {
         let prefix = match &request.case.recipe {
             Some(recipe) => {
@@ -149,7 +149,7 @@ impl Session {
             }
             None => None,
         };
-        tell(Progress::Sent(identity.clone()));
+        tell(CaseProgress::Sent(identity.clone()));
         let mut sent = InferenceRequest::new(&request.prompt.user)
             .prefix(prefix)
             .priority(request.priority)
@@ -171,7 +171,7 @@ impl Session {
             match event {
                 Some(Ok(InferenceEvent::Delta(text))) => {
                     first_text.get_or_insert_with(|| started.elapsed());
-                    tell(Progress::Text(text));
+                    tell(CaseProgress::Text(text));
                 }
                 Some(Ok(InferenceEvent::Done(reply))) => return Ok(Some(answer(reply, is_stopping))),
                 Some(Err(ClientError::Stopped { text })) => {

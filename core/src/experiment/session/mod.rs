@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-pub use case::{CaseRequest, FinishedCase, Progress, Stop};
+pub use case::{CaseRequest, FinishedCase, CaseProgress, Stop};
 pub use error::SessionError;
 
 use super::plan::Settings;

@@ -14,7 +14,7 @@ use super::axmodel::AxModel;
 use super::card::ModelParameters;
 use super::embeddings::EmbeddingFile;
 use super::runtime::Runtime;
-use crate::engine::Progress;
+use crate::engine::LoadProgress;
 use crate::engine::{Engine, EngineError, EngineInfo, Logits, SequenceId, Step, TokenEmbeddings};
 use crate::errors::LoadError;
 
@@ -65,7 +65,7 @@ impl AxeraEngine {
         runtime: &Arc<Runtime>,
         folder: &Path,
         parameters: &ModelParameters,
-        progress: &Progress<'_>,
+        progress: &LoadProgress<'_>,
     ) -> Result<Self, LoadError> {
         let embeddings = EmbeddingFile::open(
             &folder.join(&parameters.embeddings_file),

@@ -68,7 +68,7 @@ use std::sync::atomic::Ordering;
 
 use softprefix_core::protocol::extension::StoredWeights;
 
-use crate::engine::Progress;
+use crate::engine::LoadProgress;
 #[cfg(feature = "learn")]
 use crate::engine::gradient::{Differentiable, Example, Gradient};
 use crate::engine::likelihood::VocabChunk;
@@ -127,7 +127,7 @@ impl CpuEngine {
     /// # Errors
     /// A [`LoadError`] for a file that is unreadable, damaged or of another architecture, and for a forced kernel that this processor
     /// does not support.
-    pub fn load(path: &Path, options: CpuOptions, progress: &Progress<'_>) -> Result<Self, LoadError> {
+    pub fn load(path: &Path, options: CpuOptions, progress: &LoadProgress<'_>) -> Result<Self, LoadError> {
         progress(0.0, "file");
         Self::from_file(Arc::new(GgufFile::open(path)?), options, progress)
     }
@@ -136,7 +136,7 @@ impl CpuEngine {
     ///
     /// # Errors
     /// See [`CpuEngine::load`].
-    pub fn from_file(file: Arc<GgufFile>, options: CpuOptions, progress: &Progress<'_>) -> Result<Self, LoadError> {
+    pub fn from_file(file: Arc<GgufFile>, options: CpuOptions, progress: &LoadProgress<'_>) -> Result<Self, LoadError> {
         let config = Config::read(&file)?;
         tensors::check(&file, &config)?;
         let tier = match options.tier {

@@ -16,7 +16,7 @@ use super::config::Config;
 use super::kernel::{BLOCK, PackedMatrix, quantise_weights};
 use super::tensors::{OUTPUT, TABLE};
 use super::threads::Pool;
-use crate::engine::Progress;
+use crate::engine::LoadProgress;
 use crate::errors::LoadError;
 use crate::gguf::{Blocks, GgufFile, TensorInfo, TensorKind, blocks, dequantise, minima, to_i8_blocks};
 
@@ -66,7 +66,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`LoadError::Unreadable`] if reading fails; [`LoadError::BadFile`] for a tensor with numbers that cannot be computed with.
-    pub fn load(file: &GgufFile, config: &Config, pool: &Pool, progress: &Progress<'_>) -> Result<Self, LoadError> {
+    pub fn load(file: &GgufFile, config: &Config, pool: &Pool, progress: &LoadProgress<'_>) -> Result<Self, LoadError> {
         let loader = Loader {
             file,
             pool,
