@@ -8,7 +8,7 @@
 use eframe::egui::{self, Ui, vec2};
 use egui_kittest::{Harness, SnapshotOptions};
 use softprefix::views::axis::{Axis, RegionNames, Regions};
-use softprefix::views::budget::{self, Budget};
+use softprefix::views::budget::{self, Positions};
 use softprefix::views::diff::{Content, DiffPanes, DiffSide};
 use softprefix::views::magnitude::{MagnitudeSlider, NormsCurve};
 use softprefix::views::plot::{Current, NoiseBand, Plot, Point};
@@ -166,7 +166,7 @@ fn the_plot_with_noise_collapse_and_the_prefix_in_hand() {
 #[test]
 fn the_budget_and_the_marks_of_standing() {
     check("budget-and-marks-light", [240.0, 72.0], false, |ui| {
-        let counted = Budget {
+        let counted = Positions {
             prefix: 4,
             template: 210,
             prompt: 180,

@@ -16,7 +16,7 @@ use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::runner::CanaryFinding;
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Applied, Budget, Ending, Entry, PrefixSearchRequest, Generation, Journal, Magnitudes, CaseOutcome, Plan, Prompt,
+    Analysis, Applied, EffectBudget, Ending, Entry, PrefixSearchRequest, Generation, Journal, Magnitudes, CaseOutcome, Plan, Prompt,
     Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, ThresholdRequest, Session, Settings,
     SharedJournal, Sweep, Threshold, ThresholdSearch, Values, experiments, new_id,
 };
@@ -779,7 +779,7 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
             rounding: Rounding::NearestEven,
         },
         search: ThresholdSearch::new(0.001, 2.0, 12).unwrap(),
-        budget: Budget {
+        budget: EffectBudget {
             measure: Measure::Chrf2,
             at_least: 50.0,
         },
@@ -873,7 +873,7 @@ async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
             rounding: Rounding::NearestEven,
         },
         search: ThresholdSearch::new(0.001, 2.0, 12).unwrap(),
-        budget: Budget {
+        budget: EffectBudget {
             measure: Measure::FirstDivergence,
             at_least: 17.0,
         },
@@ -929,7 +929,7 @@ async fn a_search_beside_a_sweep_takes_its_points_for_measured() {
             rounding: Rounding::Truncate,
         },
         search: ThresholdSearch::new(1e-4, 2.0, 14).unwrap(),
-        budget: Budget {
+        budget: EffectBudget {
             measure: Measure::FirstDivergence,
             at_least: 17.0,
         },
@@ -964,7 +964,7 @@ async fn a_search_whose_baseline_fails_ends() {
         magnitude: Magnitude::TokenNorms(0.0),
         rounding: Rounding::NearestEven,
     };
-    let budget = Budget {
+    let budget = EffectBudget {
         measure: Measure::Chrf2,
         at_least: 50.0,
     };

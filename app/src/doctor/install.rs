@@ -170,7 +170,7 @@ pub const UNDO_SHOWN: &str =
 
 /// A step of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum InstallStep {
     Looking,
     Copying { bytes: u64 },
     Swapping,
@@ -220,14 +220,14 @@ pub fn program_in(path: &Path) -> Result<Vec<u8>, InstallError> {
 ///
 /// # Errors
 /// [`InstallError`]; the stock unit (or the injector installed before) is in place again.
-pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step)) -> Result<(), InstallError> {
-    tell(Step::Looking);
+pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(InstallStep)) -> Result<(), InstallError> {
+    tell(InstallStep::Looking);
     let bytes = program_in(&what.unit)?;
     let module = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     check_preconditions(&what.unit, &bytes, &module)?;
     let digest = hex::encode(Sha256::digest(&bytes));
 
-    tell(Step::Copying {
+    tell(InstallStep::Copying {
         bytes: bytes.len() as u64,
     });
     let token = script::token();
@@ -238,7 +238,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
         return Err(error.into());
     }
 
-    tell(Step::Swapping);
+    tell(InstallStep::Swapping);
     let watch = back(&token, what.watch.max(Duration::from_secs(1)))?.text();
     let swap = with_token(SWAP, &token)
         .and_then(|script| script.with("SHA", digest.clone()))
@@ -272,7 +272,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
         _ => return Err(not_begun(&answer)),
     }
 
-    tell(Step::Trying);
+    tell(InstallStep::Trying);
     let (broken, proved) = try_until(&what.talk, Instant::now() + what.patience).await;
     if broken.is_none() && proved {
         let confirm = with_token(CONFIRM, &token).map_err(SshError::from)?;
@@ -283,7 +283,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
         };
         return match answer.get("result") {
             Some("confirmed") => {
-                tell(Step::Confirmed);
+                tell(InstallStep::Confirmed);
                 Ok(())
             }
             Some("other") => Err(InstallError::Replaced),
@@ -296,7 +296,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Step))
             }),
         };
     }
-    tell(Step::TakingBack);
+    tell(InstallStep::TakingBack);
     let stock = take_back(ssh, &token).await?.unwrap_or(Former::Unknown);
     let finding = broken.map_or_else(
         || {

@@ -1,7 +1,7 @@
 //! Words for the errors and steps of the ssh connection and the installer, in both languages. The English of an error
 //! is its own `Display`.
 
-use super::install::{InstallError, Step, remove_by};
+use super::install::{InstallError, InstallStep, remove_by};
 use super::remedy::Ended;
 use super::ssh::SshError;
 use crate::errors::{sentence, system};
@@ -131,7 +131,7 @@ impl InstallError {
     }
 }
 
-impl Step {
+impl InstallStep {
     /// Returns the words for the step while it runs.
     #[must_use]
     pub fn sentence(&self) -> Bilingual {

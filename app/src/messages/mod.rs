@@ -200,7 +200,7 @@ pub enum Event {
     Counted {
         system: String,
         user: String,
-        count: extension::Budget,
+        count: extension::TokenCounts,
     },
 
     // Inferences.

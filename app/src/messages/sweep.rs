@@ -1,6 +1,6 @@
 //! Requests to run sweeps, and their events.
 
-use softprefix_core::experiment::{Budget, Plan, Record, RunEvent, SavedExperiment, ThresholdSearch};
+use softprefix_core::experiment::{EffectBudget, Plan, Record, RunEvent, SavedExperiment, ThresholdSearch};
 use softprefix_core::prefix::PrefixRecipe;
 
 use crate::model::{Problem, Target};
@@ -33,7 +33,7 @@ pub enum SweepRequest {
         plan: Plan,
         recipe: PrefixRecipe,
         search: ThresholdSearch,
-        budget: Budget,
+        budget: EffectBudget,
         /// The records on screen, whose points the search need not measure again.
         beside: Vec<Record>,
     },

@@ -189,7 +189,7 @@ pub const PRESETS: [Preset; 8] = [
 
 /// How many positions of the context window a request takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Budget {
+pub struct WindowUse {
     /// Rows of the prefix (P).
     pub prefix: usize,
     /// Tokens of the chat template and the system prompt.
@@ -205,7 +205,7 @@ pub struct Budget {
     pub current: bool,
 }
 
-impl Budget {
+impl WindowUse {
     /// Returns the number of positions before the first output token.
     pub fn prefill(&self) -> usize {
         self.prefix + self.template + self.prompt

@@ -7,7 +7,7 @@ use softprefix_core::prefix::Rounding;
 
 use super::context::{PanelContext, inset, rail_edge};
 use super::{identity, material, module_card};
-use crate::model::{Budget, MagnitudeUnit, Vocabulary};
+use crate::model::{WindowUse, MagnitudeUnit, Vocabulary};
 use crate::theme::{self, Palette};
 use crate::views::axis::{Axis, written};
 use crate::views::entry::{Entered, Field, Headline};
@@ -275,7 +275,7 @@ fn parse_magnitude(typed: &str) -> Option<f64> {
         .filter(|value| value.is_finite() && *value >= 0.0)
 }
 
-fn show_budget(ui: &mut Ui, cx: &PanelContext<'_>, counted: &Budget) {
+fn show_budget(ui: &mut Ui, cx: &PanelContext<'_>, counted: &WindowUse) {
     let palette = Palette::of(ui);
     let text = cx.text;
     let spoken = (text.budget_spoken)(
@@ -285,7 +285,7 @@ fn show_budget(ui: &mut Ui, cx: &PanelContext<'_>, counted: &Budget) {
         counted.output,
         counted.window,
     );
-    let bar = budget::Budget {
+    let bar = budget::Positions {
         prefix: counted.prefix as u64,
         template: counted.template as u64,
         prompt: counted.prompt as u64,

@@ -12,7 +12,7 @@ use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{Answer, Experiment, ModuleIdentity, PrefixIdentity, Record, WRITTEN_BY, export};
 use softprefix_core::prefix::{MAX_LEN, PrefixRecipe};
-use softprefix_core::protocol::extension::{Budget, FinishReason, SoftPrefixEcho, StoredWeights, Usage};
+use softprefix_core::protocol::extension::{TokenCounts, FinishReason, SoftPrefixEcho, StoredWeights, Usage};
 
 use super::Line;
 use crate::model::{
@@ -98,7 +98,7 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     view: Option<ViewRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<Budget>,
+    count: Option<TokenCounts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     case: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -578,7 +578,7 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
             granularity: serde_json::from_value(view.granularity).unwrap_or_default(),
         }
     } else if let Some(count) = row.count {
-        Line::Count(Budget {
+        Line::Count(TokenCounts {
             template: count.template.min(MOST),
             prompt: count.prompt.min(MOST),
             window: count.window.min(MOST),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::experiment::{Answer, PrefixIdentity, Record};
-use softprefix_core::protocol::extension::Budget;
+use softprefix_core::protocol::extension::TokenCounts;
 
 use crate::model::{ExternalCommand, ModuleFacts, PrefixForm, Problem, PromptForm, Side, Vocabulary};
 
@@ -23,7 +23,7 @@ pub enum Line {
         measure: Measure,
         granularity: Granularity,
     },
-    Count(Budget),
+    Count(TokenCounts),
     /// A baseline and its runs, which are shown from now on.
     Case(Vec<Record>),
     /// A run of the current case starts.

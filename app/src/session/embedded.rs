@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use softprefix_core::protocol::extension::Secret;
 use softprefix_unit::listen;
 use softprefix_unit::model::ModelSource;
-use softprefix_unit::models::{self, Entry, FetchError, FetchOptions, FetchSource, ModelStore, Places, Step};
+use softprefix_unit::models::{self, Entry, FetchError, FetchOptions, FetchSource, ModelStore, Places, FetchStep};
 use softprefix_unit::unit::{LoadObserver, Unit, UnitOptions};
 use tokio::sync::oneshot;
 
@@ -266,14 +266,14 @@ fn source_name(source: FetchSource) -> &'static str {
 }
 
 /// Returns the key of a download step in the text tables (`fetch.<step>`).
-fn step_name(step: Step) -> &'static str {
+fn step_name(step: FetchStep) -> &'static str {
     match step {
-        Step::Waiting => "waiting",
-        Step::Asking => "asking",
-        Step::Rereading => "checking",
-        Step::Downloading => "fetching",
-        Step::Unpacking => "unpacking",
-        Step::Finishing => "finishing",
+        FetchStep::Waiting => "waiting",
+        FetchStep::Asking => "asking",
+        FetchStep::Rereading => "checking",
+        FetchStep::Downloading => "fetching",
+        FetchStep::Unpacking => "unpacking",
+        FetchStep::Finishing => "finishing",
     }
 }
 

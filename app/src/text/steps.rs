@@ -6,13 +6,13 @@ use crate::model::Language;
 pub struct StepsText {
     pub title: &'static str,
     pub about: &'static str,
-    pub steps: [Step; 4],
+    pub steps: [FirstStep; 4],
     pub begin: &'static str,
     pub found_again: &'static str,
 }
 
 /// A step: its name, what to do, and its button, which is empty where the window itself is the place.
-pub struct Step {
+pub struct FirstStep {
     pub name: &'static str,
     pub words: &'static str,
     pub button: &'static str,
@@ -31,22 +31,22 @@ static ENGLISH: StepsText = StepsText {
     title: "Your first quarter of an hour",
     about: "A soft prefix is a few vectors put in front of a prompt. You change their size and see how the model's output moves away from its output without them.",
     steps: [
-        Step {
+        FirstStep {
             name: "Move",
             words: "Drag the orange handle of Magnitude, or press {key} and {key}. The prefixed output is generated again as you move; {key} runs it once more. 1× is as long as a usual token.",
             button: "",
         },
-        Step {
+        FirstStep {
             name: "Look",
             words: "Left is the baseline, right the output with the prefix: blue is gone, orange is new, the flag is the first difference, and {key} goes to the next. Every run is a point below and shows its texts again when you click it; {key} gives it a star, {key} a note.",
             button: "",
         },
-        Step {
+        FirstStep {
             name: "Sweep",
             words: "Many magnitudes and lengths in one go, as a map and as lines. Every run is saved on this machine; Export, at the top, writes a report or a table.",
             button: "Open Sweep with this prompt",
         },
-        Step {
+        FirstStep {
             name: "Send to a module",
             words: "The same prefix goes to an M5Stack LLM module by its address ({key}). A module as bought ignores prefixes; Doctor looks at it and installs what it needs, and can undo that.",
             button: "Connect elsewhere…",
@@ -60,22 +60,22 @@ static JAPANESE: StepsText = StepsText {
     title: "はじめての 15 分",
     about: "ソフトプレフィックスは、プロンプトの前に置く数本のベクトルです。その大きさを変えると、言語モデルの出力が元の出力からどう離れていくかを見られます。",
     steps: [
-        Step {
+        FirstStep {
             name: "動かす",
             words: "「大きさ」のオレンジのつまみを動かすか、{key} と {key} を押してください。動かすたびに出力を書き直します。{key} でもう一度実行します。1× が普通のトークンと同じ長さです。",
             button: "",
         },
-        Step {
+        FirstStep {
             name: "見る",
             words: "左がベースライン、右がプレフィックス付きの出力です。青は消えた部分、オレンジは増えた部分、旗は最初の違いで、{key} で次の違いへ移ります。実行はどれも下の図の点になり、クリックすると本文をもう一度見られます。{key} で星、{key} でメモを付けられます。",
             button: "",
         },
-        Step {
+        FirstStep {
             name: "一括実験",
             words: "多くの大きさと長さをまとめて実行し、マップと線で見ます。結果は一回ごとにこのコンピューターに残り、上の「書き出す」でレポートや表に保存できます。",
             button: "このプロンプトで一括実験を開く",
         },
-        Step {
+        FirstStep {
             name: "モジュールへ送る",
             words: "同じプレフィックスを、アドレスを指定して M5Stack LLM モジュールへ送れます（{key}）。買ったままのモジュールはプレフィックスを無視します。「診断」が状態を調べて必要なものを入れ、元に戻すこともできます。",
             button: "接続先を変える…",

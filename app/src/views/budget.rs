@@ -7,7 +7,7 @@ use crate::theme::{Palette, RADIUS_CELL};
 
 /// Positions of the context window, by use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Budget {
+pub struct Positions {
     pub prefix: u64,
     pub template: u64,
     pub prompt: u64,
@@ -15,7 +15,7 @@ pub struct Budget {
     pub window: u64,
 }
 
-impl Budget {
+impl Positions {
     /// Returns the number of unused positions; negative if the request does not fit.
     #[must_use]
     pub fn free(&self) -> i64 {
@@ -25,7 +25,7 @@ impl Budget {
 }
 
 /// Draws the bar over the available width; `spoken` is its accessible value.
-pub fn bar(ui: &mut Ui, budget: &Budget, spoken: &str) {
+pub fn bar(ui: &mut Ui, budget: &Positions, spoken: &str) {
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 9.0), Sense::hover());
     response.widget_info(|| WidgetInfo::labeled(Role::Meter, true, spoken));
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn what_is_over_the_window_is_told_as_a_negative_rest() {
-        let budget = Budget {
+        let budget = Positions {
             prefix: 900,
             template: 21,
             prompt: 18,

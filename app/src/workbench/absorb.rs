@@ -11,7 +11,7 @@ use super::flight::StreamingDiff;
 use super::{Dialog, DiffOf, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, LibraryEvent, LibraryRequest, Pair, Request, Texts};
 use crate::model::{
-    Budget, MagnitudeUnit, ModuleFacts, ModuleState, Notification, PreviousModule, Problem, Retry, Target, Vocabulary,
+    WindowUse, MagnitudeUnit, ModuleFacts, ModuleState, Notification, PreviousModule, Problem, Retry, Target, Vocabulary,
 };
 
 impl Workbench {
@@ -194,17 +194,17 @@ impl Workbench {
         }
     }
 
-    fn counted(&mut self, system: &str, user: &str, count: extension::Budget) {
+    fn counted(&mut self, system: &str, user: &str, count: extension::TokenCounts) {
         if self.prompt.system != system || self.prompt.user != user {
             return;
         }
-        let budget = Budget {
+        let budget = WindowUse {
             template: count.template,
             prompt: count.prompt,
             window: count.window,
             prefill_window: count.prefill_window,
             current: true,
-            ..Budget::default()
+            ..WindowUse::default()
         };
         self.budget = Some(budget.with(self.prefix.len, self.prompt.max_tokens));
     }

@@ -10,7 +10,7 @@ use super::doctor::DoctorAction;
 use super::{Action, Dialog, Effect, Notice, Tab, Workbench};
 use crate::messages::{FileQuestion, LibraryRequest, RecordingRequest, Request};
 use crate::model::{
-    Budget, Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PaneState, PrefixForm, Settings,
+    WindowUse, Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PaneState, PrefixForm, Settings,
     Side, Target, Theme,
 };
 
@@ -573,7 +573,7 @@ impl Workbench {
     }
 }
 
-impl Budget {
+impl WindowUse {
     /// Returns the same counts with P and the maximum output of the controls.
     pub(super) fn with(mut self, prefix: usize, output: usize) -> Self {
         self.prefix = prefix;

@@ -45,7 +45,7 @@ use softprefix_core::prefix::PrefixRecipe;
 
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
-    Behind, Budget, Figure, LIVE_DELAY, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet,
+    Behind, WindowUse, Figure, LIVE_DELAY, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet,
     PreviousModule, PromptForm, Remembered, Settings, Side, Target, Unavailable, Vocabulary,
 };
 
@@ -91,7 +91,7 @@ pub struct Workbench {
     /// A prefix file that waits until the width of the model's rows is known.
     waiting_file: Option<PathBuf>,
     /// `None` if the module does not count tokens.
-    pub budget: Option<Budget>,
+    pub budget: Option<WindowUse>,
     /// `None` if the module does not report its vocabulary's norms: magnitudes are then raw values.
     pub vocabulary: Option<Arc<Vocabulary>>,
 

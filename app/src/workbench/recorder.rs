@@ -79,7 +79,7 @@ impl Workbench {
         }
         self.tell_forms();
         if let Some(budget) = self.budget.filter(|budget| budget.current) {
-            self.line(Line::Count(extension::Budget {
+            self.line(Line::Count(extension::TokenCounts {
                 template: budget.template,
                 prompt: budget.prompt,
                 window: budget.window,

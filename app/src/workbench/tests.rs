@@ -64,7 +64,7 @@ fn ready() -> Workbench {
     let mut bench = bench();
     bench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
     let (system, user) = (bench.prompt.system.clone(), bench.prompt.user.clone());
-    let count = extension::Budget {
+    let count = extension::TokenCounts {
         template: 21,
         prompt: 18,
         window: 1024,

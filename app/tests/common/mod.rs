@@ -24,7 +24,7 @@ use softprefix_core::experiment::{
 };
 use softprefix_core::prefix::{PrefixRecipe, TokenPiece};
 use softprefix_core::protocol::extension::{
-    Alternative, Budget, Compared, FinishReason, Scored, SoftPrefixEcho, TokenScores, Usage,
+    Alternative, TokenCounts, Compared, FinishReason, Scored, SoftPrefixEcho, TokenScores, Usage,
 };
 
 pub const BASELINE: &str =
@@ -63,7 +63,7 @@ pub fn ready(language: Language, theme: Theme) -> Workbench {
     bench.absorb(Event::Models(models()));
     bench.absorb(Event::Ready(Box::new(facts()), Some(vocabulary())));
     let (system, user) = (bench.prompt.system.clone(), bench.prompt.user.clone());
-    let count = Budget {
+    let count = TokenCounts {
         template: 21,
         prompt: 18,
         window: 1024,

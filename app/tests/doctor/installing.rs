@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use softprefix::doctor::checks::unfinished;
-use softprefix::doctor::install::{self, InstallError, Installation, Step};
+use softprefix::doctor::install::{self, InstallError, Installation, InstallStep};
 use softprefix::doctor::talk::Talk;
 
 use crate::jail::Jail;
@@ -76,7 +76,7 @@ fn a_unit_that_works_is_confirmed_and_can_be_removed() {
         install::install(&ssh, &what(unit.clone(), ours().await), |step| steps.push(step))
             .await
             .unwrap();
-        assert_eq!(steps.last(), Some(&Step::Confirmed));
+        assert_eq!(steps.last(), Some(&InstallStep::Confirmed));
         assert_eq!(running(&jail), OURS);
         assert_eq!(fs::read(jail.at(OURS)).unwrap(), fs::read(&unit).unwrap());
         assert!(jail.at(STOCK).exists(), "the stock binary is kept");

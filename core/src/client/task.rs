@@ -16,7 +16,7 @@ use super::own_task::{self, OwnTask};
 use super::score::{ScoreRequest, ScoredText};
 use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, SoftPrefix, encode};
 use crate::protocol::extension::{
-    self, Budget, EmbedRequest, Embedded, MAX_NEAREST_ROWS, MAX_SCORE_PREFIXES, Nearest, NearestRequest, Scored,
+    self, TokenCounts, EmbedRequest, Embedded, MAX_NEAREST_ROWS, MAX_SCORE_PREFIXES, Nearest, NearestRequest, Scored,
     SoftPrefixSupport, TextRequest, Vocabulary, feature,
 };
 use crate::protocol::message::{action, to_data};
@@ -313,7 +313,7 @@ impl Task {
     ///
     /// # Errors
     /// [`ClientError::Unsupported`], and those of every request.
-    pub async fn budget(&self, text: &str) -> Result<Budget, ClientError> {
+    pub async fn budget(&self, text: &str) -> Result<TokenCounts, ClientError> {
         let request = to_data(&TextRequest { text: text.to_owned() });
         self.ask(feature::BUDGET, extension::BUDGET, request).await
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Prompt, Settings};
 use super::record::{Applied, ModuleIdentity, CaseOutcome, Record};
 use super::scores::CaseScores;
-use super::threshold::Budget;
+use super::threshold::EffectBudget;
 use super::words::{self, Language};
 use crate::compare::{Measure, Measures, Noise, Verdict};
 use crate::prefix::{Magnitude, PrefixRecipe};
@@ -430,7 +430,7 @@ impl Group {
 
     /// The measured points of one series for a threshold search: the magnitude in the recipe's unit, and whether the
     /// text is within the budget.
-    pub(super) fn measured(&self, recipe: &PrefixRecipe, budget: &Budget) -> Vec<(f64, bool)> {
+    pub(super) fn measured(&self, recipe: &PrefixRecipe, budget: &EffectBudget) -> Vec<(f64, bool)> {
         let series = Series::of(recipe);
         let points = self
             .points

@@ -10,14 +10,14 @@ use crate::compare::{Measure, Measures};
 
 /// The effect that a search allows.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Budget {
+pub struct EffectBudget {
     /// The measure.
     pub measure: Measure,
     /// The least value within the budget; a larger similarity is closer to the baseline.
     pub at_least: f64,
 }
 
-impl Budget {
+impl EffectBudget {
     /// Whether a text with these measures is within the budget; `None` where the text has no value for the measure.
     pub fn holds(&self, measures: &Measures) -> Option<bool> {
         self.measure.value(measures).map(|value| value >= self.at_least)
@@ -343,7 +343,7 @@ mod tests {
 
     #[test]
     fn the_budget_is_a_measure_and_a_value() {
-        let budget = Budget {
+        let budget = EffectBudget {
             measure: Measure::Chrf2,
             at_least: 90.0,
         };
@@ -356,7 +356,7 @@ mod tests {
             Some(false)
         );
         assert_eq!(
-            Budget {
+            EffectBudget {
                 measure: Measure::Distinct4,
                 at_least: 0.2
             }

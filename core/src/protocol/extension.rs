@@ -38,7 +38,7 @@ pub const VERSION: u32 = 1;
 pub const EMBED: &str = "softprefix.embed";
 /// Action: norms over the embedding table (no data → [`Vocabulary`]).
 pub const VOCABULARY: &str = "softprefix.vocabulary";
-/// Action: how many tokens a prompt takes ([`TextRequest`] → [`Budget`]).
+/// Action: how many tokens a prompt takes ([`TextRequest`] → [`TokenCounts`]).
 pub const BUDGET: &str = "softprefix.budget";
 /// Action: the tokens whose rows point the same way as given rows ([`NearestRequest`] → [`Nearest`]).
 pub const NEAREST: &str = "softprefix.nearest";
@@ -473,7 +473,7 @@ pub struct Histogram {
 
 /// Reply to [`BUDGET`]: token counts of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Budget {
+pub struct TokenCounts {
     /// Most rows before the first output: prefix + template + prompt.
     #[serde(deserialize_with = "positions")]
     pub prefill_window: usize,

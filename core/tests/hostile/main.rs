@@ -15,7 +15,7 @@ use softprefix_core::experiment::html::{self, Language};
 use softprefix_core::experiment::{Experiment, Journal, Library, Record, experiments, export};
 use softprefix_core::prefix::Rounding;
 use softprefix_core::prefix::files::import_bytes;
-use softprefix_core::protocol::extension::{Budget, Embedded, Nearest, Scored, Vocabulary};
+use softprefix_core::protocol::extension::{TokenCounts, Embedded, Nearest, Scored, Vocabulary};
 use softprefix_core::protocol::{FrameReader, ModelCard, Reply, Request, TaskInfo};
 
 fn fixtures(folder: &str) -> std::path::PathBuf {
@@ -78,7 +78,7 @@ fn a_stream_of_bytes_is_cut_into_messages_or_given_up() {
                             let data = reply.data.to_string();
                             let _ = serde_json::from_str::<TaskInfo>(&data);
                             let _ = serde_json::from_str::<Vocabulary>(&data);
-                            let _ = serde_json::from_str::<Budget>(&data);
+                            let _ = serde_json::from_str::<TokenCounts>(&data);
                             let _ = serde_json::from_str::<Nearest>(&data);
                             let _ = serde_json::from_str::<Scored>(&data);
                             if let Ok(embedded) = serde_json::from_str::<Embedded>(&data) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use softprefix_core::prefix::{SoftPrefix, WindowBudget};
-use softprefix_core::protocol::extension::{Budget, FinishReason, InferenceOptions, SoftPrefixEcho};
+use softprefix_core::protocol::extension::{TokenCounts, FinishReason, InferenceOptions, SoftPrefixEcho};
 use softprefix_core::protocol::{Code, ErrorField};
 
 use super::answer::{Counts, InferenceResponder};
@@ -177,11 +177,11 @@ fn output_limit(
 ///
 /// # Errors
 /// As for an inference with this text.
-pub fn budget(model: &SharedModel, task: &Task, text: &str) -> Result<Budget, ErrorField> {
+pub fn budget(model: &SharedModel, task: &Task, text: &str) -> Result<TokenCounts, ErrorField> {
     let template = template_tokens(model, task)?;
     let all = encode(model, &model.template.render(&task.setup.prompt, text))?.len();
     let window = model.info().window.min(task.max_positions);
-    Ok(Budget {
+    Ok(TokenCounts {
         prefill_window: model.info().prefill_window.min(window),
         prompt: all.saturating_sub(template),
         template,

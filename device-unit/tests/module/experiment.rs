@@ -8,7 +8,7 @@ use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::{DeepMeasures, Measure};
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Budget, CaseScores, Ending, Entry, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd,
+    Analysis, EffectBudget, CaseScores, Ending, Entry, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd,
     RunEvent, RunOptions, RunRequest, SaveTo, ThresholdRequest, Session, Sweep, ThresholdSearch, Values, experiments,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
@@ -142,7 +142,7 @@ fn a_threshold_is_found_on_the_unit() {
     let search = ThresholdRequest {
         recipe,
         search: ThresholdSearch::new(1e-6, 100.0, 12).unwrap(),
-        budget: Budget {
+        budget: EffectBudget {
             measure: Measure::Indel,
             at_least: 0.999,
         },

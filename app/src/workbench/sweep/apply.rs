@@ -1,7 +1,7 @@
 //! Handles the user's actions in the Sweep view.
 
 use softprefix_core::compare::Granularity;
-use softprefix_core::experiment::{Analysis, Budget, Entry, Plan, SavedExperiment, ThresholdSearch};
+use softprefix_core::experiment::{Analysis, EffectBudget, Entry, Plan, SavedExperiment, ThresholdSearch};
 use softprefix_core::prefix::Magnitude;
 
 use super::{Stage, Sweeps, Trouble};
@@ -229,7 +229,7 @@ impl Workbench {
                 return;
             }
         };
-        let budget = Budget {
+        let budget = EffectBudget {
             measure: self.sweep.form.budget_measure,
             at_least: self.sweep.form.budget,
         };

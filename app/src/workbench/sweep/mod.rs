@@ -11,7 +11,7 @@ use std::sync::Arc;
 use softprefix_core::compare::Diff;
 use softprefix_core::experiment::analysis::{Analysis, Group, Point};
 use softprefix_core::experiment::{
-    Budget, Canary, Experiment, Plan, RunProgress, Record, RunEnd, SavedExperiment, Summary, Threshold,
+    EffectBudget, Canary, Experiment, Plan, RunProgress, Record, RunEnd, SavedExperiment, Summary, Threshold,
 };
 
 use crate::model::sweep::{SweepCase, SweepForm};
@@ -41,7 +41,7 @@ pub struct Sweeps {
     pub diff: Option<Arc<PairDiff>>,
     /// Index of the current difference.
     pub(super) difference: Option<usize>,
-    pub threshold: Option<(Budget, Threshold)>,
+    pub threshold: Option<(EffectBudget, Threshold)>,
     /// Whether the requested run is shown in addition to the shown experiments: a threshold search, or the same plan on
     /// another module.
     joins: bool,

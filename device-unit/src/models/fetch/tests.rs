@@ -110,8 +110,8 @@ fn a_model_comes_from_the_hub_with_progress_and_is_there_the_next_time() {
     );
 
     let seen = seen.into_inner().unwrap();
-    assert_eq!(seen.first().unwrap().0, Step::Asking);
-    assert_eq!(seen.last().unwrap().0, Step::Finishing);
+    assert_eq!(seen.first().unwrap().0, FetchStep::Asking);
+    assert_eq!(seen.last().unwrap().0, FetchStep::Finishing);
     assert_eq!(seen.last().unwrap().3, Some(1.0));
     assert!(seen.windows(2).all(|pair| pair[0].1 <= pair[1].1), "{seen:?}");
     assert!(seen.iter().skip(1).all(|step| step.2 == Some(content.len() as u64)));
@@ -710,10 +710,10 @@ fn where_the_hub_is_silent_the_parts_come_by_pip_and_are_joined() {
         .into_iter()
         .filter(|step| step.0 == FetchSource::Wheels)
         .collect();
-    assert!(steps.iter().any(|step| step.1 == Step::Unpacking));
+    assert!(steps.iter().any(|step| step.1 == FetchStep::Unpacking));
     assert_eq!(
         steps.last().unwrap(),
-        &(FetchSource::Wheels, Step::Finishing, wheels.content.len() as u64)
+        &(FetchSource::Wheels, FetchStep::Finishing, wheels.content.len() as u64)
     );
 }
 
@@ -846,7 +846,7 @@ fn cancelling_ends_pip() {
     };
     let error = store
         .fetch(&[wheels.entry], &options, &cancel, &|progress| {
-            cancel.store(progress.step == Step::Downloading, Ordering::Relaxed);
+            cancel.store(progress.step == FetchStep::Downloading, Ordering::Relaxed);
         })
         .unwrap_err();
     assert!(matches!(error, FetchError::Cancelled { .. }), "{error}");
