@@ -231,13 +231,13 @@ impl WindowUse {
     }
 }
 
-/// What will be sent: the identity of the prefix that the controls describe.
+/// The prefix that the next run would send: the one that the controls describe.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct PrefixCard {
+pub struct NextPrefix {
     /// `None` until the first prefix was built; `Some(Err)` if the recipe gives no prefix, with the reason.
     pub built: Option<Result<PrefixIdentity, Problem>>,
     /// The controls have changed since; the new prefix is being built.
-    pub outdated: bool,
+    pub stale: bool,
 }
 
 /// L2 norms of the model's embedding rows.

@@ -33,7 +33,7 @@ pub use external::{
 };
 pub use find::{FoundPrefix, FoundRows, InitChoice, LearnForm, LearnOff, NormChoice, Reproduced};
 pub use first_difference::{FirstDifference, Unit};
-pub use form::{WindowUse, Histogram, PRESETS, PrefixCard, Preset, PromptForm, Sampling, Unavailable, Vocabulary};
+pub use form::{WindowUse, Histogram, PRESETS, NextPrefix, Preset, PromptForm, Sampling, Unavailable, Vocabulary};
 pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
 pub use module::{

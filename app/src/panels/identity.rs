@@ -27,8 +27,8 @@ pub(super) fn foot(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     ui.spacing_mut().item_spacing.y = 0.0;
     paint::rule(ui);
     ui.add_space(8.0);
-    let card = &cx.bench.card;
-    let built = match &card.built {
+    let next = &cx.bench.next_prefix;
+    let built = match &next.built {
         Some(Err(problem)) => {
             module_card::trouble(ui, cx, problem);
             return;
@@ -36,7 +36,7 @@ pub(super) fn foot(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         Some(Ok(built)) => Some(built),
         None => None,
     };
-    let colour = if card.outdated { palette.text3 } else { palette.text };
+    let colour = if next.stale { palette.text3 } else { palette.text };
     ui.horizontal(|ui| {
         ui.set_min_height(ROW);
         ui.label(paint::words(text.row_norm, theme::BODY, palette.text3));

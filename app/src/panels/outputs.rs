@@ -435,7 +435,7 @@ pub(super) fn named(cx: &PanelContext<'_>) -> (String, PrefixRecipe) {
             (size, origin.recipe.clone())
         }
         _ => {
-            let built = bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
+            let built = bench.next_prefix.built.as_ref().and_then(|built| built.as_ref().ok());
             let recipe = bench.prefix.recipe();
             let size = label::magnitude(cx.text, &recipe, built.and_then(|built| built.token_norms));
             (size, recipe)

@@ -328,8 +328,8 @@ fn title(ui: &mut Ui, cx: &PanelContext<'_>, words: &str, room: Rect) {
     let palette = Palette::of(ui);
     let bench = cx.bench;
     // The verdict dims with the texts that it belongs to.
-    let is_old = bench.tuning.selected.is_none() && (bench.prefixed.stale || bench.left().stale);
-    let colour = theme::faded(palette.text, if is_old { super::outputs::STALE } else { 1.0 });
+    let is_stale = bench.tuning.selected.is_none() && (bench.prefixed.stale || bench.left().stale);
+    let colour = theme::faded(palette.text, if is_stale { super::outputs::STALE } else { 1.0 });
     let mut left = ui.new_child(
         UiBuilder::new()
             .id_salt("verdict")
@@ -443,10 +443,10 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, for
 /// The measures shown as chips, and their width including the menu.
 struct Chips {
     shown: Vec<(Measure, String)>,
-    /// What they are against, where that is not the baseline.
+    /// What they are measured against, if not the baseline.
     against: Option<&'static str>,
     width: f32,
-    outdated: bool,
+    stale: bool,
 }
 
 impl Chips {
@@ -455,7 +455,7 @@ impl Chips {
         let bench = cx.bench;
         let current = bench.tuning.current();
         let recipe = bench.prefix.recipe();
-        let outdated = bench.tuning.selected.is_none()
+        let stale = bench.tuning.selected.is_none()
             && current.is_some_and(|(record, _)| record.case.recipe.as_ref() != Some(&recipe));
         let is_known =
             |measure: &Measure| *measure != Measure::KlMean || value(cx, *measure) != figures(*measure, None);
@@ -495,7 +495,7 @@ impl Chips {
             shown,
             against,
             width,
-            outdated,
+            stale,
         }
     }
 
@@ -507,7 +507,7 @@ impl Chips {
                 .on_hover_text(text.against_pinned_about);
         }
         for (measure, figures) in &self.shown {
-            let chip = Chip::new((text.measures)(*measure), figures, *measure == on).outdated(self.outdated);
+            let chip = Chip::new((text.measures)(*measure), figures, *measure == on).stale(self.stale);
             if ui.add(chip).on_hover_text((text.measure_about)(*measure)).clicked() {
                 cx.act(Action::SetMeasure(*measure));
             }

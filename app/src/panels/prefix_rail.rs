@@ -256,7 +256,7 @@ impl Rail {
 /// Returns the magnitude to show; for unscaled rows, the magnitude that they have.
 fn shown_magnitude(cx: &PanelContext<'_>) -> f64 {
     let form = &cx.bench.prefix;
-    let built = cx.bench.card.built.as_ref().and_then(|built| built.as_ref().ok());
+    let built = cx.bench.next_prefix.built.as_ref().and_then(|built| built.as_ref().ok());
     match built.filter(|_| form.is_unscaled()) {
         Some(built) => match form.unit {
             MagnitudeUnit::TokenNorms => built.token_norms.unwrap_or(form.magnitude),

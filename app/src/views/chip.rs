@@ -11,7 +11,7 @@ pub struct Chip<'a> {
     words: &'a str,
     value: &'a str,
     on: bool,
-    outdated: bool,
+    stale: bool,
 }
 
 impl<'a> Chip<'a> {
@@ -21,13 +21,13 @@ impl<'a> Chip<'a> {
             words,
             value,
             on,
-            outdated: false,
+            stale: false,
         }
     }
 
     /// Draws the value faintly, because it no longer matches the controls.
-    pub fn outdated(mut self, outdated: bool) -> Self {
-        self.outdated = outdated;
+    pub fn stale(mut self, stale: bool) -> Self {
+        self.stale = stale;
         self
     }
 }
@@ -41,7 +41,7 @@ impl egui::Widget for Chip<'_> {
             (theme::BODY.regular(), palette.text2)
         };
         let words = paint::line_of_text(ui, self.words, font, colour);
-        let faint = if self.outdated {
+        let faint = if self.stale {
             theme::faded(palette.text3, 0.7)
         } else {
             colour

@@ -56,8 +56,8 @@ impl Workbench {
 
             Event::Described { recipe, built } => {
                 if recipe == self.prefix.recipe() {
-                    self.card.built = Some(built);
-                    self.card.outdated = false;
+                    self.next_prefix.built = Some(built);
+                    self.next_prefix.stale = false;
                 }
             }
             Event::Counted { system, user, count } => self.counted(&system, &user, count),

@@ -308,10 +308,10 @@ impl Workbench {
 
     /// Requests the prefix of the current controls, to show its norm and digest.
     pub(super) fn describe(&mut self) {
-        self.card.outdated = true;
+        self.next_prefix.stale = true;
         if self.prefix.lacks().is_some() {
             // The prefix cannot be built; the reason is shown beside Run.
-            self.card = crate::model::PrefixCard::default();
+            self.next_prefix = crate::model::NextPrefix::default();
         } else if self.module.is_ready() {
             let recipe = self.prefix.recipe();
             self.replace_request(

@@ -62,7 +62,7 @@ impl Workbench {
 
     /// Returns whether there is a prefix to export.
     pub fn can_export_prefix(&self) -> bool {
-        self.module.is_ready() && !self.file.asking && matches!(self.card.built, Some(Ok(_)))
+        self.module.is_ready() && !self.file.asking && matches!(self.next_prefix.built, Some(Ok(_)))
     }
 
     fn export_name(&self, form: ExportForm) -> String {
@@ -122,7 +122,7 @@ impl Workbench {
         if let Some(Ok(card)) = on_sheet.and_then(|sheet| sheet.card.as_ref()) {
             return Some(card.sha256.clone());
         }
-        let built = self.card.built.as_ref()?.as_ref().ok()?;
+        let built = self.next_prefix.built.as_ref()?.as_ref().ok()?;
         Some(built.sha256.clone())
     }
 

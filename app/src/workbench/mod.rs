@@ -45,7 +45,7 @@ use softprefix_core::prefix::PrefixRecipe;
 
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
-    Behind, WindowUse, Figure, LIVE_DELAY, ModelChoice, ModuleState, Pane, PrefixCard, PrefixForm, PrefixSheet,
+    Behind, WindowUse, Figure, LIVE_DELAY, ModelChoice, ModuleState, Pane, NextPrefix, PrefixForm, PrefixSheet,
     PreviousModule, PromptForm, Remembered, Settings, Side, Target, Unavailable, Vocabulary,
 };
 
@@ -85,7 +85,7 @@ pub struct Workbench {
 
     // Derived from the controls.
     /// Norm and digest of the prefix that would be sent.
-    pub card: PrefixCard,
+    pub next_prefix: NextPrefix,
     /// The description of the prefix whose sheet is open.
     pub sheet: Option<PrefixSheet>,
     /// A prefix file that waits until the width of the model's rows is known.
@@ -191,7 +191,7 @@ impl Workbench {
             prompt,
             own_prompts,
             live: settings.live,
-            card: PrefixCard::default(),
+            next_prefix: NextPrefix::default(),
             sheet: None,
             waiting_file: None,
             budget: None,

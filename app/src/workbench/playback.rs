@@ -266,8 +266,8 @@ impl Workbench {
                 let Some(run) = self.played_run(*side) else { return };
                 let built = built.as_deref().cloned();
                 if *side == Side::Prefixed && built.is_some() {
-                    self.card.built = built.clone().map(Ok);
-                    self.card.outdated = false;
+                    self.next_prefix.built = built.clone().map(Ok);
+                    self.next_prefix.stale = false;
                 }
                 self.absorb(Event::Started {
                     run,

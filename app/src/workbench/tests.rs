@@ -257,13 +257,13 @@ fn every_change_of_the_prefix_asks_for_its_norm_and_digest_but_only_the_last_is_
             recipe: bench.prefix.recipe()
         }]
     );
-    assert!(bench.card.outdated);
+    assert!(bench.next_prefix.stale);
     let recipe = bench.prefix.recipe();
     bench.absorb(Event::Described {
         recipe,
         built: Ok(identity(&bench.prefix.recipe())),
     });
-    assert!(!bench.card.outdated);
+    assert!(!bench.next_prefix.stale);
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_description_of_a_prefix_that_is_no_longer_set_is_ignored() {
         recipe: old,
         built: Ok(identity(&bench.prefix.recipe())),
     });
-    assert!(bench.card.built.is_none());
+    assert!(bench.next_prefix.built.is_none());
 }
 
 #[test]

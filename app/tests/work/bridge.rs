@@ -67,7 +67,7 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
     assert!(usage.accepted >= 16, "{usage:?}");
 
     // What the card promised is what was sent, and the same prefix gives the same text again.
-    let built = harness.bench.card.built.clone().unwrap().unwrap();
+    let built = harness.bench.next_prefix.built.clone().unwrap().unwrap();
     assert_eq!(built.sha256, sent);
     assert!((built.row_norms[1] / median - 3.0).abs() < 0.02);
     harness.apply(Action::Run);

@@ -501,8 +501,8 @@ fn a_stock_module_cannot_make_a_prefix_of_words_and_says_so() {
     harness.apply(Action::SetKind(KindChoice::Words));
     harness.apply(Action::SetWords("the".to_owned()));
     harness.apply(Action::SetUnscaled(true));
-    harness.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
-    let Some(Err(problem)) = &harness.bench.card.built else {
+    harness.until("the reason", |bench| matches!(bench.next_prefix.built, Some(Err(_))));
+    let Some(Err(problem)) = &harness.bench.next_prefix.built else {
         unreachable!()
     };
     assert!(problem.remedy.en.contains("softprefix-unit"), "{problem}");

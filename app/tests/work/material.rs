@@ -75,8 +75,8 @@ fn every_kind_of_prefix_runs_by_hand_and_the_unit_confirms_what_the_card_promise
         let sent = harness.current().0.prefix.clone().unwrap();
         assert_eq!(KindChoice::of(&sent.recipe.kind), Some(kind));
         assert_eq!(sent.recipe.kind.envelope(), Some(&[1.0, 0.0][..]), "{kind:?}");
-        harness.until("the card", |bench| !bench.card.outdated);
-        let built = harness.bench.card.built.clone().unwrap().unwrap();
+        harness.until("the card", |bench| !bench.next_prefix.stale);
+        let built = harness.bench.next_prefix.built.clone().unwrap().unwrap();
         assert_eq!(built.sha256, sent.sha256, "{kind:?}");
         assert!(
             built.row_norms[2] > 0.0 && built.row_norms[0] == 0.0,
@@ -169,8 +169,8 @@ fn rows_that_are_not_in_the_store_are_missed_in_a_sentence() {
     let mut elsewhere = Harness::new().with_prefix_store(&folder.path().join("another store"));
     elsewhere.bench.prefix = here.bench.prefix.clone();
     elsewhere.connect(at(serve(tiny_model())));
-    elsewhere.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
-    let Some(Err(problem)) = &elsewhere.bench.card.built else {
+    elsewhere.until("the reason", |bench| matches!(bench.next_prefix.built, Some(Err(_))));
+    let Some(Err(problem)) = &elsewhere.bench.next_prefix.built else {
         unreachable!()
     };
     assert!(problem.to_string().contains("Import the file again"), "{problem}");
@@ -257,12 +257,12 @@ fn what_is_written_is_read_again_bit_by_bit() {
     harness.apply(Action::SetLen(5));
     harness.apply(Action::SetMagnitude(3.0));
     harness.until("the card", |bench| {
-        !bench.card.outdated && matches!(&bench.card.built, Some(Ok(built)) if built.len == 5)
+        !bench.next_prefix.stale && matches!(&bench.next_prefix.built, Some(Ok(built)) if built.len == 5)
     });
-    let sent = harness.bench.card.built.clone().unwrap().unwrap().sha256;
+    let sent = harness.bench.next_prefix.built.clone().unwrap().unwrap().sha256;
     for (form, name) in [(ExportForm::Peft, "mine"), (ExportForm::Npy, "mine.npy")] {
         harness.apply(Action::SetKind(KindChoice::RandomNormal));
-        harness.until("the card", |bench| !bench.card.outdated);
+        harness.until("the card", |bench| !bench.next_prefix.stale);
         harness.bench.notice = None;
         material(&mut harness, MaterialAction::Export(form));
         let question = harness.question();
@@ -280,7 +280,7 @@ fn what_is_written_is_read_again_bit_by_bit() {
         let about = file.about.unwrap();
         assert_eq!((about.rows, about.hidden_size, about.exact), (5, H, true));
         harness.until("the card of the file", |bench| {
-            matches!(&bench.card.built, Some(Ok(built)) if built.sha256 == sent) && !bench.card.outdated
+            matches!(&bench.next_prefix.built, Some(Ok(built)) if built.sha256 == sent) && !bench.next_prefix.stale
         });
         assert_eq!(harness.bench.prefix.len, 5);
     }
@@ -307,8 +307,8 @@ fn the_sheet_tells_norms_digest_and_neighbours_without_being_waited_for() {
     let card = sheet.card.unwrap().unwrap();
     assert_eq!((card.len, card.hidden_size, card.norms.len()), (2, H, 2));
     assert!(card.token_norm.is_some());
-    harness.until("the card", |bench| !bench.card.outdated);
-    assert_eq!(card.sha256, harness.bench.card.built.clone().unwrap().unwrap().sha256);
+    harness.until("the card", |bench| !bench.next_prefix.stale);
+    assert_eq!(card.sha256, harness.bench.next_prefix.built.clone().unwrap().unwrap().sha256);
     let Nearest::Known(found) = sheet.nearest else {
         panic!("{:?}", sheet.nearest);
     };
@@ -336,8 +336,8 @@ fn a_stock_module_tells_the_rows_of_a_number_but_no_neighbours() {
     assert_eq!(sheet.card.unwrap().unwrap().token_norm, None);
 
     harness.apply(Action::SetKind(KindChoice::Sampled));
-    harness.until("the reason", |bench| matches!(bench.card.built, Some(Err(_))));
-    let Some(Err(problem)) = &harness.bench.card.built else {
+    harness.until("the reason", |bench| matches!(bench.next_prefix.built, Some(Err(_))));
+    let Some(Err(problem)) = &harness.bench.next_prefix.built else {
         unreachable!()
     };
     assert!(problem.remedy.en.contains("softprefix-unit"), "{problem}");
