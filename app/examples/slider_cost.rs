@@ -185,7 +185,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let delay = LIVE_DELAY.as_secs_f64() * 1000.0;
     let (mut kept, mut between, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     while harness.bench.prefix.magnitude < 12.0 {
-        let ticks = harness.bench.kept_magnitudes();
+        let ticks = harness.bench.saved_magnitudes();
         let press = Event::Key {
             key: Key::CloseCurlyBracket,
             physical_key: None,

@@ -62,7 +62,7 @@ fn slider(ui: &mut Ui, value: f64) {
         axis: Axis::NORMS,
         regions: Some((Regions::NORMS, NAMES)),
         norms: Some(&norms),
-        kept: &[],
+        saved: &[],
         norms_label: ["vocabulary", "norms"],
         height: 104.0,
     };

@@ -403,10 +403,10 @@ fn renaming_and_deleting_are_lines_that_can_be_taken_back() {
         |saved: &SavedExperiment, words: &str| saved.matches(&words.split(' ').map(str::to_owned).collect::<Vec<_>>());
     assert!(finds(&saved, "朝の 最初の"));
     saved.add(Entry::Deleted { id: id.clone() });
-    assert_eq!(saved.shown().count(), 2);
+    assert_eq!(saved.undeleted().count(), 2);
     assert!(!finds(&saved, "最初の変化"));
     saved.add(Entry::Restored { id });
-    assert_eq!(saved.shown().count(), 3);
+    assert_eq!(saved.undeleted().count(), 3);
     saved.add(Entry::Deleted { id: "e".into() });
     assert!(saved.is_deleted());
     saved.add(Entry::Ended {

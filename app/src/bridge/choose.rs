@@ -241,7 +241,7 @@ async fn run(
         .max()
         .unwrap_or(0);
     let has_text = |recipe: Option<&PrefixRecipe>| {
-        let mut records = saved.shown().filter(|record| record.case.recipe.as_ref() == recipe);
+        let mut records = saved.undeleted().filter(|record| record.case.recipe.as_ref() == recipe);
         records.any(|record| record.text().is_some())
     };
     let generation = search.generation() + 1;

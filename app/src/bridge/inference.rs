@@ -64,7 +64,7 @@ pub(super) async fn run(
         asked,
         recipe,
         draft,
-        kept,
+        is_saved,
         ..
     } = inference;
     let task = tokio::select! {
@@ -84,7 +84,7 @@ pub(super) async fn run(
     };
     let (experiment, case) = tuning.next(&asked.prompt, recipe);
     let request = CaseRequest {
-        experiment: if kept { experiment } else { String::new() },
+        experiment: if is_saved { experiment } else { String::new() },
         case,
         prompt: asked.prompt,
         settings: asked.settings,
@@ -117,7 +117,7 @@ pub(super) async fn run(
         return Trust::Fine;
     }
     let is_sent = record.prefix.is_some() || record.case.recipe.is_none();
-    if kept
+    if is_saved
         && is_sent
         && let Err(problem) = keep(run, &record, tuning, events).await
     {

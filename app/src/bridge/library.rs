@@ -211,7 +211,7 @@ fn add(saved: SavedExperiment, library: &Library) -> Result<SavedExperiment, Pro
         Some((_, index)) => format!("{id}/{index}"),
         None => String::new(),
     };
-    let records = saved.shown().cloned().map(|mut record| {
+    let records = saved.undeleted().cloned().map(|mut record| {
         record.id = format!("{id}/{}", record.case.index);
         record.experiment.clone_from(&id);
         record

@@ -91,12 +91,12 @@ fn import(
     let imported = files::import(path, hidden_size, rounding).map_err(|error| reason(&error))?;
     let Some(prefix_store) = prefix_store else {
         let no_place = "no folder for imported prefixes was named; start the program with one";
-        return Err((Refusal::NotKept, no_place.to_owned()));
+        return Err((Refusal::NotSaved, no_place.to_owned()));
     };
     // The rows are needed again later, when the file may be gone.
     prefix_store.put(&imported.prefix).map_err(|error| match error {
         PrefixStoreError::File(error) => reason(&error),
-        error => (Refusal::NotKept, error.to_string()),
+        error => (Refusal::NotSaved, error.to_string()),
     })?;
     let norms = IdentityCard::of(&imported.prefix, None).norms;
     Ok((ImportedFile::from(&imported), norms))

@@ -139,7 +139,7 @@ fn experiments_in(path: &Path, bytes: &[u8]) -> Result<Vec<(Experiment, Vec<Reco
     let shown = experiments.into_iter().filter(|saved| !saved.is_deleted());
     Ok(shown
         .map(|saved| {
-            let records = saved.shown().cloned().collect();
+            let records = saved.undeleted().cloned().collect();
             (saved.experiment, records)
         })
         .collect())

@@ -135,7 +135,7 @@ pub struct Inference {
     pub draft: Vec<u32>,
     pub delay: Duration,
     /// Whether its record is saved in the journal of the session of tuning.
-    pub kept: bool,
+    pub is_saved: bool,
 }
 
 /// Two texts to compare.

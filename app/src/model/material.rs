@@ -126,7 +126,7 @@ pub enum Refusal {
     TooLarge,
     Unreadable,
     /// It was read, but its rows could not be saved.
-    NotKept,
+    NotSaved,
 }
 
 impl Refusal {
@@ -139,7 +139,7 @@ impl Refusal {
         Self::BadValues,
         Self::TooLarge,
         Self::Unreadable,
-        Self::NotKept,
+        Self::NotSaved,
     ];
 
     pub fn of(error: &FileError) -> Self {
@@ -151,7 +151,7 @@ impl Refusal {
             FileError::Rows { .. } => Self::BadValues,
             FileError::TooLarge { .. } | FileError::TooLong { .. } | FileError::Bomb { .. } => Self::TooLarge,
             FileError::Unreadable { .. } => Self::Unreadable,
-            FileError::Unwritable { .. } => Self::NotKept,
+            FileError::Unwritable { .. } => Self::NotSaved,
             FileError::UnknownKind { .. }
             | FileError::NotPeft { .. }
             | FileError::SeveralAdapters { .. }

@@ -115,7 +115,7 @@ impl Rail {
             &format!("{}{}", written(value), axis.unit),
             cx.bench.magnitude_raw().map(written).as_deref(),
         );
-        let kept = cx.bench.kept_magnitudes();
+        let saved = cx.bench.saved_magnitudes();
         let slider = MagnitudeSlider {
             name: text.magnitude,
             spoken: &spoken,
@@ -124,7 +124,7 @@ impl Rail {
             norms,
             norms_label: text.vocabulary_norms,
             height: if tall { 136.0 } else { 104.0 },
-            kept: &kept,
+            saved: &saved,
         };
         let (_, moved) = slider.show(ui, value);
         match moved {

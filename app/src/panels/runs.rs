@@ -193,7 +193,7 @@ impl RunsTable {
             cx.act(Action::SelectRun(Some(id)));
         }
         // Runs that were deleted meanwhile are no longer chosen.
-        self.chosen.retain(|id| cx.bench.tuning.saved.is_shown(id));
+        self.chosen.retain(|id| cx.bench.tuning.saved.is_undeleted(id));
         ui.horizontal(|ui| {
             ui.set_min_height(foot);
             toggle::toggle(ui, &mut self.only_this_prompt, text.only_this_prompt);
@@ -318,7 +318,7 @@ impl RunsTable {
     fn lines<'d>(&self, cx: &PanelContext<'d>) -> Vec<Line<'d>> {
         let bench = cx.bench;
         let key = bench.key();
-        let records = bench.tuning.saved.shown().filter(|record| !record.output().is_empty());
+        let records = bench.tuning.saved.undeleted().filter(|record| !record.output().is_empty());
         let records = records.filter(|record| !self.only_this_prompt || GroupKey::of(record).prompt == key.prompt);
         let mut lines: Vec<Line<'d>> = records.map(|record| line_of(cx, record)).collect();
         let filling = bench.curve.running();

@@ -16,7 +16,7 @@ use crate::theme::{self, Palette, faded};
 /// Width of the stop for 0.
 const STOP: f32 = 32.0;
 /// Within this much of a kept magnitude a drag snaps to it.
-const KEPT_SNAP: f32 = 3.0;
+const SAVED_SNAP: f32 = 3.0;
 /// A small step and a large one, as factors.
 pub const STEP: f64 = 1.02;
 pub const LARGE_STEP: f64 = 1.2;
@@ -41,13 +41,13 @@ impl Moved {
     }
 }
 
-/// A track on which positions close to a kept magnitude mean that one.
-struct WithKept<'a> {
+/// A track on which positions close to a saved magnitude mean that one.
+struct SnapsToSaved<'a> {
     track: Track,
-    kept: &'a [f64],
+    saved: &'a [f64],
 }
 
-impl Scale for WithKept<'_> {
+impl Scale for SnapsToSaved<'_> {
     fn range(&self) -> RangeInclusive<f64> {
         self.track.range()
     }
@@ -57,11 +57,11 @@ impl Scale for WithKept<'_> {
     }
 
     fn value_at(&self, x: f32) -> f64 {
-        let near = self.kept.iter().copied().filter(|kept| *kept > 0.0);
-        near.map(|kept| ((self.track.x_of(kept) - x).abs(), kept))
-            .filter(|(distance, _)| *distance <= KEPT_SNAP)
+        let near = self.saved.iter().copied().filter(|saved| *saved > 0.0);
+        near.map(|saved| ((self.track.x_of(saved) - x).abs(), saved))
+            .filter(|(distance, _)| *distance <= SAVED_SNAP)
             .min_by(|a, b| a.0.total_cmp(&b.0))
-            .map_or_else(|| self.track.value_at(x), |(_, kept)| kept)
+            .map_or_else(|| self.track.value_at(x), |(_, saved)| saved)
     }
 }
 
@@ -108,7 +108,7 @@ pub struct MagnitudeSlider<'a> {
     /// Height of the part above the track.
     pub height: f32,
     /// Magnitudes that were run: a tick each, to which a drag snaps.
-    pub kept: &'a [f64],
+    pub saved: &'a [f64],
 }
 
 impl MagnitudeSlider<'_> {
@@ -121,7 +121,7 @@ impl MagnitudeSlider<'_> {
             zero: rect.left() + 8.0,
             x: Rangef::new(rect.left() + STOP, rect.right() - 8.0),
         };
-        let scale = WithKept { track, kept: self.kept };
+        let scale = SnapsToSaved { track, saved: self.saved };
         let input = slider::pointer_input(ui, &response, &scale, value);
         let input = input.or_else(|| slider::key_input(ui, &response, &scale, value));
         slider::describe(ui, &response, self.name, self.spoken, value, scale.range());
@@ -152,8 +152,8 @@ impl MagnitudeSlider<'_> {
         let rail = Rect::from_x_y_ranges(track.x, Rangef::new(line - 2.0, line + 2.0));
         painter.rect_filled(rail, radius, if enabled { palette.stroke } else { palette.line });
         painter.rect_filled(rail.with_max_x(handle.x.max(rail.left())), radius, fill);
-        for kept in self.kept.iter().filter(|kept| **kept > 0.0) {
-            let at = pos2(track.x_of(*kept), line);
+        for saved in self.saved.iter().filter(|saved| **saved > 0.0) {
+            let at = pos2(track.x_of(*saved), line);
             painter.circle_filled(at, 2.0, palette.panel);
             painter.circle_filled(at, 1.5, palette.text);
         }

@@ -223,7 +223,7 @@ impl Workbench {
                     0.0 if factor > 1.0 => *range.start(),
                     0.0 => 0.0,
                     value if value * factor < *range.start() && factor < 1.0 => 0.0,
-                    value => self.to_kept(value, (value * factor).clamp(0.0, *range.end())),
+                    value => self.to_saved(value, (value * factor).clamp(0.0, *range.end())),
                 };
                 self.set_magnitude(value);
             }
@@ -293,7 +293,7 @@ impl Workbench {
         self.describe();
         self.tuning.selected = None;
         self.refresh_stale();
-        if !self.show_kept_run() {
+        if !self.show_saved_run() {
             self.run_if_live();
         }
     }
@@ -542,7 +542,7 @@ impl Workbench {
                 let of_shown = |record: &&Record| self.tuning.shown.as_ref() == Some(&GroupKey::of(record));
                 let of_one = matches!(format, Format::Results);
                 let records: Vec<Record> = saved
-                    .shown()
+                    .undeleted()
                     .filter(|record| !of_one || of_shown(record))
                     .cloned()
                     .collect();

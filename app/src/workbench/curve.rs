@@ -80,7 +80,7 @@ impl Workbench {
                 draft: self.likely(Some(&recipe)),
                 recipe: Some(recipe),
                 delay,
-                kept: true,
+                is_saved: true,
             })
             .collect();
         let filling = |inference: &Inference| {
@@ -151,7 +151,7 @@ impl Workbench {
     // ----- saved runs -----
 
     /// Returns the saved run with the same prompt, settings, module and prefix as the controls, if there is one.
-    fn kept_run(&self) -> Option<&Record> {
+    fn saved_run(&self) -> Option<&Record> {
         if self.tuning.shown.as_ref() != Some(&self.key()) {
             return None;
         }
@@ -194,8 +194,8 @@ impl Workbench {
     }
 
     /// Shows the kept run of what the controls ask for at once; answers whether there is one.
-    pub(super) fn show_kept_run(&mut self) -> bool {
-        let Some(record) = self.kept_run().cloned() else {
+    pub(super) fn show_saved_run(&mut self) -> bool {
+        let Some(record) = self.saved_run().cloned() else {
             return false;
         };
         self.stop_side(Side::Prefixed);
@@ -210,7 +210,7 @@ impl Workbench {
     }
 
     /// Returns the magnitudes of the current prefix with saved runs, in the unit of the controls.
-    pub fn kept_magnitudes(&self) -> Vec<f64> {
+    pub fn saved_magnitudes(&self) -> Vec<f64> {
         use softprefix_core::prefix::Magnitude;
         let recipe = self.prefix.recipe();
         let value = |magnitude| match (magnitude, self.prefix.unit) {
@@ -228,13 +228,13 @@ impl Workbench {
     }
 
     /// Returns `to`, or the magnitude of a saved run less than half a step from it.
-    pub(super) fn to_kept(&self, from: f64, to: f64) -> f64 {
+    pub(super) fn to_saved(&self, from: f64, to: f64) -> f64 {
         if from <= 0.0 || to <= 0.0 {
             return to;
         }
         let step = (to / from).ln().abs();
         let distance = |kept: f64| (kept / to).ln().abs();
-        self.kept_magnitudes()
+        self.saved_magnitudes()
             .into_iter()
             .filter(|kept| *kept > 0.0 && *kept != from && distance(*kept) < step / 2.0)
             .min_by(|a, b| distance(*a).total_cmp(&distance(*b)))

@@ -36,7 +36,7 @@ pub struct Exhibition {
     /// Whether the recording was requested.
     asked: bool,
     /// The user's own controls.
-    kept: Option<(PrefixForm, PromptForm, bool, bool)>,
+    own: Option<(PrefixForm, PromptForm, bool, bool)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,21 +78,21 @@ impl Workbench {
                     playback.looping = true;
                     playback.before = (self.tab, false);
                 });
-                let kept = (self.prefix.clone(), self.prompt.clone(), self.live, self.presenting);
+                let own = (self.prefix.clone(), self.prompt.clone(), self.live, self.presenting);
                 self.exhibition = Some(Exhibition {
                     phase: first(&self.prefix),
                     preset: 0,
                     station: 0,
                     retry: Duration::ZERO,
                     asked: playing.is_some(),
-                    kept: Some(kept),
+                    own: Some(own),
                 });
                 self.live = false;
                 self.act(Action::Present(true));
                 self.act(Action::LoadPreset(0));
             }
             (ExhibitionAction::Touched, true) => {
-                let live = self.kept_live();
+                let live = self.own_live();
                 if let Some(exhibition) = &mut self.exhibition {
                     exhibition.phase = Phase::Touched { left: UNTOUCHED };
                 }
@@ -102,17 +102,17 @@ impl Workbench {
         }
     }
 
-    fn kept_live(&self) -> bool {
+    fn own_live(&self) -> bool {
         self.exhibition
             .as_ref()
-            .and_then(|exhibition| exhibition.kept.as_ref())
+            .and_then(|exhibition| exhibition.own.as_ref())
             .is_some_and(|(_, _, live, _)| *live)
     }
 
     /// Restores the user's own fields.
     pub(super) fn end_exhibition(&mut self) {
         let Some(Exhibition {
-            kept: Some(kept),
+            own: Some(own),
             asked,
             ..
         }) = self.exhibition.take()
@@ -122,7 +122,7 @@ impl Workbench {
         if asked {
             self.leave_playback();
         }
-        let (prefix, prompt, live, presenting) = kept;
+        let (prefix, prompt, live, presenting) = own;
         self.live = false;
         self.act(Action::Present(presenting));
         self.prefix = prefix;

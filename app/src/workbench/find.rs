@@ -143,7 +143,7 @@ impl Finder {
     pub fn output(&self) -> Option<&Record> {
         self.saved
             .as_ref()?
-            .shown()
+            .undeleted()
             .filter(|record| record.text().is_some())
             .last()
     }

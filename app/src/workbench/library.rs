@@ -38,14 +38,14 @@ impl Library {
     }
 
     /// Returns the experiments that are not deleted, latest first.
-    pub fn shown(&self) -> impl Iterator<Item = &Summary> {
+    pub fn undeleted(&self) -> impl Iterator<Item = &Summary> {
         self.experiments.iter().filter(|one| !one.is_deleted)
     }
 
     /// Returns the last run of the same plan on another module or model.
     pub(super) fn twin(&self, of: &Summary) -> Option<&Summary> {
         let here = &of.experiment;
-        self.shown().find(|one| {
+        self.undeleted().find(|one| {
             let there = &one.experiment;
             let elsewhere = (&there.module.address, &there.module.model) != (&here.module.address, &here.module.model);
             elsewhere && there.plan.is_some() && there.plan == here.plan

@@ -111,7 +111,7 @@ impl Workbench {
             return;
         };
         let complete = |record: &&Record| record.is_complete() && GroupKey::of(record) == key;
-        let records = self.tuning.saved.shown().filter(complete).cloned().collect();
+        let records = self.tuning.saved.undeleted().filter(complete).cloned().collect();
         let current = self.tuning.current().map(|(record, _)| record);
         let shown = current
             .filter(|record| *record.output() == *self.prefixed.text)

@@ -133,7 +133,7 @@ impl Workbench {
             draft,
             delay,
             // An exhibition shows visitors' runs, which are not saved.
-            kept: self.exhibition.is_none(),
+            is_saved: self.exhibition.is_none(),
         };
         // Replaces a request that was not sent yet: dragging queues one per frame.
         self.replace_request(

@@ -135,7 +135,7 @@ pub struct Searcher {
 impl Searcher {
     /// Returns the records of candidates with their scores, in the order in which they finished.
     pub fn scored(&self) -> impl Iterator<Item = (&Record, Score)> {
-        let records = self.saved.iter().flat_map(|saved| saved.shown());
+        let records = self.saved.iter().flat_map(|saved| saved.undeleted());
         records.filter_map(|record| Some((record, record.score?)))
     }
 

@@ -38,11 +38,11 @@ impl Workbench {
         self.change_to(tuning);
         self.outbox.push(request);
         self.tab = Tab::Tune;
-        let last = self.tuning.saved.shown().last().cloned();
+        let last = self.tuning.saved.undeleted().last().cloned();
         if let Some(record) = &last {
             self.take_controls(record);
         }
-        let shown = self.tuning.saved.shown();
+        let shown = self.tuning.saved.undeleted();
         let last_prefixed = shown.filter(|record| !record.is_baseline()).last().cloned();
         if let Some(record) = &last_prefixed {
             self.take_prefix(record);
@@ -178,17 +178,17 @@ impl Workbench {
             return;
         }
         let mut wanted = Vec::new();
-        let last = self.library.shown().next();
+        let last = self.library.undeleted().next();
         if let Some(last) = last.filter(|last| last.is_open) {
             wanted.push(last.experiment.id.clone());
         }
         if self.tuning.is_empty() {
             let session = self
                 .library
-                .shown()
+                .undeleted()
                 .find(|one| one.experiment.plan.is_none() && one.finished > 0 && !one.finds);
             // Requested before the session, so that the session's view is shown in the end.
-            let learned = self.library.shown().find(|one| one.finds);
+            let learned = self.library.undeleted().find(|one| one.finds);
             wanted.extend(session.into_iter().chain(learned).map(|one| one.experiment.id.clone()));
         }
         for id in wanted.into_iter().rev() {
@@ -216,7 +216,7 @@ impl Workbench {
     }
 
     fn imported(&mut self, path: PathBuf, saved: SavedExperiment) {
-        let count = saved.shown().count();
+        let count = saved.undeleted().count();
         let tab = match (&saved.experiment.plan, &saved.learning) {
             (Some(_), _) if !saved.generations.is_empty() => Tab::Find,
             (Some(_), _) => Tab::Sweep,

@@ -79,7 +79,7 @@ impl Tuning {
                 out.analysis.add_scores(&record.id, scores);
             }
         }
-        out.shown = out.saved.shown().last().map(GroupKey::of);
+        out.shown = out.saved.undeleted().last().map(GroupKey::of);
         (out, comparisons)
     }
 
@@ -115,15 +115,15 @@ impl Tuning {
         for place in 0..self.saved.records.len() {
             self.see(place);
         }
-        self.plotted.retain(|id| self.saved.is_shown(id));
-        let is_gone = |id: &String| !self.saved.is_shown(id);
+        self.plotted.retain(|id| self.saved.is_undeleted(id));
+        let is_gone = |id: &String| !self.saved.is_undeleted(id);
         if self.selected.as_ref().is_some_and(is_gone) {
             self.selected = None;
         }
         if self.pinned.as_ref().is_some_and(|(id, _)| is_gone(id)) {
             self.pinned = None;
         }
-        if self.at.as_ref().is_some_and(|id| !self.saved.is_shown(id)) {
+        if self.at.as_ref().is_some_and(|id| !self.saved.is_undeleted(id)) {
             self.at = None;
         }
     }
@@ -133,7 +133,7 @@ impl Tuning {
         let Some(record) = self.saved.records.get(place) else {
             return;
         };
-        let is_point = self.saved.is_shown(&record.id)
+        let is_point = self.saved.is_undeleted(&record.id)
             && record.is_complete()
             && !record.is_baseline()
             && self.analysis.find(&record.id).is_some_and(|(group, point)| {
@@ -220,7 +220,7 @@ impl Tuning {
         let points = points.unwrap_or_default();
         points
             .iter()
-            .filter(|point| point.series.is_none() && point.is_complete && self.saved.is_shown(&point.record))
+            .filter(|point| point.series.is_none() && point.is_complete && self.saved.is_undeleted(&point.record))
             .count()
     }
 
@@ -265,6 +265,6 @@ impl Tuning {
 
     /// Returns whether it has no records.
     pub fn is_empty(&self) -> bool {
-        self.saved.shown().next().is_none()
+        self.saved.undeleted().next().is_none()
     }
 }

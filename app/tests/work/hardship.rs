@@ -590,7 +590,7 @@ fn baseline(run: u64) -> Request {
         recipe: None,
         draft: Vec::new(),
         delay: Duration::ZERO,
-        kept: false,
+        is_saved: false,
     }))
 }
 

@@ -558,7 +558,7 @@ fn the_recording_that_ships_shows_the_idea_in_about_a_minute() {
             shown
                 .tuning
                 .saved
-                .shown()
+                .undeleted()
                 .filter(|record| !record.is_baseline())
                 .count(),
         );

@@ -57,7 +57,7 @@ fn two_windows_keep_their_sessions_side_by_side_in_one_library() {
     // Each finds the other's in the list.
     drop(windows);
     let harness = Harness::in_library(folder.path());
-    assert_eq!(harness.bench.library.shown().count(), 2);
+    assert_eq!(harness.bench.library.undeleted().count(), 2);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn a_session_that_is_left_while_its_first_run_streams_keeps_what_had_come_and_th
     harness.until("text that streams in", |bench| bench.prefixed.text.chars().count() > 20);
     harness.apply(Action::NewSession);
     harness.until("the left session in the list", |bench| {
-        bench.library.shown().any(|one| one.finished == 2)
+        bench.library.undeleted().any(|one| one.finished == 2)
     });
     assert_eq!(harness.bench.notice, None);
     assert!(harness.bench.tuning.is_empty() && harness.bench.tuning.saved.experiment.id.is_empty());
@@ -167,7 +167,7 @@ fn without_that_wish_the_window_starts_with_nothing_shown() {
     let mut fresh = Harness::in_library(folder.path());
     fresh.for_a_while(Duration::from_millis(200));
     assert!(fresh.bench.tuning.is_empty());
-    assert_eq!(fresh.bench.library.shown().count(), 1);
+    assert_eq!(fresh.bench.library.undeleted().count(), 1);
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn child_tunes_until_it_is_killed() {
         return;
     };
     let mut harness = Harness::again(&library);
-    if harness.bench.library.shown().any(|one| one.finished > 0) {
+    if harness.bench.library.undeleted().any(|one| one.finished > 0) {
         harness.until("the session", |bench| !bench.tuning.is_empty());
     }
     harness.apply(Action::SetMaxTokens(4));

@@ -89,7 +89,7 @@ fn a_line_sets_and_runs_and_its_output_is_that_of_the_window_and_in_the_history(
         panic!("one session is in the history");
     };
     let same = |kept: &&softprefix_core::experiment::Record| kept.case.recipe == record.case.recipe;
-    let kept = session.shown().find(same).unwrap();
+    let kept = session.undeleted().find(same).unwrap();
     assert_eq!(kept.output(), tokens);
     assert_eq!(kept.prefix.as_ref().unwrap().sha256, record.prefix.unwrap().sha256);
 }
@@ -120,7 +120,7 @@ fn a_bad_line_is_answered_with_its_number_and_is_never_obeyed_in_part() {
     assert_eq!(of(&lines, "text").len(), 1);
     let sessions = kept(&folder.path().join("experiments"));
     let magnitudes: Vec<Magnitude> = sessions[0]
-        .shown()
+        .undeleted()
         .filter_map(|record| record.case.recipe.as_ref())
         .map(|recipe| recipe.magnitude)
         .collect();

@@ -324,14 +324,14 @@ fn names_deletions_and_their_undoing_are_kept() {
     });
     harness.until("its line in the list", |bench| bench.library.get(&id).is_some());
     sweep(&mut harness, SweepAction::Delete(id.clone()));
-    harness.until("the deletion", |bench| bench.library.shown().next().is_none());
+    harness.until("the deletion", |bench| bench.library.undeleted().next().is_none());
     assert!(harness.bench.sweep.shown.is_empty());
     sweep(&mut harness, SweepAction::UndoDelete);
-    harness.until("its return", |bench| bench.library.shown().next().is_some());
+    harness.until("its return", |bench| bench.library.undeleted().next().is_some());
     drop(harness);
 
     let mut harness = Harness::in_library(&library);
-    let found = harness.bench.library.shown().next().unwrap();
+    let found = harness.bench.library.undeleted().next().unwrap();
     assert_eq!(found.experiment.name, "春");
     assert_eq!(
         harness.bench.tab,
@@ -391,7 +391,7 @@ fn a_sweep_leaves_in_every_form_and_comes_back_from_json_and_from_a_results_file
                 .is_some_and(|saved| saved.experiment.id == first)
         });
     }
-    harness.until("all three in the list", |bench| bench.library.shown().count() == 3);
+    harness.until("all three in the list", |bench| bench.library.undeleted().count() == 3);
 }
 
 #[test]

@@ -107,13 +107,13 @@ impl Summary {
         Self {
             prompts: saved.prompts(),
             planned: saved.planned().len(),
-            finished: saved.shown().count(),
-            failed: saved.shown().filter(|record| record.error().is_some()).count(),
+            finished: saved.undeleted().count(),
+            failed: saved.undeleted().filter(|record| record.error().is_some()).count(),
             is_open: saved.is_open(),
             ending: saved.ending,
             finds: saved.learning.is_some() || !saved.generations.is_empty(),
             is_deleted: saved.is_deleted(),
-            last_unix: saved.shown().map(|record| record.started_unix).fold(started, f64::max),
+            last_unix: saved.undeleted().map(|record| record.started_unix).fold(started, f64::max),
             experiment: saved.experiment.clone(),
             condition,
         }

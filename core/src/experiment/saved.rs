@@ -13,7 +13,7 @@ use super::record::Record;
 pub struct SavedExperiment {
     /// The first line of its journal, under the latest name.
     pub experiment: Experiment,
-    /// All records in the order in which they finished, deleted ones included; see [`SavedExperiment::shown`].
+    /// All records in the order in which they finished, deleted ones included; see [`SavedExperiment::undeleted`].
     pub records: Vec<Record>,
     /// The generations of a search for a prefix, in order. After a step back, a new generation replaces the old one of the same number.
     pub generations: Vec<Generation>,
@@ -118,12 +118,12 @@ impl SavedExperiment {
     }
 
     /// Whether a record is not deleted, by its id.
-    pub fn is_shown(&self, record: &str) -> bool {
+    pub fn is_undeleted(&self, record: &str) -> bool {
         !self.deleted.contains(record)
     }
 
     /// The records without the deleted ones.
-    pub fn shown(&self) -> impl Iterator<Item = &Record> {
+    pub fn undeleted(&self) -> impl Iterator<Item = &Record> {
         self.records.iter().filter(|record| !self.deleted.contains(&record.id))
     }
 
@@ -181,7 +181,7 @@ impl SavedExperiment {
             return plan.prompts.clone();
         }
         let mut out: Vec<Prompt> = Vec::new();
-        for record in self.shown() {
+        for record in self.undeleted() {
             if !out.contains(&record.prompt) {
                 out.push(record.prompt.clone());
             }
@@ -195,7 +195,7 @@ impl SavedExperiment {
         let has = |text: &str, word: &String| text.to_lowercase().contains(word.as_str());
         let left: Vec<&String> = words.iter().filter(|word| !has(&self.experiment.name, word)).collect();
         left.is_empty()
-            || self.shown().any(|record| {
+            || self.undeleted().any(|record| {
                 left.iter().all(|word| {
                     has(&record.case.name, word)
                         || has(&record.prompt.user, word)

@@ -113,7 +113,7 @@ fn a_journal_is_read_as_far_as_it_is_whole_and_everything_is_made_of_what_was_re
         std::fs::write(&path, whole).unwrap();
         if let Ok((entries, _)) = Journal::read(&path) {
             for saved in experiments(entries) {
-                let records: Vec<Record> = saved.shown().cloned().collect();
+                let records: Vec<Record> = saved.undeleted().cloned().collect();
                 saved.planned();
                 saved.finished();
                 saved.prompts();

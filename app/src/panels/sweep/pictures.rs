@@ -94,7 +94,7 @@ impl Cache {
                 .flat_map(|group| &group.points)
                 .filter(|point| point.measures.is_some() || point.error.is_some())
                 .count(),
-            records: sweep.experiment().map_or(0, |saved| saved.shown().count()),
+            records: sweep.experiment().map_or(0, |saved| saved.undeleted().count()),
             scored: sweep
                 .groups()
                 .flat_map(|group| &group.points)

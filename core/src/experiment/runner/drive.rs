@@ -96,7 +96,7 @@ impl Runner {
             let finished = saved.finished();
             self.progress.finished = finished.len();
             source.forget(&finished);
-            for record in saved.shown() {
+            for record in saved.undeleted() {
                 self.queue_for_scoring(record);
             }
         }

@@ -78,7 +78,7 @@ impl Proposals {
     /// Those of [`Generation::next`].
     pub(super) fn resume(&mut self, saved: &SavedExperiment) -> Result<(), SearchError> {
         let baseline = saved
-            .shown()
+            .undeleted()
             .find(|record| record.is_baseline() && record.text().is_some());
         if let Some(text) = baseline.and_then(Record::text) {
             self.base = Some(text.to_owned());
