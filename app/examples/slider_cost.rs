@@ -170,7 +170,7 @@ fn main() -> anyhow::Result<ExitCode> {
         let mut points = bench.tuning.points();
         bench.tuning.points().count() >= 12 && points.all(|(record, _)| record.scores.is_some())
     })?;
-    let rest = harness.until("the perplexities of its texts", |bench| !bench.deep.is_under_way())?;
+    let rest = harness.until("the perplexities of its texts", |bench| !bench.scores.is_under_way())?;
     let lengths: Vec<usize> = harness
         .bench
         .tuning

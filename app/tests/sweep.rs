@@ -12,7 +12,7 @@ use softprefix::model::{Language, MagnitudeUnit, Problem, ProblemKind, Theme};
 use softprefix::text::{SweepText, TwinText};
 use softprefix::workbench::sweep::Stage;
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
-use softprefix_core::compare::{DeepMeasures, Measure};
+use softprefix_core::compare::{LikelihoodMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
     Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, CaseOutcome, PrefixIdentity, RunProgress, Rating, Record,
@@ -343,7 +343,7 @@ fn a_pair_is_coloured_by_kl_where_its_case_was_scored_and_the_option_is_in_the_r
         .collect();
     let scores = CaseScores {
         baseline: "e/0".to_owned(),
-        measures: DeepMeasures {
+        measures: LikelihoodMeasures {
             kl_mean: 0.42,
             kl_p95: 1.0,
             kl_max: 4.0,

@@ -575,7 +575,7 @@ fn scores_are_lines_that_come_later_and_records_without_them_are_as_they_always_
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
     let mut plan = common::plan();
-    plan.deep = true;
+    plan.scored = true;
     let experiment = common::experiment("e", plan);
     let cases = common::plan_of(&experiment).cases().unwrap();
     let record = |index: usize| common::record(&experiment, &cases[index], "text");
@@ -603,7 +603,7 @@ fn scores_are_lines_that_come_later_and_records_without_them_are_as_they_always_
     let Entry::Started(old) = serde_json::from_str(&line).unwrap() else {
         panic!("{line}")
     };
-    assert!(!common::plan_of(&old).deep);
+    assert!(!common::plan_of(&old).scored);
 }
 
 #[test]

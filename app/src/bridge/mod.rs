@@ -3,7 +3,7 @@
 
 mod choose;
 mod curve;
-mod deep;
+mod scoring;
 pub mod discovery;
 mod doctor;
 mod events;

@@ -13,7 +13,7 @@ use softprefix_unit::models::Entry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::deep::Scoring;
+use super::scoring::Scoring;
 use super::discovery::Discovery;
 use super::doctor::DoctorAccess;
 use super::events::{Events, caught};

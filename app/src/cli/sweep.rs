@@ -111,7 +111,7 @@ impl SweepArgs {
             prompts: self.prompts.iter().map(prompt).collect(),
             repeats: usize::from(self.repeats),
             baselines: usize::from(self.baselines),
-            deep: !self.no_kl,
+            scored: !self.no_kl,
             name: self.prompts.first().map(|user| name_of(user)).unwrap_or_default(),
             settings: Settings::new(self.max_tokens as usize, &Sampling::default()),
             ..Plan::new(Prompt::default(), sweep)

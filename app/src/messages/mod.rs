@@ -1,6 +1,6 @@
 //! Requests from the workbench to the bridge, and events from the bridge to the workbench.
 
-mod deep;
+mod scoring;
 mod discovery;
 mod doctor;
 mod external;
@@ -11,7 +11,7 @@ mod material;
 mod recording;
 mod sweep;
 
-pub use deep::{ScoreRuns, ScoredRun, TextOf};
+pub use scoring::{ScoreRuns, ScoredRun, TextOf};
 pub use discovery::{DiscoveryEvent, DiscoveryRequest};
 pub use doctor::{ChangeOutcome, DoctorEvent, DoctorRequest};
 pub use external::{ExternalEvent, ExternalRequest};

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use softprefix_core::compare::DeepMeasures;
+use softprefix_core::compare::LikelihoodMeasures;
 use softprefix_core::experiment::CaseScores;
 use softprefix_core::protocol::extension::{Compared, Scored};
 
@@ -38,7 +38,7 @@ pub struct Scores {
     pub text: Arc<str>,
     /// Scores without the prefix and with it.
     pub scored: Scored,
-    pub measures: DeepMeasures,
+    pub measures: LikelihoodMeasures,
     /// Byte ranges of [`Scores::text`] for each token; empty if the tokens do not make up the text.
     pub ranges: Vec<Range<usize>>,
     /// Perplexity of the prefixed text without the prefix; `None` if that text is empty.

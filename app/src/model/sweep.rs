@@ -72,7 +72,8 @@ pub struct SweepForm {
     pub rounding: Rounding,
     pub repeats: usize,
     /// Whether KL and perplexity of every case are measured, where the unit supports it.
-    pub deep: bool,
+    #[serde(rename = "deep")]
+    pub scored: bool,
     /// The measure of the threshold search.
     pub budget_measure: Measure,
     pub budget: f64,
@@ -95,7 +96,7 @@ impl Default for SweepForm {
             unit: MagnitudeUnit::TokenNorms,
             rounding: Rounding::NearestEven,
             repeats: 1,
-            deep: true,
+            scored: true,
             budget_measure: Measure::Chrf2,
             budget: 80.0,
             also: String::new(),
@@ -182,7 +183,7 @@ impl SweepForm {
             name,
             prompts: self.cases.iter().map(SweepCase::prompt).collect(),
             repeats: self.repeats,
-            deep: self.deep,
+            scored: self.scored,
             settings: prompt.settings(),
             sweeps,
             ..Plan::new(first, sweep(PrefixKind::Constant, vec![1]))
@@ -193,7 +194,7 @@ impl SweepForm {
     pub fn take_plan(&mut self, plan: &Plan) {
         self.cases = plan.prompts.iter().map(SweepCase::from).collect();
         self.repeats = plan.repeats.max(1);
-        self.deep = plan.deep;
+        self.scored = plan.scored;
         let Some(sweep) = plan.sweeps.first() else { return };
         self.lens = plan
             .sweeps

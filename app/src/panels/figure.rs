@@ -11,7 +11,7 @@ use super::label;
 use super::sweep::pictures::{self, Plotted};
 use crate::figure::Form;
 use crate::model::{Figure, MagnitudeUnit};
-use crate::text::DeepText;
+use crate::text::ScoringText;
 use crate::theme::Palette;
 use crate::views::axis::Regions;
 use crate::views::heatmap::CellState;
@@ -21,7 +21,7 @@ use crate::workbench::Action;
 
 /// Draws a button whose menu saves the figure that `make` returns.
 pub(super) fn menu(ui: &mut Ui, cx: &mut PanelContext<'_>, make: impl FnOnce(&PanelContext<'_>) -> Figure) {
-    let name = DeepText::of(cx.bench.settings.language).save_figure;
+    let name = ScoringText::of(cx.bench.settings.language).save_figure;
     let button = ui.add(IconButton::new(Icon::Menu, name));
     Popup::menu(&button)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
@@ -31,7 +31,7 @@ pub(super) fn menu(ui: &mut Ui, cx: &mut PanelContext<'_>, make: impl FnOnce(&Pa
 
 /// Draws the items of that menu, for a menu with other items.
 pub(super) fn items(ui: &mut Ui, cx: &mut PanelContext<'_>, make: impl FnOnce(&PanelContext<'_>) -> Figure) {
-    let words = DeepText::of(cx.bench.settings.language);
+    let words = ScoringText::of(cx.bench.settings.language);
     if ui.min_rect().height() < 1.0 {
         select::as_wide_as(ui, Form::ALL.map(words.save_as));
     }

@@ -126,8 +126,8 @@ pub(super) fn figures(measure: Measure, value: Option<f64>) -> String {
         Some(value) => match measure {
             Measure::Chrf2 => format!("{value:.1}"),
             Measure::FirstDivergence | Measure::Length => format!("{value:.0}"),
-            Measure::KlMean => super::deep::nats(value),
-            Measure::Perplexity => super::deep::factor(value),
+            Measure::KlMean => super::scores::nats(value),
+            Measure::Perplexity => super::scores::factor(value),
             _ => format!("{value:.2}"),
         },
     }

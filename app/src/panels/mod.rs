@@ -2,7 +2,7 @@
 //! positions, collapsed sections, unfinished input) is in [`Window`].
 
 mod context;
-mod deep;
+mod scores;
 mod discovery;
 mod doctor;
 mod external;

@@ -9,7 +9,7 @@ use softprefix_core::experiment::{Applied, GroupKey};
 use softprefix_core::prefix::PrefixRecipe;
 
 use super::context::{CardParts, PanelContext};
-use super::{deep, label};
+use super::{label, scores};
 use crate::commands::CommandId;
 use crate::model::{Colouring, FirstDifference, Pane, PaneState, Side};
 use crate::text;
@@ -70,7 +70,7 @@ struct Fitted {
 pub struct Outputs {
     panes: DiffPanes,
     marks: Marks,
-    heats: deep::HeatMarks,
+    heats: scores::HeatMarks,
     fitted: Option<Fitted>,
     /// The difference that was scrolled to.
     stepped: Option<usize>,
@@ -202,7 +202,7 @@ impl Outputs {
                 _ => &[],
             };
             if let Some(scores) = scores {
-                spoken = format!("{spoken} {}", deep::spoken(cx.deep_text(), scores));
+                spoken = format!("{spoken} {}", scores::spoken(cx.scoring_text(), scores));
             }
             let (name, pane_side) = match side {
                 Side::Baseline => (text.baseline_output, DiffSide::Left),
@@ -228,7 +228,7 @@ impl Outputs {
             if let (Some(touched), Some(scores)) = (touched, scores)
                 && let Some(heat) = heats.get(touched.heat)
             {
-                deep::tooltip(&body, cx, scores, heat, touched);
+                scores::tooltip(&body, cx, scores, heat, touched);
             }
         }
 
@@ -392,7 +392,7 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
                 cx.act(Action::Pin(None));
             }
         } else if side == Side::Baseline {
-            deep::switch(ui, cx);
+            scores::switch(ui, cx);
         }
         if side == Side::Prefixed {
             differences(ui, cx);
@@ -400,7 +400,7 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
             granularity(ui, cx, room);
         }
         if side == Side::Baseline && cx.bench.colouring() == Colouring::Kl {
-            let words = cx.deep_text();
+            let words = cx.scoring_text();
             kl::legend(ui, words.scale, words.nats);
         } else {
             legend(ui, cx, side);
@@ -656,11 +656,11 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, side: Side, pane: &Pane) {
         return;
     }
     ui.spacing_mut().item_spacing.x = 5.0;
-    if side == Side::Baseline && deep::figures_under_the_baseline(ui, cx) {
+    if side == Side::Baseline && scores::figures_under_the_baseline(ui, cx) {
         return;
     }
     if side == Side::Prefixed && cx.bench.colouring() == Colouring::Kl {
-        deep::perplexity(ui, cx);
+        scores::perplexity(ui, cx);
     }
     let running = pane.is_running();
     let doubt = applied_words(cx).filter(|_| side == Side::Prefixed && !running);

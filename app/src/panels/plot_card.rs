@@ -351,7 +351,7 @@ fn title(ui: &mut Ui, cx: &PanelContext<'_>, words: &str, room: Rect) {
 
 fn menu_items(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.text;
-    let saved = crate::text::DeepText::of(cx.bench.settings.language).save_as;
+    let saved = crate::text::ScoringText::of(cx.bench.settings.language).save_as;
     let own = [text.use_settings, text.remove_point, text.clear_points];
     select::as_wide_as(ui, own.into_iter().chain(crate::figure::Form::ALL.map(saved)));
     if let Some(id) = cx.bench.tuning.current().map(|(record, _)| record.id.clone()) {

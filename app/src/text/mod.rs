@@ -4,7 +4,7 @@
 //! are functions, so that each language can order the values. The texts do not depend on the state of the workbench, only on its enums.
 
 mod about;
-mod deep;
+mod scoring;
 mod demo;
 mod discovery;
 mod doctor;
@@ -20,7 +20,7 @@ mod sweep;
 mod twin;
 
 pub use about::AboutText;
-pub use deep::DeepText;
+pub use scoring::ScoringText;
 pub use demo::DemoText;
 pub use discovery::DiscoveryText;
 pub use doctor::DoctorText;

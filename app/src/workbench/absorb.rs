@@ -116,7 +116,7 @@ impl Workbench {
                 self.notice = Some(Notice::Problem(problem));
             }
         }
-        self.look_deeper();
+        self.request_scores();
         self.import_waiting();
         self.take_over();
     }
@@ -163,7 +163,7 @@ impl Workbench {
         self.previous_module = None;
         self.taking_over = None;
         self.remember_module(&facts);
-        self.deep.start_over();
+        self.scores.start_over();
         let ours = facts.is_ours();
         self.module = ModuleState::Ready(Box::new(facts));
         if self.dialog == Some(Dialog::LeftOverTasks) {

@@ -199,7 +199,7 @@ pub enum SweepAction {
     /// The model of the second module, if it does not have the first one's.
     SetAlsoModel(String),
     /// Whether every case is scored.
-    SetDeep(bool),
+    SetScored(bool),
 
     // Running.
     Start,

@@ -113,7 +113,7 @@ impl Workbench {
             Action::ShowRuns(on) => self.runs_shown = on,
             Action::StepDifference(by) => self.step_difference(by),
             Action::SetColouring(colouring) => self.set_colouring(colouring),
-            Action::ToggleKl => self.set_colouring(match self.deep.colouring {
+            Action::ToggleKl => self.set_colouring(match self.scores.colouring {
                 Colouring::Diff => Colouring::Kl,
                 Colouring::Kl => Colouring::Diff,
             }),
@@ -206,7 +206,7 @@ impl Workbench {
             Action::OpenPage(address) => self.effects.push(Effect::OpenPage(address)),
             Action::Quit => self.effects.push(Effect::Quit),
         }
-        self.look_deeper();
+        self.request_scores();
         self.take_over();
     }
 

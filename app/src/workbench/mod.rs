@@ -8,7 +8,7 @@ mod absorb;
 mod action;
 mod apply;
 mod curve;
-mod deep;
+mod scores;
 pub mod discovery;
 pub mod doctor;
 pub mod exhibition;
@@ -53,7 +53,7 @@ pub use action::{Action, ExhibitionAction, ExternalAction, FindAction, MaterialA
 pub use flight::{CurveFill, Filling};
 use flight::{Flight, StreamingDiff};
 
-pub use deep::Deep;
+pub use scores::ShownScores;
 pub use library::Library;
 pub use material::dropped;
 pub use sessions::LONGEST_NOTE;
@@ -104,7 +104,7 @@ pub struct Workbench {
     /// Index of the current difference; see [`Workbench::difference`].
     difference: Option<usize>,
     /// The scores of the texts, and whether they are coloured by them.
-    pub deep: Deep,
+    pub scores: ShownScores,
 
     // The plot.
     /// The runs of this session of tuning, and which of them are shown.
@@ -201,7 +201,7 @@ impl Workbench {
             diff: None,
             granularity: settings.granularity,
             difference: None,
-            deep: Deep::default(),
+            scores: ShownScores::default(),
             tuning: Tuning::default(),
             measure: settings.measure,
             curve: CurveFill::default(),

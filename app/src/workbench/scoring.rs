@@ -54,7 +54,7 @@ impl Workbench {
     pub fn colouring(&self) -> Colouring {
         match self.kl_off() {
             Some(_) => Colouring::Diff,
-            None => self.deep.colouring,
+            None => self.scores.colouring,
         }
     }
 
@@ -64,7 +64,7 @@ impl Workbench {
             return None;
         }
         let (record, _) = self.tuning.current()?;
-        match self.deep.of(&record.id)? {
+        match self.scores.of(&record.id)? {
             Ok(scores) if *scores.text == *self.baseline.text => Some(Ok(scores)),
             Ok(_) => None,
             Err(problem) => Some(Err(problem)),
@@ -73,25 +73,25 @@ impl Workbench {
 
     pub(super) fn set_colouring(&mut self, colouring: Colouring) {
         if colouring == Colouring::Kl {
-            self.deep.try_again();
+            self.scores.try_again();
         }
-        self.deep.colouring = colouring;
+        self.scores.colouring = colouring;
     }
 
     /// Requests the missing scores, and cancels those no longer needed. Called after every action and event.
-    pub(super) fn look_deeper(&mut self) {
+    pub(super) fn request_scores(&mut self) {
         let wanted = self.unscored();
         let ids = |wanted: &ScoreRuns| -> Vec<String> { wanted.runs.iter().map(|run| run.record.clone()).collect() };
         let ids = wanted.as_ref().map(ids).unwrap_or_default();
-        let is_under_way = |id: &String| self.deep.under_way.contains(id);
-        if ids.iter().all(is_under_way) && ids.is_empty() == self.deep.under_way.is_empty() {
+        let is_under_way = |id: &String| self.scores.under_way.contains(id);
+        if ids.iter().all(is_under_way) && ids.is_empty() == self.scores.under_way.is_empty() {
             return;
         }
-        if self.deep.is_under_way() {
+        if self.scores.is_under_way() {
             // Sent before a run that is requested at the same time: a scoring that still waits for its task would replace the run's task.
             self.outbox.insert(0, Request::StopScoring);
         }
-        self.deep.under_way = ids;
+        self.scores.under_way = ids;
         self.outbox
             .extend(wanted.map(|wanted| Request::Score(Box::new(wanted))));
     }
@@ -121,7 +121,7 @@ impl Workbench {
         if self.curve.progress().is_none() {
             let points = self.curve.unscored.iter().rev().filter_map(|id| self.tuning.record(id));
             // Perplexities that a run of the user cancelled are asked for when their run is shown.
-            let is_missing = |record: &Record| record.scores.is_none() || self.deep.under_way.contains(&record.id);
+            let is_missing = |record: &Record| record.scores.is_none() || self.scores.under_way.contains(&record.id);
             let missing =
                 points.filter(|record| is_missing(record) && record.id != current.id && GroupKey::of(record) == *key);
             runs.extend(missing.filter_map(|record| self.unscored_run(record, baseline)));
@@ -137,7 +137,7 @@ impl Workbench {
     }
 
     fn unscored_run(&self, record: &Record, baseline: &Record) -> Option<ScoredRun> {
-        let is_known = match self.deep.of(&record.id) {
+        let is_known = match self.scores.of(&record.id) {
             Some(Ok(scores)) => *scores.text == *baseline.output() && has_all(scores.perplexity, record),
             Some(Err(_)) => true,
             None => false,
@@ -153,7 +153,7 @@ impl Workbench {
     }
 
     pub(super) fn scored(&mut self, record: &str, found: Result<Arc<Scores>, Problem>) {
-        let Some(at) = self.deep.under_way.iter().position(|id| id == record) else {
+        let Some(at) = self.scores.under_way.iter().position(|id| id == record) else {
             return;
         };
         let baseline = self.tuning.baseline().map(|baseline| baseline.id.clone());
@@ -163,7 +163,7 @@ impl Workbench {
             _ => true,
         };
         if is_whole {
-            self.deep.under_way.remove(at);
+            self.scores.under_way.remove(at);
         }
         let before = run.and_then(|run| run.scores.as_ref());
         let is_new = run.is_some() && before.is_none_or(|before| before.perplexity.is_none());
@@ -174,12 +174,12 @@ impl Workbench {
                 scores,
             });
         }
-        self.deep.known.insert(record.to_owned(), found);
-        while self.deep.known.len() > KEPT {
+        self.scores.known.insert(record.to_owned(), found);
+        while self.scores.known.len() > KEPT {
             let shown = self.tuning.current().map(|(record, _)| record.id.clone());
-            let oldest = self.deep.known.keys().find(|id| Some(*id) != shown.as_ref()).cloned();
+            let oldest = self.scores.known.keys().find(|id| Some(*id) != shown.as_ref()).cloned();
             match oldest {
-                Some(id) => self.deep.known.remove(&id),
+                Some(id) => self.scores.known.remove(&id),
                 None => break,
             };
         }
@@ -187,7 +187,7 @@ impl Workbench {
 
     /// Returns the scores of a record, for views that show several.
     pub fn scores_of(&self, record: &str) -> Option<&Arc<Scores>> {
-        self.deep.of(record)?.as_ref().ok()
+        self.scores.of(record)?.as_ref().ok()
     }
 }
 

@@ -28,7 +28,7 @@ impl Workbench {
         self.baseline = Pane::default();
         self.prefixed = Pane::default();
         self.diff = None;
-        self.deep.start_over();
+        self.scores.start_over();
     }
 
     /// Shows a session of the library with its controls, and continues it.

@@ -15,7 +15,7 @@ use softprefix::model::{
     Histogram, Language, ModelChoice, ModuleFacts, PaneState, Remembered, Scores, Theme, Vocabulary,
 };
 use softprefix::workbench::{Action, Workbench};
-use softprefix_core::compare::{DeepMeasures, Measures, diff, token_ranges};
+use softprefix_core::compare::{LikelihoodMeasures, Measures, diff, token_ranges};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
@@ -315,7 +315,7 @@ pub fn scores(request: &ScoreRuns) -> Scores {
     };
     Scores {
         text: Arc::clone(text),
-        measures: DeepMeasures::of(&scored, 0).unwrap(),
+        measures: LikelihoodMeasures::of(&scored, 0).unwrap(),
         ranges: token_ranges(text, &scored.tokens).unwrap(),
         scored,
         perplexity: Some(4.25),

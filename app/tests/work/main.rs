@@ -4,7 +4,7 @@
 
 mod arguments;
 mod bridge;
-mod deep;
+mod scoring;
 mod discovery;
 mod exhibition;
 mod external;

@@ -539,7 +539,7 @@ fn the_shells_sweep_tells_wrong_arguments_and_files_by_its_exit_code() {
 fn each_case_has_its_kl_to_plot_and_colour_by_and_the_exports_carry_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(&folder.path().join("j"));
-    assert!(harness.bench.sweep_plan().deep, "the unit can, so it does");
+    assert!(harness.bench.sweep_plan().scored, "the unit can, so it does");
     harness.apply(Action::SetMeasure(Measure::KlMean));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the end", has_ended);
@@ -574,7 +574,7 @@ fn each_case_has_its_kl_to_plot_and_colour_by_and_the_exports_carry_it() {
 fn a_sweep_may_be_run_without_kl() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(&folder.path().join("j"));
-    sweep(&mut harness, SweepAction::SetDeep(false));
+    sweep(&mut harness, SweepAction::SetScored(false));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the end", has_ended);
     let group = harness.bench.sweep.groups().next().unwrap();

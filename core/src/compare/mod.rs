@@ -1,7 +1,7 @@
 //! Comparison of outputs: differences for people, similarity measures (each names its reference), and results files.
 
 mod chrf;
-mod deep;
+mod likelihood;
 mod diff;
 mod difflib;
 mod measure;
@@ -11,7 +11,7 @@ mod similarity;
 
 mod report;
 
-pub use deep::{DeepMeasures, KL_STEPS, kl_step, perplexity, token_ranges};
+pub use likelihood::{LikelihoodMeasures, KL_STEPS, kl_step, perplexity, token_ranges};
 pub use diff::{Change, Diff, Granularity, diff, is_cjk};
 pub use measure::Measure;
 pub use repetition::Repetition;

@@ -165,7 +165,7 @@ pub struct Point {
     pub sha256: String,
     tokens: Option<Vec<u32>>,
     /// Mean KL and perplexity, where a unit has scored the texts.
-    deep: Option<(f64, Option<f64>)>,
+    scores: Option<(f64, Option<f64>)>,
 }
 
 /// The points of one line: the same prefix at different magnitudes.
@@ -272,8 +272,8 @@ impl Analysis {
         let place = self.places.get(record).copied();
         let point = place.and_then(|(group, point)| self.groups.get_mut(group)?.points.get_mut(point));
         if let Some(point) = point {
-            point.deep = Some((scores.measures.kl_mean, scores.perplexity));
-            point.take_deep();
+            point.scores = Some((scores.measures.kl_mean, scores.perplexity));
+            point.take_scores();
         }
     }
 
@@ -327,7 +327,7 @@ impl Group {
             return;
         };
         point.measures = Some(measures);
-        point.take_deep();
+        point.take_scores();
         if point.series.is_some() {
             return;
         }
@@ -565,7 +565,7 @@ impl Point {
             is_complete: record.is_complete(),
             sha256: prefix.map(|prefix| prefix.sha256.clone()).unwrap_or_default(),
             tokens: record.tokens().map(<[u32]>::to_vec),
-            deep: record
+            scores: record
                 .scores
                 .as_ref()
                 .map(|scores| (scores.measures.kl_mean, scores.perplexity)),
@@ -574,11 +574,11 @@ impl Point {
 
     /// Whether a unit has scored the record's texts.
     pub fn is_scored(&self) -> bool {
-        self.deep.is_some()
+        self.scores.is_some()
     }
 
-    fn take_deep(&mut self) {
-        if let (Some(measures), Some((kl_mean, perplexity))) = (&mut self.measures, self.deep) {
+    fn take_scores(&mut self) {
+        if let (Some(measures), Some((kl_mean, perplexity))) = (&mut self.measures, self.scores) {
             (measures.kl_mean, measures.perplexity) = (Some(kl_mean), perplexity);
         }
     }

@@ -25,7 +25,7 @@ use crate::protocol::extension::{StoredWeights, WeightRounding};
 use crate::time;
 
 /// Index of the table column before which the columns with scores are inserted.
-const DEEP: usize = 6;
+const SCORES_AT: usize = 6;
 
 /// Time limit for the difference of one pair.
 const DIFF_TIME: Duration = Duration::from_millis(500);
@@ -432,7 +432,7 @@ impl Page<'_> {
             heads.push(self.word("stars", "評価"));
         }
         if scored {
-            heads.splice(DEEP..DEEP, ["KL", self.word("perpl.", "PPL")]);
+            heads.splice(SCORES_AT..SCORES_AT, ["KL", self.word("perpl.", "PPL")]);
         }
         out.push_str("<div class=\"scroll\"><table><thead><tr>");
         for head in heads {
@@ -445,7 +445,7 @@ impl Page<'_> {
             let show =
                 |value: Option<f64>, digits: usize| value.map_or("–".to_owned(), |value| format!("{value:.digits$}"));
             let short = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value}"));
-            let deep = |measure: Measure| scored.then(|| show(m.and_then(|m| measure.value(m)), 3));
+            let score = |measure: Measure| scored.then(|| show(m.and_then(|m| measure.value(m)), 3));
             let cells = [
                 point
                     .series
@@ -476,8 +476,8 @@ impl Page<'_> {
             let mut cells = cells.to_vec();
             // The first two headings have no cell in this list.
             cells.splice(
-                DEEP - 2..DEEP - 2,
-                [Measure::KlMean, Measure::Perplexity].into_iter().filter_map(deep),
+                SCORES_AT - 2..SCORES_AT - 2,
+                [Measure::KlMean, Measure::Perplexity].into_iter().filter_map(score),
             );
             if rated {
                 cells.push(self.stars_of(point).map_or_else(|| "–".to_owned(), html_cards::stars));
@@ -626,24 +626,24 @@ impl Page<'_> {
             self.word("Applied", "適用")
         );
         if let Some(scores) = &record.scores {
-            let deep = &scores.measures;
+            let measures = &scores.measures;
             let _ = write!(
                 out,
                 "<dt>{}</dt><dd>{} {:.3} · p95 {:.3} · {} {:.3} nats · {} {:.0} %</dd><dt>{}</dt><dd>{} {} · {} {:.2} → {:.2}</dd>",
                 self.word("KL at the baseline's tokens", "ベースライントークンの KL"),
                 self.word("mean", "平均"),
-                deep.kl_mean,
-                deep.kl_p95,
+                measures.kl_mean,
+                measures.kl_p95,
                 self.word("largest", "最大"),
-                deep.kl_max,
+                measures.kl_max,
                 self.word("same likeliest token", "第1候補の一致"),
-                deep.same_top * 100.0,
+                measures.same_top * 100.0,
                 self.word("Perplexity", "パープレキシティ"),
                 self.word("of this text under the base", "この文（ベースモデル）"),
                 scores.perplexity.map_or("–".to_owned(), |value| format!("{value:.2}")),
                 self.word("of the baseline's text", "ベースラインの文"),
-                deep.perplexity_base,
-                deep.perplexity_prefixed
+                measures.perplexity_base,
+                measures.perplexity_prefixed
             );
         }
         out.push_str("</dl>");

@@ -119,13 +119,13 @@ pub fn coloured(text: &str, scores: &CaseScores) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compare::DeepMeasures;
+    use crate::compare::LikelihoodMeasures;
 
     #[test]
     fn every_character_of_a_coloured_text_stays_and_tokens_of_one_character_are_one() {
         let scores = CaseScores {
             baseline: String::new(),
-            measures: DeepMeasures {
+            measures: LikelihoodMeasures {
                 kl_mean: 0.0,
                 kl_p95: 0.0,
                 kl_max: 0.0,

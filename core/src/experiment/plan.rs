@@ -35,8 +35,8 @@ pub struct Plan {
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub closing: bool,
     /// Whether the texts are scored afterwards by teacher forcing, for KL and perplexity, where the unit can do that.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub deep: bool,
+    #[serde(rename = "deep", default, skip_serializing_if = "std::ops::Not::not")]
+    pub scored: bool,
     /// Token limits and sampling of every case.
     #[serde(default)]
     pub settings: Settings,
@@ -423,7 +423,7 @@ impl Plan {
             repeats: 1,
             baselines: 1,
             closing: true,
-            deep: false,
+            scored: false,
             settings: Settings::default(),
         }
     }

@@ -171,7 +171,7 @@ impl SavedExperiment {
             .iter()
             .filter(has_text)
             .filter(|record| !record.is_baseline());
-        self.experiment.plan.as_ref().is_some_and(|plan| plan.deep)
+        self.experiment.plan.as_ref().is_some_and(|plan| plan.scored)
             && cases.any(|record| record.scores.is_none() && baseline_of(record.case.prompt))
     }
 

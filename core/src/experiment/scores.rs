@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::six_digits;
 use super::record::Record;
 use crate::client::{ClientError, ScoreRequest, ScoredText, Task};
-use crate::compare::{DeepMeasures, token_ranges};
+use crate::compare::{LikelihoodMeasures, token_ranges};
 use crate::prefix::SoftPrefix;
 use crate::protocol::extension::MAX_SCORE_PREFIXES;
 
@@ -18,7 +18,7 @@ pub struct CaseScores {
     pub baseline: String,
     /// Mean, percentile and maximum of `kl`, and the perplexities of the baseline's text.
     #[serde(flatten)]
-    pub measures: DeepMeasures,
+    pub measures: LikelihoodMeasures,
     /// KL(base || prefixed) at each token of that text, in nats, to six digits.
     pub kl: Vec<f64>,
     /// Byte range of each token in that text, start and end; empty where they are not known.
@@ -33,7 +33,7 @@ impl CaseScores {
     /// The scores of a case against the record with the id `baseline`; `kl` is that of each token of its text, in nats.
     pub fn new(
         baseline: String,
-        measures: DeepMeasures,
+        measures: LikelihoodMeasures,
         kl: &[f64],
         places: Vec<[usize; 2]>,
         perplexity: Option<f64>,
@@ -170,7 +170,7 @@ pub(super) async fn score(
     let places: Vec<[usize; 2]> = ranges.into_iter().map(|range| [range.start, range.end]).collect();
     let mut out = Vec::with_capacity(batch.cases.len());
     for (index, case) in batch.cases.iter().enumerate() {
-        let (Some(measures), Some(compared)) = (DeepMeasures::of(&scored, index), scored.prefixed.get(index)) else {
+        let (Some(measures), Some(compared)) = (LikelihoodMeasures::of(&scored, index), scored.prefixed.get(index)) else {
             continue;
         };
         let own = task.score(ScoreRequest::new(user, text_of(case))).await?;

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use half::bf16;
-use softprefix_core::compare::DeepMeasures;
+use softprefix_core::compare::LikelihoodMeasures;
 use softprefix_core::experiment::{
     Answer, Case, CaseScores, Experiment, Failure, ModuleIdentity, CaseOutcome, Plan, PrefixIdentity, Prompt, Rating,
     Record, Sweep,
@@ -121,7 +121,7 @@ pub fn scores(experiment: &Experiment, case: &Case, baseline: &str) -> CaseScore
     let most = kl.iter().copied().fold(0.0, f64::max);
     CaseScores {
         baseline: format!("{}/0", experiment.id),
-        measures: DeepMeasures {
+        measures: LikelihoodMeasures {
             kl_mean: most / 2.0,
             kl_p95: most * 0.95,
             kl_max: most,

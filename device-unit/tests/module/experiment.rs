@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
-use softprefix_core::compare::{DeepMeasures, Measure};
+use softprefix_core::compare::{LikelihoodMeasures, Measure};
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
     Analysis, EffectBudget, CaseScores, Ending, Entry, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd,
@@ -160,7 +160,7 @@ fn a_threshold_is_found_on_the_unit() {
 }
 
 fn scored(plan: Plan) -> Plan {
-    Plan { deep: true, ..plan }
+    Plan { scored: true, ..plan }
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn each_case_of_a_sweep_is_scored_and_the_scores_are_kept_with_its_record() {
         let own = ScoreRequest::new("hello there", tokens(case));
         let direct = (
             case.id.clone(),
-            DeepMeasures::of(&task.score(asked).await.unwrap(), 0).unwrap(),
+            LikelihoodMeasures::of(&task.score(asked).await.unwrap(), 0).unwrap(),
             task.score(own).await.unwrap().base.perplexity,
         );
         (events, records, direct)

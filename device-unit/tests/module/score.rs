@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use half::bf16;
 use serde_json::{Value, json};
 use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
-use softprefix_core::compare::DeepMeasures;
+use softprefix_core::compare::LikelihoodMeasures;
 use softprefix_core::prefix::{
     Generator, Magnitude, Need, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, SoftPrefixField, decode,
 };
@@ -448,7 +448,7 @@ fn the_client_scores_more_prefixes_than_fit_into_a_request_and_finds_nearest_tok
             .map(|one| one.scores.soft_prefix.clone().unwrap().sha256)
             .collect();
         assert_eq!(digests.len(), 17);
-        let measures = DeepMeasures::of(&scored, 16).unwrap();
+        let measures = LikelihoodMeasures::of(&scored, 16).unwrap();
         assert!(0.0 < measures.kl_mean && measures.kl_mean <= measures.kl_max && measures.kl_p95 <= measures.kl_max);
         assert!(measures.perplexity_base > 1.0 && (0.0..=1.0).contains(&measures.same_top));
 

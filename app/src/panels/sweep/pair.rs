@@ -8,7 +8,7 @@ use softprefix_core::compare::{Measure, Measures};
 use softprefix_core::experiment::analysis::Point;
 use softprefix_core::experiment::{CaseOutcome, Record};
 
-use super::super::{deep, label, outputs, rating};
+use super::super::{label, outputs, rating, scores};
 use super::words;
 use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette, Type};
@@ -35,7 +35,7 @@ pub struct PairCard {
     right: Vec<Range<usize>>,
     /// Byte offset of the first difference.
     first_difference: Option<usize>,
-    heats: deep::PairHeats,
+    heats: scores::PairHeats,
     /// Text style of the two texts.
     kind: Type,
     /// The difference that was scrolled to.
@@ -51,7 +51,7 @@ impl Default for PairCard {
             left: Vec::new(),
             right: Vec::new(),
             first_difference: None,
-            heats: deep::PairHeats::default(),
+            heats: scores::PairHeats::default(),
             kind: smallest,
             stepped: None,
         }
@@ -199,7 +199,7 @@ impl PairCard {
         }
         if sweep.selected.is_some() {
             right.add_space(4.0);
-            deep::pair_switch(&mut right, cx);
+            scores::pair_switch(&mut right, cx);
             right.add_space(4.0);
             outputs::differences(&mut right, cx);
             // The rest of the line is the title's.
@@ -270,7 +270,7 @@ impl PairCard {
             DiffSide::Right => None,
         };
         let room = if heats.is_some() {
-            let words = cx.deep_text();
+            let words = cx.scoring_text();
             kl::legend_in_line(ui, head.right_center(), words.scale, words.nats) - head.left() - 12.0
         } else {
             let value = paint::line_of_text(ui, &value, theme::CAPTION.regular(), palette.text2);
@@ -354,7 +354,7 @@ impl PairCard {
         if let (Some(touched), Some(heats)) = (touched, heats)
             && let Some(heat) = heats.get(touched.heat)
         {
-            deep::short_tooltip(&child, cx, output, heat, touched);
+            scores::short_tooltip(&child, cx, output, heat, touched);
         }
     }
 }

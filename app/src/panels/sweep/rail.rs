@@ -187,17 +187,17 @@ impl Rail {
             });
             self.second_module(ui, cx, width);
             let able = cx.bench.module.facts().is_none_or(|facts| facts.scores);
-            let words = cx.deep_text();
+            let words = cx.scoring_text();
             ui.add_enabled_ui(able, |ui| {
-                let mut deep = form.deep && able;
+                let mut scored = form.scored && able;
                 let about = if able {
                     words.in_sweep_about
                 } else {
                     (words.kl_off)(KlOff::NotHere)
                 };
-                let switch = toggle::toggle_across(ui, &mut deep, words.in_sweep, width);
+                let switch = toggle::toggle_across(ui, &mut scored, words.in_sweep, width);
                 if switch.on_hover_text(about).on_disabled_hover_text(about).changed() {
-                    cx.sweep(SweepAction::SetDeep(deep));
+                    cx.sweep(SweepAction::SetScored(scored));
                 }
             });
         });

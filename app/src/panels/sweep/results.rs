@@ -133,7 +133,7 @@ fn counted(cx: &PanelContext<'_>, progress: &RunProgress) -> String {
         words = format!(
             "{words}{}{}",
             cx.text.comma,
-            (cx.deep_text().scoring)(progress.unscored)
+            (cx.scoring_text().scoring)(progress.unscored)
         );
     }
     if progress.failed > 0 {
@@ -240,7 +240,7 @@ pub fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             }
             (status::Status::Broken, words)
         }
-        Some(Trouble::NotScored(what)) => (status::Status::Warning, (cx.deep_text().not_scored)(what)),
+        Some(Trouble::NotScored(what)) => (status::Status::Warning, (cx.scoring_text().not_scored)(what)),
         Some(Trouble::WhichModel(model)) => {
             let text = TwinText::of(cx.bench.settings.language);
             (status::Status::Warning, (text.which_model)(model))

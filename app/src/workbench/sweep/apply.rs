@@ -70,7 +70,7 @@ impl Workbench {
                     self.sweep.trouble = None;
                 }
             }
-            SweepAction::SetDeep(deep) => self.sweep.form.deep = deep,
+            SweepAction::SetScored(scored) => self.sweep.form.scored = scored,
 
             SweepAction::Start => self.start_sweep(),
             SweepAction::Pause => self.ask_bridge(SweepRequest::Pause),
@@ -237,7 +237,7 @@ impl Workbench {
         plan.prompts = vec![shown.prompt()];
         plan.repeats = 1;
         // A search runs one case after the other; scoring would delay it.
-        plan.deep = false;
+        plan.scored = false;
         plan.name = format!("{} ≥ {}", budget.measure.id(), budget.at_least);
         let mut recipe = self.prefix.recipe();
         recipe.kind = self.prefix.kind_for(len);

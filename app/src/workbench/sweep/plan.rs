@@ -75,7 +75,7 @@ impl Workbench {
             .map(|case| case.user.chars().take(24).collect::<String>())
             .unwrap_or_default();
         let mut plan = self.sweep.form.plan(kind, &self.prompt, name);
-        plan.deep &= self.module.facts().is_none_or(|facts| facts.scores);
+        plan.scored &= self.module.facts().is_none_or(|facts| facts.scores);
         plan
     }
 }

@@ -106,13 +106,13 @@ pub fn to_csv(records: &[Record]) -> String {
         let measured = found.and_then(|(_, point)| point.measures.as_ref());
         cells.extend(Measure::ALL.map(|measure| number(measured.and_then(|m| measure.value(m)))));
         cells.push(count(measured.and_then(|m| m.first_divergence_tokens)));
-        let deep = record.scores.as_ref().map(|scores| scores.measures);
+        let measures = record.scores.as_ref().map(|scores| scores.measures);
         cells.extend([
-            number(deep.map(|deep| deep.kl_p95)),
-            number(deep.map(|deep| deep.kl_max)),
-            number(deep.map(|deep| deep.same_top)),
-            number(deep.map(|deep| deep.perplexity_base)),
-            number(deep.map(|deep| deep.perplexity_prefixed)),
+            number(measures.map(|measures| measures.kl_p95)),
+            number(measures.map(|measures| measures.kl_max)),
+            number(measures.map(|measures| measures.same_top)),
+            number(measures.map(|measures| measures.perplexity_base)),
+            number(measures.map(|measures| measures.perplexity_prefixed)),
             count(record.tokens().map(<[u32]>::len)),
             number(record.answer().and_then(|answer| answer.ttft_sec)),
             record.elapsed_sec().to_string(),

@@ -245,7 +245,7 @@ fn plan_of(records: &[Record], prompt: &Prompt, settings: &Settings) -> Plan {
         repeats: 1,
         baselines: 1,
         closing: true,
-        deep: false,
+        scored: false,
         settings: settings.clone(),
     }
 }

@@ -514,7 +514,7 @@ impl Runner {
 
     /// Queues a finished case for scoring, if the plan asks for it.
     fn queue_for_scoring(&mut self, record: &Record) {
-        if self.request.plan.deep {
+        if self.request.plan.scored {
             self.unscored.take(record);
         }
     }

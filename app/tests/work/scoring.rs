@@ -7,7 +7,7 @@ use softprefix::messages::Request;
 use softprefix::model::{Colouring, KlOff, Side};
 use softprefix::workbench::{Action, Workbench};
 use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
-use softprefix_core::compare::DeepMeasures;
+use softprefix_core::compare::LikelihoodMeasures;
 use softprefix_core::experiment::{CaseScores, Point, Record};
 use softprefix_core::protocol::SetUp;
 
@@ -77,7 +77,7 @@ fn after_a_run_the_baseline_is_led_through_the_model_with_and_without_the_prefix
         let base = ScoreRequest::new(user.as_str(), ScoredText::Tokens(run.tokens().unwrap().to_vec()));
         let scored = task.score(request).await.unwrap();
         (
-            DeepMeasures::of(&scored, 0).unwrap(),
+            LikelihoodMeasures::of(&scored, 0).unwrap(),
             task.score(base).await.unwrap().base.perplexity,
         )
     });

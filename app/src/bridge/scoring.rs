@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use softprefix_core::client::{ClientError, ScoreRequest, Task};
-use softprefix_core::compare::{DeepMeasures, token_ranges};
+use softprefix_core::compare::{LikelihoodMeasures, token_ranges};
 use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::extension::Scored;
 use tokio::task::JoinHandle;
@@ -165,7 +165,7 @@ async fn build(session: &Session, run: &ScoredRun) -> Result<SoftPrefix, Problem
 
 /// The scores of the baseline under the prefix of one run.
 fn of_run(request: &ScoreRuns, scored: Scored) -> Result<Scores, Problem> {
-    let measures = DeepMeasures::of(&scored, 0).ok_or_else(nothing_scored)?;
+    let measures = LikelihoodMeasures::of(&scored, 0).ok_or_else(nothing_scored)?;
     let text = &request.baseline.text;
     Ok(Scores {
         ranges: token_ranges(text, &scored.tokens).unwrap_or_default(),

@@ -11,7 +11,7 @@ use crate::protocol::extension::{Compared, Scored};
 
 /// KL(base || prefixed) over a text's tokens, in nats, and how often the likeliest token stayed the same.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct DeepMeasures {
+pub struct LikelihoodMeasures {
     /// Mean over the tokens.
     pub kl_mean: f64,
     /// The 95th percentile, linear between the two nearest values.
@@ -26,7 +26,7 @@ pub struct DeepMeasures {
     pub perplexity_prefixed: f64,
 }
 
-impl DeepMeasures {
+impl LikelihoodMeasures {
     /// The measures of the prefix at index `prefix` of `scored`; `None` where there are no tokens, or no such prefix.
     pub fn of(scored: &Scored, prefix: usize) -> Option<Self> {
         let compared: &Compared = scored.prefixed.get(prefix)?;
@@ -165,12 +165,12 @@ mod tests {
             }],
             tokens: Vec::new(),
         };
-        let found = DeepMeasures::of(&scored, 0).unwrap();
+        let found = LikelihoodMeasures::of(&scored, 0).unwrap();
         assert_eq!((found.kl_mean, found.kl_max, found.same_top), (3.2, 10.0, 0.6));
         assert!((found.kl_p95 - 8.6).abs() < 1e-12);
         assert!((found.perplexity_base - 1f64.exp()).abs() < 1e-12);
         assert!((found.perplexity_prefixed - 3f64.exp()).abs() < 1e-12);
-        assert_eq!(DeepMeasures::of(&scored, 1), None);
+        assert_eq!(LikelihoodMeasures::of(&scored, 1), None);
     }
 
     fn pieces(text: &str, cuts: &[usize]) -> Vec<TokenPiece> {

@@ -1,10 +1,10 @@
-//! The words of deep measures: KL, perplexity, alternatives.
+//! Labels of scores: KL, perplexity, alternatives.
 
 use crate::figure::Form;
 use crate::model::{KlOff, Language};
 
 /// The words in one language.
-pub struct DeepText {
+pub struct ScoringText {
     /// Names the switch.
     pub colouring: &'static str,
     pub diff: &'static str,
@@ -37,7 +37,7 @@ pub struct DeepText {
     pub not_scored: fn(&str) -> String,
 }
 
-impl DeepText {
+impl ScoringText {
     #[must_use]
     pub const fn of(language: Language) -> &'static Self {
         match language {
@@ -47,7 +47,7 @@ impl DeepText {
     }
 }
 
-const EN: DeepText = DeepText {
+const EN: ScoringText = ScoringText {
     colouring: "Colour the baseline by",
     diff: "Diff",
     kl: "KL",
@@ -99,7 +99,7 @@ const EN: DeepText = DeepText {
     not_scored: |what| format!("Cases without KL: {what}"),
 };
 
-const JA: DeepText = DeepText {
+const JA: ScoringText = ScoringText {
     colouring: "ベースラインの色分け",
     diff: "差分",
     kl: "KL",

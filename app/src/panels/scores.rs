@@ -9,7 +9,7 @@ use softprefix_core::protocol::extension::{Alternative, TokenScores};
 
 use super::context::PanelContext;
 use crate::model::{Colouring, KlOff, Scores};
-use crate::text::DeepText;
+use crate::text::ScoringText;
 use crate::theme::{self, Palette};
 use crate::views::kl::{self, Heat, Touched};
 use crate::views::segmented::segmented;
@@ -20,8 +20,8 @@ use crate::workbench::Action;
 const SWITCH: f32 = 104.0;
 
 impl PanelContext<'_> {
-    pub(super) fn deep_text(&self) -> &'static DeepText {
-        DeepText::of(self.bench.settings.language)
+    pub(super) fn scoring_text(&self) -> &'static ScoringText {
+        ScoringText::of(self.bench.settings.language)
     }
 
     /// Returns the scores that colour the baseline.
@@ -60,7 +60,7 @@ impl HeatMarks {
 }
 
 /// Returns the accessible description of the baseline's colours.
-pub(super) fn spoken(text: &DeepText, scores: &Scores) -> String {
+pub(super) fn spoken(text: &ScoringText, scores: &Scores) -> String {
     let measures = &scores.measures;
     (text.spoken)(
         &nats(measures.kl_mean),
@@ -76,7 +76,7 @@ pub(super) fn switch(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     switch_of(ui, cx, off, current);
     if let Some(off) = off {
         let palette = Palette::of(ui);
-        let text = cx.deep_text();
+        let text = cx.scoring_text();
         let galley = paint::line_of_text(ui, (text.kl_off_short)(off), theme::CAPTION.regular(), palette.text3);
         if ui.available_width() > galley.size().x + 8.0 {
             ui.add(Label::new(galley)).on_hover_text((text.kl_off)(off));
@@ -85,7 +85,7 @@ pub(super) fn switch(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 }
 
 fn switch_of(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<KlOff>, current: Colouring) {
-    let text = cx.deep_text();
+    let text = cx.scoring_text();
     let options = [(Colouring::Diff, text.diff), (Colouring::Kl, text.kl)];
     let shown = ui.add_enabled_ui(off.is_none(), |ui| {
         segmented(ui, text.colouring, current, &options, SWITCH)
@@ -105,7 +105,7 @@ fn switch_of(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<KlOff>, current
 pub(super) fn pair_switch(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let off = cx.bench.pair_scores().err();
     let current = if off.is_none() {
-        cx.bench.deep.colouring
+        cx.bench.scores.colouring
     } else {
         Colouring::Diff
     };
@@ -122,7 +122,7 @@ pub(super) struct PairHeats {
 impl PairHeats {
     pub(super) fn of(&mut self, cx: &PanelContext<'_>) -> Option<&[Heat]> {
         let scores = cx.bench.pair_scores().ok()?;
-        if cx.bench.deep.colouring != Colouring::Kl {
+        if cx.bench.scores.colouring != Colouring::Kl {
             return None;
         }
         if self.of.as_ref() != Some(scores) {
@@ -141,7 +141,7 @@ pub(super) fn short_tooltip(ui: &Ui, cx: &PanelContext<'_>, text: &str, heat: &H
     tooltip.gap(8.0).show(|ui| {
         let palette = Palette::of(ui);
         let piece = quoted(text.get(heat.range.clone()).unwrap_or_default());
-        let words = format!("{piece}  KL {} {}", nats(heat.nats), cx.deep_text().nats);
+        let words = format!("{piece}  KL {} {}", nats(heat.nats), cx.scoring_text().nats);
         ui.label(paint::figures(words, theme::BODY, palette.text));
     });
 }
@@ -151,7 +151,7 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, cx: &PanelContext<'_>) -> 
     if cx.bench.colouring() != Colouring::Kl {
         return false;
     }
-    let text = cx.deep_text();
+    let text = cx.scoring_text();
     let palette = Palette::of(ui);
     let say = |ui: &mut Ui, words: &str| {
         let galley = paint::cut_to(ui, words, theme::CAPTION.regular(), palette.text3, ui.available_width());
@@ -176,7 +176,7 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, cx: &PanelContext<'_>) -> 
             }
         }
         Some(Err(problem)) => say(ui, &problem.whole(cx.bench.settings.language)),
-        None if cx.bench.deep.is_under_way() => say(ui, text.measuring),
+        None if cx.bench.scores.is_under_way() => say(ui, text.measuring),
         None if cx.bench.is_running() => return false,
         None => say(ui, text.no_run),
     }
@@ -187,7 +187,7 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, cx: &PanelContext<'_>) -> 
 pub(super) fn perplexity(ui: &mut Ui, cx: &PanelContext<'_>) {
     let Some(Ok(scores)) = cx.bench.scores() else { return };
     let Some(perplexity) = scores.perplexity else { return };
-    let text = cx.deep_text();
+    let text = cx.scoring_text();
     let palette = Palette::of(ui);
     let words = |words: &str, colour| paint::line_of_text(ui, words, theme::CAPTION.regular(), colour);
     let name = words(text.perplexity, palette.text3);
@@ -224,7 +224,7 @@ fn facts(ui: &mut Ui, facts: &[(&str, String)]) {
 
 /// Shows the tooltip of the tokens under the pointer.
 pub(super) fn tooltip(ui: &Ui, cx: &PanelContext<'_>, scores: &Scores, heat: &Heat, touched: Touched) {
-    let text = cx.deep_text();
+    let text = cx.scoring_text();
     let id = ui.scope_id().with(("token", touched.heat));
     let tooltip = Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), id, touched.rect);
     tooltip.gap(8.0).width(420.0).show(|ui| {
@@ -246,7 +246,7 @@ pub(super) fn tooltip(ui: &Ui, cx: &PanelContext<'_>, scores: &Scores, heat: &He
 fn about_token(
     ui: &mut Ui,
     cx: &PanelContext<'_>,
-    text: &DeepText,
+    text: &ScoringText,
     scores: &Scores,
     token: usize,
     name: Option<String>,

@@ -8,7 +8,7 @@ use crate::model::{Colouring, Problem, Scores};
 
 /// The scores of the session's runs.
 #[derive(Debug, Default)]
-pub struct Deep {
+pub struct ShownScores {
     pub colouring: Colouring,
     /// Scores of the runs shown last; only some are kept, since the alternatives are large.
     pub(super) known: BTreeMap<String, Result<Arc<Scores>, Problem>>,
@@ -16,7 +16,7 @@ pub struct Deep {
     pub(super) under_way: Vec<String>,
 }
 
-impl Deep {
+impl ShownScores {
     /// Returns the scores of a record, if known.
     pub fn of(&self, record: &str) -> Option<&Result<Arc<Scores>, Problem>> {
         self.known.get(record)
