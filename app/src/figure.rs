@@ -14,12 +14,12 @@ use crate::fonts;
 
 /// A file format for a figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Form {
+pub enum ImageFormat {
     Png,
     Svg,
 }
 
-impl Form {
+impl ImageFormat {
     pub const ALL: [Self; 2] = [Self::Png, Self::Svg];
 
     /// Returns the file extension, without the dot.
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn a_png_opens_at_twice_the_size_with_shapes_and_letters_where_the_drawing_has_them() {
         for paper in [Paper::Light, Paper::Dark] {
-            let image = decode(&Form::Png.write(&drawing(), paper).unwrap());
+            let image = decode(&ImageFormat::Png.write(&drawing(), paper).unwrap());
             assert_eq!(image.size, [120, 80]);
             let at = |x: usize, y: usize| {
                 let [red, green, blue, alpha] = image.pixels[y * 120 + x].to_array();
@@ -242,6 +242,6 @@ mod tests {
     #[test]
     fn a_drawing_of_no_size_is_refused_in_words() {
         let empty = Drawing::default();
-        assert!(Form::Png.write(&empty, Paper::Light).unwrap_err().contains("no size"));
+        assert!(ImageFormat::Png.write(&empty, Paper::Light).unwrap_err().contains("no size"));
     }
 }

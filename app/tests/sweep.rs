@@ -449,7 +449,7 @@ fn over_two_prompts(language: Language) -> Workbench {
         &mut bench,
         RunEvent::Ended(softprefix_core::experiment::RunEnd::Complete),
     );
-    bench.apply(Action::Sweep(SweepAction::ShowCase(0)));
+    bench.apply(Action::Sweep(SweepAction::ShowPrompt(0)));
     common::settle(&mut bench, &|_| String::new());
     bench
 }

@@ -818,7 +818,7 @@ fn the_first_steps_have_headings_keys_and_ways_on_and_are_found_under_the_questi
         let bench = &harness.state().bench;
         assert_eq!((bench.dialog, bench.tab), (None, Tab::Sweep));
         let prompt = bench.prompt.user.clone();
-        assert!(bench.sweep.form.cases.iter().any(|case| case.user == prompt));
+        assert!(bench.sweep.form.prompts.iter().any(|shown| shown.user == prompt));
         harness.state_mut().bench.apply(Action::ShowDialog(Dialog::FirstSteps));
         harness.run_steps(3);
         harness.get_by_label(text.steps[3].button).click();

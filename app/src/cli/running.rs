@@ -336,7 +336,7 @@ impl Terminal {
         };
         let mut done = Done {
             experiment: None,
-            records: saved.iter().flat_map(SavedExperiment::shown).cloned().collect(),
+            records: saved.iter().flat_map(SavedExperiment::undeleted).cloned().collect(),
             end: RunEnd::Cancelled,
         };
         done.records.sort_by_key(|record| record.case.index);

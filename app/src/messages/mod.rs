@@ -31,7 +31,7 @@ use softprefix_core::experiment::{Comparison, Experiment, MeasuredText, PrefixId
 use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::protocol::extension;
 
-use crate::figure::Form;
+use crate::figure::ImageFormat;
 use crate::model::{
     ConnectStep, ExportForm, FetchProgress, Format, FoundPrefix, ModelChoice, ModuleFacts, PreviousModule, Problem,
     Retry, RunId, Scores, Side, Target, Vocabulary,
@@ -315,7 +315,7 @@ pub enum FileQuestion {
     /// Where to save a plot in this format.
     SaveFigure {
         suggested: String,
-        form: Form,
+        form: ImageFormat,
     },
     /// A prefix file.
     ImportPrefix,

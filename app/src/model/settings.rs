@@ -157,8 +157,8 @@ impl Remembered {
         if sweep.lens.is_empty() {
             sweep.lens = usual.sweep.lens;
         }
-        if sweep.cases.is_empty() {
-            sweep.cases = usual.sweep.cases;
+        if sweep.prompts.is_empty() {
+            sweep.prompts = usual.sweep.prompts;
         }
         self
     }

@@ -7,38 +7,7 @@ use softprefix_core::experiment::{Magnitudes, Plan, Prompt, SCRIPT_VALUES, Sweep
 use softprefix_core::prefix::{MAX_LEN, PrefixKind, Rounding};
 
 use super::magnitudes::{self, USUAL, USUAL_RAW};
-use super::{MagnitudeUnit, PRESETS, Preset, PromptForm};
-
-/// One prompt of a sweep.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SweepCase {
-    pub system: String,
-    pub user: String,
-}
-
-impl SweepCase {
-    /// Returns the preset that it is, if it is one.
-    pub fn preset(&self) -> Option<&'static Preset> {
-        Preset::of(&self.prompt())
-    }
-
-    /// Returns the prompt in the form of plans and records.
-    pub fn prompt(&self) -> Prompt {
-        Prompt {
-            system: self.system.clone(),
-            user: self.user.clone(),
-        }
-    }
-}
-
-impl From<&Prompt> for SweepCase {
-    fn from(prompt: &Prompt) -> Self {
-        Self {
-            system: prompt.system.clone(),
-            user: prompt.user.clone(),
-        }
-    }
-}
+use super::{MagnitudeUnit, PRESETS, PromptForm};
 
 /// Ready-made lists of magnitudes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -63,7 +32,8 @@ const SCRIPT: &str = "0, 1e-4, 0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 1, 2";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SweepForm {
-    pub cases: Vec<SweepCase>,
+    #[serde(rename = "cases")]
+    pub prompts: Vec<Prompt>,
     /// Every P.
     pub lens: Vec<usize>,
     /// The magnitudes as typed; see [`magnitudes`].
@@ -87,7 +57,7 @@ impl Default for SweepForm {
     fn default() -> Self {
         let preset = &PRESETS[0];
         Self {
-            cases: vec![SweepCase {
+            prompts: vec![Prompt {
                 system: preset.system.to_owned(),
                 user: preset.user.to_owned(),
             }],
@@ -150,7 +120,7 @@ impl SweepForm {
         }
     }
 
-    /// Returns the number of cells per case: one for each length and magnitude.
+    /// Returns the number of cells per prompt: one for each length and magnitude.
     pub fn cells(&self) -> usize {
         self.lens.len() * self.values().len()
     }
@@ -178,10 +148,10 @@ impl SweepForm {
             }
             _ => vec![sweep(kind, self.lens.clone())],
         };
-        let first = self.cases.first().map(SweepCase::prompt).unwrap_or_default();
+        let first = self.prompts.first().cloned().unwrap_or_default();
         Plan {
             name,
-            prompts: self.cases.iter().map(SweepCase::prompt).collect(),
+            prompts: self.prompts.clone(),
             repeats: self.repeats,
             scored: self.scored,
             settings: prompt.settings(),
@@ -192,7 +162,7 @@ impl SweepForm {
 
     /// Sets the fields from a plan, as far as they can express it.
     pub fn take_plan(&mut self, plan: &Plan) {
-        self.cases = plan.prompts.iter().map(SweepCase::from).collect();
+        self.prompts = plan.prompts.clone();
         self.repeats = plan.repeats.max(1);
         self.scored = plan.scored;
         let Some(sweep) = plan.sweeps.first() else { return };

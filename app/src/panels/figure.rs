@@ -9,7 +9,7 @@ use softprefix_core::experiment::svg::{Chart, Dot, Line, Map, MapCell};
 use super::context::PanelContext;
 use super::label;
 use super::sweep::pictures::{self, Plotted};
-use crate::figure::Form;
+use crate::figure::ImageFormat;
 use crate::model::{Figure, MagnitudeUnit};
 use crate::text::ScoringText;
 use crate::theme::Palette;
@@ -33,9 +33,9 @@ pub(super) fn menu(ui: &mut Ui, cx: &mut PanelContext<'_>, make: impl FnOnce(&Pa
 pub(super) fn items(ui: &mut Ui, cx: &mut PanelContext<'_>, make: impl FnOnce(&PanelContext<'_>) -> Figure) {
     let words = ScoringText::of(cx.bench.settings.language);
     if ui.min_rect().height() < 1.0 {
-        select::as_wide_as(ui, Form::ALL.map(words.save_as));
+        select::as_wide_as(ui, ImageFormat::ALL.map(words.save_as));
     }
-    let chosen = Form::ALL.into_iter().fold(None, |chosen, form| {
+    let chosen = ImageFormat::ALL.into_iter().fold(None, |chosen, form| {
         let clicked = select::item(ui, (words.save_as)(form), false).clicked();
         if clicked { Some(form) } else { chosen }
     });
@@ -147,7 +147,7 @@ pub(super) fn lines(cx: &PanelContext<'_>, plotted: &Plotted, is_mean: bool) -> 
     };
     let of = match is_mean {
         true => cx.sweep_text().all_prompts.to_owned(),
-        false => case_name(cx),
+        false => prompt_name(cx),
     };
     let chart = Chart {
         title: format!("{of} · {}", (cx.text.measures)(measure)),
@@ -189,7 +189,7 @@ pub(super) fn map(cx: &PanelContext<'_>, map: &pictures::Map) -> Figure {
         }),
     };
     let map = Map {
-        title: format!("{} · {}", case_name(cx), (cx.text.measures)(measure)),
+        title: format!("{} · {}", prompt_name(cx), (cx.text.measures)(measure)),
         x_label: x_label(cx, cx.bench.sweep_unit() == MagnitudeUnit::TokenNorms),
         rows: map.rows.clone(),
         columns: map.columns.clone(),
@@ -200,9 +200,9 @@ pub(super) fn map(cx: &PanelContext<'_>, map: &pictures::Map) -> Figure {
     figure(&format!("map-{}", measure.id()), map.drawing())
 }
 
-fn case_name(cx: &PanelContext<'_>) -> String {
-    let Some(case) = cx.bench.sweep.shown_case() else {
+fn prompt_name(cx: &PanelContext<'_>) -> String {
+    let Some(prompt) = cx.bench.sweep.shown_prompt() else {
         return String::new();
     };
-    label::prompt(cx, &case.prompt())
+    label::prompt(cx, prompt)
 }

@@ -249,11 +249,11 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, first_difference: Option<FirstDi
     // If the whole verdict has no room beside the measures, it leaves out where outputs begin to repeat themselves, which the plot shows.
     let beside = room.width() - Chips::of(ui, cx, f32::INFINITY, LEAST_CHIPS).width - 16.0;
     let fits = |words: &String| width_of(words) <= beside;
-    let forms = [Form::Whole, Form::Part].map(|form| verdict(cx, first_difference, form));
-    let words = forms
+    let lengths = [VerdictLength::Whole, VerdictLength::Part].map(|length| verdict(cx, first_difference, length));
+    let words = lengths
         .into_iter()
         .find(fits)
-        .unwrap_or_else(|| verdict(cx, first_difference, Form::Short));
+        .unwrap_or_else(|| verdict(cx, first_difference, VerdictLength::Short));
     let chips = Chips::of(ui, cx, room.width() - width_of(&words) - 16.0, CHIPS.len());
     let chips_left = end - chips.width;
     title(ui, cx, &words, rect.with_max_x(chips_left - 12.0));
@@ -353,7 +353,7 @@ fn menu_items(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.text;
     let saved = crate::text::ScoringText::of(cx.bench.settings.language).save_as;
     let own = [text.use_settings, text.remove_point, text.clear_points];
-    select::as_wide_as(ui, own.into_iter().chain(crate::figure::Form::ALL.map(saved)));
+    select::as_wide_as(ui, own.into_iter().chain(crate::figure::ImageFormat::ALL.map(saved)));
     if let Some(id) = cx.bench.tuning.current().map(|(record, _)| record.id.clone()) {
         if select::item(ui, text.use_settings, false).clicked() {
             cx.act(Action::AdoptRun(id.clone()));
@@ -370,7 +370,7 @@ fn menu_items(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 
 /// The length of a verdict.
 #[derive(Clone, Copy, PartialEq)]
-enum Form {
+enum VerdictLength {
     /// Includes the magnitude from which outputs repeat themselves.
     Whole,
     Part,
@@ -379,18 +379,18 @@ enum Form {
 }
 
 /// Returns a sentence about the effect of the prefix on the shown output.
-fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, form: Form) -> String {
+fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, length: VerdictLength) -> String {
     let text = cx.text;
     let bench = cx.bench;
-    let parts = match form {
-        Form::Whole | Form::Part => text.verdict_parts,
-        Form::Short => text.verdict_parts_short,
+    let parts = match length {
+        VerdictLength::Whole | VerdictLength::Part => text.verdict_parts,
+        VerdictLength::Short => text.verdict_parts_short,
     };
     if bench.tuning.pinned().is_some() && !bench.prefixed.text.is_empty() {
         let is_running = bench.prefixed.is_running();
-        let parts = match form {
-            Form::Whole | Form::Part => text.pinned_parts,
-            Form::Short => text.pinned_parts_short,
+        let parts = match length {
+            VerdictLength::Whole | VerdictLength::Part => text.pinned_parts,
+            VerdictLength::Short => text.pinned_parts_short,
         };
         return match first_difference {
             Some(first_difference) => parts(&(text.nth)(first_difference.unit, first_difference.number)),
@@ -434,7 +434,7 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, for
     };
     // A reopened run has its own label; the collapse of the series is not its property.
     let collapse = bench.tuning.collapse_from().filter(|x| *x > 0.0);
-    match collapse.filter(|_| form == Form::Whole && bench.tuning.selected.is_none()) {
+    match collapse.filter(|_| length == VerdictLength::Whole && bench.tuning.selected.is_none()) {
         Some(x) => (text.verdict_parts_collapse)(&place, &cx.plot_magnitude(x)),
         None => parts(&place),
     }

@@ -1,6 +1,6 @@
 //! Labels of scores: KL, perplexity, alternatives.
 
-use crate::figure::Form;
+use crate::figure::ImageFormat;
 use crate::model::{KlOff, Language};
 
 /// The words in one language.
@@ -29,7 +29,7 @@ pub struct ScoringText {
     pub not_laid: &'static str,
     /// A plot's menu, and its lines.
     pub save_figure: &'static str,
-    pub save_as: fn(Form) -> &'static str,
+    pub save_as: fn(ImageFormat) -> &'static str,
     /// The sweep's option.
     pub in_sweep: &'static str,
     pub in_sweep_about: &'static str,
@@ -90,8 +90,8 @@ const EN: ScoringText = ScoringText {
     not_laid: "The tokens do not make up this text, so it is not coloured.",
     save_figure: "Save this figure",
     save_as: |form| match form {
-        Form::Png => "Save as PNG…",
-        Form::Svg => "Save as SVG…",
+        ImageFormat::Png => "Save as PNG…",
+        ImageFormat::Svg => "Save as SVG…",
     },
     in_sweep: "KL and perplexity",
     in_sweep_about: "After each run, the baseline's text is scored with the run's prefix, and the run's own text without one (teacher forcing).",
@@ -138,8 +138,8 @@ const JA: ScoringText = ScoringText {
     not_laid: "トークンが文と対応しないため、色分けできません。",
     save_figure: "この図を保存",
     save_as: |form| match form {
-        Form::Png => "PNG で保存…",
-        Form::Svg => "SVG で保存…",
+        ImageFormat::Png => "PNG で保存…",
+        ImageFormat::Svg => "SVG で保存…",
     },
     in_sweep: "KL とパープレキシティ",
     in_sweep_about: "実行のたびに、そのプレフィックスでのベースラインの文と、プレフィックスなしでのその出力を採点します（教師強制）。",

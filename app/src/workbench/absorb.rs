@@ -190,7 +190,7 @@ impl Workbench {
         self.count();
         self.refresh_stale();
         if self.live && self.tuning.shown.as_ref() != Some(&self.key()) {
-            self.run_now(Duration::ZERO);
+            self.run_after(Duration::ZERO);
         }
     }
 

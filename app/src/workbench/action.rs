@@ -10,7 +10,7 @@ use softprefix_core::prefix::{Generator, Rounding};
 
 use super::doctor::DoctorAction;
 use super::{Dialog, Tab};
-use crate::figure::Form;
+use crate::figure::ImageFormat;
 use crate::model::sweep::Range;
 use crate::model::{
     Colouring, Envelope, ExportForm, Figure, FindMode, Format, InitChoice, KindChoice, Language, MagnitudeUnit, Mapped,
@@ -101,7 +101,7 @@ pub enum Action {
 
     // Files.
     /// Saves a plot in this format and for this background.
-    SaveFigure(Box<Figure>, Form, Paper),
+    SaveFigure(Box<Figure>, ImageFormat, Paper),
     /// Asks where to export the session of tuning or the sweep in this format.
     Export(Format),
     /// Starts a new session of tuning.
@@ -185,8 +185,8 @@ pub enum SweepAction {
     AddCurrentPrompt,
     /// Index into [`crate::model::PRESETS`].
     AddPreset(usize),
-    RemoveCase(usize),
-    ShowCase(usize),
+    RemovePrompt(usize),
+    ShowPrompt(usize),
     SetLens(Vec<usize>),
     /// As typed; a list for [`crate::model::magnitudes::parse`].
     SetMagnitudes(String),

@@ -57,7 +57,7 @@ impl Workbench {
 
             Action::SetLive(live) => self.set_live(live),
             Action::ToggleLive => self.set_live(!self.live),
-            Action::Run => self.run_now(Duration::ZERO),
+            Action::Run => self.run_after(Duration::ZERO),
             Action::Stop => self.stop_all(),
             Action::RerunBaseline => self.rerun_baseline(),
 
@@ -300,7 +300,7 @@ impl Workbench {
 
     fn run_if_live(&mut self) {
         if self.live && self.why_not_run().is_none() {
-            self.run_now(self.live_delay);
+            self.run_after(self.live_delay);
         } else {
             // Runs of the previous controls may finish and become points.
         }

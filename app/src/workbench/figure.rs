@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use softprefix_core::experiment::drawing::Paper;
 
 use super::Workbench;
-use crate::figure::Form;
+use crate::figure::ImageFormat;
 use crate::messages::{FileQuestion, Request, WriteFigure};
 use crate::model::Figure;
 
 impl Workbench {
-    pub(super) fn ask_for_figure(&mut self, figure: Figure, form: Form, paper: Paper) {
+    pub(super) fn ask_for_figure(&mut self, figure: Figure, form: ImageFormat, paper: Paper) {
         if self.file.asking {
             return;
         }
@@ -19,7 +19,7 @@ impl Workbench {
         self.ask(FileQuestion::SaveFigure { suggested, form });
     }
 
-    pub(super) fn save_figure(&mut self, path: PathBuf, form: Form) {
+    pub(super) fn save_figure(&mut self, path: PathBuf, form: ImageFormat) {
         if let Some((Figure { drawing, .. }, paper)) = self.figure.take() {
             self.outbox.push(Request::SaveFigure(Box::new(WriteFigure {
                 path,

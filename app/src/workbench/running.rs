@@ -34,7 +34,8 @@ impl Workbench {
 
     // ----- launching -----
 
-    pub(super) fn run_now(&mut self, delay: Duration) {
+    /// Starts the run of the current controls after `delay`, with its baseline if that is missing.
+    pub(super) fn run_after(&mut self, delay: Duration) {
         if self.why_not_run().is_some() {
             return;
         }
@@ -194,8 +195,9 @@ impl Workbench {
         }
     }
 
-    /// Runs the baseline again when the visible outputs are done, to measure the noise floor.
-    pub(super) fn look_for_noise(&mut self) {
+    /// When the visible outputs are done: runs the baseline once more, which measures the noise floor, and goes on filling
+    /// the curve.
+    pub(super) fn work_when_idle(&mut self) {
         if self.is_running() || self.flights.contains_key(&Side::Repeat) || !self.module.is_ready() {
             return;
         }
@@ -284,7 +286,7 @@ impl Workbench {
         }
         self.refresh_stale();
         self.compare_panes();
-        self.look_for_noise();
+        self.work_when_idle();
     }
 
     fn show_record(&mut self, side: Side, record: &Record) {

@@ -71,7 +71,7 @@ impl Workbench {
             self.tuning.take(one);
             self.sweep.analysis.take(one.clone());
         }
-        self.look_for_noise();
+        self.work_when_idle();
     }
 
     /// Changes a record of the session, and its journal if it has one.

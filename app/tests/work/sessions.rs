@@ -359,7 +359,7 @@ fn stars_and_notes_of_tune_and_sweep_are_lines_of_their_journals_and_there_at_th
     harness.apply(Action::ShowTab(Tab::Sweep));
     for action in [
         SweepAction::AddCurrentPrompt,
-        SweepAction::RemoveCase(0),
+        SweepAction::RemovePrompt(0),
         SweepAction::SetLens(vec![1]),
         SweepAction::SetMagnitudes("1, 8".to_owned()),
         SweepAction::Start,

@@ -48,7 +48,7 @@ fn prepared(mut harness: Harness, module: SocketAddr) -> Harness {
     harness.connect(at(module));
     harness.apply(Action::ShowTab(Tab::Sweep));
     sweep(&mut harness, SweepAction::AddCurrentPrompt);
-    sweep(&mut harness, SweepAction::RemoveCase(0));
+    sweep(&mut harness, SweepAction::RemovePrompt(0));
     sweep(&mut harness, SweepAction::SetLens(vec![1, 2]));
     sweep(&mut harness, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
     harness
@@ -588,7 +588,7 @@ fn where_a_large_prefix_changes_nothing_the_sweep_stops_with_the_reason_and_goes
     let mut harness = Harness::in_library(&folder.path().join("experiments"));
     harness.connect(at(unresponsive_stock_module(serve(tiny_model()))));
     sweep(&mut harness, SweepAction::AddCurrentPrompt);
-    sweep(&mut harness, SweepAction::RemoveCase(0));
+    sweep(&mut harness, SweepAction::RemovePrompt(0));
     sweep(&mut harness, SweepAction::SetLens(vec![1]));
     sweep(&mut harness, SweepAction::SetMagnitudes("0.1, 1".to_owned()));
     sweep(&mut harness, SweepAction::Start);

@@ -39,7 +39,7 @@ fn ready() -> Harness {
     harness.apply(Action::ShowTab(Tab::Sweep));
     harness.connect(at(serve(tiny_model())));
     sweep(&mut harness, SweepAction::AddCurrentPrompt);
-    sweep(&mut harness, SweepAction::RemoveCase(0));
+    sweep(&mut harness, SweepAction::RemovePrompt(0));
     sweep(&mut harness, SweepAction::SetLens(vec![1]));
     sweep(&mut harness, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
     harness

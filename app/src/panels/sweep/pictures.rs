@@ -39,7 +39,7 @@ struct Key {
     records: usize,
     scored: usize,
     running: BTreeSet<usize>,
-    case: usize,
+    prompt: usize,
     measure: Measure,
     form: SweepForm,
     kind: PrefixKind,
@@ -101,7 +101,7 @@ impl Cache {
                 .filter(|point| point.is_scored())
                 .count(),
             running: sweep.running.clone(),
-            case: sweep.case,
+            prompt: sweep.prompt,
             measure: bench.measure,
             form: sweep.form.clone(),
             kind: bench.sweep_kind(),
@@ -116,7 +116,7 @@ impl Cache {
         }
         self.key = Some(key);
         self.planned = bench.sweep_plan().cases().map_or(0, |cases| cases.len());
-        self.counts = sweep.form.cases.iter().map(|case| sweep.done_of(case)).collect();
+        self.counts = sweep.form.prompts.iter().map(|prompt| sweep.done_of(prompt)).collect();
         let planned = planned(cx);
         self.map = map(cx, &planned);
         let modules = modules(cx);
@@ -133,8 +133,8 @@ fn planned(cx: &PanelContext<'_>) -> Vec<Case> {
     let sweep = &cx.bench.sweep;
     let shown = sweep.experiment().and_then(|saved| saved.experiment.plan.clone());
     let plan: Plan = shown.unwrap_or_else(|| cx.bench.sweep_plan());
-    let shown = sweep.shown_case().map(crate::model::sweep::SweepCase::prompt);
-    let Some(place) = plan.prompts.iter().position(|prompt| Some(prompt) == shown.as_ref()) else {
+    let shown = sweep.shown_prompt();
+    let Some(place) = plan.prompts.iter().position(|prompt| Some(prompt) == shown) else {
         return Vec::new();
     };
     let mut cases = plan.cases().unwrap_or_default();

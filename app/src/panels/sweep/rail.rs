@@ -125,7 +125,7 @@ impl Rail {
         ui.spacing_mut().item_spacing.y = 0.0;
         self.wrong = false;
         let width = ui.available_width();
-        title(ui, text.grid, &(text.cells_per_case)(form.cells()));
+        title(ui, text.grid, &(text.cells_per_prompt)(form.cells()));
         ui.add_space(4.0);
         ui.add_enabled_ui(!busy, |ui| {
             label(ui, text.lens);
@@ -268,20 +268,20 @@ fn cases(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
         .filter(|(done, all)| done == all && *all > 0)
         .count();
     let remark = match sweep.experiment() {
-        Some(_) => (text.cases_done)(done, sweep.form.cases.len()),
+        Some(_) => (text.prompts_done)(done, sweep.form.prompts.len()),
         None => String::new(),
     };
-    inset(4, 4).show(ui, |ui| title(ui, text.cases, &remark));
-    if sweep.form.cases.is_empty() {
+    inset(4, 4).show(ui, |ui| title(ui, text.prompts, &remark));
+    if sweep.form.prompts.is_empty() {
         inset(4, 4).show(ui, |ui| {
-            ui.label(paint::words(text.no_cases, theme::BODY, palette.text3));
+            ui.label(paint::words(text.no_prompts, theme::BODY, palette.text3));
         });
     }
     let busy = sweep.is_busy();
-    for (index, case) in sweep.form.cases.iter().enumerate() {
+    for (index, prompt) in sweep.form.prompts.iter().enumerate() {
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
-        let on = index == sweep.case;
-        let (own, preset) = words::case(cx.bench.settings.language, case);
+        let on = index == sweep.prompt;
+        let (own, preset) = words::prompt(cx.bench.settings.language, prompt);
         let count = pictures.counts.get(index).copied().flatten();
         let spoken = preset.map_or_else(|| own.clone(), |preset| format!("{preset}: {own}"));
         response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, on, &spoken));
@@ -295,16 +295,16 @@ fn cases(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
         let inner = rect.shrink2(vec2(theme::PADDING, 0.0));
         // The row's button is added first, so that a click on the inner button is not taken for the row.
         let removable =
-            sweep.form.cases.len() > 1 && !busy && (response.hovered() || response.contains_pointer() || on);
+            sweep.form.prompts.len() > 1 && !busy && (response.hovered() || response.contains_pointer() || on);
         let mut right = inner.right();
         if removable {
             let place = Rect::from_center_size(pos2(right - 10.0, rect.center().y), vec2(24.0, 24.0));
-            let name = (text.remove_case)(preset.unwrap_or(&own));
+            let name = (text.remove_prompt)(preset.unwrap_or(&own));
             if ui
                 .place(place, IconButton::new(Icon::Close, &name).size(24.0))
                 .clicked()
             {
-                cx.sweep(SweepAction::RemoveCase(index));
+                cx.sweep(SweepAction::RemovePrompt(index));
             }
             right -= 28.0;
         }
@@ -357,7 +357,7 @@ fn cases(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
         }
         paint::focus_ring(ui, &response, rect.shrink(4.0), theme::RADIUS_TAG);
         if response.clicked() {
-            cx.sweep(SweepAction::ShowCase(index));
+            cx.sweep(SweepAction::ShowPrompt(index));
         }
     }
     let margin = Margin {

@@ -324,8 +324,8 @@ pub fn map_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache, height
     let end = right.min_rect().left() - 16.0;
     let name = bench
         .sweep
-        .shown_case()
-        .map(|case| words::case(cx.bench.settings.language, case));
+        .shown_prompt()
+        .map(|prompt| words::prompt(cx.bench.settings.language, prompt));
     let title = name.map_or_else(
         || text.tab.to_owned(),
         |(own, preset)| preset.map_or(own, str::to_owned),
@@ -359,7 +359,7 @@ pub fn map_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache, height
     );
     let mut child = ui.new_child(UiBuilder::new().id_salt("map").max_rect(area));
     if map.rows.is_empty() {
-        child.label(paint::words(text.no_cases, theme::BODY, palette.text3));
+        child.label(paint::words(text.no_prompts, theme::BODY, palette.text3));
         return;
     }
     let heat = HeatMap {

@@ -1,11 +1,10 @@
-//! Descriptions of recipes, cases and the changes between two records.
+//! Descriptions of recipes, prompts and the changes between two records.
 
-use softprefix_core::experiment::Record;
 pub use softprefix_core::experiment::label::number;
+use softprefix_core::experiment::{Prompt, Record};
 use softprefix_core::prefix::Magnitude;
 
-use crate::model::Language;
-use crate::model::sweep::SweepCase;
+use crate::model::{Language, Preset};
 use crate::panels::label::recipe;
 pub(in crate::panels) use crate::panels::label::{figures, kind};
 use crate::text::{SweepText, Text};
@@ -20,9 +19,9 @@ pub fn magnitude(of: Magnitude) -> String {
 }
 
 /// Returns the name of a prompt: that of its preset, or the beginning of its text.
-pub fn case(language: Language, of: &SweepCase) -> (String, Option<&'static str>) {
+pub fn prompt(language: Language, of: &Prompt) -> (String, Option<&'static str>) {
     let own = of.user.replace('\n', " ");
-    match of.preset() {
+    match Preset::of(of) {
         Some(preset) => (own, Some(preset.title(language))),
         None => (own, None),
     }

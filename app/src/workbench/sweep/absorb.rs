@@ -41,7 +41,7 @@ impl Workbench {
             RunEvent::CaseFinished(record) => {
                 sweep.running.remove(&record.case.index);
                 let id = record.id.clone();
-                let here = sweep.shown_case().is_some_and(|case| case.prompt() == record.prompt);
+                let here = sweep.shown_prompt().is_some_and(|prompt| *prompt == record.prompt);
                 let first = sweep.selected.is_none() && !record.is_baseline() && record.text().is_some();
                 let comparisons = sweep.analysis.note(&record);
                 sweep.add(Entry::Case(record));

@@ -1,43 +1,40 @@
 //! Handles the user's actions in the Sweep view.
 
 use softprefix_core::compare::Granularity;
-use softprefix_core::experiment::{Analysis, EffectBudget, Entry, Plan, SavedExperiment, ThresholdSearch};
+use softprefix_core::experiment::{Analysis, EffectBudget, Entry, Plan, Prompt, SavedExperiment, ThresholdSearch};
 use softprefix_core::prefix::Magnitude;
 
 use super::{Stage, Sweeps, Trouble};
 use crate::messages::{LibraryRequest, Pair, Request, SweepRequest, Texts};
 use crate::model::magnitudes;
-use crate::model::sweep::{SweepCase, SweepForm};
+use crate::model::sweep::SweepForm;
 use crate::model::{MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sampling, Target};
 use crate::workbench::{SweepAction, Tab, Workbench};
 
 impl Workbench {
     pub(in crate::workbench) fn apply_sweep(&mut self, action: SweepAction) {
         match action {
-            SweepAction::AddCurrentPrompt => self.add_case(SweepCase {
-                system: self.prompt.system.clone(),
-                user: self.prompt.user.clone(),
-            }),
+            SweepAction::AddCurrentPrompt => self.add_prompt(self.prompt.prompt()),
             SweepAction::AddPreset(index) => {
                 if let Some(preset) = PRESETS.get(index) {
-                    self.add_case(SweepCase {
+                    self.add_prompt(Prompt {
                         system: preset.system.to_owned(),
                         user: preset.user.to_owned(),
                     });
                 }
             }
-            SweepAction::RemoveCase(index) => {
-                if index < self.sweep.form.cases.len() {
-                    self.sweep.form.cases.remove(index);
-                    if self.sweep.case > index || self.sweep.case >= self.sweep.form.cases.len() {
-                        self.sweep.case = self.sweep.case.saturating_sub(1);
+            SweepAction::RemovePrompt(index) => {
+                if index < self.sweep.form.prompts.len() {
+                    self.sweep.form.prompts.remove(index);
+                    if self.sweep.prompt > index || self.sweep.prompt >= self.sweep.form.prompts.len() {
+                        self.sweep.prompt = self.sweep.prompt.saturating_sub(1);
                     }
                     self.look_at(None);
                 }
             }
-            SweepAction::ShowCase(index) => {
-                if self.sweep.case != index && index < self.sweep.form.cases.len() {
-                    self.sweep.case = index;
+            SweepAction::ShowPrompt(index) => {
+                if self.sweep.prompt != index && index < self.sweep.form.prompts.len() {
+                    self.sweep.prompt = index;
                     self.sweep.pinned = None;
                     self.look_at(None);
                 }
@@ -160,17 +157,17 @@ impl Workbench {
         self.outbox.push(Request::Sweep(Box::new(request)));
     }
 
-    fn add_case(&mut self, case: SweepCase) {
-        if case.user.trim().is_empty() || self.sweep.is_busy() {
+    fn add_prompt(&mut self, prompt: Prompt) {
+        if prompt.user.trim().is_empty() || self.sweep.is_busy() {
             return;
         }
-        let cases = &mut self.sweep.form.cases;
-        let cases_len = cases.len();
-        let at = cases.iter().position(|other| *other == case).unwrap_or_else(|| {
-            cases.push(case);
-            cases_len
+        let prompts = &mut self.sweep.form.prompts;
+        let prompts_len = prompts.len();
+        let at = prompts.iter().position(|other| *other == prompt).unwrap_or_else(|| {
+            prompts.push(prompt);
+            prompts_len
         });
-        self.sweep.case = at;
+        self.sweep.prompt = at;
         self.look_at(None);
     }
 
@@ -213,7 +210,7 @@ impl Workbench {
         if self.sweep.is_busy() || self.why_no_module().is_some() || self.prefix.lacks().is_some() {
             return;
         }
-        let Some(shown) = self.sweep.shown_case().cloned() else {
+        let Some(shown) = self.sweep.shown_prompt().cloned() else {
             return;
         };
         let unit = self.sweep_unit();
@@ -234,7 +231,7 @@ impl Workbench {
             at_least: self.sweep.form.budget,
         };
         let mut plan = self.sweep_plan();
-        plan.prompts = vec![shown.prompt()];
+        plan.prompts = vec![shown];
         plan.repeats = 1;
         // A search runs one case after the other; scoring would delay it.
         plan.scored = false;
@@ -272,10 +269,10 @@ impl Workbench {
     pub(super) fn take_plan(&mut self, plan: &Plan) {
         let sweeps_before = self.sweep.form.clone();
         self.sweep.form.take_plan(plan);
-        if self.sweep.form.cases.is_empty() {
+        if self.sweep.form.prompts.is_empty() {
             self.sweep.form = sweeps_before;
         }
-        self.sweep.case = 0;
+        self.sweep.prompt = 0;
         if let Some(tokens) = plan.settings.max_new_tokens {
             self.prompt.max_tokens = tokens;
         }

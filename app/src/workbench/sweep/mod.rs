@@ -11,17 +11,17 @@ use std::sync::Arc;
 use softprefix_core::compare::Diff;
 use softprefix_core::experiment::analysis::{Analysis, Group, Point};
 use softprefix_core::experiment::{
-    EffectBudget, Canary, Experiment, Plan, RunProgress, Record, RunEnd, SavedExperiment, Summary, Threshold,
+    EffectBudget, Canary, Experiment, Plan, Prompt, RunProgress, Record, RunEnd, SavedExperiment, Summary, Threshold,
 };
 
-use crate::model::sweep::{SweepCase, SweepForm};
+use crate::model::sweep::SweepForm;
 use crate::model::{Problem, Target};
 
 /// The state of the Sweep view.
 pub struct Sweeps {
     pub form: SweepForm,
-    /// Index of the shown case in the form.
-    pub case: usize,
+    /// Index of the shown prompt in the form.
+    pub prompt: usize,
     pub stage: Stage,
     /// Why the last run stopped early or cannot continue.
     pub trouble: Option<Trouble>,
@@ -93,7 +93,7 @@ pub struct PairDiff {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SweepOff {
     NotConnected,
-    NoCases,
+    NoPrompts,
     /// The prefix material is missing in the Tune view.
     NoMaterial,
     /// The plan's own sentence.
@@ -125,7 +125,7 @@ impl Sweeps {
     pub(super) fn new(form: SweepForm) -> Self {
         Self {
             form,
-            case: 0,
+            prompt: 0,
             stage: Stage::Idle,
             trouble: None,
             at_work: None,
@@ -170,39 +170,39 @@ impl Sweeps {
             .shown
             .iter()
             .filter(|saved| saved.experiment.plan == experiment.plan);
-        let records = of_plan.flat_map(SavedExperiment::shown).cloned().collect();
-        let shown = self.shown_case().map(SweepCase::prompt);
+        let records = of_plan.flat_map(SavedExperiment::undeleted).cloned().collect();
+        let shown = self.shown_prompt();
         let prompts = experiment.plan.as_ref().map(|plan| plan.prompts.as_slice());
         let place = prompts
             .unwrap_or_default()
             .iter()
-            .position(|prompt| Some(prompt) == shown.as_ref());
+            .position(|prompt| Some(prompt) == shown);
         Some((experiment.clone(), records, place.unwrap_or(0)))
     }
 
-    /// Returns the shown case.
-    pub fn shown_case(&self) -> Option<&SweepCase> {
-        self.form.cases.get(self.case)
+    /// Returns the shown prompt.
+    pub fn shown_prompt(&self) -> Option<&Prompt> {
+        self.form.prompts.get(self.prompt)
     }
 
-    /// Returns the analysis of the shown case: one group for each module that ran it.
+    /// Returns the analysis of the shown prompt: one group for each module that ran it.
     pub fn groups(&self) -> impl Iterator<Item = &Group> {
-        let prompt = self.shown_case().map(SweepCase::prompt);
+        let prompt = self.shown_prompt();
         self.analysis
             .groups
             .iter()
-            .filter(move |group| Some(&group.key.prompt) == prompt.as_ref())
+            .filter(move |group| Some(&group.key.prompt) == prompt)
     }
 
-    /// Returns the records of the shown case.
+    /// Returns the records of the shown prompt.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
-        let prompt = self.shown_case().map(SweepCase::prompt);
+        let prompt = self.shown_prompt();
         self.all_records()
-            .filter(move |record| Some(&record.prompt) == prompt.as_ref())
+            .filter(move |record| Some(&record.prompt) == prompt)
     }
 
     fn all_records(&self) -> impl Iterator<Item = &Record> {
-        self.shown.iter().flat_map(SavedExperiment::shown)
+        self.shown.iter().flat_map(SavedExperiment::undeleted)
     }
 
     /// Returns a shown record by its id.
@@ -229,11 +229,10 @@ impl Sweeps {
     }
 
     /// Returns the number of cases of the shown sweep's plan for a prompt, and how many of them have finished.
-    pub fn done_of(&self, case: &SweepCase) -> Option<(usize, usize)> {
+    pub fn done_of(&self, prompt: &Prompt) -> Option<(usize, usize)> {
         let saved = self.experiment()?;
-        let prompt = case.prompt();
         let plan = saved.experiment.plan.as_ref()?;
-        let place = plan.prompts.iter().position(|other| *other == prompt)?;
+        let place = plan.prompts.iter().position(|other| other == prompt)?;
         let all = plan.cases().ok()?;
         let planned = all.iter().filter(|planned| planned.prompt == place).count();
         let finished = saved

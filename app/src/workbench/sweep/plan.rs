@@ -12,8 +12,8 @@ impl Workbench {
     /// Returns why a sweep cannot start; `None` if it can.
     pub fn why_not_sweep(&self) -> Option<SweepOff> {
         self.why_no_module().or_else(|| {
-            if self.sweep.form.cases.is_empty() {
-                return Some(SweepOff::NoCases);
+            if self.sweep.form.prompts.is_empty() {
+                return Some(SweepOff::NoPrompts);
             }
             if self.prefix.lacks().is_some() {
                 return Some(SweepOff::NoMaterial);
@@ -70,9 +70,9 @@ impl Workbench {
         let name = self
             .sweep
             .form
-            .cases
+            .prompts
             .first()
-            .map(|case| case.user.chars().take(24).collect::<String>())
+            .map(|prompt| prompt.user.chars().take(24).collect::<String>())
             .unwrap_or_default();
         let mut plan = self.sweep.form.plan(kind, &self.prompt, name);
         plan.scored &= self.module.facts().is_none_or(|facts| facts.scores);
