@@ -744,7 +744,7 @@ fn while_a_model_is_fetched_behind_the_card_says_so_and_a_failure_has_its_remedy
         total_bytes: Some(491_000_000),
         what: "fetching".to_owned(),
     };
-    bench.absorb(Event::FetchingBehind(progress));
+    bench.absorb(Event::FetchingInBackground(progress));
     let mut harness = window(bench);
     let words = "Fetching Qwen2.5 0.5B: 120 MB of 491 MB from models.example";
     assert!(harness.query_all_by_label(words).next().is_some());

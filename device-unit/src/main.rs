@@ -208,16 +208,16 @@ async fn terminated() {
 fn test(source: &dyn ModelSource, name: &str) -> anyhow::Result<ExitCode> {
     let progress = |fraction: f32, what: &str| tracing::info!("{name}: {:3.0} %, {what}", fraction * 100.0);
     let mut model = source.load(name, &serde_json::Map::new(), &progress)?;
-    let verdicts = self_test::run(&mut model);
-    for verdict in &verdicts {
+    let results = self_test::run(&mut model);
+    for result in &results {
         println!(
             "{} {}: {}",
-            if verdict.passed { "ok  " } else { "FAIL" },
-            verdict.check,
-            verdict.detail
+            if result.passed { "ok  " } else { "FAIL" },
+            result.check,
+            result.detail
         );
     }
-    let passed = verdicts.iter().all(|verdict| verdict.passed);
+    let passed = results.iter().all(|result| result.passed);
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -11,7 +11,7 @@ use crate::tokenizer::Special;
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Verdict {
+pub struct CheckResult {
     /// Name of the check.
     pub check: &'static str,
     /// Whether the check passed.
@@ -33,20 +33,20 @@ struct Run {
     logits: Vec<Vec<f32>>,
 }
 
-/// Runs all checks. If the engine fails, the last verdict reports it.
-pub fn run(model: &mut LoadedModel) -> Vec<Verdict> {
-    let mut verdicts = Vec::new();
-    if let Err(detail) = checks(model, &mut verdicts) {
-        verdicts.push(Verdict {
+/// Runs all checks. If the engine fails, the last result reports it.
+pub fn run(model: &mut LoadedModel) -> Vec<CheckResult> {
+    let mut results = Vec::new();
+    if let Err(detail) = checks(model, &mut results) {
+        results.push(CheckResult {
             check: "engine",
             passed: false,
             detail,
         });
     }
-    verdicts
+    results
 }
 
-fn checks(model: &mut LoadedModel, verdicts: &mut Vec<Verdict>) -> Result<(), String> {
+fn checks(model: &mut LoadedModel, results: &mut Vec<CheckResult>) -> Result<(), String> {
     let encode = |text: &str, special| model.tokenizer.encode(text, special).map_err(|error| error.to_string());
     let prompt = encode(&model.template.render(SYSTEM, PROMPT), Special::Parse)?;
     let words = encode(WORDS, Special::Plain)?;
@@ -62,7 +62,7 @@ fn checks(model: &mut LoadedModel, verdicts: &mut Vec<Verdict>) -> Result<(), St
     let sentence = |error: EngineError| error.to_string();
     let prompt_rows = rows(engine, &prompt).map_err(sentence)?;
     let mut report = |check, passed, detail: String| {
-        verdicts.push(Verdict { check, passed, detail });
+        results.push(CheckResult { check, passed, detail });
     };
     let shown = |run: &Run| {
         let text = String::from_utf8_lossy(&model.tokenizer.decode(&run.tokens)).replace('\n', "\\n");

@@ -17,7 +17,7 @@ use super::events::Events;
 use super::find::{ExperimentJournal, Place, on_disk, report, told};
 use crate::errors::{self, prefix_store_problem, sentence};
 use crate::messages::{FindEvent, SearchStart};
-use crate::model::{Bilingual, Kin, Problem, ProblemKind};
+use crate::model::{Bilingual, SinceFirst, Problem, ProblemKind};
 use crate::session::Session;
 
 /// Starts choosing: creates the experiment, and runs its baseline and the first candidates.
@@ -58,7 +58,7 @@ pub(super) async fn go_on(
     if is_chosen {
         add(&journal, &mut saved, &place.events, Generation::opened(next.clone())).await?;
     }
-    report_kin(&saved, place).await?;
+    report_since_first(&saved, place).await?;
     run(&session, &journal, &saved, &next, stop, place).await
 }
 
@@ -322,7 +322,7 @@ async fn run(
 }
 
 /// Reports norm and cosine of the chosen candidates of an experiment.
-pub(super) async fn report_kin(saved: &SavedExperiment, place: &Place) -> Result<(), Problem> {
+pub(super) async fn report_since_first(saved: &SavedExperiment, place: &Place) -> Result<(), Problem> {
     let chosen = saved.generations.iter().filter_map(|generation| {
         let record = &generation.candidates.get(generation.best()?)?.record;
         let record = saved.records.iter().find(|known| known.id == *record)?;
@@ -333,20 +333,20 @@ pub(super) async fn report_kin(saved: &SavedExperiment, place: &Place) -> Result
         return Ok(());
     };
     let (store, parent) = (store(place.store.as_ref())?, last.search.parent().to_owned());
-    let kin = on_disk(move || {
+    let since_first = on_disk(move || {
         let parent = store.get(&parent).map_err(|error| prefix_store_problem(&error))?;
         let of_parent = IdentityCard::of(&parent, None).median;
         let each = chosen.into_iter().map(|(record, recipe)| {
             let rows = built(&parent, &recipe)?;
-            let kin = Kin {
+            let since_first = SinceFirst {
                 norm: IdentityCard::of(&rows, None).median / of_parent,
                 cosine: parent.cosine(&rows).unwrap_or(f64::NAN),
             };
-            Ok((record, kin))
+            Ok((record, since_first))
         });
         each.collect::<Result<Vec<_>, Problem>>()
     })
     .await?;
-    report(&place.events, FindEvent::Kin(kin)).await;
+    report(&place.events, FindEvent::ComparedWithFirst(since_first)).await;
     Ok(())
 }

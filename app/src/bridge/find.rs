@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use softprefix_core::client::Task;
-use softprefix_core::experiment::session::{CaseRequest, FinishedCase, Session as CoreSession, Stop};
+use softprefix_core::experiment::session::{self, CaseRequest, FinishedCase, Stop};
 use softprefix_core::experiment::{
     Case, Entry, Experiment, JournalError, LearnPlan, Library, Prompt, Settings, SharedJournal, WRITTEN_BY,
 };
@@ -251,7 +251,7 @@ async fn follow(mut learner: Learner, trials: &Arc<Trials>, stop: &mut Stop) -> 
 
 /// What runs with the best rows need.
 struct Trials {
-    session: Arc<CoreSession>,
+    session: Arc<session::Session>,
     task: Task,
     plan: LearnPlan,
     journal: ExperimentJournal,
@@ -394,7 +394,7 @@ fn name_of(target: &str) -> String {
     name
 }
 
-async fn tell_nearest(session: &CoreSession, best: &Best, recipe: PrefixRecipe, events: &Events) {
+async fn tell_nearest(session: &session::Session, best: &Best, recipe: PrefixRecipe, events: &Events) {
     let nearest = match session.nearest(&best.rows).await {
         Ok(Some(rows)) => Nearest::Known(rows),
         Ok(None) => Nearest::NotTold,
@@ -407,10 +407,10 @@ async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> 
     match request {
         // Handled by `take`.
         FindRequest::Start { .. } | FindRequest::Stop => Ok(()),
-        FindRequest::Kin { experiment } => {
+        FindRequest::CompareWithFirst { experiment } => {
             let library = place.library.clone().ok_or_else(errors::no_library)?;
             let (saved, _) = on_disk(move || library.read(&experiment).map_err(|error| told(&error))).await?;
-            choose::report_kin(&saved, place).await
+            choose::report_since_first(&saved, place).await
         }
         FindRequest::ReadExamples(path) => {
             let found = on_disk(move || examples(&path)).await?;

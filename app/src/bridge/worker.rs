@@ -71,7 +71,7 @@ struct Slot {
 }
 
 /// A download in the background, while another model is in use.
-struct Behind {
+struct RunningFetch {
     entries: Vec<&'static Entry>,
     cancel: Arc<AtomicBool>,
 }
@@ -90,7 +90,7 @@ struct Worker {
     recovery: Option<Recovery>,
     watching: Option<JoinHandle<()>>,
     cancel_fetch: Arc<AtomicBool>,
-    behind: Option<Behind>,
+    background_fetch: Option<RunningFetch>,
     given_up: Arc<AtomicBool>,
     last: Option<(Target, Asked)>,
     slots: [Option<Slot>; 3],
@@ -141,7 +141,7 @@ pub(super) async fn work(
         recovery: None,
         watching: None,
         cancel_fetch: Arc::default(),
-        behind: None,
+        background_fetch: None,
         given_up: Arc::default(),
         last: None,
         slots: [None, None, None],
@@ -184,7 +184,7 @@ impl Worker {
             }
             Request::FetchModel { name, asked } => match self.models.entries(&name) {
                 Some(entries) if self.session.is_some() && self.connecting.is_none() => {
-                    self.fetch_behind(entries).await;
+                    self.fetch_in_background(entries).await;
                 }
                 _ => {
                     self.connect(Target::Embedded { model: Some(name) }, *asked, Vec::new())
@@ -193,7 +193,7 @@ impl Worker {
             },
             Request::CancelFetch => {
                 self.cancel_fetch.store(true, Ordering::Relaxed);
-                self.stop_behind();
+                self.stop_background_fetch();
             }
             Request::Woke => self.ask_after_sleep(),
             Request::ListModels => self.list_models(),
@@ -381,7 +381,7 @@ impl Worker {
                         self.watch(&session);
                         if !session.stands_in_for().is_empty() {
                             // Reported first, so that the window does not treat the small model as the user's choice.
-                            self.fetch_behind(session.stands_in_for().to_vec()).await;
+                            self.fetch_in_background(session.stands_in_for().to_vec()).await;
                         }
                         self.session = Some(session);
                         self.events.send(Event::Ready(Box::new(facts), vocabulary)).await;
@@ -419,8 +419,8 @@ impl Worker {
             Done::Waited { attempt } if attempt == self.attempt && self.recovery.is_some() => self.open(Vec::new()),
             Done::Fetched { name, fetched } => {
                 // A download that was replaced by another is not reported.
-                let is_its = |behind: &Behind| behind.entries.first().is_some_and(|entry| entry.name == name);
-                if self.behind.take_if(|behind| is_its(behind)).is_some() {
+                let is_its = |fetch: &RunningFetch| fetch.entries.first().is_some_and(|entry| entry.name == name);
+                if self.background_fetch.take_if(|fetch| is_its(fetch)).is_some() {
                     self.events.send(Event::Fetched { name, fetched }).await;
                     self.list_models();
                 }
@@ -479,17 +479,17 @@ impl Worker {
 
     /// Downloads the first of `entries` that is available, in the background. It replaces another download, and continues one of the same
     /// model.
-    async fn fetch_behind(&mut self, entries: Vec<&'static Entry>) {
+    async fn fetch_in_background(&mut self, entries: Vec<&'static Entry>) {
         let Some(first) = entries.first().copied() else { return };
-        if let Some(behind) = &self.behind
-            && behind.entries == entries
-            && !behind.cancel.load(Ordering::Relaxed)
+        if let Some(fetch) = &self.background_fetch
+            && fetch.entries == entries
+            && !fetch.cancel.load(Ordering::Relaxed)
         {
             return;
         }
-        self.stop_behind();
+        self.stop_background_fetch();
         let cancel = Arc::<AtomicBool>::default();
-        self.behind = Some(Behind {
+        self.background_fetch = Some(RunningFetch {
             entries: entries.clone(),
             cancel: Arc::clone(&cancel),
         });
@@ -499,10 +499,10 @@ impl Worker {
             total_bytes: first.bytes,
             ..FetchProgress::default()
         };
-        self.events.send(Event::FetchingBehind(beginning)).await;
+        self.events.send(Event::FetchingInBackground(beginning)).await;
         let (events, done, models) = (self.events.clone(), self.done.clone(), self.models.clone());
         tokio::spawn(async move {
-            let tell = move |progress| events.send_if_room(Event::FetchingBehind(progress));
+            let tell = move |progress| events.send_if_room(Event::FetchingInBackground(progress));
             let work = tokio::task::spawn_blocking(move || embedded::fetch(&models, &entries, &cancel, tell));
             let fetched = work.await.unwrap_or_else(|error| Err(broken(error)));
             let name = first.name.to_owned();
@@ -511,9 +511,9 @@ impl Worker {
         });
     }
 
-    fn stop_behind(&self) {
-        if let Some(behind) = &self.behind {
-            behind.cancel.store(true, Ordering::Relaxed);
+    fn stop_background_fetch(&self) {
+        if let Some(fetch) = &self.background_fetch {
+            fetch.cancel.store(true, Ordering::Relaxed);
         }
     }
 
@@ -576,7 +576,7 @@ impl Worker {
         let connecting = self.connecting.take();
         let attempt = self.attempt;
         self.give_up();
-        self.stop_behind();
+        self.stop_background_fetch();
         self.leave_session().await;
         let Some(connecting) = connecting else { return };
         let late = async {

@@ -7,7 +7,7 @@ use softprefix_core::prefix::{IdentityCard, PrefixRecipe};
 use softprefix_core::protocol::learn::{Example, LearnFrame};
 use softprefix_core::search::{Objective, SearchSettings};
 
-use crate::model::{ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, Kin, Nearest, Problem};
+use crate::model::{ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, SinceFirst, Nearest, Problem};
 
 /// How candidates are run and proposed.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +68,7 @@ pub enum FindRequest {
     /// Report the rows that an experiment has learned.
     Rows { experiment: String },
     /// Report norm and cosine of the chosen prefixes of an experiment.
-    Kin { experiment: String },
+    CompareWithFirst { experiment: String },
     /// Store a prefix as an imported one, for Tune.
     Take { found: FoundPrefix },
     /// Write a prefix to a file.
@@ -111,7 +111,7 @@ pub enum FindEvent {
         text: String,
     },
     /// Norm and cosine of chosen prefixes, by record.
-    Kin(Vec<(String, Kin)>),
+    ComparedWithFirst(Vec<(String, SinceFirst)>),
     /// An event of a search.
     Searched(Box<RunEvent>),
     /// The work of this number has ended; with a problem if it could not start or go on. All its other events came before.

@@ -167,7 +167,7 @@ pub enum Event {
     /// The download was cancelled or failed: there is no model to start with.
     NoModel(Option<Problem>),
     /// A model is downloaded while another one is in use.
-    FetchingBehind(FetchProgress),
+    FetchingInBackground(FetchProgress),
     /// That download ended. `name` is the requested model, which another one of the catalogue may stand in for; `None` if it was
     /// cancelled.
     Fetched {

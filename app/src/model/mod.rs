@@ -37,12 +37,12 @@ pub use form::{WindowUse, Histogram, PRESETS, NextPrefix, Preset, PromptForm, Sa
 pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
 pub use module::{
-    Behind, ConnectStep, FetchProgress, ModelChoice, ModuleFacts, ModuleState, PreviousModule, Retry, Target,
+    BackgroundFetch, ConnectStep, FetchProgress, ModelChoice, ModuleFacts, ModuleState, PreviousModule, Retry, Target,
 };
 pub use pane::{Pane, PaneState, Side};
 pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm};
 pub use problem::{Problem, ProblemKind};
 pub use runs::{RunId, Timings, finish_of};
 pub use scores::{Colouring, KlOff, Scores};
-pub use search_form::{FindMode, Kin, SearchForm, SearchOff};
+pub use search_form::{FindMode, SinceFirst, SearchForm, SearchOff};
 pub use settings::{Remembered, Settings, Theme};

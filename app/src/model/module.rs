@@ -179,7 +179,7 @@ impl FetchProgress {
 
 /// A model that is downloaded while another one is in use.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Behind {
+pub enum BackgroundFetch {
     Fetching(FetchProgress),
     /// It was downloaded under this name, and is used as soon as nothing runs.
     Arrived(String),
@@ -190,7 +190,7 @@ pub enum Behind {
     },
 }
 
-impl Behind {
+impl BackgroundFetch {
     /// Returns the progress, while it is downloaded.
     pub fn progress(&self) -> Option<&FetchProgress> {
         match self {

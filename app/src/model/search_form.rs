@@ -169,7 +169,7 @@ pub enum SearchOff {
 
 /// A chosen prefix compared with the prefix from which the search started.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Kin {
+pub struct SinceFirst {
     /// Median L2 norm of its rows over that of the first prefix.
     pub norm: f64,
     /// Mean cosine between its rows and those of the first prefix, -1 to 1.

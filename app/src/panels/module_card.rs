@@ -4,7 +4,7 @@ use eframe::egui::{self, Align, Layout, Ui, vec2};
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
 use super::context::PanelContext;
-use crate::model::{Behind, FetchProgress, ModuleFacts, ModuleState, Problem, Target};
+use crate::model::{BackgroundFetch, FetchProgress, ModuleFacts, ModuleState, Problem, Target};
 use crate::text::{self, Fetching, FirstText};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -127,7 +127,7 @@ fn ready(ui: &mut Ui, cx: &mut PanelContext<'_>, facts: &ModuleFacts) {
     if !facts.is_ours() {
         ui.label(paint::words(text.stock, theme::CAPTION, palette.text3));
     }
-    behind(ui, cx);
+    background_fetch(ui, cx);
     elsewhere(ui, cx);
 }
 
@@ -173,12 +173,12 @@ fn fetch_progress(ui: &mut Ui, cx: &PanelContext<'_>, fetch: &FetchProgress) {
 
 /// Draws the progress of the model's download, if there is one, or why it failed.
 pub(super) fn any_fetch(ui: &mut Ui, cx: &PanelContext<'_>) {
-    let behind = cx.bench.behind.as_ref().and_then(Behind::progress);
+    let background_fetch = cx.bench.background_fetch.as_ref().and_then(BackgroundFetch::progress);
     match &cx.bench.module {
         ModuleState::Fetching(fetch) => fetch_progress(ui, cx, fetch),
         ModuleState::NoModel { problem: Some(problem) } => trouble(ui, cx, problem),
         _ => {
-            if let Some(fetch) = behind {
+            if let Some(fetch) = background_fetch {
                 fetch_progress(ui, cx, fetch);
             }
         }
@@ -215,23 +215,23 @@ fn watch_demo(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 }
 
 /// Draws the progress of a background download, or how it ended.
-fn behind(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+fn background_fetch(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = FirstText::of(cx.bench.settings.language);
     let width = ui.available_width();
-    match &cx.bench.behind {
+    match &cx.bench.background_fetch {
         None => {}
-        Some(Behind::Fetching(fetch)) => {
+        Some(BackgroundFetch::Fetching(fetch)) => {
             fetch_progress(ui, cx, fetch);
-            ui.label(paint::words(text.behind, theme::CAPTION, palette.text2));
+            ui.label(paint::words(text.background_fetch, theme::CAPTION, palette.text2));
             if ui.add(Button::outlined(cx.text.cancel).width(width)).clicked() {
                 cx.act(Action::CancelFetch);
             }
         }
-        Some(Behind::Arrived(model)) => {
+        Some(BackgroundFetch::Arrived(model)) => {
             ui.label(paint::words((text.arrived)(model), theme::CAPTION, palette.text2));
         }
-        Some(Behind::Failed { name, problem }) => {
+        Some(BackgroundFetch::Failed { name, problem }) => {
             trouble(ui, cx, problem);
             if ui.add(Button::outlined(text.again).width(width)).clicked() {
                 cx.act(Action::FetchModel(name.clone()));

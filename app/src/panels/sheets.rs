@@ -12,7 +12,7 @@ use softprefix_core::experiment::Rating;
 use super::context::PanelContext;
 use crate::commands::{COMMANDS, Group};
 use crate::messages::FileQuestion;
-use crate::model::{Behind, ModelChoice, ModuleState, Target};
+use crate::model::{BackgroundFetch, ModelChoice, ModuleState, Target};
 use crate::text::{self, AboutText, RatingText, StepsText};
 use crate::theme::{self, Palette};
 use crate::version;
@@ -415,9 +415,9 @@ fn model_row(ui: &mut Ui, cx: &mut PanelContext<'_>, model: &ModelChoice) {
     let fetching = matches!(&cx.bench.module, ModuleState::Fetching(fetch) if fetch.name == model.name)
         || cx
             .bench
-            .behind
+            .background_fetch
             .as_ref()
-            .and_then(Behind::progress)
+            .and_then(BackgroundFetch::progress)
             .is_some_and(|fetch| fetch.name == model.name);
     choice(ui, &model.name, &about.join("  ·  "), |ui| {
         if used {

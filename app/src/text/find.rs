@@ -5,7 +5,7 @@ use std::time::Duration;
 use softprefix_core::protocol::learn::{LearnEnd, LearnLoss};
 use softprefix_core::search::Score;
 
-use crate::model::{FindMode, InitChoice, Kin, Language, LearnOff, NormChoice, Reproduced, SearchOff, Unit};
+use crate::model::{FindMode, InitChoice, SinceFirst, Language, LearnOff, NormChoice, Reproduced, SearchOff, Unit};
 
 /// The words of one language.
 pub struct FindText {
@@ -103,7 +103,7 @@ pub struct FindText {
     pub line_about: &'static str,
     pub line_empty: &'static str,
     /// A chosen prefix, for a screen reader: generation, candidate, norm and cosine.
-    pub relative: fn(u64, usize, Option<Kin>) -> String,
+    pub choice: fn(u64, usize, Option<SinceFirst>) -> String,
     pub search_ready: &'static str,
     pub search_start: &'static str,
     pub search_again: &'static str,
@@ -340,10 +340,10 @@ static ENGLISH: FindText = FindText {
     line: "Chosen so far",
     line_about: "norm and cosine relative to the first prefix; click to go back",
     line_empty: "Each chosen candidate appears here, with its norm and its cosine to the first prefix.",
-    relative: |generation, candidate, kin| {
+    choice: |generation, candidate, since_first| {
         let place = format!("Generation {generation}, candidate {candidate}");
-        match kin {
-            Some(Kin { norm, cosine }) => format!("{place}: norm {norm:.2}×, cosine {cosine:.2}"),
+        match since_first {
+            Some(SinceFirst { norm, cosine }) => format!("{place}: norm {norm:.2}×, cosine {cosine:.2}"),
             None => place,
         }
     },
@@ -592,10 +592,10 @@ static JAPANESE: FindText = FindText {
     line: "これまでの選択",
     line_about: "最初のプレフィックスに対するノルムとコサイン。クリックで戻ります",
     line_empty: "選んだ候補が、最初のプレフィックスに対するノルムとコサインとともに表示されます。",
-    relative: |generation, candidate, kin| {
+    choice: |generation, candidate, since_first| {
         let place = format!("第 {generation} 世代の候補 {candidate}");
-        match kin {
-            Some(Kin { norm, cosine }) => format!("{place}：ノルム {norm:.2}×、コサイン {cosine:.2}"),
+        match since_first {
+            Some(SinceFirst { norm, cosine }) => format!("{place}：ノルム {norm:.2}×、コサイン {cosine:.2}"),
             None => place,
         }
     },

@@ -9,7 +9,7 @@ pub struct FirstText {
     /// Beside the download of the small model.
     pub small_first: &'static str,
     /// Below the download of a model while another one is in use.
-    pub behind: &'static str,
+    pub background_fetch: &'static str,
     pub arrived: fn(&str) -> String,
     pub fetched: fn(&str) -> String,
     pub taken_over: fn(&str) -> String,
@@ -57,7 +57,7 @@ static ENGLISH: FirstText = FirstText {
         format!("{step} {}: {amount}{from}", of.model)
     },
     small_first: "The small model is fetched first, in moments: you can work with it while the larger one is fetched. Or watch the demo meanwhile.",
-    behind: "You can work meanwhile. It is used as soon as it is here and nothing runs; the runs of each model stay separate.",
+    background_fetch: "You can work meanwhile. It is used as soon as it is here and nothing runs; the runs of each model stay separate.",
     arrived: |model| format!("{model} is here and is used as soon as nothing runs."),
     fetched: |model| format!("{model} is here: choose it under Models"),
     taken_over: |model| format!("Now with {model}; earlier runs stay with their model"),
@@ -84,7 +84,7 @@ static JAPANESE: FirstText = FirstText {
         format!("{} を{step}：{amount}{from}", of.model)
     },
     small_first: "まず小さなモデルを取得します（すぐに終わります）。大きいモデルの取得中も、これで作業できます。その間にデモも見られます。",
-    behind: "取得中も作業できます。届いて何も実行していないときに切り替わります。実行結果はモデルごとに分かれます。",
+    background_fetch: "取得中も作業できます。届いて何も実行していないときに切り替わります。実行結果はモデルごとに分かれます。",
     arrived: |model| format!("{model} が届きました。実行が終わると切り替わります。"),
     fetched: |model| format!("{model} を取得しました。「モデル」から選べます"),
     taken_over: |model| format!("{model} に切り替えました。これまでの実行は元のモデルのままです"),

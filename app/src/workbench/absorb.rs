@@ -31,7 +31,7 @@ impl Workbench {
             Event::Models(models) => self.models = models,
             Event::Fetching(progress) => self.module = ModuleState::Fetching(progress),
             Event::NoModel(problem) => self.module = ModuleState::NoModel { problem },
-            Event::FetchingBehind(progress) => self.fetching_behind(progress),
+            Event::FetchingInBackground(progress) => self.fetching_in_background(progress),
             Event::Fetched { name, fetched } => self.fetched(name, fetched),
             Event::Loading { model, fraction, what } => {
                 // A loading event may arrive after the module is ready.

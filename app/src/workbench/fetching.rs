@@ -2,7 +2,7 @@
 
 use super::{Notice, Workbench};
 use crate::messages::Request;
-use crate::model::{Behind, FetchProgress, Problem, Target};
+use crate::model::{BackgroundFetch, FetchProgress, Problem, Target};
 
 impl Workbench {
     /// Downloads a model; in the background if a module is in use.
@@ -23,7 +23,7 @@ impl Workbench {
     pub(super) fn cancel_fetch(&mut self) {
         self.outbox.push(Request::CancelFetch);
         // Cancelling the default model means choosing the small one in its place, so that the next start downloads nothing.
-        if let (Some(Behind::Fetching(_)), Some(facts)) = (&self.behind, self.module.facts())
+        if let (Some(BackgroundFetch::Fetching(_)), Some(facts)) = (&self.background_fetch, self.module.facts())
             && facts.is_embedded()
             && let Target::Embedded { model: model @ None } = &mut self.target
         {
@@ -31,18 +31,18 @@ impl Workbench {
         }
     }
 
-    pub(super) fn fetching_behind(&mut self, progress: FetchProgress) {
-        if !matches!(self.behind, Some(Behind::Fetching(_))) && !self.module.is_ready() {
+    pub(super) fn fetching_in_background(&mut self, progress: FetchProgress) {
+        if !matches!(self.background_fetch, Some(BackgroundFetch::Fetching(_))) && !self.module.is_ready() {
             // The small model is used until the download is complete.
             self.takes_over = true;
         }
-        self.behind = Some(Behind::Fetching(progress));
+        self.background_fetch = Some(BackgroundFetch::Fetching(progress));
     }
 
     pub(super) fn fetched(&mut self, name: String, fetched: Result<Option<String>, Problem>) {
-        self.behind = match fetched {
-            Ok(arrived) => arrived.map(Behind::Arrived),
-            Err(problem) => Some(Behind::Failed { name, problem }),
+        self.background_fetch = match fetched {
+            Ok(arrived) => arrived.map(BackgroundFetch::Arrived),
+            Err(problem) => Some(BackgroundFetch::Failed { name, problem }),
         };
     }
 
@@ -50,18 +50,18 @@ impl Workbench {
     pub(super) fn not_taken_over(&mut self, problem: Option<&Problem>) {
         if let (Some(name), Some(problem)) = (self.taking_over.take(), problem) {
             let problem = problem.clone();
-            self.behind = Some(Behind::Failed { name, problem });
+            self.background_fetch = Some(BackgroundFetch::Failed { name, problem });
         }
     }
 
     /// Switches to a downloaded model as soon as nothing runs.
     pub(super) fn take_over(&mut self) {
-        let Some(Behind::Arrived(name)) = &self.behind else {
+        let Some(BackgroundFetch::Arrived(name)) = &self.background_fetch else {
             return;
         };
         let name = name.clone();
         if !self.takes_over {
-            self.behind = None;
+            self.background_fetch = None;
             self.notice = Some(Notice::Fetched(name));
             return;
         }
@@ -72,7 +72,7 @@ impl Workbench {
             && self.playback.is_none()
             && self.dialog.is_none();
         if is_idle {
-            self.behind = None;
+            self.background_fetch = None;
             self.connect(Target::Embedded {
                 model: Some(name.clone()),
             });

@@ -222,7 +222,7 @@ impl Workbench {
                 find.chooser.add(*entry);
             }
             FindEvent::CandidateText { candidate, text } => find.chooser.text(candidate, &text),
-            FindEvent::Kin(kin) => find.chooser.kin.extend(kin),
+            FindEvent::ComparedWithFirst(since_first) => find.chooser.since_first.extend(since_first),
             FindEvent::Searched(event) => {
                 find.is_under_way();
                 let began = matches!(*event, RunEvent::Started(_));
@@ -471,6 +471,6 @@ impl Workbench {
             saved: Some(saved),
             ..Chooser::default()
         };
-        self.ask_find(FindRequest::Kin { experiment });
+        self.ask_find(FindRequest::CompareWithFirst { experiment });
     }
 }

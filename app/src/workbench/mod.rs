@@ -45,7 +45,7 @@ use softprefix_core::prefix::PrefixRecipe;
 
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
-    Behind, WindowUse, Figure, LIVE_DELAY, ModelChoice, ModuleState, Pane, NextPrefix, PrefixForm, PrefixSheet,
+    BackgroundFetch, WindowUse, Figure, LIVE_DELAY, ModelChoice, ModuleState, Pane, NextPrefix, PrefixForm, PrefixSheet,
     PreviousModule, PromptForm, Remembered, Settings, Side, Target, Unavailable, Vocabulary,
 };
 
@@ -70,7 +70,7 @@ pub struct Workbench {
     /// Models for the embedded module, on this machine and to be downloaded.
     pub models: Vec<ModelChoice>,
     /// The model that is downloaded in the background.
-    pub behind: Option<Behind>,
+    pub background_fetch: Option<BackgroundFetch>,
     /// Whether it is used as soon as it is downloaded: the user has chosen no other module since.
     takes_over: bool,
     /// The downloaded model that is being set up.
@@ -184,7 +184,7 @@ impl Workbench {
             target: settings.target.clone(),
             previous_module: None,
             models: Vec::new(),
-            behind: None,
+            background_fetch: None,
             takes_over: false,
             taking_over: None,
             prefix,

@@ -6,7 +6,7 @@ use softprefix_core::experiment::{Entry, Generation, RunProgress, Record, RunEnd
 use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::search::Score;
 
-use crate::model::{Kin, Problem, ProblemKind};
+use crate::model::{SinceFirst, Problem, ProblemKind};
 
 /// Candidates that a user judges.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub struct Chooser {
     /// Texts of the running candidates so far.
     pub(super) texts: Vec<String>,
     /// Where the chosen prefixes lie, by record.
-    pub(super) kin: HashMap<String, Kin>,
+    pub(super) since_first: HashMap<String, SinceFirst>,
 }
 
 /// A candidate of the generation on screen.
@@ -30,12 +30,12 @@ pub struct Candidate<'a> {
 
 /// A chosen prefix.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Relative {
+pub struct Choice {
     /// The generation in which it was chosen, from 1.
     pub generation: u64,
     /// Which of its candidates it was, from 0.
     pub candidate: usize,
-    pub kin: Option<Kin>,
+    pub since_first: Option<SinceFirst>,
 }
 
 impl Chooser {
@@ -72,15 +72,15 @@ impl Chooser {
     }
 
     /// Returns the chosen prefixes, in order.
-    pub fn line(&self) -> Vec<Relative> {
+    pub fn line(&self) -> Vec<Choice> {
         let generations = self.saved.iter().flat_map(|saved| &saved.generations);
         let chosen = generations.filter_map(|generation| {
             let candidate = generation.best()?;
             let record = &generation.candidates.get(candidate)?.record;
-            Some(Relative {
+            Some(Choice {
                 generation: generation.search.generation() + 1,
                 candidate,
-                kin: self.kin.get(record).copied(),
+                since_first: self.since_first.get(record).copied(),
             })
         });
         chosen.collect()

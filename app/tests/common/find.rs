@@ -1,7 +1,7 @@
 //! The Find view with something on it: rows that are learned, candidates to choose from, a search.
 
 use softprefix::messages::{Event, FindEvent};
-use softprefix::model::{FindMode, FoundRows, Kin, Language, Nearest, SearchForm, Theme};
+use softprefix::model::{FindMode, FoundRows, SinceFirst, Language, Nearest, SearchForm, Theme};
 use softprefix::workbench::{Action, FindAction, Tab, Workbench};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
@@ -238,11 +238,11 @@ pub fn choosing(language: Language, theme: Theme) -> Workbench {
             index += 1;
         }
         if generation < 2 {
-            let kin = Kin {
+            let since_first = SinceFirst {
                 norm: 1.0 + 0.03 * generation as f64,
                 cosine: 0.93 - 0.11 * generation as f64,
             };
-            find(&mut bench, FindEvent::Kin(vec![(records[generation].clone(), kin)]));
+            find(&mut bench, FindEvent::ComparedWithFirst(vec![(records[generation].clone(), since_first)]));
             let picked = Generation::picked(search, records, generation);
             search = picked.next().unwrap();
             add(&mut bench, picked);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use softprefix::model::{Behind, ModuleState, PaneState, Side, Target};
+use softprefix::model::{BackgroundFetch, ModuleState, PaneState, Side, Target};
 use softprefix::session::embedded::Models;
 use softprefix::workbench::{Action, Dialog, Notice, PlaybackAction, Workbench};
 use softprefix_unit::models::{Entry, FetchOptions, Places, entry, small};
@@ -81,7 +81,7 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
     });
     harness.until("the small model", |bench| model_in_use(bench) == Some(small().name));
     harness.until("the download behind it", |bench| {
-        let progress = bench.behind.as_ref().and_then(Behind::progress);
+        let progress = bench.background_fetch.as_ref().and_then(BackgroundFetch::progress);
         progress.is_some_and(|fetch| fetch.name == default_model().name && fetch.total_bytes.is_some())
     });
     assert_eq!(
@@ -100,12 +100,12 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
     harness.until("a run", |bench| bench.prefixed.state == PaneState::Streaming);
     server.change(|manners| manners.stalls = None);
     harness.until("the default model", |bench| {
-        matches!(&bench.behind, Some(Behind::Arrived(_)))
+        matches!(&bench.background_fetch, Some(BackgroundFetch::Arrived(_)))
     });
     assert_eq!(model_in_use(&harness.bench), Some(small().name), "something runs");
     harness.apply(Action::Stop);
     harness.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
-    assert_eq!(harness.bench.behind, None);
+    assert_eq!(harness.bench.background_fetch, None);
     assert_eq!(
         harness.bench.notice,
         Some(Notice::TakenOver(default_model().name.to_owned()))
@@ -151,9 +151,9 @@ fn a_default_model_that_cannot_be_had_is_a_sentence_and_the_small_one_goes_on() 
     let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
     start(&mut harness);
     harness.until("the failure", |bench| {
-        matches!(bench.behind, Some(Behind::Failed { .. }))
+        matches!(bench.background_fetch, Some(BackgroundFetch::Failed { .. }))
     });
-    let Some(Behind::Failed { name, problem }) = harness.bench.behind.clone() else {
+    let Some(BackgroundFetch::Failed { name, problem }) = harness.bench.background_fetch.clone() else {
         panic!()
     };
     assert!(
@@ -181,7 +181,7 @@ fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_
     let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
     start(&mut harness);
     harness.until("the download", |bench| {
-        bench.behind.as_ref().and_then(Behind::progress).is_some()
+        bench.background_fetch.as_ref().and_then(BackgroundFetch::progress).is_some()
     });
     let chosen = Target::Embedded {
         model: Some(small().name.to_owned()),
@@ -205,10 +205,10 @@ fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_
     let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
     start(&mut harness);
     harness.until("the download", |bench| {
-        bench.behind.as_ref().and_then(Behind::progress).is_some()
+        bench.background_fetch.as_ref().and_then(BackgroundFetch::progress).is_some()
     });
     harness.apply(Action::CancelFetch);
-    harness.until("the end of it", |bench| bench.behind.is_none());
+    harness.until("the end of it", |bench| bench.background_fetch.is_none());
     assert_eq!(
         stored(&harness.bench),
         chosen,
@@ -245,14 +245,14 @@ fn a_default_model_that_cannot_take_over_says_why_beside_the_small_one_and_takes
     harness.apply(Action::ShowDialog(Dialog::Help));
     server.change(|manners| manners.stalls = None);
     harness.until("the default model", |bench| {
-        matches!(&bench.behind, Some(Behind::Arrived(_)))
+        matches!(&bench.background_fetch, Some(BackgroundFetch::Arrived(_)))
     });
     std::fs::remove_file(folder.path().join("models").join(default_model().file_name)).unwrap();
     server.change(|manners| manners.status = Some(503));
     harness.apply(Action::CloseDialog);
     harness.until(
         "the failure",
-        |bench| matches!(&bench.behind, Some(Behind::Failed { name, .. }) if name == default_model().name),
+        |bench| matches!(&bench.background_fetch, Some(BackgroundFetch::Failed { name, .. }) if name == default_model().name),
     );
     assert_eq!(model_in_use(&harness.bench), Some(small().name));
     assert_eq!(harness.bench.notice, None, "it is said in one place");

@@ -24,7 +24,7 @@ use crate::outbox::Outbox;
 use clients::Clients;
 use front::Front;
 use intake::Intake;
-use opening::{Opening, RefusedClient, Verdict};
+use opening::{Opening, RefusedClient, Decision};
 
 use crate::tasks::log_panic;
 use crate::unit::{Peer, ReplySink, Unit};
@@ -324,10 +324,10 @@ async fn read_opening(
             () = &mut timeout, if opening.is_urgent() => return Err(Some(RefusedClient::WithoutSecret)),
         };
         match opening.push(&bytes[..count]) {
-            Verdict::Accepted(first) => return Ok(first),
-            Verdict::Refused(refused) => return Err(Some(refused)),
-            Verdict::Undecided if count == 0 => return Err(None),
-            Verdict::Undecided => {}
+            Decision::Accepted(first) => return Ok(first),
+            Decision::Refused(refused) => return Err(Some(refused)),
+            Decision::Undecided if count == 0 => return Err(None),
+            Decision::Undecided => {}
         }
     }
 }

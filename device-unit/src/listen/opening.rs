@@ -36,7 +36,7 @@ pub enum RefusedClient {
 
 /// The decision on a client by its first bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Decision {
     /// More bytes are needed.
     Undecided,
     /// Accepted; these bytes and all after them are messages.
@@ -66,7 +66,7 @@ impl Opening {
     }
 
     /// Adds bytes. Call it until it decides.
-    pub fn push(&mut self, bytes: &[u8]) -> Verdict {
+    pub fn push(&mut self, bytes: &[u8]) -> Decision {
         // White space between messages is ignored and not buffered.
         let bytes = if self.bytes.is_empty() {
             bytes.trim_ascii_start()
@@ -75,13 +75,13 @@ impl Opening {
         };
         self.bytes.extend_from_slice(bytes);
         match (detect(&self.bytes), &self.secret) {
-            (Detected::Refused(refused), _) => Verdict::Refused(refused),
-            (Detected::Undecided, _) => Verdict::Undecided,
-            (Detected::Messages, None) => Verdict::Accepted(std::mem::take(&mut self.bytes)),
+            (Detected::Refused(refused), _) => Decision::Refused(refused),
+            (Detected::Undecided, _) => Decision::Undecided,
+            (Detected::Messages, None) => Decision::Accepted(std::mem::take(&mut self.bytes)),
             (Detected::Messages, Some(secret)) => match self.bytes.split_at_checked(Secret::LINE_BYTES) {
-                Some((line, rest)) if secret.is_line(line) => Verdict::Accepted(rest.to_vec()),
-                None if !self.bytes.contains(&b'\n') => Verdict::Undecided,
-                _ => Verdict::Refused(RefusedClient::WithoutSecret),
+                Some((line, rest)) if secret.is_line(line) => Decision::Accepted(rest.to_vec()),
+                None if !self.bytes.contains(&b'\n') => Decision::Undecided,
+                _ => Decision::Refused(RefusedClient::WithoutSecret),
             },
         }
     }
@@ -112,18 +112,18 @@ mod tests {
     use super::*;
 
     /// The verdict on bytes that come in pieces of `size`, with the bytes behind those that were needed for it.
-    fn verdict(mut opening: Opening, bytes: &[u8], size: usize) -> Verdict {
+    fn decision(mut opening: Opening, bytes: &[u8], size: usize) -> Decision {
         for (number, piece) in bytes.chunks(size).enumerate() {
             match opening.push(piece) {
-                Verdict::Undecided => {}
-                Verdict::Accepted(mut heard) => {
+                Decision::Undecided => {}
+                Decision::Accepted(mut heard) => {
                     heard.extend_from_slice(&bytes[((number + 1) * size).min(bytes.len())..]);
-                    return Verdict::Accepted(heard);
+                    return Decision::Accepted(heard);
                 }
                 refused => return refused,
             }
         }
-        Verdict::Undecided
+        Decision::Undecided
     }
 
     #[test]
@@ -142,8 +142,8 @@ mod tests {
         for (bytes, refused) in cases {
             for size in 1..=bytes.len() {
                 assert_eq!(
-                    verdict(Opening::new(None), bytes, size),
-                    Verdict::Refused(refused),
+                    decision(Opening::new(None), bytes, size),
+                    Decision::Refused(refused),
                     "{bytes:?} in pieces of {size}"
                 );
             }
@@ -166,8 +166,8 @@ mod tests {
         ] {
             for size in 1..=bytes.len() {
                 assert_eq!(
-                    verdict(Opening::new(None), bytes, size),
-                    Verdict::Accepted(bytes.to_vec())
+                    decision(Opening::new(None), bytes, size),
+                    Decision::Accepted(bytes.to_vec())
                 );
             }
         }
@@ -179,8 +179,8 @@ mod tests {
         let good = [secret.line(), b"{\"a\":1}".to_vec()].concat();
         for size in 1..=good.len() {
             assert_eq!(
-                verdict(Opening::new(Some(secret.clone())), &good, size),
-                Verdict::Accepted(b"{\"a\":1}".to_vec())
+                decision(Opening::new(Some(secret.clone())), &good, size),
+                Decision::Accepted(b"{\"a\":1}".to_vec())
             );
         }
         for bad in [
@@ -190,13 +190,13 @@ mod tests {
             b"{".repeat(Secret::LINE_BYTES),
         ] {
             assert_eq!(
-                verdict(Opening::new(Some(secret.clone())), &bad, 5),
-                Verdict::Refused(RefusedClient::WithoutSecret)
+                decision(Opening::new(Some(secret.clone())), &bad, 5),
+                Decision::Refused(RefusedClient::WithoutSecret)
             );
         }
         assert_eq!(
-            verdict(Opening::new(Some(secret)), b"POST / HTTP/1.1\r\n", 3),
-            Verdict::Refused(RefusedClient::Http)
+            decision(Opening::new(Some(secret)), b"POST / HTTP/1.1\r\n", 3),
+            Decision::Refused(RefusedClient::Http)
         );
     }
 
@@ -209,7 +209,7 @@ mod tests {
             ], 0..100),
             size in 1usize..20,
         ) {
-            prop_assert_eq!(verdict(Opening::new(None), &bytes, size), verdict(Opening::new(None), &bytes, 100));
+            prop_assert_eq!(decision(Opening::new(None), &bytes, size), decision(Opening::new(None), &bytes, 100));
         }
     }
 }

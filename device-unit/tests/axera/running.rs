@@ -153,8 +153,8 @@ fn only_one_sequence_is_open_at_a_time() {
 fn the_self_test_passes_on_a_correct_engine() {
     let world = World::sized(softprefix_unit::testing::TinyModel::qwen2(), 160, 200);
     let mut model = load(&world).unwrap();
-    let verdicts = softprefix_unit::self_test::run(&mut model);
-    let checks: Vec<_> = verdicts.iter().map(|verdict| verdict.check).collect();
+    let results = softprefix_unit::self_test::run(&mut model);
+    let checks: Vec<_> = results.iter().map(|result| result.check).collect();
     assert_eq!(
         checks,
         [
@@ -166,7 +166,7 @@ fn the_self_test_passes_on_a_correct_engine() {
             "baseline afterwards"
         ]
     );
-    assert!(verdicts.iter().all(|verdict| verdict.passed), "{verdicts:#?}");
+    assert!(results.iter().all(|result| result.passed), "{results:#?}");
 }
 
 #[test]
@@ -174,9 +174,9 @@ fn the_self_test_reports_an_error_of_the_runtime() {
     let world = World::sized(softprefix_unit::testing::TinyModel::qwen2(), 160, 200);
     let mut model = load(&world).unwrap();
     world.reset(5);
-    let verdicts = softprefix_unit::self_test::run(&mut model);
-    let last = verdicts.last().unwrap();
-    assert!(!last.passed && last.detail.contains("AX_"), "{verdicts:#?}");
+    let results = softprefix_unit::self_test::run(&mut model);
+    let last = results.last().unwrap();
+    assert!(!last.passed && last.detail.contains("AX_"), "{results:#?}");
 }
 
 /// The CPU engine quantises activations to 8 bits and the NPU's layers round to bf16 in between, so the logits of the same weights

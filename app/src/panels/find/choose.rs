@@ -14,7 +14,7 @@ use crate::views::button::Button;
 use crate::views::icon::Icon;
 use crate::views::paint;
 use crate::workbench::FindAction;
-use crate::workbench::search::Relative;
+use crate::workbench::search::Choice;
 
 /// Height of the card with the chosen prefixes, and minimum height of the candidates.
 const LINE: f32 = 148.0;
@@ -181,8 +181,8 @@ fn line(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
                 ui.spacing_mut().item_spacing.x = 0.0;
                 let mut before = None;
                 for one in &chosen {
-                    let words = (text.relative)(one.generation, one.candidate + 1, one.kin);
-                    if relative(ui, inside.height(), one, &words, &mut before) {
+                    let words = (text.choice)(one.generation, one.candidate + 1, one.since_first);
+                    if choice(ui, inside.height(), one, &words, &mut before) {
                         back = Some(one.generation);
                     }
                 }
@@ -194,12 +194,12 @@ fn line(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
 }
 
 /// Draws one of them, higher if it is nearer to the first prefix. Returns `true` on a click.
-fn relative(ui: &mut Ui, height: f32, one: &Relative, words: &str, before: &mut Option<egui::Pos2>) -> bool {
+fn choice(ui: &mut Ui, height: f32, one: &Choice, words: &str, before: &mut Option<egui::Pos2>) -> bool {
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(PITCH, height), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(egui::Role::Button, true, words));
     let room = rect.with_max_y(rect.bottom() - 34.0).shrink2(vec2(0.0, 8.0));
-    let cosine = one.kin.map_or(1.0, |kin| kin.cosine).clamp(0.0, 1.0) as f32;
+    let cosine = one.since_first.map_or(1.0, |since| since.cosine).clamp(0.0, 1.0) as f32;
     let at = pos2(rect.center().x, room.bottom() - room.height() * cosine);
     let painter = ui.painter();
     if let Some(before) = *before {
@@ -212,8 +212,8 @@ fn relative(ui: &mut Ui, height: f32, one: &Relative, words: &str, before: &mut 
     *before = Some(at);
     let title = format!("{} · {}", one.generation, one.candidate + 1);
     let below = one
-        .kin
-        .map(|kin| format!("{:.2}× {:.2}", kin.norm, kin.cosine))
+        .since_first
+        .map(|since| format!("{:.2}× {:.2}", since.norm, since.cosine))
         .unwrap_or_default();
     for (line, words) in [title, below].into_iter().enumerate() {
         let y = rect.bottom() - 26.0 + 16.0 * line as f32;
