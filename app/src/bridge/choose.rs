@@ -14,7 +14,7 @@ use softprefix_core::search::{Objective, PrefixSearch, SearchError, SearchSettin
 use tokio::sync::mpsc;
 
 use super::events::Events;
-use super::find::{ExperimentJournal, Place, on_disk, report, told};
+use super::find::{ExperimentJournal, FindContext, on_disk, report, told};
 use crate::errors::{self, prefix_store_problem, sentence};
 use crate::messages::{FindEvent, SearchStart};
 use crate::model::{Bilingual, SinceFirst, Problem, ProblemKind};
@@ -24,17 +24,17 @@ use crate::session::Session;
 pub(super) async fn begin(
     SearchStart { plan, recipe, settings }: SearchStart,
     stop: Stop,
-    place: &Place,
+    context: &FindContext,
 ) -> Result<(), Problem> {
-    let (session, library) = needed(place)?;
-    let search = first(&session, place.store.as_ref(), &recipe, &settings).await?;
+    let (session, library) = needed(context)?;
+    let search = first(&session, context.store.as_ref(), &recipe, &settings).await?;
     let experiment = Experiment::new(plan.name.clone(), Some(plan), session.facts().identity.clone());
     let of = experiment.clone();
     let journal = on_disk(move || ExperimentJournal::create(&library, of)).await?;
-    report(&place.events, FindEvent::ChooseBegan(Box::new(experiment.clone()))).await;
+    report(&context.events, FindEvent::ChooseBegan(Box::new(experiment.clone()))).await;
     let mut saved = SavedExperiment::new(experiment);
-    add(&journal, &mut saved, &place.events, Generation::opened(search.clone())).await?;
-    run(&session, &journal, &saved, &search, stop, place).await
+    add(&journal, &mut saved, &context.events, Generation::opened(search.clone())).await?;
+    run(&session, &journal, &saved, &search, stop, context).await
 }
 
 /// Appends a generation to an experiment, opens the next one, and runs the candidates that have no record. A generation without candidates
@@ -43,9 +43,9 @@ pub(super) async fn go_on(
     experiment: String,
     generation: Generation,
     stop: Stop,
-    place: &Place,
+    context: &FindContext,
 ) -> Result<(), Problem> {
-    let (session, library) = needed(place)?;
+    let (session, library) = needed(context)?;
     let opened = on_disk(move || library.append_to(&experiment).map_err(|error| told(&error))).await?;
     let mut saved = opened.saved;
     let journal = ExperimentJournal {
@@ -54,12 +54,12 @@ pub(super) async fn go_on(
     };
     let next = generation.next().map_err(|error| unsearchable(&error))?;
     let is_chosen = !generation.candidates.is_empty();
-    add(&journal, &mut saved, &place.events, generation).await?;
+    add(&journal, &mut saved, &context.events, generation).await?;
     if is_chosen {
-        add(&journal, &mut saved, &place.events, Generation::opened(next.clone())).await?;
+        add(&journal, &mut saved, &context.events, Generation::opened(next.clone())).await?;
     }
-    report_since_first(&saved, place).await?;
-    run(&session, &journal, &saved, &next, stop, place).await
+    report_since_first(&saved, context).await?;
+    run(&session, &journal, &saved, &next, stop, context).await
 }
 
 /// Searches by an objective until the budget is spent or the user stops.
@@ -67,10 +67,10 @@ pub(super) async fn search(
     SearchStart { plan, recipe, settings }: SearchStart,
     (objective, budget): (Objective, usize),
     stop: Stop,
-    place: &Place,
+    context: &FindContext,
 ) -> Result<(), Problem> {
-    let (session, library) = needed(place)?;
-    let search = first(&session, place.store.as_ref(), &recipe, &settings).await?;
+    let (session, library) = needed(context)?;
+    let search = first(&session, context.store.as_ref(), &recipe, &settings).await?;
     let request = RunRequest {
         plan,
         session: Arc::clone(session.core()),
@@ -83,12 +83,12 @@ pub(super) async fn search(
         objective,
         budget,
     };
-    follow(request, find, stop, place).await
+    follow(request, find, stop, context).await
 }
 
 /// Continues an interrupted search.
-pub(super) async fn search_on(experiment: String, stop: Stop, place: &Place) -> Result<(), Problem> {
-    let (session, library) = needed(place)?;
+pub(super) async fn search_on(experiment: String, stop: Stop, context: &FindContext) -> Result<(), Problem> {
+    let (session, library) = needed(context)?;
     let opened = on_disk(move || library.append_to(&experiment).map_err(|error| told(&error))).await?;
     let saved = opened.saved;
     let plan = saved.experiment.plan.clone();
@@ -123,11 +123,11 @@ pub(super) async fn search_on(experiment: String, stop: Stop, place: &Place) -> 
         objective,
         budget,
     };
-    follow(request, find, stop, place).await
+    follow(request, find, stop, context).await
 }
 
 /// Forwards the events of a search until it ends.
-async fn follow(request: RunRequest, find: PrefixSearchRequest, mut stop: Stop, place: &Place) -> Result<(), Problem> {
+async fn follow(request: RunRequest, find: PrefixSearchRequest, mut stop: Stop, context: &FindContext) -> Result<(), Problem> {
     let mut run =
         Run::search_prefix(request, find).map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))?;
     let mut stopping = false;
@@ -138,12 +138,12 @@ async fn follow(request: RunRequest, find: PrefixSearchRequest, mut stop: Stop, 
                 // The texts of running candidates are not shown.
                 Some(RunEvent::Text { .. }) => {}
                 Some(event @ RunEvent::JournalFailed { .. }) => {
-                    report(&place.events, FindEvent::Searched(Box::new(event))).await;
+                    report(&context.events, FindEvent::Searched(Box::new(event))).await;
                     // Nothing is run that cannot be saved.
                     stopping = true;
                     run.cancel();
                 }
-                Some(event) => report(&place.events, FindEvent::Searched(Box::new(event))).await,
+                Some(event) => report(&context.events, FindEvent::Searched(Box::new(event))).await,
             },
             () = stop.requested(), if !stopping => {
                 stopping = true;
@@ -154,12 +154,12 @@ async fn follow(request: RunRequest, find: PrefixSearchRequest, mut stop: Stop, 
 }
 
 /// Returns the rows of a candidate, from its search's first prefix in the store. The module builds those of any other recipe.
-pub(super) async fn rows_of(recipe: &PrefixRecipe, place: &Place) -> Result<SoftPrefix, Problem> {
+pub(super) async fn rows_of(recipe: &PrefixRecipe, context: &FindContext) -> Result<SoftPrefix, Problem> {
     let PrefixKind::Chosen { parent, .. } = recipe.kind.base() else {
-        let session = place.session.as_ref().ok_or_else(errors::not_connected)?;
+        let session = context.session.as_ref().ok_or_else(errors::not_connected)?;
         return session.build_of(recipe).await;
     };
-    let (store, parent, recipe) = (store(place.store.as_ref())?, parent.clone(), recipe.clone());
+    let (store, parent, recipe) = (store(context.store.as_ref())?, parent.clone(), recipe.clone());
     on_disk(move || {
         let parent = store.get(&parent).map_err(|error| prefix_store_problem(&error))?;
         built(&parent, &recipe)
@@ -167,9 +167,9 @@ pub(super) async fn rows_of(recipe: &PrefixRecipe, place: &Place) -> Result<Soft
     .await
 }
 
-fn needed(place: &Place) -> Result<(Arc<Session>, Arc<Library>), Problem> {
-    let session = place.session.clone().ok_or_else(errors::not_connected)?;
-    let library = place.library.clone().ok_or_else(errors::no_library)?;
+fn needed(context: &FindContext) -> Result<(Arc<Session>, Arc<Library>), Problem> {
+    let session = context.session.clone().ok_or_else(errors::not_connected)?;
+    let library = context.library.clone().ok_or_else(errors::no_library)?;
     Ok((session, library))
 }
 
@@ -226,7 +226,7 @@ async fn run(
     saved: &SavedExperiment,
     search: &PrefixSearch,
     stop: Stop,
-    place: &Place,
+    context: &FindContext,
 ) -> Result<(), Problem> {
     let Some(plan) = &journal.experiment.plan else {
         return Ok(());
@@ -279,7 +279,7 @@ async fn run(
             Arc::clone(session.core()),
             task.clone(),
             journal.clone(),
-            place.events.clone(),
+            context.events.clone(),
         );
         let (stop, places) = (stop.clone(), Arc::clone(&places));
         runs.spawn(async move {
@@ -322,7 +322,7 @@ async fn run(
 }
 
 /// Reports norm and cosine of the chosen candidates of an experiment.
-pub(super) async fn report_since_first(saved: &SavedExperiment, place: &Place) -> Result<(), Problem> {
+pub(super) async fn report_since_first(saved: &SavedExperiment, context: &FindContext) -> Result<(), Problem> {
     let chosen = saved.generations.iter().filter_map(|generation| {
         let record = &generation.candidates.get(generation.best()?)?.record;
         let record = saved.records.iter().find(|known| known.id == *record)?;
@@ -332,7 +332,7 @@ pub(super) async fn report_since_first(saved: &SavedExperiment, place: &Place) -
     let Some(last) = saved.generations.last() else {
         return Ok(());
     };
-    let (store, parent) = (store(place.store.as_ref())?, last.search.parent().to_owned());
+    let (store, parent) = (store(context.store.as_ref())?, last.search.parent().to_owned());
     let since_first = on_disk(move || {
         let parent = store.get(&parent).map_err(|error| prefix_store_problem(&error))?;
         let of_parent = IdentityCard::of(&parent, None).median;
@@ -347,6 +347,6 @@ pub(super) async fn report_since_first(saved: &SavedExperiment, place: &Place) -
         each.collect::<Result<Vec<_>, Problem>>()
     })
     .await?;
-    report(&place.events, FindEvent::ComparedWithFirst(since_first)).await;
+    report(&context.events, FindEvent::ComparedWithFirst(since_first)).await;
     Ok(())
 }

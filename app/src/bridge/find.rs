@@ -43,7 +43,7 @@ pub(super) struct Finding {
 }
 
 /// What requests need from the bridge.
-pub(super) struct Place {
+pub(super) struct FindContext {
     pub session: Option<Arc<Session>>,
     pub library: Option<Arc<Library>>,
     pub store: Option<PrefixStore>,
@@ -52,15 +52,15 @@ pub(super) struct Place {
 
 impl Finding {
     /// Processes a request, or starts to.
-    pub(super) fn take(&mut self, request: FindRequest, place: Place) {
+    pub(super) fn take(&mut self, request: FindRequest, context: FindContext) {
         match request {
-            FindRequest::Start { number, work } => self.start(number, work, place),
+            FindRequest::Start { number, work } => self.start(number, work, context),
             FindRequest::Stop => self.stop(),
             request => {
-                let events = place.events.clone();
+                let events = context.events.clone();
                 let work = async move {
-                    if let Err(problem) = with_files(request, &place).await {
-                        report(&place.events, FindEvent::FileFailed(problem)).await;
+                    if let Err(problem) = with_files(request, &context).await {
+                        report(&context.events, FindEvent::FileFailed(problem)).await;
                     }
                 };
                 events.spawn(work, |problem| Event::Find(Box::new(FindEvent::FileFailed(problem))));
@@ -69,20 +69,20 @@ impl Finding {
     }
 
     /// Starts work, after stopping the work in progress and waiting for its end.
-    fn start(&mut self, number: u64, work: FindWork, place: Place) {
+    fn start(&mut self, number: u64, work: FindWork, context: FindContext) {
         self.stop();
         let before = self.at_work.take();
         let (stop, stopped) = Stop::pair();
         self.stop = Some(stop);
-        let events = place.events.clone();
+        let events = context.events.clone();
         let work = async move {
             if let Some(before) = before
                 && let Err(error) = before.await
             {
                 tracing::warn!(%error, "the work before broke off");
             }
-            let problem = do_work(work, stopped, &place).await.err();
-            report(&place.events, FindEvent::Ended { number, problem }).await;
+            let problem = do_work(work, stopped, &context).await.err();
+            report(&context.events, FindEvent::Ended { number, problem }).await;
         };
         let broken = move |problem| {
             let problem = Some(problem);
@@ -99,17 +99,17 @@ impl Finding {
     }
 }
 
-async fn do_work(work: FindWork, stop: Stop, place: &Place) -> Result<(), Problem> {
+async fn do_work(work: FindWork, stop: Stop, context: &FindContext) -> Result<(), Problem> {
     match work {
-        FindWork::Learn { plan, init } => learn(*plan, init, stop, place).await,
-        FindWork::Choose(start) => choose::begin(*start, stop, place).await,
-        FindWork::ChooseNext { experiment, generation } => choose::go_on(experiment, *generation, stop, place).await,
+        FindWork::Learn { plan, init } => learn(*plan, init, stop, context).await,
+        FindWork::Choose(start) => choose::begin(*start, stop, context).await,
+        FindWork::ChooseNext { experiment, generation } => choose::go_on(experiment, *generation, stop, context).await,
         FindWork::Search {
             start,
             objective,
             budget,
-        } => choose::search(*start, (*objective, budget), stop, place).await,
-        FindWork::SearchOn { experiment } => choose::search_on(experiment, stop, place).await,
+        } => choose::search(*start, (*objective, budget), stop, context).await,
+        FindWork::SearchOn { experiment } => choose::search_on(experiment, stop, context).await,
     }
 }
 
@@ -164,9 +164,9 @@ pub(super) async fn on_disk<T: Send + 'static>(
 }
 
 /// Learns until the last frame, and runs the last rows.
-async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, place: &Place) -> Result<(), Problem> {
-    let session = place.session.clone().ok_or_else(errors::not_connected)?;
-    let library = place.library.clone().ok_or_else(errors::no_library)?;
+async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, context: &FindContext) -> Result<(), Problem> {
+    let session = context.session.clone().ok_or_else(errors::not_connected)?;
+    let library = context.library.clone().ok_or_else(errors::no_library)?;
     if let Some(recipe) = init {
         let rows = session.build_of(&recipe).await?;
         plan.request.len = rows.len();
@@ -198,13 +198,13 @@ async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, 
                         experiment: Box::new(experiment),
                         plan: Box::new(plan.clone()),
                     };
-                    report(&place.events, began).await;
+                    report(&context.events, began).await;
                     let trials = Trials {
                         session: Arc::clone(session.core()),
                         task: task.clone(),
                         plan,
                         journal,
-                        events: place.events.clone(),
+                        events: context.events.clone(),
                     };
                     follow(learner, &Arc::new(trials), &mut stop).await
                 }
@@ -403,23 +403,23 @@ async fn tell_nearest(session: &session::Session, best: &Best, recipe: PrefixRec
     report(events, FindEvent::Nearest { recipe, nearest }).await;
 }
 
-async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> {
+async fn with_files(request: FindRequest, context: &FindContext) -> Result<(), Problem> {
     match request {
         // Handled by `take`.
         FindRequest::Start { .. } | FindRequest::Stop => Ok(()),
         FindRequest::CompareWithFirst { experiment } => {
-            let library = place.library.clone().ok_or_else(errors::no_library)?;
+            let library = context.library.clone().ok_or_else(errors::no_library)?;
             let (saved, _) = on_disk(move || library.read(&experiment).map_err(|error| told(&error))).await?;
-            choose::report_since_first(&saved, place).await
+            choose::report_since_first(&saved, context).await
         }
         FindRequest::ReadExamples(path) => {
             let found = on_disk(move || examples(&path)).await?;
-            report(&place.events, FindEvent::Examples(found)).await;
+            report(&context.events, FindEvent::Examples(found)).await;
             Ok(())
         }
         FindRequest::Rows { experiment } => {
-            let best = rows_of(place, &experiment).await?;
-            let session = place
+            let best = rows_of(context, &experiment).await?;
+            let session = context
                 .session
                 .as_deref()
                 .filter(|session| session.facts().hidden_size() == Some(best.rows.hidden_size()));
@@ -430,15 +430,15 @@ async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> 
                 experiment,
                 rows: Box::new(found),
             };
-            report(&place.events, rows).await;
+            report(&context.events, rows).await;
             if let Some(session) = session {
-                tell_nearest(session.core(), &best, recipe, &place.events).await;
+                tell_nearest(session.core(), &best, recipe, &context.events).await;
             }
             Ok(())
         }
         FindRequest::Take { found } => {
-            let found = found_of(place, &found).await?;
-            let store = place.store.clone();
+            let found = found_of(context, &found).await?;
+            let store = context.store.clone();
             let card = IdentityCard::of(&found.rows, None);
             let file = on_disk(move || {
                 if let Some(store) = store {
@@ -447,13 +447,13 @@ async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> 
                 Ok(ImportedFile::found(found.name, &found.rows, found.origin))
             })
             .await?;
-            report(&place.events, FindEvent::Taken { file, card }).await;
+            report(&context.events, FindEvent::Taken { file, card }).await;
             Ok(())
         }
         FindRequest::Export { found, path, form } => {
-            let found = found_of(place, &found).await?;
+            let found = found_of(context, &found).await?;
             let to = path.clone();
-            let model = place
+            let model = context
                 .session
                 .as_ref()
                 .map(|session| session.facts().identity.model.clone());
@@ -462,7 +462,7 @@ async fn with_files(request: FindRequest, place: &Place) -> Result<(), Problem> 
                 material::write(&found.rows, &to, form, model, &found.origin)
             })
             .await?;
-            report(&place.events, FindEvent::Exported(path)).await;
+            report(&context.events, FindEvent::Exported(path)).await;
             Ok(())
         }
     }
@@ -475,10 +475,10 @@ struct Found {
     origin: Origin,
 }
 
-async fn found_of(place: &Place, found: &FoundPrefix) -> Result<Found, Problem> {
+async fn found_of(context: &FindContext, found: &FoundPrefix) -> Result<Found, Problem> {
     match found {
         FoundPrefix::Learned(experiment) => {
-            let best = rows_of(place, experiment).await?;
+            let best = rows_of(context, experiment).await?;
             Ok(Found {
                 name: name_of(&best.learned.first_target),
                 rows: best.rows,
@@ -487,15 +487,15 @@ async fn found_of(place: &Place, found: &FoundPrefix) -> Result<Found, Problem> 
         }
         FoundPrefix::Candidate { recipe, found } => Ok(Found {
             name: format!("{} +{}", found.near, found.generation),
-            rows: choose::rows_of(recipe, place).await?,
+            rows: choose::rows_of(recipe, context).await?,
             origin: Origin::Found(found.clone()),
         }),
     }
 }
 
 /// Reads the rows that an experiment has learned.
-async fn rows_of(place: &Place, experiment: &str) -> Result<Best, Problem> {
-    let library = place.library.clone().ok_or_else(errors::no_library)?;
+async fn rows_of(context: &FindContext, experiment: &str) -> Result<Best, Problem> {
+    let library = context.library.clone().ok_or_else(errors::no_library)?;
     let path: PathBuf = library.rows_of(experiment);
     on_disk(move || read(&path)).await
 }

@@ -36,7 +36,7 @@ pub(super) struct Sweeps {
 }
 
 /// What a sweep needs from the bridge.
-pub(super) struct Place<'a> {
+pub(super) struct SweepContext<'a> {
     pub session: Option<&'a Arc<Session>>,
     pub library: Option<&'a Arc<Library>>,
     pub events: &'a Events,
@@ -79,20 +79,20 @@ impl Planned {
 }
 
 impl Sweeps {
-    pub(super) async fn take(&mut self, request: SweepRequest, place: Place<'_>) {
+    pub(super) async fn take(&mut self, request: SweepRequest, context: SweepContext<'_>) {
         match request {
-            SweepRequest::Start { plan } => self.run(Planned::new(plan), place).await,
+            SweepRequest::Start { plan } => self.run(Planned::new(plan), context).await,
             SweepRequest::AskSecond { target, model } => {
-                let limits = place.session.map(|session| session.module().options().clone());
-                let teller = place.events.clone();
+                let limits = context.session.map(|session| session.module().options().clone());
+                let teller = context.events.clone();
                 let second = |answer| Event::Sweep(Box::new(SweepEvent::Second(answer)));
                 let work = async move {
                     let answer = super::second::ask(target, model, limits.unwrap_or_default()).await;
                     teller.send(second(answer)).await;
                 };
-                place.events.spawn(work, move |problem| second(Err(problem)));
+                context.events.spawn(work, move |problem| second(Err(problem)));
             }
-            SweepRequest::StartOn { plan, target } => self.run_on(target, plan, place).await,
+            SweepRequest::StartOn { plan, target } => self.run_on(target, plan, context).await,
             SweepRequest::Resume { saved, canary } => {
                 let Some(plan) = saved.experiment.plan.clone() else {
                     return;
@@ -102,7 +102,7 @@ impl Sweeps {
                     canary,
                     ..Planned::new(plan)
                 };
-                self.run(planned, place).await;
+                self.run(planned, context).await;
             }
             SweepRequest::Search {
                 plan,
@@ -121,7 +121,7 @@ impl Sweeps {
                     search: Some(search),
                     ..Planned::new(plan)
                 };
-                self.run(planned, place).await;
+                self.run(planned, context).await;
             }
             SweepRequest::Pause => self.tell(Control::Pause),
             SweepRequest::GoOn => self.tell(Control::GoOn),
@@ -148,12 +148,12 @@ impl Sweeps {
         }
     }
 
-    async fn run(&mut self, planned: Planned, place: Place<'_>) {
-        let Place {
+    async fn run(&mut self, planned: Planned, context: SweepContext<'_>) {
+        let SweepContext {
             session,
             library,
             events,
-        } = place;
+        } = context;
         let is_busy = |at_work: &AtWork| !at_work.ended.load(Ordering::Acquire) && !at_work.handle.is_finished();
         if self.at_work.as_ref().is_some_and(is_busy) {
             let problem = Problem::new(
@@ -195,12 +195,12 @@ impl Sweeps {
     }
 
     /// Runs a plan on another module. Connecting may take a minute and can be cancelled.
-    async fn run_on(&mut self, target: Target, plan: Plan, place: Place<'_>) {
-        let save_to = match save_to(place.library, None).await {
+    async fn run_on(&mut self, target: Target, plan: Plan, context: SweepContext<'_>) {
+        let save_to = match save_to(context.library, None).await {
             Ok(save_to) => save_to,
-            Err(problem) => return report(place.events, SweepEvent::Refused(problem)).await,
+            Err(problem) => return report(context.events, SweepEvent::Refused(problem)).await,
         };
-        let here = place.session;
+        let here = context.session;
         // A missing model is not downloaded: that is for the window to ask.
         let opening = Opening {
             limits: here
@@ -212,7 +212,7 @@ impl Sweeps {
         let (control, mut heard) = mpsc::unbounded_channel();
         let ended = Arc::new(AtomicBool::new(false));
         let tell_end = Arc::clone(&ended);
-        let (tasks, events) = (place.events.clone(), place.events.clone());
+        let (tasks, events) = (context.events.clone(), context.events.clone());
         // Its end was reported, which is why the plan continues on the other module.
         let before = self.at_work.take();
         let work = async move {

@@ -22,7 +22,7 @@ use super::find::{self, Finding};
 use super::inference::{self, Trust};
 use super::latest::{compare, keep_counting, keep_describing, measure};
 use super::recording::Recordings;
-use super::sweep::{Place, Sweeps};
+use super::sweep::{SweepContext, Sweeps};
 use super::tuning::Tuning;
 use crate::errors::{self, broken};
 use crate::messages::{
@@ -255,21 +255,21 @@ impl Worker {
                 let _ = self.library_work.send((request, self.library.clone()));
             }
             Request::Sweep(request) => {
-                let place = Place {
+                let context = SweepContext {
                     session: self.session.as_ref(),
                     library: self.library.as_ref(),
                     events: &self.events,
                 };
-                self.sweeps.take(*request, place).await;
+                self.sweeps.take(*request, context).await;
             }
             Request::Find(request) => {
-                let place = find::Place {
+                let context = find::FindContext {
                     session: self.session.clone(),
                     library: self.library.clone(),
                     store: self.prefix_store.clone(),
                     events: self.events.clone(),
                 };
-                self.finding.take(request, place);
+                self.finding.take(request, context);
             }
             Request::Material(request) => match *request {
                 MaterialRequest::UsePrefixStore { folder } => self.prefix_store = Some(PrefixStore::new(folder)),
