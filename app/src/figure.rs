@@ -242,6 +242,11 @@ mod tests {
     #[test]
     fn a_drawing_of_no_size_is_refused_in_words() {
         let empty = Drawing::default();
-        assert!(ImageFormat::Png.write(&empty, Paper::Light).unwrap_err().contains("no size"));
+        assert!(
+            ImageFormat::Png
+                .write(&empty, Paper::Light)
+                .unwrap_err()
+                .contains("no size")
+        );
     }
 }

@@ -15,7 +15,7 @@ use mutate::each;
 use softprefix::doctor::log::{Entry, Log};
 use softprefix::doctor::script::{Found, answer};
 use softprefix::model::Remembered;
-use softprefix::recording::{DEMO, Recording, PreparedRecording, Writer};
+use softprefix::recording::{DEMO, PreparedRecording, Recording, Writer};
 use softprefix::workbench::{PlaybackAction, Workbench};
 
 /// Parts of the recording that ships: its beginning with a few lines, so that much of each kind is damaged.

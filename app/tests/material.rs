@@ -132,20 +132,12 @@ fn pythons_generator_is_chosen_by_name_and_says_what_repeats_an_old_run() {
 #[test]
 fn the_envelope_is_folded_and_a_single_row_has_none() {
     let mut harness = window(ready());
-    assert!(
-        harness
-            .query_by_role_and_label(Role::Slider, "Row envelope")
-            .is_none()
-    );
+    assert!(harness.query_by_role_and_label(Role::Slider, "Row envelope").is_none());
     harness
         .get_by_role_and_label(Role::DisclosureTriangle, "Row envelope")
         .click();
     harness.run_steps(20);
-    assert!(
-        harness
-            .query_by_role_and_label(Role::Slider, "Row envelope")
-            .is_some()
-    );
+    assert!(harness.query_by_role_and_label(Role::Slider, "Row envelope").is_some());
     harness.state_mut().bench.apply(Action::SetLen(1));
     harness.run_steps(2);
     assert!(harness.query_by_label("Row envelope").is_none());

@@ -9,8 +9,8 @@ use softprefix_core::compare::{Measure, Report, ResultsFile, Verdict};
 use softprefix_core::experiment::export::{self, ImportError};
 use softprefix_core::experiment::html::{self, Language};
 use softprefix_core::experiment::{
-    Analysis, Applied, Experiment, Extent, Group, Magnitudes, CaseOutcome, Plan, Prompt, Proof, Rating, Record, Settings,
-    Spread, Stars, Sweep, Values, over_prompts,
+    Analysis, Applied, CaseOutcome, Experiment, Extent, Group, Magnitudes, Plan, Prompt, Proof, Rating, Record,
+    Settings, Spread, Stars, Sweep, Values, over_prompts,
 };
 use softprefix_core::files;
 use softprefix_core::files::faults::{Fault, inject};

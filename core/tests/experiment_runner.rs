@@ -16,9 +16,9 @@ use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::runner::CanaryFinding;
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Applied, EffectBudget, Ending, Entry, PrefixSearchRequest, Generation, Journal, Magnitudes, CaseOutcome, Plan, Prompt,
-    Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, ThresholdRequest, Session, Settings,
-    SharedJournal, Sweep, Threshold, ThresholdSearch, Values, experiments, new_id,
+    Analysis, Applied, CaseOutcome, EffectBudget, Ending, Entry, Generation, Journal, Magnitudes, Plan,
+    PrefixSearchRequest, Prompt, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment,
+    Session, Settings, SharedJournal, Sweep, Threshold, ThresholdRequest, ThresholdSearch, Values, experiments, new_id,
 };
 use softprefix_core::prefix::{
     Magnitude, Origin, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, decode_value,
@@ -1142,7 +1142,9 @@ async fn a_failed_candidate_is_the_worst_and_a_failed_baseline_ends_the_search()
     let (_, mut nothing) = find(&folder, 8);
     nothing.objective = Objective::default();
     let unit = Unit::start(Manner::ours(1)).await;
-    let refused = Run::search_prefix(request(&unit, plan(), &folder).await, nothing).err().unwrap();
+    let refused = Run::search_prefix(request(&unit, plan(), &folder).await, nothing)
+        .err()
+        .unwrap();
     assert_eq!(refused, SearchError::NoObjective.into());
 }
 

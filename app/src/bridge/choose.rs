@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use softprefix_core::experiment::session::{CaseRequest, CaseProgress, FinishedCase, Stop};
+use softprefix_core::experiment::session::{CaseProgress, CaseRequest, FinishedCase, Stop};
 use softprefix_core::experiment::{
-    Case, Entry, Experiment, PrefixSearchRequest, Generation, Library, Run, RunEvent, RunOptions, RunRequest,
-    SaveTo, SavedExperiment, WRITTEN_BY,
+    Case, Entry, Experiment, Generation, Library, PrefixSearchRequest, Run, RunEvent, RunOptions, RunRequest, SaveTo,
+    SavedExperiment, WRITTEN_BY,
 };
 use softprefix_core::prefix::{EmbeddingRows, IdentityCard, PrefixKind, PrefixRecipe, PrefixStore, SoftPrefix};
 use softprefix_core::protocol::extension::Priority;
@@ -17,7 +17,7 @@ use super::events::Events;
 use super::find::{ExperimentJournal, FindContext, on_disk, report, told};
 use crate::errors::{self, prefix_store_problem, sentence};
 use crate::messages::{FindEvent, SearchStart};
-use crate::model::{Bilingual, SinceFirst, Problem, ProblemKind};
+use crate::model::{Bilingual, Problem, ProblemKind, SinceFirst};
 use crate::session::Session;
 
 /// Starts choosing: creates the experiment, and runs its baseline and the first candidates.
@@ -33,7 +33,13 @@ pub(super) async fn begin(
     let journal = on_disk(move || ExperimentJournal::create(&library, of)).await?;
     report(&context.events, FindEvent::ChooseBegan(Box::new(experiment.clone()))).await;
     let mut saved = SavedExperiment::new(experiment);
-    add(&journal, &mut saved, &context.events, Generation::opened(search.clone())).await?;
+    add(
+        &journal,
+        &mut saved,
+        &context.events,
+        Generation::opened(search.clone()),
+    )
+    .await?;
     run(&session, &journal, &saved, &search, stop, context).await
 }
 
@@ -127,9 +133,14 @@ pub(super) async fn search_on(experiment: String, stop: Stop, context: &FindCont
 }
 
 /// Forwards the events of a search until it ends.
-async fn follow(request: RunRequest, find: PrefixSearchRequest, mut stop: Stop, context: &FindContext) -> Result<(), Problem> {
-    let mut run =
-        Run::search_prefix(request, find).map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))?;
+async fn follow(
+    request: RunRequest,
+    find: PrefixSearchRequest,
+    mut stop: Stop,
+    context: &FindContext,
+) -> Result<(), Problem> {
+    let mut run = Run::search_prefix(request, find)
+        .map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))?;
     let mut stopping = false;
     loop {
         tokio::select! {

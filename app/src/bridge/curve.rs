@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use softprefix_core::experiment::WRITTEN_BY;
-use softprefix_core::experiment::session::{CaseRequest, FinishedCase, CaseProgress, Stop};
+use softprefix_core::experiment::session::{CaseProgress, CaseRequest, FinishedCase, Stop};
 use softprefix_core::protocol::extension::Priority;
 use tokio::sync::watch;
 

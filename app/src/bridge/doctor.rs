@@ -8,7 +8,7 @@ use crate::doctor::install::{self, Installation};
 use crate::doctor::log::{Entry, Log};
 use crate::doctor::talk::{self, Talk};
 use crate::doctor::{
-    BUILD, EXIT_TASKS, Host, INSTALL, RemedyOutcome, Remedy, Ssh, SshError, SshOptions, build, look_over_ssh,
+    BUILD, EXIT_TASKS, Host, INSTALL, Remedy, RemedyOutcome, Ssh, SshError, SshOptions, build, look_over_ssh,
 };
 use crate::errors;
 use crate::messages::{ChangeOutcome, DoctorEvent, DoctorRequest, Event};

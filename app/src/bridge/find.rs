@@ -164,7 +164,12 @@ pub(super) async fn on_disk<T: Send + 'static>(
 }
 
 /// Learns until the last frame, and runs the last rows.
-async fn learn(mut plan: LearnPlan, init: Option<PrefixRecipe>, mut stop: Stop, context: &FindContext) -> Result<(), Problem> {
+async fn learn(
+    mut plan: LearnPlan,
+    init: Option<PrefixRecipe>,
+    mut stop: Stop,
+    context: &FindContext,
+) -> Result<(), Problem> {
     let session = context.session.clone().ok_or_else(errors::not_connected)?;
     let library = context.library.clone().ok_or_else(errors::no_library)?;
     if let Some(recipe) = init {

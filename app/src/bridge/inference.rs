@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use softprefix_core::client::{ClientError, Task};
-use softprefix_core::experiment::session::{CaseRequest, FinishedCase, CaseProgress, SessionError, Stop};
+use softprefix_core::experiment::session::{CaseProgress, CaseRequest, FinishedCase, SessionError, Stop};
 use softprefix_core::experiment::{Record, WRITTEN_BY};
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 use tokio::sync::{mpsc, oneshot};

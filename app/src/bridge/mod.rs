@@ -3,7 +3,6 @@
 
 mod choose;
 mod curve;
-mod scoring;
 pub mod discovery;
 mod doctor;
 mod events;
@@ -15,6 +14,7 @@ mod latest;
 mod library;
 mod material;
 pub mod recording;
+mod scoring;
 pub(crate) mod second;
 pub mod sweep;
 mod tuning;

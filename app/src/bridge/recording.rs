@@ -12,7 +12,7 @@ use super::events::Events;
 use crate::errors::{broken, cannot_read, system};
 use crate::messages::{Event, RecordingEvent, RecordingRequest};
 use crate::model::{Bilingual, Problem, ProblemKind};
-use crate::recording::{DEMO, Recording, PreparedRecording, Writer};
+use crate::recording::{DEMO, PreparedRecording, Recording, Writer};
 
 /// Maximum file size in MiB: an hour of text and slider moves takes a tenth of it.
 const LARGEST: u64 = 64;

@@ -13,7 +13,6 @@ use softprefix_unit::models::Entry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::scoring::Scoring;
 use super::discovery::Discovery;
 use super::doctor::DoctorAccess;
 use super::events::{Events, caught};
@@ -22,6 +21,7 @@ use super::find::{self, Finding};
 use super::inference::{self, Trust};
 use super::latest::{compare, keep_counting, keep_describing, measure};
 use super::recording::Recordings;
+use super::scoring::Scoring;
 use super::sweep::{SweepContext, Sweeps};
 use super::tuning::Tuning;
 use crate::errors::{self, broken};

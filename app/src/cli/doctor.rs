@@ -12,7 +12,7 @@ use crate::doctor::install::{self, Installation};
 use crate::doctor::log::{Entry, Log};
 use crate::doctor::talk::{self, Talk};
 use crate::doctor::{
-    BUILD, EXIT_TASKS, Ended, Finding, Host, INSTALL, RemedyOutcome, Remedy, Ssh, SshError, SshOptions, Verdict,
+    BUILD, EXIT_TASKS, Ended, Finding, Host, INSTALL, Remedy, RemedyOutcome, Ssh, SshError, SshOptions, Verdict,
     look_over_ssh, title,
 };
 use crate::errors;
@@ -417,7 +417,12 @@ async fn undo(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> 
     tell(reach, &remedy, "undo", outcome)
 }
 
-fn tell(reach: &ReachArgs, remedy: &Remedy, act: &str, outcome: Result<RemedyOutcome, SshError>) -> Result<Exit, Failure> {
+fn tell(
+    reach: &ReachArgs,
+    remedy: &Remedy,
+    act: &str,
+    outcome: Result<RemedyOutcome, SshError>,
+) -> Result<Exit, Failure> {
     let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use softprefix_core::experiment::{
-    Condition, Ending, Experiment, PrefixSearchRequest, Journal, JournalError, Library, ModuleFacts, ModuleIdentity, Plan,
-    Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, SharedJournal, experiments,
+    Condition, Ending, Experiment, Journal, JournalError, Library, ModuleFacts, ModuleIdentity, Plan,
+    PrefixSearchRequest, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, SharedJournal,
+    experiments,
 };
 use softprefix_core::protocol::extension::StoredWeights;
 use softprefix_core::search::Score;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use softprefix_core::experiment::{
-    PrefixSearchRequest, Magnitudes, ModuleFacts, Plan, Record, RunEnd, RunOptions, Sweep, Values,
+    Magnitudes, ModuleFacts, Plan, PrefixSearchRequest, Record, RunEnd, RunOptions, Sweep, Values,
 };
 use softprefix_core::prefix::{EmbeddingRows, FoundBy, Origin, PrefixKind, PrefixRecipe, SoftPrefix, files};
 use softprefix_core::protocol::learn::{DEFAULT_ROWS, NormLimit};

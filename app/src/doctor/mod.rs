@@ -20,7 +20,7 @@ pub use finding::{Finding, Verdict};
 pub use remedies::{REMEDIES, remedy};
 
 use crate::model::{Bilingual, bilingual};
-pub use remedy::{Ended, RemedyOutcome, Remedy};
+pub use remedy::{Ended, Remedy, RemedyOutcome};
 pub use ssh::{Host, Ssh, SshError, SshOptions};
 
 /// Makes all checks over ssh, in the order of the set-up guide. A check that cannot be made is reported as such, and

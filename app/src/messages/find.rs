@@ -7,7 +7,7 @@ use softprefix_core::prefix::{IdentityCard, PrefixRecipe};
 use softprefix_core::protocol::learn::{Example, LearnFrame};
 use softprefix_core::search::{Objective, SearchSettings};
 
-use crate::model::{ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, SinceFirst, Nearest, Problem};
+use crate::model::{ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, SinceFirst};
 
 /// How candidates are run and proposed.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,5 @@
 //! Requests from the workbench to the bridge, and events from the bridge to the workbench.
 
-mod scoring;
 mod discovery;
 mod doctor;
 mod external;
@@ -9,9 +8,9 @@ mod find;
 mod library;
 mod material;
 mod recording;
+mod scoring;
 mod sweep;
 
-pub use scoring::{ScoreRuns, ScoredRun, TextOf};
 pub use discovery::{DiscoveryEvent, DiscoveryRequest};
 pub use doctor::{ChangeOutcome, DoctorEvent, DoctorRequest};
 pub use external::{ExternalEvent, ExternalRequest};
@@ -20,6 +19,7 @@ pub use find::{FindEvent, FindRequest, FindWork, SearchStart};
 pub use library::{LibraryEvent, LibraryRequest};
 pub use material::{MaterialEvent, MaterialRequest};
 pub use recording::{RecordingEvent, RecordingRequest};
+pub use scoring::{ScoreRuns, ScoredRun, TextOf};
 pub use sweep::{Second, SweepEvent, SweepRequest};
 
 use std::path::PathBuf;

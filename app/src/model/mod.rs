@@ -33,7 +33,7 @@ pub use external::{
 };
 pub use find::{FoundPrefix, FoundRows, InitChoice, LearnForm, LearnOff, NormChoice, Reproduced};
 pub use first_difference::{FirstDifference, Unit};
-pub use form::{WindowUse, Histogram, PRESETS, NextPrefix, Preset, PromptForm, Sampling, Unavailable, Vocabulary};
+pub use form::{Histogram, NextPrefix, PRESETS, Preset, PromptForm, Sampling, Unavailable, Vocabulary, WindowUse};
 pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
 pub use module::{
@@ -44,5 +44,5 @@ pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm};
 pub use problem::{Problem, ProblemKind};
 pub use runs::{RunId, Timings, finish_of};
 pub use scores::{Colouring, KlOff, Scores};
-pub use search_form::{FindMode, SinceFirst, SearchForm, SearchOff};
+pub use search_form::{FindMode, SearchForm, SearchOff, SinceFirst};
 pub use settings::{Remembered, Settings, Theme};

@@ -82,7 +82,12 @@ impl PanelContext<'_> {
 
     /// Returns the current magnitude in the plot's unit; for unscaled rows, the magnitude that they have.
     pub fn plot_magnitude_in_hand(&self) -> Option<f64> {
-        let built = self.bench.next_prefix.built.as_ref().and_then(|built| built.as_ref().ok());
+        let built = self
+            .bench
+            .next_prefix
+            .built
+            .as_ref()
+            .and_then(|built| built.as_ref().ok());
         if self.in_norms() {
             self.bench.magnitude_norms().or_else(|| built?.token_norms)
         } else {

@@ -2,7 +2,6 @@
 //! positions, collapsed sections, unfinished input) is in [`Window`].
 
 mod context;
-mod scores;
 mod discovery;
 mod doctor;
 mod external;
@@ -21,6 +20,7 @@ mod present;
 mod prompt_bar;
 mod rating;
 mod runs;
+mod scores;
 mod sheets;
 mod sweep;
 mod top_bar;

@@ -7,7 +7,7 @@ use softprefix_core::prefix::Rounding;
 
 use super::context::{PanelContext, inset, rail_edge};
 use super::{identity, material, module_card};
-use crate::model::{WindowUse, MagnitudeUnit, Vocabulary};
+use crate::model::{MagnitudeUnit, Vocabulary, WindowUse};
 use crate::theme::{self, Palette};
 use crate::views::axis::{Axis, written};
 use crate::views::entry::{Entered, Field, Headline};
@@ -256,7 +256,12 @@ impl Rail {
 /// Returns the magnitude to show; for unscaled rows, the magnitude that they have.
 fn shown_magnitude(cx: &PanelContext<'_>) -> f64 {
     let form = &cx.bench.prefix;
-    let built = cx.bench.next_prefix.built.as_ref().and_then(|built| built.as_ref().ok());
+    let built = cx
+        .bench
+        .next_prefix
+        .built
+        .as_ref()
+        .and_then(|built| built.as_ref().ok());
     match built.filter(|_| form.is_unscaled()) {
         Some(built) => match form.unit {
             MagnitudeUnit::TokenNorms => built.token_norms.unwrap_or(form.magnitude),

@@ -318,7 +318,11 @@ impl RunsTable {
     fn lines<'d>(&self, cx: &PanelContext<'d>) -> Vec<Line<'d>> {
         let bench = cx.bench;
         let key = bench.key();
-        let records = bench.tuning.saved.undeleted().filter(|record| !record.output().is_empty());
+        let records = bench
+            .tuning
+            .saved
+            .undeleted()
+            .filter(|record| !record.output().is_empty());
         let records = records.filter(|record| !self.only_this_prompt || GroupKey::of(record).prompt == key.prompt);
         let mut lines: Vec<Line<'d>> = records.map(|record| line_of(cx, record)).collect();
         let filling = bench.curve.running();

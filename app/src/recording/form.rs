@@ -12,7 +12,7 @@ use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{Answer, Experiment, ModuleIdentity, PrefixIdentity, Record, WRITTEN_BY, export};
 use softprefix_core::prefix::{MAX_LEN, PrefixRecipe};
-use softprefix_core::protocol::extension::{TokenCounts, FinishReason, SoftPrefixEcho, StoredWeights, Usage};
+use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, TokenCounts, Usage};
 
 use super::Line;
 use crate::model::{

@@ -5,7 +5,7 @@ use std::time::Duration;
 use softprefix_core::protocol::learn::{LearnEnd, LearnLoss};
 use softprefix_core::search::Score;
 
-use crate::model::{FindMode, InitChoice, SinceFirst, Language, LearnOff, NormChoice, Reproduced, SearchOff, Unit};
+use crate::model::{FindMode, InitChoice, Language, LearnOff, NormChoice, Reproduced, SearchOff, SinceFirst, Unit};
 
 /// The words of one language.
 pub struct FindText {

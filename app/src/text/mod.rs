@@ -4,7 +4,6 @@
 //! are functions, so that each language can order the values. The texts do not depend on the state of the workbench, only on its enums.
 
 mod about;
-mod scoring;
 mod demo;
 mod discovery;
 mod doctor;
@@ -15,12 +14,12 @@ mod first;
 mod ja;
 mod prefix;
 mod rating;
+mod scoring;
 mod steps;
 mod sweep;
 mod twin;
 
 pub use about::AboutText;
-pub use scoring::ScoringText;
 pub use demo::DemoText;
 pub use discovery::DiscoveryText;
 pub use doctor::DoctorText;
@@ -29,6 +28,7 @@ pub use find::FindText;
 pub use first::{Fetching, FirstText};
 pub use prefix::PrefixText;
 pub use rating::RatingText;
+pub use scoring::ScoringText;
 pub use steps::StepsText;
 pub use sweep::SweepText;
 pub use twin::TwinText;

@@ -332,14 +332,16 @@ static ENGLISH: SweepText = SweepText {
     lines: "One line per P",
     noise: "noise floor",
     deterministic: "Deterministic: every baseline run gave the same output.",
-    noise_runs: |runs, floor| format!("Noise: {runs} more baseline runs, chrF2 {floor} or more with the first. Values above that show no effect."),
+    noise_runs: |runs, floor| {
+        format!(
+            "Noise: {runs} more baseline runs, chrF2 {floor} or more with the first. Values above that show no effect."
+        )
+    },
     proof: |proof| match proof {
         Proof::NothingToProve => "",
         Proof::Echoed => "Every prefix was confirmed by its digest.",
         Proof::PartlyEchoed => "Some prefixes were confirmed by their digest; the unit did not confirm the others.",
-        Proof::NoBaseline => {
-            "The unit confirms nothing, and there is no baseline to show whether the prefix was used."
-        }
+        Proof::NoBaseline => "The unit confirms nothing, and there is no baseline to show whether the prefix was used.",
         Proof::Contradicted => "The unit confirmed another prefix than the one sent: do not trust these results.",
         Proof::TextChanged => "The unit does not confirm prefixes, but the text changed beyond the noise.",
         Proof::NoEffect => "The text never changed and the unit confirms nothing: the prefix was probably ignored.",

@@ -121,7 +121,10 @@ impl MagnitudeSlider<'_> {
             zero: rect.left() + 8.0,
             x: Rangef::new(rect.left() + STOP, rect.right() - 8.0),
         };
-        let scale = SnapsToSaved { track, saved: self.saved };
+        let scale = SnapsToSaved {
+            track,
+            saved: self.saved,
+        };
         let input = slider::pointer_input(ui, &response, &scale, value);
         let input = input.or_else(|| slider::key_input(ui, &response, &scale, value));
         slider::describe(ui, &response, self.name, self.spoken, value, scale.range());

@@ -11,7 +11,8 @@ use super::flight::StreamingDiff;
 use super::{Dialog, DiffOf, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, LibraryEvent, LibraryRequest, Pair, Request, Texts};
 use crate::model::{
-    WindowUse, MagnitudeUnit, ModuleFacts, ModuleState, Notification, PreviousModule, Problem, Retry, Target, Vocabulary,
+    MagnitudeUnit, ModuleFacts, ModuleState, Notification, PreviousModule, Problem, Retry, Target, Vocabulary,
+    WindowUse,
 };
 
 impl Workbench {

@@ -10,8 +10,8 @@ use super::doctor::DoctorAction;
 use super::{Action, Dialog, Effect, Notice, Tab, Workbench};
 use crate::messages::{FileQuestion, LibraryRequest, RecordingRequest, Request};
 use crate::model::{
-    WindowUse, Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PaneState, PrefixForm, Settings,
-    Side, Target, Theme,
+    Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PaneState, PrefixForm, Settings, Side,
+    Target, Theme, WindowUse,
 };
 
 impl Workbench {

@@ -112,9 +112,7 @@ impl Workbench {
     /// Restores the user's own fields.
     pub(super) fn end_exhibition(&mut self) {
         let Some(Exhibition {
-            own: Some(own),
-            asked,
-            ..
+            own: Some(own), asked, ..
         }) = self.exhibition.take()
         else {
             return;

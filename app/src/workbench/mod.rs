@@ -8,7 +8,6 @@ mod absorb;
 mod action;
 mod apply;
 mod curve;
-mod scores;
 pub mod discovery;
 pub mod doctor;
 pub mod exhibition;
@@ -23,6 +22,7 @@ mod material;
 pub mod playback;
 mod recorder;
 mod running;
+mod scores;
 mod scoring;
 pub mod search;
 mod sessions;
@@ -45,17 +45,17 @@ use softprefix_core::prefix::PrefixRecipe;
 
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
-    BackgroundFetch, WindowUse, Figure, LIVE_DELAY, ModelChoice, ModuleState, Pane, NextPrefix, PrefixForm, PrefixSheet,
-    PreviousModule, PromptForm, Remembered, Settings, Side, Target, Unavailable, Vocabulary,
+    BackgroundFetch, Figure, LIVE_DELAY, ModelChoice, ModuleState, NextPrefix, Pane, PrefixForm, PrefixSheet,
+    PreviousModule, PromptForm, Remembered, Settings, Side, Target, Unavailable, Vocabulary, WindowUse,
 };
 
 pub use action::{Action, ExhibitionAction, ExternalAction, FindAction, MaterialAction, PlaybackAction, SweepAction};
 pub use flight::{CurveFill, Filling};
 use flight::{Flight, StreamingDiff};
 
-pub use scores::ShownScores;
 pub use library::Library;
 pub use material::dropped;
+pub use scores::ShownScores;
 pub use sessions::LONGEST_NOTE;
 pub use tuning::Tuning;
 pub use window::{Dialog, Effect, FileState, Notice, Tab};

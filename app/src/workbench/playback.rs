@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use softprefix_core::compare::{Measures, diff};
 use softprefix_core::experiment::record::RECORD_VERSION;
-use softprefix_core::experiment::{Answer, Case, MeasuredText, CaseOutcome, PrefixIdentity, Rating, Record, WRITTEN_BY};
+use softprefix_core::experiment::{
+    Answer, Case, CaseOutcome, MeasuredText, PrefixIdentity, Rating, Record, WRITTEN_BY,
+};
 
 use super::{Action, PlaybackAction, Tab, Workbench};
 use crate::messages::{Event, RecordingRequest, Request};
@@ -117,7 +119,13 @@ impl Playback {
         let lines = recording.lines();
         let end = lines.partition_point(|(at, _)| *at as f64 <= self.at);
         let begin = self.played.min(end);
-        for (place, ((_, line), &by)) in lines.iter().zip(recording.superseded()).enumerate().take(end).skip(begin) {
+        for (place, ((_, line), &by)) in lines
+            .iter()
+            .zip(recording.superseded())
+            .enumerate()
+            .take(end)
+            .skip(begin)
+        {
             if by < end && by > place {
                 continue;
             }

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use softprefix_core::experiment::{Entry, Generation, RunProgress, Record, RunEnd, RunEvent, SavedExperiment};
+use softprefix_core::experiment::{Entry, Generation, Record, RunEnd, RunEvent, RunProgress, SavedExperiment};
 use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::search::Score;
 
-use crate::model::{SinceFirst, Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind, SinceFirst};
 
 /// Candidates that a user judges.
 #[derive(Default)]

@@ -8,7 +8,7 @@ use softprefix_core::compare::{Granularity, diff};
 use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{
-    Answer, Applied, Case, Comparison, Entry, Group, ModuleIdentity, CaseOutcome, PrefixIdentity, Rating, Record,
+    Answer, Applied, Case, CaseOutcome, Comparison, Entry, Group, ModuleIdentity, PrefixIdentity, Rating, Record,
     SavedExperiment, WRITTEN_BY,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};

@@ -1,11 +1,11 @@
 //! The Find view with something on it: rows that are learned, candidates to choose from, a search.
 
 use softprefix::messages::{Event, FindEvent};
-use softprefix::model::{FindMode, FoundRows, SinceFirst, Language, Nearest, SearchForm, Theme};
+use softprefix::model::{FindMode, FoundRows, Language, Nearest, SearchForm, SinceFirst, Theme};
 use softprefix::workbench::{Action, FindAction, Tab, Workbench};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Answer, Case, Entry, Experiment, Generation, CaseOutcome, RunProgress, Prompt, Record, RunEnd, RunEvent, Settings,
+    Answer, Case, CaseOutcome, Entry, Experiment, Generation, Prompt, Record, RunEnd, RunEvent, RunProgress, Settings,
     WRITTEN_BY, record::RECORD_VERSION,
 };
 use softprefix_core::prefix::{
@@ -242,7 +242,10 @@ pub fn choosing(language: Language, theme: Theme) -> Workbench {
                 norm: 1.0 + 0.03 * generation as f64,
                 cosine: 0.93 - 0.11 * generation as f64,
             };
-            find(&mut bench, FindEvent::ComparedWithFirst(vec![(records[generation].clone(), since_first)]));
+            find(
+                &mut bench,
+                FindEvent::ComparedWithFirst(vec![(records[generation].clone(), since_first)]),
+            );
             let picked = Generation::picked(search, records, generation);
             search = picked.next().unwrap();
             add(&mut bench, picked);

@@ -20,11 +20,12 @@ use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{
-    Answer, Case, Comparison, Experiment, ModuleIdentity, CaseOutcome, PrefixIdentity, Rating, Record, Summary, WRITTEN_BY,
+    Answer, Case, CaseOutcome, Comparison, Experiment, ModuleIdentity, PrefixIdentity, Rating, Record, Summary,
+    WRITTEN_BY,
 };
 use softprefix_core::prefix::{PrefixRecipe, TokenPiece};
 use softprefix_core::protocol::extension::{
-    Alternative, TokenCounts, Compared, FinishReason, Scored, SoftPrefixEcho, TokenScores, Usage,
+    Alternative, Compared, FinishReason, Scored, SoftPrefixEcho, TokenCounts, TokenScores, Usage,
 };
 
 pub const BASELINE: &str =

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use softprefix::doctor::checks::unfinished;
-use softprefix::doctor::install::{self, InstallError, Installation, InstallStep};
+use softprefix::doctor::install::{self, InstallError, InstallStep, Installation};
 use softprefix::doctor::talk::Talk;
 
 use crate::jail::Jail;

@@ -195,10 +195,10 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
         picks,
         (1..=10).map(|number| (number, number as usize % 4)).collect::<Vec<_>>()
     );
-    assert!(
-        line.iter()
-            .all(|one| one.since_first.is_some_and(|since| since.norm > 0.0 && since.cosine <= 1.0))
-    );
+    assert!(line.iter().all(|one| {
+        one.since_first
+            .is_some_and(|since| since.norm > 0.0 && since.cosine <= 1.0)
+    }));
     let runs = harness.bench.find.chooser.saved.as_ref().unwrap().records.len();
     assert_eq!(runs, 11 * 4 + 1, "each candidate once, and the baseline");
 

@@ -181,7 +181,11 @@ fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_
     let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
     start(&mut harness);
     harness.until("the download", |bench| {
-        bench.background_fetch.as_ref().and_then(BackgroundFetch::progress).is_some()
+        bench
+            .background_fetch
+            .as_ref()
+            .and_then(BackgroundFetch::progress)
+            .is_some()
     });
     let chosen = Target::Embedded {
         model: Some(small().name.to_owned()),
@@ -205,7 +209,11 @@ fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_
     let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
     start(&mut harness);
     harness.until("the download", |bench| {
-        bench.background_fetch.as_ref().and_then(BackgroundFetch::progress).is_some()
+        bench
+            .background_fetch
+            .as_ref()
+            .and_then(BackgroundFetch::progress)
+            .is_some()
     });
     harness.apply(Action::CancelFetch);
     harness.until("the end of it", |bench| bench.background_fetch.is_none());

@@ -4,7 +4,6 @@
 
 mod arguments;
 mod bridge;
-mod scoring;
 mod discovery;
 mod exhibition;
 mod external;
@@ -13,6 +12,7 @@ mod first_start;
 mod hardship;
 mod material;
 mod recording;
+mod scoring;
 mod sessions;
 mod shell;
 mod shell_learn;

@@ -308,7 +308,10 @@ fn the_sheet_tells_norms_digest_and_neighbours_without_being_waited_for() {
     assert_eq!((card.len, card.hidden_size, card.norms.len()), (2, H, 2));
     assert!(card.token_norm.is_some());
     harness.until("the card", |bench| !bench.next_prefix.stale);
-    assert_eq!(card.sha256, harness.bench.next_prefix.built.clone().unwrap().unwrap().sha256);
+    assert_eq!(
+        card.sha256,
+        harness.bench.next_prefix.built.clone().unwrap().unwrap().sha256
+    );
     let Nearest::Known(found) = sheet.nearest else {
         panic!("{:?}", sheet.nearest);
     };

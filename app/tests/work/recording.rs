@@ -7,7 +7,7 @@ use std::time::Duration;
 use softprefix::bridge::recording::{demo, read};
 use softprefix::messages::{RecordingRequest, Request};
 use softprefix::model::{Format, Language, ModuleState, PrefixForm, Remembered, Side, Target};
-use softprefix::recording::{DEMO, Line, Recording, PreparedRecording, Writer};
+use softprefix::recording::{DEMO, Line, PreparedRecording, Recording, Writer};
 use softprefix::workbench::playback::Playback;
 use softprefix::workbench::{Action, Notice, PlaybackAction, Tab, Workbench};
 use softprefix_core::compare::Measure;
@@ -456,7 +456,10 @@ fn numbers_no_machine_has_do_no_harm() {
                 {\"t\":0,\"count\":{\"template\":16777216,\"prompt\":1,\"window\":2,\"prefill_window\":3}}\n\
                 {\"t\":1,\"look\":18446744073709551615}\n{\"t\":1,\"remove\":7}\n{\"t\":1,\"end\":{\"side\":\"r\"}}\n\
                 {\"t\":1,\"p\":\"text of nothing\"}\n{\"t\":18446744073709551615,\"end\":{\"side\":\"p\",\"elapsed_ms\":-1}}\n";
-    let session = Arc::new(PreparedRecording::new(None, Recording::read(file.as_bytes(), "x").unwrap()));
+    let session = Arc::new(PreparedRecording::new(
+        None,
+        Recording::read(file.as_bytes(), "x").unwrap(),
+    ));
     let mut bench = played(&session);
     bench.apply(Action::Playback(PlaybackAction::Seek(session.length())));
     assert_eq!(&*bench.shown().prefixed.text, "text of nothing");

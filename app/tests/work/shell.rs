@@ -625,7 +625,10 @@ fn what_compare_ran_is_in_the_history_with_its_plan_and_the_same_texts_as_in_its
         .planned()
         .iter()
         .map(|case| {
-            let record = saved.undeleted().find(|record| record.case.index == case.index).unwrap();
+            let record = saved
+                .undeleted()
+                .find(|record| record.case.index == case.index)
+                .unwrap();
             (case.name.clone(), record.text().unwrap().to_owned())
         })
         .collect();

@@ -137,7 +137,9 @@ pub enum Note {
     )]
     PrefixNotAcknowledged,
     /// [`InferenceRequest::max_new_tokens`] was set, and the unit has no such limit.
-    #[error("the limit on output tokens was not sent: this unit supports only max_token_len, which is set at the set-up")]
+    #[error(
+        "the limit on output tokens was not sent: this unit supports only max_token_len, which is set at the set-up"
+    )]
     TokenLimitNotSent,
     /// The first inference of a task was not answered and was sent a second time.
     #[error("the first request after the set-up was lost by the module and was sent again")]

@@ -16,8 +16,8 @@ use super::own_task::{self, OwnTask};
 use super::score::{ScoreRequest, ScoredText};
 use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, SoftPrefix, encode};
 use crate::protocol::extension::{
-    self, TokenCounts, EmbedRequest, Embedded, MAX_NEAREST_ROWS, MAX_SCORE_PREFIXES, Nearest, NearestRequest, Scored,
-    SoftPrefixSupport, TextRequest, Vocabulary, feature,
+    self, EmbedRequest, Embedded, MAX_NEAREST_ROWS, MAX_SCORE_PREFIXES, Nearest, NearestRequest, Scored,
+    SoftPrefixSupport, TextRequest, TokenCounts, Vocabulary, feature,
 };
 use crate::protocol::message::{action, to_data};
 use crate::protocol::{Request, SetUp, TaskInfo};

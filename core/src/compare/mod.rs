@@ -1,9 +1,9 @@
 //! Comparison of outputs: differences for people, similarity measures (each names its reference), and results files.
 
 mod chrf;
-mod likelihood;
 mod diff;
 mod difflib;
+mod likelihood;
 mod measure;
 mod repetition;
 mod results_file;
@@ -11,8 +11,8 @@ mod similarity;
 
 mod report;
 
-pub use likelihood::{LikelihoodMeasures, KL_STEPS, kl_step, perplexity, token_ranges};
 pub use diff::{Change, Diff, Granularity, diff, is_cjk};
+pub use likelihood::{KL_STEPS, LikelihoodMeasures, kl_step, perplexity, token_ranges};
 pub use measure::Measure;
 pub use repetition::Repetition;
 pub use report::{Noise, REPORT_VERSION, Report, Row, Verdict};

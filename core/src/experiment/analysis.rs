@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Prompt, Settings};
-use super::record::{Applied, ModuleIdentity, CaseOutcome, Record};
+use super::record::{Applied, CaseOutcome, ModuleIdentity, Record};
 use super::scores::CaseScores;
 use super::threshold::EffectBudget;
 use super::words::{self, Language};

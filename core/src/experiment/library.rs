@@ -113,7 +113,10 @@ impl Summary {
             ending: saved.ending,
             finds: saved.learning.is_some() || !saved.generations.is_empty(),
             is_deleted: saved.is_deleted(),
-            last_unix: saved.undeleted().map(|record| record.started_unix).fold(started, f64::max),
+            last_unix: saved
+                .undeleted()
+                .map(|record| record.started_unix)
+                .fold(started, f64::max),
             experiment: saved.experiment.clone(),
             condition,
         }

@@ -35,12 +35,12 @@ pub use learning::{LearnPlan, Learning};
 pub use library::{Library, Listing, Opened, Summary};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
 pub use rating::{Rating, Stars};
-pub use record::{Answer, Applied, Failure, ModuleIdentity, CaseOutcome, PrefixIdentity, Record, WRITTEN_BY, new_id};
+pub use record::{Answer, Applied, CaseOutcome, Failure, ModuleIdentity, PrefixIdentity, Record, WRITTEN_BY, new_id};
 pub use runner::{
-    Canary, CanaryFinding, PrefixSearchError, PrefixSearchRequest, RunProgress, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo,
-    ThresholdRequest,
+    Canary, CanaryFinding, PrefixSearchError, PrefixSearchRequest, Run, RunEnd, RunEvent, RunOptions, RunProgress,
+    RunRequest, SaveTo, ThresholdRequest,
 };
 pub use saved::{SavedExperiment, experiments};
 pub use scores::CaseScores;
 pub use session::{ModuleFacts, Session, SessionError};
-pub use threshold::{EffectBudget, Crossing, Threshold, ThresholdError, ThresholdSearch, shortest_distinct};
+pub use threshold::{Crossing, EffectBudget, Threshold, ThresholdError, ThresholdSearch, shortest_distinct};

@@ -290,7 +290,9 @@ pub enum PlanError {
         to: f64,
     },
     /// [`Magnitudes::Unscaled`] on a kind whose values have no size of their own.
-    #[error("prefix {number} has no magnitude, which is possible only for rows of words or of a file. Choose a magnitude for {kind}.")]
+    #[error(
+        "prefix {number} has no magnitude, which is possible only for rows of words or of a file. Choose a magnitude for {kind}."
+    )]
     UnscaledNeedsWords {
         /// Place of the sweep in the plan, from 1.
         number: usize,

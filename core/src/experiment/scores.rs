@@ -170,7 +170,8 @@ pub(super) async fn score(
     let places: Vec<[usize; 2]> = ranges.into_iter().map(|range| [range.start, range.end]).collect();
     let mut out = Vec::with_capacity(batch.cases.len());
     for (index, case) in batch.cases.iter().enumerate() {
-        let (Some(measures), Some(compared)) = (LikelihoodMeasures::of(&scored, index), scored.prefixed.get(index)) else {
+        let (Some(measures), Some(compared)) = (LikelihoodMeasures::of(&scored, index), scored.prefixed.get(index))
+        else {
             continue;
         };
         let own = task.score(ScoreRequest::new(user, text_of(case))).await?;

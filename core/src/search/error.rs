@@ -74,9 +74,7 @@ pub enum SearchError {
     #[error("the objective is empty; give a text, words, or the distance from the baseline")]
     NoObjective,
     /// The objective is a likelihood, and the module does not score texts.
-    #[error(
-        "this module does not score texts; use chrF2 for the wanted text, or a softprefix-unit on a computer"
-    )]
+    #[error("this module does not score texts; use chrF2 for the wanted text, or a softprefix-unit on a computer")]
     NoLikelihood,
     /// A word of the objective has no letter.
     #[error("one of the wanted or unwanted words is empty; write it or remove it")]

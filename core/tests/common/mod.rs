@@ -6,7 +6,7 @@
 use half::bf16;
 use softprefix_core::compare::LikelihoodMeasures;
 use softprefix_core::experiment::{
-    Answer, Case, CaseScores, Experiment, Failure, ModuleIdentity, CaseOutcome, Plan, PrefixIdentity, Prompt, Rating,
+    Answer, Case, CaseOutcome, CaseScores, Experiment, Failure, ModuleIdentity, Plan, PrefixIdentity, Prompt, Rating,
     Record, Sweep,
 };
 use softprefix_core::prefix::{Magnitude, SoftPrefix};

@@ -15,7 +15,7 @@ use softprefix_core::experiment::html::{self, Language};
 use softprefix_core::experiment::{Experiment, Journal, Library, Record, experiments, export};
 use softprefix_core::prefix::Rounding;
 use softprefix_core::prefix::files::import_bytes;
-use softprefix_core::protocol::extension::{TokenCounts, Embedded, Nearest, Scored, Vocabulary};
+use softprefix_core::protocol::extension::{Embedded, Nearest, Scored, TokenCounts, Vocabulary};
 use softprefix_core::protocol::{FrameReader, ModelCard, Reply, Request, TaskInfo};
 
 fn fixtures(folder: &str) -> std::path::PathBuf {

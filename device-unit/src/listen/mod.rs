@@ -24,7 +24,7 @@ use crate::outbox::Outbox;
 use clients::Clients;
 use front::Front;
 use intake::Intake;
-use opening::{Opening, RefusedClient, Decision};
+use opening::{Decision, Opening, RefusedClient};
 
 use crate::tasks::log_panic;
 use crate::unit::{Peer, ReplySink, Unit};

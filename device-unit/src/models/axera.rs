@@ -9,7 +9,7 @@ use softprefix_core::files;
 use crate::engine::EngineError;
 use crate::engine::axera::{AxeraEngine, HTTP_TOKENIZER, ModelFolders, ModelParameters, Runtime, RuntimeError};
 use crate::errors::LoadError;
-use crate::model::{LoadedModel, ModelSource, LoadProgress};
+use crate::model::{LoadProgress, LoadedModel, ModelSource};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// Largest settings file that is read.

@@ -26,7 +26,7 @@ pub use card::ModelInfo;
 pub use catalogue::{CATALOGUE, Entry, MODULE_QWEN, by_default, entry, small};
 #[cfg(feature = "fetch")]
 pub use fetch::{
-    FetchError, FetchOptions, FetchProgress, FetchSource, Fetched, HubError, FetchStep, SourceError, WheelError,
+    FetchError, FetchOptions, FetchProgress, FetchSource, FetchStep, Fetched, HubError, SourceError, WheelError,
 };
 #[cfg(feature = "cpu")]
 pub use places::{Place, Places};

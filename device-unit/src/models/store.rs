@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::engine::EngineError;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::gguf::{GgufFile, name_parts};
-use crate::model::{LoadError, LoadedModel, ModelSource, LoadProgress};
+use crate::model::{LoadError, LoadProgress, LoadedModel, ModelSource};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 use super::card::ModelInfo;

@@ -68,7 +68,9 @@ impl Worker {
         match result {
             Ok(()) => self.handle_logits(outs),
             Err(EngineError::Stopped) => {
-                self.end_where(|active| (!active.rows.is_empty()).then_some(JobOutcome::Finished(FinishReason::Stopped)));
+                self.end_where(|active| {
+                    (!active.rows.is_empty()).then_some(JobOutcome::Finished(FinishReason::Stopped))
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a step failed");

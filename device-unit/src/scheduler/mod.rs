@@ -129,7 +129,8 @@ impl Scheduler {
         let mut state = self.shared.lock();
         if state.closed || state.closing {
             drop(state);
-            job.sink.end(JobOutcome::Failed(ENGINE_ENDED.into()), Timings::default());
+            job.sink
+                .end(JobOutcome::Failed(ENGINE_ENDED.into()), Timings::default());
             return;
         }
         state.queues.push(job);

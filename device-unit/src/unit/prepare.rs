@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use softprefix_core::prefix::{SoftPrefix, WindowBudget};
-use softprefix_core::protocol::extension::{TokenCounts, FinishReason, InferenceOptions, SoftPrefixEcho};
+use softprefix_core::protocol::extension::{FinishReason, InferenceOptions, SoftPrefixEcho, TokenCounts};
 use softprefix_core::protocol::{Code, ErrorField};
 
 use super::answer::{Counts, InferenceResponder};
@@ -12,9 +12,7 @@ use super::input::Input;
 use super::shared_model::SharedModel;
 use super::task::Task;
 use crate::engine::sampling::Sampler;
-use crate::scheduler::{
-    AdmissionPermit, ChooseToken, Drafter, Job, LONGEST_MATCH, JobOutcome, Timings, TokenSink,
-};
+use crate::scheduler::{AdmissionPermit, ChooseToken, Drafter, Job, JobOutcome, LONGEST_MATCH, Timings, TokenSink};
 use crate::tokenizer::Special;
 
 /// Prepares an inference and submits it to the scheduler, or replies with an error.

@@ -8,8 +8,7 @@ use serde::de::Deserializer;
 use softprefix_core::compare::perplexity;
 use softprefix_core::prefix::{SentPrefix, SoftPrefix, TokenPiece, WindowBudget};
 use softprefix_core::protocol::extension::{
-    Alternative, Compared, MAX_ALTERNATIVES, MAX_SCORE_PREFIXES, MAX_TOKENS, SCORE, Scored, SoftPrefixEcho,
-    TokenScores,
+    Alternative, Compared, MAX_ALTERNATIVES, MAX_SCORE_PREFIXES, MAX_TOKENS, SCORE, Scored, SoftPrefixEcho, TokenScores,
 };
 use softprefix_core::protocol::frame::DEFAULT_LIMIT;
 use softprefix_core::protocol::message::to_data;

@@ -15,7 +15,7 @@ use softprefix_unit::engine::likelihood::VocabChunk;
 use softprefix_unit::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
 use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::listen;
-use softprefix_unit::model::{LoadError, LoadedModel, ModelSource, LoadProgress};
+use softprefix_unit::model::{LoadError, LoadProgress, LoadedModel, ModelSource};
 use softprefix_unit::testing::{TinyModel, TinyWeights};
 use softprefix_unit::tokenizer::{ChatTemplate, Tokenizer};
 use softprefix_unit::unit::{Unit, UnitOptions};

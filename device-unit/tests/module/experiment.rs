@@ -8,8 +8,8 @@ use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::{LikelihoodMeasures, Measure};
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, EffectBudget, CaseScores, Ending, Entry, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd,
-    RunEvent, RunOptions, RunRequest, SaveTo, ThresholdRequest, Session, Sweep, ThresholdSearch, Values, experiments,
+    Analysis, CaseScores, EffectBudget, Ending, Entry, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd,
+    RunEvent, RunOptions, RunRequest, SaveTo, Session, Sweep, ThresholdRequest, ThresholdSearch, Values, experiments,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::SetUp;

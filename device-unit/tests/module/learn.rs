@@ -11,8 +11,8 @@ use softprefix_unit::budget::Budget;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::models::ModelStore;
 use softprefix_unit::scheduler::{
-    AdmissionLimit, BestPrefix, FinishReason, Job, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink,
-    LearnedPrefix, JobOutcome, Priority, Scheduler, StopFlag, Timings, TokenSink,
+    AdmissionLimit, BestPrefix, FinishReason, Job, JobOutcome, LearnError, LearnExample, LearnJob, LearnProgress,
+    LearnSink, LearnedPrefix, Priority, Scheduler, StopFlag, Timings, TokenSink,
 };
 use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
 use softprefix_unit::unit::{Unit, UnitOptions};

@@ -132,7 +132,9 @@ fn row(ui: &mut Ui, cx: &mut PanelContext<'_>, one: &Summary, renaming: &mut Opt
     let on = running.is_some() || learned.is_some() || bench.tuning.saved.experiment.id == *id;
     let name = &one.experiment.name;
     let standing = bench.sweep.standing(one);
-    let count = running.or(learned).map_or(one.finished, |saved| saved.undeleted().count());
+    let count = running
+        .or(learned)
+        .map_or(one.finished, |saved| saved.undeleted().count());
     let counted = match standing {
         Standing::Session | Standing::Finding => (cx.text.points)(count),
         _ => (text.count_of)(count, one.planned.max(count)),

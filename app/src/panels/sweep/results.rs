@@ -3,7 +3,7 @@
 use eframe::egui::{
     self, Align, Align2, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
-use softprefix_core::experiment::{CanaryFinding, Extent, RunProgress, RunEnd, Threshold, shortest_distinct};
+use softprefix_core::experiment::{CanaryFinding, Extent, RunEnd, RunProgress, Threshold, shortest_distinct};
 
 use super::super::{figure, label};
 use super::pictures::Cache;

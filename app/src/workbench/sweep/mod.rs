@@ -11,7 +11,7 @@ use std::sync::Arc;
 use softprefix_core::compare::Diff;
 use softprefix_core::experiment::analysis::{Analysis, Group, Point};
 use softprefix_core::experiment::{
-    EffectBudget, Canary, Experiment, Plan, Prompt, RunProgress, Record, RunEnd, SavedExperiment, Summary, Threshold,
+    Canary, EffectBudget, Experiment, Plan, Prompt, Record, RunEnd, RunProgress, SavedExperiment, Summary, Threshold,
 };
 
 use crate::model::sweep::SweepForm;
@@ -197,8 +197,7 @@ impl Sweeps {
     /// Returns the records of the shown prompt.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         let prompt = self.shown_prompt();
-        self.all_records()
-            .filter(move |record| Some(&record.prompt) == prompt)
+        self.all_records().filter(move |record| Some(&record.prompt) == prompt)
     }
 
     fn all_records(&self) -> impl Iterator<Item = &Record> {

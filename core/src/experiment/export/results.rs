@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::super::journal::{Experiment, JOURNAL_VERSION};
 use super::super::plan::{Case, Magnitudes, PLAN_VERSION, Plan, Prompt, Settings, Sweep, Values};
 use super::super::rating::Rating;
-use super::super::record::{Answer, Applied, Failure, ModuleIdentity, CaseOutcome, PrefixIdentity, RECORD_VERSION, Record};
+use super::super::record::{
+    Answer, Applied, CaseOutcome, Failure, ModuleIdentity, PrefixIdentity, RECORD_VERSION, Record,
+};
 use super::ImportError;
 use crate::compare::{EXTRA_VERSION, FileExtra, Meta, ResultEntry, ResultExtra, ResultsFile};
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};

@@ -8,7 +8,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::canary::{CanaryFinding, canary};
 use super::clock::Clock;
-use super::event::{RunProgress, RunEnd, RunEvent};
+use super::event::{RunEnd, RunEvent, RunProgress};
 use super::source::Source;
 use super::{Control, RunRequest, SaveTo};
 use crate::client::{ClientError, ScoreRequest, ScoredText, Task};
@@ -17,9 +17,7 @@ use crate::experiment::journal::{Ending, Entry, Experiment, SharedJournal};
 use crate::experiment::plan::{Case, Prompt, Settings};
 use crate::experiment::record::{ModuleIdentity, Record};
 use crate::experiment::scores::{self, Batch, CaseScores, Unscored};
-use crate::experiment::session::{
-    CaseRequest, FinishedCase, CaseProgress, Session, SessionError, Stop, exit,
-};
+use crate::experiment::session::{CaseProgress, CaseRequest, FinishedCase, Session, SessionError, Stop, exit};
 use crate::protocol::extension::Priority;
 use crate::time;
 

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use canary::{Canary, CanaryFinding};
-pub use event::{RunProgress, RunEnd, RunEvent};
+pub use event::{RunEnd, RunEvent, RunProgress};
 pub use proposals::PrefixSearchRequest;
 pub use source::ThresholdRequest;
 

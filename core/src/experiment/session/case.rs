@@ -8,7 +8,7 @@ use super::{Session, SessionError};
 use crate::client::{ClientError, InferenceEvent, InferenceRequest, Outcome, Task};
 use crate::experiment::plan::{Case, Prompt, Settings};
 use crate::experiment::rating::Rating;
-use crate::experiment::record::{Answer, Failure, CaseOutcome, PrefixIdentity, RECORD_VERSION, Record};
+use crate::experiment::record::{Answer, CaseOutcome, Failure, PrefixIdentity, RECORD_VERSION, Record};
 use crate::protocol::extension::{FinishReason, Priority};
 use crate::time;
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-pub use case::{CaseRequest, FinishedCase, CaseProgress, Stop};
+pub use case::{CaseProgress, CaseRequest, FinishedCase, Stop};
 pub use error::SessionError;
 
 use super::plan::Settings;

@@ -19,8 +19,8 @@ use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Engine, Logits, Step};
 use softprefix_unit::scheduler::{
-    AdmissionLimit, AdmissionPermit, FinishReason, Job, JobOutcome, Priority, Scheduler, ScoreError, ScoreJob, ScoreSink,
-    StopFlag, Timings, TokenScore, TokenSink,
+    AdmissionLimit, AdmissionPermit, FinishReason, Job, JobOutcome, Priority, Scheduler, ScoreError, ScoreJob,
+    ScoreSink, StopFlag, Timings, TokenScore, TokenSink,
 };
 
 use crate::CASES;

@@ -338,7 +338,13 @@ impl Fetch<'_> {
         if let Err(stop) = outcome {
             return Err(given_up(part, stop));
         }
-        self.tell(entry, FetchSource::Wheels, FetchStep::Finishing, part.len(), entry.bytes);
+        self.tell(
+            entry,
+            FetchSource::Wheels,
+            FetchStep::Finishing,
+            part.len(),
+            entry.bytes,
+        );
         finish(part, wanted.to_owned(), |got, wanted| WheelError::Damaged {
             got,
             wanted,
