@@ -90,7 +90,7 @@ fn where_the_unit_cannot_score_the_switch_is_off_and_says_why_in_one_sentence() 
     let sentences = [
         (
             Language::English,
-            "This module's unit does not tell the probabilities of tokens",
+            "This module's unit does not report token probabilities",
         ),
         (Language::Japanese, "トークンの確率を返しません"),
     ];

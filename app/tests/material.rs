@@ -220,7 +220,7 @@ fn ready_made_envelopes_are_one_press_away() {
 fn an_imported_file_says_what_it_is_and_what_became_of_its_values() {
     let mut harness = of_kind(KindChoice::Imported);
     assert!(harness.query_by_label("No file yet").is_some());
-    let why = "there is no file of a prefix yet";
+    let why = "no prefix file has been chosen";
     assert!(harness.query_all_by_label_contains(why).next().is_some());
     harness.get_by_label("Choose a file…").click();
     harness.run_steps(2);
@@ -370,7 +370,7 @@ fn the_sheet_says_plainly_what_a_module_cannot_tell() {
     let harness = opened(Nearest::NotTold);
     assert!(
         harness
-            .query_by_label_contains("cannot tell which tokens are near")
+            .query_by_label_contains("does not report the nearest tokens")
             .is_some()
     );
 }

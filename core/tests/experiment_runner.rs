@@ -859,7 +859,7 @@ async fn words_and_token_norms_come_from_the_unit() {
     let alone = Outcomes::of(Run::start(request(&stock, plan, &tempfile::tempdir().unwrap()).await).unwrap()).await;
     let records = alone.records();
     let error = records[1].error().unwrap();
-    assert!(error.contains("does not tell its embedding rows"), "{error}");
+    assert!(error.contains("does not provide its embedding rows"), "{error}");
 }
 
 #[tokio::test]
