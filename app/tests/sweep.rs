@@ -15,8 +15,8 @@ use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{LikelihoodMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Answer, Case, CaseScores, Condition, Experiment, ModuleIdentity, CaseOutcome, PrefixIdentity, RunProgress, Rating, Record,
-    RunEnd, RunEvent, SavedExperiment, Summary,
+    Answer, Case, CaseOutcome, CaseScores, Condition, Experiment, ModuleIdentity, PrefixIdentity, Rating, Record,
+    RunEnd, RunEvent, RunProgress, SavedExperiment, Summary,
 };
 use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
