@@ -7,7 +7,7 @@ use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::experiment::Prompt;
 use softprefix_core::prefix::MAX_LEN;
 
-use super::sweep::{SweepCase, SweepForm};
+use super::sweep::SweepForm;
 use super::{
     ExternalSettings, FindMode, Language, LearnForm, PRESETS, PrefixForm, PromptForm, SearchForm, Target, UsedModule,
 };
@@ -113,10 +113,7 @@ impl Remembered {
         for example in &mut first.find.examples {
             example.prompt.clone_from(&prompt.user);
         }
-        first.sweep.cases = vec![SweepCase {
-            system: prompt.system.clone(),
-            user: prompt.user.clone(),
-        }];
+        first.sweep.prompts = vec![prompt.prompt()];
         Self { prompt, ..first }
     }
 
