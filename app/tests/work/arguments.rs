@@ -105,7 +105,7 @@ fn a_first_start_asks_in_the_language_of_the_window() {
         let bench = Workbench::new(first);
         let asked = [
             &bench.prompt.user,
-            &bench.sweep.form.cases[0].user,
+            &bench.sweep.form.prompts[0].user,
             &bench.find.form.examples[0].prompt,
         ];
         assert!(asked.iter().all(|prompt| is_in_it(prompt)), "{asked:?}");
