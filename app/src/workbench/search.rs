@@ -175,7 +175,7 @@ impl Searcher {
                     self.add(Entry::Generation { experiment, generation });
                 }
             }
-            RunEvent::RunProgress(progress) => self.progress = progress,
+            RunEvent::Progress(progress) => self.progress = progress,
             RunEvent::Ended(end) => self.end = Some(end),
             RunEvent::JournalFailed { error }
             | RunEvent::CaseLost { error, .. }
