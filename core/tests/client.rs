@@ -584,7 +584,7 @@ async fn of_the_tasks_in_the_way_only_one_that_shows_what_this_program_has_named
             matches!(&full, ClientError::TaskFull { ids } if *ids == ["llm.1000"]),
             "{full}"
         );
-        assert!(full.to_string().contains("never ended unasked"), "{full}");
+        assert!(full.to_string().contains("so none was ended"), "{full}");
     }
     let lost = module.set_up(&whole()).await.unwrap();
     outcome(&lost, "hi").await.unwrap_err();

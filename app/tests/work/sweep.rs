@@ -200,7 +200,7 @@ fn after_a_restart_the_tasks_of_another_client_are_left_alone_though_they_have_t
         panic!("{:?}", harness.bench.sweep.stage);
     };
     let ids = stranger.ids().join(", ");
-    assert!(error.contains(&ids) && error.contains("never ended unasked"), "{error}");
+    assert!(error.contains(&ids) && error.contains("so none was ended"), "{error}");
     harness.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
     assert!(stranger.has_its_tasks());
     assert_eq!(tasks_at(unit.address).len(), 2);
