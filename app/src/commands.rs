@@ -1,4 +1,4 @@
-//! The table of commands, from which the menu, the shortcuts and the help sheet are made.
+//! The table of commands: the keys of the window (`app.rs`) and the help sheet (`panels/sheets.rs`) are read from it.
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
@@ -22,16 +22,20 @@ pub enum CommandId {
     FewerVectors,
     NextMeasure,
     ToggleGranularity,
+    /// Colours the baseline by the KL divergence instead of the differences, or back.
     ToggleKl,
+    /// Runs the current prefix at the magnitudes of the curve that have no run yet, or stops that.
     FillCurve,
     ShowRuns,
     MoreStars,
     FewerStars,
     EditNote,
     AddToSweep,
+    /// Keeps the run in view in the left pane, in the baseline's place, or shows the baseline again.
     Pin,
     NextDifference,
     PreviousDifference,
+    /// Shows the texts without the plot, or with it again.
     TextsAlone,
     PreviousRun,
     NextRun,
@@ -40,11 +44,13 @@ pub enum CommandId {
     Open,
     Export,
     NewSession,
+    /// Takes the prefix that Find has found into Tune.
     UseFound,
     PickFirst,
     PickSecond,
     PickThird,
     PickFourth,
+    /// Opens the generation before the one in view again.
     StepBack,
     Connect,
     Reconnect,
@@ -58,7 +64,9 @@ pub enum CommandId {
     ShowSweep,
     ShowFind,
     ShowDoctor,
+    /// Shows the Presenter, a large view that the user controls, or leaves it.
     Present,
+    /// Starts the exhibition, which plays the presets in turn by itself, or ends it.
     Exhibit,
     PlayDemo,
     ToggleRecording,
@@ -69,7 +77,7 @@ pub enum CommandId {
     Quit,
 }
 
-/// Group of a command in menu and help.
+/// Group of a command in the help sheet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Group {
     Run,
@@ -96,8 +104,6 @@ impl Group {
 pub struct Command {
     pub id: CommandId,
     pub group: Group,
-    /// Key of its label in the text tables.
-    pub label: &'static str,
     shortcut: Option<KeyboardShortcut>,
     /// The shortcut on a Mac, where it differs in more than the command key.
     mac: Option<KeyboardShortcut>,
@@ -113,11 +119,10 @@ const TUNE: &[Tab] = &[Tab::Tune];
 const OUTPUTS: &[Tab] = &[Tab::Tune, Tab::Sweep];
 const FIND: &[Tab] = &[Tab::Find];
 
-const fn row(id: CommandId, group: Group, label: &'static str) -> Command {
+const fn row(id: CommandId, group: Group) -> Command {
     Command {
         id,
         group,
-        label,
         shortcut: None,
         mac: None,
         while_typing: true,
@@ -178,7 +183,10 @@ impl Command {
 
     /// Returns the action of the command; `None` if it is disabled.
     pub fn action(&self, workbench: &Workbench) -> Option<Action> {
-        if !self.is_in(workbench.shown_tab()) {
+        // A key acts on what is on the screen, which is not always the chosen tab: the Presenter shows Tune's texts over every tab, except
+        // over Find in mode Choose, whose candidates it shows and whose keys go on working.
+        let tab = workbench.shown_tab();
+        if !self.is_in(tab) {
             return None;
         }
         let running = workbench.is_running();
@@ -196,16 +204,14 @@ impl Command {
             can_pick.then_some(Action::Find(FindAction::Pick(candidate)))
         };
         match self.id {
-            CommandId::Run if workbench.tab == Tab::Find => {
+            CommandId::Run if tab == Tab::Find => {
                 let off = match workbench.find.mode {
                     FindMode::Learn => workbench.why_not_learn().is_some(),
                     FindMode::Choose | FindMode::Search => workbench.why_not_search().is_some(),
                 };
                 (!off && workbench.find.at_work().is_none()).then_some(Action::Find(FindAction::Start))
             }
-            CommandId::Stop if workbench.tab == Tab::Find => {
-                workbench.find.is_busy().then_some(Action::Find(FindAction::Stop))
-            }
+            CommandId::Stop if tab == Tab::Find => workbench.find.is_busy().then_some(Action::Find(FindAction::Stop)),
             CommandId::Run => (workbench.why_not_run().is_none()).then_some(Action::Run),
             CommandId::Stop => running.then_some(Action::Stop),
             CommandId::RerunBaseline => (workbench.why_not_run().is_none()).then_some(Action::RerunBaseline),
@@ -223,7 +229,7 @@ impl Command {
             CommandId::NextMeasure => Some(Action::NextMeasure),
             CommandId::ToggleGranularity => Some(Action::ToggleGranularity),
             CommandId::ToggleKl => {
-                let possible = match workbench.tab {
+                let possible = match tab {
                     Tab::Sweep => workbench.pair_scores().is_ok(),
                     _ => workbench.kl_off().is_none(),
                 };
@@ -240,7 +246,7 @@ impl Command {
             CommandId::AddToSweep => {
                 (!workbench.prompt.user.trim().is_empty()).then_some(Action::Sweep(SweepAction::AddCurrentPrompt))
             }
-            CommandId::Pin => match workbench.tab {
+            CommandId::Pin => match tab {
                 Tab::Sweep if workbench.sweep.pinned.is_some() => Some(Action::Sweep(SweepAction::Unpin)),
                 Tab::Sweep => workbench
                     .sweep
@@ -256,6 +262,7 @@ impl Command {
             CommandId::TextsAlone => Some(Action::ToggleTextsAlone),
             CommandId::PreviousRun => neighbour(-1),
             CommandId::NextRun => neighbour(1),
+            // What the left pane shows: a pinned run, if there is one.
             CommandId::CopyBaseline => {
                 (!workbench.left().text.is_empty()).then_some(Action::CopyText(crate::model::Side::Baseline))
             }
@@ -309,145 +316,92 @@ impl Command {
     }
 }
 
-/// The table, in the order of menu and help.
+/// The table, in the order of the help sheet.
 pub const COMMANDS: [Command; 59] = [
-    row(CommandId::Run, Group::Run, "command.run").cmd(Key::Enter),
-    row(CommandId::Stop, Group::Run, "command.stop").cmd(Key::Period),
-    row(CommandId::RerunBaseline, Group::Run, "command.rerun_baseline")
-        .cmd(Key::B)
-        .within(TUNE),
-    row(CommandId::ToggleLive, Group::Run, "command.toggle_live").cmd(Key::L),
-    row(CommandId::MagnitudeUp, Group::Prefix, "command.magnitude_up")
+    row(CommandId::Run, Group::Run).cmd(Key::Enter),
+    row(CommandId::Stop, Group::Run).cmd(Key::Period),
+    row(CommandId::RerunBaseline, Group::Run).cmd(Key::B).within(TUNE),
+    row(CommandId::ToggleLive, Group::Run).cmd(Key::L),
+    row(CommandId::MagnitudeUp, Group::Prefix)
         .key(Key::CloseBracket)
         .within(TUNE),
-    row(CommandId::MagnitudeDown, Group::Prefix, "command.magnitude_down")
+    row(CommandId::MagnitudeDown, Group::Prefix)
         .key(Key::OpenBracket)
         .within(TUNE),
-    row(CommandId::MagnitudeUpMore, Group::Prefix, "command.magnitude_up_more")
+    row(CommandId::MagnitudeUpMore, Group::Prefix)
         .key(Key::CloseCurlyBracket)
         .within(TUNE),
-    row(
-        CommandId::MagnitudeDownMore,
-        Group::Prefix,
-        "command.magnitude_down_more",
-    )
-    .key(Key::OpenCurlyBracket)
-    .within(TUNE),
-    row(CommandId::MagnitudeZero, Group::Prefix, "command.magnitude_zero")
-        .key(Key::Num0)
+    row(CommandId::MagnitudeDownMore, Group::Prefix)
+        .key(Key::OpenCurlyBracket)
         .within(TUNE),
-    row(CommandId::MagnitudeReset, Group::Prefix, "command.magnitude_reset")
+    row(CommandId::MagnitudeZero, Group::Prefix).key(Key::Num0).within(TUNE),
+    row(CommandId::MagnitudeReset, Group::Prefix)
         .key(Key::Num1)
         .within(TUNE),
-    row(CommandId::MoreVectors, Group::Prefix, "command.more_vectors")
-        .key(Key::P)
-        .within(TUNE),
-    row(CommandId::FewerVectors, Group::Prefix, "command.fewer_vectors")
-        .shift(Key::P)
-        .within(TUNE),
-    row(CommandId::NextMeasure, Group::Results, "command.next_measure")
-        .key(Key::M)
+    row(CommandId::MoreVectors, Group::Prefix).key(Key::P).within(TUNE),
+    row(CommandId::FewerVectors, Group::Prefix).shift(Key::P).within(TUNE),
+    row(CommandId::NextMeasure, Group::Results).key(Key::M).within(OUTPUTS),
+    row(CommandId::ToggleGranularity, Group::Results)
+        .key(Key::G)
         .within(OUTPUTS),
-    row(
-        CommandId::ToggleGranularity,
-        Group::Results,
-        "command.toggle_granularity",
-    )
-    .key(Key::G)
-    .within(OUTPUTS),
-    row(CommandId::ToggleKl, Group::Results, "command.toggle_kl")
-        .key(Key::K)
-        .within(OUTPUTS),
-    row(CommandId::FillCurve, Group::Run, "command.fill_curve")
-        .key(Key::F)
-        .within(TUNE),
-    row(CommandId::AddToSweep, Group::Run, "command.add_to_sweep")
-        .key(Key::A)
-        .within(OUTPUTS),
-    row(CommandId::ShowRuns, Group::Results, "command.show_runs")
-        .key(Key::R)
-        .within(TUNE),
-    row(CommandId::MoreStars, Group::Results, "command.more_stars")
-        .key(Key::S)
-        .within(OUTPUTS),
-    row(CommandId::FewerStars, Group::Results, "command.fewer_stars")
-        .shift(Key::S)
-        .within(OUTPUTS),
-    row(CommandId::EditNote, Group::Results, "command.edit_note")
-        .key(Key::E)
-        .within(OUTPUTS),
-    row(CommandId::Pin, Group::Results, "command.pin")
-        .key(Key::V)
-        .within(OUTPUTS),
-    row(CommandId::NextDifference, Group::Results, "command.next_difference")
+    row(CommandId::ToggleKl, Group::Results).key(Key::K).within(OUTPUTS),
+    row(CommandId::FillCurve, Group::Run).key(Key::F).within(TUNE),
+    row(CommandId::AddToSweep, Group::Run).key(Key::A).within(OUTPUTS),
+    row(CommandId::ShowRuns, Group::Results).key(Key::R).within(TUNE),
+    row(CommandId::MoreStars, Group::Results).key(Key::S).within(OUTPUTS),
+    row(CommandId::FewerStars, Group::Results).shift(Key::S).within(OUTPUTS),
+    row(CommandId::EditNote, Group::Results).key(Key::E).within(OUTPUTS),
+    row(CommandId::Pin, Group::Results).key(Key::V).within(OUTPUTS),
+    row(CommandId::NextDifference, Group::Results)
         .key(Key::N)
         .within(OUTPUTS),
-    row(
-        CommandId::PreviousDifference,
-        Group::Results,
-        "command.previous_difference",
-    )
-    .shift(Key::N)
-    .within(OUTPUTS),
-    row(CommandId::TextsAlone, Group::Results, "command.texts_alone")
-        .key(Key::T)
+    row(CommandId::PreviousDifference, Group::Results)
+        .shift(Key::N)
         .within(OUTPUTS),
-    row(CommandId::PreviousRun, Group::Results, "command.previous_run")
-        .key(Key::Comma)
-        .within(TUNE),
-    row(CommandId::NextRun, Group::Results, "command.next_run")
-        .key(Key::Period)
-        .within(TUNE),
-    row(CommandId::CopyBaseline, Group::Results, "command.copy_baseline")
+    row(CommandId::TextsAlone, Group::Results).key(Key::T).within(OUTPUTS),
+    row(CommandId::PreviousRun, Group::Results).key(Key::Comma).within(TUNE),
+    row(CommandId::NextRun, Group::Results).key(Key::Period).within(TUNE),
+    row(CommandId::CopyBaseline, Group::Results)
         .cmd_shift(Key::B)
         .within(TUNE),
-    row(CommandId::CopyPrefixed, Group::Results, "command.copy_prefixed")
+    row(CommandId::CopyPrefixed, Group::Results)
         .cmd_shift(Key::C)
         .within(TUNE),
-    row(CommandId::Open, Group::Results, "command.open").cmd(Key::O),
-    row(CommandId::Export, Group::Results, "command.export").cmd(Key::S),
-    row(CommandId::NewSession, Group::Results, "command.new_session").cmd(Key::N),
-    row(CommandId::UseFound, Group::Find, "command.use_found")
-        .key(Key::U)
-        .within(FIND),
-    row(CommandId::PickFirst, Group::Find, "command.pick_first")
-        .key(Key::Num1)
-        .within(FIND),
-    row(CommandId::PickSecond, Group::Find, "command.pick_second")
-        .key(Key::Num2)
-        .within(FIND),
-    row(CommandId::PickThird, Group::Find, "command.pick_third")
-        .key(Key::Num3)
-        .within(FIND),
-    row(CommandId::PickFourth, Group::Find, "command.pick_fourth")
-        .key(Key::Num4)
-        .within(FIND),
-    row(CommandId::StepBack, Group::Find, "command.step_back")
-        .key(Key::Backspace)
-        .within(FIND),
-    row(CommandId::Connect, Group::Module, "command.connect").cmd(Key::K),
-    row(CommandId::Reconnect, Group::Module, "command.reconnect").cmd(Key::R),
-    row(CommandId::Models, Group::Module, "command.models").cmd(Key::M),
-    row(CommandId::ToggleTheme, Group::Window, "command.toggle_theme").cmd(Key::D),
-    row(CommandId::ToggleLanguage, Group::Window, "command.toggle_language").cmd(Key::J),
-    row(CommandId::ZoomIn, Group::Window, "command.zoom_in").cmd(Key::Plus),
-    row(CommandId::ZoomOut, Group::Window, "command.zoom_out").cmd(Key::Minus),
-    row(CommandId::ZoomReset, Group::Window, "command.zoom_reset").cmd(Key::Num0),
-    row(CommandId::ShowTune, Group::Window, "command.show_tune").cmd(Key::Num1),
-    row(CommandId::ShowSweep, Group::Window, "command.show_sweep").cmd(Key::Num2),
-    row(CommandId::ShowFind, Group::Window, "command.show_find").cmd(Key::Num3),
-    row(CommandId::ShowDoctor, Group::Window, "command.show_doctor").cmd(Key::Num4),
-    row(CommandId::Present, Group::Window, "command.present").function(Key::F5),
-    row(CommandId::Exhibit, Group::Window, "command.exhibit").function(Key::F6),
-    row(CommandId::PlayDemo, Group::Window, "command.play_demo").function(Key::F7),
-    row(CommandId::ToggleRecording, Group::Results, "command.toggle_recording").cmd_shift(Key::R),
-    row(CommandId::OpenRecording, Group::Results, "command.open_recording").cmd_shift(Key::O),
-    row(CommandId::ToggleFullscreen, Group::Window, "command.toggle_fullscreen")
+    row(CommandId::Open, Group::Results).cmd(Key::O),
+    row(CommandId::Export, Group::Results).cmd(Key::S),
+    row(CommandId::NewSession, Group::Results).cmd(Key::N),
+    row(CommandId::UseFound, Group::Find).key(Key::U).within(FIND),
+    row(CommandId::PickFirst, Group::Find).key(Key::Num1).within(FIND),
+    row(CommandId::PickSecond, Group::Find).key(Key::Num2).within(FIND),
+    row(CommandId::PickThird, Group::Find).key(Key::Num3).within(FIND),
+    row(CommandId::PickFourth, Group::Find).key(Key::Num4).within(FIND),
+    row(CommandId::StepBack, Group::Find).key(Key::Backspace).within(FIND),
+    row(CommandId::Connect, Group::Module).cmd(Key::K),
+    row(CommandId::Reconnect, Group::Module).cmd(Key::R),
+    // On a Mac, Cmd+M is for minimising.
+    row(CommandId::Models, Group::Module)
+        .cmd(Key::M)
+        .on_mac(Modifiers::COMMAND.plus(Modifiers::SHIFT), Key::M),
+    row(CommandId::ToggleTheme, Group::Window).cmd(Key::D),
+    row(CommandId::ToggleLanguage, Group::Window).cmd(Key::J),
+    row(CommandId::ZoomIn, Group::Window).cmd(Key::Plus),
+    row(CommandId::ZoomOut, Group::Window).cmd(Key::Minus),
+    row(CommandId::ZoomReset, Group::Window).cmd(Key::Num0),
+    row(CommandId::ShowTune, Group::Window).cmd(Key::Num1),
+    row(CommandId::ShowSweep, Group::Window).cmd(Key::Num2),
+    row(CommandId::ShowFind, Group::Window).cmd(Key::Num3),
+    row(CommandId::ShowDoctor, Group::Window).cmd(Key::Num4),
+    row(CommandId::Present, Group::Window).function(Key::F5),
+    row(CommandId::Exhibit, Group::Window).function(Key::F6),
+    row(CommandId::PlayDemo, Group::Window).function(Key::F7),
+    row(CommandId::ToggleRecording, Group::Results).cmd_shift(Key::R),
+    row(CommandId::OpenRecording, Group::Results).cmd_shift(Key::O),
+    row(CommandId::ToggleFullscreen, Group::Window)
         .function(Key::F11)
         .on_mac(Modifiers::MAC_CMD.plus(Modifiers::CTRL), Key::F),
-    row(CommandId::Settings, Group::Window, "command.settings").cmd(Key::Comma),
-    row(CommandId::Help, Group::Window, "command.help").key(Key::Questionmark),
-    row(CommandId::Quit, Group::Window, "command.quit").cmd(Key::Q),
+    row(CommandId::Settings, Group::Window).cmd(Key::Comma),
+    row(CommandId::Help, Group::Window).key(Key::Questionmark),
+    row(CommandId::Quit, Group::Window).cmd(Key::Q),
 ];
 
 /// Returns the row of `id`.
@@ -537,12 +491,13 @@ mod tests {
         // Hide, minimise, the next window, and what Mission Control and Spotlight take.
         let taken = [
             (Key::H, "hide"),
+            (Key::M, "minimise"),
             (Key::Backtick, "next window"),
             (Key::Space, "Spotlight"),
         ];
         for row in &COMMANDS {
             let Some(shortcut) = row.shortcut(true) else { continue };
-            let is_command = shortcut.modifiers.command && !shortcut.modifiers.ctrl;
+            let is_command = shortcut.modifiers.command && !shortcut.modifiers.ctrl && !shortcut.modifiers.shift;
             for (key, of) in taken {
                 assert!(!(is_command && shortcut.logical_key == key), "{:?}: {of}", row.id);
             }

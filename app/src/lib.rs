@@ -12,7 +12,7 @@
 //! views                widgets without access to the state
 //! theme                colours, sizes, distances
 //! text                 texts of the window, in both languages
-//! commands             one table for menu, keys and help
+//! commands             one table for the keys and the help sheet
 //! bridge | workbench   the worker thread | the state and the only place that changes it
 //! messages             requests to the worker, and its events
 //! figure               a drawing as a file
@@ -28,14 +28,17 @@
 //!
 //! # From the slider to the plot
 //! A magnitude that the user sets passes through these files, in this order:
-//! 1. `views/slider.rs` and `views/magnitude.rs` draw the slider; `panels/prefix_rail.rs` turns a move into `Action::SetMagnitude`.
+//! 1. `views/slider.rs` and `views/magnitude.rs` draw the slider; `panels/prefix_rail.rs` turns a move into `Action::SetMagnitude`, which
+//!    `app.rs` applies.
 //! 2. `workbench/apply.rs` puts it into the prefix form. A magnitude that was run before shows its text at once (`workbench/curve.rs`);
-//!    else `workbench/running.rs` asks for a run with `Request::Infer`.
-//! 3. `bridge/inference.rs` builds the prefix, sends it through the [`session`], and saves the record before it reports it.
-//! 4. `workbench/absorb.rs` takes the events: text as it streams, then the record, which `workbench/sessions.rs` wants compared with its
-//!    baseline.
-//! 5. `bridge/latest.rs` compares the texts, and `workbench/tuning.rs` makes the result a point.
-//! 6. `panels/plot_card.rs` chooses what is plotted, and `views/plot.rs` draws it.
+//!    else, if *Live* is on, `workbench/running.rs` queues `Request::Infer`; otherwise Run does.
+//! 3. `app.rs` hands the requests over to `bridge/worker.rs`.
+//! 4. `bridge/inference.rs` runs the case through the [`session`] (core's `experiment/session/case.rs` builds the prefix and the record),
+//!    and saves the record (`bridge/tuning.rs`) before it reports it.
+//! 5. `app.rs` hands the events to `workbench/absorb.rs`, which passes them on: `workbench/running.rs` shows the text as it streams and
+//!    adds the record, and `workbench/sessions.rs` requests its measures against the baseline.
+//! 6. `bridge/measure.rs` measures the text, and `workbench/tuning.rs` makes the result a point.
+//! 7. `panels/plot_card.rs` chooses what is plotted, and `views/plot.rs` draws it.
 
 pub mod app;
 pub mod bridge;

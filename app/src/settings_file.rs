@@ -229,7 +229,7 @@ mod tests {
         let path = folder.path().join("file/settings.json");
         std::fs::write(folder.path().join("file"), "a person's").unwrap();
         let (mut file, _, problem) = open(&path);
-        assert!(problem.unwrap().remedy.en.contains("left as it is"));
+        assert!(problem.unwrap().remedy.en.contains("left unchanged"));
         file.save(&zoomed(1.5)).unwrap();
         assert_eq!(std::fs::read(folder.path().join("file")).unwrap(), b"a person's");
     }

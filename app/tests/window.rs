@@ -665,6 +665,21 @@ fn keys_of_tune_do_nothing_while_find_is_shown() {
 }
 
 #[test]
+fn in_the_presenter_over_find_the_key_of_run_runs_what_tune_shows() {
+    for (mode, runs) in [(FindMode::Learn, true), (FindMode::Choose, false)] {
+        let mut bench = ready();
+        bench.apply(Action::ShowTab(Tab::Find));
+        bench.apply(Action::Find(FindAction::SetMode(mode)));
+        bench.apply(Action::Present(true));
+        let mut harness = window(bench);
+        harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+        harness.run_steps(2);
+        let done = std::mem::take(&mut harness.state_mut().done);
+        assert_eq!(done.contains(&Action::Run), runs, "{mode:?}: {done:?}");
+    }
+}
+
+#[test]
 fn the_end_of_candidates_that_a_choice_has_replaced_is_no_end_of_those_that_follow() {
     let mut bench = common::find::choosing(Language::English, Theme::Dark);
     bench.take_requests();

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::events::Events;
 use super::inference::{keep, run_case};
-use super::tuning::Tuning;
+use super::tuning::TuningJournal;
 use crate::errors;
 use crate::messages::{Event, Inference};
 use crate::session::Session;
@@ -27,7 +27,7 @@ impl Curve {
         &mut self,
         inferences: Vec<Inference>,
         session: Option<&Arc<Session>>,
-        tuning: &Tuning,
+        tuning: &TuningJournal,
         events: &Events,
     ) {
         self.stops.retain(|stop| !stop.is_closed());
@@ -58,7 +58,13 @@ impl Curve {
     }
 }
 
-async fn run_one(session: &Session, inference: Inference, mut stop: Stop, tuning: Tuning, events: &Events) -> Event {
+async fn run_one(
+    session: &Session,
+    inference: Inference,
+    mut stop: Stop,
+    tuning: TuningJournal,
+    events: &Events,
+) -> Event {
     let run = inference.run;
     let asked = inference.asked;
     let set_up = async {

@@ -10,7 +10,7 @@ use softprefix_core::protocol::extension::{FinishReason, Priority};
 use tokio::sync::{mpsc, oneshot};
 
 use super::events::Events;
-use super::tuning::Tuning;
+use super::tuning::TuningJournal;
 use crate::errors::{self, broken};
 use crate::messages::{Event, Inference};
 use crate::model::{Problem, RunId, Side};
@@ -55,7 +55,7 @@ pub(super) async fn run(
     inference: Inference,
     (mut stop, tell_sent): (Stop, oneshot::Sender<()>),
     replaced: &AtomicBool,
-    tuning: Tuning,
+    tuning: TuningJournal,
     events: &Events,
 ) -> Trust {
     let Inference {
@@ -151,7 +151,7 @@ async fn finished(run: RunId, side: Side, record: Record, events: &Events) {
 }
 
 /// Saves a record before it is shown.
-pub(super) async fn keep(run: RunId, record: &Record, tuning: Tuning, events: &Events) -> Result<(), Problem> {
+pub(super) async fn keep(run: RunId, record: &Record, tuning: TuningJournal, events: &Events) -> Result<(), Problem> {
     let shared = Arc::new(record.clone());
     let kept = tokio::task::spawn_blocking(move || tuning.keep(&shared)).await;
     let began = kept.unwrap_or_else(|error| Err(broken(error)))?;

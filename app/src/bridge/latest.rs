@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use softprefix_core::compare::{Measures, diff};
-use softprefix_core::experiment::{Comparison, PrefixIdentity};
+use softprefix_core::experiment::PrefixIdentity;
 use softprefix_core::prefix::PrefixRecipe;
 use tokio::sync::watch;
 
@@ -64,22 +64,4 @@ pub(super) async fn compare(texts: Texts, events: Events) {
     });
     let event = work.await.unwrap_or_else(|error| Event::NotCompared(broken(error)));
     events.send(event).await;
-}
-
-/// Number of measures per event, so that a long list fills gradually.
-const TOGETHER: usize = 32;
-
-pub(super) async fn measure(comparisons: Vec<Comparison>, events: Events) {
-    let mut left = comparisons.into_iter();
-    loop {
-        let part: Vec<Comparison> = left.by_ref().take(TOGETHER).collect();
-        if part.is_empty() {
-            return;
-        }
-        let work = tokio::task::spawn_blocking(move || part.into_iter().map(Comparison::measure).collect());
-        let event = work
-            .await
-            .map_or_else(|error| Event::NotCompared(broken(error)), Event::Measured);
-        events.send(event).await;
-    }
 }

@@ -13,6 +13,7 @@ mod inference;
 mod latest;
 mod library;
 mod material;
+mod measure;
 pub mod recording;
 mod scoring;
 pub(crate) mod second;

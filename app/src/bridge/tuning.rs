@@ -1,4 +1,4 @@
-//! The session of tuning: every run of the Tune view as a record in one journal, saved before it is shown.
+//! The journal of a session of tuning: every run of the Tune view as a record, saved before it is shown.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,9 +15,10 @@ use crate::model::{Problem, ProblemKind};
 /// Number of characters of the first prompt in the default name of a session.
 const NAME: usize = 24;
 
-/// The current session. Its journal is created when the first run has finished.
+/// The journal of the shown session, on the worker's side; what is shown is `workbench::Tuning`. The file is created when the first run has
+/// finished.
 #[derive(Clone, Default)]
-pub(super) struct Tuning {
+pub(super) struct TuningJournal {
     state: Arc<Mutex<State>>,
 }
 
@@ -33,7 +34,7 @@ struct State {
     baselines: HashMap<usize, usize>,
 }
 
-impl Tuning {
+impl TuningJournal {
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

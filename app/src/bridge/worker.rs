@@ -19,11 +19,12 @@ use super::events::{Events, caught};
 use super::external::External;
 use super::find::{self, Finding};
 use super::inference::{self, Trust};
-use super::latest::{compare, keep_counting, keep_describing, measure};
+use super::latest::{compare, keep_counting, keep_describing};
+use super::measure::measure;
 use super::recording::Recordings;
 use super::scoring::Scoring;
 use super::sweep::{SweepContext, Sweeps};
-use super::tuning::Tuning;
+use super::tuning::TuningJournal;
 use crate::errors::{self, broken};
 use crate::messages::{
     Asked, ChangeOutcome, DoctorEvent, Event, Inference, LibraryRequest, MaterialEvent, MaterialRequest, Request,
@@ -102,7 +103,7 @@ struct Worker {
     library_work: mpsc::UnboundedSender<super::library::Wanted>,
     /// Completes once the previous inference was sent to the module.
     sent: Option<oneshot::Receiver<()>>,
-    tuning: Tuning,
+    tuning: TuningJournal,
     sweeps: Sweeps,
     scoring: Scoring,
     finding: Finding,
@@ -151,7 +152,7 @@ pub(super) async fn work(
         library: None,
         library_work,
         sent: None,
-        tuning: Tuning::default(),
+        tuning: TuningJournal::default(),
         sweeps: Sweeps::default(),
         scoring: Scoring::default(),
         finding: Finding::default(),

@@ -288,8 +288,8 @@ fn note(
 /// Formats a score with the parts that the objective has.
 fn words_of(objective: &Objective, score: &Score) -> String {
     let mut parts = Vec::new();
-    if let Some(likelihood) = score.likelihood {
-        parts.push(format!("mean ln p {likelihood:.3}"));
+    if let Some(mean_ln_p) = score.mean_ln_p {
+        parts.push(format!("mean ln p {mean_ln_p:.3}"));
     }
     if let Some(similarity) = score.similarity {
         parts.push(format!("chrF2 {similarity:.1}"));

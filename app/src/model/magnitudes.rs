@@ -197,7 +197,7 @@ mod tests {
     fn raw_values_may_be_negative_and_norms_may_not() {
         assert_eq!(raw("-1,0,1").unwrap(), [-1.0, 0.0, 1.0]);
         let refused = parse("0,-1", MagnitudeUnit::TokenNorms).unwrap_err();
-        assert!(refused.en.contains("\"-1\" is no norm"), "{}", refused.en);
+        assert!(refused.en.contains("\"-1\" is not a norm"), "{}", refused.en);
     }
 
     #[test]

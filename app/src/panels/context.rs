@@ -32,7 +32,8 @@ pub fn rail_edge(ui: &Ui) {
 /// The context of one frame: the state to show, the texts to show it with, and the user's actions.
 pub struct PanelContext<'a> {
     pub bench: &'a Workbench,
-    /// The user's own workbench; differs from `bench` only during playback.
+    /// The user's own workbench; differs from `bench` only during playback. Read what is displayed from `bench`; read what may be done with
+    /// the window, its files and the playback from `own`.
     pub own: &'a Workbench,
     pub text: &'static Text,
     pub actions: Vec<Action>,

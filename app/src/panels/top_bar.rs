@@ -129,7 +129,7 @@ fn right_side(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         cx.act(Action::ShowSettings(open));
     }
     ui.add_space(8.0);
-    let can_export = cx.bench.can_export();
+    let can_export = cx.own.can_export();
     let menu = ui.add_enabled(can_export, Button::quiet(text.export).name(text.export_named));
     Popup::menu(&menu)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
@@ -143,22 +143,19 @@ fn right_side(ui: &mut Ui, cx: &mut PanelContext<'_>) {
                 }
             }
         });
-    if ui
-        .add_enabled(!cx.bench.file.asking, Button::quiet(text.open))
-        .clicked()
-    {
+    if ui.add_enabled(!cx.own.file.asking, Button::quiet(text.open)).clicked() {
         cx.act(Action::Open);
     }
     ui.add_space(12.0);
     super::playback::recording_sign(ui, cx.own, &mut cx.actions);
-    file_or_notice(ui, cx);
+    notice_or_session(ui, cx);
 }
 
 /// Minimum width for showing a folder.
 const FOLDER: f32 = 72.0;
 
-/// Draws the file's name or, for a while, a message.
-fn file_or_notice(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+/// Draws a notice, a reconnection under way, or else the session's name.
+fn notice_or_session(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
     let first = text::FirstText::of(cx.bench.settings.language);

@@ -369,7 +369,7 @@ static ENGLISH: FindText = FindText {
     scores_empty: "Each run appears here with its score.",
     score_parts: |score| {
         let mut parts = vec![format!("score {:.3}", score.total)];
-        parts.extend(score.likelihood.map(|value| format!("ln p {value:.2}")));
+        parts.extend(score.mean_ln_p.map(|value| format!("ln p {value:.2}")));
         parts.extend(score.similarity.map(|value| format!("chrF2 {value:.1}")));
         parts.push(format!("{:.1} from the baseline", score.distance));
         if score.below_floor {
@@ -620,7 +620,7 @@ static JAPANESE: FindText = FindText {
     scores_empty: "各実行のスコアがここに表示されます。",
     score_parts: |score| {
         let mut parts = vec![format!("スコア {:.3}", score.total)];
-        parts.extend(score.likelihood.map(|value| format!("ln p {value:.2}")));
+        parts.extend(score.mean_ln_p.map(|value| format!("ln p {value:.2}")));
         parts.extend(score.similarity.map(|value| format!("chrF2 {value:.1}")));
         parts.push(format!("ベースラインとの差 {:.1}", score.distance));
         if score.below_floor {

@@ -299,10 +299,9 @@ impl Workbench {
     }
 
     fn run_if_live(&mut self) {
+        // Otherwise runs of the previous controls may finish and become points.
         if self.live && self.why_not_run().is_none() {
             self.run_after(self.live_delay);
-        } else {
-            // Runs of the previous controls may finish and become points.
         }
     }
 
@@ -452,7 +451,7 @@ impl Workbench {
             None => 0,
         };
         let next = usize::try_from(next).ok();
-        match self.tab {
+        match self.shown_tab() {
             Tab::Sweep => self.sweep.difference = next,
             Tab::Find => {}
             Tab::Tune | Tab::Doctor => self.difference = next,

@@ -369,7 +369,7 @@ impl Workbench {
     /// Returns the index of the current difference of this view's texts, if any, and their number; `None` if there is
     /// no difference.
     pub fn difference(&self) -> Option<(Option<usize>, usize)> {
-        let (now, diff) = match self.tab {
+        let (now, diff) = match self.shown_tab() {
             Tab::Sweep => (self.sweep.difference, self.sweep.diff.as_ref().map(|of| &of.diff)),
             Tab::Find => return None,
             Tab::Tune | Tab::Doctor => {

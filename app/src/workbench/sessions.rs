@@ -87,7 +87,7 @@ impl Workbench {
 
     /// Returns the run whose stars and note are set by keys and buttons: that of the right pane.
     pub fn rated_run(&self) -> Option<&Record> {
-        match self.tab {
+        match self.shown_tab() {
             Tab::Tune => {
                 let (record, _) = self.tuning.current()?;
                 // Between the start of a run and its end the pane shows no record.

@@ -352,7 +352,7 @@ fn a_search_that_is_opened_again_has_the_scores_that_were_measured() {
     };
     let measured = scores(&harness);
     assert_eq!((measured.len(), told(&harness).len()), (13, 1));
-    assert!(measured.iter().all(|(_, score)| score.likelihood.is_some()));
+    assert!(measured.iter().all(|(_, score)| score.mean_ln_p.is_some()));
     let library = harness.folder.clone();
     drop(harness);
     let mut again = Harness::again(&library);

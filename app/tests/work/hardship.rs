@@ -356,28 +356,28 @@ pub fn lost_at(module: SocketAddr, words: &'static str) -> SocketAddr {
     })
 }
 
-/// A module that gets the second inference with a prefix only when its client stops one: until then, that one cannot end.
+/// A module that gets the second inference with a prefix only together with the request that stops it: until then, it cannot end.
 pub fn that_holds_one_back(module: SocketAddr) -> SocketAddr {
     server(move |client| {
-        let module = TcpStream::connect(module).unwrap();
+        let mut module = TcpStream::connect(module).unwrap();
         let (mut from_module, mut to_client) = (module.try_clone().unwrap(), client.try_clone().unwrap());
         std::thread::spawn(move || std::io::copy(&mut from_module, &mut to_client));
-        let (mut inferences, mut held) = (0, None);
+        let (mut inferences, mut held) = (0, None::<(Value, String)>);
         for line in BufReader::new(&client).lines().map_while(Result::ok) {
-            if line.contains("\"action\":\"inference\"") && line.contains("\"soft_prefix\"") {
+            let request: Value = serde_json::from_str(&line).unwrap_or_default();
+            if request["action"] == "inference" && line.contains("\"soft_prefix\"") {
                 inferences += 1;
                 if inferences == 2 {
-                    held = Some(line);
+                    held = Some((request["request_id"].clone(), line));
                     continue;
                 }
             }
-            let is_stop = line.contains("\"action\":\"softprefix.stop\"");
-            let first = held.take_if(|_| is_stop);
-            if first
-                .into_iter()
-                .chain([line])
-                .any(|line| writeln!(&module, "{line}").is_err())
-            {
+            let stopped = &request["data"]["request_id"];
+            let first = held.take_if(|(id, _)| request["action"] == "softprefix.stop" && stopped == id);
+            // In one piece, so that nothing runs in between.
+            let lines = first.into_iter().map(|(_, line)| line).chain([line]);
+            let bytes: String = lines.map(|line| line + "\n").collect();
+            if module.write_all(bytes.as_bytes()).is_err() {
                 break;
             }
         }

@@ -108,9 +108,9 @@ impl Candidate {
     /// The order of ranks, the better one first: by the result, and where that is equal by the likelihood of the wanted text.
     fn order(&self, other: &Self) -> Ordering {
         let result = |candidate: &Self| candidate.result.unwrap_or(f64::INFINITY);
-        let likelihood = |candidate: &Self| candidate.score.and_then(|score| score.likelihood);
-        let likelihood = |candidate: &Self| likelihood(candidate).unwrap_or(f64::NEG_INFINITY);
+        let mean_ln_p = |candidate: &Self| candidate.score.and_then(|score| score.mean_ln_p);
+        let mean_ln_p = |candidate: &Self| mean_ln_p(candidate).unwrap_or(f64::NEG_INFINITY);
         let by_result = result(self).total_cmp(&result(other));
-        by_result.then(likelihood(other).total_cmp(&likelihood(self)))
+        by_result.then(mean_ln_p(other).total_cmp(&mean_ln_p(self)))
     }
 }

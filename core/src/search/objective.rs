@@ -23,7 +23,7 @@ pub enum Closeness {
 /// The properties wanted of an output. Each part that is set adds to the score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
-    /// A text that outputs should be close to.
+    /// A text that outputs should be close to: adds the closeness, 0 to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// How closeness to the text is measured.
@@ -35,32 +35,32 @@ pub struct Objective {
     /// Unwanted words: subtracts the share of them that occur.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unwanted: Vec<String>,
-    /// Whether to add the distance from the baseline: 1 - chrF2, 0 to 1.
+    /// Whether to add the distance from the baseline: 1 - chrF2 of the output, with chrF2 as 0 to 1.
     #[serde(default)]
     pub away: bool,
-    /// Minimum distinct-4. An output below it, and below the baseline's, ranks below all outputs that are not.
+    /// Minimum of [`Score::distinct4`], 0 to 1. An output below it, and below the baseline's, ranks below all outputs that are not.
     pub floor: f64,
 }
 
-/// The score of an output.
+/// The score of an output. Its chrF2 are 0 to 100, as [`Measures`] has them; in the total they count as 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Score {
-    /// Sum of the parts; larger is better. At most -1 where the output is below the floor.
+    /// Sum of the parts; larger is better. Below -1 where the output is below the floor (distinct-4 minus 2); never below -1 otherwise.
     pub total: f64,
     /// chrF2 with the wanted text, 0 to 100.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub similarity: Option<f64>,
-    /// Mean of ln p over the tokens of the wanted text with the prefix, in nats; `None` where the unit does not score texts. Equal totals are
-    /// ranked by it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub likelihood: Option<f64>,
+    /// Mean of ln p over the tokens of the wanted text with the prefix, in nats, 0 or less; `None` where the unit does not score texts.
+    /// Equal totals are ranked by it.
+    #[serde(rename = "likelihood", default, skip_serializing_if = "Option::is_none")]
+    pub mean_ln_p: Option<f64>,
     /// Wanted words that occur.
     pub wanted: usize,
     /// Unwanted words that occur.
     pub unwanted: usize,
     /// 100 - chrF2 with the baseline, 0 to 100.
     pub distance: f64,
-    /// Distinct character 4-grams over all; `None` under four characters.
+    /// Number of distinct character 4-grams divided by the number of all, 0 to 1; `None` under four characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distinct4: Option<f64>,
     /// Whether the output is below the floor.
@@ -84,6 +84,9 @@ impl Objective {
     /// The default floor: prose has about this distinct-4 or more.
     pub const FLOOR: f64 = 0.5;
 
+    /// Subtracted from the distinct-4 of an output below the floor: its total is below any that the parts can add up to.
+    const BELOW_FLOOR: f64 = 2.0;
+
     /// Checks that something is wanted and that all of it can be measured.
     ///
     /// # Errors
@@ -103,8 +106,8 @@ impl Objective {
         Ok(())
     }
 
-    /// The score of an output whose baseline is `baseline`; `likelihood` is [`Score::likelihood`].
-    pub fn score(&self, baseline: &str, output: &str, likelihood: Option<f64>) -> Score {
+    /// The score of an output whose baseline is `baseline`; `mean_ln_p` is [`Score::mean_ln_p`].
+    pub fn score(&self, baseline: &str, output: &str, mean_ln_p: Option<f64>) -> Score {
         let measures = Measures::of(baseline, output);
         let similarity = (self.text.as_deref()).map(|text| Measures::of(text, output).chrf2);
         let count = |words: &[String]| {
@@ -126,10 +129,10 @@ impl Objective {
         };
         let closeness = match self.by {
             Closeness::Chrf2 => similarity.unwrap_or_default() / 100.0,
-            Closeness::Likelihood => likelihood.map(libm::exp).unwrap_or_default(),
+            Closeness::Likelihood => mean_ln_p.map(libm::exp).unwrap_or_default(),
         };
         let total = if below_floor {
-            measures.distinct4.unwrap_or_default() - 2.0
+            measures.distinct4.unwrap_or_default() - Self::BELOW_FLOOR
         } else {
             closeness + share(wanted, &self.wanted) - share(unwanted, &self.unwanted)
                 + if self.away { distance / 100.0 } else { 0.0 }
@@ -137,7 +140,7 @@ impl Objective {
         Score {
             total,
             similarity,
-            likelihood,
+            mean_ln_p,
             wanted,
             unwanted,
             distance,
@@ -155,9 +158,9 @@ impl Score {
 
     /// The order of ranks, the better one first.
     pub fn order(&self, other: &Self) -> Ordering {
-        let likelihood = |score: &Self| score.likelihood.unwrap_or(f64::NEG_INFINITY);
+        let mean_ln_p = |score: &Self| score.mean_ln_p.unwrap_or(f64::NEG_INFINITY);
         let by_total = other.total.total_cmp(&self.total);
-        by_total.then(likelihood(other).total_cmp(&likelihood(self)))
+        by_total.then(mean_ln_p(other).total_cmp(&mean_ln_p(self)))
     }
 }
 

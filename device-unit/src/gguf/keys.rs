@@ -6,11 +6,12 @@ use super::value::MetaValue;
 /// The treatment of a metadata key.
 #[derive(Debug, Clone, Copy)]
 pub enum KeyUse {
-    /// Its value is used.
+    /// Its value is read and used; where the reader cannot use it, the file is refused.
     Computed,
-    /// It cannot change a token, for this reason.
+    /// Its value is ignored, because it cannot change a token; the string says why.
     Meaningless(&'static str),
-    /// Only values that the check accepts, which the text describes, are what is computed; others are refused.
+    /// A value that the function accepts changes nothing, because that is what is computed; any other is refused. The string names the
+    /// accepted values for the message.
     Only(fn(&MetaValue) -> bool, &'static str),
 }
 

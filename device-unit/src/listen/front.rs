@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use softprefix_core::protocol::message::{SYS, UNREADABLE_REQUEST_ID, action, object, to_data};
-use softprefix_core::protocol::{Code, ErrorField, Reply};
+use softprefix_core::protocol::{Code, ErrorField, Reply, frame};
 
 use tokio::runtime::Handle;
 
@@ -15,7 +15,7 @@ use crate::budget::{Budget, Charge};
 use crate::machine;
 use crate::request_text::{self, Request, Unreadable, is_for_sys, unreadable_reply};
 use crate::tasks;
-use crate::unit::{Peer, Unit, encode, request_memory_full, rpc_answer};
+use crate::unit::{Peer, Unit, request_memory_full, rpc_answer};
 
 /// The version of llm-sys that is imitated.
 const VERSION: &str = "v1.6";
@@ -186,7 +186,7 @@ pub fn belongs_to_another() -> Vec<u8> {
 fn turned_away(sentence: &str) -> Vec<u8> {
     let stock = Code::NOT_AVAILABLE.stock_message().unwrap_or_default();
     let sentence = format!("{stock} {sentence}");
-    encode(&Reply::error(
+    frame::encode(&Reply::error(
         UNREADABLE_REQUEST_ID,
         SYS,
         ErrorField::new(Code::NOT_AVAILABLE, sentence),

@@ -9,9 +9,9 @@ use serde_json::Value;
 use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
 use softprefix_core::protocol::message::{object, to_data};
 use softprefix_core::protocol::text_stream::Utf8Cutter;
-use softprefix_core::protocol::{Code, ErrorField, Reply, StreamData};
+use softprefix_core::protocol::{Code, ErrorField, Reply, StreamData, frame};
 
-use super::peer::{Peer, encode};
+use super::peer::Peer;
 use super::pending_reply::unexpected;
 use super::task::InferenceGuard;
 use crate::budget::Charge;
@@ -107,7 +107,7 @@ impl InferenceResponder {
     /// Publishes a result, and sends it to the client if the set-up enables that.
     fn send_result(&self, reply: &Reply) {
         let task = self.guard.task();
-        let message = encode(reply);
+        let message = frame::encode(reply);
         if let Some(outlet) = &task.outlet {
             outlet.send(message.clone());
         }

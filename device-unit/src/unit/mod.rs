@@ -35,7 +35,7 @@ pub use directory::{Directory, LocalDirectory, Opening, Registration};
 use input::Collector;
 use models::ModelCache;
 pub use names::rpc_answer;
-pub use peer::{Peer, ReplySink, encode};
+pub use peer::{Peer, ReplySink};
 use pending_reply::PendingReply;
 use setup::{SetUpError, SetUpRequest, loading_error};
 use shared_model::SharedModel;

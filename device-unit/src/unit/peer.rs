@@ -1,4 +1,8 @@
 //! A client as the unit sees it: its name, and the [`ReplySink`] of its transport.
+//!
+//! A *reply* is one JSON object, and a *message* its bytes: one line without braces in strings (1.3 and 1.6 of
+//! core/src/protocol/PROTOCOL.md). The *answer* to a streamed inference is a sequence of replies with a part of the text each, its
+//! *frames*. Its number, which the methods take as `answer`, is the one of the inference.
 
 use std::sync::Arc;
 
@@ -20,7 +24,8 @@ pub trait ReplySink: Send + Sync {
         self.has_room()
     }
 
-    /// Returns `true` if the client reads fast enough for messages that could also be merged with later ones.
+    /// Returns `true` if the client's queue has room. If not, text is kept and sent later in one larger frame, and a report of progress is
+    /// left out.
     fn has_room(&self) -> bool {
         true
     }
@@ -55,7 +60,7 @@ impl Peer {
 
     /// Encodes and sends a reply.
     pub fn reply(&self, reply: &Reply) {
-        self.sink.send(encode(reply));
+        self.sink.send(frame::encode(reply));
     }
 
     /// Returns the sink, for messages that are already encoded.
@@ -63,10 +68,4 @@ impl Peer {
     pub fn sink(&self) -> &Arc<dyn ReplySink> {
         &self.sink
     }
-}
-
-/// Encodes a reply as one line of JSON without braces in strings (PROTOCOL 1.3).
-#[must_use]
-pub fn encode(reply: &Reply) -> Vec<u8> {
-    frame::encode(reply)
 }

@@ -10,6 +10,8 @@ use crate::model::bilingual;
 
 const LOOK: &str = include_str!("build.sh");
 
+/// Runs `build.sh` on the module and judges its answer.
+///
 /// # Errors
 /// Those of the connection.
 pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {

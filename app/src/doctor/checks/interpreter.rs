@@ -12,6 +12,8 @@ const SECTION: &str = "4";
 
 const LOOK: &str = include_str!("interpreter.sh");
 
+/// Runs `interpreter.sh` on the module and judges its answer.
+///
 /// # Errors
 /// Those of the connection.
 pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {

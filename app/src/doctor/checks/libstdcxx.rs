@@ -13,6 +13,8 @@ const SECTION: &str = "3";
 
 const LOOK: &str = include_str!("libstdcxx.sh");
 
+/// Runs `libstdcxx.sh` on the module and judges its answer.
+///
 /// # Errors
 /// Those of the connection.
 pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {

@@ -12,6 +12,8 @@ const SECTION: &str = "0.1";
 
 const LOOK: &str = include_str!("service.sh");
 
+/// Runs `service.sh` on the module and judges its answer.
+///
 /// # Errors
 /// Those of the connection.
 pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {

@@ -1,4 +1,4 @@
-//! Checks whether a change of the doctor or the installer was interrupted, for example by a power cut.
+//! Checks whether the doctor or the installer was interrupted while changing the module, for example by a power cut.
 
 use super::super::finding::{Finding, Verdict};
 use super::super::script::Script;

@@ -13,6 +13,8 @@ const SECTION: &str = "2";
 
 const LOOK: &str = include_str!("unit.sh");
 
+/// Runs `unit.sh` on the module and judges its answer.
+///
 /// # Errors
 /// Those of the connection.
 pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {

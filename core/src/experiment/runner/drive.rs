@@ -1,4 +1,5 @@
-//! The main loop of a run: it sets up tasks, runs cases and scores on them, and repeats the cases of a task that died.
+//! The main loop of a run: it sets up tasks, runs cases and scores on them, and repeats the cases of a task that died. A task is one of
+//! llm-sys, a model set up with a system prompt; those of tokio are called async tasks.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -273,6 +274,8 @@ impl Runner {
         stop.then_some(RunEnd::NoEffect)
     }
 
+    /// Runs on `task` the next cases as long as they have this system prompt, as many at once as the unit takes, and scores beside them.
+    /// Returns when none is left, when the task has died and its running cases have ended, or when the run is cancelled.
     async fn run_task(
         &mut self,
         task: &Task,
@@ -281,8 +284,8 @@ impl Runner {
         repeats: &mut VecDeque<(Case, u32)>,
     ) -> TaskEnd {
         let facts = self.request.session.facts();
-        let (most, can_score) = (facts.concurrency.max(1), facts.scores);
-        let most = most.min(self.request.options.at_once.unwrap_or(usize::MAX)).max(1);
+        let (at_most, can_score) = (facts.concurrency.max(1), facts.scores);
+        let at_most = at_most.min(self.request.options.at_once.unwrap_or(usize::MAX)).max(1);
         if !can_score {
             self.unscored = Unscored::default();
         }
@@ -298,7 +301,7 @@ impl Runner {
                 return TaskEnd::Cancelled;
             }
             let paused = self.save_failed || *control.borrow() == Control::Pause;
-            while died.is_none() && !paused && running.len() < most {
+            while died.is_none() && !paused && running.len() < at_most {
                 // A case under which the module died is repeated alone, so that it cannot fail other cases a second
                 // time.
                 let repeat = if running.is_empty() { repeats.pop_front() } else { None };
@@ -416,15 +419,11 @@ impl Runner {
             let ran_well = ran
                 .as_ref()
                 .filter(|ran| ran.error.is_none() && ran.record.text().is_some());
-            let likelihood = match wanted.zip(ran_well) {
-                Some((wanted, ran)) => Some(likelihood(&session, &task, &ran.record, wanted).await),
+            let mean_ln_p = match wanted.zip(ran_well) {
+                Some((wanted, ran)) => Some(mean_ln_p(&session, &task, &ran.record, wanted).await),
                 None => None,
             };
-            Attempt {
-                number,
-                ran,
-                likelihood,
-            }
+            Attempt { number, ran, mean_ln_p }
         }
     }
 
@@ -436,14 +435,10 @@ impl Runner {
         source: &mut Source,
         repeats: &mut VecDeque<(Case, u32)>,
     ) -> Option<SessionError> {
-        let Attempt {
-            number,
-            ran,
-            likelihood,
-        } = attempt;
+        let Attempt { number, ran, mean_ln_p } = attempt;
         let FinishedCase { mut record, error } = ran?;
-        let (likelihood, unscored) = match likelihood.transpose() {
-            Ok(likelihood) => (likelihood, None),
+        let (mean_ln_p, unscored) = match mean_ln_p.transpose() {
+            Ok(mean_ln_p) => (mean_ln_p, None),
             Err(error) => (None, Some(error)),
         };
         if let Some(error) = &unscored {
@@ -461,7 +456,7 @@ impl Runner {
         self.progress.finished += 1;
         self.progress.failed += usize::from(record.error().is_some());
         let generation = match source {
-            Source::Prefix(proposals) => proposals.take(&mut record, likelihood),
+            Source::Prefix(proposals) => proposals.take(&mut record, mean_ln_p),
             Source::Plan(_) | Source::Threshold(_) => None,
         };
         self.save(Entry::Case(Box::new(record.clone()))).await;
@@ -575,12 +570,12 @@ enum TaskEnd {
 struct Attempt {
     number: u32,
     ran: Option<FinishedCase>,
-    /// The likelihood of the wanted text; `None` where no text is wanted or the unit does not score texts.
-    likelihood: Option<Result<f64, SessionError>>,
+    /// [`Score::mean_ln_p`](crate::search::Score); `None` where no text is wanted or the unit does not score texts.
+    mean_ln_p: Option<Result<f64, SessionError>>,
 }
 
 /// The mean of ln p, in nats, over the tokens of a text after a record's prompt with the record's prefix.
-async fn likelihood(session: &Session, task: &Task, record: &Record, text: String) -> Result<f64, SessionError> {
+async fn mean_ln_p(session: &Session, task: &Task, record: &Record, text: String) -> Result<f64, SessionError> {
     let request = ScoreRequest::new(record.prompt.user.as_str(), ScoredText::Text(text));
     let request = match &record.case.recipe {
         Some(recipe) => request.against(session.build_by(Some(task), recipe).await?),

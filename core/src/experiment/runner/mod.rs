@@ -2,8 +2,8 @@
 //! finished case is in the journal before its event is sent.
 //!
 //! A case that fails is recorded with its error, and the others go on. When the module dies during a case, the connection and the
-//! task are made again, and the case is repeated once, alone. If that fails, the run is interrupted; a later run can do
-//! the rest ([`RunRequest::resume`]).
+//! task are made again, and the case is repeated once, alone. If the module dies again, the case is recorded as failed, and the others
+//! go on with a new task. If a task cannot be set up, the run is interrupted; a later run can do the rest ([`RunRequest::resume`]).
 
 mod canary;
 mod clock;

@@ -150,9 +150,9 @@ impl Proposals {
         self.request.objective.text.as_deref().filter(|text| !text.is_empty())
     }
 
-    /// Judges the result of a case and sets the record's score; `likelihood` is [`Score::likelihood`](crate::search::Score). A failed case
+    /// Judges the result of a case and sets the record's score; `mean_ln_p` is [`Score::mean_ln_p`](crate::search::Score). A failed case
     /// counts as the worst. Returns the generation if the case was its last.
-    pub(super) fn take(&mut self, record: &mut Record, likelihood: Option<f64>) -> Option<Generation> {
+    pub(super) fn take(&mut self, record: &mut Record, mean_ln_p: Option<f64>) -> Option<Generation> {
         if record.is_baseline() {
             self.waits = false;
             if let (None, Some(text)) = (&self.base, record.text()) {
@@ -165,7 +165,7 @@ impl Proposals {
             return None;
         };
         let objective = &self.request.objective;
-        record.score = record.text().map(|text| objective.score(base, text, likelihood));
+        record.score = record.text().map(|text| objective.score(base, text, mean_ln_p));
         *slot = Some(Candidate {
             record: record.id.clone(),
             result: record.score.map(|score| -score.total),

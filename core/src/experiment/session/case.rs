@@ -21,7 +21,8 @@ pub struct CaseRequest {
     pub case: Case,
     /// System prompt and user's prompt. The task must have been set up with this system prompt.
     pub prompt: Prompt,
-    /// Token limits and sampling. The task must have been set up with them.
+    /// Token limits and sampling. The task must have been set up with them. The limit of the output goes with each inference, too: our unit
+    /// takes it there.
     pub settings: Settings,
     /// Place in the unit's queue.
     pub priority: Priority,
@@ -96,7 +97,7 @@ impl Session {
             }
             tell(progress);
         };
-        let done = self.answer(task, &request, &mut identity, &mut stop, told).await;
+        let done = self.infer(task, &request, &mut identity, &mut stop, told).await;
         let (outcome, error) = match done {
             Ok(Some(answer)) => (CaseOutcome::Done(answer), None),
             Ok(None) => return None,
@@ -104,7 +105,10 @@ impl Session {
                 let failure = Failure {
                     error: self.message(&error),
                     // The text that arrived is kept, also where the connection was lost.
-                    partial_text: error.text_so_far().map_or(so_far, str::to_owned),
+                    partial_text: error
+                        .text_so_far()
+                        .filter(|text| !text.is_empty())
+                        .map_or(so_far, str::to_owned),
                     elapsed_sec: started.elapsed().as_secs_f64(),
                 };
                 (CaseOutcome::Failed(failure), Some(error))
@@ -130,7 +134,8 @@ impl Session {
         Some(FinishedCase { record, error })
     }
 
-    async fn answer(
+    /// The answer of a case; `None` where it was stopped before it was sent.
+    async fn infer(
         &self,
         task: &Task,
         request: &CaseRequest,
@@ -144,6 +149,7 @@ impl Session {
                     prefix = self.build_by(Some(task), recipe) => prefix?,
                     () = stop.requested() => return Ok(None),
                 };
+                // Set as soon as the prefix is built, so that a failed case's record has it, too.
                 *identity = Some(PrefixIdentity::of(recipe, &prefix, self.facts().identity.median_norm));
                 Some(prefix)
             }
@@ -154,6 +160,7 @@ impl Session {
             .prefix(prefix)
             .priority(request.priority)
             .draft(request.draft.clone());
+        // Our unit's set-up has no such limit. A stock unit's bounds the output, and the client does not send it this one.
         sent.max_new_tokens = request.settings.max_new_tokens;
         let started = Instant::now();
         let mut first_text = None;
@@ -173,7 +180,7 @@ impl Session {
                     first_text.get_or_insert_with(|| started.elapsed());
                     tell(CaseProgress::Text(text));
                 }
-                Some(Ok(InferenceEvent::Done(reply))) => return Ok(Some(answer(reply, is_stopping))),
+                Some(Ok(InferenceEvent::Done(reply))) => return Ok(Some(answer_of(reply, is_stopping))),
                 Some(Err(ClientError::Stopped { text })) => {
                     return Ok(Some(Answer {
                         text,
@@ -186,13 +193,14 @@ impl Session {
                     }));
                 }
                 Some(Err(error)) => return Err(error.into()),
+                // The client's async task ended without an end: not an answer.
                 None => return Err(ClientError::Stopped { text: String::new() }.into()),
             }
         }
     }
 }
 
-fn answer(reply: Outcome, is_stopping: bool) -> Answer {
+fn answer_of(reply: Outcome, is_stopping: bool) -> Answer {
     let mut usage = reply.usage;
     let tokens = reply
         .tokens

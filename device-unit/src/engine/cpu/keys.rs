@@ -1,4 +1,5 @@
-//! The metadata keys that affect the model's numbers, and those that do not. Any other key of the architecture is refused by name.
+//! What the CPU engine does with each metadata key of a GGUF file below `general.` and the architecture's name. A key that is not listed is
+//! refused by name. Keys below `tokenizer.` are listed beside the tokenizer.
 
 use crate::gguf::KeyUse::{Computed, Meaningless, Only};
 use crate::gguf::{KeyTable, MetaValue, is_off};
@@ -84,8 +85,8 @@ mod tests {
                     KeyUse::Meaningless(reason) => format!("| meaningless: {reason} |"),
                     KeyUse::Only(..) => "| refused |".to_owned(),
                 };
-                // Keys of the vocabulary are used, and refused if they are missing.
-                let needed = matches!(
+                // The rows of these keys are about values that are refused, or about a file without the key.
+                let is_about_refusal = matches!(
                     *key,
                     "ggml.model"
                         | "ggml.tokens"
@@ -95,7 +96,7 @@ mod tests {
                         | "attention.value_length"
                 );
                 assert!(
-                    rows.any(|row| row.ends_with(&wanted) || needed),
+                    rows.any(|row| row.ends_with(&wanted) || is_about_refusal),
                     "{front} has no row that ends with {wanted}"
                 );
             }

@@ -1,5 +1,8 @@
 //! The contribution of block minima to a product: formats like Q4_1 store a weight as scale * q + minimum.
 //!
+//! x: quantised activations, row r; w: weights, output o; b: block of 32 inputs, with a scale in x and a minimum in w; acc: what the tier's
+//! tile holds, the product without minima. [`QuantRows`] has t as its sums.
+//!
 //! ```text
 //! rest = 0
 //! for b in 0 .. inputs / 32, in this order:
@@ -7,6 +10,9 @@
 //!     rest = fma(f32(minimum_w[o][b]), t, rest)                    one rounding
 //! out[r][o] = acc + rest                                           one rounding; 0 if that is NaN
 //! ```
+//!
+//! The last sum is NaN where acc and rest are infinite with opposite signs. It becomes 0, because processors differ in the NaNs they
+//! produce.
 //!
 //! Added to the result of a tier's tile by the same code for all tiers except AVX-512: for many rows compilers keep these sums in memory,
 //! so `avx512.rs`, which has enough registers, implements it with intrinsics.

@@ -441,8 +441,9 @@ mod tests {
                 let panel = packed.panel(output / PANEL);
                 let step = panel.scale(block, lane).to_f32();
                 let back = f32::from(panel.weight(block, input % BLOCK, lane)) * step;
+                // Half a step, and what the rounding of the quotient adds.
                 assert!(
-                    (back - value(output, input)).abs() <= step * 0.57,
+                    (back - value(output, input)).abs() <= step * 0.501,
                     "{back} for {}",
                     value(output, input)
                 );

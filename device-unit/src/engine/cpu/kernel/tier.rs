@@ -116,7 +116,7 @@ impl Tier {
             #[cfg(target_arch = "x86_64")]
             // SAFETY: as above.
             Self::Avx2 | Self::AvxVnni => unsafe { run_avx2(kernel) },
-            // aarch64 always has the instructions of these kernels.
+            // Scalar needs nothing; aarch64 always has the instructions of these kernels.
             _ => kernel.run(),
         }
     }
