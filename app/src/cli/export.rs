@@ -32,6 +32,11 @@ pub struct Forms {
     llm_comparator: Option<PathBuf>,
 }
 
+/// Whether two paths, of files that may not exist, are spelt for the same file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    std::path::absolute(one).ok() == std::path::absolute(other).ok()
+}
+
 impl Forms {
     /// The files that were asked for.
     fn asked(&self) -> impl Iterator<Item = &PathBuf> {
@@ -42,7 +47,7 @@ impl Forms {
     /// Refuses, before anything is run, files that cannot be written and one file for two forms.
     pub fn check(&self) -> Result<(), Failure> {
         for (at, path) in self.asked().enumerate() {
-            if self.asked().take(at).any(|other| other == path) {
+            if self.asked().take(at).any(|other| is_same(other, path)) {
                 return Err(Failure::arguments(format!(
                     "{} is named for two forms, and would hold only one of them. Give each a file of its own.",
                     path.display()

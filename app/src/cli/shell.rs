@@ -39,8 +39,14 @@ impl Failure {
 
 /// Checks before a long run that the results can be saved.
 pub fn writable(path: &Path) -> Result<(), Failure> {
-    let existed = path.exists();
-    let tried = std::fs::OpenOptions::new().create(true).append(true).open(path);
+    let existed = path.symlink_metadata().is_ok();
+    let tried = match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() => Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "it is not a regular file",
+        )),
+        _ => std::fs::OpenOptions::new().create(true).append(true).open(path),
+    };
     let tried = tried.and_then(|_| if existed { Ok(()) } else { std::fs::remove_file(path) });
     tried.map_err(|error| Failure {
         exit: Exit::File,

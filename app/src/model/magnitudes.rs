@@ -92,7 +92,7 @@ fn number(text: &str, unit: MagnitudeUnit) -> Result<f64, Bilingual> {
     if !value.is_finite() {
         return Err(bilingual!(
             "{item:?} is not finite; a prefix of such values would poison every later position",
-            "{item:?} は有限の値ではありません。そのような接頭辞は後ろのすべての位置を壊します"
+            "{item:?} は有限の値ではありません。そのようなプレフィックスは後ろのすべての位置を壊します"
         ));
     }
     if value < 0.0 && unit == MagnitudeUnit::TokenNorms {

@@ -300,7 +300,10 @@ fn settings(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 pub fn banner(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.text;
     // The Sweep view has its own button.
-    let rest = cx.bench.sweep_rest().filter(|_| cx.bench.tab != Tab::Sweep);
+    let rest = match cx.bench.tab {
+        Tab::Sweep => None,
+        _ => cx.bench.sweep_rest(),
+    };
     let (headline, words) = match (&cx.bench.notice, rest) {
         (Some(Notice::Problem(problem)), _) => {
             ((text.problem)(problem.kind), problem.whole(cx.bench.settings.language))

@@ -45,7 +45,7 @@ static ENGLISH: FirstText = FirstText {
         };
         let step = match of.step {
             "waiting" => "Another window is fetching",
-            "checking" => "Checking the first part of",
+            "checking" => "Checking what has been fetched of",
             "unpacking" => "Unpacking",
             "finishing" => "Checking",
             _ => "Fetching",

@@ -489,7 +489,8 @@ static JAPANESE: SweepText = SweepText {
     resume: "再開",
     interrupted_sweep: "一括実験が中断しています",
     rest: |runs| match runs {
-        0 => "モジュールにつながりました。実行はすべて済んでいますが、評価が残っています。".to_owned(),
+        0 => "モジュールにつながりました。実行はすべて済んでいますが、KL とパープレキシティの計算が残っています。"
+            .to_owned(),
         _ => format!("モジュールにつながりました。残りは {runs} 件です。済んだ分はそのまま残ります。"),
     },
     run_anyway: "このまま実行",

@@ -369,8 +369,12 @@ impl Module {
                 soft_prefix: None,
             },
             Err(error) => {
-                // The caller gets no handle to this task, so it must be ended here.
-                let _ = connection.send(&Request::new(connection.new_id(), reply.work_id, action::EXIT));
+                // The caller gets no handle to this task, so it must be ended here, or over the next connection.
+                let exit = Request::new(connection.new_id(), reply.work_id.as_str(), action::EXIT);
+                if connection.send(&exit).is_err() || error.is_disconnect() {
+                    let work_id = reply.work_id;
+                    own_task::remember(self.address(), &OwnTask { work_id, mark });
+                }
                 return Err(error);
             }
         };

@@ -7,6 +7,7 @@ use super::journal::{Ending, Entry, Experiment};
 use super::learning::Learning;
 use super::plan::{Case, Prompt};
 use super::record::Record;
+use crate::search::Closeness;
 
 /// An experiment with everything that was appended to its journal.
 #[derive(Clone, Debug, PartialEq)]
@@ -139,6 +140,24 @@ impl SavedExperiment {
         is_unfinished.then_some(last)
     }
 
+    /// Scores a search's candidates whose records have no score: earlier versions stored them by whole generations only. A likelihood
+    /// cannot be computed again.
+    fn judge_unscored(&mut self) {
+        let objective = self.generations.iter().find_map(|one| one.objective.clone());
+        let Some(objective) = objective.filter(|one| one.by == Closeness::Chrf2) else {
+            return;
+        };
+        let baseline = self.undeleted().find(|record| record.is_baseline());
+        let Some(baseline) = baseline.and_then(Record::text).map(str::to_owned) else {
+            return;
+        };
+        for record in &mut self.records {
+            if record.score.is_none() && !record.is_baseline() {
+                record.score = record.text().map(|text| objective.score(&baseline, text, None));
+            }
+        }
+    }
+
     /// The plan's cases; none for a tuning session.
     pub fn planned(&self) -> Vec<Case> {
         let plan = self.experiment.plan.as_ref();
@@ -225,6 +244,9 @@ pub fn experiments(entries: impl IntoIterator<Item = Entry>) -> Vec<SavedExperim
         if let Some(saved) = place.and_then(|&place| out.get_mut(place)) {
             saved.add(entry);
         }
+    }
+    for saved in &mut out {
+        saved.judge_unscored();
     }
     out
 }

@@ -111,7 +111,7 @@ mod tests {
 
     use super::*;
 
-    /// The verdict on bytes that come in pieces of `size`, with the bytes behind those that were needed for it.
+    /// The decision on bytes that come in pieces of `size`, with the bytes behind those that were needed for it.
     fn decision(mut opening: Opening, bytes: &[u8], size: usize) -> Decision {
         for (number, piece) in bytes.chunks(size).enumerate() {
             match opening.push(piece) {

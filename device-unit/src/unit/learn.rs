@@ -127,7 +127,11 @@ fn prepare(
         let each = numbered.map(|(number, example)| {
             let prompt = prompt_of(&example.prompt)?;
             let target = target_of(model, &example.target)?;
-            fits(&format!("{what} {}", number + 1), &prompt, target.len() - 1)?;
+            fits(
+                &format!("{what} {}", number + 1),
+                &prompt,
+                target.len().saturating_sub(1),
+            )?;
             Ok(LearnExample { prompt, target })
         });
         each.collect::<Result<Vec<LearnExample>, ErrorField>>()
@@ -213,12 +217,18 @@ fn check(learn_request: &LearnRequest) -> Result<(), ErrorField> {
             return Err(parameter(format!("{count} {what} are too many; give at most {most}")));
         }
     }
-    for (number, example) in learn_request.examples.iter().chain(&learn_request.held_out).enumerate() {
+    let examples = learn_request.examples.iter().enumerate().map(|one| ("example", one));
+    let held_out = learn_request
+        .held_out
+        .iter()
+        .enumerate()
+        .map(|one| ("held-out example", one));
+    for (kind, (number, example)) in examples.chain(held_out) {
         for (what, text) in [("prompt", &example.prompt), ("target", &example.target)] {
             if text.is_empty() {
                 return Err(ErrorField::new(
                     Code::EMPTY_PROMPT,
-                    format!("the {what} of example {} is empty; write at least one word", number + 1),
+                    format!("the {what} of {kind} {} is empty; write at least one word", number + 1),
                 ));
             }
         }

@@ -79,7 +79,7 @@ impl Workbench {
                     ProblemKind::Module,
                     Bilingual::new(
                         format!("It could not be tested whether the module applies prefixes. {what}"),
-                        format!("モジュールが接頭辞を使うかどうかを確かめられませんでした。{what}"),
+                        format!("モジュールがプレフィックスを使うかどうかを確かめられませんでした。{what}"),
                     ),
                     Bilingual::new(
                         "Compare the outputs with the baseline before you rely on them.",

@@ -19,7 +19,7 @@ use crate::experiment::plan::{Case, Prompt, Settings};
 use crate::experiment::record::{ModuleIdentity, Record};
 use crate::experiment::scores::{self, Batch, CaseScores, Unscored};
 use crate::experiment::session::{CaseProgress, CaseRequest, FinishedCase, Session, SessionError, Stop, exit};
-use crate::protocol::extension::Priority;
+use crate::protocol::extension::{Priority, SCORE};
 use crate::time;
 
 pub(super) struct Runner {
@@ -581,8 +581,14 @@ async fn mean_ln_p(session: &Session, task: &Task, record: &Record, text: String
         Some(recipe) => request.against(session.build_by(Some(task), recipe).await?),
         None => request,
     };
-    let scored = task.score(request).await?.base;
-    Ok(-libm::log(scored.perplexity))
+    let mean = -libm::log(task.score(request).await?.base.perplexity);
+    // A journal holds finite numbers only.
+    if libm::exp(mean).is_finite() && mean.is_finite() {
+        return Ok(mean);
+    }
+    let action = SCORE.to_owned();
+    let detail = "the perplexity is not a positive number".to_owned();
+    Err(ClientError::Unreadable { action, detail }.into())
 }
 
 /// A batch and its scores or error.
