@@ -28,17 +28,20 @@
 //!
 //! # From the slider to the plot
 //! A magnitude that the user sets passes through these files, in this order:
-//! 1. `views/slider.rs` and `views/magnitude.rs` draw the slider; `panels/prefix_rail.rs` turns a move into `Action::SetMagnitude`, which
-//!    `app.rs` applies.
-//! 2. `workbench/apply.rs` puts it into the prefix form. A magnitude that was run before shows its text at once (`workbench/curve.rs`);
-//!    else, if *Live* is on, `workbench/running.rs` queues `Request::Infer`; otherwise Run does.
+//! 1. `views/magnitude.rs` draws the slider and reads its input with `views/slider.rs`; `panels/prefix_rail.rs` turns a move into
+//!    `Action::SetMagnitude` (a step into `ScaleMagnitude`, a double click into `ResetMagnitude`), which `app.rs` applies.
+//! 2. `workbench/apply.rs` puts it into the prefix form. A magnitude that was run before shows its text at once (`workbench/curve.rs`)
+//!    and goes on with step 7; else, if *Live* is on, `workbench/running.rs` queues `Request::Infer`, and one for the baseline if there
+//!    is none; otherwise Run does.
 //! 3. `app.rs` hands the requests over to `bridge/worker.rs`.
-//! 4. `bridge/inference.rs` runs the case through the [`session`] (core's `experiment/session/case.rs` builds the prefix and the record),
-//!    and saves the record (`bridge/tuning.rs`) before it reports it.
-//! 5. `app.rs` hands the events to `workbench/absorb.rs`, which passes them on: `workbench/running.rs` shows the text as it streams and
-//!    adds the record, and `workbench/sessions.rs` requests its measures against the baseline.
-//! 6. `bridge/measure.rs` measures the text, and `workbench/tuning.rs` makes the result a point.
-//! 7. `panels/plot_card.rs` chooses what is plotted, and `views/plot.rs` draws it.
+//! 4. `bridge/inference.rs` runs the case through the [`session`] (core's `src/experiment/session/case.rs` has the prefix built, sends
+//!    it and makes the record), and saves the record (`bridge/tuning.rs`) before it reports it.
+//! 5. `app.rs` hands the events to `workbench/absorb.rs`, which passes them on to `workbench/running.rs`: it shows the text as it
+//!    streams, adds the record, and requests its measures against the baseline through `workbench/sessions.rs`.
+//! 6. That request goes the way of step 3 to `bridge/measure.rs`, which measures the text; the result comes back through
+//!    `workbench/absorb.rs` and `workbench/sessions.rs` to `workbench/tuning.rs`, which makes it a point.
+//! 7. `panels/plot_card.rs` takes the values of the chosen measure from the points of `workbench/tuning.rs`, and marks the current
+//!    magnitude, also before it is run; `views/plot.rs` draws them.
 
 pub mod app;
 pub mod bridge;
