@@ -142,7 +142,7 @@ impl Entry {
 pub struct Experiment {
     /// [`JOURNAL_VERSION`].
     pub version: u32,
-    /// Unique among all experiments ([`new_id`](super::record::new_id)).
+    /// Unique among all experiments ([`new_id`]).
     pub id: String,
     /// The name that is shown; [`Entry::Renamed`] changes it.
     pub name: String,
