@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use softprefix_core::experiment::{CaseOutcome, PrefixIdentity, Record};
 use softprefix_core::protocol::extension::FinishReason;
 
-use super::{Problem, ProblemKind, Timings, finish_of};
+use super::{Problem, ProblemKind, RunId, Timings, finish_of};
 
 /// One of the runs of a prompt, in the order in which a stock module serves them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub struct Pane {
     pub error: Option<Problem>,
     /// The prefix that this text was made with; set on the prefixed pane after the first run.
     pub origin: Option<PrefixIdentity>,
+    /// The run that the pane shows, also after its end: it may still fail. `None` for a saved record.
+    pub run: Option<RunId>,
 }
 
 impl Pane {
@@ -57,6 +59,21 @@ impl Pane {
             origin: record.prefix.clone(),
             ..Self::default()
         }
+    }
+
+    /// Ends the run that the pane shows. Text of it that has arrived is a partial output.
+    pub fn stop(&mut self) {
+        if self.state == PaneState::Streaming {
+            self.finish = Some(FinishReason::Stopped);
+        }
+        if self.is_running() {
+            self.state = if self.text.is_empty() {
+                PaneState::Empty
+            } else {
+                PaneState::Done
+            };
+        }
+        self.run = None;
     }
 
     pub fn is_running(&self) -> bool {

@@ -198,10 +198,7 @@ impl Workbench {
         let Some(record) = self.saved_run().cloned() else {
             return false;
         };
-        self.stop_side(Side::Prefixed);
-        self.flights.remove(&Side::Prefixed);
-        self.outbox
-            .retain(|request| !matches!(request, Request::Infer(queued) if queued.side == Side::Prefixed));
+        self.detach(Side::Prefixed);
         self.prefixed = Pane::of(&record);
         self.tuning.at = Some(record.id);
         self.refresh_stale();

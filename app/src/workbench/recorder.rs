@@ -165,7 +165,10 @@ impl Workbench {
                     .answer()
                     .map(|answer| Line::Ended(*side, Box::new(answer.clone())))
             }
-            Event::Failed { side, problem, .. } => Some(Line::Failed(*side, problem.clone())),
+            Event::Failed { run, side, problem } => {
+                let is_told = heard(run, side) || self.is_on_pane(*run, *side);
+                is_told.then(|| Line::Failed(*side, problem.clone()))
+            }
             Event::Dropped { run, side } => heard(run, side).then_some(Line::Dropped(*side)),
             _ => None,
         }

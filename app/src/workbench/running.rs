@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use softprefix_core::experiment::{Experiment, GroupKey, PrefixIdentity, Prompt, Record};
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
-use softprefix_core::protocol::extension::FinishReason;
 
-use super::Workbench;
 use super::flight::{Flight, StreamingDiff};
+use super::{Notice, Workbench};
 use crate::messages::{Asked, Inference, LibraryRequest, Pair, Request, Texts};
-use crate::model::{Notification, Pane, PaneState, Problem, RunId, Side, Timings};
+use crate::model::{Notification, Pane, PaneState, Problem, ProblemKind, RunId, Side, Timings};
 
 impl Workbench {
     /// Returns the prompt, settings and module of the controls, without the prefix.
@@ -44,7 +43,7 @@ impl Workbench {
         self.launch_baseline_if_missing(&key, delay);
         let one_at_a_time = self.module.facts().is_none_or(|facts| facts.concurrency < 2);
         if one_at_a_time {
-            self.stop_side(Side::Repeat);
+            self.detach(Side::Repeat);
         }
         self.launch(Side::Prefixed, key, delay);
     }
@@ -90,7 +89,7 @@ impl Workbench {
         self.diff = None;
         for side in [Side::Baseline, Side::Repeat] {
             if self.flights.get(&side).is_some_and(|flight| flight.key != key) {
-                self.stop_side(side);
+                self.detach(side);
             }
         }
         if let Some(baseline) = self.tuning.baseline() {
@@ -123,6 +122,7 @@ impl Workbench {
             },
         );
         if let Some(pane) = self.pane_mut(side) {
+            pane.run = Some(run);
             pane.state = PaneState::Waiting;
             pane.error = None;
         }
@@ -148,42 +148,46 @@ impl Workbench {
             return;
         }
         let key = self.show_controls();
-        self.stop_side(Side::Repeat);
+        self.detach(Side::Repeat);
         self.launch(Side::Baseline, key, Duration::ZERO);
     }
 
     pub(super) fn stop_all(&mut self) {
         self.stop_curve();
-        for side in [Side::Repeat, Side::Prefixed, Side::Baseline] {
-            self.stop_side(side);
+        self.detach(Side::Repeat);
+        for side in [Side::Prefixed, Side::Baseline] {
+            // Its pane shows its last text and how it ended.
+            if self.flights.contains_key(&side) {
+                self.outbox.push(Request::Stop { side });
+            }
         }
     }
 
-    /// Stops a side's inference. Its last event is still to come, except for repeats, which are not shown.
-    pub(super) fn stop_side(&mut self, side: Side) {
-        if !self.flights.contains_key(&side) {
-            return;
+    /// Stops a side's run, whose later events no longer change its pane.
+    pub(super) fn detach(&mut self, side: Side) {
+        self.outbox
+            .retain(|request| !matches!(request, Request::Infer(queued) if queued.side == side));
+        if self.flights.remove(&side).is_some() {
+            self.outbox.push(Request::Stop { side });
         }
-        if side == Side::Repeat {
-            self.flights.remove(&side);
+        if let Some(pane) = self.pane_mut(side) {
+            pane.stop();
         }
-        self.outbox.push(Request::Stop { side });
     }
 
     /// Forgets all running inferences, since their module is being closed.
     pub(super) fn forget_flights(&mut self) {
         self.flights.clear();
         self.stop_curve();
-        for pane in [&mut self.baseline, &mut self.prefixed] {
-            if pane.is_running() {
-                pane.state = if pane.text.is_empty() {
-                    PaneState::Empty
-                } else {
-                    PaneState::Done
-                };
-                // The received text is a partial output.
-                pane.finish = (!pane.text.is_empty()).then_some(FinishReason::Stopped);
-            }
+        self.baseline.stop();
+        self.prefixed.stop();
+    }
+
+    fn pane(&self, side: Side) -> Option<&Pane> {
+        match side {
+            Side::Baseline => Some(&self.baseline),
+            Side::Prefixed => Some(&self.prefixed),
+            Side::Repeat => None,
         }
     }
 
@@ -216,6 +220,11 @@ impl Workbench {
     }
 
     // ----- events -----
+
+    /// Returns whether a run's problem belongs on its pane.
+    pub(super) fn is_on_pane(&self, run: RunId, side: Side) -> bool {
+        self.pane(side).is_some_and(|pane| pane.run == Some(run))
+    }
 
     /// Returns the running inference of a side if the event belongs to it.
     fn flight(&mut self, run: RunId, side: Side) -> Option<&mut Flight> {
@@ -308,21 +317,25 @@ impl Workbench {
             return;
         }
         if let Some(shown) = shown {
-            *pane = shown;
+            let run = pane.run;
+            *pane = Pane { run, ..shown };
         }
     }
 
+    /// Handles the failure of a run, which comes after its record if there is one.
     pub(super) fn failed(&mut self, run: RunId, side: Side, problem: Problem) {
-        let was_on_its_way = self.flight(run, side).is_some();
-        if was_on_its_way {
+        if self.flight(run, side).is_some() {
             self.flights.remove(&side);
         }
-        // The record of a failed run arrived before and removed it from the running ones.
-        let is_latest = was_on_its_way || !self.flights.contains_key(&side);
-        if let (true, Some(pane)) = (is_latest, self.pane_mut(side)) {
-            pane.state = PaneState::Done;
-            pane.error = Some(problem.clone());
+        if self.is_on_pane(run, side) {
             self.notify_of(Notification::Error(problem.to_string()));
+            if let Some(pane) = self.pane_mut(side) {
+                pane.state = PaneState::Done;
+                pane.error = Some(problem);
+            }
+        } else if matches!(problem.kind, ProblemKind::File | ProblemKind::Program) {
+            // A record that was not saved is told, whatever the pane shows now.
+            self.notice = Some(Notice::Problem(problem));
         }
         self.refresh_stale();
     }
@@ -333,11 +346,7 @@ impl Workbench {
         }
         self.flights.remove(&side);
         if let Some(pane) = self.pane_mut(side) {
-            pane.state = if pane.text.is_empty() {
-                PaneState::Empty
-            } else {
-                PaneState::Done
-            };
+            pane.stop();
         }
         self.refresh_stale();
     }
@@ -418,8 +427,7 @@ impl Workbench {
             return;
         };
         // Streaming text must not overwrite the selected one.
-        self.stop_side(Side::Prefixed);
-        self.flights.remove(&Side::Prefixed);
+        self.detach(Side::Prefixed);
         let key = GroupKey::of(&record);
         if self.tuning.shown.as_ref() != Some(&key) {
             self.show_group(key);

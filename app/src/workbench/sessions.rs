@@ -7,7 +7,7 @@ use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Rating, Recor
 use super::library::LibraryState;
 use super::{Action, Notice, Tab, Tuning, Workbench};
 use crate::messages::{LibraryEvent, LibraryRequest, Request};
-use crate::model::{Pane, RunId};
+use crate::model::{Pane, RunId, Side};
 
 /// Maximum number of characters of a note.
 pub const LONGEST_NOTE: usize = 10_000;
@@ -21,8 +21,10 @@ impl Workbench {
 
     /// Replaces the shown session and stops its runs.
     fn change_to(&mut self, tuning: Tuning) {
-        self.stop_all();
-        self.flights.clear();
+        self.stop_curve();
+        for side in [Side::Baseline, Side::Prefixed, Side::Repeat] {
+            self.detach(side);
+        }
         self.tuning = tuning;
         self.tuning.since = RunId(self.next_id);
         self.baseline = Pane::default();

@@ -15,8 +15,9 @@ use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::extension::{self, FinishReason, SoftPrefixEcho};
 
 use super::*;
-use crate::messages::{Event, Inference, LibraryEvent, LibraryRequest, Pair, Texts};
+use crate::messages::{Event, Inference, LibraryEvent, LibraryRequest, Pair, RecordingRequest, Texts};
 use crate::model::{Histogram, KindChoice, LIVE_DELAY, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind};
+use crate::recording::Line;
 
 const H: usize = 896;
 const MEDIAN: f64 = 0.515;
@@ -514,6 +515,128 @@ fn the_old_text_stands_until_the_first_token_and_after_an_error() {
     assert_eq!(&*bench.prefixed.text, "春の雨");
     assert_eq!(bench.prefixed.error, Some(problem));
     assert!(!bench.is_running());
+}
+
+fn fail(bench: &mut Workbench, inference: &Inference, kind: ProblemKind) -> Problem {
+    let problem = Problem::new(kind, "It broke.", "Try again.");
+    bench.absorb(Event::Failed {
+        run: inference.run,
+        side: inference.side,
+        problem: problem.clone(),
+    });
+    problem
+}
+
+/// Starts a run at another magnitude than those before.
+fn start_another(bench: &mut Workbench) -> Inference {
+    bench.apply(Action::SetMagnitude(2.0));
+    bench.apply(Action::Run);
+    inferences(bench).remove(0)
+}
+
+#[test]
+fn a_failure_that_follows_its_record_is_told_on_the_pane() {
+    let mut bench = with_one_run();
+    let run = start_another(&mut bench);
+    let mut failed = record(&run, "", FinishReason::Unknown);
+    failed.outcome = CaseOutcome::Failed(softprefix_core::experiment::Failure {
+        error: "It broke.".to_owned(),
+        partial_text: "half".to_owned(),
+        elapsed_sec: 0.1,
+    });
+    bench.absorb(Event::Finished {
+        run: run.run,
+        side: run.side,
+        record: failed,
+    });
+    let problem = fail(&mut bench, &run, ProblemKind::Connection);
+    assert_eq!(bench.prefixed.error, Some(problem));
+}
+
+#[test]
+fn a_run_that_made_way_for_a_saved_one_fails_without_an_error_on_its_pane() {
+    let mut bench = with_one_run();
+    let saved = bench.tuning.points().next().unwrap().0.id.clone();
+    let run = start_another(&mut bench);
+    bench.apply(Action::SelectRun(Some(saved)));
+    fail(&mut bench, &run, ProblemKind::Connection);
+    assert_eq!((&*bench.prefixed.text, &bench.prefixed.error), ("春の雨", &None));
+    // The same where the controls ask for a saved run.
+    let run = start_another(&mut bench);
+    bench.apply(Action::SetMagnitude(1.0));
+    fail(&mut bench, &run, ProblemKind::Connection);
+    assert_eq!((&*bench.prefixed.text, &bench.prefixed.error), ("春の雨", &None));
+}
+
+#[test]
+fn a_run_of_an_earlier_session_fails_without_an_error_in_the_new_one() {
+    let mut bench = with_one_run();
+    let run = start_another(&mut bench);
+    bench.apply(Action::NewSession);
+    fail(&mut bench, &run, ProblemKind::Connection);
+    assert!(bench.prefixed.is_untouched(), "{:?}", bench.prefixed);
+}
+
+#[test]
+fn a_run_that_failed_has_no_error_on_the_pane_of_the_next_one() {
+    let mut bench = with_one_run();
+    let old = start_another(&mut bench);
+    bench.absorb(Event::Finished {
+        run: old.run,
+        side: old.side,
+        record: record(&old, "old", FinishReason::Stop),
+    });
+    bench.apply(Action::SetMagnitude(3.0));
+    bench.apply(Action::Run);
+    fail(&mut bench, &old, ProblemKind::Module);
+    assert_eq!(
+        (bench.prefixed.state, &bench.prefixed.error),
+        (PaneState::Waiting, &None)
+    );
+}
+
+#[test]
+fn a_record_that_was_not_saved_is_told_even_if_its_run_is_no_longer_shown() {
+    let mut bench = with_one_run();
+    let run = start_another(&mut bench);
+    bench.apply(Action::NewSession);
+    let problem = fail(&mut bench, &run, ProblemKind::File);
+    assert_eq!(bench.notice, Some(Notice::Problem(problem)));
+    assert!(bench.prefixed.is_untouched());
+}
+
+#[test]
+fn a_failure_that_is_not_shown_is_not_recorded_either() {
+    let mut bench = with_one_run();
+    bench.apply(Action::ToggleRecording);
+    let run = start_another(&mut bench);
+    bench.apply(Action::NewSession);
+    fail(&mut bench, &run, ProblemKind::Connection);
+    let is_failure = |request: &Request| matches!(request, Request::Recording(RecordingRequest::Line(line)) if matches!(**line, Line::Failed(..)));
+    assert!(!bench.take_requests().iter().any(is_failure));
+}
+
+#[test]
+fn the_baseline_of_another_prompt_does_not_reach_the_pane_of_this_one() {
+    let mut bench = with_one_run();
+    bench.apply(Action::SetPrompt("Another one.".to_owned()));
+    bench.apply(Action::Run);
+    let other = inferences(&mut bench).remove(0);
+    assert_eq!(other.side, Side::Baseline);
+    // Back to the first prompt, which has its baseline.
+    bench.apply(Action::LoadPreset(0));
+    bench.apply(Action::Run);
+    bench.absorb(Event::Delta {
+        run: other.run,
+        side: other.side,
+        text: "one".to_owned(),
+    });
+    bench.absorb(Event::Finished {
+        run: other.run,
+        side: other.side,
+        record: record(&other, "one two", FinishReason::Stopped),
+    });
+    assert_eq!(&*bench.baseline.text, "春の風");
 }
 
 #[test]
