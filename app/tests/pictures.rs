@@ -132,7 +132,7 @@ fn pictures_of_the_window() {
         "Run again; if it happens again, reconnect and look at the module's own log.",
     ));
     refused.apply(Action::SetKind(softprefix::model::KindChoice::Words));
-    refused.apply(Action::ToggleAdvanced);
+    refused.apply(Action::SetAdvanced(true));
     draw("refused", refused, LARGE, 1.0);
 
     let mut opened = common::tuned(English, Light);

@@ -2,9 +2,10 @@
 
 mod common;
 
-use eframe::egui::accesskit::Role;
+use eframe::egui::accesskit::{Role, Toggled};
 use eframe::egui::os::OperatingSystem;
 use eframe::egui::{self, Key, Modifiers};
+use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::messages::{
     Event, ExternalEvent, ExternalRequest, FindEvent, FindRequest, FindWork, LibraryRequest, Request,
@@ -20,7 +21,7 @@ use softprefix::workbench::{
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
-use common::stage::{sized, window};
+use common::stage::{Stage, sized, window};
 
 fn ready() -> Workbench {
     common::ready(Language::English, Theme::Dark)
@@ -111,6 +112,25 @@ fn minus_and_plus_are_steps_of_two_percent() {
     harness.get_by_label("Less").click();
     harness.run_steps(2);
     assert!((harness.state().bench.prefix.magnitude - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_heading_opens_with_what_is_below_it_in_the_same_frame() {
+    let mut harness = window(ready());
+    let heading = |harness: &Harness<'_, Stage>| {
+        let heading = harness.get_by_role_and_label(Role::DisclosureTriangle, "Advanced");
+        heading.accesskit_node().toggled() == Some(Toggled::True)
+    };
+    harness
+        .get_by_role_and_label(Role::DisclosureTriangle, "Advanced")
+        .click();
+    let opens = (0..10).any(|_| {
+        harness.step();
+        heading(&harness)
+    });
+    assert!(opens);
+    assert!(harness.query_all_by_label("Rounding").next().is_some());
+    assert_eq!(harness.state().done.last(), Some(&Action::SetAdvanced(true)));
 }
 
 #[test]

@@ -75,10 +75,10 @@ impl Rail {
         material::envelope(ui, cx, &mut self.envelope_open);
         let mut advanced = cx.bench.settings.advanced;
         let rounding = rounding_words(cx, cx.bench.prefix.rounding);
-        if fold::heading(ui, &mut advanced, text.advanced, rounding).clicked() {
-            cx.act(Action::ToggleAdvanced);
+        if fold::heading(ui, &mut advanced, text.advanced, rounding).changed() {
+            cx.act(Action::SetAdvanced(advanced));
         }
-        fold::body(ui, "advanced", cx.bench.settings.advanced, |ui| advanced_rows(ui, cx));
+        fold::body(ui, "advanced", advanced, |ui| advanced_rows(ui, cx));
         if let Some(typed) = &self.refused {
             ui.add_space(4.0);
             module_card::with_mark(ui, Status::Broken, |ui| {

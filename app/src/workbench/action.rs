@@ -139,7 +139,8 @@ pub enum Action {
     ShowSettings(bool),
     /// Enters or leaves the Presenter.
     Present(bool),
-    ToggleAdvanced,
+    /// Shows or hides the advanced part of the prefix panel.
+    SetAdvanced(bool),
     /// Height of the texts of a view, in points; `None` for automatic.
     SetTextsHeight(Tab, Option<f32>),
     /// Shows the texts without the plot, or with it again.

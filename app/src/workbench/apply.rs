@@ -178,7 +178,7 @@ impl Workbench {
                 }
             }
             Action::ShowSettings(open) => self.settings_open = open,
-            Action::ToggleAdvanced => self.settings.advanced = !self.settings.advanced,
+            Action::SetAdvanced(shown) => self.settings.advanced = shown,
             Action::SetTextsHeight(tab, height) => match tab {
                 Tab::Sweep => self.settings.pair_height = height,
                 Tab::Tune | Tab::Find | Tab::Doctor => self.settings.texts_height = height,

@@ -469,7 +469,7 @@ impl Workbench {
             | Action::ToggleFullscreen
             | Action::ShowSettings(_)
             | Action::Present(_)
-            | Action::ToggleAdvanced
+            | Action::SetAdvanced(_)
             | Action::SetTextsHeight(..)
             | Action::ShowDialog(super::Dialog::Help | super::Dialog::About | super::Dialog::FirstSteps)
             | Action::CloseDialog
