@@ -98,7 +98,7 @@ impl PanelContext<'_> {
 
     /// Converts a magnitude on the plot's axis to the unit of the controls.
     pub fn magnitude_of_plot(&self, value: f64) -> f64 {
-        let scale = self.raw_per_norm().unwrap_or(1.0);
+        let scale = self.bench.raw_per_norm().unwrap_or(1.0);
         match (self.in_norms(), self.bench.prefix.unit) {
             (true, MagnitudeUnit::Raw) => value * scale,
             (false, MagnitudeUnit::TokenNorms) => value / scale,
@@ -122,7 +122,7 @@ impl PanelContext<'_> {
         match unit {
             MagnitudeUnit::TokenNorms => Some(Regions::NORMS),
             MagnitudeUnit::Raw => {
-                let scale = self.raw_per_norm()?;
+                let scale = self.bench.raw_per_norm()?;
                 let Regions { floor, over } = Regions::NORMS;
                 Some(Regions {
                     floor: (floor.0 * scale, floor.1 * scale),
@@ -130,12 +130,6 @@ impl PanelContext<'_> {
                 })
             }
         }
-    }
-
-    /// Returns the raw value of one token norm for the current kind of prefix, if both are known.
-    pub fn raw_per_norm(&self) -> Option<f64> {
-        let vocabulary = self.bench.vocabulary.as_ref()?;
-        Some(vocabulary.median / self.bench.prefix.recipe().kind.norm_per_raw(vocabulary.hidden_size)?)
     }
 }
 

@@ -101,7 +101,7 @@ impl Rail {
         ui.add_space(if tall { 8.0 } else { 4.0 });
         self.refresh_curve(cx);
         // With raw values, the curve is scaled to the raw values of its norms.
-        let scaled = match (unit, cx.raw_per_norm(), &self.curve) {
+        let scaled = match (unit, cx.bench.raw_per_norm(), &self.curve) {
             (MagnitudeUnit::Raw, Some(scale), Some((_, curve))) => Some(NormsCurve {
                 points: curve.points.iter().map(|(x, y)| (x * scale, *y)).collect(),
             }),

@@ -25,7 +25,7 @@ pub enum Action {
     SetMagnitude(f64),
     /// Multiplies the magnitude (keys and the - / + buttons): 1.02, 1/1.02, 1.2, ...
     ScaleMagnitude(f64),
-    /// Resets the magnitude to 1x of a token norm (or the nearest raw value).
+    /// Resets the magnitude to 1x of a token norm, or to its raw value: see [`Workbench::raw_of_one_norm`](super::Workbench::raw_of_one_norm).
     ResetMagnitude,
     SetMagnitudeUnit(MagnitudeUnit),
     SetUnscaled(bool),

@@ -230,7 +230,7 @@ impl Workbench {
             Action::ResetMagnitude => {
                 let value = match self.prefix.unit {
                     MagnitudeUnit::TokenNorms => 1.0,
-                    MagnitudeUnit::Raw => 0.01,
+                    MagnitudeUnit::Raw => self.raw_of_one_norm(),
                 };
                 self.set_magnitude(value);
             }
@@ -282,7 +282,8 @@ impl Workbench {
         match converted {
             Some(value) => self.prefix.magnitude = value,
             None if self.prefix.magnitude == 0.0 => {}
-            None => self.prefix.magnitude = if unit == MagnitudeUnit::Raw { 0.01 } else { 1.0 },
+            None if unit == MagnitudeUnit::Raw => self.prefix.magnitude = self.raw_of_one_norm(),
+            None => self.prefix.magnitude = 1.0,
         }
     }
 

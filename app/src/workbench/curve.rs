@@ -12,8 +12,6 @@ use crate::model::{MagnitudeUnit, Pane, Problem, RunId, Side, Unavailable};
 
 /// Magnitudes of a filled curve, in token norms: densest where outputs change most.
 pub const MAGNITUDES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.6, 2.5, 4.0, 6.5, 12.0];
-/// Raw value assumed for a token norm where the module does not report it; typical of small models.
-const RAW: f64 = 0.02;
 /// Smaller magnitudes count as this one when the nearest saved run is searched.
 const LEAST: f64 = 1e-3;
 /// Pause after the last change before a curve is filled automatically.
@@ -41,10 +39,8 @@ impl Workbench {
     fn missing(&self) -> Vec<PrefixRecipe> {
         let scale = match self.prefix.unit {
             MagnitudeUnit::TokenNorms => 1.0,
-            MagnitudeUnit::Raw => match (self.magnitude_raw(), self.magnitude_norms()) {
-                (Some(raw), Some(norms)) if norms > 0.0 => raw / norms,
-                _ => RAW,
-            },
+            // On the side of 0 where the current magnitude is.
+            MagnitudeUnit::Raw => self.raw_of_one_norm().copysign(self.prefix.magnitude),
         };
         let is_shown = self.tuning.shown.as_ref() == Some(&self.key());
         let known = |recipe: &PrefixRecipe| {

@@ -366,6 +366,23 @@ impl Workbench {
         recipe.raw_at(hidden_size, vocabulary.map(|vocabulary| vocabulary.median))
     }
 
+    /// Returns the raw value of one token norm for the current kind of prefix, if both are known.
+    pub fn raw_per_norm(&self) -> Option<f64> {
+        let vocabulary = self.vocabulary.as_ref()?;
+        Some(vocabulary.median / self.prefix.recipe().kind.norm_per_raw(vocabulary.hidden_size)?)
+    }
+
+    /// Returns the raw value that a magnitude begins with: that of one token norm, as far as it is known. Rows that have a size of their
+    /// own begin with it.
+    pub fn raw_of_one_norm(&self) -> f64 {
+        /// Raw value assumed for a token norm where the module does not report it; typical of small models.
+        const DEFAULT_RAW_PER_NORM: f64 = 0.02;
+        if self.prefix.kind.has_own_size() {
+            return 1.0;
+        }
+        self.raw_per_norm().unwrap_or(DEFAULT_RAW_PER_NORM)
+    }
+
     /// Returns the index of the current difference of this view's texts, if any, and their number; `None` if there is
     /// no difference.
     pub fn difference(&self) -> Option<(Option<usize>, usize)> {

@@ -227,6 +227,38 @@ fn switching_the_unit_keeps_the_prefix_and_changes_the_number() {
 }
 
 #[test]
+fn a_reset_raw_value_is_that_of_one_token_norm() {
+    let mut bench = ready();
+    bench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
+    bench.apply(Action::SetMagnitude(3.0));
+    bench.apply(Action::ResetMagnitude);
+    assert!((bench.magnitude_norms().unwrap() - 1.0).abs() < 1e-12);
+    // The rows of words are as long as tokens are, without a factor.
+    bench.apply(Action::SetKind(KindChoice::Words));
+    bench.apply(Action::ResetMagnitude);
+    assert_eq!(bench.prefix.magnitude, 1.0);
+}
+
+#[test]
+fn a_curve_of_raw_values_has_the_norms_of_the_other_one_also_from_the_stop() {
+    let mut bench = ready();
+    bench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
+    bench.apply(Action::SetMagnitude(0.0));
+    bench.apply(Action::FillCurve);
+    let requests = bench.take_requests();
+    let filled = requests.iter().find_map(|request| match request {
+        Request::FillCurve(inferences) => Some(inferences),
+        _ => None,
+    });
+    let recipes = filled.unwrap().iter().filter_map(|one| one.recipe.as_ref());
+    let norms: Vec<f64> = recipes.filter_map(|recipe| bench.norms_of(recipe)).collect();
+    assert_eq!(norms.len(), super::curve::MAGNITUDES.len());
+    for (norm, expected) in norms.iter().zip(super::curve::MAGNITUDES) {
+        assert!((norm - expected).abs() < 1e-9, "{norm} instead of {expected}");
+    }
+}
+
+#[test]
 fn a_magnitude_that_is_no_number_or_negative_is_not_taken() {
     let mut bench = ready();
     for value in [f64::NAN, f64::INFINITY, -1.0] {
@@ -704,7 +736,7 @@ fn a_module_that_does_not_tell_its_vocabulary_is_worked_in_raw_values() {
     let mut bench = bench();
     bench.absorb(Event::Ready(Box::new(facts(false)), None));
     assert_eq!(bench.prefix.unit, MagnitudeUnit::Raw);
-    assert_eq!(bench.prefix.recipe().magnitude, Magnitude::Raw(0.01));
+    assert_eq!(bench.prefix.recipe().magnitude, Magnitude::Raw(0.02));
     assert!(bench.budget.is_none());
     assert_eq!(bench.why_not_run(), None);
 }
