@@ -33,7 +33,7 @@ impl PrefixRecipe {
         median_norm: Option<f64>,
     ) -> Result<SoftPrefix, PrefixError> {
         check_size(self.len, hidden_size)?;
-        let mut values = self.values(hidden_size, materials)?;
+        let mut values = self.values(&self.kind, hidden_size, materials)?;
         match self.magnitude {
             Magnitude::Raw(v) => {
                 if !v.is_finite() {
@@ -57,10 +57,15 @@ impl PrefixRecipe {
         SoftPrefix::from_f32(hidden_size, &values, self.rounding)
     }
 
-    /// P x H values before magnitude and envelope.
-    fn values(&self, hidden_size: usize, materials: &[&EmbeddingRows]) -> Result<Vec<f64>, PrefixError> {
+    /// P x H values of `kind` before magnitude and envelope.
+    fn values(
+        &self,
+        kind: &PrefixKind,
+        hidden_size: usize,
+        materials: &[&EmbeddingRows],
+    ) -> Result<Vec<f64>, PrefixError> {
         let count = self.len * hidden_size;
-        Ok(match self.kind.base() {
+        Ok(match kind {
             PrefixKind::Constant => vec![1.0; count],
             PrefixKind::RandomUniform { seed, generator } => {
                 let mut draw = generator.start(*seed);
@@ -122,8 +127,7 @@ impl PrefixRecipe {
                 subspace.displace(&mut values, hidden_size, point)?;
                 values
             }
-            // `base` never returns an envelope.
-            PrefixKind::Shaped { .. } => Vec::new(),
+            PrefixKind::Shaped { of, .. } => self.values(of, hidden_size, materials)?,
         })
     }
 

@@ -551,7 +551,11 @@ pub struct TokenPiece {
 impl PrefixRecipe {
     /// The rows that [`PrefixRecipe::build_from`] needs, in the order in which it takes them.
     pub fn needs(&self) -> Vec<Need> {
-        match self.kind.base() {
+        self.needs_of(&self.kind)
+    }
+
+    fn needs_of(&self, kind: &PrefixKind) -> Vec<Need> {
+        match kind {
             PrefixKind::Words { text } => vec![Need::Text(text.clone())],
             PrefixKind::Blend { from, to, .. } => vec![from.need(), to.need()],
             PrefixKind::Contrast { text, minus } => vec![Need::Text(text.clone()), Need::Text(minus.clone())],
@@ -567,7 +571,8 @@ impl PrefixRecipe {
                 name: name.clone(),
                 sha256: sha256.clone(),
             }],
-            _ => Vec::new(),
+            PrefixKind::Shaped { of, .. } => self.needs_of(of),
+            PrefixKind::Constant | PrefixKind::RandomUniform { .. } | PrefixKind::RandomNormal { .. } => Vec::new(),
         }
     }
 
