@@ -171,6 +171,14 @@ async fn serve(stream: TcpStream, manner: Manner, seen: Arc<Seen>) {
             let reply = match (request.work_id.as_str(), request.action.as_str()) {
                 ("sys", "ping") => Reply::ok(&request.request_id, &request.work_id),
                 ("sys", "version") => answer("sys.utf-8", json!("v1.6")),
+                ("sys", "unit_call") => {
+                    let knows = if manner.ours.is_some() {
+                        "None"
+                    } else {
+                        "softprefix.embed NotAction"
+                    };
+                    answer("llm.softprefix.embed", json!(knows))
+                }
                 ("sys", "lsmode") => answer(
                     "sys.lsmode",
                     json!([{

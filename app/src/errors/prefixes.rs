@@ -112,7 +112,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
         ),
         PrefixError::BlendOutOfRange { t } => (
             format!("混ぜる割合が t = {t} です。"),
-            "0（一つ目の文）から 1（二つ目の文）までの数にしてください。".to_owned(),
+            "0（一つ目の端）から 1（二つ目の端）までの数にしてください。".to_owned(),
         ),
         PrefixError::NoContrast { text, minus } => (
             format!("「{text}」と「{minus}」は平均の行が同じで、差がありません。"),
@@ -125,6 +125,10 @@ fn japanese(error: &PrefixError) -> (String, String) {
         PrefixError::StoredMissing { name, sha256 } => (
             format!("「{name}」から読み込んだ行（sha256 {sha256}）が手元にありません。"),
             "ファイルをもう一度読み込んでください。".to_owned(),
+        ),
+        PrefixError::StoredUnreadable { name, detail } => (
+            format!("手元にある「{name}」の行を使えません（{detail}）。"),
+            "元のファイルをもう一度読み込んでください。".to_owned(),
         ),
         PrefixError::StoredDiffers { name, sha256, found } => (
             format!("手元の「{name}」の行は sha256 {found} ですが、レシピでは {sha256} です。"),

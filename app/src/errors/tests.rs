@@ -260,6 +260,10 @@ fn every_error_of_a_prefix_is_said_in_japanese_with_its_numbers() {
             name: name.clone(),
             sha256: sha256.clone(),
         },
+        PrefixError::StoredUnreadable {
+            name: name.clone(),
+            detail: "the file /prefixes/ab.safetensors cannot be read: Permission denied (os error 13)".into(),
+        },
         PrefixError::StoredDiffers {
             name,
             sha256,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use softprefix_core::client::{ClientError, ConnectOptions, Module};
 use softprefix_core::protocol::card::ModelCard;
-use softprefix_core::protocol::extension;
 use softprefix_core::protocol::message::LLM;
 
 /// A module, as it answers.
@@ -35,9 +34,7 @@ impl Look {
         let version = module.version().await?;
         let (cards, unreadable) = module.model_list().await?;
         let tasks = answered(module.tasks().await)?;
-        // Model cards over llm-sys are its own, so that only the unit itself can report what it is.
-        let ours = cards.iter().any(|card| card.ours)
-            || matches!(answered(module.unit_knows(extension::EMBED).await)?, Ok(true));
+        let ours = module.runs_our_unit(&cards).await?;
         Ok(Self {
             address: module.address().to_owned(),
             latency,

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 use super::connection::{Connection, Kind, Ticket};
 use super::error::ClientError;
 use super::module::{ConnectOptions, gone, refused};
+use super::stop::Stop;
 use super::task::Task;
 use crate::prefix::{PrefixError, SoftPrefix, encode};
 use crate::protocol::extension::{
@@ -155,9 +156,9 @@ pub struct Inference {
 impl Inference {
     pub(super) fn start(task: Task, request: InferenceRequest) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = Stop::pair();
         tokio::spawn(async move {
-            let run = Run::new(task, request, sender.clone(), Stop(stopped));
+            let run = Run::new(task, request, sender.clone(), stopped);
             let end = match run {
                 Ok(run) => run.drive().await.map(InferenceEvent::Done),
                 Err(error) => Err(error),
@@ -191,17 +192,6 @@ impl Inference {
         }
         // The driving task is dropped before its end only when the runtime shuts down.
         Err(ClientError::Stopped { text: String::new() })
-    }
-}
-
-/// The signal to stop: requested, or the [`Inference`] was dropped.
-#[derive(Clone)]
-struct Stop(watch::Receiver<bool>);
-
-impl Stop {
-    async fn requested(&mut self) {
-        // An error means that the inference was dropped, which stops it too.
-        let _ = self.0.wait_for(|stop| *stop).await;
     }
 }
 

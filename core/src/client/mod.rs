@@ -12,6 +12,7 @@ mod learn;
 mod module;
 mod own_task;
 mod score;
+mod stop;
 mod task;
 
 pub use error::{ClientError, LocalRemedy};
@@ -19,4 +20,5 @@ pub use inference::{Inference, InferenceEvent, InferenceRequest, Note, Outcome};
 pub use learn::Learning;
 pub use module::{ConnectOptions, DEFAULT_PORT, Module};
 pub use score::{ScoreRequest, ScoredText};
+pub use stop::Stop;
 pub use task::Task;

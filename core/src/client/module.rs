@@ -216,6 +216,20 @@ impl Module {
         Ok(reply.data == NONE)
     }
 
+    /// Whether the module runs our unit: by the mark of one of `cards`, else by asking the unit, since llm-sys lists cards of its own.
+    ///
+    /// # Errors
+    /// If there is no answer: [`ClientError::NoAnswer`] and [`ClientError::ConnectionLost`].
+    pub async fn runs_our_unit(&self, cards: &[ModelCard]) -> Result<bool, ClientError> {
+        if cards.iter().any(|card| card.ours) {
+            return Ok(true);
+        }
+        match self.unit_knows(extension::EMBED).await {
+            Err(ClientError::Refused { .. } | ClientError::Unreadable { .. }) => Ok(false),
+            answer => answer,
+        }
+    }
+
     /// The LLM unit's tasks, of all clients.
     ///
     /// # Errors

@@ -14,9 +14,9 @@ use super::inference::{Inference, InferenceRequest};
 use super::module::{Module, gone, typed};
 use super::own_task::{self, OwnTask};
 use super::score::{ScoreRequest, ScoredText};
-use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, SoftPrefix, encode};
+use crate::prefix::{EmbeddingRows, Need, Neighbour, SoftPrefix, encode};
 use crate::protocol::extension::{
-    self, EmbedRequest, Embedded, MAX_NEAREST_ROWS, MAX_SCORE_PREFIXES, Nearest, NearestRequest, Scored,
+    self, EmbedRequest, Embedded, MAX_NEAREST_ROWS, MAX_SCORE_PREFIXES, Nearest, NearestRequest, ScoreData, Scored,
     SoftPrefixSupport, TextRequest, TokenCounts, Vocabulary, feature,
 };
 use crate::protocol::message::{action, to_data};
@@ -131,8 +131,10 @@ impl Task {
         Ok(())
     }
 
-    /// As [`Task::check`]; `seconds`, the time for which the unit has been silent, is only told in the error. Calls during a running
-    /// check wait for its result and send nothing: llm-sys blocks all clients for 4 s each time that a dead unit is asked.
+    /// As [`Task::check`]. `seconds` is how long the unit has been silent; it only appears in the error.
+    ///
+    /// Calls during a running check wait for its result and send nothing, since llm-sys blocks all clients for 4 s each time that a dead
+    /// unit is asked. Where the check fails with another error than silence, which comes at once, each of them checks again.
     ///
     /// # Errors
     /// [`ClientError::UnitSilent`] where there is no answer, and as for [`Task::check`].
@@ -195,6 +197,7 @@ impl Task {
     /// # Errors
     /// Those of every request; see [`Module::ping`].
     pub async fn exit(&self) -> Result<(), ClientError> {
+        // `exit_own` remembers the task before it asks, so that nothing is left to do for `Drop`.
         self.inner.exited.store(true, Ordering::Relaxed);
         let (module, origin) = (&self.inner.module, &self.inner.origin);
         let is_elsewhere = !Arc::ptr_eq(&module.connection(), origin);
@@ -206,9 +209,7 @@ impl Task {
     /// # Errors
     /// [`ClientError::Unsupported`], and those of every request.
     pub async fn embed(&self, text: &str) -> Result<EmbeddingRows, ClientError> {
-        let request = EmbedRequest::Text { text: text.to_owned() };
-        let rows: Embedded = self.ask(feature::EMBED, extension::EMBED, to_data(&request)).await?;
-        Ok(rows.rows()?)
+        self.rows(&EmbedRequest::Text { text: text.to_owned() }).await
     }
 
     /// The rows for a recipe's [`Need`] ([`crate::prefix::PrefixRecipe::needs`]). Our unit only.
@@ -216,17 +217,11 @@ impl Task {
     /// # Errors
     /// [`PrefixError::StoredMissing`] for imported rows, which no unit has; [`ClientError::Unsupported`], and those of every request.
     pub async fn material(&self, need: &Need) -> Result<EmbeddingRows, ClientError> {
-        let feature = match need {
-            Need::Text(_) => feature::EMBED,
-            _ => feature::SAMPLE,
-        };
-        let Some(request) = EmbedRequest::of(need) else {
-            let Need::Stored { name, sha256 } = need.clone() else {
-                return self.unsupported(feature);
-            };
-            return Err(PrefixError::StoredMissing { name, sha256 }.into());
-        };
-        let rows: Embedded = self.ask(feature, extension::EMBED, to_data(&request)).await?;
+        self.rows(&EmbedRequest::of(need)?).await
+    }
+
+    async fn rows(&self, request: &EmbedRequest) -> Result<EmbeddingRows, ClientError> {
+        let rows: Embedded = self.ask(request.feature(), extension::EMBED, to_data(request)).await?;
         Ok(rows.rows()?)
     }
 
@@ -268,7 +263,7 @@ impl Task {
             ScoredText::Text(text) => (Some(text.clone()), None),
             ScoredText::Tokens(tokens) => (None, Some(tokens.clone())),
         };
-        let data = to_data(&extension::ScoreRequest {
+        let data = to_data(&ScoreData {
             prompt: request.prompt.clone(),
             text,
             tokens,

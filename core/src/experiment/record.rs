@@ -79,7 +79,7 @@ pub struct ModuleIdentity {
     pub card: Value,
     /// H; 0 where neither the card nor the unit names it.
     pub hidden_size: usize,
-    /// Name and version of the unit, where it says (`softprefix-unit 0.1.0`).
+    /// Name and version of our unit (`softprefix-unit 0.1.0`); `None` where the unit is a stock one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unit: Option<String>,
     /// The unit's backend, where it says (`cpu/avx2`).

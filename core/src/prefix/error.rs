@@ -162,7 +162,7 @@ pub enum PrefixError {
         kind: &'static str,
     },
     /// The position of a blend is outside 0 to 1.
-    #[error("the position of the blend is t = {t}; give a number from 0 (the first text) to 1 (the second)")]
+    #[error("the position of the blend is t = {t}; give a number from 0 (the first end) to 1 (the second)")]
     BlendOutOfRange {
         /// The position as given.
         t: f64,
@@ -187,6 +187,14 @@ pub enum PrefixError {
         name: String,
         /// Digest that the recipe names.
         sha256: String,
+    },
+    /// The file of an imported prefix is there and cannot be read.
+    #[error("the stored rows of {name:?} cannot be used: {detail}; import the original file again")]
+    StoredUnreadable {
+        /// Name under which the prefix was imported.
+        name: String,
+        /// What happened to which file.
+        detail: String,
     },
     /// The rows given for an imported prefix are not those that the recipe names.
     #[error(

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::error::PrefixError;
 use super::files::{self, FileError};
 use super::soft_prefix::{Rounding, SoftPrefix};
 
@@ -44,6 +45,20 @@ pub enum PrefixStoreError {
     /// The file cannot be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+}
+
+impl PrefixStoreError {
+    /// The same error for a recipe that names the prefix by `name` and `sha256`.
+    pub(crate) fn of_recipe(self, name: String, sha256: String) -> PrefixError {
+        match self {
+            Self::NotADigest { .. } | Self::NotFound { .. } => PrefixError::StoredMissing { name, sha256 },
+            Self::Changed { found, .. } => PrefixError::StoredDiffers { name, sha256, found },
+            Self::File(error) => PrefixError::StoredUnreadable {
+                name,
+                detail: error.what(),
+            },
+        }
+    }
 }
 
 impl PrefixStore {

@@ -42,7 +42,7 @@ pub const VOCABULARY: &str = "softprefix.vocabulary";
 pub const BUDGET: &str = "softprefix.budget";
 /// Action: the tokens whose rows point the same way as given rows ([`NearestRequest`] → [`Nearest`]).
 pub const NEAREST: &str = "softprefix.nearest";
-/// Action: how likely a text is, token by token, without and with prefixes ([`ScoreRequest`] → [`Scored`]).
+/// Action: how likely a text is, token by token, without and with prefixes ([`ScoreData`] → [`Scored`]).
 pub const SCORE: &str = "softprefix.score";
 /// Action: learn rows with which wanted answers become likely ([`LearnRequest`](super::learn::LearnRequest) →
 /// [`LearnFrame`](super::learn::LearnFrame)s).
@@ -329,18 +329,25 @@ impl<'de> Deserialize<'de> for EmbedRequest {
 }
 
 impl EmbedRequest {
-    /// The request for what a recipe needs; `None` for imported rows, which no unit has.
-    pub fn of(need: &Need) -> Option<Self> {
-        match need {
-            Need::Text(text) => Some(Self::Text { text: text.clone() }),
-            Need::Sample { count, seed, generator } => Some(Self::Sample {
-                sample: Sample {
-                    count: *count,
-                    seed: *seed,
-                    generator: *generator,
-                },
+    /// The request for what a recipe needs.
+    ///
+    /// # Errors
+    /// [`PrefixError::StoredMissing`] for imported rows, which no unit has.
+    pub fn of(need: &Need) -> Result<Self, PrefixError> {
+        match need.clone() {
+            Need::Text(text) => Ok(Self::Text { text }),
+            Need::Sample { count, seed, generator } => Ok(Self::Sample {
+                sample: Sample { count, seed, generator },
             }),
-            Need::Stored { .. } => None,
+            Need::Stored { name, sha256 } => Err(PrefixError::StoredMissing { name, sha256 }),
+        }
+    }
+
+    /// The [`feature`] of the units that answer it.
+    pub fn feature(&self) -> &'static str {
+        match self {
+            Self::Text { .. } | Self::Tokens { .. } => feature::EMBED,
+            Self::Sample { .. } => feature::SAMPLE,
         }
     }
 }
@@ -527,16 +534,16 @@ pub struct Nearest {
 pub const MAX_NEAREST_ROWS: usize = 256;
 /// Most tokens for each row of a [`NearestRequest`].
 pub const MAX_NEAREST: usize = 50;
-/// Most prefixes of one [`ScoreRequest`].
+/// Most prefixes of one [`ScoreData`].
 pub const MAX_SCORE_PREFIXES: usize = 15;
-/// Most alternatives for each token of a [`ScoreRequest`].
+/// Most alternatives for each token of a [`ScoreData`].
 pub const MAX_ALTERNATIVES: usize = 20;
 
 /// Data of [`SCORE`]: a text after a prompt is scored by teacher forcing, which gives the probability of each token
 /// after those before it. Nothing is drawn. Give one of `text` and `tokens`. A text is tokenised as plain characters,
 /// which may give other tokens than the model chose, so prefer the ids of an output ([`Usage::tokens`]).
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct ScoreRequest {
+pub struct ScoreData {
     /// The user's text; the task's template goes around it.
     pub prompt: String,
     /// The answer as text.
@@ -560,7 +567,7 @@ pub struct ScoreRequest {
 /// Reply to [`SCORE`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scored {
-    /// The text without a prefix, or with [`ScoreRequest::against`].
+    /// The text without a prefix, or with [`ScoreData::against`].
     pub base: TokenScores,
     /// One for each prefix, in the order of the request.
     pub prefixed: Vec<Compared>,

@@ -2,10 +2,8 @@
 
 use std::time::Instant;
 
-use tokio::sync::watch;
-
 use super::{Session, SessionError};
-use crate::client::{ClientError, InferenceEvent, InferenceRequest, Outcome, Task};
+use crate::client::{ClientError, InferenceEvent, InferenceRequest, Outcome, Stop, Task};
 use crate::experiment::plan::{Case, Prompt, Settings};
 use crate::experiment::rating::Rating;
 use crate::experiment::record::{Answer, CaseOutcome, Failure, PrefixIdentity, RECORD_VERSION, Record};
@@ -50,32 +48,6 @@ pub struct FinishedCase {
     pub record: Record,
     /// The error, if the case failed; the record has its message.
     pub error: Option<SessionError>,
-}
-
-/// A signal to stop a case; see [`Stop::pair`].
-#[derive(Clone, Debug)]
-pub struct Stop(Option<watch::Receiver<bool>>);
-
-impl Stop {
-    /// A sender and its signal. Sending `true` or dropping the sender stops the case.
-    pub fn pair() -> (watch::Sender<bool>, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (sender, Self(Some(receiver)))
-    }
-
-    /// A signal that never stops the case.
-    pub fn never() -> Self {
-        Self(None)
-    }
-
-    /// Returns once a stop is requested.
-    pub async fn requested(&mut self) {
-        match &mut self.0 {
-            // An error means that the sender is gone.
-            Some(stop) => drop(stop.wait_for(|stop| *stop).await),
-            None => std::future::pending().await,
-        }
-    }
 }
 
 impl Session {

@@ -14,15 +14,16 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-pub use case::{CaseProgress, CaseRequest, FinishedCase, Stop};
+pub use case::{CaseProgress, CaseRequest, FinishedCase};
 pub use error::SessionError;
 
 use super::plan::Settings;
 pub use super::record::EMBEDDED;
 use super::record::ModuleIdentity;
+pub use crate::client::Stop;
 use crate::client::{ClientError, ConnectOptions, Module, Task};
 use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, PrefixRecipe, PrefixStore, SoftPrefix};
-use crate::protocol::extension::{TokenCounts, Vocabulary, feature};
+use crate::protocol::extension::{EmbedRequest, TokenCounts, Vocabulary, feature};
 use crate::protocol::{ModelCard, SetUp};
 
 /// Longest wait for the end of a task when a session is closed, so that a hanging module does not block closing.
@@ -37,6 +38,9 @@ const KEPT: usize = 64;
 const NEIGHBOURS: usize = 5;
 /// The model to set up where none is named.
 const USUAL_MODEL: &str = "qwen2.5-0.5B-prefill-20e";
+
+/// Name of our unit in records where it does not say its name.
+const UNIT_NAME: &str = "softprefix-unit";
 
 /// What is known of a module.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -106,10 +110,9 @@ pub struct OpenRequest {
     pub prefix_store: Option<PrefixStore>,
 }
 
-/// A task and the parameters of its set-up.
+/// A task and the set-up that was asked for. The client completes it: [`Task::set_up`] has what was sent.
 struct Current {
-    system: String,
-    settings: Settings,
+    set_up: SetUp,
     task: Task,
 }
 
@@ -117,6 +120,9 @@ struct Current {
 pub struct Session {
     module: Module,
     facts: ModuleFacts,
+    /// Positions of a task whose settings name no number. The unit's own number is no help: it is that of a task, bounded by what its
+    /// set-up asked for.
+    window: usize,
     vocabulary: Option<Arc<Vocabulary>>,
     current: Mutex<Option<Current>>,
     /// Cache of rows: while a slider moves, recipes are built again and again.
@@ -153,7 +159,7 @@ impl Session {
         let card = cards.iter().find(|card| card.name == model);
 
         progress(ConnectStep::SettingUp);
-        let is_ours = card.is_some_and(|card| card.ours) || cards.iter().any(|card| card.ours);
+        let is_ours = module.runs_our_unit(&cards).await?;
         let window = card.and_then(|card| card.window).unwrap_or(STOCK_WINDOW);
         let set_up = set_up(&model, &request.system, &request.settings, is_ours, window);
         let task = module.set_up(&set_up).await?;
@@ -181,11 +187,8 @@ impl Session {
             module,
             facts,
             vocabulary,
-            current: Mutex::new(Some(Current {
-                system: request.system,
-                settings: request.settings,
-                task,
-            })),
+            window,
+            current: Mutex::new(Some(Current { set_up, task })),
             rows: std::sync::Mutex::default(),
             prefix_store: request.prefix_store,
         })
@@ -224,10 +227,12 @@ impl Session {
     /// # Errors
     /// Those of [`Module::set_up`].
     pub async fn set_up(&self, system: &str, settings: &Settings) -> Result<Task, ClientError> {
-        let identity = &self.facts.identity;
-        let window = identity.window.unwrap_or(STOCK_WINDOW);
-        let set_up = set_up(&identity.model, system, settings, self.facts.is_ours(), window);
-        self.module.set_up(&set_up).await
+        self.module.set_up(&self.set_up_of(system, settings)).await
+    }
+
+    fn set_up_of(&self, system: &str, settings: &Settings) -> SetUp {
+        let (model, is_ours) = (&self.facts.identity.model, self.facts.is_ours());
+        set_up(model, system, settings, is_ours, self.window)
     }
 
     /// The task for a system prompt and settings: the current one if it fits, else a new one in its place.
@@ -236,20 +241,26 @@ impl Session {
     /// Those of [`Module::set_up`].
     pub async fn task_for(&self, system: &str, settings: &Settings) -> Result<Task, ClientError> {
         let mut current = self.current.lock().await;
-        let fits = |current: &&Current| current.system == system && same_task(&current.settings, settings, &self.facts);
-        if let Some(current) = current.as_ref().filter(fits) {
+        self.task_in(&mut current, system, settings).await
+    }
+
+    /// [`Session::task_for`], for a caller that has the lock.
+    async fn task_in(
+        &self,
+        current: &mut Option<Current>,
+        system: &str,
+        settings: &Settings,
+    ) -> Result<Task, ClientError> {
+        let set_up = self.set_up_of(system, settings);
+        if let Some(current) = current.as_ref().filter(|current| current.set_up == set_up) {
             return Ok(current.task.clone());
         }
         if let Some(old) = current.take() {
-            // If the old task has already ended, its place is free.
-            if let Err(error) = old.task.exit().await {
-                tracing::debug!(%error, "the previous task could not be exited");
-            }
+            exit(&old.task).await;
         }
-        let task = self.set_up(system, settings).await?;
+        let task = self.module.set_up(&set_up).await?;
         *current = Some(Current {
-            system: system.to_owned(),
-            settings: settings.clone(),
+            set_up,
             task: task.clone(),
         });
         Ok(task)
@@ -262,7 +273,7 @@ impl Session {
         }
     }
 
-    /// Exits the task; waits a few seconds at most, since the module may hang.
+    /// Exits the task; waits at most twice as long as for the end of a task.
     pub async fn close(&self) {
         let taken = match tokio::time::timeout(LEAVING, self.current.lock()).await {
             Ok(mut current) => current.take(),
@@ -282,7 +293,7 @@ impl Session {
     /// Those of [`Task::budget`].
     pub async fn count(&self, system: &str, user: &str) -> Result<Option<TokenCounts>, ClientError> {
         let (task, of_task) = match self.current.lock().await.as_ref() {
-            Some(current) => (current.task.clone(), current.system.clone()),
+            Some(current) => (current.task.clone(), current.set_up.prompt.clone()),
             None => return Ok(None),
         };
         if !task.support().is_some_and(|support| support.has(feature::BUDGET)) {
@@ -336,29 +347,11 @@ impl Session {
             return Ok(Arc::clone(rows));
         }
         let rows = match &need {
-            Need::Stored { name, sha256 } => {
-                let missing = || PrefixError::StoredMissing {
-                    name: name.clone(),
-                    sha256: sha256.clone(),
-                };
-                let prefix_store = self.prefix_store.clone().ok_or_else(missing)?;
-                let digest = sha256.clone();
-                let stored = tokio::task::spawn_blocking(move || prefix_store.get(&digest)).await?;
-                let stored = stored.map_err(|error| {
-                    tracing::warn!(%error, "an imported prefix cannot be read");
-                    missing()
-                })?;
-                EmbeddingRows::from(&stored)
-            }
-            Need::Text(_) => {
-                with_feature(self.task_or_current(task).await?, feature::EMBED)?
-                    .material(&need)
-                    .await?
-            }
-            Need::Sample { .. } => {
-                with_feature(self.task_or_current(task).await?, feature::SAMPLE)?
-                    .material(&need)
-                    .await?
+            Need::Stored { name, sha256 } => self.stored_rows(name, sha256).await?,
+            Need::Text(_) | Need::Sample { .. } => {
+                let feature = EmbedRequest::of(&need)?.feature();
+                let task = with_feature(self.task_or_current(task).await?, feature)?;
+                task.material(&need).await?
             }
         };
         let rows = Arc::new(rows);
@@ -370,18 +363,32 @@ impl Session {
         Ok(rows)
     }
 
+    async fn stored_rows(&self, name: &str, sha256: &str) -> Result<EmbeddingRows, SessionError> {
+        let (name, sha256) = (name.to_owned(), sha256.to_owned());
+        let Some(prefix_store) = self.prefix_store.clone() else {
+            return Err(PrefixError::StoredMissing { name, sha256 }.into());
+        };
+        let digest = sha256.clone();
+        match tokio::task::spawn_blocking(move || prefix_store.get(&digest)).await? {
+            Ok(stored) => Ok(EmbeddingRows::from(&stored)),
+            Err(error) => {
+                tracing::warn!(%error, "an imported prefix cannot be read");
+                Err(error.of_recipe(name, sha256).into())
+            }
+        }
+    }
+
     /// `task`, else the current one; after [`Session::forget_task`] a new one.
     async fn task_or_current(&self, task: Option<&Task>) -> Result<Task, SessionError> {
         if let Some(task) = task {
             return Ok(task.clone());
         }
-        let current = self.current.lock().await;
-        let task = current.as_ref().map(|current| current.task.clone());
-        drop(current);
-        match task {
-            Some(task) => Ok(task),
-            None => Ok(self.task_for("", &Settings::default()).await?),
+        // Locked until there is a task: else one that another caller sets up meanwhile would be exited here.
+        let mut current = self.current.lock().await;
+        if let Some(current) = current.as_ref() {
+            return Ok(current.task.clone());
         }
+        Ok(self.task_in(&mut current, "", &Settings::default()).await?)
     }
 
     /// The tokens nearest to each row of `prefix`; `None` where the unit does not have that feature.
@@ -415,12 +422,6 @@ pub(super) async fn exit(task: &Task) {
     }
 }
 
-/// Whether two settings need the same set-up: our unit gets the output's limit with each inference.
-fn same_task(a: &Settings, b: &Settings, facts: &ModuleFacts) -> bool {
-    let limit = |settings: &Settings| settings.max_new_tokens.filter(|_| !facts.is_ours());
-    (a.max_token_len, a.streaming, &a.other, limit(a)) == (b.max_token_len, b.streaming, &b.other, limit(b))
-}
-
 /// The set-up of a task.
 ///
 /// `max_token_len` counts prefix, prompt and output. Our unit has a limit of its own for the output of each inference.
@@ -441,7 +442,7 @@ fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, window:
 /// The identity of the module behind `task`, from the unit and the card.
 fn identity_of(task: &Task, card: Option<&ModelCard>, window: usize) -> ModuleIdentity {
     let support = task.support();
-    let said = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let non_empty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     ModuleIdentity {
         model: task.set_up().model.clone(),
         card: card.map(|card| card.raw.clone()).unwrap_or_default(),
@@ -449,8 +450,9 @@ fn identity_of(task: &Task, card: Option<&ModelCard>, window: usize) -> ModuleId
             .map(|support| support.hidden_size)
             .or(card.and_then(|card| card.hidden_size))
             .unwrap_or_default(),
-        unit: support.and_then(|support| said(&support.unit)),
-        backend: support.and_then(|support| said(&support.backend)),
+        // By this field a unit is known as ours, so one that does not say its name has one, too.
+        unit: support.map(|support| non_empty(&support.unit).unwrap_or_else(|| UNIT_NAME.to_owned())),
+        backend: support.and_then(|support| non_empty(&support.backend)),
         model_sha256: support.and_then(|support| support.model_sha256.clone()),
         weights: support.map(|support| support.weights.clone()).unwrap_or_default(),
         template: match support {

@@ -189,3 +189,14 @@ pub enum FileError {
         source: PrefixError,
     },
 }
+
+impl FileError {
+    /// What is wrong with which file, without what to do.
+    pub(in crate::prefix) fn what(&self) -> String {
+        let message = self.to_string();
+        message
+            .split_once("; ")
+            .map_or(message.as_str(), |(what, _)| what)
+            .to_owned()
+    }
+}
