@@ -457,6 +457,11 @@ fn hide(value: &mut Value) {
             for key in ["soft_prefix", "softprefix", "usage"] {
                 map.remove(key);
             }
+            // `unit_call`, which tells whether the unit has an action.
+            let object = map.get("object").and_then(Value::as_str);
+            if object.is_some_and(|object| object.starts_with("llm.softprefix.")) {
+                map.insert("data".to_owned(), "NotAction".into());
+            }
             map.values_mut().for_each(hide);
         }
         Value::Array(items) => items.iter_mut().for_each(hide),
