@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use softprefix_core::prefix::{SoftPrefix, SoftPrefixField, decode};
+use softprefix_core::prefix::{Rounding, SoftPrefix, SoftPrefixField, decode, encode, files};
 use softprefix_unit::budget::Budget;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::models::ModelStore;
@@ -171,6 +171,42 @@ fn held_out_examples_and_references_are_what_scoring_says_and_move_no_row() {
     let of_target = scored(&mut client, &task, &[(PROMPT, "the land")], &Value::Null);
     near(&without[0]["references"]["plain"], of_target);
     assert!(with[1]["references"].is_null() && without[0]["loss"]["held_out"].is_null());
+}
+
+/// The first figure in a row of the guide's table.
+fn in_the_guide(row: &str) -> f64 {
+    let mut lines = include_str!("../../../assets/GUIDE.md").lines();
+    let line = lines.find(|line| line.starts_with(&format!("| {row} |"))).unwrap();
+    line.split('|').nth(2).unwrap().trim().parse().unwrap()
+}
+
+#[test]
+fn the_adapter_that_jax_trained_makes_the_held_out_text_as_likely_as_the_guide_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/examples/lighthouse-adapter");
+    let rows = files::import(&folder, None, Rounding::default()).unwrap().prefix;
+    let lines = include_str!("../../../assets/examples/lighthouse-held-out.jsonl").lines();
+    let held_out: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+
+    let unit = Unit::new(Arc::new(ModelStore::from_env()), UnitOptions::default());
+    let server = Server::serving(Arc::new(unit));
+    let mut client = server.client();
+    let mut set_up = whole(&small_model().file_stem().unwrap().to_string_lossy(), 400);
+    set_up["prompt"] = json!("You are a helpful assistant. Answer in the language of the request.");
+    let task = client.set_up(&set_up);
+    let init = json!({"rows": encode(&rows)});
+    let data = json!({"examples": held_out[..1], "held_out": held_out, "len": rows.len(), "init": init, "steps": 1});
+    client.send(&learn("l", &task, data));
+    let at_first = &frames(&mut client, "l")[0];
+    for (figure, row) in [
+        (&at_first["references"]["plain"], "no prefix"),
+        (&at_first["loss"]["held_out"], "adapter trained with jax, seed 1"),
+    ] {
+        let (figure, said) = (figure.as_f64().unwrap(), in_the_guide(row));
+        assert!(
+            (figure - said).abs() < 0.001,
+            "{row}: {figure}, and the guide says {said}"
+        );
+    }
 }
 
 #[test]
