@@ -782,7 +782,7 @@ async fn rows_norms_and_budgets_are_asked_of_our_unit_only() {
         (vocabulary.percentiles.p50, vocabulary.histogram.unwrap().counts),
         (0.515, vec![1, 2])
     );
-    assert_eq!(task.budget("海").await.unwrap().prefill_window, 128);
+    assert_eq!(task.count_tokens("海").await.unwrap().prefill_window, 128);
     drop(task);
     let stock = module.set_up(&streaming()).await.unwrap();
     let error = stock.embed("x").await.unwrap_err();

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::connection::{Connection, Kind, Ticket};
 use super::error::ClientError;
-use super::module::{ConnectOptions, gone, refused};
+use super::module::{ConnectOptions, refused, task_gone_error};
 use super::stop::Stop;
 use super::task::Task;
 use crate::prefix::{PrefixError, SoftPrefix, encode};
@@ -262,15 +262,15 @@ impl Run {
         let task = self.task.clone();
         let mut stop = self.stop.clone();
         // Held to the end: to a stock module nothing else may be sent before the last frame.
-        let _turn = tokio::select! {
-            turn = task.turn() => turn,
+        let _permit = tokio::select! {
+            permit = task.acquire_inference_permit() => permit,
             () = stop.requested() => return Err(ClientError::Stopped { text: String::new() }),
         };
         // The module may have been reconnected during the wait.
         self.connection = task.module().connection();
         let is_stock = task.support().is_none();
-        if is_stock && !task.was_answered() {
-            let settled = task.set_up_at() + task.module().options().settle;
+        if is_stock && !task.has_answered_once() {
+            let settled = task.created_at() + task.module().options().settle;
             tokio::time::sleep_until(settled.into()).await;
         }
         let mut sent_again = false;
@@ -278,7 +278,7 @@ impl Run {
             let start = Instant::now();
             let request = self.message();
             let mut ticket = self.connection.ask(&request, Kind::Inference, Some(task.work_id()))?;
-            let first = !task.was_answered();
+            let first = !task.has_answered_once();
             let mut end = self.listen(&mut ticket, start).await?;
             let seconds = match end {
                 ListenEnd::Idle => self.idle().as_secs_f64(),
@@ -384,7 +384,7 @@ impl Run {
         let task = self.task.clone();
         // Our unit is silent while the inference waits in its queue, and also when it has died: ask it. A stock unit
         // must not be asked anything before its last frame.
-        let given_up = task.until_gone(self.idle());
+        let given_up = task.watch(self.idle());
         let mut given_up = std::pin::pin!(given_up);
         let is_ours = task.support().is_some();
         loop {
@@ -402,7 +402,7 @@ impl Run {
                 }
             };
             heard = true;
-            self.task.note_answer();
+            self.task.set_answered();
             if let Some(last) = self.take(reply, start)? {
                 return Ok(ListenEnd::End(Box::new(last)));
             }
@@ -414,12 +414,12 @@ impl Run {
     fn take(&mut self, mut reply: Reply, start: Instant) -> Result<Option<Reply>, ClientError> {
         if !reply.error.code.is_ok() {
             let work_id = self.task.work_id();
-            return Err(gone(refused(action::INFERENCE, work_id, reply), work_id));
+            return Err(task_gone_error(refused(action::INFERENCE, work_id, reply), work_id));
         }
         let (delta, last) = match reply.data.take() {
             serde_json::Value::String(text) => (text, true),
             data @ serde_json::Value::Object(_) => {
-                let frame: StreamData = super::module::typed(action::INFERENCE, data)?;
+                let frame: StreamData = super::module::parse_data(action::INFERENCE, data)?;
                 (frame.delta, frame.finish)
             }
             other => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::connection::{Connection, Kind, Ticket};
 use super::error::ClientError;
-use super::module::{gone, refused, typed};
+use super::module::{parse_data, refused, task_gone_error};
 use super::task::Task;
 use crate::protocol::Request;
 use crate::protocol::extension::{LEARN, STOP, StopRequest, feature};
@@ -57,21 +57,21 @@ impl Learning {
             biased;
             reply = self.ticket.next() => reply,
             // Silence is no error while the unit still has the task: other work may come first.
-            error = self.task.until_gone(silence) => Err(error),
+            error = self.task.watch(silence) => Err(error),
         };
         let reply = match reply {
             Ok(reply) if reply.error.code.is_ok() => reply,
             Ok(reply) => {
                 self.finished = true;
                 let work_id = self.task.work_id();
-                return Err(gone(refused(LEARN, work_id, reply), work_id));
+                return Err(task_gone_error(refused(LEARN, work_id, reply), work_id));
             }
             Err(error) => {
                 self.finished = true;
                 return Err(error);
             }
         };
-        let frame: LearnFrame = typed(LEARN, reply.data)?;
+        let frame: LearnFrame = parse_data(LEARN, reply.data)?;
         self.finished = frame.finish;
         Ok(Some(frame))
     }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::connection::{Connection, Kind, Ticket};
 use super::error::ClientError;
-use super::own_task::{self, OwnTask};
+use super::left_tasks::{self, TaskIdentity};
 use super::task::Task;
 use crate::protocol::card::ModelCard;
 use crate::protocol::extension::{self, Secret, feature};
@@ -194,7 +194,7 @@ impl Module {
     /// # Errors
     /// Those of every request; see [`Module::ping`].
     pub async fn hwinfo(&self) -> Result<HwInfo, ClientError> {
-        typed(action::HWINFO, self.sys(action::HWINFO).await?.data)
+        parse_data(action::HWINFO, self.sys(action::HWINFO).await?.data)
     }
 
     /// The memory for models: the NPU's, or the machine's where our unit runs without one.
@@ -202,7 +202,7 @@ impl Module {
     /// # Errors
     /// Those of every request; see [`Module::ping`].
     pub async fn cmminfo(&self) -> Result<CmmInfo, ClientError> {
-        typed(action::CMMINFO, self.sys(action::CMMINFO).await?.data)
+        parse_data(action::CMMINFO, self.sys(action::CMMINFO).await?.data)
     }
 
     /// Whether the LLM unit has an action of this name; false where the unit does not run. Needs no task: use it to
@@ -235,7 +235,7 @@ impl Module {
     /// # Errors
     /// Those of every request; see [`Module::ping`].
     pub async fn tasks(&self) -> Result<Vec<String>, ClientError> {
-        typed(action::TASKINFO, self.call(LLM, action::TASKINFO, None).await?.data)
+        parse_data(action::TASKINFO, self.call(LLM, action::TASKINFO, None).await?.data)
     }
 
     /// Ends a task, whoever set it up.
@@ -246,7 +246,7 @@ impl Module {
         self.call(work_id, action::EXIT, None)
             .await
             .map(drop)
-            .map_err(|error| gone(error, work_id))
+            .map_err(|error| task_gone_error(error, work_id))
     }
 
     /// Ends tasks that former clients left. Tasks that have ended meanwhile are no error.
@@ -282,7 +282,7 @@ impl Module {
         // it on the module.
         let work = async move {
             // Known before, since another set-up may end them meanwhile, and with that make room.
-            let left = own_task::left_at(module.address());
+            let left = left_tasks::left_at(module.address());
             match module.set_up_here(set_up.clone()).await {
                 Err(ClientError::TaskFull { ids }) if module.exit_left(left, &ids).await => {
                     module.set_up_here(set_up).await
@@ -297,11 +297,11 @@ impl Module {
     }
 
     /// Ends those of the tasks in `left` that the module still has (`ids`) and shows to be the same; returns whether one has ended.
-    async fn exit_left(&self, left: Vec<OwnTask>, ids: &[String]) -> bool {
+    async fn exit_left(&self, left: Vec<TaskIdentity>, ids: &[String]) -> bool {
         let mut has_room = false;
         for task in left {
             if !ids.contains(&task.work_id) {
-                own_task::forget(self.address(), &task);
+                left_tasks::forget(self.address(), &task);
                 has_room = true;
                 continue;
             }
@@ -315,8 +315,8 @@ impl Module {
 
     /// Ends a task that this program set up. Until its end is heard of, it counts as left. With `prove`, which one of another connection
     /// needs, it is first asked for and left alone unless it can be shown to be the one; that it has ended already is no error then.
-    pub(super) async fn exit_own(&self, task: &OwnTask, prove: bool) -> Result<(), ClientError> {
-        own_task::remember(self.address(), task);
+    pub(super) async fn exit_own(&self, task: &TaskIdentity, prove: bool) -> Result<(), ClientError> {
+        left_tasks::remember(self.address(), task);
         let exited = async {
             if !prove {
                 return self.exit(&task.work_id).await;
@@ -332,7 +332,7 @@ impl Module {
         };
         let exited = exited.await;
         if matches!(exited, Ok(()) | Err(ClientError::TaskGone { .. })) {
-            own_task::forget(self.address(), task);
+            left_tasks::forget(self.address(), task);
         }
         exited
     }
@@ -371,7 +371,7 @@ impl Module {
             }
             _ => return Err(refused(&format!("setup of {}", set_up.model), LLM, reply)),
         }
-        let set_up_at = Instant::now();
+        let created_at = Instant::now();
         let info = match self.task_info(&reply.work_id).await {
             Ok(info) => info,
             // An older unit without `taskinfo` is treated as a stock one that set up what was asked for.
@@ -387,7 +387,7 @@ impl Module {
                 let exit = Request::new(connection.new_id(), reply.work_id.as_str(), action::EXIT);
                 if connection.send(&exit).is_err() || error.is_disconnect() {
                     let work_id = reply.work_id;
-                    own_task::remember(self.address(), &OwnTask { work_id, mark });
+                    left_tasks::remember(self.address(), &TaskIdentity { work_id, mark });
                 }
                 return Err(error);
             }
@@ -397,17 +397,17 @@ impl Module {
                 .soft_prefix
                 .as_ref()
                 .is_some_and(|support| support.has(feature::STREAM));
-        let own = OwnTask {
+        let identity = TaskIdentity {
             work_id: reply.work_id,
             mark: mark.filter(|mark| info.inputs.contains(mark)),
         };
         Ok(Task::new(
             self.clone(),
             connection,
-            own,
+            identity,
             info,
             set_up,
-            set_up_at,
+            created_at,
             streams,
         ))
     }
@@ -416,8 +416,8 @@ impl Module {
         let reply = self
             .call(work_id, action::TASKINFO, None)
             .await
-            .map_err(|error| gone(error, work_id))?;
-        typed(action::TASKINFO, reply.data)
+            .map_err(|error| task_gone_error(error, work_id))?;
+        parse_data(action::TASKINFO, reply.data)
     }
 
     pub(super) fn connection(&self) -> Arc<Connection> {
@@ -545,7 +545,7 @@ pub(super) fn refused(action: &str, work_id: &str, reply: Reply) -> ClientError 
 }
 
 /// Turns "no such task" into its own error.
-pub(super) fn gone(error: ClientError, work_id: &str) -> ClientError {
+pub(super) fn task_gone_error(error: ClientError, work_id: &str) -> ClientError {
     match error {
         ClientError::Refused { error, .. } if [Code::PUSH, Code::NO_SUCH_UNIT].contains(&error.code) => {
             ClientError::TaskGone {
@@ -557,7 +557,7 @@ pub(super) fn gone(error: ClientError, work_id: &str) -> ClientError {
     }
 }
 
-pub(super) fn typed<T: DeserializeOwned>(action: &str, data: Value) -> Result<T, ClientError> {
+pub(super) fn parse_data<T: DeserializeOwned>(action: &str, data: Value) -> Result<T, ClientError> {
     serde_json::from_value(data).map_err(|error| unreadable(action, error.to_string()))
 }
 

@@ -11,8 +11,8 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use super::connection::Connection;
 use super::error::ClientError;
 use super::inference::{Inference, InferenceRequest};
-use super::module::{Module, gone, typed};
-use super::own_task::{self, OwnTask};
+use super::left_tasks::{self, TaskIdentity};
+use super::module::{Module, parse_data, task_gone_error};
 use super::score::{ScoreRequest, ScoredText};
 use crate::prefix::{EmbeddingRows, Need, Neighbour, SoftPrefix, encode};
 use crate::protocol::extension::{
@@ -33,19 +33,19 @@ struct Inner {
     module: Module,
     /// The connection of the set-up: after a restart of llm-sys, another task may have this one's id.
     origin: Arc<Connection>,
-    own: OwnTask,
+    identity: TaskIdentity,
     info: TaskInfo,
-    set_up: SetUp,
-    set_up_at: Instant,
+    set_up_data: SetUp,
+    created_at: Instant,
     /// Whether each inference requests a stream, though the set-up did not.
     streams_on_request: bool,
-    /// One permit on a stock module: a second inference there would change the request id of the first one's remaining
-    /// frames.
-    turn: Arc<Semaphore>,
+    /// Limits concurrent inferences: one on a stock module, where a second one would change the request id of the first one's remaining
+    /// frames; unlimited on our unit.
+    inference_permits: Arc<Semaphore>,
     /// Whether an inference was ever answered; only the first after a set-up can get lost.
-    answered: AtomicBool,
+    has_answered_once: AtomicBool,
     exited: AtomicBool,
-    /// When the task was last looked up with `taskinfo`, and whether the unit answered that it has it.
+    /// When the last check with `taskinfo` completed, and whether it was answered.
     last_check: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -53,13 +53,13 @@ impl Task {
     pub(super) fn new(
         module: Module,
         origin: Arc<Connection>,
-        own: OwnTask,
+        identity: TaskIdentity,
         info: TaskInfo,
-        set_up: SetUp,
-        set_up_at: Instant,
+        set_up_data: SetUp,
+        created_at: Instant,
         streams_on_request: bool,
     ) -> Self {
-        let turns = if info.soft_prefix.is_some() {
+        let permits = if info.soft_prefix.is_some() {
             Semaphore::MAX_PERMITS
         } else {
             1
@@ -67,13 +67,13 @@ impl Task {
         let inner = Inner {
             module,
             origin,
-            own,
+            identity,
             info,
-            set_up,
-            set_up_at,
+            set_up_data,
+            created_at,
             streams_on_request,
-            turn: Arc::new(Semaphore::new(turns)),
-            answered: AtomicBool::new(false),
+            inference_permits: Arc::new(Semaphore::new(permits)),
+            has_answered_once: AtomicBool::new(false),
             exited: AtomicBool::new(false),
             last_check: Mutex::default(),
         };
@@ -82,7 +82,7 @@ impl Task {
 
     /// The id that llm-sys gave the task, such as `llm.1000`.
     pub fn work_id(&self) -> &str {
-        &self.inner.own.work_id
+        &self.inner.identity.work_id
     }
 
     /// The module on which the task was set up.
@@ -96,18 +96,18 @@ impl Task {
     }
 
     /// The data of the set-up.
-    pub fn set_up(&self) -> &SetUp {
-        &self.inner.set_up
+    pub fn set_up_data(&self) -> &SetUp {
+        &self.inner.set_up_data
     }
 
-    /// What our unit says of itself; `None` on a stock module, which may ignore a prefix silently.
+    /// The features and limits that our unit reports; `None` on a stock module, which may ignore a prefix silently.
     pub fn support(&self) -> Option<&SoftPrefixSupport> {
         self.inner.info.soft_prefix.as_ref()
     }
 
     /// Whether the output comes in frames.
     pub fn is_streaming(&self) -> bool {
-        self.inner.streams_on_request || self.inner.set_up.is_streaming()
+        self.inner.streams_on_request || self.inner.set_up_data.is_streaming()
     }
 
     /// Whether the module still has this task: one with its id and model, and with the input that its set-up named, where the unit
@@ -117,16 +117,16 @@ impl Task {
     /// [`ClientError::TaskGone`], and as for every request.
     pub async fn check(&self) -> Result<(), ClientError> {
         let info = self.inner.module.task_info(self.work_id()).await?;
-        let own = &self.inner.own;
+        let identity = &self.inner.identity;
         if info.model != self.inner.info.model {
             let detail = format!("its id now belongs to a task with the model {:?}", info.model);
             return Err(ClientError::TaskGone {
-                work_id: own.work_id.clone(),
+                work_id: identity.work_id.clone(),
                 detail,
             });
         }
-        if own.mark.is_some() && !own.is_described_by(&info) {
-            return Err(own.gone());
+        if identity.mark.is_some() && !identity.is_described_by(&info) {
+            return Err(identity.gone());
         }
         Ok(())
     }
@@ -139,21 +139,21 @@ impl Task {
     /// # Errors
     /// [`ClientError::UnitSilent`] where there is no answer, and as for [`Task::check`].
     pub(super) async fn check_after(&self, seconds: f64) -> Result<(), ClientError> {
-        let came = Instant::now();
+        let called_at = Instant::now();
         let mut last_check = self.inner.last_check.lock().await;
-        let is_there = match *last_check {
-            Some((at, is_there)) if at >= came => is_there,
+        let answered = match *last_check {
+            Some((at, answered)) if at >= called_at => answered,
             _ => {
-                let is_there = match self.check().await {
+                let answered = match self.check().await {
                     Ok(()) => true,
                     Err(ClientError::NoAnswer { .. }) => false,
                     Err(other) => return Err(other),
                 };
-                *last_check = Some((Instant::now(), is_there));
-                is_there
+                *last_check = Some((Instant::now(), answered));
+                answered
             }
         };
-        if is_there {
+        if answered {
             return Ok(());
         }
         Err(ClientError::UnitSilent {
@@ -162,11 +162,11 @@ impl Task {
         })
     }
 
-    /// Checks the task every `silence`, and returns the error of the first check that fails.
-    pub(super) async fn until_gone(&self, silence: Duration) -> ClientError {
+    /// Checks the task every `interval` and returns the error of the first failed check.
+    pub(super) async fn watch(&self, interval: Duration) -> ClientError {
         let started = Instant::now();
         loop {
-            tokio::time::sleep(silence).await;
+            tokio::time::sleep(interval).await;
             if let Err(error) = self.check_after(started.elapsed().as_secs_f64()).await {
                 return error;
             }
@@ -188,7 +188,7 @@ impl Task {
     /// Those of every request; see [`Module::ping`].
     pub async fn pause(&self) -> Result<(), ClientError> {
         let reply = self.inner.module.call(self.work_id(), action::PAUSE, None).await;
-        reply.map(drop).map_err(|error| gone(error, self.work_id()))
+        reply.map(drop).map_err(|error| task_gone_error(error, self.work_id()))
     }
 
     /// Ends the task on the module, for every clone of this handle, and waits for the reply. Over another connection than that of the
@@ -201,7 +201,7 @@ impl Task {
         self.inner.exited.store(true, Ordering::Relaxed);
         let (module, origin) = (&self.inner.module, &self.inner.origin);
         let is_elsewhere = !Arc::ptr_eq(&module.connection(), origin);
-        module.exit_own(&self.inner.own, is_elsewhere).await
+        module.exit_own(&self.inner.identity, is_elsewhere).await
     }
 
     /// The embedding rows of a text's tokens. Our unit only.
@@ -216,12 +216,14 @@ impl Task {
     ///
     /// # Errors
     /// [`PrefixError::StoredMissing`] for imported rows, which no unit has; [`ClientError::Unsupported`], and those of every request.
-    pub async fn material(&self, need: &Need) -> Result<EmbeddingRows, ClientError> {
+    pub async fn rows_for(&self, need: &Need) -> Result<EmbeddingRows, ClientError> {
         self.rows(&EmbedRequest::of(need)?).await
     }
 
     async fn rows(&self, request: &EmbedRequest) -> Result<EmbeddingRows, ClientError> {
-        let rows: Embedded = self.ask(request.feature(), extension::EMBED, to_data(request)).await?;
+        let rows: Embedded = self
+            .call_feature(request.feature(), extension::EMBED, to_data(request))
+            .await?;
         Ok(rows.rows()?)
     }
 
@@ -237,7 +239,7 @@ impl Task {
             let part = SoftPrefix::from_bf16(rows.hidden_size(), part.to_vec())?;
             let request = NearestRequest { rows: encode(&part), k };
             let nearest: Nearest = self
-                .ask_within(limit, feature::NEAREST, extension::NEAREST, to_data(&request))
+                .call_feature_within(limit, feature::NEAREST, extension::NEAREST, to_data(&request))
                 .await?;
             found.extend(nearest.rows);
         }
@@ -251,6 +253,7 @@ impl Task {
     /// [`ClientError::Unsupported`], and those of every request.
     pub async fn score(&self, request: ScoreRequest) -> Result<Scored, ClientError> {
         let mut parts = request.prefixes.chunks(MAX_SCORE_PREFIXES);
+        // Without prefixes, one request scores the base alone.
         let mut scored = self.score_part(&request, parts.next().unwrap_or_default()).await?;
         for part in parts {
             scored.prefixed.extend(self.score_part(&request, part).await?.prefixed);
@@ -272,16 +275,18 @@ impl Task {
             top: request.top,
         });
         let limit = self.module().options().deadline;
-        let scored: Scored = self.ask_within(limit, feature::SCORE, extension::SCORE, data).await?;
+        let scored: Scored = self
+            .call_feature_within(limit, feature::SCORE, extension::SCORE, data)
+            .await?;
         let length = scored.tokens.len();
-        let whole = |scores: &extension::TokenScores| scores.logprobs.len() == length;
-        let all_there = whole(&scored.base)
+        let has_all_tokens = |scores: &extension::TokenScores| scores.logprobs.len() == length;
+        let is_complete = has_all_tokens(&scored.base)
             && scored.prefixed.len() == prefixes.len()
             && scored
                 .prefixed
                 .iter()
-                .all(|one| whole(&one.scores) && one.kl.len() == length && one.same_top.len() == length);
-        if all_there {
+                .all(|one| has_all_tokens(&one.scores) && one.kl.len() == length && one.same_top.len() == length);
+        if is_complete {
             Ok(scored)
         } else {
             Err(ClientError::Unreadable {
@@ -296,7 +301,7 @@ impl Task {
     /// # Errors
     /// [`ClientError::Unsupported`], and those of every request.
     pub async fn vocabulary(&self) -> Result<Vocabulary, ClientError> {
-        self.ask(
+        self.call_feature(
             feature::VOCABULARY,
             extension::VOCABULARY,
             Value::Object(serde_json::Map::new()),
@@ -308,18 +313,24 @@ impl Task {
     ///
     /// # Errors
     /// [`ClientError::Unsupported`], and those of every request.
-    pub async fn budget(&self, text: &str) -> Result<TokenCounts, ClientError> {
+    pub async fn count_tokens(&self, text: &str) -> Result<TokenCounts, ClientError> {
         let request = to_data(&TextRequest { text: text.to_owned() });
-        self.ask(feature::BUDGET, extension::BUDGET, request).await
+        self.call_feature(feature::BUDGET, extension::BUDGET, request).await
     }
 
-    /// Sends an action of our extension, if the unit has the feature.
-    async fn ask<T: DeserializeOwned>(&self, feature: &str, action: &str, data: Value) -> Result<T, ClientError> {
+    /// Calls an action of our extension, if the unit has the feature.
+    async fn call_feature<T: DeserializeOwned>(
+        &self,
+        feature: &str,
+        action: &str,
+        data: Value,
+    ) -> Result<T, ClientError> {
         let limit = self.module().options().request;
-        self.ask_within(limit, feature, action, data).await
+        self.call_feature_within(limit, feature, action, data).await
     }
 
-    async fn ask_within<T: DeserializeOwned>(
+    /// As [`Task::call_feature`], with another limit.
+    async fn call_feature_within<T: DeserializeOwned>(
         &self,
         limit: Duration,
         feature: &str,
@@ -332,9 +343,12 @@ impl Task {
         let reply = tokio::select! {
             biased;
             reply = self.inner.module.call_within(limit, self.work_id(), action, Some((action, data))) => reply,
-            error = self.until_gone(self.module().options().idle) => Err(error),
+            error = self.watch(self.module().options().idle) => Err(error),
         };
-        typed(action, reply.map_err(|error| gone(error, self.work_id()))?.data)
+        parse_data(
+            action,
+            reply.map_err(|error| task_gone_error(error, self.work_id()))?.data,
+        )
     }
 
     fn unsupported<T>(&self, feature: &str) -> Result<T, ClientError> {
@@ -344,27 +358,27 @@ impl Task {
         })
     }
 
-    /// Waits until an inference may be sent; the permit is held until its last reply.
-    pub(super) async fn turn(&self) -> OwnedSemaphorePermit {
-        let permit = Arc::clone(&self.inner.turn).acquire_owned().await;
+    /// Waits until an inference may be sent. The caller must hold the permit until its last reply.
+    pub(super) async fn acquire_inference_permit(&self) -> OwnedSemaphorePermit {
+        let permit = Arc::clone(&self.inner.inference_permits).acquire_owned().await;
         #[expect(clippy::expect_used, reason = "the semaphore is never closed")]
         permit.expect("the task's semaphore is open")
     }
 
-    pub(super) fn set_up_at(&self) -> Instant {
-        self.inner.set_up_at
+    pub(super) fn created_at(&self) -> Instant {
+        self.inner.created_at
     }
 
     pub(super) fn streams_on_request(&self) -> bool {
         self.inner.streams_on_request
     }
 
-    pub(super) fn was_answered(&self) -> bool {
-        self.inner.answered.load(Ordering::Relaxed)
+    pub(super) fn has_answered_once(&self) -> bool {
+        self.inner.has_answered_once.load(Ordering::Relaxed)
     }
 
-    pub(super) fn note_answer(&self) {
-        self.inner.answered.store(true, Ordering::Relaxed);
+    pub(super) fn set_answered(&self) {
+        self.inner.has_answered_once.store(true, Ordering::Relaxed);
     }
 }
 
@@ -373,9 +387,9 @@ impl Drop for Inner {
         if *self.exited.get_mut() {
             return;
         }
-        let request = Request::new(self.origin.new_id(), &self.own.work_id, action::EXIT);
+        let request = Request::new(self.origin.new_id(), &self.identity.work_id, action::EXIT);
         if self.origin.is_closed() || self.origin.send(&request).is_err() {
-            own_task::remember(self.module.address(), &self.own);
+            left_tasks::remember(self.module.address(), &self.identity);
         }
     }
 }

@@ -152,7 +152,7 @@ async fn ask(module: &Module) -> usize {
         }
     };
     count(Ok(()));
-    count(task.budget("sea").await.map(drop));
+    count(task.count_tokens("sea").await.map(drop));
     count(task.vocabulary().await.map(drop));
     count(task.embed("sea").await.map(drop));
     let inference = task.infer(InferenceRequest::new("Hello").prefix(Some(prefix())));

@@ -457,7 +457,7 @@ fn the_client_scores_more_prefixes_than_fit_into_a_request_and_finds_nearest_tok
             seed: 5,
             generator: Generator::default(),
         };
-        let rows = task.material(&need).await.unwrap();
+        let rows = task.rows_for(&need).await.unwrap();
         let sampled = PrefixRecipe {
             kind: PrefixKind::SampledVocabulary {
                 seed: 5,
@@ -477,7 +477,7 @@ fn the_client_scores_more_prefixes_than_fit_into_a_request_and_finds_nearest_tok
             sha256: "0".repeat(64),
         };
         assert!(
-            task.material(&stored)
+            task.rows_for(&stored)
                 .await
                 .unwrap_err()
                 .to_string()

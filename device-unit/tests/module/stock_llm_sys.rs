@@ -167,9 +167,9 @@ async fn additions(task: &Task, hidden: usize) -> String {
         generator: Generator::default(),
     };
     let embedded = task.embed(PROMPTS[1]).await.unwrap();
-    let sampled = task.material(&drawn).await.unwrap();
+    let sampled = task.rows_for(&drawn).await.unwrap();
     let vocabulary = task.vocabulary().await.unwrap();
-    let budget = task.budget(PROMPTS[3]).await.unwrap();
+    let budget = task.count_tokens(PROMPTS[3]).await.unwrap();
     let rows = SoftPrefix::from_bf16(hidden, embedded.rows.clone()).unwrap();
     let nearest = task.nearest(&rows, 3).await.unwrap();
     assert_eq!(nearest.len(), rows.len());

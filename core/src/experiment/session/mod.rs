@@ -110,7 +110,7 @@ pub struct OpenRequest {
     pub prefix_store: Option<PrefixStore>,
 }
 
-/// A task and the set-up that was asked for. The client completes it: [`Task::set_up`] has what was sent.
+/// A task and the set-up that was asked for. The client completes it: [`Task::set_up_data`] has what was sent.
 struct Current {
     set_up: SetUp,
     task: Task,
@@ -290,7 +290,7 @@ impl Session {
     /// two. The unit counts exactly when an inference runs.
     ///
     /// # Errors
-    /// Those of [`Task::budget`].
+    /// Those of [`Task::count_tokens`].
     pub async fn count(&self, system: &str, user: &str) -> Result<Option<TokenCounts>, ClientError> {
         let (task, of_task) = match self.current.lock().await.as_ref() {
             Some(current) => (current.task.clone(), current.set_up.prompt.clone()),
@@ -299,10 +299,10 @@ impl Session {
         if !task.support().is_some_and(|support| support.has(feature::BUDGET)) {
             return Ok(None);
         }
-        let mut budget = task.budget(user).await?;
+        let mut budget = task.count_tokens(user).await?;
         if of_task != system {
-            let before = task.budget(&of_task).await?.prompt;
-            let now = task.budget(system).await?.prompt;
+            let before = task.count_tokens(&of_task).await?.prompt;
+            let now = task.count_tokens(system).await?.prompt;
             budget.template = (budget.template + now).saturating_sub(before);
         }
         Ok(Some(budget))
@@ -351,7 +351,7 @@ impl Session {
             Need::Text(_) | Need::Sample { .. } => {
                 let feature = EmbedRequest::of(&need)?.feature();
                 let task = with_feature(self.task_or_current(task).await?, feature)?;
-                task.material(&need).await?
+                task.rows_for(&need).await?
             }
         };
         let rows = Arc::new(rows);
@@ -444,7 +444,7 @@ fn identity_of(task: &Task, card: Option<&ModelCard>, window: usize) -> ModuleId
     let support = task.support();
     let non_empty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     ModuleIdentity {
-        model: task.set_up().model.clone(),
+        model: task.set_up_data().model.clone(),
         card: card.map(|card| card.raw.clone()).unwrap_or_default(),
         hidden_size: support
             .map(|support| support.hidden_size)
