@@ -151,7 +151,7 @@ impl Unit {
             prefix_store,
         };
         let session = Session::open(request, |_| ()).await.unwrap();
-        session.forget_task().await;
+        session.exit_current_task().await;
         self.seen.set_up_came.notified().await;
         self.seen.set_ups.lock().unwrap().clear();
         self.seen.exits.store(0, Ordering::SeqCst);

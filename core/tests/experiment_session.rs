@@ -177,7 +177,7 @@ async fn a_recipe_that_finds_no_task_does_not_end_the_one_that_is_set_up_meanwhi
     let settings = Settings::default();
     // The second and the third wait for the first to end, in this order.
     let ((), built, task) = tokio::join!(
-        session.forget_task(),
+        session.exit_current_task(),
         session.build(&words),
         session.task_for("second", &settings)
     );

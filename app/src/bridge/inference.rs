@@ -137,7 +137,7 @@ pub(super) async fn run(
         return Trust::Fine;
     };
     if error.needs_set_up() && !error.is_disconnect() {
-        session.forget_task().await;
+        session.exit_current_task().await;
     }
     match error {
         ClientError::Refused { .. } | ClientError::Prefix(_) | ClientError::EmptyPrompt => Trust::Fine,

@@ -235,7 +235,7 @@ impl Sweeps {
                 }
             };
             // The runner sets up its own task; a module with few slots needs this one.
-            session.forget_task().await;
+            session.exit_current_task().await;
             match Planned::new(plan).start(&session, save_to) {
                 Ok(run) => follow(run, heard, &events, &tell_end).await,
                 Err(error) => refuse(&error, &events, &tell_end).await,

@@ -312,7 +312,7 @@ impl Worker {
         self.stop_all();
         if let Some(session) = self.session.as_ref().filter(|_| is_same(&self.in_use.1, &target)) {
             // On the same module, both may need the same task slot.
-            session.forget_task().await;
+            session.exit_current_task().await;
         }
         self.last = Some((target, asked));
         self.open(exit_first);
@@ -400,7 +400,7 @@ impl Worker {
             Done::Disconnected { attempt, problem } if attempt == self.in_use.0 => {
                 let Some(session) = self.session.take() else { return };
                 // A module keeps the tasks of a connection that broke: this one counts as left from now on.
-                tokio::spawn(async move { session.forget_task().await });
+                tokio::spawn(async move { session.exit_current_task().await });
                 if let Some(watching) = self.watching.take() {
                     watching.abort();
                 }

@@ -489,7 +489,7 @@ async fn request(
     save_to: SaveTo,
     resume: Option<SavedExperiment>,
 ) -> RunRequest {
-    session.forget_task().await;
+    session.exit_current_task().await;
     RunRequest {
         plan,
         session: Arc::clone(session.core()),

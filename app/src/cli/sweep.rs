@@ -201,7 +201,7 @@ async fn open(args: &SweepArgs, target: Target, plan: &Plan, terminal: &Terminal
     }
     terminal.say_module(facts);
     // Each run sets up its own tasks; a module with few slots needs this one.
-    session.forget_task().await;
+    session.exit_current_task().await;
     Ok(Some(session))
 }
 

@@ -51,7 +51,7 @@ async fn request(server: &Server, plan: Plan) -> RunRequest {
     };
     let session = Session::open(open, |_| ()).await.unwrap();
     // Each run sets up its own task. A killed run does not end its task.
-    session.forget_task().await;
+    session.exit_current_task().await;
     RunRequest {
         plan,
         session: Arc::new(session),

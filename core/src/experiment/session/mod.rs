@@ -26,28 +26,31 @@ use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, PrefixRecipe, P
 use crate::protocol::extension::{EmbedRequest, TokenCounts, Vocabulary, feature};
 use crate::protocol::{ModelCard, SetUp};
 
-/// Longest wait for the end of a task when a session is closed, so that a hanging module does not block closing.
-const LEAVING: Duration = Duration::from_secs(3);
-/// Positions of a stock task whose card does not name its window: that of the 20e card.
-const STOCK_WINDOW: usize = 1023;
-/// Positions before the first output token on a stock module.
-const STOCK_PREFILL: usize = 128;
-/// Most needs whose rows are cached; the cache is emptied beyond. While a user types, every keystroke is a new text.
-const KEPT: usize = 64;
-/// Tokens for each row in [`Session::nearest`].
-const NEIGHBOURS: usize = 5;
+/// Longest wait for a task to end, so that a hanging module blocks nobody.
+const TASK_EXIT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Positions of a task whose card does not name its window: those of the 20e card.
+const DEFAULT_WINDOW: usize = 1023;
+/// Positions before the first output token where neither the card nor the unit names them: those of the 20e card.
+const DEFAULT_PREFILL_WINDOW: usize = 128;
+/// Capacity of the row cache. A full cache is cleared before the next insertion. While a user types, every keystroke is a new text.
+const MAX_CACHED_NEEDS: usize = 64;
+/// Number of tokens for each row in [`Session::nearest`].
+const NEAREST_TOKENS_PER_ROW: usize = 5;
 /// The model to set up where none is named.
-const USUAL_MODEL: &str = "qwen2.5-0.5B-prefill-20e";
-
+const DEFAULT_MODEL: &str = "qwen2.5-0.5B-prefill-20e";
+/// [`ModuleIdentity::template`] where our unit puts the template around the prompt.
+const OUR_TEMPLATE: &str = "the unit's";
+/// [`ModuleIdentity::template`] where a stock unit does.
+const STOCK_TEMPLATE: &str = "the stock unit's";
 /// Name of our unit in records where it does not say its name.
 const UNIT_NAME: &str = "softprefix-unit";
 
 /// What is known of a module.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ModuleFacts {
-    /// The module as records name it.
+    /// Name, model and unit, as records store them.
     pub identity: ModuleIdentity,
-    /// `HOST:PORT` of the socket, also of the embedded module.
+    /// `HOST:PORT` of the socket. The embedded module has one, too.
     pub address: String,
     /// Round trip of a ping.
     pub latency: Duration,
@@ -111,7 +114,7 @@ pub struct OpenRequest {
 }
 
 /// A task and the set-up that was asked for. The client completes it: [`Task::set_up_data`] has what was sent.
-struct Current {
+struct CurrentTask {
     set_up: SetUp,
     task: Task,
 }
@@ -124,7 +127,7 @@ pub struct Session {
     /// set-up asked for.
     window: usize,
     vocabulary: Option<Arc<Vocabulary>>,
-    current: Mutex<Option<Current>>,
+    current_task: Mutex<Option<CurrentTask>>,
     /// Cache of rows: while a slider moves, recipes are built again and again.
     rows: std::sync::Mutex<HashMap<Need, Arc<EmbeddingRows>>>,
     prefix_store: Option<PrefixStore>,
@@ -150,8 +153,8 @@ impl Session {
             .filter(|card| card.is_language_model())
             .map(|card| card.name.clone())
             .collect();
-        let usual = || models.iter().find(|model| *model == USUAL_MODEL).or(models.first());
-        let Some(model) = request.model.or_else(|| usual().cloned()) else {
+        let default_model = || models.iter().find(|model| *model == DEFAULT_MODEL).or(models.first());
+        let Some(model) = request.model.or_else(|| default_model().cloned()) else {
             return Err(SessionError::NoLanguageModel {
                 address: request.address,
             });
@@ -160,7 +163,7 @@ impl Session {
 
         progress(ConnectStep::SettingUp);
         let is_ours = module.runs_our_unit(&cards).await?;
-        let window = card.and_then(|card| card.window).unwrap_or(STOCK_WINDOW);
+        let window = card.and_then(|card| card.window).unwrap_or(DEFAULT_WINDOW);
         let set_up = set_up(&model, &request.system, &request.settings, is_ours, window);
         let task = module.set_up(&set_up).await?;
         let vocabulary = match task.support().is_some_and(|support| support.has(feature::VOCABULARY)) {
@@ -188,7 +191,7 @@ impl Session {
             facts,
             vocabulary,
             window,
-            current: Mutex::new(Some(Current { set_up, task })),
+            current_task: Mutex::new(Some(CurrentTask { set_up, task })),
             rows: std::sync::Mutex::default(),
             prefix_store: request.prefix_store,
         })
@@ -204,7 +207,7 @@ impl Session {
         self.vocabulary.as_ref()
     }
 
-    /// The message of an error of this module. The unit in this process is restarted by no service, so that none is named for it.
+    /// The message of an error. For the embedded unit it names no system service, because none restarts it.
     pub fn message(&self, error: &SessionError) -> String {
         match error {
             SessionError::Client(error) if self.facts.is_embedded() => error.local_message(),
@@ -222,7 +225,7 @@ impl Session {
         self.prefix_store.as_ref()
     }
 
-    /// Sets up a further task besides the one of [`Session::task_for`]. The caller exits it.
+    /// Sets up a further task besides the one of [`Session::task_for`]. The caller must call [`Task::exit`].
     ///
     /// # Errors
     /// Those of [`Module::set_up`].
@@ -240,14 +243,14 @@ impl Session {
     /// # Errors
     /// Those of [`Module::set_up`].
     pub async fn task_for(&self, system: &str, settings: &Settings) -> Result<Task, ClientError> {
-        let mut current = self.current.lock().await;
+        let mut current = self.current_task.lock().await;
         self.task_in(&mut current, system, settings).await
     }
 
     /// [`Session::task_for`], for a caller that has the lock.
     async fn task_in(
         &self,
-        current: &mut Option<Current>,
+        current: &mut Option<CurrentTask>,
         system: &str,
         settings: &Settings,
     ) -> Result<Task, ClientError> {
@@ -259,7 +262,7 @@ impl Session {
             exit(&old.task).await;
         }
         let task = self.module.set_up(&set_up).await?;
-        *current = Some(Current {
+        *current = Some(CurrentTask {
             set_up,
             task: task.clone(),
         });
@@ -267,15 +270,15 @@ impl Session {
     }
 
     /// Exits the task of [`Session::task_for`], after a failure, or to free its place.
-    pub async fn forget_task(&self) {
-        if let Some(old) = self.current.lock().await.take() {
+    pub async fn exit_current_task(&self) {
+        if let Some(old) = self.current_task.lock().await.take() {
             exit(&old.task).await;
         }
     }
 
-    /// Exits the task; waits at most twice as long as for the end of a task.
+    /// Exits the task. Waits at most 6 s: 3 s for a call that has the task, and 3 s for its end.
     pub async fn close(&self) {
-        let taken = match tokio::time::timeout(LEAVING, self.current.lock()).await {
+        let taken = match tokio::time::timeout(TASK_EXIT_TIMEOUT, self.current_task.lock()).await {
             Ok(mut current) => current.take(),
             Err(_) => None,
         };
@@ -284,7 +287,8 @@ impl Session {
         }
     }
 
-    /// Token counts of a prompt with a system prompt; `None` where the unit does not count.
+    /// Token counts of a prompt with a system prompt; `None` where the unit does not count, and after [`Session::exit_current_task`] and
+    /// [`Session::close`] until the next task is set up.
     ///
     /// If `system` is not that of the task, its tokens are counted as a text of its own, which may differ by one or
     /// two. The unit counts exactly when an inference runs.
@@ -292,7 +296,7 @@ impl Session {
     /// # Errors
     /// Those of [`Task::count_tokens`].
     pub async fn count(&self, system: &str, user: &str) -> Result<Option<TokenCounts>, ClientError> {
-        let (task, of_task) = match self.current.lock().await.as_ref() {
+        let (task, task_system) = match self.current_task.lock().await.as_ref() {
             Some(current) => (current.task.clone(), current.set_up.prompt.clone()),
             None => return Ok(None),
         };
@@ -300,8 +304,8 @@ impl Session {
             return Ok(None);
         }
         let mut budget = task.count_tokens(user).await?;
-        if of_task != system {
-            let before = task.count_tokens(&of_task).await?.prompt;
+        if task_system != system {
+            let before = task.count_tokens(&task_system).await?.prompt;
             let now = task.count_tokens(system).await?.prompt;
             budget.template = (budget.template + now).saturating_sub(before);
         }
@@ -330,19 +334,19 @@ impl Session {
         if identity.hidden_size == 0 {
             return Err(SessionError::NoHiddenSize);
         }
-        let mut materials = Vec::new();
+        let mut rows = Vec::new();
         for need in recipe.needs() {
-            materials.push(self.material(task, need).await?);
+            rows.push(self.rows_for(task, need).await?);
         }
         let (recipe, hidden_size, median) = (recipe.clone(), identity.hidden_size, identity.median_norm);
         let work = move || {
-            let materials: Vec<&EmbeddingRows> = materials.iter().map(Arc::as_ref).collect();
-            recipe.build_from(hidden_size, &materials, median)
+            let rows: Vec<&EmbeddingRows> = rows.iter().map(Arc::as_ref).collect();
+            recipe.build_from(hidden_size, &rows, median)
         };
         Ok(tokio::task::spawn_blocking(work).await??)
     }
 
-    async fn material(&self, task: Option<&Task>, need: Need) -> Result<Arc<EmbeddingRows>, SessionError> {
+    async fn rows_for(&self, task: Option<&Task>, need: Need) -> Result<Arc<EmbeddingRows>, SessionError> {
         if let Some(rows) = self.rows.lock().unwrap_or_else(PoisonError::into_inner).get(&need) {
             return Ok(Arc::clone(rows));
         }
@@ -350,13 +354,13 @@ impl Session {
             Need::Stored { name, sha256 } => self.stored_rows(name, sha256).await?,
             Need::Text(_) | Need::Sample { .. } => {
                 let feature = EmbedRequest::of(&need)?.feature();
-                let task = with_feature(self.task_or_current(task).await?, feature)?;
+                let task = require_feature(self.task_or_current(task).await?, feature)?;
                 task.rows_for(&need).await?
             }
         };
         let rows = Arc::new(rows);
         let mut known = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= KEPT {
+        if known.len() >= MAX_CACHED_NEEDS {
             known.clear();
         }
         known.insert(need, Arc::clone(&rows));
@@ -378,13 +382,13 @@ impl Session {
         }
     }
 
-    /// `task`, else the current one; after [`Session::forget_task`] a new one.
+    /// `task`, else the current one; after [`Session::exit_current_task`] a new one.
     async fn task_or_current(&self, task: Option<&Task>) -> Result<Task, SessionError> {
         if let Some(task) = task {
             return Ok(task.clone());
         }
         // Locked until there is a task: else one that another caller sets up meanwhile would be exited here.
-        let mut current = self.current.lock().await;
+        let mut current = self.current_task.lock().await;
         if let Some(current) = current.as_ref() {
             return Ok(current.task.clone());
         }
@@ -396,8 +400,8 @@ impl Session {
     /// # Errors
     /// Those of [`Task::nearest`].
     pub async fn nearest(&self, prefix: &SoftPrefix) -> Result<Option<Vec<Vec<Neighbour>>>, SessionError> {
-        match with_feature(self.task_or_current(None).await?, feature::NEAREST) {
-            Ok(task) => Ok(Some(task.nearest(prefix, NEIGHBOURS).await?)),
+        match require_feature(self.task_or_current(None).await?, feature::NEAREST) {
+            Ok(task) => Ok(Some(task.nearest(prefix, NEAREST_TOKENS_PER_ROW).await?)),
             Err(SessionError::Unsupported { .. }) => Ok(None),
             Err(error) => Err(error),
         }
@@ -405,7 +409,7 @@ impl Session {
 }
 
 /// Returns the task if its unit has `feature`.
-fn with_feature(task: Task, feature: &'static str) -> Result<Task, SessionError> {
+fn require_feature(task: Task, feature: &'static str) -> Result<Task, SessionError> {
     if task.support().is_some_and(|support| support.has(feature)) {
         Ok(task)
     } else {
@@ -413,9 +417,9 @@ fn with_feature(task: Task, feature: &'static str) -> Result<Task, SessionError>
     }
 }
 
-/// Ends a task; waits a few seconds at most, since the module may hang. A failure is only logged.
+/// Ends a task; waits at most [`TASK_EXIT_TIMEOUT`]. A failure is only logged.
 pub(super) async fn exit(task: &Task) {
-    match tokio::time::timeout(LEAVING, task.exit()).await {
+    match tokio::time::timeout(TASK_EXIT_TIMEOUT, task.exit()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a task could not be exited"),
         Err(_) => tracing::debug!("a task did not end in time"),
@@ -429,7 +433,9 @@ pub(super) async fn exit(task: &Task) {
 /// above.
 fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, window: usize) -> SetUp {
     let output = settings.max_new_tokens.filter(|_| !is_ours);
-    let positions = output.map_or(window, |output| window.min(STOCK_PREFILL.saturating_add(output)));
+    let positions = output.map_or(window, |output| {
+        window.min(DEFAULT_PREFILL_WINDOW.saturating_add(output))
+    });
     let positions = u32::try_from(positions).unwrap_or(u32::MAX);
     let mut set_up = SetUp::new(model, system).max_positions(settings.max_token_len.unwrap_or(positions));
     if let Some(streaming) = settings.streaming {
@@ -456,15 +462,15 @@ fn identity_of(task: &Task, card: Option<&ModelCard>, window: usize) -> ModuleId
         model_sha256: support.and_then(|support| support.model_sha256.clone()),
         weights: support.map(|support| support.weights.clone()).unwrap_or_default(),
         template: match support {
-            Some(_) => "the unit's",
-            None => "the stock unit's",
+            Some(_) => OUR_TEMPLATE,
+            None => STOCK_TEMPLATE,
         }
         .to_owned(),
         window: Some(support.map_or(window, |support| support.window)),
         prefill_window: support
             .map(|support| support.prefill_window)
             .or(card.and_then(|card| card.prefill_window))
-            .or(Some(STOCK_PREFILL)),
+            .or(Some(DEFAULT_PREFILL_WINDOW)),
         ..ModuleIdentity::default()
     }
 }
