@@ -415,7 +415,7 @@ fn words_need_rows_of_the_model_s_width() {
     };
     assert_eq!(
         unscaled.build(2, None, None),
-        Err(PrefixError::UnscaledNeedsWords { kind: "constant" })
+        Err(PrefixError::UnscaledNeedsOwnSize { kind: "constant" })
     );
 }
 

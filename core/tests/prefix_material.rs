@@ -7,7 +7,7 @@ use half::bf16;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use softprefix_core::prefix::{
-    BlendEnd, EmbeddingRows, Found, FoundBy, Generator, IdentityCard, Learned, Magnitude, Need, Neighbour, Origin,
+    BlendEndpoint, EmbeddingRows, Found, FoundBy, Generator, IdentityCard, Learned, Magnitude, Need, Neighbour, Origin,
     PrefixError, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, envelope_at, files,
 };
 
@@ -85,7 +85,7 @@ fn a_blend_at_its_ends_is_the_text_itself_bit_by_bit() {
 fn a_blend_with_stored_rows_needs_and_checks_them_and_older_recipes_stay_texts() {
     let stored = SoftPrefix::from_bf16(H, sea().rows.clone()).unwrap();
     let kind = |sha256: String| PrefixKind::Blend {
-        from: BlendEnd::Stored {
+        from: BlendEndpoint::Stored {
             name: "learned".into(),
             sha256,
         },

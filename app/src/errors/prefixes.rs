@@ -106,7 +106,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
             format!("「{text}」にはトークンがなく、プレフィックスの行を作れません。"),
             "一語以上書いてください。".to_owned(),
         ),
-        PrefixError::UnscaledNeedsWords { kind } => (
+        PrefixError::UnscaledNeedsOwnSize { kind } => (
             format!("「行をそのまま使う」のは言葉かファイルの行だけです（種類：{kind}）。"),
             "大きさを、生の値かトークンノルム比で指定してください。".to_owned(),
         ),

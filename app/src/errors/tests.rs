@@ -249,7 +249,7 @@ fn every_error_of_a_prefix_is_said_in_japanese_with_its_numbers() {
         PrefixError::MedianNormUnusable { got: "0.00".into() },
         PrefixError::RowsMissing { text: "春".into() },
         PrefixError::NoTokens { text: "".into() },
-        PrefixError::UnscaledNeedsWords { kind: "constant" },
+        PrefixError::UnscaledNeedsOwnSize { kind: "constant" },
         PrefixError::BlendOutOfRange { t: 1.75 },
         PrefixError::NoContrast {
             text: "a".into(),

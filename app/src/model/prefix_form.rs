@@ -1,7 +1,7 @@
 //! The prefix controls as values: kind, material and magnitude; [`PrefixForm::recipe`] converts them to a recipe.
 
 use serde::{Deserialize, Serialize};
-use softprefix_core::prefix::{BlendEnd, Generator, Magnitude, Origin, PrefixKind, PrefixRecipe, Rounding};
+use softprefix_core::prefix::{BlendEndpoint, Generator, Magnitude, Origin, PrefixKind, PrefixRecipe, Rounding};
 
 use super::{Envelope, ImportedFile, Unavailable};
 
@@ -198,13 +198,13 @@ impl PrefixForm {
     }
 
     /// Returns an end of the blend: its text, or the rows of the imported prefix.
-    fn blend_end(&self, text: &str, rows: bool) -> BlendEnd {
+    fn blend_end(&self, text: &str, rows: bool) -> BlendEndpoint {
         match &self.imported {
-            Some(file) if rows => BlendEnd::Stored {
+            Some(file) if rows => BlendEndpoint::Stored {
                 name: file.name.clone(),
                 sha256: file.sha256.clone(),
             },
-            _ => BlendEnd::Text(text.to_owned()),
+            _ => BlendEndpoint::Text(text.to_owned()),
         }
     }
 
@@ -273,20 +273,20 @@ impl PrefixForm {
             PrefixKind::Words { text } => self.words.clone_from(text),
             PrefixKind::Blend { from, to, t } => {
                 for end in [from, to] {
-                    if let BlendEnd::Stored { name, sha256 } = end
+                    if let BlendEndpoint::Stored { name, sha256 } = end
                         && self.is_other_file(sha256)
                     {
                         self.imported = Some(ImportedFile::known_by(name, sha256, Origin::File));
                     }
                 }
-                if let BlendEnd::Text(text) = from {
+                if let BlendEndpoint::Text(text) = from {
                     self.blend_from.clone_from(text);
                 }
-                if let BlendEnd::Text(text) = to {
+                if let BlendEndpoint::Text(text) = to {
                     self.blend_to.clone_from(text);
                 }
-                self.blend_from_rows = matches!(from, BlendEnd::Stored { .. });
-                self.blend_to_rows = matches!(to, BlendEnd::Stored { .. });
+                self.blend_from_rows = matches!(from, BlendEndpoint::Stored { .. });
+                self.blend_to_rows = matches!(to, BlendEndpoint::Stored { .. });
                 self.blend = *t;
             }
             PrefixKind::Contrast { text, minus } => {

@@ -3,7 +3,7 @@
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::label::LabelWords;
 use softprefix_core::experiment::{Analysis, GroupKey, Prompt, Record};
-use softprefix_core::prefix::{BlendEnd, Generator, Origin, PrefixKind, PrefixRecipe};
+use softprefix_core::prefix::{BlendEndpoint, Generator, Origin, PrefixKind, PrefixRecipe};
 
 use super::context::PanelContext;
 use crate::model::{KindChoice, Preset};
@@ -112,10 +112,10 @@ pub(super) fn kind(text: &Text, of: &PrefixKind) -> String {
 }
 
 /// A text in quotation marks, stored rows by their name.
-fn blend_end(end: &BlendEnd) -> String {
+fn blend_end(end: &BlendEndpoint) -> String {
     match end {
-        BlendEnd::Text(words) => format!("“{words}”"),
-        BlendEnd::Stored { name, .. } => name.clone(),
+        BlendEndpoint::Text(words) => format!("“{words}”"),
+        BlendEndpoint::Stored { name, .. } => name.clone(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a prefix is made of, in words: for tables, reports and messages.
 
-use crate::prefix::{BlendEnd, FoundBy, Learned, Origin, PrefixKind};
+use crate::prefix::{BlendEndpoint, FoundBy, Learned, Origin, PrefixKind};
 
 /// The language of labels and sentences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,10 +56,10 @@ pub(super) fn kind(kind: &PrefixKind, language: Language) -> String {
     language.pick(english, japanese)
 }
 
-fn end(of: &BlendEnd) -> String {
+fn end(of: &BlendEndpoint) -> String {
     match of {
-        BlendEnd::Text(text) => format!("「{text}」"),
-        BlendEnd::Stored { name, .. } => format!("「{name}」の行"),
+        BlendEndpoint::Text(text) => format!("「{text}」"),
+        BlendEndpoint::Stored { name, .. } => format!("「{name}」の行"),
     }
 }
 

@@ -1,39 +1,39 @@
 //! Construction of a prefix from its recipe.
 
 use super::error::{PrefixError, check_size};
-use super::recipe::{BlendEnd, EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe};
+use super::recipe::{BlendEndpoint, EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe};
 use super::soft_prefix::SoftPrefix;
 
 impl PrefixRecipe {
-    /// Builds the prefix of a recipe that has at most one [`Need`](super::Need); see [`PrefixRecipe::build_from`].
+    /// Builds the prefix of a recipe that needs at most one set of rows; see [`PrefixRecipe::build_from`].
     ///
     /// # Errors
     /// Those of [`PrefixRecipe::build_from`].
     pub fn build(
         &self,
         hidden_size: usize,
-        table: Option<&EmbeddingRows>,
+        rows: Option<&EmbeddingRows>,
         median_norm: Option<f64>,
     ) -> Result<SoftPrefix, PrefixError> {
-        self.build_from(hidden_size, table.as_slice(), median_norm)
+        self.build_from(hidden_size, rows.as_slice(), median_norm)
     }
 
     /// Builds the prefix for a model of width `hidden_size`.
     ///
-    /// `materials` are the rows for [`PrefixRecipe::needs`], in that order; `median_norm` is the median L2 norm of the
-    /// vocabulary's rows ([`Magnitude::TokenNorms`] only). Values are computed in f64, stored as f32 and then rounded
-    /// to bf16, as existing scripts do for a constant.
+    /// `rows` holds one entry for each of [`PrefixRecipe::needs`], in that order; `median_norm` is the median L2 norm of
+    /// the vocabulary's rows ([`Magnitude::TokenNorms`] only). Values are computed in f64, stored as f32 and then rounded
+    /// to bf16, as where a script fills an f32 array of NumPy or PyTorch with a constant.
     ///
     /// # Errors
-    /// Every [`PrefixError`] except those of the wire form and the window.
+    /// See the variants of [`PrefixError`] that name a recipe or its rows.
     pub fn build_from(
         &self,
         hidden_size: usize,
-        materials: &[&EmbeddingRows],
+        rows: &[&EmbeddingRows],
         median_norm: Option<f64>,
     ) -> Result<SoftPrefix, PrefixError> {
         check_size(self.len, hidden_size)?;
-        let mut values = self.values(&self.kind, hidden_size, materials)?;
+        let mut values = self.base_values(&self.kind, hidden_size, rows)?;
         match self.magnitude {
             Magnitude::Raw(v) => {
                 if !v.is_finite() {
@@ -42,49 +42,55 @@ impl PrefixRecipe {
                 values.iter_mut().for_each(|value| *value *= v);
             }
             Magnitude::TokenNorms(x) => {
-                let wanted = x * usable_median(x, median_norm)?;
+                if !x.is_finite() {
+                    return Err(PrefixError::MagnitudeNotFinite { value: x });
+                }
+                if x < 0.0 {
+                    return Err(PrefixError::MagnitudeNegative { value: x });
+                }
+                let norm = x * checked_median(median_norm)?;
                 for row in values.chunks_exact_mut(hidden_size) {
-                    set_length(row, wanted);
+                    scale_to_norm(row, norm);
                 }
             }
-            // No scaling: a prefix of words must equal the tokens' own rows bit for bit. Converting bf16 to f64, f32
-            // and back is exact.
+            // No scaling: the rows are used as they are. Rows of words must equal the tokens' own bit for bit. Converting
+            // bf16 to f64, f32 and back is exact.
             Magnitude::Unscaled if self.kind.has_own_size() => {}
-            Magnitude::Unscaled => return Err(PrefixError::UnscaledNeedsWords { kind: self.kind.name() }),
+            Magnitude::Unscaled => return Err(PrefixError::UnscaledNeedsOwnSize { kind: self.kind.name() }),
         }
-        self.shape(&self.kind, &mut values, hidden_size)?;
+        self.apply_envelopes(&self.kind, &mut values, hidden_size)?;
         let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();
         SoftPrefix::from_f32(hidden_size, &values, self.rounding)
     }
 
-    /// P x H values of `kind` before magnitude and envelope.
-    fn values(
+    /// Computes the P x H values of `kind`, to which magnitude and envelopes are then applied.
+    fn base_values(
         &self,
         kind: &PrefixKind,
         hidden_size: usize,
-        materials: &[&EmbeddingRows],
+        rows: &[&EmbeddingRows],
     ) -> Result<Vec<f64>, PrefixError> {
         let count = self.len * hidden_size;
         Ok(match kind {
             PrefixKind::Constant => vec![1.0; count],
             PrefixKind::RandomUniform { seed, generator } => {
-                let mut draw = generator.start(*seed);
-                (0..count).map(|_| draw.uniform()).collect()
+                let mut rng = generator.seeded(*seed);
+                (0..count).map(|_| rng.uniform()).collect()
             }
             PrefixKind::RandomNormal { seed, generator } => {
-                let mut draw = generator.start(*seed);
-                (0..count).map(|_| draw.normal()).collect()
+                let mut rng = generator.seeded(*seed);
+                (0..count).map(|_| rng.normal()).collect()
             }
             PrefixKind::Words { text } => {
-                let rows = text_rows(materials.first().copied(), text, hidden_size)?;
+                let rows = text_rows(rows.first().copied(), text, hidden_size)?;
                 self.repeated(rows).collect()
             }
             PrefixKind::Blend { from, to, t } => {
                 if !(0.0..=1.0).contains(t) {
                     return Err(PrefixError::BlendOutOfRange { t: *t });
                 }
-                let from = end_rows(materials.first().copied(), from, hidden_size)?;
-                let to = end_rows(materials.get(1).copied(), to, hidden_size)?;
+                let from = blend_endpoint_rows(rows.first().copied(), from, hidden_size)?;
+                let to = blend_endpoint_rows(rows.get(1).copied(), to, hidden_size)?;
                 if *t == 0.0 {
                     self.repeated(from).collect()
                 } else if *t == 1.0 {
@@ -94,8 +100,8 @@ impl PrefixRecipe {
                 }
             }
             PrefixKind::Contrast { text, minus } => {
-                let first = text_rows(materials.first().copied(), text, hidden_size)?;
-                let second = text_rows(materials.get(1).copied(), minus, hidden_size)?;
+                let first = text_rows(rows.first().copied(), text, hidden_size)?;
+                let second = text_rows(rows.get(1).copied(), minus, hidden_size)?;
                 let (first, second) = (mean(first), mean(second));
                 let row: Vec<f64> = first.iter().zip(&second).map(|(a, b)| a - b).collect();
                 if row.iter().all(|&value| value == 0.0) {
@@ -107,12 +113,12 @@ impl PrefixRecipe {
                 row.iter().copied().cycle().take(count).collect()
             }
             PrefixKind::SampledVocabulary { .. } => {
-                let rows = materials.first().copied().ok_or(PrefixError::SampleMissing)?;
-                self.repeated(usable(rows, hidden_size)?.ok_or(PrefixError::SampleMissing)?)
+                let rows = rows.first().copied().ok_or(PrefixError::SampleMissing)?;
+                self.repeated(checked_rows(rows, hidden_size)?.ok_or(PrefixError::SampleMissing)?)
                     .collect()
             }
             PrefixKind::Imported { name, sha256, .. } => {
-                let rows = stored_rows(materials.first().copied(), name, sha256, hidden_size)?;
+                let rows = stored_rows(rows.first().copied(), name, sha256, hidden_size)?;
                 self.repeated(rows).collect()
             }
             PrefixKind::Chosen {
@@ -122,20 +128,23 @@ impl PrefixRecipe {
                 point,
                 ..
             } => {
-                let rows = stored_rows(materials.first().copied(), name, parent, hidden_size)?;
+                let rows = stored_rows(rows.first().copied(), name, parent, hidden_size)?;
                 let mut values: Vec<f64> = self.repeated(rows).collect();
                 subspace.displace(&mut values, hidden_size, point)?;
                 values
             }
-            PrefixKind::Shaped { of, .. } => self.values(of, hidden_size, materials)?,
+            PrefixKind::Shaped { of, .. } => self.base_values(of, hidden_size, rows)?,
         })
     }
 
+    /// Iterates over the values of `rows`, repeated to P rows or cut to them.
     fn repeated<'a>(&self, rows: &'a EmbeddingRows) -> impl Iterator<Item = f64> + 'a {
         let count = self.len * rows.hidden_size;
         rows.rows.iter().map(|value| value.to_f64()).cycle().take(count)
     }
 
+    /// Interpolates the values, then scales each row to the interpolated norm. Where two rows cancel each other, the result is a row of
+    /// zeros.
     fn blend(&self, from: &EmbeddingRows, to: &EmbeddingRows, t: f64) -> Vec<f64> {
         let hidden_size = from.hidden_size;
         let mut values: Vec<f64> = self
@@ -143,20 +152,20 @@ impl PrefixRecipe {
             .zip(self.repeated(to))
             .map(|(a, b)| (1.0 - t) * a + t * b)
             .collect();
-        let lengths = |rows: &EmbeddingRows| rows.norms().into_iter().cycle().take(self.len).collect::<Vec<_>>();
-        let wanted = lengths(from).into_iter().zip(lengths(to));
-        for (row, (a, b)) in values.chunks_exact_mut(hidden_size).zip(wanted) {
-            set_length(row, (1.0 - t) * a + t * b);
+        let norms = |rows: &EmbeddingRows| rows.norms().into_iter().cycle().take(self.len).collect::<Vec<_>>();
+        let norms = norms(from).into_iter().zip(norms(to));
+        for (row, (a, b)) in values.chunks_exact_mut(hidden_size).zip(norms) {
+            scale_to_norm(row, (1.0 - t) * a + t * b);
         }
         values
     }
 
     /// Applies the envelopes, the innermost first.
-    fn shape(&self, kind: &PrefixKind, values: &mut [f64], hidden_size: usize) -> Result<(), PrefixError> {
+    fn apply_envelopes(&self, kind: &PrefixKind, values: &mut [f64], hidden_size: usize) -> Result<(), PrefixError> {
         let PrefixKind::Shaped { of, envelope } = kind else {
             return Ok(());
         };
-        self.shape(of, values, hidden_size)?;
+        self.apply_envelopes(of, values, hidden_size)?;
         if envelope.is_empty() {
             return Err(PrefixError::EnvelopeEmpty);
         }
@@ -166,16 +175,16 @@ impl PrefixRecipe {
                 value: envelope[point],
             });
         }
-        for (row, values) in values.chunks_exact_mut(hidden_size).enumerate() {
+        for (row, row_values) in values.chunks_exact_mut(hidden_size).enumerate() {
             let factor = envelope_at(envelope, row, self.len);
-            values.iter_mut().for_each(|value| *value *= factor);
+            row_values.iter_mut().for_each(|value| *value *= factor);
         }
         Ok(())
     }
 }
 
-/// The factor of row `row` of `len`: the points of the envelope are spread evenly from the first row to the last, with
-/// straight lines between them. A single row gets the first point.
+/// The factor of row `row` of `len`: the points of the envelope are spread evenly from the first row to the last and
+/// interpolated linearly. A single row gets the first point. An empty envelope gives 1.
 pub fn envelope_at(envelope: &[f64], row: usize, len: usize) -> f64 {
     let Some(last) = envelope.len().checked_sub(1) else {
         return 1.0;
@@ -195,9 +204,9 @@ pub fn envelope_at(envelope: &[f64], row: usize, len: usize) -> f64 {
 }
 
 /// Scales a row to an L2 norm. A row of zeros has no direction and stays zero.
-fn set_length(row: &mut [f64], wanted: f64) {
+fn scale_to_norm(row: &mut [f64], norm: f64) {
     let length = row.iter().map(|value| value * value).sum::<f64>().sqrt();
-    let factor = if length > 0.0 { wanted / length } else { 0.0 };
+    let factor = if length > 0.0 { norm / length } else { 0.0 };
     row.iter_mut().for_each(|value| *value *= factor);
 }
 
@@ -213,14 +222,14 @@ fn mean(rows: &EmbeddingRows) -> Vec<f64> {
     sums
 }
 
-fn end_rows<'a>(
+fn blend_endpoint_rows<'a>(
     rows: Option<&'a EmbeddingRows>,
-    end: &BlendEnd,
+    end: &BlendEndpoint,
     hidden_size: usize,
 ) -> Result<&'a EmbeddingRows, PrefixError> {
     match end {
-        BlendEnd::Text(text) => text_rows(rows, text, hidden_size),
-        BlendEnd::Stored { name, sha256 } => stored_rows(rows, name, sha256, hidden_size),
+        BlendEndpoint::Text(text) => text_rows(rows, text, hidden_size),
+        BlendEndpoint::Stored { name, sha256 } => stored_rows(rows, name, sha256, hidden_size),
     }
 }
 
@@ -230,7 +239,7 @@ fn text_rows<'a>(
     hidden_size: usize,
 ) -> Result<&'a EmbeddingRows, PrefixError> {
     let rows = rows.ok_or_else(|| PrefixError::RowsMissing { text: text.to_owned() })?;
-    usable(rows, hidden_size)?.ok_or_else(|| PrefixError::NoTokens { text: text.to_owned() })
+    checked_rows(rows, hidden_size)?.ok_or_else(|| PrefixError::NoTokens { text: text.to_owned() })
 }
 
 /// The rows of a prefix in the store, whose digest is checked.
@@ -244,7 +253,7 @@ fn stored_rows<'a>(
         name: name.to_owned(),
         sha256: sha256.to_owned(),
     };
-    let rows = usable(rows.ok_or_else(missing)?, hidden_size)?.ok_or_else(missing)?;
+    let rows = checked_rows(rows.ok_or_else(missing)?, hidden_size)?.ok_or_else(missing)?;
     let found = SoftPrefix::from_bf16(hidden_size, rows.rows.clone())?.sha256();
     if found != sha256 {
         return Err(PrefixError::StoredDiffers {
@@ -256,8 +265,8 @@ fn stored_rows<'a>(
     Ok(rows)
 }
 
-/// Checks that rows are whole, finite and of the right width; `None` where there are none.
-fn usable(rows: &EmbeddingRows, hidden_size: usize) -> Result<Option<&EmbeddingRows>, PrefixError> {
+/// Checks that rows are whole, finite and of the right width. `None` if `rows` is empty.
+fn checked_rows(rows: &EmbeddingRows, hidden_size: usize) -> Result<Option<&EmbeddingRows>, PrefixError> {
     if rows.hidden_size != hidden_size {
         return Err(PrefixError::WrongWidth {
             got: rows.hidden_size,
@@ -280,13 +289,7 @@ fn usable(rows: &EmbeddingRows, hidden_size: usize) -> Result<Option<&EmbeddingR
     Ok((!rows.rows.is_empty()).then_some(rows))
 }
 
-fn usable_median(x: f64, median_norm: Option<f64>) -> Result<f64, PrefixError> {
-    if !x.is_finite() {
-        return Err(PrefixError::MagnitudeNotFinite { value: x });
-    }
-    if x < 0.0 {
-        return Err(PrefixError::MagnitudeNegative { value: x });
-    }
+fn checked_median(median_norm: Option<f64>) -> Result<f64, PrefixError> {
     match median_norm {
         Some(median) if median.is_finite() && median > 0.0 => Ok(median),
         Some(median) => Err(PrefixError::MedianNormUnusable {

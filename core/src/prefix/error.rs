@@ -157,7 +157,7 @@ pub enum PrefixError {
     #[error(
         "\"unscaled\" means rows as they are, of words or of a file; a {kind} prefix needs a magnitude, raw or in token norms"
     )]
-    UnscaledNeedsWords {
+    UnscaledNeedsOwnSize {
         /// [`PrefixKind::name`](super::PrefixKind::name).
         kind: &'static str,
     },

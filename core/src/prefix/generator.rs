@@ -34,20 +34,20 @@ impl Generator {
 
     /// `count` of the candidates, drawn with replacement: the candidate at `floor(u * n)` for each u in [0, 1).
     pub fn sample(self, seed: u64, count: usize, candidates: &[u32]) -> Vec<u32> {
-        let mut draw = self.start(seed);
+        let mut rng = self.seeded(seed);
         let place = |unit: f64| (unit * candidates.len() as f64) as usize;
         (0..count)
-            .filter_map(|_| candidates.get(place(draw.unit())).copied())
+            .filter_map(|_| candidates.get(place(rng.unit())).copied())
             .collect()
     }
 
     /// `count` independent normal values of mean 0 and variance 1.
     pub fn normals(self, seed: u64, count: usize) -> Vec<f64> {
-        let mut draw = self.start(seed);
-        (0..count).map(|_| draw.normal()).collect()
+        let mut rng = self.seeded(seed);
+        (0..count).map(|_| rng.normal()).collect()
     }
 
-    pub(super) fn start(self, seed: u64) -> Draw {
+    pub(super) fn seeded(self, seed: u64) -> Draw {
         let source = match self {
             Self::SplitMix64V1 => Source::SplitMix64(seed),
             Self::PythonRandom => Source::Mersenne(Box::new(Mersenne::new(seed))),

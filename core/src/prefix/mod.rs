@@ -22,7 +22,7 @@ pub use error::PrefixError;
 pub use generator::{Generator, split_mix};
 pub use inject::{WindowBudget, inject};
 pub use recipe::{
-    BlendEnd, EmbeddingRows, Found, FoundBy, Learned, LearnedInit, LearningSettings, MAX_HIDDEN_SIZE, MAX_LEN,
+    BlendEndpoint, EmbeddingRows, Found, FoundBy, Learned, LearnedInit, LearningSettings, MAX_HIDDEN_SIZE, MAX_LEN,
     MAX_VALUES, Magnitude, Need, NormLimit, Origin, PrefixKind, PrefixRecipe, TokenPiece,
 };
 pub use soft_prefix::{Rounding, SoftPrefix};

@@ -63,9 +63,9 @@ pub enum PrefixKind {
     /// bit for bit.
     Blend {
         /// The rows at `t` = 0.
-        from: BlendEnd,
+        from: BlendEndpoint,
         /// The rows at `t` = 1.
-        to: BlendEnd,
+        to: BlendEndpoint,
         /// Position between the two, 0 to 1.
         t: f64,
     },
@@ -119,10 +119,10 @@ pub enum PrefixKind {
     },
 }
 
-/// One end of a blend.
+/// One endpoint of a blend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum BlendEnd {
+pub enum BlendEndpoint {
     /// The embedding rows of a text's tokens.
     Text(String),
     /// Rows that were imported or learned.
@@ -134,7 +134,7 @@ pub enum BlendEnd {
     },
 }
 
-impl BlendEnd {
+impl BlendEndpoint {
     /// The rows that must be fetched for it.
     pub fn need(&self) -> Need {
         match self.clone() {
@@ -144,14 +144,14 @@ impl BlendEnd {
     }
 }
 
-impl From<&str> for BlendEnd {
+impl From<&str> for BlendEndpoint {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
 }
 
 /// A text in quotation marks, stored rows by their name.
-impl std::fmt::Display for BlendEnd {
+impl std::fmt::Display for BlendEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Text(text) => write!(f, "{text:?}"),
