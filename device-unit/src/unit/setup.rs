@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use softprefix_core::protocol::{Code, ErrorField};
-use softprefix_core::sent::{Capped, Excerpt, Sent};
+use softprefix_core::sent::{Excerpt, OneOrMany, Sent};
 
 /// Maximum positions of a task if neither set-up nor card give a number (PROTOCOL 5.2).
 pub const STOCK_MAX_TOKEN_LEN: usize = 127;
@@ -83,10 +83,12 @@ impl<'de> Deserialize<'de> for SetUpData {
 
 impl<'de> Deserialize<'de> for Input {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let sent = Sent::<Capped<Sent<String>, MAX_INPUTS>>::deserialize(deserializer)?;
+        let sent = Sent::<OneOrMany<Sent<String>, MAX_INPUTS>>::deserialize(deserializer)?;
         Ok(match sent {
-            Sent::Expected(list) if list.count > MAX_INPUTS => Self::Invalid(format!("a list of {}", list.count)),
-            Sent::Expected(list) => {
+            Sent::Expected(OneOrMany(list)) if list.count > MAX_INPUTS => {
+                Self::Invalid(format!("a list of {}", list.count))
+            }
+            Sent::Expected(OneOrMany(list)) => {
                 let names = list.items.into_iter().map(|item| match item {
                     Sent::Expected(name) => Ok(name),
                     Sent::Other(Excerpt(other)) => Err(format!("a list with {other} in it")),
@@ -96,10 +98,7 @@ impl<'de> Deserialize<'de> for Input {
                     Err(other) => Self::Invalid(other),
                 }
             }
-            Sent::Other(Excerpt(text)) => match serde_json::from_str(&text) {
-                Ok(one) => Self::Names(vec![one]),
-                Err(_) => Self::Invalid(text),
-            },
+            Sent::Other(Excerpt(text)) => Self::Invalid(text),
         })
     }
 }
@@ -393,8 +392,16 @@ mod tests {
         assert_eq!(read(Some(data.clone())).unwrap().inputs, ["llm.utf-8", "asr.1002"]);
         data.as_object_mut().unwrap().remove("input");
         assert_eq!(read(Some(data.clone())).unwrap().inputs, Vec::<String>::new());
-        data["input"] = json!({"a": 1});
-        assert!(read(Some(data)).is_err());
+        // Longer than what an error message quotes.
+        let long = "n".repeat(60);
+        data["input"] = json!(long);
+        assert_eq!(read(Some(data.clone())).unwrap().inputs, [long]);
+        for (other, quoted) in [(json!({"a": 1}), r#"{"a":1}"#), (json!(7), "7"), (json!(true), "true")] {
+            data["input"] = other;
+            let refusal = read(Some(data.clone())).unwrap_err();
+            let sentence = format!("\"input\" is {quoted}; give a string or a list of at most 64 strings.");
+            assert!(refusal.error.message.ends_with(&sentence), "{}", refusal.error.message);
+        }
     }
 
     #[test]
