@@ -167,7 +167,8 @@ pub struct SetUpRequest {
     /// The system prompt.
     pub prompt: String,
     pub inputs: Vec<String>,
-    /// All keys of the data but `input`. They take precedence over the model card's.
+    /// All keys of the data but `input` and those with `null`, which Python clients send for what is not set. They take precedence over
+    /// the model card's.
     pub overrides: Map<String, Value>,
 }
 
@@ -190,7 +191,7 @@ impl SetUpRequest {
                 "The set-up has more than {MAX_KEYS} keys; leave out those that no model card has."
             )));
         }
-        let overrides = keys;
+        let mut overrides = keys;
         let text = |key: &'static str| match overrides.get(key) {
             Some(Value::String(text)) => Ok(text.clone()),
             other => Err(invalid_key(key, other, "a string")),
@@ -208,11 +209,13 @@ impl SetUpRequest {
                 )));
             }
         };
+        let (model, response_format, prompt) = (text("model")?, text("response_format")?, text("prompt")?);
+        overrides.retain(|_, value| !value.is_null());
         Ok(Self {
-            model: text("model")?,
-            response_format: text("response_format")?,
+            model,
+            response_format,
             enoutput,
-            prompt: text("prompt")?,
+            prompt,
             inputs,
             overrides,
         })
@@ -248,7 +251,7 @@ impl SetUpRequest {
         settings
     }
 
-    /// Returns `max_token_len` of the set-up, else of the card (`settings`), else the stock unit's default.
+    /// Returns `max_token_len` of the set-up, else of the card (`settings`) unless it is `null`, else the stock unit's default.
     ///
     /// # Errors
     /// -5 if it is not an integer above 0.
@@ -257,7 +260,6 @@ impl SetUpRequest {
             .overrides
             .get("max_token_len")
             .or_else(|| settings.get("max_token_len"))
-            // Python clients send null for what is not set.
             .filter(|value| !value.is_null())
         else {
             return Ok(STOCK_MAX_TOKEN_LEN);
@@ -414,6 +416,25 @@ mod tests {
         assert_eq!(read(Some(data.clone())).unwrap().model_key(), one.model_key());
         data["b_dynamic_load_axmodel_layer"] = json!(true);
         assert_ne!(read(Some(data)).unwrap().model_key(), one.model_key());
+    }
+
+    #[test]
+    fn a_key_that_is_null_counts_as_left_out() {
+        let mut data = valid();
+        let card = json!({"max_token_len": 1023, "temperature": 0.7})
+            .as_object()
+            .unwrap()
+            .clone();
+        for key in ["max_token_len", "temperature", "tokenizer_type", "input"] {
+            data[key] = json!(null);
+        }
+        let set_up = read(Some(data)).unwrap();
+        assert_eq!(set_up.max_token_len(&card).unwrap(), 1023);
+        assert_eq!(set_up.settings_over(&card)["temperature"], 0.7);
+        assert_eq!(set_up.inputs, Vec::<String>::new());
+        assert_eq!(set_up.model_key(), read(Some(valid())).unwrap().model_key());
+        let card = json!({"max_token_len": null}).as_object().unwrap().clone();
+        assert_eq!(set_up.max_token_len(&card).unwrap(), 127);
     }
 
     #[test]
