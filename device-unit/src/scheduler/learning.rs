@@ -16,7 +16,7 @@ use softprefix_core::prefix::{SoftPrefix, split_mix};
 use softprefix_core::protocol::learn::LearnLoss;
 
 use super::active::token_row;
-use super::job::StopFlag;
+use super::job::{JobError, StopFlag};
 use super::queue::AdmissionPermit;
 use crate::budget::Charge;
 use crate::engine::gradient::{Differentiable, Example, Gradient, Target};
@@ -94,8 +94,8 @@ pub trait LearnSink: Send {
     /// Returns `true` if the receiver is dropped; learning is then cancelled.
     fn is_closed(&self) -> bool;
 
-    /// Called exactly once, last, whatever the outcome.
-    fn end(self: Box<Self>, outcome: Result<LearnedPrefix, LearnError>);
+    /// Called exactly once, last: with the best rows, also of a cancelled job if there are any, or the error.
+    fn end(self: Box<Self>, outcome: Result<LearnedPrefix, JobError>);
 }
 
 /// The result of one evaluation.
@@ -135,21 +135,6 @@ pub struct LearnedPrefix {
     pub rolled_back: usize,
     /// Whether learning was cancelled before it was done.
     pub stopped: bool,
-}
-
-/// Why learning produced no rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LearnError {
-    /// Cancelled before the first evaluation.
-    Stopped,
-    /// The error message.
-    Failed(String),
-}
-
-impl From<EngineError> for LearnError {
-    fn from(error: EngineError) -> Self {
-        Self::Failed(error.to_string())
-    }
 }
 
 /// A prompt and its answer.
@@ -390,10 +375,10 @@ impl Learning {
     /// Starts a job. A job that cannot start is ended with an error, and `None` is returned.
     pub fn begin(mut job: LearnJob, memory: Charge, engine: &mut dyn Engine) -> Option<Self> {
         let refusal = if job.stop.is_set() || job.sink.is_closed() {
-            Some(LearnError::Stopped)
+            Some(JobError::Stopped)
         } else if engine.differentiable().is_none() {
             let backend = &engine.info().backend;
-            Some(LearnError::Failed(format!(
+            Some(JobError::Failed(format!(
                 "the engine {backend} cannot learn; use the CPU engine"
             )))
         } else if job.examples.is_empty()
@@ -404,7 +389,7 @@ impl Learning {
                 .chain(job.references.iter().flatten())
                 .any(|one| one.prompt.is_empty() || one.target.is_empty())
         {
-            Some(LearnError::Failed(
+            Some(JobError::Failed(
                 "there is nothing to learn: an example has no prompt or no target".into(),
             ))
         } else {
@@ -450,23 +435,23 @@ impl Learning {
     }
 
     /// Releases the engine's resources and reports the outcome. A cancelled job still reports its best rows if there are any.
-    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), LearnError>) {
+    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), JobError>) {
         if let Stage::Generating(Some(feed), _) | Stage::Evaluating(_, Some(feed), _) = &self.stage {
             engine.close(feed.sequence);
         }
         if let Some(engine) = engine.differentiable() {
             engine.abort_gradient();
         }
-        let stopped = ended == Err(LearnError::Stopped);
+        let stopped = ended == Err(JobError::Stopped);
         let outcome = match (ended, self.best) {
-            (Ok(()) | Err(LearnError::Stopped), Some(best)) => Ok(LearnedPrefix {
+            (Ok(()) | Err(JobError::Stopped), Some(best)) => Ok(LearnedPrefix {
                 best,
                 steps: self.step,
                 rolled_back: self.rolled_back,
                 stopped,
             }),
             (Err(error), _) => Err(error),
-            (Ok(()), None) => Err(LearnError::Failed("no rows were evaluated".into())),
+            (Ok(()), None) => Err(JobError::Failed("no rows were evaluated".into())),
         };
         self.job.sink.end(outcome);
     }
@@ -477,7 +462,7 @@ impl Learning {
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
         slice: Slice<'_>,
-    ) -> Result<(), LearnError> {
+    ) -> Result<(), JobError> {
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Generating(feed, found) => self.generate_preserved(engine, embeddings, slice, feed, found),
             Stage::Evaluating(index, feed, sums) => self.evaluate(engine, embeddings, slice, (index, feed, sums)),
@@ -506,7 +491,7 @@ impl Learning {
         slice: Slice<'_>,
         feed: Option<Feed>,
         mut found: Vec<Arc<[f32]>>,
-    ) -> Result<(), LearnError> {
+    ) -> Result<(), JobError> {
         let Some(prompt) = self.job.preserved.get(self.preserved) else {
             let held_out = self.job.held_out.iter();
             self.items
@@ -568,7 +553,7 @@ impl Learning {
         embeddings: &dyn TokenEmbeddings,
         slice: Slice<'_>,
         (index, feed, mut sums): (usize, Option<Feed>, LossSums),
-    ) -> Result<(), LearnError> {
+    ) -> Result<(), JobError> {
         // References do not depend on the rows: they are evaluated once, and they are the last items.
         let is_left = |item: &&Item| self.best.is_none() || !matches!(item.part, Part::Reference(_));
         let Some(item) = self.items.get(index).filter(is_left) else {
@@ -594,7 +579,7 @@ impl Learning {
     }
 
     /// Computes the losses, reports them, and starts the next step if there is one.
-    fn finish_evaluation(&mut self, sums: LossSums) -> Result<(), LearnError> {
+    fn finish_evaluation(&mut self, sums: LossSums) -> Result<(), JobError> {
         if sums.unusable {
             return self.roll_back();
         }
@@ -668,13 +653,13 @@ impl Learning {
         mut left: Vec<(usize, f32)>,
         begun: bool,
         mut sum: Vec<f32>,
-    ) -> Result<(), LearnError> {
+    ) -> Result<(), JobError> {
         let Some(&(item, weight)) = left.last() else {
             return self.update_rows(&sum);
         };
         let engine: &mut dyn Differentiable = match engine.differentiable() {
             Some(engine) => engine,
-            None => return Err(LearnError::Failed("the engine cannot learn".into())),
+            None => return Err(JobError::Failed("the engine cannot learn".into())),
         };
         if !begun {
             let item = &self.items[item];
@@ -702,7 +687,7 @@ impl Learning {
     }
 
     /// Updates the rows by `gradient` and limits their norms.
-    fn update_rows(&mut self, gradient: &[f32]) -> Result<(), LearnError> {
+    fn update_rows(&mut self, gradient: &[f32]) -> Result<(), JobError> {
         if !gradient.iter().all(|derivative| derivative.is_finite()) {
             return self.roll_back();
         }
@@ -745,7 +730,7 @@ impl Learning {
     }
 
     /// Returns to the best rows with half the learning rate, because a gradient or a logit was not finite.
-    fn roll_back(&mut self) -> Result<(), LearnError> {
+    fn roll_back(&mut self) -> Result<(), JobError> {
         self.rolled_back += 1;
         let Some(best) = &self.best else {
             return Err(unusable());
@@ -809,6 +794,6 @@ fn is_better(one: &LearnLoss, other: &LearnLoss) -> bool {
     (one.all_matched(), -one.total) > (other.all_matched(), -other.total)
 }
 
-fn unusable() -> LearnError {
-    LearnError::Failed("the model's logits are not all finite for the initial rows; start with smaller rows".into())
+fn unusable() -> JobError {
+    JobError::Failed("the model's logits are not all finite for the initial rows; start with smaller rows".into())
 }

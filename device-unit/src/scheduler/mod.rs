@@ -20,11 +20,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 pub use drafter::{Drafter, LONGEST_MATCH};
-pub use job::{ChooseToken, Job, JobOutcome, StopFlag, Timings, TokenSink};
-pub use learning::{BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix};
+pub use job::{ChooseToken, Job, JobError, JobOutcome, StopFlag, Timings, TokenSink};
+pub use learning::{BestPrefix, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix};
 use queue::Queues;
 pub use queue::{AdmissionLimit, AdmissionPermit};
-pub use scoring::{ScoreError, ScoreJob, ScoreSink, TokenScore};
+pub use scoring::{ScoreJob, ScoreSink, TokenScore};
 pub use softprefix_core::protocol::extension::{FinishReason, Priority};
 use worker::Worker;
 
@@ -156,7 +156,7 @@ impl Scheduler {
         };
         if let Some(refusal) = refusal {
             drop(state);
-            job.sink.end(Err(ScoreError::Failed(refusal.into())));
+            job.sink.end(Err(JobError::Failed(refusal.into())));
             return;
         }
         state.scores.push_back(job);
@@ -175,7 +175,7 @@ impl Scheduler {
         let mut state = self.shared.lock();
         if state.closed || state.closing {
             drop(state);
-            job.sink.end(Err(LearnError::Failed(ENGINE_ENDED.into())));
+            job.sink.end(Err(JobError::Failed(ENGINE_ENDED.into())));
             return;
         }
         state.learns.push_back(job);

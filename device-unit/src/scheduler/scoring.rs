@@ -8,7 +8,7 @@ use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
 
 use super::active::token_row;
-use super::job::StopFlag;
+use super::job::{JobError, StopFlag};
 use super::queue::AdmissionPermit;
 use crate::budget::Charge;
 use crate::engine::likelihood::{Comparison, Prediction};
@@ -43,16 +43,7 @@ pub trait ScoreSink: Send {
     fn is_closed(&self) -> bool;
 
     /// Called exactly once, last: with the scores of the text's tokens for each condition, or the error.
-    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, ScoreError>);
-}
-
-/// Why a text was not scored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ScoreError {
-    /// Cancelled, or past its deadline.
-    Stopped,
-    /// The error message.
-    Failed(String),
+    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, JobError>);
 }
 
 /// The score of one token under one condition.
@@ -133,11 +124,11 @@ impl Scoring {
         } = job;
         drop(permit);
         if stop.is_set() || sink.is_closed() {
-            sink.end(Err(ScoreError::Stopped));
+            sink.end(Err(JobError::Stopped));
             return None;
         }
         if prompt.is_empty() || text.is_empty() || conditions.is_empty() {
-            sink.end(Err(ScoreError::Failed(
+            sink.end(Err(JobError::Failed(
                 "there is nothing to score: the text or the prompt is empty".into(),
             )));
             return None;
@@ -157,7 +148,7 @@ impl Scoring {
                 }),
                 Err(error) => {
                     lanes.iter().for_each(|lane| engine.close(lane.sequence));
-                    sink.end(Err(ScoreError::Failed(error.to_string())));
+                    sink.end(Err(error.into()));
                     return None;
                 }
             }
@@ -185,7 +176,7 @@ impl Scoring {
     }
 
     /// Closes the sequences and reports the outcome.
-    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), ScoreError>) {
+    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), JobError>) {
         self.lanes.iter().for_each(|lane| engine.close(lane.sequence));
         let scores = self.lanes.into_iter().map(|lane| lane.scores).collect();
         self.sink.end(ended.map(|()| scores));
@@ -198,8 +189,8 @@ impl Scoring {
         embeddings: &dyn TokenEmbeddings,
         budget: usize,
         interrupt: &AtomicBool,
-    ) -> Result<(), ScoreError> {
-        let logits = self.fill_rows(embeddings, budget).map_err(failed)?;
+    ) -> Result<(), JobError> {
+        let logits = self.fill_rows(embeddings, budget)?;
         let mut outs: Vec<Vec<f32>> = self
             .lanes
             .iter_mut()
@@ -220,7 +211,7 @@ impl Scoring {
         let interrupted = match engine.forward(&mut steps) {
             Ok(()) => false,
             Err(EngineError::Stopped) => true,
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(error.into()),
         };
         let outs: Vec<Vec<f32>> = steps.into_iter().map(|step| step.out).collect();
         let hidden_size = embeddings.hidden_size();
@@ -270,8 +261,8 @@ impl Scoring {
     }
 
     /// Scores the tokens that the last rows predict.
-    fn score(&mut self, engine: &dyn Engine, vocab_size: usize) -> Result<(), ScoreError> {
-        let unusable = || ScoreError::Failed("the model's logits are not all finite; choose a smaller prefix".into());
+    fn score(&mut self, engine: &dyn Engine, vocab_size: usize) -> Result<(), JobError> {
+        let unusable = || JobError::Failed("the model's logits are not all finite; choose a smaller prefix".into());
         let logits: Vec<Vec<f32>> = self
             .lanes
             .iter_mut()
@@ -297,8 +288,4 @@ impl Scoring {
         }
         Ok(())
     }
-}
-
-fn failed(error: EngineError) -> ScoreError {
-    ScoreError::Failed(error.to_string())
 }

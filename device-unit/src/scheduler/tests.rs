@@ -508,19 +508,19 @@ fn dropping_the_scheduler_ends_all_jobs() {
     );
 }
 
-struct Scores(Sender<Result<Vec<Vec<TokenScore>>, ScoreError>>);
+struct Scores(Sender<Result<Vec<Vec<TokenScore>>, JobError>>);
 
 impl ScoreSink for Scores {
     fn is_closed(&self) -> bool {
         false
     }
-    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, ScoreError>) {
+    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, JobError>) {
         let _ = self.0.send(outcome);
     }
 }
 
 /// Scores a text under the base and two prefixes.
-fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<TokenScore>>, ScoreError>> {
+fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<TokenScore>>, JobError>> {
     let (sender, receiver) = channel();
     let prefix = |len| SoftPrefix::from_bf16(HIDDEN, vec![bf16::ONE; len * HIDDEN]).ok();
     scheduler.score(ScoreJob {
@@ -536,7 +536,7 @@ fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<Token
     receiver
 }
 
-fn scored(receiver: &Receiver<Result<Vec<Vec<TokenScore>>, ScoreError>>) -> Result<Vec<Vec<TokenScore>>, ScoreError> {
+fn scored(receiver: &Receiver<Result<Vec<Vec<TokenScore>>, JobError>>) -> Result<Vec<Vec<TokenScore>>, JobError> {
     receiver.recv_timeout(Duration::from_secs(5)).unwrap()
 }
 
@@ -605,10 +605,7 @@ fn a_scoring_step_is_interrupted_by_a_new_job_and_repeated() {
 fn an_engine_with_few_sequences_reserves_none_for_scoring() {
     let (scheduler, _) = started(4, true);
     assert_eq!((scheduler.score_sequences(), scheduler.info().max_sequences), (0, 4));
-    assert!(matches!(
-        scored(&score(&scheduler, vec![5])),
-        Err(ScoreError::Failed(_))
-    ));
+    assert!(matches!(scored(&score(&scheduler, vec![5])), Err(JobError::Failed(_))));
     let (scheduler, _) = started(64, true);
     assert_eq!((scheduler.score_sequences(), scheduler.info().max_sequences), (16, 48));
 }
@@ -617,22 +614,22 @@ fn an_engine_with_few_sequences_reserves_none_for_scoring() {
 fn scoring_jobs_are_answered_when_the_engine_fails_panics_or_is_dropped() {
     let (scheduler, _) = started(32, true);
     let failed = scored(&score(&scheduler, vec![5, FAILS, 5]));
-    assert!(matches!(failed, Err(ScoreError::Failed(sentence)) if sentence.contains("repair it")));
+    assert!(matches!(failed, Err(JobError::Failed(sentence)) if sentence.contains("repair it")));
     assert!(scored(&score(&scheduler, vec![5, 6])).is_ok(), "a later job succeeds");
     let running = score(&scheduler, vec![SLOW, PANICS, 5]);
     let waiting = score(&scheduler, vec![5]);
     for receiver in [running, waiting] {
-        assert_eq!(scored(&receiver), Err(ScoreError::Failed(ENGINE_ENDED.into())));
+        assert_eq!(scored(&receiver), Err(JobError::Failed(ENGINE_ENDED.into())));
     }
     assert_eq!(
         scored(&score(&scheduler, vec![5])),
-        Err(ScoreError::Failed(ENGINE_ENDED.into()))
+        Err(JobError::Failed(ENGINE_ENDED.into()))
     );
 
     let (scheduler, _) = started(32, true);
     let (running, waiting) = (score(&scheduler, vec![SLOW; 9]), score(&scheduler, vec![5]));
     drop(scheduler);
     for receiver in [running, waiting] {
-        assert_eq!(scored(&receiver), Err(ScoreError::Stopped));
+        assert_eq!(scored(&receiver), Err(JobError::Stopped));
     }
 }

@@ -9,10 +9,10 @@ use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::active::{Active, Work, end_unstarted};
-use super::job::{Job, JobOutcome};
-use super::learning::{FEED_ROWS, LearnError, LearnJob, Learning, Slice};
+use super::job::{Job, JobError, JobOutcome};
+use super::learning::{FEED_ROWS, LearnJob, Learning, Slice};
 use super::queue::{FreeSlots, QueuedJob};
-use super::scoring::{ScoreError, ScoreJob, Scoring};
+use super::scoring::{ScoreJob, Scoring};
 use super::{ENGINE_ENDED, Shared, State};
 use crate::budget::{Budget, Charge, Purpose};
 use crate::engine::{Engine, TokenEmbeddings};
@@ -107,7 +107,7 @@ impl Worker {
                 Some((job, Ok(memory))) => self.scoring = Scoring::begin(job, memory, self.engine.as_mut()),
                 Some((job, Err(sentence))) => {
                     drop(job.permit);
-                    job.sink.end(Err(ScoreError::Failed(sentence)));
+                    job.sink.end(Err(JobError::Failed(sentence)));
                 }
             }
             match self.next_learn.take() {
@@ -118,7 +118,7 @@ impl Worker {
                 }
                 Some((job, Err(sentence))) => {
                     drop(job.permit);
-                    job.sink.end(Err(LearnError::Failed(sentence)));
+                    job.sink.end(Err(JobError::Failed(sentence)));
                 }
             }
             self.end_unwanted();
@@ -339,7 +339,7 @@ impl Worker {
             (SCORE_ROWS_DURING_DECODE, &NEVER)
         };
         let ended = if scoring.is_unwanted(Instant::now()) {
-            Some(Err(ScoreError::Stopped))
+            Some(Err(JobError::Stopped))
         } else {
             match scoring.step(engine, self.embeddings.as_ref(), budget, interrupt) {
                 Ok(()) if scoring.is_done() => Some(Ok(())),
@@ -377,7 +377,7 @@ impl Worker {
         let engine = self.engine.as_mut();
         let began = Instant::now();
         let ended = match slice {
-            _ if learning.is_unwanted() => Some(Err(LearnError::Stopped)),
+            _ if learning.is_unwanted() => Some(Err(JobError::Stopped)),
             None => None,
             Some(slice) => match learning.work(engine, self.embeddings.as_ref(), slice) {
                 Ok(()) if learning.is_done() => Some(Ok(())),
@@ -418,9 +418,9 @@ impl Drop for Worker {
         drop(state);
         let error = || {
             if closing {
-                LearnError::Stopped
+                JobError::Stopped
             } else {
-                LearnError::Failed(ENGINE_ENDED.into())
+                JobError::Failed(ENGINE_ENDED.into())
             }
         };
         if let Some(learning) = self.learning.take() {
@@ -430,13 +430,6 @@ impl Drop for Worker {
             drop(job.permit);
             job.sink.end(Err(error()));
         }
-        let error = || {
-            if closing {
-                ScoreError::Stopped
-            } else {
-                ScoreError::Failed(ENGINE_ENDED.into())
-            }
-        };
         if let Some(scoring) = self.scoring.take() {
             scoring.end(self.engine.as_mut(), Err(error()));
         }
