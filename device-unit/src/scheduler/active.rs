@@ -8,8 +8,7 @@ use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::drafter::Drafter;
-use super::job::{ChooseToken, Job, JobOutcome, StopFlag, Timings, TokenSink};
-use super::queue::QueuedJob;
+use super::job::{ChooseToken, JobOutcome, StopFlag, Timings, TokenSink};
 use crate::budget::Charge;
 use crate::engine::{EngineError, SequenceId, TokenEmbeddings};
 
@@ -34,7 +33,7 @@ pub(super) struct Active {
     pub _memory: Charge,
 }
 
-/// The parts of a [`Job`] that are needed after it has started.
+/// The parts of a [`Job`](super::job::Job) that are needed after it has started.
 pub(super) struct Work {
     pub prefix: Option<SoftPrefix>,
     pub tokens: Vec<u32>,
@@ -112,15 +111,4 @@ pub(super) fn token_row(
     let start = rows.len();
     rows.resize(start + hidden_size, bf16::ZERO);
     embeddings.row(token, &mut rows[start..])
-}
-
-/// Ends a job that never started: releases its permit, then calls its sink.
-pub(super) fn end_unstarted(queued: QueuedJob, outcome: JobOutcome) {
-    let timings = Timings {
-        queued: queued.queued_at.elapsed(),
-        ..Timings::default()
-    };
-    let Job { sink, permit, .. } = queued.job;
-    drop(permit);
-    sink.end(outcome, timings);
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
+use super::admission::AdmissionPermit;
 use super::drafter::Drafter;
-use super::queue::AdmissionPermit;
 use crate::engine::EngineError;
 
 /// A cancellation flag, shared by its clones.
@@ -118,4 +118,11 @@ pub struct Job {
     pub drafter: Option<Drafter>,
     /// Released when the job starts.
     pub permit: AdmissionPermit,
+}
+
+impl Job {
+    /// Returns `true` if the job is cancelled or past its deadline, or its receiver is dropped.
+    pub(super) fn is_unwanted(&self, now: Instant) -> bool {
+        self.stop.is_set() || self.deadline.is_some_and(|deadline| now >= deadline) || self.sink.is_closed()
+    }
 }

@@ -16,8 +16,8 @@ use softprefix_core::prefix::{SoftPrefix, split_mix};
 use softprefix_core::protocol::learn::LearnLoss;
 
 use super::active::token_row;
+use super::admission::AdmissionPermit;
 use super::job::{JobError, StopFlag};
-use super::queue::AdmissionPermit;
 use crate::budget::Charge;
 use crate::engine::gradient::{Differentiable, Example, Gradient, Target};
 use crate::engine::likelihood::Comparison;
@@ -342,6 +342,17 @@ impl Feed {
 }
 
 impl LearnJob {
+    /// Returns `true` if the job is cancelled, or its receiver is dropped.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.stop.is_set() || self.sink.is_closed()
+    }
+
+    /// Ends a job that never started: releases its permit, then calls its sink.
+    pub(super) fn end(self, error: JobError) {
+        drop(self.permit);
+        self.sink.end(Err(error));
+    }
+
     /// Returns the maximum memory in bytes, and the maximum number of positions.
     pub(super) fn needs(&self, engine: &mut dyn Engine) -> (usize, usize) {
         let prefix = self.init.len();
@@ -374,7 +385,7 @@ impl LearnJob {
 impl Learning {
     /// Starts a job. A job that cannot start is ended with an error, and `None` is returned.
     pub fn begin(mut job: LearnJob, memory: Charge, engine: &mut dyn Engine) -> Option<Self> {
-        let refusal = if job.stop.is_set() || job.sink.is_closed() {
+        let refusal = if job.is_unwanted() {
             Some(JobError::Stopped)
         } else if engine.differentiable().is_none() {
             let backend = &engine.info().backend;
@@ -396,8 +407,7 @@ impl Learning {
             None
         };
         if let Some(refusal) = refusal {
-            drop(job.permit);
-            job.sink.end(Err(refusal));
+            job.end(refusal);
             return None;
         }
         job.sink.started();
@@ -427,7 +437,7 @@ impl Learning {
     }
 
     pub fn is_unwanted(&self) -> bool {
-        self.job.stop.is_set() || self.job.sink.is_closed()
+        self.job.is_unwanted()
     }
 
     pub fn is_done(&self) -> bool {

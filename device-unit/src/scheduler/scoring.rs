@@ -8,8 +8,8 @@ use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
 
 use super::active::token_row;
+use super::admission::AdmissionPermit;
 use super::job::{JobError, StopFlag};
-use super::queue::AdmissionPermit;
 use crate::budget::Charge;
 use crate::engine::likelihood::{Comparison, Prediction};
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
@@ -92,6 +92,17 @@ impl Lane {
 }
 
 impl ScoreJob {
+    /// Returns `true` if the job is cancelled or past its deadline, or its receiver is dropped.
+    pub(super) fn is_unwanted(&self, now: Instant) -> bool {
+        self.stop.is_set() || self.deadline.is_some_and(|deadline| now >= deadline) || self.sink.is_closed()
+    }
+
+    /// Ends a job that never started: releases its permit, then calls its sink.
+    pub(super) fn end(self, error: JobError) {
+        drop(self.permit);
+        self.sink.end(Err(error));
+    }
+
     /// Returns the maximum memory in bytes, and the positions of the longest condition.
     pub(super) fn needs(&self, engine: &dyn Engine) -> (usize, usize) {
         let rows = |prefix: &Option<SoftPrefix>| {

@@ -11,7 +11,8 @@ use softprefix_core::prefix::SoftPrefix;
 use super::batch::PROMPT_ROWS_DURING_DECODE;
 use super::worker::SCORE_ROWS_DURING_DECODE;
 use super::*;
-use crate::budget::Budget;
+use crate::budget::{Budget, MIN_LIMIT};
+use crate::engine::gradient::{Differentiable, Example, Gradient};
 use crate::engine::{EngineError, Logits, SequenceId, Step};
 
 const HIDDEN: usize = 2;
@@ -33,6 +34,8 @@ struct FakeEngine {
     held: bool,
     /// Bytes of a position in a KV cache.
     position_bytes: usize,
+    /// Whether it computes gradients, which are never done.
+    learns: bool,
 }
 
 struct FakeEmbeddings;
@@ -106,20 +109,27 @@ impl Engine for FakeEngine {
         }
         Ok(())
     }
+    fn differentiable(&mut self) -> Option<&mut dyn Differentiable> {
+        self.learns.then(|| self as &mut dyn Differentiable)
+    }
 }
 
-fn started(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
-    started_with(max_sequences, chunked_prefill, 0, Budget::default())
+impl Differentiable for FakeEngine {
+    fn gradient_bytes(&self, _: usize, _: usize) -> usize {
+        0
+    }
+    fn begin_gradient(&mut self, _: Example) -> Result<(), EngineError> {
+        Ok(())
+    }
+    fn advance_gradient(&mut self) -> Option<Gradient> {
+        std::thread::sleep(Duration::from_millis(1));
+        None
+    }
+    fn abort_gradient(&mut self) {}
 }
 
-fn started_with(
-    max_sequences: usize,
-    chunked_prefill: bool,
-    position_bytes: usize,
-    memory: Budget,
-) -> (Scheduler, Steps) {
-    let steps = Steps::default();
-    let engine = FakeEngine {
+fn engine(max_sequences: usize, chunked_prefill: bool) -> FakeEngine {
+    FakeEngine {
         info: EngineInfo {
             backend: "toy".into(),
             architecture: "toy".into(),
@@ -133,11 +143,29 @@ fn started_with(
             weights: Vec::new(),
         },
         next: 0,
-        steps: Arc::clone(&steps),
+        steps: Steps::default(),
         held: false,
-        position_bytes,
-    };
+        position_bytes: 0,
+        learns: false,
+    }
+}
+
+fn start(engine: FakeEngine, memory: Budget) -> (Scheduler, Steps) {
+    let steps = Arc::clone(&engine.steps);
     (Scheduler::start(Box::new(engine), usize::MAX, memory).unwrap(), steps)
+}
+
+fn started(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
+    start(engine(max_sequences, chunked_prefill), Budget::default())
+}
+
+/// A scheduler with the smallest budget, on an engine that takes `position_bytes` for each position of a sequence.
+fn started_with_little_memory(position_bytes: usize) -> (Scheduler, Steps) {
+    let engine = FakeEngine {
+        position_bytes,
+        ..engine(16, true)
+    };
+    start(engine, Budget::new(MIN_LIMIT))
 }
 
 #[derive(Debug, PartialEq)]
@@ -258,8 +286,7 @@ fn an_inference_gives_as_many_tokens_as_it_was_asked_for() {
 #[test]
 fn memory_is_reserved_for_the_positions_that_a_request_can_use_and_not_for_the_window() {
     // 96 MiB for what runs, at 1 MiB for a position; the whole window would take 98 GiB.
-    let memory = Budget::new(crate::budget::MIN_LIMIT);
-    let harness = Harness::of(started_with(16, true, 1 << 20, memory));
+    let harness = Harness::of(started_with_little_memory(1 << 20));
     let held = harness.submit("held", vec![HOLDS], 1, Priority::Live);
     assert_eq!(harness.starts(1), ["held"]);
     // 10 rows and 7 tokens, of which the last is not fed: 16 positions, so that six of these fit.
@@ -521,9 +548,15 @@ impl ScoreSink for Scores {
 
 /// Scores a text under the base and two prefixes.
 fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<TokenScore>>, JobError>> {
+    let (job, receiver) = score_job(text);
+    scheduler.score(job);
+    receiver
+}
+
+fn score_job(text: Vec<u32>) -> (ScoreJob, Receiver<Result<Vec<Vec<TokenScore>>, JobError>>) {
     let (sender, receiver) = channel();
     let prefix = |len| SoftPrefix::from_bf16(HIDDEN, vec![bf16::ONE; len * HIDDEN]).ok();
-    scheduler.score(ScoreJob {
+    let job = ScoreJob {
         conditions: vec![None, prefix(1), prefix(30)],
         prompt: vec![1, 2, 3],
         text,
@@ -532,8 +565,8 @@ fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<Token
         deadline: None,
         sink: Box::new(Scores(sender)),
         permit: AdmissionLimit::new(1).acquire().unwrap(),
-    });
-    receiver
+    };
+    (job, receiver)
 }
 
 fn scored(receiver: &Receiver<Result<Vec<Vec<TokenScore>>, JobError>>) -> Result<Vec<Vec<TokenScore>>, JobError> {
@@ -632,4 +665,106 @@ fn scoring_jobs_are_answered_when_the_engine_fails_panics_or_is_dropped() {
     for receiver in [running, waiting] {
         assert_eq!(scored(&receiver), Err(JobError::Stopped));
     }
+}
+
+/// A text that is scored for longer than a test waits.
+fn endless_text() -> Vec<u32> {
+    vec![SLOW; 50_000]
+}
+
+#[test]
+fn a_queued_scoring_job_can_be_cancelled_while_another_runs() {
+    let (scheduler, _) = started(32, true);
+    let stop = StopFlag::default();
+    let (first, running) = score_job(endless_text());
+    scheduler.score(ScoreJob {
+        stop: stop.clone(),
+        ..first
+    });
+    let (second, waiting) = score_job(vec![5]);
+    let (second_stop, limit) = (StopFlag::default(), AdmissionLimit::new(1));
+    scheduler.score(ScoreJob {
+        stop: second_stop.clone(),
+        permit: limit.acquire().unwrap(),
+        ..second
+    });
+    second_stop.set();
+    scheduler.wake();
+    assert_eq!(scored(&waiting), Err(JobError::Stopped));
+    assert!(limit.acquire().is_ok(), "its permit is released");
+    assert!(running.try_recv().is_err(), "the other one runs on");
+    stop.set();
+    scheduler.wake();
+    assert_eq!(scored(&running), Err(JobError::Stopped));
+}
+
+struct Learned(Sender<Option<Result<LearnedPrefix, JobError>>>);
+
+impl LearnSink for Learned {
+    fn started(&mut self) {
+        let _ = self.0.send(None);
+    }
+    fn progress(&mut self, _: &LearnProgress, _: &BestPrefix) {}
+    fn is_closed(&self) -> bool {
+        false
+    }
+    fn end(self: Box<Self>, outcome: Result<LearnedPrefix, JobError>) {
+        let _ = self.0.send(Some(outcome));
+    }
+}
+
+/// A job that learns until it is cancelled, and what its sink receives: `None` when it starts, then the outcome.
+fn learn_job() -> (LearnJob, Receiver<Option<Result<LearnedPrefix, JobError>>>) {
+    let (sender, receiver) = channel();
+    let job = LearnJob {
+        examples: vec![LearnExample {
+            prompt: vec![1, 2],
+            target: vec![3],
+        }],
+        preserved: Vec::new(),
+        preserve_weight: 0.0,
+        preserve_tokens: 0,
+        stop_tokens: Arc::new([]),
+        held_out: Vec::new(),
+        references: Vec::new(),
+        init: SoftPrefix::from_bf16(HIDDEN, vec![bf16::ONE; HIDDEN]).unwrap(),
+        steps: 1,
+        batch: 1,
+        rate: 0.1,
+        norm_range: (0.1, 10.0),
+        seed: 0,
+        target_loss: 0.0,
+        stop: StopFlag::default(),
+        sink: Box::new(Learned(sender)),
+        permit: AdmissionLimit::new(1).acquire().unwrap(),
+    };
+    (job, receiver)
+}
+
+#[test]
+fn a_queued_learning_job_can_be_cancelled_while_another_runs() {
+    let learning = FakeEngine {
+        learns: true,
+        ..engine(32, true)
+    };
+    let (scheduler, _) = start(learning, Budget::default());
+    let patience = Duration::from_secs(5);
+    let (first, running) = learn_job();
+    let stop = first.stop.clone();
+    scheduler.learn(first);
+    assert_eq!(running.recv_timeout(patience).unwrap(), None);
+    let (second, waiting) = learn_job();
+    let (second_stop, limit) = (second.stop.clone(), AdmissionLimit::new(1));
+    scheduler.learn(LearnJob {
+        permit: limit.acquire().unwrap(),
+        ..second
+    });
+    second_stop.set();
+    scheduler.wake();
+    assert_eq!(waiting.recv_timeout(patience).unwrap(), Some(Err(JobError::Stopped)));
+    assert!(limit.acquire().is_ok(), "its permit is released");
+    assert!(running.try_recv().is_err(), "the other one runs on");
+    stop.set();
+    scheduler.wake();
+    assert!(running.recv_timeout(patience).unwrap().is_some());
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
-use super::active::{Active, Work, end_unstarted};
+use super::active::{Active, Work};
 use super::job::{Job, JobError, JobOutcome};
 use super::learning::{FEED_ROWS, LearnJob, Learning, Slice};
 use super::queue::{FreeSlots, QueuedJob};
@@ -99,16 +99,13 @@ impl Worker {
             for (queued, admitted) in starting {
                 match admitted {
                     Ok(memory) => self.begin(queued, memory),
-                    Err(sentence) => end_unstarted(queued, JobOutcome::Failed(sentence)),
+                    Err(sentence) => queued.end(JobOutcome::Failed(sentence)),
                 }
             }
             match self.next_score.take() {
                 None => {}
                 Some((job, Ok(memory))) => self.scoring = Scoring::begin(job, memory, self.engine.as_mut()),
-                Some((job, Err(sentence))) => {
-                    drop(job.permit);
-                    job.sink.end(Err(JobError::Failed(sentence)));
-                }
+                Some((job, Err(sentence))) => job.end(JobError::Failed(sentence)),
             }
             match self.next_learn.take() {
                 None => {}
@@ -116,10 +113,7 @@ impl Worker {
                     self.learning = Learning::begin(job, memory, self.engine.as_mut());
                     self.last_slice = (Instant::now(), FIRST_SLICE);
                 }
-                Some((job, Err(sentence))) => {
-                    drop(job.permit);
-                    job.sink.end(Err(JobError::Failed(sentence)));
-                }
+                Some((job, Err(sentence))) => job.end(JobError::Failed(sentence)),
             }
             self.end_unwanted();
             // After a panic the remaining jobs must still be answered: see `Drop`.
@@ -150,15 +144,11 @@ impl Worker {
             let now = Instant::now();
             let deadline = state.queues.earliest_deadline();
             if std::mem::take(&mut state.recheck_queues) || deadline.is_some_and(|deadline| deadline <= now) {
-                let unwanted = state.queues.remove_where(|job| {
-                    job.stop.is_set() || job.deadline.is_some_and(|deadline| deadline <= now) || job.sink.is_closed()
-                });
+                let unwanted = state.queues.take_unwanted(now);
                 if !unwanted.is_empty() {
                     // Sinks are called without the lock, since they may submit jobs.
                     drop(state);
-                    for queued in unwanted {
-                        end_unstarted(queued, JobOutcome::NeverStarted);
-                    }
+                    unwanted.end(&JobError::Stopped);
                     state = shared.lock();
                     continue;
                 }
@@ -175,7 +165,7 @@ impl Worker {
             if scores || learns || !self.active.is_empty() || !starting.is_empty() {
                 return Some(starting);
             }
-            state = if state.queues.is_empty() && state.scores.is_empty() && state.learns.is_empty() {
+            state = if state.queues.is_empty() {
                 shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
                 // The memory is held by another model, whose scheduler does not notify this one.
@@ -216,14 +206,14 @@ impl Worker {
 
     /// Removes the next scoring job if its memory is available, or never will be.
     fn admit_score(&self, state: &mut State) -> Option<(ScoreJob, Admitted)> {
-        let (bytes, positions) = state.scores.front()?.needs(self.engine.as_ref());
+        let (bytes, positions) = state.queues.scores.front()?.needs(self.engine.as_ref());
         let admitted = admit(&self.memory, bytes, positions)?;
-        Some((state.scores.pop_front()?, admitted))
+        Some((state.queues.scores.pop_front()?, admitted))
     }
 
     /// Removes the next learning job if its memory is available, or never will be.
     fn admit_learn(&mut self, state: &mut State) -> Option<(LearnJob, Admitted)> {
-        let (bytes, positions) = state.learns.front()?.needs(self.engine.as_mut());
+        let (bytes, positions) = state.queues.learns.front()?.needs(self.engine.as_mut());
         // Learning can take hours, so half of the memory is left to other jobs.
         let share = self.memory.share(Purpose::Work) / 2;
         let admitted = if bytes > share {
@@ -236,7 +226,7 @@ impl Worker {
         } else {
             admit(&self.memory, bytes, positions)?
         };
-        Some((state.learns.pop_front()?, admitted))
+        Some((state.queues.learns.pop_front()?, admitted))
     }
 
     fn begin(&mut self, entry: QueuedJob, memory: Charge) {
@@ -244,17 +234,16 @@ impl Worker {
         let job = &entry.job;
         let prompt_rows = job.prefix.as_ref().map_or(0, SoftPrefix::len) + job.tokens.len();
         if job.stop.is_set() || job.sink.is_closed() {
-            return end_unstarted(entry, JobOutcome::NeverStarted);
+            return entry.end(JobOutcome::NeverStarted);
         }
         if prompt_rows == 0 || job.max_new_tokens == 0 {
-            return end_unstarted(
-                entry,
-                JobOutcome::Failed("there is nothing to run: the input has no rows, or no tokens are requested".into()),
-            );
+            return entry.end(JobOutcome::Failed(
+                "there is nothing to run: the input has no rows, or no tokens are requested".into(),
+            ));
         }
         let sequence = match self.engine.open(positions(job)) {
             Ok(sequence) => sequence,
-            Err(error) => return end_unstarted(entry, JobOutcome::Failed(error.to_string())),
+            Err(error) => return entry.end(JobOutcome::Failed(error.to_string())),
         };
         let Job {
             prefix,
@@ -398,61 +387,31 @@ impl Drop for Worker {
     /// Ends every job, so that each sink gets its last call however the thread ended.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        let closing = state.closing;
-        state.closed = true;
-        let queued = state.queues.remove_where(|_| true);
-        let scores: Vec<ScoreJob> = self
-            .next_score
-            .take()
-            .map(|(job, _)| job)
-            .into_iter()
-            .chain(state.scores.drain(..))
-            .collect();
-        let learns: Vec<LearnJob> = self
-            .next_learn
-            .take()
-            .map(|(job, _)| job)
-            .into_iter()
-            .chain(state.learns.drain(..))
-            .collect();
-        drop(state);
-        let error = || {
-            if closing {
-                JobError::Stopped
-            } else {
-                JobError::Failed(ENGINE_ENDED.into())
-            }
+        let error = if state.closing {
+            JobError::Stopped
+        } else {
+            JobError::Failed(ENGINE_ENDED.into())
         };
+        state.closed = true;
+        let queued = std::mem::take(&mut state.queues);
+        drop(state);
         if let Some(learning) = self.learning.take() {
-            learning.end(self.engine.as_mut(), Err(error()));
-        }
-        for job in learns {
-            drop(job.permit);
-            job.sink.end(Err(error()));
+            learning.end(self.engine.as_mut(), Err(error.clone()));
         }
         if let Some(scoring) = self.scoring.take() {
-            scoring.end(self.engine.as_mut(), Err(error()));
+            scoring.end(self.engine.as_mut(), Err(error.clone()));
         }
-        for job in scores {
-            drop(job.permit);
-            job.sink.end(Err(error()));
+        let outcome = match &error {
+            JobError::Stopped => JobOutcome::Finished(FinishReason::Stopped),
+            JobError::Failed(sentence) => JobOutcome::Failed(sentence.clone()),
+        };
+        self.end_where(|_| Some(outcome.clone()));
+        if let Some((job, _)) = self.next_learn.take() {
+            job.end(error.clone());
         }
-        for active in self.active.drain(..) {
-            self.engine.close(active.sequence);
-            let outcome = if closing {
-                JobOutcome::Finished(FinishReason::Stopped)
-            } else {
-                JobOutcome::Failed(ENGINE_ENDED.into())
-            };
-            active.end(outcome);
+        if let Some((job, _)) = self.next_score.take() {
+            job.end(error.clone());
         }
-        for queued in queued {
-            let outcome = if closing {
-                JobOutcome::NeverStarted
-            } else {
-                JobOutcome::Failed(ENGINE_ENDED.into())
-            };
-            end_unstarted(queued, outcome);
-        }
+        queued.end(&error);
     }
 }
