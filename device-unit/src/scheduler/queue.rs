@@ -95,11 +95,9 @@ impl Queues {
 
     /// Returns the earliest deadline of the queued jobs.
     pub fn earliest_deadline(&self) -> Option<Instant> {
-        self.live
-            .iter()
-            .chain(&self.batch)
-            .filter_map(|queued| queued.job.deadline)
-            .min()
+        let of_inferences = self.live.iter().chain(&self.batch).map(|queued| queued.job.deadline);
+        let of_scores = self.scores.iter().map(|job| job.deadline);
+        of_inferences.chain(of_scores).flatten().min()
     }
 }
 

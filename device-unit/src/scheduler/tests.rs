@@ -698,6 +698,19 @@ fn a_queued_scoring_job_can_be_cancelled_while_another_runs() {
     assert_eq!(scored(&running), Err(JobError::Stopped));
 }
 
+#[test]
+fn a_deadline_ends_a_queued_scoring_job() {
+    let (scheduler, _) = started(32, true);
+    let running = score(&scheduler, endless_text());
+    let (late, waiting) = score_job(vec![5]);
+    scheduler.score(ScoreJob {
+        deadline: Some(Instant::now() + Duration::from_millis(100)),
+        ..late
+    });
+    assert_eq!(scored(&waiting), Err(JobError::Stopped));
+    assert!(running.try_recv().is_err(), "the other one runs on");
+}
+
 struct Learned(Sender<Option<Result<LearnedPrefix, JobError>>>);
 
 impl LearnSink for Learned {
