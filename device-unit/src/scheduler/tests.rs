@@ -321,6 +321,20 @@ fn memory_is_reserved_for_the_positions_that_a_request_can_use_and_not_for_the_w
 }
 
 #[test]
+fn the_memory_that_a_job_would_take_is_rounded_up_in_its_refusal() {
+    let harness = Harness::of(started_with_little_memory((1 << 20) + 1));
+    // 96 positions, and 96 bytes more than there are.
+    harness.submit("beyond", vec![1; 10], 87, Priority::Live);
+    let JobOutcome::Failed(sentence) = harness.outcome_of("beyond") else {
+        panic!("more than 96 MiB of 96")
+    };
+    assert!(
+        sentence.contains("96 positions would take 97 MiB, but this unit has 96 MiB"),
+        "{sentence}"
+    );
+}
+
+#[test]
 fn a_new_job_joins_the_running_batch() {
     let harness = Harness::new(4, true);
     let first = harness.submit("first", vec![1], 100_000, Priority::Live);

@@ -31,6 +31,8 @@ const FIRST_SLICE: Duration = Duration::from_millis(20);
 /// How often to retry admission while another model holds the memory.
 const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+const MIB: usize = 1 << 20;
+
 /// The memory reserved for a job, or the reason why it can never be admitted.
 type Admitted = Result<Charge, String>;
 
@@ -47,8 +49,8 @@ fn admit(memory: &Budget, bytes: usize, positions: usize) -> Option<Admitted> {
         return Some(Err(format!(
             "{positions} positions would take {} MiB, but this unit has {} MiB for what runs; ask for fewer tokens, or start the unit \
              with more --memory",
-            bytes >> 20,
-            share >> 20
+            bytes.div_ceil(MIB),
+            share / MIB
         )));
     }
     memory.charge(Purpose::Work, bytes).map(Ok)
@@ -220,8 +222,8 @@ impl Worker {
             Err(format!(
                 "learning over {positions} positions would take {} MiB, but this unit has {} MiB for it; give shorter examples, or start \
                  the unit with more --memory",
-                bytes >> 20,
-                share >> 20
+                bytes.div_ceil(MIB),
+                share / MIB
             ))
         } else {
             admit(&self.memory, bytes, positions)?
