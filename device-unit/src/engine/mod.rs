@@ -20,6 +20,10 @@ pub mod axera;
 #[cfg(feature = "cpu")]
 pub mod cpu;
 
+/// Maximum number of rows that the CPU engine computes in one pass, which bounds its memory. A step of more rows is divided into several
+/// passes, with the same results.
+pub const PASS_ROWS: usize = 128;
+
 /// Properties of a loaded engine and its model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EngineInfo {

@@ -24,8 +24,6 @@ use crate::engine::likelihood::Comparison;
 use crate::engine::sampling::greedy;
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
 
-/// Maximum number of rows per forward pass while nothing else runs.
-pub(super) const FEED_ROWS: usize = 128;
 /// Adam's decay rates of the first and the second moment.
 const BETAS: (f32, f32) = (0.9, 0.999);
 /// The learning rate of the last step, relative to the first.

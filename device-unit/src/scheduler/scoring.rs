@@ -193,15 +193,15 @@ impl Scoring {
         self.sink.end(ended.map(|()| scores));
     }
 
-    /// Runs one forward pass of about `budget` rows. A pass interrupted by `interrupt` feeds nothing and is repeated by the next call.
+    /// Runs one forward pass of about `max_rows` rows. A pass interrupted by `interrupt` feeds nothing and is repeated by the next call.
     pub fn step(
         &mut self,
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
-        budget: usize,
+        max_rows: usize,
         interrupt: &AtomicBool,
     ) -> Result<(), JobError> {
-        let logits = self.fill_rows(embeddings, budget)?;
+        let logits = self.fill_rows(embeddings, max_rows)?;
         let mut outs: Vec<Vec<f32>> = self
             .lanes
             .iter_mut()
@@ -241,12 +241,12 @@ impl Scoring {
 
     /// Fills the lanes' next rows. Rows before the text are fed without logits. Then all lanes advance through the text in parallel;
     /// each row's logits predict the token after it.
-    fn fill_rows(&mut self, embeddings: &dyn TokenEmbeddings, budget: usize) -> Result<Logits, EngineError> {
+    fn fill_rows(&mut self, embeddings: &dyn TokenEmbeddings, max_rows: usize) -> Result<Logits, EngineError> {
         let (prompt, text, scored) = (&self.prompt, &self.text, self.scored);
         let before = |lane: &Lane| lane.prefix_rows() + prompt.len() - 1;
         let feeding = self.lanes.iter().any(|lane| lane.fed < before(lane));
-        let abreast = (budget / self.lanes.len()).clamp(1, text.len() - scored);
-        let mut left = budget.max(1);
+        let abreast = (max_rows / self.lanes.len()).clamp(1, text.len() - scored);
+        let mut left = max_rows.max(1);
         for lane in &mut self.lanes {
             lane.rows.clear();
             let count = if feeding {

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
 
-use super::batch::PROMPT_ROWS_DURING_DECODE;
-use super::worker::SCORE_ROWS_DURING_DECODE;
+use super::batch::{DECODE_ROWS, PROMPT_ROWS_DURING_DECODE};
 use super::*;
 use crate::budget::{Budget, MIN_LIMIT};
 use crate::engine::gradient::{Differentiable, Example, Gradient};
@@ -615,7 +614,7 @@ fn a_text_is_scored_in_small_steps_beside_decoding_sequences() {
     );
     for step in others {
         assert!(
-            step.iter().map(|(_, rows)| rows).sum::<usize>() <= SCORE_ROWS_DURING_DECODE,
+            step.iter().map(|(_, rows)| rows).sum::<usize>() <= DECODE_ROWS,
             "{step:?}"
         );
     }

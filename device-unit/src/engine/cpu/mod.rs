@@ -72,7 +72,7 @@ use crate::engine::LoadProgress;
 #[cfg(feature = "learn")]
 use crate::engine::gradient::{Differentiable, Example, Gradient};
 use crate::engine::likelihood::VocabChunk;
-use crate::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
+use crate::engine::{Engine, EngineError, EngineInfo, PASS_ROWS, SequenceId, Step, TokenEmbeddings};
 use crate::errors::LoadError;
 use crate::gguf::GgufFile;
 
@@ -83,9 +83,6 @@ use forward::{Model, Row, Scratch};
 use kernel::{Kernel, Tier};
 use threads::Pool;
 use weights::Weights;
-
-/// Maximum number of rows of one pass, which bounds its memory. More rows are divided into several passes, with the same results.
-const PASS_ROWS: usize = 128;
 
 /// Maximum number of open sequences.
 const MAX_SEQUENCES: usize = 64;
