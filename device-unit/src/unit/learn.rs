@@ -99,7 +99,7 @@ fn prepare(
         MAX_RATE,
     )?;
 
-    let prompt_of = |prompt: &str| encode(model, &model.template.render(&task.setup.prompt, prompt));
+    let prompt_of = |prompt: &str| encode(model, &model.template.render(&task.setup.system_prompt, prompt));
     let window = WindowBudget {
         prefix: learn_request.len,
         template: prompt_of("")?.len(),

@@ -188,8 +188,8 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
             conditions.len()
         )));
     }
-    let prompt = encode(model, &model.template.render(&task.setup.prompt, &user))?;
-    let template = encode(model, &model.template.render(&task.setup.prompt, ""))?
+    let prompt = encode(model, &model.template.render(&task.setup.system_prompt, &user))?;
+    let template = encode(model, &model.template.render(&task.setup.system_prompt, ""))?
         .len()
         .min(prompt.len());
     let budget = WindowBudget {
