@@ -240,12 +240,7 @@ impl ModelSource for ModelStore {
 
         let by_module_name = model == MODULE_QWEN;
         let mut settings = info.mode_param(&found.file_name(), by_module_name);
-        settings.extend(
-            overrides
-                .iter()
-                .filter(|(key, _)| !SET_UP_KEYS.contains(&key.as_str()))
-                .map(|(key, value)| (key.clone(), value.clone())),
-        );
+        settings.extend(overrides.clone());
         Ok(LoadedModel {
             name: if by_module_name {
                 model.to_owned()
@@ -261,9 +256,6 @@ impl ModelSource for ModelStore {
         })
     }
 }
-
-/// Keys of a set-up that are not the card's.
-const SET_UP_KEYS: [&str; 6] = ["model", "response_format", "input", "enoutput", "enkws", "prompt"];
 
 /// The result of a thread; a panic becomes [`EngineError::Backend`].
 fn joined<T>(what: &str, thread: thread::ScopedJoinHandle<'_, T>) -> Result<T, LoadError> {
