@@ -61,18 +61,19 @@ pub mod tensors;
 pub mod threads;
 mod weights;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use half::bf16;
 use softprefix_core::protocol::extension::StoredWeights;
 
 use crate::engine::LoadProgress;
 #[cfg(feature = "learn")]
 use crate::engine::gradient::{Differentiable, Example, Gradient};
 use crate::engine::likelihood::VocabChunk;
-use crate::engine::{Engine, EngineError, EngineInfo, PASS_ROWS, SequenceId, Step, TokenEmbeddings};
+use crate::engine::{Engine, EngineError, EngineInfo, Logits, PASS_ROWS, SequenceId, Step, TokenEmbeddings};
 use crate::errors::LoadError;
 use crate::gguf::GgufFile;
 
@@ -110,6 +111,12 @@ pub struct CpuEngine {
     gradient: Option<learn::Pass>,
 }
 
+/// A row of a batch: its embedding, and where it belongs.
+struct BatchRow<'a> {
+    values: &'a [bf16],
+    place: Row,
+}
+
 struct Sequence {
     cache: Cache,
     /// Positions in use.
@@ -138,11 +145,7 @@ impl CpuEngine {
         tensors::check(&file, &config)?;
         let tier = match options.tier {
             Some(tier) => tier,
-            None => Tier::from_env().map_err(|error| EngineError::Backend {
-                what: "choosing the processor's instructions".into(),
-                detail: error.to_string(),
-                remedy: "correct the environment variable".into(),
-            })?,
+            None => Tier::from_env().map_err(|error| LoadError::Kernel(error.to_string()))?,
         };
         let pool = Pool::new(options.threads.unwrap_or_else(default_threads));
         let weights = Weights::load(&file, &config, &pool, progress)?;
@@ -224,13 +227,13 @@ impl CpuEngine {
     /// Reads all weights once, so that the first inference is not slower than later ones.
     fn warm_up(&mut self) -> Result<(), EngineError> {
         let sequence = self.open(1)?;
-        let mut row = vec![half::bf16::ZERO; self.info.hidden_size];
+        let mut row = vec![bf16::ZERO; self.info.hidden_size];
         self.embeddings.row(0, &mut row)?;
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
         let step = Step {
             sequence,
             rows: &row,
-            logits: crate::engine::Logits::Last,
+            logits: Logits::Last,
             out: Vec::new(),
             stop: &stop,
         };
@@ -242,7 +245,7 @@ impl CpuEngine {
     /// Validates a batch before anything is changed.
     fn check(&self, batch: &[Step<'_>]) -> Result<(), EngineError> {
         let hidden_size = self.info.hidden_size;
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for step in batch {
             let Some(sequence) = self.sequences.get(&step.sequence) else {
                 return Err(EngineError::NoSuchSequence(step.sequence.0));
@@ -261,11 +264,7 @@ impl CpuEngine {
                 });
             }
             if !seen.insert(step.sequence) {
-                return Err(EngineError::Backend {
-                    what: "a batch".into(),
-                    detail: format!("{:?} is in it twice", step.sequence),
-                    remedy: "give each sequence one step".into(),
-                });
+                return Err(EngineError::RepeatedSequence(step.sequence.0));
             }
         }
         Ok(())
@@ -322,40 +321,34 @@ impl Engine for CpuEngine {
         let hidden_size = self.info.hidden_size;
         let vocab_size = self.info.vocab_size;
 
-        // All rows of the batch in order: (step, row within the step, target).
+        // All rows of the batch, in order.
         let mut rows = Vec::new();
         for (number, step) in batch.iter_mut().enumerate() {
+            let sequence = self.sequences.get_mut(&step.sequence);
+            let sequence = sequence.ok_or(EngineError::NoSuchSequence(step.sequence.0))?;
             let count = step.rows.len() / hidden_size;
+            let end = sequence.len + count;
+            sequence.cache.grow(end).map_err(|error| EngineError::Backend {
+                what: "allocating the KV cache".into(),
+                detail: error.to_string(),
+                remedy: "end other programs, or start the unit with less --memory".into(),
+            })?;
+            let logit_rows = match step.logits {
+                Logits::None => 0,
+                Logits::Last => 1,
+                Logits::All => count,
+            };
             // The buffer's old contents are overwritten, so they are not cleared first.
-            let wanted = match step.logits {
-                crate::engine::Logits::None => 0,
-                crate::engine::Logits::Last => 1,
-                crate::engine::Logits::All => count,
-            };
-            step.out.resize(wanted * vocab_size, 0.0);
-            let Some(sequence) = self.sequences.get_mut(&step.sequence) else {
-                continue;
-            };
-            for row in 0..count {
-                rows.push((
-                    number,
-                    row,
-                    Row {
-                        sequence: number,
-                        position: sequence.len + row,
-                        logits: row + wanted >= count,
-                    },
-                ));
-            }
-            sequence.len += count;
-            sequence
-                .cache
-                .grow(sequence.len)
-                .map_err(|error| EngineError::Backend {
-                    what: "allocating the KV cache".into(),
-                    detail: error.to_string(),
-                    remedy: "end other programs, or start the unit with less --memory".into(),
-                })?;
+            step.out.resize(logit_rows * vocab_size, 0.0);
+            let values = step.rows.chunks_exact(hidden_size);
+            rows.extend(values.zip(sequence.len..end).map(|(values, position)| BatchRow {
+                values,
+                place: Row {
+                    sequence: number,
+                    position,
+                    logits: position + logit_rows >= end,
+                },
+            }));
         }
 
         // The caches of the batch, in the order of its steps.
@@ -366,39 +359,31 @@ impl Engine for CpuEngine {
             .collect();
         let mut caches: Vec<&mut Cache> = batch.iter().filter_map(|step| by_id.remove(&step.sequence)).collect();
 
-        // Output slices, in the order of the rows that want logits.
-        let mut outs: Vec<Vec<f32>> = batch.iter_mut().map(|step| std::mem::take(&mut step.out)).collect();
-        let mut logits = outs.iter_mut().flat_map(|out| out.chunks_exact_mut(vocab_size));
-        let mut stopped = false;
+        // A slice of V values for each row with logits, in the order of the rows.
+        let (stops, outs): (Vec<&AtomicBool>, Vec<&mut Vec<f32>>) =
+            batch.iter_mut().map(|step| (step.stop, &mut step.out)).unzip();
+        let mut outputs = outs.into_iter().flat_map(|out| out.chunks_exact_mut(vocab_size));
+        let stop = || stops.iter().all(|stop| stop.load(Ordering::Relaxed));
         for pass in rows.chunks(PASS_ROWS) {
             let scratch = &mut self.scratch;
             scratch.x.clear();
-            for (step, row, _) in pass {
-                let values = &batch[*step].rows[row * hidden_size..(row + 1) * hidden_size];
-                scratch.x.extend(values.iter().map(|value| value.to_f32()));
+            for row in pass {
+                scratch.x.extend(row.values.iter().map(|value| value.to_f32()));
             }
-            let places: Vec<Row> = pass.iter().map(|(_, _, place)| *place).collect();
-            let stop = || batch.iter().all(|step| step.stop.load(Ordering::Relaxed));
-            let wanted = places.iter().filter(|row| row.logits).count();
-            let mut logits: Vec<&mut [f32]> = logits.by_ref().take(wanted).collect();
-            if !self.model.pass(&places, &mut caches, scratch, &mut logits, &stop) {
-                stopped = true;
-                break;
+            let places: Vec<Row> = pass.iter().map(|row| row.place).collect();
+            let with_logits = places.iter().filter(|row| row.logits).count();
+            let mut pass_outputs: Vec<&mut [f32]> = outputs.by_ref().take(with_logits).collect();
+            if !self.model.pass(&places, &mut caches, scratch, &mut pass_outputs, &stop) {
+                // Values beyond a sequence's end are never read, and overwritten by the next rows.
+                return Err(EngineError::Stopped);
             }
         }
-        for (step, out) in batch.iter_mut().zip(outs) {
-            step.out = out;
-        }
-        if !stopped {
-            return Ok(());
-        }
-        // Values beyond a sequence's end are never read, and overwritten by the next rows.
         for step in batch.iter() {
             if let Some(sequence) = self.sequences.get_mut(&step.sequence) {
-                sequence.len -= step.rows.len() / hidden_size;
+                sequence.len += step.rows.len() / hidden_size;
             }
         }
-        Err(EngineError::Stopped)
+        Ok(())
     }
 
     fn rewind(&mut self, sequence: SequenceId, positions: usize) -> Result<(), EngineError> {
@@ -467,7 +452,7 @@ impl Kernel for Reduce<'_, '_> {
 fn default_threads() -> usize {
     let logical = std::thread::available_parallelism().map_or(1, usize::from);
     // Linux reports which logical processors share a core; elsewhere (Apple silicon) each is a core.
-    let mut cores = std::collections::BTreeSet::new();
+    let mut cores = BTreeSet::new();
     for number in 0..logical {
         let path = format!("/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list");
         match std::fs::read_to_string(path) {
