@@ -76,6 +76,7 @@ use crate::engine::likelihood::VocabChunk;
 use crate::engine::{Engine, EngineError, EngineInfo, Logits, PASS_ROWS, SequenceId, Step, TokenEmbeddings};
 use crate::errors::LoadError;
 use crate::gguf::GgufFile;
+use crate::machine;
 
 use cache::Cache;
 use config::Config;
@@ -147,7 +148,7 @@ impl CpuEngine {
             Some(tier) => tier,
             None => Tier::from_env().map_err(|error| LoadError::Kernel(error.to_string()))?,
         };
-        let pool = Pool::new(options.threads.unwrap_or_else(default_threads));
+        let pool = Pool::new(options.threads.unwrap_or_else(machine::cores));
         let weights = Weights::load(&file, &config, &pool, progress)?;
         let Some(table) = file.tensor(tensors::TABLE).cloned() else {
             return Err(LoadError::BadFile {
@@ -446,19 +447,4 @@ impl Kernel for Reduce<'_, '_> {
     fn run(self) {
         self.0.reduce();
     }
-}
-
-/// Returns the number of physical cores: two threads on one core would share its arithmetic units.
-fn default_threads() -> usize {
-    let logical = std::thread::available_parallelism().map_or(1, usize::from);
-    // Linux reports which logical processors share a core; elsewhere (Apple silicon) each is a core.
-    let mut cores = BTreeSet::new();
-    for number in 0..logical {
-        let path = format!("/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list");
-        match std::fs::read_to_string(path) {
-            Ok(siblings) => cores.insert(siblings),
-            Err(_) => return logical,
-        };
-    }
-    cores.len().clamp(1, logical)
 }
