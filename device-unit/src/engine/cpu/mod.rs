@@ -81,7 +81,7 @@ use crate::machine;
 use cache::Cache;
 use config::Config;
 use embeddings::StoredEmbeddings;
-use forward::{Model, Row, Scratch};
+use forward::{Model, RowPlace, Scratch};
 use kernel::{Kernel, Tier};
 use threads::Pool;
 use weights::Weights;
@@ -100,13 +100,22 @@ pub struct CpuOptions {
     pub window: Option<usize>,
 }
 
+/// Multiply-adds of one row in a model's matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MultiplyAdds {
+    /// In the layers.
+    pub layers: usize,
+    /// In the output matrix.
+    pub output: usize,
+}
+
 /// Runs a GGUF model on this machine's processor.
 pub struct CpuEngine {
     info: EngineInfo,
     model: Model,
     embeddings: Arc<StoredEmbeddings>,
     sequences: BTreeMap<SequenceId, Sequence>,
-    next: u64,
+    next_sequence_id: u64,
     scratch: Scratch,
     #[cfg(feature = "learn")]
     gradient: Option<learn::Pass>,
@@ -115,7 +124,7 @@ pub struct CpuEngine {
 /// A row of a batch: its embedding, and where it belongs.
 struct BatchRow<'a> {
     values: &'a [bf16],
-    place: Row,
+    place: RowPlace,
 }
 
 struct Sequence {
@@ -143,19 +152,13 @@ impl CpuEngine {
     /// See [`CpuEngine::load`].
     pub fn from_file(file: Arc<GgufFile>, options: CpuOptions, progress: &LoadProgress<'_>) -> Result<Self, LoadError> {
         let config = Config::read(&file)?;
-        tensors::check(&file, &config)?;
+        let table = tensors::check(&file, &config)?.clone();
         let tier = match options.tier {
             Some(tier) => tier,
             None => Tier::from_env().map_err(|error| LoadError::Kernel(error.to_string()))?,
         };
         let pool = Pool::new(options.threads.unwrap_or_else(machine::cores));
         let weights = Weights::load(&file, &config, &pool, progress)?;
-        let Some(table) = file.tensor(tensors::TABLE).cloned() else {
-            return Err(LoadError::BadFile {
-                path: file.path().to_owned(),
-                reason: format!("the tensor {} is missing", tensors::TABLE),
-            });
-        };
         let conversions = StoredWeights::sentence(&weights.conversions);
         tracing::info!("{}: cpu/{tier}, weight matrices: {conversions}", file.path().display());
         let window = options.window.unwrap_or(config.window).min(config.window).max(1);
@@ -181,7 +184,7 @@ impl CpuEngine {
             },
             embeddings: Arc::new(StoredEmbeddings::new(file, table)),
             sequences: BTreeMap::new(),
-            next: 0,
+            next_sequence_id: 0,
             scratch: Scratch::default(),
             #[cfg(feature = "learn")]
             gradient: None,
@@ -207,18 +210,21 @@ impl CpuEngine {
         self.model.weights.bytes()
     }
 
-    /// Returns the multiply-adds per row in all matrices except the output matrix, and in that one.
-    pub fn multiply_adds(&self) -> (usize, usize) {
+    /// Returns the multiply-adds of one row.
+    pub fn multiply_adds(&self) -> MultiplyAdds {
         let size = |linear: &weights::Linear| linear.matrix.outputs() * linear.matrix.inputs();
         let weights = &self.model.weights;
         let of_layer = |layer: &weights::Layer| {
             let all = [&layer.qkv, &layer.output, &layer.gate_up, &layer.down];
             all.into_iter().map(size).sum::<usize>()
         };
-        (weights.layers.iter().map(of_layer).sum(), size(&weights.vocabulary))
+        MultiplyAdds {
+            layers: weights.layers.iter().map(of_layer).sum(),
+            output: size(&weights.vocabulary),
+        }
     }
 
-    /// Returns the number of pieces of a gradient's work that belong to the forward pass.
+    /// Returns how many of a gradient's stages belong to the forward pass.
     #[cfg(feature = "learn")]
     pub fn gradient_forward_stages(&self) -> usize {
         // One per layer, one for the logits, and one for the loss.
@@ -257,10 +263,10 @@ impl CpuEngine {
                     hidden_size,
                 });
             }
-            let wanted = sequence.len + step.rows.len() / hidden_size;
-            if wanted > sequence.limit {
+            let end = sequence.len + step.rows.len() / hidden_size;
+            if end > sequence.limit {
                 return Err(EngineError::WindowExceeded {
-                    wanted,
+                    wanted: end,
                     window: sequence.limit,
                 });
             }
@@ -293,8 +299,8 @@ impl Engine for CpuEngine {
                 window: self.info.window,
             });
         }
-        let id = SequenceId(self.next);
-        self.next += 1;
+        let id = SequenceId(self.next_sequence_id);
+        self.next_sequence_id += 1;
         let cache = self.empty_cache();
         self.sequences.insert(
             id,
@@ -344,10 +350,10 @@ impl Engine for CpuEngine {
             let values = step.rows.chunks_exact(hidden_size);
             rows.extend(values.zip(sequence.len..end).map(|(values, position)| BatchRow {
                 values,
-                place: Row {
-                    sequence: number,
+                place: RowPlace {
+                    cache_index: number,
                     position,
-                    logits: position + logit_rows >= end,
+                    wants_logits: position + logit_rows >= end,
                 },
             }));
         }
@@ -371,8 +377,8 @@ impl Engine for CpuEngine {
             for row in pass {
                 scratch.x.extend(row.values.iter().map(|value| value.to_f32()));
             }
-            let places: Vec<Row> = pass.iter().map(|row| row.place).collect();
-            let with_logits = places.iter().filter(|row| row.logits).count();
+            let places: Vec<RowPlace> = pass.iter().map(|row| row.place).collect();
+            let with_logits = places.iter().filter(|row| row.wants_logits).count();
             let mut pass_outputs: Vec<&mut [f32]> = outputs.by_ref().take(with_logits).collect();
             if !self.model.pass(&places, &mut caches, scratch, &mut pass_outputs, &stop) {
                 // Values beyond a sequence's end are never read, and overwritten by the next rows.
