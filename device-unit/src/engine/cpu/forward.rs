@@ -226,7 +226,7 @@ impl Model {
         let (qkv, angles) = (&scratch.qkv, &scratch.angles);
         self.pool.run(tasks.len(), |number| {
             let mut task = tasks[number].lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(sequence) = task.first().map(|(index, _)| rows[*index].sequence) else {
+            let Some(cache) = task.first().map(|(index, _)| &caches[rows[*index].cache_index]) else {
                 return;
             };
             let (kv_head, part) = (number / parts % kv_heads, number % parts);
@@ -246,7 +246,7 @@ impl Model {
                 });
             }
             self.tier.run(Attend {
-                cache: caches[sequence],
+                cache,
                 layer,
                 kv_head,
                 head_size,

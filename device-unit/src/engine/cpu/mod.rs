@@ -1,7 +1,7 @@
 //! The CPU engine: runs GGUF models with integer kernels of its own.
 //!
 //! The results of a step are the same bits for one row or many, in any batch, on any number of threads and with any instruction set:
-//! see `kernel` for the products, `attention` and `kernel::math` for the rest. Modules:
+//! `kernel` defines the products, `attention` and `kernel::math` the rest. Modules:
 //!
 //! | module | purpose |
 //! |---|---|
@@ -19,18 +19,21 @@
 //! threads on two cores with AVX-512 VNNI, a prompt of 40 tokens, 64 generated, the best of three rounds, both engines with real-time
 //! priority (`chrt -f 1`):
 //!
+//! | speed relative to llama.cpp (ours / llama.cpp) | Qwen2.5-Coder-0.5B Q4_K_M | SmolLM2-135M Q4_1 |
+//! |---|---|---|
+//! | decode | 2.1 (115 / 54 tok/s) | 2.2 (350 / 156 tok/s) |
+//! | prefill | 3.5 (1024 / 291 tok/s) | 4.0 (1856 / 467 tok/s) |
+//! | 11 sequences at once, decode | 5.8 (619 / 107 tok/s) | 5.8 (1419 / 244 tok/s) |
+//! | 11 cases, at once / one by one | 9.1 (within 1.5 / 13.6 s) | 7.9 (within 0.74 / 5.8 s) |
+//!
 //! | ours / llama.cpp | Qwen2.5-Coder-0.5B Q4_K_M | SmolLM2-135M Q4_1 |
 //! |---|---|---|
-//! | decode | 2.1 (115 / 54 tok/s) | 2.2 (350 / 156) |
-//! | prefill | 3.5 (1024 / 291 tok/s) | 4.0 (1856 / 467) |
-//! | 11 sequences at once, decode | 5.8 (619 / 107 tok/s) | 5.8 (1419 / 244) |
-//! | 11 cases at once, llama.cpp one by one | 9.1 (1.5 / 13.6 s) | 7.9 (0.74 / 5.8 s) |
 //! | memory after loading | 444 / 638 MB | 125 / 195 MB |
 //! | mean KL to the f32 weights | 0.0008 / 0.0012 nat | 0.0036 / 0.0051 nat |
 //!
 //! Over TCP (`softprefix-bench tcp`, with other processes on both cores) a sweep of 11 cases takes 1.0 times as long as the engine's own
 //! batch of the same tokens (median of six rounds, both models). A live run of 40 tokens has its first text after 138 ms on Qwen and 57
-//! ms on SmolLM2 (best of six; the slowest took 230 and 93 ms). With two other busy threads (`softprefix-bench model --foreign 2`) two
+//! ms on SmolLM2 (best of six; the slowest took 230 and 93 ms). With two other busy threads (`softprefix-bench model --busy-threads 2`) two
 //! threads on two cores keep 0.54 to 0.64 of their speed (decode of one, of 11, and prefill); half is the fair share.
 //!
 //! Scoring a text of 208 tokens under 11 conditions at once (`softprefix-bench model`, best of six rounds) reaches 0.91 (Qwen) and 0.82
@@ -45,7 +48,7 @@
 //! A profile of 11 cases on SmolLM2 (perf, share of both threads' samples, loading included): products 44 %, their minima 7 %, attention
 //! 16 %, quantising activations 7 %, idle threads 10 %, sampling 1 %. With eleven rows the products are limited by both memory and
 //! arithmetic: from a cache a thread does 305 G products per second; from memory 190 to 270, since weights are prefetched 16 KB ahead and
-//! tasks are large enough to use what was prefetched (150 to 200 before). Attention and quantising are the next to improve.
+//! tasks are large enough to use what was prefetched. Attention and quantising are the next to improve.
 
 mod attention;
 mod cache;
