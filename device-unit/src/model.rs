@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::engine::Engine;
-pub use crate::engine::LoadProgress;
+pub use crate::engine::{LoadProgress, LoadStage};
 pub use crate::errors::LoadError;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 

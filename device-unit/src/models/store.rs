@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::engine::EngineError;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::gguf::{GgufFile, name_parts};
-use crate::model::{LoadError, LoadProgress, LoadedModel, ModelSource};
+use crate::model::{LoadError, LoadProgress, LoadStage, LoadedModel, ModelSource};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 use super::card::ModelInfo;
@@ -221,7 +221,7 @@ impl ModelSource for ModelStore {
             // Opened again for the error itself: only its message is kept.
             Err(_) => ModelInfo::read(path)?,
         };
-        progress(0.0, "file");
+        progress(0.0, LoadStage::File);
         let file = Arc::new(GgufFile::open(path)?);
 
         // In parallel with the weights: the tokenizer takes a tenth of a second, a digest that is not cached more.

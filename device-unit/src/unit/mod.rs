@@ -44,7 +44,7 @@ use texts::RecentTexts;
 
 use crate::budget::{Budget, Purpose};
 use crate::engine::sampling::Sampling;
-use crate::model::ModelSource;
+use crate::model::{LoadStage, ModelSource};
 use crate::request_text::Request;
 use crate::scheduler::AdmissionPermit;
 
@@ -53,8 +53,8 @@ const MAX_SOURCE_BYTES: usize = 256;
 /// How long a set-up waits for an ending task to free its slot.
 const TASK_SLOT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Receives the progress of loading a model: its name, the fraction (0..=1), and a label.
-pub type LoadObserver = Arc<dyn Fn(&str, f32, &str) + Send + Sync>;
+/// Receives the progress of loading a model: its name, the fraction (0..=1), and what is done now.
+pub type LoadObserver = Arc<dyn Fn(&str, f32, LoadStage) + Send + Sync>;
 
 /// Options of a unit.
 #[derive(Clone)]
@@ -651,9 +651,9 @@ impl Inner {
 
     fn load(&self, setup: &SetUpRequest) -> Result<Arc<SharedModel>, String> {
         let observer = self.options.on_load.as_ref();
-        let progress = |fraction: f32, what: &str| {
+        let progress = |fraction: f32, stage: LoadStage| {
             if let Some(observer) = observer {
-                observer(&setup.model, fraction, what);
+                observer(&setup.model, fraction, stage);
             }
         };
         self.models.get(&setup.model_key(), || {

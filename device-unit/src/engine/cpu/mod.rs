@@ -72,11 +72,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use half::bf16;
 use softprefix_core::protocol::extension::StoredWeights;
 
-use crate::engine::LoadProgress;
 #[cfg(feature = "learn")]
 use crate::engine::gradient::{Differentiable, Example, Gradient};
 use crate::engine::likelihood::VocabChunk;
-use crate::engine::{Engine, EngineError, EngineInfo, Logits, PASS_ROWS, SequenceId, Step, TokenEmbeddings};
+use crate::engine::{
+    Engine, EngineError, EngineInfo, LoadProgress, LoadStage, Logits, PASS_ROWS, SequenceId, Step, TokenEmbeddings,
+};
 use crate::errors::LoadError;
 use crate::gguf::GgufFile;
 use crate::machine;
@@ -145,7 +146,7 @@ impl CpuEngine {
     /// A [`LoadError`] for a file that is unreadable, damaged or of another architecture, and for a forced kernel that this processor
     /// does not support.
     pub fn load(path: &Path, options: CpuOptions, progress: &LoadProgress<'_>) -> Result<Self, LoadError> {
-        progress(0.0, "file");
+        progress(0.0, LoadStage::File);
         Self::from_file(Arc::new(GgufFile::open(path)?), options, progress)
     }
 
@@ -192,9 +193,9 @@ impl CpuEngine {
             #[cfg(feature = "learn")]
             gradient: None,
         };
-        progress(0.9, "warm-up");
+        progress(0.9, LoadStage::WarmUp);
         engine.warm_up()?;
-        progress(1.0, "ready");
+        progress(1.0, LoadStage::Ready);
         Ok(engine)
     }
 
