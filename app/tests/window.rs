@@ -11,8 +11,8 @@ use softprefix::messages::{
     Event, ExternalEvent, ExternalRequest, FindEvent, FindRequest, FindWork, LibraryRequest, Request,
 };
 use softprefix::model::{
-    ExternalCommand, FetchProgress, FindMode, Format, Language, Mapped, Mapping, ModuleState, Problem, ProblemKind,
-    Received, Target, Theme,
+    ExternalCommand, FetchProgress, FindMode, Format, Language, LoadStage, Mapped, Mapping, ModuleState, Problem,
+    ProblemKind, Received, Target, Theme,
 };
 use softprefix::text::{StepsText, Text};
 use softprefix::workbench::{
@@ -462,7 +462,7 @@ fn every_state_of_the_module_is_shown_in_both_languages_at_every_size() {
             bench.module = ModuleState::Loading {
                 model: "qwen".to_owned(),
                 fraction: 0.4,
-                what: "読み込み".to_owned(),
+                stage: LoadStage::Weights,
             };
             sized(bench, size);
             for dialog in [

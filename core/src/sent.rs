@@ -1,6 +1,6 @@
 //! Deserialisation of JSON from peers, without a tree of values: memory grows with what is kept, not with what a peer claims.
 //!
-//! Use [`Text`], [`Json`], [`Excerpt`], [`Capped`] and [`Object`] as field types of derived structs; [`Sent`] keeps the start of a
+//! Use [`Text`], [`Json`], [`Excerpt`], [`Capped`], [`OneOrMany`] and [`Object`] as field types of derived structs; [`Sent`] keeps the start of a
 //! value of another type, for the error message.
 
 use std::fmt;
@@ -8,7 +8,9 @@ use std::marker::PhantomData;
 
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor,
+};
 
 /// A string's text, or the compact JSON of any other value with an object's keys in their order; at most the first
 /// `MOST` bytes.
@@ -23,7 +25,7 @@ pub struct Json<const MOST: usize>(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt(pub String);
 
-/// A string, a [`Capped`] list or an [`Object`] as expected, or the start of what was sent instead.
+/// A string, a [`Capped`] list, [`OneOrMany`] or an [`Object`] as expected, or the start of what was sent instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sent<T> {
     /// A value of the wanted type.
@@ -40,6 +42,10 @@ pub struct Capped<T, const MOST: usize> {
     /// Number of items sent, those that were dropped included.
     pub count: usize,
 }
+
+/// A list, or a string in place of a list of that string alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct OneOrMany<T, const MOST: usize>(pub Capped<T, MOST>);
 
 /// A JSON object. Derived types alone would accept a list too, as their fields in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -288,6 +294,29 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Wanted<Capped
 
     anything_else!();
     anything_else!(str);
+    anything_else!(map);
+}
+
+impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Wanted<OneOrMany<T, MOST>> {
+    type Value = Sent<OneOrMany<T, MOST>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or a list")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+        let item = T::deserialize(text.into_deserializer())?;
+        Ok(Sent::Expected(OneOrMany(Capped {
+            items: vec![item],
+            count: 1,
+        })))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        capped(items).map(|list| Sent::Expected(OneOrMany(list)))
+    }
+
+    anything_else!();
     anything_else!(map);
 }
 

@@ -81,6 +81,9 @@ pub enum LoadError {
         /// What to do, as a clause.
         remedy: String,
     },
+    /// The environment variable names a kernel that cannot be used here. The message has a remedy.
+    #[error("{0}")]
+    Kernel(String),
     /// The engine failed while loading the model.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -118,6 +121,9 @@ pub enum EngineError {
     /// The sequence was never opened, or is closed.
     #[error("the sequence {0} is not open; open one first")]
     NoSuchSequence(u64),
+    /// A batch has two steps of the same sequence.
+    #[error("the sequence {0} is in the batch twice; give each sequence one step")]
+    RepeatedSequence(u64),
     /// The number of values is not a multiple of H.
     #[error(
         "{got} values are not a whole number of embedding rows of width {hidden_size}; send P x {hidden_size} values"

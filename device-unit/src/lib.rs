@@ -26,6 +26,10 @@
 //!   | machine.rs | tasks.rs   | properties of this machine | logging of panicked tasks
 //! ```
 //!
+//! # The protocol
+//!
+//! "PROTOCOL 5.2" in a comment is section 5.2 of `core/src/protocol/PROTOCOL.md`.
+//!
 //! # Compatibility with the stock unit
 //!
 //! The unit replaces StackFlow's `llm_llm` and, when it listens on TCP, `llm_sys` as well. "Same" means like the

@@ -1,5 +1,7 @@
 //! Properties of this machine for `hwinfo` and `cmminfo`. Unknown values are zero.
 
+#[cfg(feature = "cpu")]
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
@@ -117,6 +119,37 @@ fn temperature() -> i64 {
         .unwrap_or(0)
 }
 
+/// Returns the number of physical cores that this thread may use: two threads on one core would share its arithmetic units.
+#[cfg(feature = "cpu")]
+pub fn cores() -> usize {
+    let logical = std::thread::available_parallelism().map_or(1, usize::from);
+    // Linux reports which logical processors share a core; elsewhere (Apple silicon) each is a core.
+    let siblings = |number| {
+        read(format!(
+            "/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list"
+        ))
+    };
+    let cores = read("/proc/thread-self/status").and_then(|status| allowed_cores(&status, siblings));
+    cores.map_or(logical, |cores| cores.clamp(1, logical))
+}
+
+/// Counts the cores of the processors that a thread with this status may use; `None` if they are not known. `siblings` names the
+/// processors that share a core with one.
+#[cfg(feature = "cpu")]
+fn allowed_cores(status: &str, siblings: impl Fn(usize) -> Option<String>) -> Option<usize> {
+    let allowed = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    let mut cores = BTreeSet::new();
+    for range in allowed.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        for number in first.parse().ok()?..=last.parse().ok()? {
+            cores.insert(siblings(number)?);
+        }
+    }
+    Some(cores.len())
+}
+
 /// Returns the interface of the default route, if there is one.
 fn interface() -> Option<EthInfo> {
     // Connecting a datagram socket looks up the route and sends nothing.
@@ -162,6 +195,19 @@ fn read_cmm(text: &str) -> CmmInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(feature = "cpu")]
+    #[test]
+    fn cores_are_those_of_the_processors_that_may_be_used() {
+        // Processors 0 and 1 share a core, 2 and 3 the next one, and so on.
+        let siblings = |number: usize| Some(format!("{}-{}", number / 2 * 2, number / 2 * 2 + 1));
+        let status = |list: &str| format!("Name:\tunit\nCpus_allowed:\tff\nCpus_allowed_list:\t{list}\n");
+        for (list, cores) in [("0-7", 4), ("0,2,4", 3), ("6-7", 1), ("1-2,5", 3)] {
+            assert_eq!(allowed_cores(&status(list), siblings), Some(cores), "{list}");
+        }
+        assert_eq!(allowed_cores(&status("0-7"), |_| None), None);
+        assert_eq!(allowed_cores("Name:\tunit\n", siblings), None);
+    }
 
     #[tokio::test]
     async fn it_never_fails_whatever_the_machine_lacks() {

@@ -124,8 +124,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let options = UnitOptions {
         memory,
         drafts: !arguments.no_drafts,
-        on_load: Some(Arc::new(|model, fraction, what| {
-            tracing::info!("{model}: {:3.0} %, {what}", fraction * 100.0);
+        on_load: Some(Arc::new(|model, fraction, stage| {
+            tracing::info!("{model}: {:3.0} %, {stage}", fraction * 100.0);
         })),
         ..UnitOptions::default()
     };
@@ -206,7 +206,7 @@ async fn terminated() {
 }
 
 fn test(source: &dyn ModelSource, name: &str) -> anyhow::Result<ExitCode> {
-    let progress = |fraction: f32, what: &str| tracing::info!("{name}: {:3.0} %, {what}", fraction * 100.0);
+    let progress = |fraction: f32, stage| tracing::info!("{name}: {:3.0} %, {stage}", fraction * 100.0);
     let mut model = source.load(name, &serde_json::Map::new(), &progress)?;
     let results = self_test::run(&mut model);
     for result in &results {

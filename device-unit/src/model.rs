@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::engine::Engine;
-pub use crate::engine::LoadProgress;
+pub use crate::engine::{LoadProgress, LoadStage};
 pub use crate::errors::LoadError;
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
@@ -19,7 +19,8 @@ pub struct LoadedModel {
     pub template: ChatTemplate,
     /// Tokens that end an output.
     pub stop_tokens: Vec<u32>,
-    /// The card's `mode_param`, overridden by the set-up: `max_token_len` and the sampling keys. Empty for a model without a card.
+    /// The card's `mode_param`, with the `overrides` that the model was loaded with. A task's own settings (`max_token_len`, sampling) take
+    /// precedence over these.
     pub settings: Map<String, Value>,
     /// SHA-256 of the model file, lower-case hex; `None` for a model in several files.
     pub digest: Option<String>,
@@ -30,7 +31,7 @@ pub trait ModelSource: Send + Sync {
     /// Returns the model cards, as `lsmode` lists them.
     fn cards(&self) -> Vec<Value>;
 
-    /// Loads a model. Keys of `overrides`, the set-up's `data`, take precedence over the card's.
+    /// Loads a model. Keys of `overrides`, those of a set-up that affect the loaded model, take precedence over the card's.
     ///
     /// # Errors
     /// A [`LoadError`].

@@ -69,7 +69,7 @@ fn a_model_is_measured_as_a_table_or_as_one_line_of_json() {
     ];
     let quick = [&smallest[..], &["--speed-only"]].concat();
     assert!(measured(&quick).lines().count() > 3);
-    let line = measured(&[&quick[..], &["--json", "--foreign", "1"]].concat());
+    let line = measured(&[&quick[..], &["--json", "--busy-threads", "1"]].concat());
     assert_eq!(line.lines().count(), 1);
     let figures: Value = serde_json::from_str(&line).unwrap();
     for name in [

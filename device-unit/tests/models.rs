@@ -346,11 +346,10 @@ fn a_loaded_model_has_its_settings_its_digest_and_the_overrides_of_the_set_up() 
     let folder = tempfile::tempdir().unwrap();
     write(&qwen_shaped(), &folder.path().join("x.gguf"));
     let store = ModelStore::new(Places::only(folder.path().to_owned()));
-    let set_up = json!({"model": "x", "prompt": "p", "response_format": "llm.utf-8", "enoutput": true, "input": "llm",
-        "max_token_len": 200, "temperature": 0.5});
+    let overrides = json!({"tokens_embed_num": 7, "b_eos": true});
     let fractions = std::sync::Mutex::new(Vec::new());
     let model = store
-        .load("X", set_up.as_object().unwrap(), &|fraction, _| {
+        .load("X", overrides.as_object().unwrap(), &|fraction, _| {
             fractions.lock().unwrap().push(fraction)
         })
         .unwrap();
@@ -360,10 +359,9 @@ fn a_loaded_model_has_its_settings_its_digest_and_the_overrides_of_the_set_up() 
     assert_eq!(model.tokenizer.vocab_size(), qwen_shaped().vocab_size());
     assert!(model.template.full_stop_after_system);
     assert_eq!(model.stop_tokens, model.tokenizer.stop_tokens());
-    assert_eq!(model.settings["max_token_len"], 200);
-    assert_eq!(model.settings["temperature"], 0.5);
+    assert_eq!(model.settings["tokens_embed_num"], 7);
+    assert_eq!(model.settings["b_eos"], true);
     assert_eq!(model.settings["tokens_embed_size"], 896);
-    assert_eq!(model.settings.get("prompt"), None);
     assert_eq!(model.digest, Some(store.sha256(&folder.path().join("x.gguf")).unwrap()));
     let fractions = fractions.into_inner().unwrap();
     assert_eq!((fractions.first(), fractions.last()), (Some(&0.0), Some(&1.0)));

@@ -352,7 +352,7 @@ impl Worker {
             events.send_if_room(match step {
                 OpenStep::Connecting(step) => Event::Connecting(step),
                 OpenStep::Fetching(progress) => Event::Fetching(progress),
-                OpenStep::Loading { model, fraction, what } => Event::Loading { model, fraction, what },
+                OpenStep::Loading { model, fraction, stage } => Event::Loading { model, fraction, stage },
             });
         });
         self.connecting = Some(tokio::spawn(async move {

@@ -371,10 +371,10 @@ fn step_of(event: &Event) -> Option<OpenStep> {
     Some(match event {
         Event::Connecting(step) => OpenStep::Connecting(*step),
         Event::Fetching(progress) => OpenStep::Fetching(progress.clone()),
-        Event::Loading { model, fraction, what } => OpenStep::Loading {
+        Event::Loading { model, fraction, stage } => OpenStep::Loading {
             model: model.clone(),
             fraction: *fraction,
-            what: what.clone(),
+            stage: *stage,
         },
         _ => return None,
     })

@@ -527,7 +527,7 @@ fn words_of(step: &OpenStep) -> (Option<f32>, String) {
             (None, words.to_owned())
         }
         OpenStep::Fetching(progress) => (progress.fraction(), fetch_words(progress)),
-        OpenStep::Loading { model, fraction, what } => (Some(*fraction), format!("loading {model}: {what}")),
+        OpenStep::Loading { model, fraction, stage } => (Some(*fraction), format!("loading {model}: {stage}")),
     }
 }
 

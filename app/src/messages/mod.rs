@@ -33,8 +33,8 @@ use softprefix_core::protocol::extension;
 
 use crate::figure::ImageFormat;
 use crate::model::{
-    ConnectStep, ExportForm, FetchProgress, Format, FoundPrefix, ModelChoice, ModuleFacts, PreviousModule, Problem,
-    Retry, RunId, Scores, Side, Target, Vocabulary,
+    ConnectStep, ExportForm, FetchProgress, Format, FoundPrefix, LoadStage, ModelChoice, ModuleFacts, PreviousModule,
+    Problem, Retry, RunId, Scores, Side, Target, Vocabulary,
 };
 
 /// A request from the workbench. Its result arrives later as one or more [`Event`]s.
@@ -178,7 +178,7 @@ pub enum Event {
     Loading {
         model: String,
         fraction: f32,
-        what: String,
+        stage: LoadStage,
     },
     Connecting(ConnectStep),
     Ready(Box<ModuleFacts>, Option<Arc<Vocabulary>>),

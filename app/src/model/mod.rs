@@ -37,7 +37,8 @@ pub use form::{Histogram, NextPrefix, PRESETS, Preset, PromptForm, Sampling, Una
 pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
 pub use module::{
-    BackgroundFetch, ConnectStep, FetchProgress, ModelChoice, ModuleFacts, ModuleState, PreviousModule, Retry, Target,
+    BackgroundFetch, ConnectStep, FetchProgress, LoadStage, ModelChoice, ModuleFacts, ModuleState, PreviousModule,
+    Retry, Target,
 };
 pub use pane::{Pane, PaneState, Side};
 pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 pub use softprefix_core::experiment::session::{ConnectStep, ModuleFacts};
+pub use softprefix_unit::model::LoadStage;
 
 use super::{Problem, Vocabulary};
 
@@ -89,7 +90,11 @@ pub enum ModuleState {
     /// The embedded module's model is being downloaded.
     Fetching(FetchProgress),
     /// The embedded module loads its model. `fraction` is in 0..=1.
-    Loading { model: String, fraction: f32, what: String },
+    Loading {
+        model: String,
+        fraction: f32,
+        stage: LoadStage,
+    },
     /// The connection is being opened or the model set up.
     Connecting { what: ConnectStep },
     /// Inferences can be sent.

@@ -45,9 +45,9 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         ModuleState::Ready(facts) => ready(ui, cx, facts),
         ModuleState::Idle => idle(ui, cx),
         ModuleState::Fetching(fetch) => fetching(ui, cx, fetch),
-        ModuleState::Loading { fraction, what, .. } => {
+        ModuleState::Loading { fraction, stage, .. } => {
             let percent = (fraction.clamp(0.0, 1.0) * 100.0).round() as u32;
-            progress::progress(ui, Some(*fraction), &(text.load_progress)(what, percent));
+            progress::progress(ui, Some(*fraction), &(text.load_progress)(*stage, percent));
             elsewhere(ui, cx);
         }
         ModuleState::Connecting { what } => {

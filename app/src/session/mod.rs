@@ -18,7 +18,9 @@ use softprefix_unit::models::{Entry, ModelStore};
 
 use self::embedded::{Embedded, Models, Wanted};
 use crate::errors;
-use crate::model::{Bilingual, ConnectStep, FetchProgress, Histogram, Problem, ProblemKind, Target, Vocabulary};
+use crate::model::{
+    Bilingual, ConnectStep, FetchProgress, Histogram, LoadStage, Problem, ProblemKind, Target, Vocabulary,
+};
 
 pub use look::Look;
 
@@ -108,7 +110,7 @@ pub enum OpenStep {
     Loading {
         model: String,
         fraction: f32,
-        what: String,
+        stage: LoadStage,
     },
 }
 
@@ -218,11 +220,11 @@ impl Session {
                     stands_in_for,
                 } = find_or_fetch(model, models, missing, &steps).await?;
                 let hear = Arc::clone(&steps);
-                let observer = Arc::new(move |model: &str, fraction: f32, what: &str| {
+                let observer = Arc::new(move |model: &str, fraction: f32, stage: LoadStage| {
                     hear(OpenStep::Loading {
                         model: model.to_owned(),
                         fraction,
-                        what: what.to_owned(),
+                        stage,
                     });
                 });
                 let embedded = Embedded::start(Arc::new(store), observer).await?;

@@ -8,7 +8,7 @@ use softprefix_core::protocol::extension::FinishReason;
 
 use super::Text;
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, KindChoice, ProblemKind, Unavailable, Unit};
+use crate::model::{ConnectStep, KindChoice, LoadStage, ProblemKind, Unavailable, Unit};
 use crate::workbench::Tab;
 
 pub(super) static TEXT: Text = Text {
@@ -74,7 +74,17 @@ pub(super) static TEXT: Text = Text {
         ConnectStep::Asking => "Reading its model and limits",
         ConnectStep::SettingUp => "Setting up its model, up to a minute",
     },
-    load_progress: |what, percent| format!("{what}, {percent} %"),
+    load_progress: |stage, percent| {
+        let stage = match stage {
+            LoadStage::File => "Reading the model's file",
+            LoadStage::Layers => "Loading its layers",
+            LoadStage::Weights => "Reading its weights",
+            LoadStage::Vocabulary => "Reading its vocabulary",
+            LoadStage::WarmUp => "Running a first step",
+            LoadStage::Ready => "Ready",
+        };
+        format!("{stage}, {percent} %")
+    },
     connect: "Connect",
     connect_elsewhere: "Connect elsewhere…",
     reconnect: "Reconnect",

@@ -8,7 +8,7 @@ use softprefix_core::protocol::extension::FinishReason;
 
 use super::Text;
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, KindChoice, ProblemKind, Unavailable, Unit};
+use crate::model::{ConnectStep, KindChoice, LoadStage, ProblemKind, Unavailable, Unit};
 use crate::workbench::Tab;
 
 pub(super) static TEXT: Text = Text {
@@ -71,7 +71,17 @@ pub(super) static TEXT: Text = Text {
         ConnectStep::Asking => "モジュールの情報を取得しています",
         ConnectStep::SettingUp => "モデルを準備しています（最長 1 分）",
     },
-    load_progress: |what, percent| format!("{what} {percent} %"),
+    load_progress: |stage, percent| {
+        let stage = match stage {
+            LoadStage::File => "モデルのファイルを開いています",
+            LoadStage::Layers => "層を読み込んでいます",
+            LoadStage::Weights => "重みを読み込んでいます",
+            LoadStage::Vocabulary => "語彙を読み込んでいます",
+            LoadStage::WarmUp => "試しに一度動かしています",
+            LoadStage::Ready => "準備ができました",
+        };
+        format!("{stage} {percent} %")
+    },
     connect: "接続",
     connect_elsewhere: "接続先を変える…",
     reconnect: "再接続",

@@ -38,7 +38,7 @@ use softprefix_core::prefix::Origin;
 use softprefix_core::protocol::extension::{FinishReason, WeightRounding};
 
 use crate::commands::{CommandId, Group};
-use crate::model::{ConnectStep, KindChoice, Language, ProblemKind, Retry, Unavailable, Unit};
+use crate::model::{ConnectStep, KindChoice, Language, LoadStage, ProblemKind, Retry, Unavailable, Unit};
 use crate::workbench::Tab;
 
 /// The words of one language.
@@ -85,7 +85,7 @@ pub struct Text {
     pub weights_counted: fn(usize, usize) -> String,
     pub taken_over: fn(WeightRounding, usize) -> String,
     pub connect_step: fn(ConnectStep) -> &'static str,
-    pub load_progress: fn(&str, u32) -> String,
+    pub load_progress: fn(LoadStage, u32) -> String,
     pub connect: &'static str,
     pub connect_elsewhere: &'static str,
     pub reconnect: &'static str,
@@ -375,6 +375,19 @@ mod tests {
             titles.sort_unstable();
             titles.dedup();
             assert_eq!(titles.len(), PRESETS.len(), "{language:?}");
+        }
+    }
+
+    #[test]
+    fn the_stages_of_loading_are_told_in_japanese_too() {
+        use LoadStage::{File, Layers, Ready, Vocabulary, WarmUp, Weights};
+        let told = Text::of(Language::Japanese).load_progress;
+        for stage in [File, Layers, Weights, Vocabulary, WarmUp, Ready] {
+            let told = told(stage, 40);
+            assert!(
+                told.ends_with(" 40 %") && !told.contains(|c: char| c.is_ascii_alphabetic()),
+                "{told}"
+            );
         }
     }
 

@@ -34,10 +34,10 @@ impl Workbench {
             Event::NoModel(problem) => self.module = ModuleState::NoModel { problem },
             Event::FetchingInBackground(progress) => self.fetching_in_background(progress),
             Event::Fetched { name, fetched } => self.fetched(name, fetched),
-            Event::Loading { model, fraction, what } => {
+            Event::Loading { model, fraction, stage } => {
                 // A loading event may arrive after the module is ready.
                 if !self.module.is_ready() {
-                    self.module = ModuleState::Loading { model, fraction, what };
+                    self.module = ModuleState::Loading { model, fraction, stage };
                 }
             }
             Event::Connecting(what) => self.module = ModuleState::Connecting { what },

@@ -16,7 +16,9 @@ use softprefix_core::protocol::extension::{self, FinishReason, SoftPrefixEcho};
 
 use super::*;
 use crate::messages::{Event, Inference, LibraryEvent, LibraryRequest, Pair, RecordingRequest, Texts};
-use crate::model::{Histogram, KindChoice, LIVE_DELAY, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind};
+use crate::model::{
+    Histogram, KindChoice, LIVE_DELAY, LoadStage, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind,
+};
 use crate::recording::Line;
 
 const H: usize = 896;
@@ -343,7 +345,7 @@ fn run_says_why_it_is_off() {
     bench.absorb(Event::Loading {
         model: "m".to_owned(),
         fraction: 0.5,
-        what: "reading".to_owned(),
+        stage: LoadStage::Weights,
     });
     assert_eq!(bench.why_not_run(), Some(Unavailable::StillConnecting));
     let mut bench = ready();

@@ -3,6 +3,7 @@
 //! Engines know nothing of prefixes, text or sampling. Rows of a prefix and rows of tokens enter the same way, as bf16, which is the
 //! input type of the module's NPU.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -19,6 +20,10 @@ pub mod sampling;
 pub mod axera;
 #[cfg(feature = "cpu")]
 pub mod cpu;
+
+/// Maximum number of rows that the CPU engine computes in one pass, which bounds its memory. A step of more rows is divided into several
+/// passes, with the same results.
+pub const PASS_ROWS: usize = 128;
 
 /// Properties of a loaded engine and its model.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,8 +50,38 @@ pub struct EngineInfo {
     pub weights: Vec<StoredWeights>,
 }
 
-/// Receives the progress of loading: a fraction in 0..=1 and a label of one or two words.
-pub type LoadProgress<'a> = dyn Fn(f32, &str) + Send + Sync + 'a;
+/// What is done while a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadStage {
+    /// Opening the file.
+    File,
+    /// Reading the layers of a model for the NPU.
+    Layers,
+    /// Packing the weights of the layers.
+    Weights,
+    /// Packing the output matrix, which has a row for each token of the vocabulary.
+    Vocabulary,
+    /// Running a first step.
+    WarmUp,
+    /// Nothing more: the model is loaded.
+    Ready,
+}
+
+impl fmt::Display for LoadStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Layers => "layers",
+            Self::Weights => "weights",
+            Self::Vocabulary => "vocabulary",
+            Self::WarmUp => "warm-up",
+            Self::Ready => "ready",
+        })
+    }
+}
+
+/// Receives the progress of loading: a fraction in 0..=1, and what is done now.
+pub type LoadProgress<'a> = dyn Fn(f32, LoadStage) + Send + Sync + 'a;
 
 /// Identifies an open sequence of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

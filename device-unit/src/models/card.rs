@@ -44,7 +44,7 @@ impl ModelInfo {
     pub fn read(path: &Path) -> Result<Self, LoadError> {
         let file = GgufFile::open(path)?;
         let config = Config::read(&file)?;
-        let vocab_size = tensors::check(&file, &config)?;
+        let vocab_size = tensors::check(&file, &config)?.rows();
         let tokens = Vocabulary::check_gguf(&file).map_err(|error| LoadError::Vocabulary(error.to_string()))?;
         if tokens > vocab_size {
             return Err(LoadError::BadFile {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::engine::EngineError;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::gguf::{GgufFile, name_parts};
-use crate::model::{LoadError, LoadProgress, LoadedModel, ModelSource};
+use crate::model::{LoadError, LoadProgress, LoadStage, LoadedModel, ModelSource};
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 use super::card::ModelInfo;
@@ -221,7 +221,7 @@ impl ModelSource for ModelStore {
             // Opened again for the error itself: only its message is kept.
             Err(_) => ModelInfo::read(path)?,
         };
-        progress(0.0, "file");
+        progress(0.0, LoadStage::File);
         let file = Arc::new(GgufFile::open(path)?);
 
         // In parallel with the weights: the tokenizer takes a tenth of a second, a digest that is not cached more.
@@ -240,12 +240,7 @@ impl ModelSource for ModelStore {
 
         let by_module_name = model == MODULE_QWEN;
         let mut settings = info.mode_param(&found.file_name(), by_module_name);
-        settings.extend(
-            overrides
-                .iter()
-                .filter(|(key, _)| !SET_UP_KEYS.contains(&key.as_str()))
-                .map(|(key, value)| (key.clone(), value.clone())),
-        );
+        settings.extend(overrides.clone());
         Ok(LoadedModel {
             name: if by_module_name {
                 model.to_owned()
@@ -261,9 +256,6 @@ impl ModelSource for ModelStore {
         })
     }
 }
-
-/// Keys of a set-up that are not the card's.
-const SET_UP_KEYS: [&str; 6] = ["model", "response_format", "input", "enoutput", "enkws", "prompt"];
 
 /// The result of a thread; a panic becomes [`EngineError::Backend`].
 fn joined<T>(what: &str, thread: thread::ScopedJoinHandle<'_, T>) -> Result<T, LoadError> {

@@ -8,15 +8,14 @@ use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::drafter::Drafter;
-use super::job::{ChooseToken, Job, JobOutcome, StopFlag, Timings, TokenSink};
-use super::queue::QueuedJob;
+use super::job::{ChooseToken, JobOutcome, StopFlag, Timings, TokenSink};
 use crate::budget::Charge;
 use crate::engine::{EngineError, SequenceId, TokenEmbeddings};
 
 /// A job that occupies a sequence of the engine.
 pub(super) struct Active {
     pub sequence: SequenceId,
-    pub work: Work,
+    pub job: StartedJob,
     /// Rows of the prefix and the prompt. The first `fed` of them are in the KV cache.
     pub prompt_rows: usize,
     pub fed: usize,
@@ -27,15 +26,16 @@ pub(super) struct Active {
     /// Drafted tokens whose rows end `rows`.
     pub drafted: Vec<u32>,
     pub logits: Vec<f32>,
-    pub queued: Duration,
+    /// How long the job was queued.
+    pub waited: Duration,
     pub started: Instant,
     pub first_token: Option<Instant>,
     /// Charged for the sequence's KV cache.
     pub _memory: Charge,
 }
 
-/// The parts of a [`Job`] that are needed after it has started.
-pub(super) struct Work {
+/// The parts of a [`Job`](super::job::Job) that are needed after it has started.
+pub(super) struct StartedJob {
     pub prefix: Option<SoftPrefix>,
     pub tokens: Vec<u32>,
     pub max_new_tokens: usize,
@@ -56,17 +56,15 @@ impl Active {
 
     /// Returns `true` if the job is cancelled, past its deadline, or its receiver is dropped.
     pub fn is_unwanted(&self, now: Instant) -> bool {
-        self.work.stop.is_set()
-            || self.work.deadline.is_some_and(|deadline| now >= deadline)
-            || self.work.sink.is_closed()
+        self.job.stop.is_set() || self.job.deadline.is_some_and(|deadline| now >= deadline) || self.job.sink.is_closed()
     }
 
     fn timings(&self) -> Timings {
         let now = Instant::now();
         let first = self.first_token.unwrap_or(now);
-        let (drafted, accepted) = self.work.drafter.as_ref().map_or((0, 0), Drafter::counts);
+        let (drafted, accepted) = self.job.drafter.as_ref().map_or((0, 0), Drafter::counts);
         Timings {
-            queued: self.queued,
+            queued: self.waited,
             prefill: first - self.started,
             decode: now.saturating_duration_since(first),
             drafted,
@@ -76,7 +74,7 @@ impl Active {
 
     pub fn end(self, outcome: JobOutcome) {
         let timings = self.timings();
-        self.work.sink.end(outcome, timings);
+        self.job.sink.end(outcome, timings);
     }
 }
 
@@ -87,12 +85,12 @@ pub(super) fn prompt_rows(
     hidden_size: usize,
     embeddings: &dyn TokenEmbeddings,
 ) -> Result<(), EngineError> {
-    let prefix_rows = active.work.prefix.as_ref().map_or(0, SoftPrefix::len);
+    let prefix_rows = active.job.prefix.as_ref().map_or(0, SoftPrefix::len);
     for position in active.fed..active.fed + count {
-        match active.work.prefix.as_ref().and_then(|prefix| prefix.get(position)) {
+        match active.job.prefix.as_ref().and_then(|prefix| prefix.get(position)) {
             Some(row) => active.rows.extend_from_slice(row),
             None => token_row(
-                active.work.tokens[position - prefix_rows],
+                active.job.tokens[position - prefix_rows],
                 &mut active.rows,
                 hidden_size,
                 embeddings,
@@ -112,15 +110,4 @@ pub(super) fn token_row(
     let start = rows.len();
     rows.resize(start + hidden_size, bf16::ZERO);
     embeddings.row(token, &mut rows[start..])
-}
-
-/// Ends a job that never started: releases its permit, then calls its sink.
-pub(super) fn end_unstarted(queued: QueuedJob, outcome: JobOutcome) {
-    let timings = Timings {
-        queued: queued.queued_at.elapsed(),
-        ..Timings::default()
-    };
-    let Job { sink, permit, .. } = queued.job;
-    drop(permit);
-    sink.end(outcome, timings);
 }

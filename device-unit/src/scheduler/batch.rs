@@ -1,21 +1,20 @@
 //! One step of the running batch: choosing each sequence's rows, the forward pass, and choosing tokens from the logits.
 
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::active::{Active, prompt_rows, token_row};
 use super::job::JobOutcome;
-use super::worker::Worker;
-use crate::engine::{EngineError, Logits, Step};
+use super::worker::{NEVER, Worker};
+use crate::engine::{EngineError, Logits, PASS_ROWS, Step};
 
 /// Prompt rows in a step that also decodes. Decoding sequences wait for these rows, so there are few.
 pub(super) const PROMPT_ROWS_DURING_DECODE: usize = 64;
 /// Prompt rows in a step with several sequences of which none decodes.
-const PREFILL_ROWS_SHARED: usize = 128;
-/// Rows of the decoding sequences in a step, drafted tokens included: the number of columns that the CPU kernels compute at once.
-const DECODE_ROWS: usize = 16;
+const PREFILL_ROWS_SHARED: usize = PASS_ROWS;
+/// Rows of the decoding sequences in a step, drafted tokens included. A step of scoring or learning beside them has as many.
+pub(super) const DECODE_ROWS: usize = 16;
 /// Fixed cost of a step, in rows: reading the weights takes as long for one row as for many.
 const STEP_OVERHEAD_ROWS: f64 = 8.0;
 
@@ -26,7 +25,6 @@ impl Worker {
     /// Runs one forward pass over the active sequences.
     pub(super) fn step(&mut self) {
         self.fill_rows();
-        static NEVER: AtomicBool = AtomicBool::new(false);
         let participants = self.active.iter().filter(|active| !active.rows.is_empty()).count();
         let mut outs: Vec<Vec<f32>> = self
             .active
@@ -51,9 +49,9 @@ impl Worker {
                     rows: &active.rows,
                     logits,
                     out: std::mem::take(out),
-                    // A stopped pass leaves all its sequences undefined, so a stop flag is passed only if there is one sequence.
+                    // A stopped pass would have to be repeated by all its sequences, so a stop flag is passed only if there is one.
                     stop: if participants == 1 {
-                        active.work.stop.as_atomic()
+                        active.job.stop.as_atomic()
                     } else {
                         &NEVER
                     },
@@ -83,7 +81,7 @@ impl Worker {
     /// Fills each sequence's rows for the next step: the last token and its drafted successors if it decodes, else a chunk of its prompt.
     fn fill_rows(&mut self) {
         let decoding = self.active.iter().filter(|active| !active.prefilling()).count();
-        let mut budget = match (decoding, self.active.len()) {
+        let mut prompt_rows_left = match (decoding, self.active.len()) {
             (0, 1) => PREFILL_ROWS_ALONE,
             (0, _) => PREFILL_ROWS_SHARED,
             _ => PROMPT_ROWS_DURING_DECODE,
@@ -91,10 +89,10 @@ impl Worker {
         // A drafted row costs one row and, if accepted, saves its sequence a step. A step costs its overhead plus one row per decoding
         // sequence, and this sequence's share of that is the smaller the more sequences decode: drafts must then be likelier to pay off.
         let min_probability = decoding as f64 / (decoding as f64 + STEP_OVERHEAD_ROWS);
-        let mut draft_budget = DECODE_ROWS.saturating_sub(decoding);
+        let mut draft_rows_left = DECODE_ROWS.saturating_sub(decoding);
         let mut undrafted_sequences = decoding;
         let mut order: Vec<usize> = (0..self.active.len()).collect();
-        order.sort_by_key(|&i| self.active[i].work.priority == Priority::Batch);
+        order.sort_by_key(|&i| self.active[i].job.priority == Priority::Batch);
         let mut failed = Vec::new();
         for i in order {
             let active = &mut self.active[i];
@@ -103,20 +101,20 @@ impl Worker {
             let result = if active.prefilling() {
                 let wanted = active.prompt_rows - active.fed;
                 let given = if self.chunked_prefill {
-                    wanted.min(budget)
+                    wanted.min(prompt_rows_left)
                 } else {
                     wanted
                 };
-                budget = budget.saturating_sub(given);
+                prompt_rows_left = prompt_rows_left.saturating_sub(given);
                 prompt_rows(active, given, self.hidden_size, self.embeddings.as_ref())
             } else {
-                if let Some(drafter) = &mut active.work.drafter {
+                if let Some(drafter) = &mut active.job.drafter {
                     // The last token of the output is never fed, so nothing is drafted after it.
-                    let wanted = active.work.max_new_tokens - active.produced - 1;
-                    let drafted = drafter.propose(wanted.min(draft_budget / undrafted_sequences), min_probability);
+                    let wanted = active.job.max_new_tokens - active.produced - 1;
+                    let drafted = drafter.propose(wanted.min(draft_rows_left / undrafted_sequences), min_probability);
                     active.drafted.extend_from_slice(drafted);
                 }
-                draft_budget -= active.drafted.len();
+                draft_rows_left -= active.drafted.len();
                 undrafted_sequences -= 1;
                 let mut tokens = std::iter::once(&active.last).chain(&active.drafted);
                 tokens.try_for_each(|&token| {
@@ -161,9 +159,9 @@ impl Worker {
             if let Some(&last) = tokens.last() {
                 active.last = last;
                 active.produced += tokens.len();
-                active.work.sink.tokens(&tokens);
+                active.job.sink.tokens(&tokens);
             }
-            if let Some(drafter) = &mut active.work.drafter {
+            if let Some(drafter) = &mut active.job.drafter {
                 drafter.observe(&tokens);
             }
             if outcome.is_none() && tokens.len() <= active.drafted.len() {
@@ -193,16 +191,16 @@ fn choose_tokens(active: &mut Active) -> (Vec<u32>, Option<JobOutcome>) {
     let vocab_size = active.logits.len() / (active.drafted.len() + 1);
     for place in 0..=active.drafted.len() {
         let logits = &active.logits[place * vocab_size..(place + 1) * vocab_size];
-        let token = match (active.work.choose)(logits) {
+        let token = match (active.job.choose)(logits) {
             Ok(token) => token,
             Err(sentence) => return (tokens, Some(JobOutcome::Failed(sentence))),
         };
-        if active.work.stop_tokens.contains(&token) {
+        if active.job.stop_tokens.contains(&token) {
             return (tokens, Some(JobOutcome::Finished(FinishReason::Stop)));
         }
         tokens.push(token);
-        if active.produced + tokens.len() >= active.work.max_new_tokens {
-            return (tokens, Some(JobOutcome::Finished(active.work.at_limit)));
+        if active.produced + tokens.len() >= active.job.max_new_tokens {
+            return (tokens, Some(JobOutcome::Finished(active.job.at_limit)));
         }
         if active.drafted.get(place) != Some(&token) {
             break;

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
+use super::admission::AdmissionPermit;
 use super::drafter::Drafter;
-use super::queue::AdmissionPermit;
+use crate::engine::EngineError;
 
 /// A cancellation flag, shared by its clones.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +41,21 @@ pub enum JobOutcome {
     NeverStarted,
     /// It failed before or while running; the string is the error message.
     Failed(String),
+}
+
+/// Why a scoring or learning job has no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobError {
+    /// It was cancelled, or its deadline passed, before it had one.
+    Stopped,
+    /// It failed before or while running; the string is the error message.
+    Failed(String),
+}
+
+impl From<EngineError> for JobError {
+    fn from(error: EngineError) -> Self {
+        Self::Failed(error.to_string())
+    }
 }
 
 /// Durations of an inference's phases, and its number of drafted tokens.
@@ -102,4 +118,11 @@ pub struct Job {
     pub drafter: Option<Drafter>,
     /// Released when the job starts.
     pub permit: AdmissionPermit,
+}
+
+impl Job {
+    /// Returns `true` if the job is cancelled or past its deadline, or its receiver is dropped.
+    pub(super) fn is_unwanted(&self, now: Instant) -> bool {
+        self.stop.is_set() || self.deadline.is_some_and(|deadline| now >= deadline) || self.sink.is_closed()
+    }
 }

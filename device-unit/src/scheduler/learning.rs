@@ -16,16 +16,14 @@ use softprefix_core::prefix::{SoftPrefix, split_mix};
 use softprefix_core::protocol::learn::LearnLoss;
 
 use super::active::token_row;
-use super::job::StopFlag;
-use super::queue::AdmissionPermit;
+use super::admission::AdmissionPermit;
+use super::job::{JobError, StopFlag};
 use crate::budget::Charge;
 use crate::engine::gradient::{Differentiable, Example, Gradient, Target};
 use crate::engine::likelihood::Comparison;
 use crate::engine::sampling::greedy;
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
 
-/// Maximum number of rows per forward pass while nothing else runs.
-pub(super) const FEED_ROWS: usize = 128;
 /// Adam's decay rates of the first and the second moment.
 const BETAS: (f32, f32) = (0.9, 0.999);
 /// The learning rate of the last step, relative to the first.
@@ -94,8 +92,8 @@ pub trait LearnSink: Send {
     /// Returns `true` if the receiver is dropped; learning is then cancelled.
     fn is_closed(&self) -> bool;
 
-    /// Called exactly once, last, whatever the outcome.
-    fn end(self: Box<Self>, outcome: Result<LearnedPrefix, LearnError>);
+    /// Called exactly once, last: with the best rows, also of a cancelled job if there are any, or the error.
+    fn end(self: Box<Self>, outcome: Result<LearnedPrefix, JobError>);
 }
 
 /// The result of one evaluation.
@@ -135,21 +133,6 @@ pub struct LearnedPrefix {
     pub rolled_back: usize,
     /// Whether learning was cancelled before it was done.
     pub stopped: bool,
-}
-
-/// Why learning produced no rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LearnError {
-    /// Cancelled before the first evaluation.
-    Stopped,
-    /// The error message.
-    Failed(String),
-}
-
-impl From<EngineError> for LearnError {
-    fn from(error: EngineError) -> Self {
-        Self::Failed(error.to_string())
-    }
 }
 
 /// A prompt and its answer.
@@ -357,6 +340,17 @@ impl Feed {
 }
 
 impl LearnJob {
+    /// Returns `true` if the job is cancelled, or its receiver is dropped.
+    pub(super) fn is_unwanted(&self) -> bool {
+        self.stop.is_set() || self.sink.is_closed()
+    }
+
+    /// Ends a job that never started: releases its permit, then calls its sink.
+    pub(super) fn end(self, error: JobError) {
+        drop(self.permit);
+        self.sink.end(Err(error));
+    }
+
     /// Returns the maximum memory in bytes, and the maximum number of positions.
     pub(super) fn needs(&self, engine: &mut dyn Engine) -> (usize, usize) {
         let prefix = self.init.len();
@@ -389,11 +383,11 @@ impl LearnJob {
 impl Learning {
     /// Starts a job. A job that cannot start is ended with an error, and `None` is returned.
     pub fn begin(mut job: LearnJob, memory: Charge, engine: &mut dyn Engine) -> Option<Self> {
-        let refusal = if job.stop.is_set() || job.sink.is_closed() {
-            Some(LearnError::Stopped)
+        let refusal = if job.is_unwanted() {
+            Some(JobError::Stopped)
         } else if engine.differentiable().is_none() {
             let backend = &engine.info().backend;
-            Some(LearnError::Failed(format!(
+            Some(JobError::Failed(format!(
                 "the engine {backend} cannot learn; use the CPU engine"
             )))
         } else if job.examples.is_empty()
@@ -404,15 +398,14 @@ impl Learning {
                 .chain(job.references.iter().flatten())
                 .any(|one| one.prompt.is_empty() || one.target.is_empty())
         {
-            Some(LearnError::Failed(
+            Some(JobError::Failed(
                 "there is nothing to learn: an example has no prompt or no target".into(),
             ))
         } else {
             None
         };
         if let Some(refusal) = refusal {
-            drop(job.permit);
-            job.sink.end(Err(refusal));
+            job.end(refusal);
             return None;
         }
         job.sink.started();
@@ -442,7 +435,7 @@ impl Learning {
     }
 
     pub fn is_unwanted(&self) -> bool {
-        self.job.stop.is_set() || self.job.sink.is_closed()
+        self.job.is_unwanted()
     }
 
     pub fn is_done(&self) -> bool {
@@ -450,23 +443,23 @@ impl Learning {
     }
 
     /// Releases the engine's resources and reports the outcome. A cancelled job still reports its best rows if there are any.
-    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), LearnError>) {
+    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), JobError>) {
         if let Stage::Generating(Some(feed), _) | Stage::Evaluating(_, Some(feed), _) = &self.stage {
             engine.close(feed.sequence);
         }
         if let Some(engine) = engine.differentiable() {
             engine.abort_gradient();
         }
-        let stopped = ended == Err(LearnError::Stopped);
+        let stopped = ended == Err(JobError::Stopped);
         let outcome = match (ended, self.best) {
-            (Ok(()) | Err(LearnError::Stopped), Some(best)) => Ok(LearnedPrefix {
+            (Ok(()) | Err(JobError::Stopped), Some(best)) => Ok(LearnedPrefix {
                 best,
                 steps: self.step,
                 rolled_back: self.rolled_back,
                 stopped,
             }),
             (Err(error), _) => Err(error),
-            (Ok(()), None) => Err(LearnError::Failed("no rows were evaluated".into())),
+            (Ok(()), None) => Err(JobError::Failed("no rows were evaluated".into())),
         };
         self.job.sink.end(outcome);
     }
@@ -477,7 +470,7 @@ impl Learning {
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
         slice: Slice<'_>,
-    ) -> Result<(), LearnError> {
+    ) -> Result<(), JobError> {
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Generating(feed, found) => self.generate_preserved(engine, embeddings, slice, feed, found),
             Stage::Evaluating(index, feed, sums) => self.evaluate(engine, embeddings, slice, (index, feed, sums)),
@@ -506,7 +499,7 @@ impl Learning {
         slice: Slice<'_>,
         feed: Option<Feed>,
         mut found: Vec<Arc<[f32]>>,
-    ) -> Result<(), LearnError> {
+    ) -> Result<(), JobError> {
         let Some(prompt) = self.job.preserved.get(self.preserved) else {
             let held_out = self.job.held_out.iter();
             self.items
@@ -568,7 +561,7 @@ impl Learning {
         embeddings: &dyn TokenEmbeddings,
         slice: Slice<'_>,
         (index, feed, mut sums): (usize, Option<Feed>, LossSums),
-    ) -> Result<(), LearnError> {
+    ) -> Result<(), JobError> {
         // References do not depend on the rows: they are evaluated once, and they are the last items.
         let is_left = |item: &&Item| self.best.is_none() || !matches!(item.part, Part::Reference(_));
         let Some(item) = self.items.get(index).filter(is_left) else {
@@ -594,7 +587,7 @@ impl Learning {
     }
 
     /// Computes the losses, reports them, and starts the next step if there is one.
-    fn finish_evaluation(&mut self, sums: LossSums) -> Result<(), LearnError> {
+    fn finish_evaluation(&mut self, sums: LossSums) -> Result<(), JobError> {
         if sums.unusable {
             return self.roll_back();
         }
@@ -668,13 +661,13 @@ impl Learning {
         mut left: Vec<(usize, f32)>,
         begun: bool,
         mut sum: Vec<f32>,
-    ) -> Result<(), LearnError> {
+    ) -> Result<(), JobError> {
         let Some(&(item, weight)) = left.last() else {
             return self.update_rows(&sum);
         };
         let engine: &mut dyn Differentiable = match engine.differentiable() {
             Some(engine) => engine,
-            None => return Err(LearnError::Failed("the engine cannot learn".into())),
+            None => return Err(JobError::Failed("the engine cannot learn".into())),
         };
         if !begun {
             let item = &self.items[item];
@@ -702,7 +695,7 @@ impl Learning {
     }
 
     /// Updates the rows by `gradient` and limits their norms.
-    fn update_rows(&mut self, gradient: &[f32]) -> Result<(), LearnError> {
+    fn update_rows(&mut self, gradient: &[f32]) -> Result<(), JobError> {
         if !gradient.iter().all(|derivative| derivative.is_finite()) {
             return self.roll_back();
         }
@@ -745,7 +738,7 @@ impl Learning {
     }
 
     /// Returns to the best rows with half the learning rate, because a gradient or a logit was not finite.
-    fn roll_back(&mut self) -> Result<(), LearnError> {
+    fn roll_back(&mut self) -> Result<(), JobError> {
         self.rolled_back += 1;
         let Some(best) = &self.best else {
             return Err(unusable());
@@ -809,6 +802,6 @@ fn is_better(one: &LearnLoss, other: &LearnLoss) -> bool {
     (one.all_matched(), -one.total) > (other.all_matched(), -other.total)
 }
 
-fn unusable() -> LearnError {
-    LearnError::Failed("the model's logits are not all finite for the initial rows; start with smaller rows".into())
+fn unusable() -> JobError {
+    JobError::Failed("the model's logits are not all finite for the initial rows; start with smaller rows".into())
 }

@@ -5,6 +5,7 @@
 //! step.
 
 mod active;
+mod admission;
 mod batch;
 mod drafter;
 mod job;
@@ -15,16 +16,15 @@ mod scoring;
 mod tests;
 mod worker;
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+pub use admission::{AdmissionLimit, AdmissionPermit};
 pub use drafter::{Drafter, LONGEST_MATCH};
-pub use job::{ChooseToken, Job, JobOutcome, StopFlag, Timings, TokenSink};
-pub use learning::{BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix};
+pub use job::{ChooseToken, Job, JobError, JobOutcome, StopFlag, Timings, TokenSink};
+pub use learning::{BestPrefix, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix};
 use queue::Queues;
-pub use queue::{AdmissionLimit, AdmissionPermit};
-pub use scoring::{ScoreError, ScoreJob, ScoreSink, TokenScore};
+pub use scoring::{ScoreJob, ScoreSink, TokenScore};
 pub use softprefix_core::protocol::extension::{FinishReason, Priority};
 use worker::Worker;
 
@@ -53,10 +53,6 @@ struct Shared {
 #[derive(Default)]
 struct State {
     queues: Queues,
-    /// Queued scoring jobs; one runs at a time.
-    scores: VecDeque<ScoreJob>,
-    /// Queued learning jobs; one runs at a time.
-    learns: VecDeque<LearnJob>,
     /// A queued job may have been cancelled, or its receiver dropped.
     recheck_queues: bool,
     closing: bool,
@@ -156,10 +152,10 @@ impl Scheduler {
         };
         if let Some(refusal) = refusal {
             drop(state);
-            job.sink.end(Err(ScoreError::Failed(refusal.into())));
+            job.sink.end(Err(JobError::Failed(refusal.into())));
             return;
         }
-        state.scores.push_back(job);
+        state.queues.scores.push_back(job);
         drop(state);
         self.shared.changed.notify_one();
     }
@@ -175,10 +171,10 @@ impl Scheduler {
         let mut state = self.shared.lock();
         if state.closed || state.closing {
             drop(state);
-            job.sink.end(Err(LearnError::Failed(ENGINE_ENDED.into())));
+            job.sink.end(Err(JobError::Failed(ENGINE_ENDED.into())));
             return;
         }
-        state.learns.push_back(job);
+        state.queues.learns.push_back(job);
         drop(state);
         self.shared.changed.notify_one();
     }

@@ -1,54 +1,13 @@
-//! The queues of jobs that wait for the engine (live before batch), and the limit on their number.
+//! The queues of jobs that wait for the engine.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use softprefix_core::protocol::extension::Priority;
 
-use super::job::Job;
-
-/// Limits how many accepted inferences wait to start. Counted from the moment a request is accepted.
-#[derive(Debug, Clone)]
-pub struct AdmissionLimit {
-    limit: usize,
-    waiting: Arc<AtomicUsize>,
-}
-
-impl AdmissionLimit {
-    /// Creates a limit of `limit` waiting inferences.
-    #[must_use]
-    pub fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            waiting: Arc::default(),
-        }
-    }
-
-    /// Acquires a permit for one inference, or returns the number of permits held if there is none left.
-    ///
-    /// # Errors
-    /// The number of inferences that wait already.
-    pub fn acquire(&self) -> Result<AdmissionPermit, usize> {
-        let entered = self
-            .waiting
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
-                (waiting < self.limit).then_some(waiting + 1)
-            });
-        entered.map(|_| AdmissionPermit(Arc::clone(&self.waiting)))
-    }
-}
-
-/// Permission for one inference to wait. Released on drop.
-#[derive(Debug)]
-pub struct AdmissionPermit(Arc<AtomicUsize>);
-
-impl Drop for AdmissionPermit {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
-}
+use super::job::{Job, JobError, JobOutcome, Timings};
+use super::learning::LearnJob;
+use super::scoring::ScoreJob;
 
 /// A job and the time it was queued.
 pub(super) struct QueuedJob {
@@ -56,11 +15,27 @@ pub(super) struct QueuedJob {
     pub queued_at: Instant,
 }
 
-/// One queue for each [`Priority`].
+impl QueuedJob {
+    /// Ends a job that never started: releases its permit, then calls its sink.
+    pub fn end(self, outcome: JobOutcome) {
+        let timings = Timings {
+            queued: self.queued_at.elapsed(),
+            ..Timings::default()
+        };
+        drop(self.job.permit);
+        self.job.sink.end(outcome, timings);
+    }
+}
+
+/// The jobs that wait for the engine.
 #[derive(Default)]
 pub(super) struct Queues {
     live: VecDeque<QueuedJob>,
     batch: VecDeque<QueuedJob>,
+    /// One of these runs at a time.
+    pub scores: VecDeque<ScoreJob>,
+    /// One of these runs at a time.
+    pub learns: VecDeque<LearnJob>,
 }
 
 impl Queues {
@@ -88,28 +63,49 @@ impl Queues {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.live.is_empty() && self.batch.is_empty()
+        self.live.is_empty() && self.batch.is_empty() && self.scores.is_empty() && self.learns.is_empty()
     }
 
-    /// Removes all jobs for which `unwanted` returns `true`, in order.
-    pub fn remove_where(&mut self, unwanted: impl Fn(&Job) -> bool) -> Vec<QueuedJob> {
-        let mut taken = Vec::new();
-        for queue in [&mut self.live, &mut self.batch] {
-            let (out, kept): (VecDeque<_>, VecDeque<_>) = queue.drain(..).partition(|queued| unwanted(&queued.job));
-            *queue = kept;
-            taken.extend(out);
+    /// Removes the jobs that are cancelled or past their deadline, or whose receiver is dropped.
+    pub fn take_unwanted(&mut self, now: Instant) -> Self {
+        Self {
+            live: take_where(&mut self.live, |queued| queued.job.is_unwanted(now)),
+            batch: take_where(&mut self.batch, |queued| queued.job.is_unwanted(now)),
+            scores: take_where(&mut self.scores, |job| job.is_unwanted(now)),
+            learns: take_where(&mut self.learns, LearnJob::is_unwanted),
         }
-        taken
+    }
+
+    /// Ends all jobs.
+    pub fn end(self, error: &JobError) {
+        let outcome = match error {
+            JobError::Stopped => JobOutcome::NeverStarted,
+            JobError::Failed(sentence) => JobOutcome::Failed(sentence.clone()),
+        };
+        for queued in self.live.into_iter().chain(self.batch) {
+            queued.end(outcome.clone());
+        }
+        for job in self.scores {
+            job.end(error.clone());
+        }
+        for job in self.learns {
+            job.end(error.clone());
+        }
     }
 
     /// Returns the earliest deadline of the queued jobs.
     pub fn earliest_deadline(&self) -> Option<Instant> {
-        self.live
-            .iter()
-            .chain(&self.batch)
-            .filter_map(|queued| queued.job.deadline)
-            .min()
+        let of_inferences = self.live.iter().chain(&self.batch).map(|queued| queued.job.deadline);
+        let of_scores = self.scores.iter().map(|job| job.deadline);
+        of_inferences.chain(of_scores).flatten().min()
     }
+}
+
+/// Removes the jobs for which `is_taken` returns `true`, in order.
+fn take_where<T>(queue: &mut VecDeque<T>, is_taken: impl FnMut(&T) -> bool) -> VecDeque<T> {
+    let (taken, kept) = std::mem::take(queue).into_iter().partition(is_taken);
+    *queue = kept;
+    taken
 }
 
 /// How many jobs of each priority can start.
@@ -150,15 +146,5 @@ mod tests {
             "an engine of one sequence serves both kinds"
         );
         assert_eq!(FreeSlots::of(1, 0, 1), FreeSlots { live: 0, batch: 0 });
-    }
-
-    #[test]
-    fn the_number_of_waiting_inferences_is_limited() {
-        let limit = AdmissionLimit::new(2);
-        let first = limit.acquire().unwrap();
-        let _second = limit.acquire().unwrap();
-        assert_eq!(limit.acquire().unwrap_err(), 2);
-        drop(first);
-        assert!(limit.acquire().is_ok());
     }
 }

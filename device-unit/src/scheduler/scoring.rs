@@ -8,8 +8,8 @@ use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
 
 use super::active::token_row;
-use super::job::StopFlag;
-use super::queue::AdmissionPermit;
+use super::admission::AdmissionPermit;
+use super::job::{JobError, StopFlag};
 use crate::budget::Charge;
 use crate::engine::likelihood::{Comparison, Prediction};
 use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
@@ -43,16 +43,7 @@ pub trait ScoreSink: Send {
     fn is_closed(&self) -> bool;
 
     /// Called exactly once, last: with the scores of the text's tokens for each condition, or the error.
-    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, ScoreError>);
-}
-
-/// Why a text was not scored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ScoreError {
-    /// Cancelled, or past its deadline.
-    Stopped,
-    /// The error message.
-    Failed(String),
+    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, JobError>);
 }
 
 /// The score of one token under one condition.
@@ -101,6 +92,17 @@ impl Lane {
 }
 
 impl ScoreJob {
+    /// Returns `true` if the job is cancelled or past its deadline, or its receiver is dropped.
+    pub(super) fn is_unwanted(&self, now: Instant) -> bool {
+        self.stop.is_set() || self.deadline.is_some_and(|deadline| now >= deadline) || self.sink.is_closed()
+    }
+
+    /// Ends a job that never started: releases its permit, then calls its sink.
+    pub(super) fn end(self, error: JobError) {
+        drop(self.permit);
+        self.sink.end(Err(error));
+    }
+
     /// Returns the maximum memory in bytes, and the positions of the longest condition.
     pub(super) fn needs(&self, engine: &dyn Engine) -> (usize, usize) {
         let rows = |prefix: &Option<SoftPrefix>| {
@@ -133,11 +135,11 @@ impl Scoring {
         } = job;
         drop(permit);
         if stop.is_set() || sink.is_closed() {
-            sink.end(Err(ScoreError::Stopped));
+            sink.end(Err(JobError::Stopped));
             return None;
         }
         if prompt.is_empty() || text.is_empty() || conditions.is_empty() {
-            sink.end(Err(ScoreError::Failed(
+            sink.end(Err(JobError::Failed(
                 "there is nothing to score: the text or the prompt is empty".into(),
             )));
             return None;
@@ -157,7 +159,7 @@ impl Scoring {
                 }),
                 Err(error) => {
                     lanes.iter().for_each(|lane| engine.close(lane.sequence));
-                    sink.end(Err(ScoreError::Failed(error.to_string())));
+                    sink.end(Err(error.into()));
                     return None;
                 }
             }
@@ -185,21 +187,21 @@ impl Scoring {
     }
 
     /// Closes the sequences and reports the outcome.
-    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), ScoreError>) {
+    pub fn end(self, engine: &mut dyn Engine, ended: Result<(), JobError>) {
         self.lanes.iter().for_each(|lane| engine.close(lane.sequence));
         let scores = self.lanes.into_iter().map(|lane| lane.scores).collect();
         self.sink.end(ended.map(|()| scores));
     }
 
-    /// Runs one forward pass of about `budget` rows. A pass interrupted by `interrupt` feeds nothing and is repeated by the next call.
+    /// Runs one forward pass of about `max_rows` rows. A pass interrupted by `interrupt` feeds nothing and is repeated by the next call.
     pub fn step(
         &mut self,
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
-        budget: usize,
+        max_rows: usize,
         interrupt: &AtomicBool,
-    ) -> Result<(), ScoreError> {
-        let logits = self.fill_rows(embeddings, budget).map_err(failed)?;
+    ) -> Result<(), JobError> {
+        let logits = self.fill_rows(embeddings, max_rows)?;
         let mut outs: Vec<Vec<f32>> = self
             .lanes
             .iter_mut()
@@ -220,7 +222,7 @@ impl Scoring {
         let interrupted = match engine.forward(&mut steps) {
             Ok(()) => false,
             Err(EngineError::Stopped) => true,
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(error.into()),
         };
         let outs: Vec<Vec<f32>> = steps.into_iter().map(|step| step.out).collect();
         let hidden_size = embeddings.hidden_size();
@@ -239,12 +241,12 @@ impl Scoring {
 
     /// Fills the lanes' next rows. Rows before the text are fed without logits. Then all lanes advance through the text in parallel;
     /// each row's logits predict the token after it.
-    fn fill_rows(&mut self, embeddings: &dyn TokenEmbeddings, budget: usize) -> Result<Logits, EngineError> {
+    fn fill_rows(&mut self, embeddings: &dyn TokenEmbeddings, max_rows: usize) -> Result<Logits, EngineError> {
         let (prompt, text, scored) = (&self.prompt, &self.text, self.scored);
         let before = |lane: &Lane| lane.prefix_rows() + prompt.len() - 1;
         let feeding = self.lanes.iter().any(|lane| lane.fed < before(lane));
-        let abreast = (budget / self.lanes.len()).clamp(1, text.len() - scored);
-        let mut left = budget.max(1);
+        let abreast = (max_rows / self.lanes.len()).clamp(1, text.len() - scored);
+        let mut left = max_rows.max(1);
         for lane in &mut self.lanes {
             lane.rows.clear();
             let count = if feeding {
@@ -270,8 +272,8 @@ impl Scoring {
     }
 
     /// Scores the tokens that the last rows predict.
-    fn score(&mut self, engine: &dyn Engine, vocab_size: usize) -> Result<(), ScoreError> {
-        let unusable = || ScoreError::Failed("the model's logits are not all finite; choose a smaller prefix".into());
+    fn score(&mut self, engine: &dyn Engine, vocab_size: usize) -> Result<(), JobError> {
+        let unusable = || JobError::Failed("the model's logits are not all finite; choose a smaller prefix".into());
         let logits: Vec<Vec<f32>> = self
             .lanes
             .iter_mut()
@@ -297,8 +299,4 @@ impl Scoring {
         }
         Ok(())
     }
-}
-
-fn failed(error: EngineError) -> ScoreError {
-    ScoreError::Failed(error.to_string())
 }

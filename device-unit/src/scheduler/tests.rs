@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
 
-use super::batch::PROMPT_ROWS_DURING_DECODE;
-use super::worker::SCORE_ROWS_DURING_DECODE;
+use super::batch::{DECODE_ROWS, PROMPT_ROWS_DURING_DECODE};
 use super::*;
-use crate::budget::Budget;
+use crate::budget::{Budget, MIN_LIMIT};
+use crate::engine::gradient::{Differentiable, Example, Gradient};
 use crate::engine::{EngineError, Logits, SequenceId, Step};
 
 const HIDDEN: usize = 2;
@@ -33,6 +33,8 @@ struct FakeEngine {
     held: bool,
     /// Bytes of a position in a KV cache.
     position_bytes: usize,
+    /// Whether it computes gradients, which are never done.
+    learns: bool,
 }
 
 struct FakeEmbeddings;
@@ -106,20 +108,27 @@ impl Engine for FakeEngine {
         }
         Ok(())
     }
+    fn differentiable(&mut self) -> Option<&mut dyn Differentiable> {
+        self.learns.then(|| self as &mut dyn Differentiable)
+    }
 }
 
-fn started(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
-    started_with(max_sequences, chunked_prefill, 0, Budget::default())
+impl Differentiable for FakeEngine {
+    fn gradient_bytes(&self, _: usize, _: usize) -> usize {
+        0
+    }
+    fn begin_gradient(&mut self, _: Example) -> Result<(), EngineError> {
+        Ok(())
+    }
+    fn advance_gradient(&mut self) -> Option<Gradient> {
+        std::thread::sleep(Duration::from_millis(1));
+        None
+    }
+    fn abort_gradient(&mut self) {}
 }
 
-fn started_with(
-    max_sequences: usize,
-    chunked_prefill: bool,
-    position_bytes: usize,
-    memory: Budget,
-) -> (Scheduler, Steps) {
-    let steps = Steps::default();
-    let engine = FakeEngine {
+fn engine(max_sequences: usize, chunked_prefill: bool) -> FakeEngine {
+    FakeEngine {
         info: EngineInfo {
             backend: "toy".into(),
             architecture: "toy".into(),
@@ -133,11 +142,29 @@ fn started_with(
             weights: Vec::new(),
         },
         next: 0,
-        steps: Arc::clone(&steps),
+        steps: Steps::default(),
         held: false,
-        position_bytes,
-    };
+        position_bytes: 0,
+        learns: false,
+    }
+}
+
+fn start(engine: FakeEngine, memory: Budget) -> (Scheduler, Steps) {
+    let steps = Arc::clone(&engine.steps);
     (Scheduler::start(Box::new(engine), usize::MAX, memory).unwrap(), steps)
+}
+
+fn started(max_sequences: usize, chunked_prefill: bool) -> (Scheduler, Steps) {
+    start(engine(max_sequences, chunked_prefill), Budget::default())
+}
+
+/// A scheduler with the smallest budget, on an engine that takes `position_bytes` for each position of a sequence.
+fn started_with_little_memory(position_bytes: usize) -> (Scheduler, Steps) {
+    let engine = FakeEngine {
+        position_bytes,
+        ..engine(16, true)
+    };
+    start(engine, Budget::new(MIN_LIMIT))
 }
 
 #[derive(Debug, PartialEq)]
@@ -258,8 +285,7 @@ fn an_inference_gives_as_many_tokens_as_it_was_asked_for() {
 #[test]
 fn memory_is_reserved_for_the_positions_that_a_request_can_use_and_not_for_the_window() {
     // 96 MiB for what runs, at 1 MiB for a position; the whole window would take 98 GiB.
-    let memory = Budget::new(crate::budget::MIN_LIMIT);
-    let harness = Harness::of(started_with(16, true, 1 << 20, memory));
+    let harness = Harness::of(started_with_little_memory(1 << 20));
     let held = harness.submit("held", vec![HOLDS], 1, Priority::Live);
     assert_eq!(harness.starts(1), ["held"]);
     // 10 rows and 7 tokens, of which the last is not fed: 16 positions, so that six of these fit.
@@ -289,6 +315,20 @@ fn memory_is_reserved_for_the_positions_that_a_request_can_use_and_not_for_the_w
     };
     assert!(
         sentence.contains("97 positions would take 97 MiB") && sentence.contains("--memory"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn the_memory_that_a_job_would_take_is_rounded_up_in_its_refusal() {
+    let harness = Harness::of(started_with_little_memory((1 << 20) + 1));
+    // 96 positions, and 96 bytes more than there are.
+    harness.submit("beyond", vec![1; 10], 87, Priority::Live);
+    let JobOutcome::Failed(sentence) = harness.outcome_of("beyond") else {
+        panic!("more than 96 MiB of 96")
+    };
+    assert!(
+        sentence.contains("96 positions would take 97 MiB, but this unit has 96 MiB"),
         "{sentence}"
     );
 }
@@ -508,22 +548,28 @@ fn dropping_the_scheduler_ends_all_jobs() {
     );
 }
 
-struct Scores(Sender<Result<Vec<Vec<TokenScore>>, ScoreError>>);
+struct Scores(Sender<Result<Vec<Vec<TokenScore>>, JobError>>);
 
 impl ScoreSink for Scores {
     fn is_closed(&self) -> bool {
         false
     }
-    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, ScoreError>) {
+    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, JobError>) {
         let _ = self.0.send(outcome);
     }
 }
 
 /// Scores a text under the base and two prefixes.
-fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<TokenScore>>, ScoreError>> {
+fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<TokenScore>>, JobError>> {
+    let (job, receiver) = score_job(text);
+    scheduler.score(job);
+    receiver
+}
+
+fn score_job(text: Vec<u32>) -> (ScoreJob, Receiver<Result<Vec<Vec<TokenScore>>, JobError>>) {
     let (sender, receiver) = channel();
     let prefix = |len| SoftPrefix::from_bf16(HIDDEN, vec![bf16::ONE; len * HIDDEN]).ok();
-    scheduler.score(ScoreJob {
+    let job = ScoreJob {
         conditions: vec![None, prefix(1), prefix(30)],
         prompt: vec![1, 2, 3],
         text,
@@ -532,11 +578,11 @@ fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<Token
         deadline: None,
         sink: Box::new(Scores(sender)),
         permit: AdmissionLimit::new(1).acquire().unwrap(),
-    });
-    receiver
+    };
+    (job, receiver)
 }
 
-fn scored(receiver: &Receiver<Result<Vec<Vec<TokenScore>>, ScoreError>>) -> Result<Vec<Vec<TokenScore>>, ScoreError> {
+fn scored(receiver: &Receiver<Result<Vec<Vec<TokenScore>>, JobError>>) -> Result<Vec<Vec<TokenScore>>, JobError> {
     receiver.recv_timeout(Duration::from_secs(5)).unwrap()
 }
 
@@ -568,7 +614,7 @@ fn a_text_is_scored_in_small_steps_beside_decoding_sequences() {
     );
     for step in others {
         assert!(
-            step.iter().map(|(_, rows)| rows).sum::<usize>() <= SCORE_ROWS_DURING_DECODE,
+            step.iter().map(|(_, rows)| rows).sum::<usize>() <= DECODE_ROWS,
             "{step:?}"
         );
     }
@@ -605,10 +651,7 @@ fn a_scoring_step_is_interrupted_by_a_new_job_and_repeated() {
 fn an_engine_with_few_sequences_reserves_none_for_scoring() {
     let (scheduler, _) = started(4, true);
     assert_eq!((scheduler.score_sequences(), scheduler.info().max_sequences), (0, 4));
-    assert!(matches!(
-        scored(&score(&scheduler, vec![5])),
-        Err(ScoreError::Failed(_))
-    ));
+    assert!(matches!(scored(&score(&scheduler, vec![5])), Err(JobError::Failed(_))));
     let (scheduler, _) = started(64, true);
     assert_eq!((scheduler.score_sequences(), scheduler.info().max_sequences), (16, 48));
 }
@@ -617,22 +660,137 @@ fn an_engine_with_few_sequences_reserves_none_for_scoring() {
 fn scoring_jobs_are_answered_when_the_engine_fails_panics_or_is_dropped() {
     let (scheduler, _) = started(32, true);
     let failed = scored(&score(&scheduler, vec![5, FAILS, 5]));
-    assert!(matches!(failed, Err(ScoreError::Failed(sentence)) if sentence.contains("repair it")));
+    assert!(matches!(failed, Err(JobError::Failed(sentence)) if sentence.contains("repair it")));
     assert!(scored(&score(&scheduler, vec![5, 6])).is_ok(), "a later job succeeds");
     let running = score(&scheduler, vec![SLOW, PANICS, 5]);
     let waiting = score(&scheduler, vec![5]);
     for receiver in [running, waiting] {
-        assert_eq!(scored(&receiver), Err(ScoreError::Failed(ENGINE_ENDED.into())));
+        assert_eq!(scored(&receiver), Err(JobError::Failed(ENGINE_ENDED.into())));
     }
     assert_eq!(
         scored(&score(&scheduler, vec![5])),
-        Err(ScoreError::Failed(ENGINE_ENDED.into()))
+        Err(JobError::Failed(ENGINE_ENDED.into()))
     );
 
     let (scheduler, _) = started(32, true);
     let (running, waiting) = (score(&scheduler, vec![SLOW; 9]), score(&scheduler, vec![5]));
     drop(scheduler);
     for receiver in [running, waiting] {
-        assert_eq!(scored(&receiver), Err(ScoreError::Stopped));
+        assert_eq!(scored(&receiver), Err(JobError::Stopped));
     }
+}
+
+/// A text that is scored for longer than a test waits.
+fn endless_text() -> Vec<u32> {
+    vec![SLOW; 50_000]
+}
+
+#[test]
+fn a_queued_scoring_job_can_be_cancelled_while_another_runs() {
+    let (scheduler, _) = started(32, true);
+    let stop = StopFlag::default();
+    let (first, running) = score_job(endless_text());
+    scheduler.score(ScoreJob {
+        stop: stop.clone(),
+        ..first
+    });
+    let (second, waiting) = score_job(vec![5]);
+    let (second_stop, limit) = (StopFlag::default(), AdmissionLimit::new(1));
+    scheduler.score(ScoreJob {
+        stop: second_stop.clone(),
+        permit: limit.acquire().unwrap(),
+        ..second
+    });
+    second_stop.set();
+    scheduler.wake();
+    assert_eq!(scored(&waiting), Err(JobError::Stopped));
+    assert!(limit.acquire().is_ok(), "its permit is released");
+    assert!(running.try_recv().is_err(), "the other one runs on");
+    stop.set();
+    scheduler.wake();
+    assert_eq!(scored(&running), Err(JobError::Stopped));
+}
+
+#[test]
+fn a_deadline_ends_a_queued_scoring_job() {
+    let (scheduler, _) = started(32, true);
+    let running = score(&scheduler, endless_text());
+    let (late, waiting) = score_job(vec![5]);
+    scheduler.score(ScoreJob {
+        deadline: Some(Instant::now() + Duration::from_millis(100)),
+        ..late
+    });
+    assert_eq!(scored(&waiting), Err(JobError::Stopped));
+    assert!(running.try_recv().is_err(), "the other one runs on");
+}
+
+struct Learned(Sender<Option<Result<LearnedPrefix, JobError>>>);
+
+impl LearnSink for Learned {
+    fn started(&mut self) {
+        let _ = self.0.send(None);
+    }
+    fn progress(&mut self, _: &LearnProgress, _: &BestPrefix) {}
+    fn is_closed(&self) -> bool {
+        false
+    }
+    fn end(self: Box<Self>, outcome: Result<LearnedPrefix, JobError>) {
+        let _ = self.0.send(Some(outcome));
+    }
+}
+
+/// A job that learns until it is cancelled, and what its sink receives: `None` when it starts, then the outcome.
+fn learn_job() -> (LearnJob, Receiver<Option<Result<LearnedPrefix, JobError>>>) {
+    let (sender, receiver) = channel();
+    let job = LearnJob {
+        examples: vec![LearnExample {
+            prompt: vec![1, 2],
+            target: vec![3],
+        }],
+        preserved: Vec::new(),
+        preserve_weight: 0.0,
+        preserve_tokens: 0,
+        stop_tokens: Arc::new([]),
+        held_out: Vec::new(),
+        references: Vec::new(),
+        init: SoftPrefix::from_bf16(HIDDEN, vec![bf16::ONE; HIDDEN]).unwrap(),
+        steps: 1,
+        batch: 1,
+        rate: 0.1,
+        norm_range: (0.1, 10.0),
+        seed: 0,
+        target_loss: 0.0,
+        stop: StopFlag::default(),
+        sink: Box::new(Learned(sender)),
+        permit: AdmissionLimit::new(1).acquire().unwrap(),
+    };
+    (job, receiver)
+}
+
+#[test]
+fn a_queued_learning_job_can_be_cancelled_while_another_runs() {
+    let learning = FakeEngine {
+        learns: true,
+        ..engine(32, true)
+    };
+    let (scheduler, _) = start(learning, Budget::default());
+    let patience = Duration::from_secs(5);
+    let (first, running) = learn_job();
+    let stop = first.stop.clone();
+    scheduler.learn(first);
+    assert_eq!(running.recv_timeout(patience).unwrap(), None);
+    let (second, waiting) = learn_job();
+    let (second_stop, limit) = (second.stop.clone(), AdmissionLimit::new(1));
+    scheduler.learn(LearnJob {
+        permit: limit.acquire().unwrap(),
+        ..second
+    });
+    second_stop.set();
+    scheduler.wake();
+    assert_eq!(waiting.recv_timeout(patience).unwrap(), Some(Err(JobError::Stopped)));
+    assert!(limit.acquire().is_ok(), "its permit is released");
+    assert!(running.try_recv().is_err(), "the other one runs on");
+    stop.set();
+    scheduler.wake();
+    assert!(running.recv_timeout(patience).unwrap().is_some());
 }

@@ -8,22 +8,21 @@ use std::time::{Duration, Instant};
 use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
-use super::active::{Active, Work, end_unstarted};
-use super::job::{Job, JobOutcome};
-use super::learning::{FEED_ROWS, LearnError, LearnJob, Learning, Slice};
-use super::queue::{FreeSlots, QueuedJob};
-use super::scoring::{ScoreError, ScoreJob, Scoring};
-use super::{ENGINE_ENDED, Shared, State};
+use super::active::{Active, StartedJob};
+use super::batch::DECODE_ROWS;
+use super::job::{Job, JobError, JobOutcome};
+use super::learning::{LearnJob, Learning, Slice};
+use super::queue::{FreeSlots, QueuedJob, Queues};
+use super::scoring::{ScoreJob, Scoring};
+use super::{ENGINE_ENDED, Shared};
 use crate::budget::{Budget, Charge, Purpose};
-use crate::engine::{Engine, TokenEmbeddings};
+use crate::engine::{Engine, PASS_ROWS, TokenEmbeddings};
 
-/// Rows of a scoring step while sequences decode: one block of the CPU kernels' columns.
-pub(super) const SCORE_ROWS_DURING_DECODE: usize = 16;
-/// Rows of a scoring step otherwise: one pass of the CPU engine. Each row's logits (0.6 MB for a large vocabulary) are kept until the
-/// step ends. A live run that arrives meanwhile does not wait: the step is interrupted and repeated later.
-const SCORE_ROWS_ALONE: usize = 128;
+/// Rows of a step of scoring or learning while no sequence decodes. The logits of each scored row (0.6 MB for a large vocabulary) are kept
+/// until the step ends. A live run that arrives meanwhile does not wait: the step is interrupted and repeated later.
+const ROWS_ALONE: usize = PASS_ROWS;
 
-/// While other jobs run, learning gets one part in so many of the engine's time, in small slices, so that no stream of runs stops it.
+/// While other jobs run, learning gets 1/`LEARN_TIME_DIVISOR` of the engine's time, in small slices, so that no stream of runs stops it.
 const LEARN_TIME_DIVISOR: u32 = 16;
 /// The assumed duration of a slice before one was measured.
 const FIRST_SLICE: Duration = Duration::from_millis(20);
@@ -31,24 +30,42 @@ const FIRST_SLICE: Duration = Duration::from_millis(20);
 /// How often to retry admission while another model holds the memory.
 const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+const MIB: usize = 1 << 20;
+
+/// The flag of a step that is never interrupted.
+pub(super) static NEVER: AtomicBool = AtomicBool::new(false);
+
 /// The memory reserved for a job, or the reason why it can never be admitted.
-type Admitted = Result<Charge, String>;
+type Admission = Result<Charge, String>;
+
+/// Jobs that can start now.
+struct Admitted {
+    jobs: Vec<(QueuedJob, Admission)>,
+    score: Option<(ScoreJob, Admission)>,
+    learn: Option<(LearnJob, Admission)>,
+}
+
+impl Admitted {
+    fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.score.is_none() && self.learn.is_none()
+    }
+}
 
 /// Returns the maximum number of positions that a job can use. Its last token is never fed.
-fn positions(job: &Job) -> usize {
+fn max_positions(job: &Job) -> usize {
     let prompt = job.prefix.as_ref().map_or(0, SoftPrefix::len) + job.tokens.len();
     prompt.saturating_add(job.max_new_tokens).saturating_sub(1)
 }
 
 /// Reserves `bytes`. Returns `None` if memory must be released first.
-fn admit(memory: &Budget, bytes: usize, positions: usize) -> Option<Admitted> {
+fn reserve(memory: &Budget, bytes: usize, positions: usize) -> Option<Admission> {
     let share = memory.share(Purpose::Work);
     if bytes > share {
         return Some(Err(format!(
             "{positions} positions would take {} MiB, but this unit has {} MiB for what runs; ask for fewer tokens, or start the unit \
              with more --memory",
-            bytes >> 20,
-            share >> 20
+            bytes.div_ceil(MIB),
+            share / MIB
         )));
     }
     memory.charge(Purpose::Work, bytes).map(Ok)
@@ -64,11 +81,9 @@ pub(super) struct Worker {
     pub hidden_size: usize,
     pub chunked_prefill: bool,
     pub active: Vec<Active>,
-    /// The scoring job to begin next, and the one in progress.
-    next_score: Option<(ScoreJob, Admitted)>,
+    /// The scoring job in progress.
     scoring: Option<Scoring>,
-    /// The learning job to begin next, and the one in progress.
-    next_learn: Option<(LearnJob, Admitted)>,
+    /// The learning job in progress.
     learning: Option<Learning>,
     /// When the last slice of learning ended, and how long it took.
     last_slice: (Instant, Duration),
@@ -86,40 +101,33 @@ impl Worker {
             chunked_prefill: info.chunked_prefill,
             engine,
             active: Vec::new(),
-            next_score: None,
             scoring: None,
-            next_learn: None,
             learning: None,
             last_slice: (Instant::now(), Duration::ZERO),
         }
     }
 
+    /// Runs until the scheduler is dropped or the engine panics.
     pub fn run(&mut self) {
-        while let Some(starting) = self.wait_for_work() {
-            for (queued, admitted) in starting {
-                match admitted {
+        while let Some(Admitted { jobs, score, learn }) = self.wait_for_work() {
+            for (queued, admission) in jobs {
+                match admission {
                     Ok(memory) => self.begin(queued, memory),
-                    Err(sentence) => end_unstarted(queued, JobOutcome::Failed(sentence)),
+                    Err(sentence) => queued.end(JobOutcome::Failed(sentence)),
                 }
             }
-            match self.next_score.take() {
+            match score {
                 None => {}
                 Some((job, Ok(memory))) => self.scoring = Scoring::begin(job, memory, self.engine.as_mut()),
-                Some((job, Err(sentence))) => {
-                    drop(job.permit);
-                    job.sink.end(Err(ScoreError::Failed(sentence)));
-                }
+                Some((job, Err(sentence))) => job.end(JobError::Failed(sentence)),
             }
-            match self.next_learn.take() {
+            match learn {
                 None => {}
                 Some((job, Ok(memory))) => {
                     self.learning = Learning::begin(job, memory, self.engine.as_mut());
                     self.last_slice = (Instant::now(), FIRST_SLICE);
                 }
-                Some((job, Err(sentence))) => {
-                    drop(job.permit);
-                    job.sink.end(Err(LearnError::Failed(sentence)));
-                }
+                Some((job, Err(sentence))) => job.end(JobError::Failed(sentence)),
             }
             self.end_unwanted();
             // After a panic the remaining jobs must still be answered: see `Drop`.
@@ -138,7 +146,7 @@ impl Worker {
     }
 
     /// Blocks until there is something to do. Ends queued jobs that are cancelled or late. Returns `None` when the scheduler is dropped.
-    fn wait_for_work(&mut self) -> Option<Vec<(QueuedJob, Admitted)>> {
+    fn wait_for_work(&mut self) -> Option<Admitted> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
@@ -150,32 +158,24 @@ impl Worker {
             let now = Instant::now();
             let deadline = state.queues.earliest_deadline();
             if std::mem::take(&mut state.recheck_queues) || deadline.is_some_and(|deadline| deadline <= now) {
-                let unwanted = state.queues.remove_where(|job| {
-                    job.stop.is_set() || job.deadline.is_some_and(|deadline| deadline <= now) || job.sink.is_closed()
-                });
+                let unwanted = state.queues.take_unwanted(now);
                 if !unwanted.is_empty() {
                     // Sinks are called without the lock, since they may submit jobs.
                     drop(state);
-                    for queued in unwanted {
-                        end_unstarted(queued, JobOutcome::NeverStarted);
-                    }
+                    unwanted.end(&JobError::Stopped);
                     state = shared.lock();
                     continue;
                 }
             }
-            let starting = self.admit(&mut state);
-            if self.scoring.is_none() && self.next_score.is_none() {
-                self.next_score = self.admit_score(&mut state);
+            let admitted = Admitted {
+                jobs: self.admit_jobs(&mut state.queues),
+                score: self.admit_score(&mut state.queues),
+                learn: self.admit_learn(&mut state.queues),
+            };
+            if self.has_work() || !admitted.is_empty() {
+                return Some(admitted);
             }
-            if self.learning.is_none() && self.next_learn.is_none() {
-                self.next_learn = self.admit_learn(&mut state);
-            }
-            let scores = self.scoring.is_some() || self.next_score.is_some();
-            let learns = self.learning.is_some() || self.next_learn.is_some();
-            if scores || learns || !self.active.is_empty() || !starting.is_empty() {
-                return Some(starting);
-            }
-            state = if state.queues.is_empty() && state.scores.is_empty() && state.learns.is_empty() {
+            state = if state.queues.is_empty() {
                 shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
                 // The memory is held by another model, whose scheduler does not notify this one.
@@ -185,76 +185,81 @@ impl Worker {
         }
     }
 
+    /// Returns `true` if a job is in progress.
+    fn has_work(&self) -> bool {
+        !self.active.is_empty() || self.scoring.is_some() || self.learning.is_some()
+    }
+
     /// Removes the jobs that can start now from the queues, each with memory for all its positions. A job that needs more than the whole
     /// budget is removed with an error.
-    fn admit(&self, state: &mut State) -> Vec<(QueuedJob, Admitted)> {
-        let live = self
-            .active
-            .iter()
-            .filter(|active| active.work.priority == Priority::Live)
-            .count();
-        let mut running = (live, self.active.len() - live);
-        let mut starting = Vec::new();
-        let engine = self.engine.as_ref();
-        let admit = |job: &Job| {
-            let positions = positions(job);
-            admit(&self.memory, engine.sequence_bytes(positions), positions)
+    fn admit_jobs(&self, queues: &mut Queues) -> Vec<(QueuedJob, Admission)> {
+        let is_live = |active: &&Active| active.job.priority == Priority::Live;
+        let mut live = self.active.iter().filter(is_live).count();
+        let mut batch = self.active.len() - live;
+        let mut jobs = Vec::new();
+        let reserve_for = |job: &Job| {
+            let positions = max_positions(job);
+            reserve(&self.memory, self.engine.sequence_bytes(positions), positions)
         };
-        while let Some((queued, admitted)) = state
-            .queues
-            .pop(FreeSlots::of(self.max_sequences, running.0, running.1), admit)
-        {
-            match queued.job.priority {
-                _ if admitted.is_err() => {}
-                Priority::Live => running.0 += 1,
-                Priority::Batch => running.1 += 1,
+        while let Some((queued, admission)) = queues.pop(FreeSlots::of(self.max_sequences, live, batch), reserve_for) {
+            if admission.is_ok() {
+                match queued.job.priority {
+                    Priority::Live => live += 1,
+                    Priority::Batch => batch += 1,
+                }
             }
-            starting.push((queued, admitted));
+            jobs.push((queued, admission));
         }
-        starting
+        jobs
     }
 
-    /// Removes the next scoring job if its memory is available, or never will be.
-    fn admit_score(&self, state: &mut State) -> Option<(ScoreJob, Admitted)> {
-        let (bytes, positions) = state.scores.front()?.needs(self.engine.as_ref());
-        let admitted = admit(&self.memory, bytes, positions)?;
-        Some((state.scores.pop_front()?, admitted))
+    /// Removes the next scoring job if none is in progress and its memory is available, or never will be.
+    fn admit_score(&self, queues: &mut Queues) -> Option<(ScoreJob, Admission)> {
+        if self.scoring.is_some() {
+            return None;
+        }
+        let (bytes, positions) = queues.scores.front()?.needs(self.engine.as_ref());
+        let admission = reserve(&self.memory, bytes, positions)?;
+        Some((queues.scores.pop_front()?, admission))
     }
 
-    /// Removes the next learning job if its memory is available, or never will be.
-    fn admit_learn(&mut self, state: &mut State) -> Option<(LearnJob, Admitted)> {
-        let (bytes, positions) = state.learns.front()?.needs(self.engine.as_mut());
+    /// Removes the next learning job if none is in progress and its memory is available, or never will be.
+    fn admit_learn(&mut self, queues: &mut Queues) -> Option<(LearnJob, Admission)> {
+        if self.learning.is_some() {
+            return None;
+        }
+        let (bytes, positions) = queues.learns.front()?.needs(self.engine.as_mut());
         // Learning can take hours, so half of the memory is left to other jobs.
         let share = self.memory.share(Purpose::Work) / 2;
-        let admitted = if bytes > share {
+        let admission = if bytes > share {
             Err(format!(
                 "learning over {positions} positions would take {} MiB, but this unit has {} MiB for it; give shorter examples, or start \
                  the unit with more --memory",
-                bytes >> 20,
-                share >> 20
+                bytes.div_ceil(MIB),
+                share / MIB
             ))
         } else {
-            admit(&self.memory, bytes, positions)?
+            reserve(&self.memory, bytes, positions)?
         };
-        Some((state.learns.pop_front()?, admitted))
+        Some((queues.learns.pop_front()?, admission))
     }
 
-    fn begin(&mut self, entry: QueuedJob, memory: Charge) {
-        let queued = entry.queued_at.elapsed();
-        let job = &entry.job;
+    /// Opens a sequence for a queued job and adds it to the batch.
+    fn begin(&mut self, queued: QueuedJob, memory: Charge) {
+        let waited = queued.queued_at.elapsed();
+        let job = &queued.job;
         let prompt_rows = job.prefix.as_ref().map_or(0, SoftPrefix::len) + job.tokens.len();
         if job.stop.is_set() || job.sink.is_closed() {
-            return end_unstarted(entry, JobOutcome::NeverStarted);
+            return queued.end(JobOutcome::NeverStarted);
         }
         if prompt_rows == 0 || job.max_new_tokens == 0 {
-            return end_unstarted(
-                entry,
-                JobOutcome::Failed("there is nothing to run: the input has no rows, or no tokens are requested".into()),
-            );
+            return queued.end(JobOutcome::Failed(
+                "there is nothing to run: the input has no rows, or no tokens are requested".into(),
+            ));
         }
-        let sequence = match self.engine.open(positions(job)) {
+        let sequence = match self.engine.open(max_positions(job)) {
             Ok(sequence) => sequence,
-            Err(error) => return end_unstarted(entry, JobOutcome::Failed(error.to_string())),
+            Err(error) => return queued.end(JobOutcome::Failed(error.to_string())),
         };
         let Job {
             prefix,
@@ -269,12 +274,12 @@ impl Worker {
             mut sink,
             drafter,
             permit,
-        } = entry.job;
+        } = queued.job;
         drop(permit);
         sink.started();
         self.active.push(Active {
             sequence,
-            work: Work {
+            job: StartedJob {
                 prefix,
                 tokens,
                 max_new_tokens,
@@ -294,13 +299,14 @@ impl Worker {
             rows: Vec::new(),
             drafted: Vec::new(),
             logits: Vec::new(),
-            queued,
+            waited,
             started: Instant::now(),
             first_token: None,
             _memory: memory,
         });
     }
 
+    /// Ends the sequences whose job is cancelled or late, or whose receiver is dropped.
     fn end_unwanted(&mut self) {
         let now = Instant::now();
         self.end_where(|active| {
@@ -332,52 +338,50 @@ impl Worker {
             return;
         };
         let engine = self.engine.as_mut();
-        static NEVER: AtomicBool = AtomicBool::new(false);
-        let (budget, interrupt) = if self.active.is_empty() {
-            (SCORE_ROWS_ALONE, &self.shared.interrupt)
+        let (max_rows, interrupt) = if self.active.is_empty() {
+            (ROWS_ALONE, &self.shared.interrupt)
         } else {
-            (SCORE_ROWS_DURING_DECODE, &NEVER)
+            (DECODE_ROWS, &NEVER)
         };
         let ended = if scoring.is_unwanted(Instant::now()) {
-            Some(Err(ScoreError::Stopped))
+            Some(Err(JobError::Stopped))
         } else {
-            match scoring.step(engine, self.embeddings.as_ref(), budget, interrupt) {
+            match scoring.step(engine, self.embeddings.as_ref(), max_rows, interrupt) {
                 Ok(()) if scoring.is_done() => Some(Ok(())),
                 Ok(()) => None,
                 Err(error) => Some(Err(error)),
             }
         };
-        if let (Some(ended), Some(scoring)) = (&ended, self.scoring.take_if(|_| ended.is_some())) {
-            scoring.end(engine, ended.clone());
+        if let Some(outcome) = ended
+            && let Some(scoring) = self.scoring.take()
+        {
+            scoring.end(engine, outcome);
         }
     }
-}
 
-impl Worker {
     /// Runs a step of the learning job in progress. While there is other work, it gets a small part of the time.
     fn learn_step(&mut self) {
         let Some(learning) = &mut self.learning else {
             return;
         };
-        static NEVER: AtomicBool = AtomicBool::new(false);
-        let busy = !self.active.is_empty() || self.scoring.is_some();
         let (last, took) = self.last_slice;
-        let slice = match busy {
-            false => Some(Slice {
-                max_rows: FEED_ROWS,
+        let pause = took * (LEARN_TIME_DIVISOR - 1);
+        let slice = if self.active.is_empty() && self.scoring.is_none() {
+            Some(Slice {
+                max_rows: ROWS_ALONE,
                 interrupt: &self.shared.interrupt,
-            }),
-            // Not interrupted: abandoned each time, the slice would never be done.
-            true if last.elapsed() >= took * (LEARN_TIME_DIVISOR - 1) => Some(Slice {
-                max_rows: SCORE_ROWS_DURING_DECODE,
+            })
+        } else {
+            // Not interruptible: under constant load each attempt would be abandoned, and learning would make no progress.
+            (last.elapsed() >= pause).then_some(Slice {
+                max_rows: DECODE_ROWS,
                 interrupt: &NEVER,
-            }),
-            true => None,
+            })
         };
         let engine = self.engine.as_mut();
         let began = Instant::now();
         let ended = match slice {
-            _ if learning.is_unwanted() => Some(Err(LearnError::Stopped)),
+            _ if learning.is_unwanted() => Some(Err(JobError::Stopped)),
             None => None,
             Some(slice) => match learning.work(engine, self.embeddings.as_ref(), slice) {
                 Ok(()) if learning.is_done() => Some(Ok(())),
@@ -388,8 +392,10 @@ impl Worker {
         if slice.is_some() {
             self.last_slice = (Instant::now(), began.elapsed());
         }
-        if let (Some(ended), Some(learning)) = (&ended, self.learning.take_if(|_| ended.is_some())) {
-            learning.end(engine, ended.clone());
+        if let Some(outcome) = ended
+            && let Some(learning) = self.learning.take()
+        {
+            learning.end(engine, outcome);
         }
     }
 }
@@ -398,68 +404,25 @@ impl Drop for Worker {
     /// Ends every job, so that each sink gets its last call however the thread ended.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        let closing = state.closing;
+        let error = if state.closing {
+            JobError::Stopped
+        } else {
+            JobError::Failed(ENGINE_ENDED.into())
+        };
         state.closed = true;
-        let queued = state.queues.remove_where(|_| true);
-        let scores: Vec<ScoreJob> = self
-            .next_score
-            .take()
-            .map(|(job, _)| job)
-            .into_iter()
-            .chain(state.scores.drain(..))
-            .collect();
-        let learns: Vec<LearnJob> = self
-            .next_learn
-            .take()
-            .map(|(job, _)| job)
-            .into_iter()
-            .chain(state.learns.drain(..))
-            .collect();
+        let queued = std::mem::take(&mut state.queues);
         drop(state);
-        let error = || {
-            if closing {
-                LearnError::Stopped
-            } else {
-                LearnError::Failed(ENGINE_ENDED.into())
-            }
-        };
         if let Some(learning) = self.learning.take() {
-            learning.end(self.engine.as_mut(), Err(error()));
+            learning.end(self.engine.as_mut(), Err(error.clone()));
         }
-        for job in learns {
-            drop(job.permit);
-            job.sink.end(Err(error()));
-        }
-        let error = || {
-            if closing {
-                ScoreError::Stopped
-            } else {
-                ScoreError::Failed(ENGINE_ENDED.into())
-            }
-        };
         if let Some(scoring) = self.scoring.take() {
-            scoring.end(self.engine.as_mut(), Err(error()));
+            scoring.end(self.engine.as_mut(), Err(error.clone()));
         }
-        for job in scores {
-            drop(job.permit);
-            job.sink.end(Err(error()));
-        }
-        for active in self.active.drain(..) {
-            self.engine.close(active.sequence);
-            let outcome = if closing {
-                JobOutcome::Finished(FinishReason::Stopped)
-            } else {
-                JobOutcome::Failed(ENGINE_ENDED.into())
-            };
-            active.end(outcome);
-        }
-        for queued in queued {
-            let outcome = if closing {
-                JobOutcome::NeverStarted
-            } else {
-                JobOutcome::Failed(ENGINE_ENDED.into())
-            };
-            end_unstarted(queued, outcome);
-        }
+        let outcome = match &error {
+            JobError::Stopped => JobOutcome::Finished(FinishReason::Stopped),
+            JobError::Failed(sentence) => JobOutcome::Failed(sentence.clone()),
+        };
+        self.end_where(|_| Some(outcome.clone()));
+        queued.end(&error);
     }
 }

@@ -22,7 +22,7 @@ use super::task::{InferenceGuard, Task};
 use crate::budget::Charge;
 use crate::request_text::Request;
 use crate::scheduler::{
-    AdmissionPermit, BestPrefix, LearnError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix,
+    AdmissionPermit, BestPrefix, JobError, LearnExample, LearnJob, LearnProgress, LearnSink, LearnedPrefix,
 };
 use crate::tokenizer::Special;
 
@@ -99,7 +99,7 @@ fn prepare(
         MAX_RATE,
     )?;
 
-    let prompt_of = |prompt: &str| encode(model, &model.template.render(&task.setup.prompt, prompt));
+    let prompt_of = |prompt: &str| encode(model, &model.template.render(&task.setup.system_prompt, prompt));
     let window = WindowBudget {
         prefix: learn_request.len,
         template: prompt_of("")?.len(),
@@ -382,7 +382,7 @@ impl LearnSink for LearnResponder {
         self.reply.peer().sink().is_closed()
     }
 
-    fn end(mut self: Box<Self>, outcome: Result<LearnedPrefix, LearnError>) {
+    fn end(mut self: Box<Self>, outcome: Result<LearnedPrefix, JobError>) {
         let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
         let failed = |sentence: &str| ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"));
         match (outcome, self.last) {
@@ -399,7 +399,7 @@ impl LearnSink for LearnResponder {
                 };
                 self.send(&last, &learned.best, Some(end));
             }
-            (Err(LearnError::Failed(sentence)), _) => self.refuse(failed(&sentence)),
+            (Err(JobError::Failed(sentence)), _) => self.refuse(failed(&sentence)),
             _ if self.guard.task().is_closing() => {
                 self.refuse(failed("The task was ended before a prefix was learned; set up again."));
             }

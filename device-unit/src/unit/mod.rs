@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use softprefix_core::protocol::extension::{self, Memory, SoftPrefixSupport, StopRequest, TextRequest, feature};
 use softprefix_core::protocol::message::{action, object, to_data};
 use softprefix_core::protocol::{Code, ErrorField, Reply};
@@ -37,14 +37,14 @@ use models::ModelCache;
 pub use names::rpc_answer;
 pub use peer::{Peer, ReplySink};
 use pending_reply::PendingReply;
-use setup::{SetUpError, SetUpRequest, loading_error};
+use setup::{SetUpError, SetUpRequest};
 use shared_model::SharedModel;
 use task::{InferenceGuard, Task};
 use texts::RecentTexts;
 
 use crate::budget::{Budget, Purpose};
 use crate::engine::sampling::Sampling;
-use crate::model::ModelSource;
+use crate::model::{LoadStage, ModelSource};
 use crate::request_text::Request;
 use crate::scheduler::AdmissionPermit;
 
@@ -53,8 +53,8 @@ const MAX_SOURCE_BYTES: usize = 256;
 /// How long a set-up waits for an ending task to free its slot.
 const TASK_SLOT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Receives the progress of loading a model: its name, the fraction (0..=1), and a label.
-pub type LoadObserver = Arc<dyn Fn(&str, f32, &str) + Send + Sync>;
+/// Receives the progress of loading a model: its name, the fraction (0..=1), and what is done now.
+pub type LoadObserver = Arc<dyn Fn(&str, f32, LoadStage) + Send + Sync>;
 
 /// Options of a unit.
 #[derive(Clone)]
@@ -270,14 +270,13 @@ impl Unit {
     /// # Errors
     /// The message of a [`LoadError`](crate::model::LoadError).
     pub fn preload(&self, model: &str) -> Result<(), String> {
-        let overrides = serde_json::Map::from_iter([("model".to_owned(), Value::from(model))]);
         let setup = SetUpRequest {
             model: model.to_owned(),
             response_format: String::new(),
             enoutput: true,
-            prompt: String::new(),
+            system_prompt: String::new(),
             inputs: Vec::new(),
-            overrides,
+            data: Map::new(),
         };
         // Locked like a set-up, so that a set-up of the same model waits instead of loading it twice.
         let _one_at_a_time = self.inner.setting_up.lock().unwrap_or_else(PoisonError::into_inner);
@@ -530,7 +529,7 @@ impl Inner {
 
     fn begin_set_up(self: &Arc<Self>, request: Request, peer: &Peer) {
         let request_id = request.request_id.clone();
-        let setup = SetUpRequest::read(request.data().ok().flatten());
+        let setup = SetUpRequest::validate(request.data().ok().flatten());
         let Request {
             request_id: id, charge, ..
         } = request;
@@ -551,7 +550,7 @@ impl Inner {
             .spawn(move || {
                 // After a panic in a loader the client must still be answered.
                 let result = catch_unwind(AssertUnwindSafe(|| inner.set_up(setup, &request_id, &there)))
-                    .unwrap_or_else(|_| Err(loading_error("The loader failed unexpectedly; see the log.")));
+                    .unwrap_or_else(|_| Err(SetUpError::new("The loader failed unexpectedly; see the log.")));
                 // The slot and the memory are released before the reply, so that the client can go on at once.
                 drop((pending, charge));
                 there.reply(&match result {
@@ -560,7 +559,7 @@ impl Inner {
                 });
             });
         if let Err(error) = started {
-            refuse(loading_error(&format!(
+            refuse(SetUpError::new(&format!(
                 "No thread could be started ({error}); close other programs."
             )));
         }
@@ -575,7 +574,10 @@ impl Inner {
         let _one_at_a_time = self.setting_up.lock().unwrap_or_else(PoisonError::into_inner);
         self.wait_for_slot()?;
         let setup = setup?;
-        let registration = self.directory.register().map_err(|sentence| loading_error(&sentence))?;
+        let registration = self
+            .directory
+            .register()
+            .map_err(|sentence| SetUpError::new(&sentence))?;
         let work_id = format!("{}.{}", self.options.name, registration.number);
         let task = self.open_task(&work_id, setup, registration, request_id, peer);
         if task.is_err() {
@@ -599,10 +601,10 @@ impl Inner {
         request_id: &str,
         peer: &Peer,
     ) -> Result<(), SetUpError> {
-        let model = self.load(&setup).map_err(|sentence| loading_error(&sentence))?;
+        let model = self.load(&setup).map_err(|sentence| SetUpError::new(&sentence))?;
         let max_positions = setup.max_token_len(&model.settings)?;
-        let sampling = Sampling::from_settings(&setup.settings_over(&model.settings))
-            .map_err(|error| loading_error(&error.to_string()))?;
+        let sampling = Sampling::from_settings(&setup.merged_over(&model.settings))
+            .map_err(|error| SetUpError::new(&error.to_string()))?;
         let inputs = setup.inputs.clone();
         let outlet = registration.outlet;
         let texts = (self.options.drafts && model.info().drafts)
@@ -625,7 +627,7 @@ impl Inner {
         self.directory.open(&opening).map_err(|sentence| {
             self.lock().by_id.remove(work_id);
             task.close(|| ());
-            loading_error(&sentence)
+            SetUpError::new(&sentence)
         })
     }
 
@@ -649,9 +651,9 @@ impl Inner {
 
     fn load(&self, setup: &SetUpRequest) -> Result<Arc<SharedModel>, String> {
         let observer = self.options.on_load.as_ref();
-        let progress = |fraction: f32, what: &str| {
+        let progress = |fraction: f32, stage: LoadStage| {
             if let Some(observer) = observer {
-                observer(&setup.model, fraction, what);
+                observer(&setup.model, fraction, stage);
             }
         };
         self.models.get(&setup.model_key(), || {

@@ -84,7 +84,7 @@ fn prepare(model: &SharedModel, task: &Task, input: &Input) -> Result<Prepared, 
         ),
     };
     let template = template_tokens(model, task)?;
-    let tokens = encode(model, &model.template.render(&task.setup.prompt, &input.text))?;
+    let tokens = encode(model, &model.template.render(&task.setup.system_prompt, &input.text))?;
     let counts = Counts {
         prefix: prefix.as_ref().map_or(0, SoftPrefix::len),
         template: template.min(tokens.len()),
@@ -177,7 +177,7 @@ fn output_limit(
 /// As for an inference with this text.
 pub fn budget(model: &SharedModel, task: &Task, text: &str) -> Result<TokenCounts, ErrorField> {
     let template = template_tokens(model, task)?;
-    let all = encode(model, &model.template.render(&task.setup.prompt, text))?.len();
+    let all = encode(model, &model.template.render(&task.setup.system_prompt, text))?.len();
     let window = model.info().window.min(task.max_positions);
     Ok(TokenCounts {
         prefill_window: model.info().prefill_window.min(window),
@@ -191,7 +191,7 @@ fn template_tokens(model: &SharedModel, task: &Task) -> Result<usize, ErrorField
     if let Some(&count) = task.template_tokens.get() {
         return Ok(count);
     }
-    let count = encode(model, &model.template.render(&task.setup.prompt, ""))?.len();
+    let count = encode(model, &model.template.render(&task.setup.system_prompt, ""))?.len();
     Ok(*task.template_tokens.get_or_init(|| count))
 }
 

@@ -21,7 +21,7 @@ use super::shared_model::SharedModel;
 use super::task::{InferenceGuard, Task};
 use crate::budget::Charge;
 use crate::request_text::Request;
-use crate::scheduler::{AdmissionPermit, ScoreError, ScoreJob, ScoreSink, TokenScore};
+use crate::scheduler::{AdmissionPermit, JobError, ScoreJob, ScoreSink, TokenScore};
 use crate::tokenizer::{Special, Tokenizer};
 
 /// Sends the reply to a scoring request.
@@ -188,8 +188,8 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
             conditions.len()
         )));
     }
-    let prompt = encode(model, &model.template.render(&task.setup.prompt, &user))?;
-    let template = encode(model, &model.template.render(&task.setup.prompt, ""))?
+    let prompt = encode(model, &model.template.render(&task.setup.system_prompt, &user))?;
+    let template = encode(model, &model.template.render(&task.setup.system_prompt, ""))?
         .len()
         .min(prompt.len());
     let budget = WindowBudget {
@@ -328,7 +328,7 @@ impl ScoreSink for ScoreResponder {
         self.reply.peer().sink().is_closed()
     }
 
-    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, ScoreError>) {
+    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, JobError>) {
         let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
         let failed = |sentence: &str| ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"));
         match outcome {
@@ -337,11 +337,11 @@ impl ScoreSink for ScoreResponder {
                 let model = Arc::clone(&self.guard.task().model);
                 model.prepare(move |_| self.send(scores));
             }
-            Err(ScoreError::Failed(sentence)) => self.refuse(failed(&sentence)),
-            Err(ScoreError::Stopped) if self.guard.task().is_closing() => {
+            Err(JobError::Failed(sentence)) => self.refuse(failed(&sentence)),
+            Err(JobError::Stopped) if self.guard.task().is_closing() => {
                 self.refuse(failed("The task was ended before the text was scored; set up again."));
             }
-            Err(ScoreError::Stopped) => self.refuse(failed(
+            Err(JobError::Stopped) => self.refuse(failed(
                 "Scoring was stopped or reached its time limit; send the request again.",
             )),
         }

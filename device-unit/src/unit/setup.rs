@@ -4,16 +4,15 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use softprefix_core::protocol::{Code, ErrorField};
-use softprefix_core::sent::{Capped, Excerpt, Sent};
+use softprefix_core::sent::{Excerpt, OneOrMany, Sent};
 
-/// Maximum positions of a task if neither set-up nor card give a number (PROTOCOL 5.2).
-pub const STOCK_MAX_TOKEN_LEN: usize = 127;
+/// Default of `max_token_len`, as on the stock unit (PROTOCOL 5.2).
+pub const DEFAULT_MAX_TOKEN_LEN: usize = 127;
 
 /// Keys that affect the task only. Set-ups that differ only in these share one loaded model.
-const TASK_KEYS: [&str; 18] = [
+const TASK_KEYS: [&str; 17] = [
     "model",
     "response_format",
-    "input",
     "enoutput",
     "enkws",
     "prompt",
@@ -31,30 +30,31 @@ const TASK_KEYS: [&str; 18] = [
     "system_prompt",
 ];
 
-/// Maximum number of sources of a task.
+/// Maximum number of inputs of a task.
 pub const MAX_INPUTS: usize = 64;
 /// Maximum number of keys of a set-up; a card has about two dozen.
 const MAX_KEYS: usize = 256;
 
-/// The data of a set-up: keys with scalar values. A list or an object is kept as an empty one, so that an error message can name its
-/// type.
+/// The data of a set-up: keys with scalar values. A list or an object is kept as an empty one, so that an error message can show `[]` or
+/// `{}`.
 #[derive(Debug, Default)]
 pub struct SetUpData {
-    keys: Map<String, Value>,
+    /// All keys but `input`, at most `MAX_KEYS`.
+    entries: Map<String, Value>,
     input: Option<Input>,
-    too_many: bool,
+    has_too_many_keys: bool,
 }
 
 #[derive(Debug)]
 enum Input {
     Names(Vec<String>),
-    Invalid(String),
+    Invalid { excerpt: String },
 }
 
 impl<'de> Deserialize<'de> for SetUpData {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
+        struct SetUpVisitor;
+        impl<'de> Visitor<'de> for SetUpVisitor {
             type Value = SetUpData;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -66,156 +66,166 @@ impl<'de> Deserialize<'de> for SetUpData {
                 while let Some(key) = entries.next_key::<String>()? {
                     if key == "input" {
                         data.input = entries.next_value()?;
-                    } else if data.keys.len() < MAX_KEYS || data.keys.contains_key(&key) {
-                        let Plain(value) = entries.next_value()?;
-                        data.keys.insert(key, value);
+                    } else if data.entries.len() < MAX_KEYS || data.entries.contains_key(&key) {
+                        let ShallowValue(value) = entries.next_value()?;
+                        data.entries.insert(key, value);
                     } else {
-                        data.too_many = true;
+                        data.has_too_many_keys = true;
                         entries.next_value::<IgnoredAny>()?;
                     }
                 }
                 Ok(data)
             }
         }
-        deserializer.deserialize_map(Keys)
+        deserializer.deserialize_map(SetUpVisitor)
     }
 }
 
 impl<'de> Deserialize<'de> for Input {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let sent = Sent::<Capped<Sent<String>, MAX_INPUTS>>::deserialize(deserializer)?;
+        let sent = Sent::<OneOrMany<Sent<String>, MAX_INPUTS>>::deserialize(deserializer)?;
         Ok(match sent {
-            Sent::Expected(list) if list.count > MAX_INPUTS => Self::Invalid(format!("a list of {}", list.count)),
-            Sent::Expected(list) => {
+            Sent::Expected(OneOrMany(list)) if list.count > MAX_INPUTS => {
+                let excerpt = format!("a list of {}", list.count);
+                Self::Invalid { excerpt }
+            }
+            Sent::Expected(OneOrMany(list)) => {
                 let names = list.items.into_iter().map(|item| match item {
                     Sent::Expected(name) => Ok(name),
                     Sent::Other(Excerpt(other)) => Err(format!("a list with {other} in it")),
                 });
                 match names.collect() {
                     Ok(names) => Self::Names(names),
-                    Err(other) => Self::Invalid(other),
+                    Err(excerpt) => Self::Invalid { excerpt },
                 }
             }
-            Sent::Other(Excerpt(text)) => match serde_json::from_str(&text) {
-                Ok(one) => Self::Names(vec![one]),
-                Err(_) => Self::Invalid(text),
-            },
+            Sent::Other(Excerpt(excerpt)) => Self::Invalid { excerpt },
         })
     }
 }
 
 /// A value without its elements.
-struct Plain(Value);
+struct ShallowValue(Value);
 
-impl<'de> Deserialize<'de> for Plain {
+impl<'de> Deserialize<'de> for ShallowValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Plain;
+        struct ShallowVisitor;
+        impl<'de> Visitor<'de> for ShallowVisitor {
+            type Value = ShallowValue;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str("any value")
             }
 
-            fn visit_bool<E>(self, value: bool) -> Result<Plain, E> {
-                Ok(Plain(value.into()))
+            fn visit_bool<E>(self, value: bool) -> Result<ShallowValue, E> {
+                Ok(ShallowValue(value.into()))
             }
 
-            fn visit_i64<E>(self, value: i64) -> Result<Plain, E> {
-                Ok(Plain(value.into()))
+            fn visit_i64<E>(self, value: i64) -> Result<ShallowValue, E> {
+                Ok(ShallowValue(value.into()))
             }
 
-            fn visit_u64<E>(self, value: u64) -> Result<Plain, E> {
-                Ok(Plain(value.into()))
+            fn visit_u64<E>(self, value: u64) -> Result<ShallowValue, E> {
+                Ok(ShallowValue(value.into()))
             }
 
-            fn visit_f64<E>(self, value: f64) -> Result<Plain, E> {
-                Ok(Plain(value.into()))
+            fn visit_f64<E>(self, value: f64) -> Result<ShallowValue, E> {
+                Ok(ShallowValue(value.into()))
             }
 
-            fn visit_str<E>(self, value: &str) -> Result<Plain, E> {
-                Ok(Plain(value.into()))
+            fn visit_str<E>(self, value: &str) -> Result<ShallowValue, E> {
+                Ok(ShallowValue(value.into()))
             }
 
-            fn visit_string<E>(self, value: String) -> Result<Plain, E> {
-                Ok(Plain(value.into()))
+            fn visit_string<E>(self, value: String) -> Result<ShallowValue, E> {
+                Ok(ShallowValue(value.into()))
             }
 
-            fn visit_unit<E>(self) -> Result<Plain, E> {
-                Ok(Plain(Value::Null))
+            fn visit_unit<E>(self) -> Result<ShallowValue, E> {
+                Ok(ShallowValue(Value::Null))
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Plain, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<ShallowValue, A::Error> {
                 while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Plain(Value::Array(Vec::new())))
+                Ok(ShallowValue(Value::Array(Vec::new())))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Plain, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<ShallowValue, A::Error> {
                 while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(Plain(Value::Object(Map::new())))
+                Ok(ShallowValue(Value::Object(Map::new())))
             }
         }
-        deserializer.deserialize_any(Any)
+        deserializer.deserialize_any(ShallowVisitor)
     }
 }
 
 /// A valid set-up.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SetUpRequest {
+    /// `model`: the name of the model.
     pub model: String,
+    /// `response_format`: the `object` of its results. They are sent in frames if it contains `stream`.
     pub response_format: String,
+    /// `enoutput`: whether results are sent to the client and not only published.
     pub enoutput: bool,
-    /// The system prompt.
-    pub prompt: String,
+    /// `prompt`: the system prompt.
+    pub system_prompt: String,
+    /// `input`: what the task takes its prompts from, such as `llm` (clients) or `asr.1000` (another unit).
     pub inputs: Vec<String>,
-    /// All keys of the data but `input`. They take precedence over the model card's.
-    pub overrides: Map<String, Value>,
+    /// All keys but `input` and those with `null`, which Python clients send for what is not set. They take precedence over the model
+    /// card's.
+    pub data: Map<String, Value>,
 }
 
 impl SetUpRequest {
     /// Validates the data of a set-up.
     ///
     /// # Errors
-    /// The stock unit's code (-2 if the data is not an object, else -5) and a message with the key. The reply to the former has the work_id
-    /// `kws`: see [`SetUpError`].
-    pub fn read(data: Option<SetUpData>) -> Result<Self, SetUpError> {
-        let Some(SetUpData { keys, input, too_many }) = data else {
+    /// The stock unit's code (-2 if the data is not an object, else -5) and a message with the key. If the data is not an object, the reply
+    /// has the work id `kws`, as on the stock unit.
+    pub fn validate(data: Option<SetUpData>) -> Result<Self, SetUpError> {
+        let Some(SetUpData {
+            entries: mut data,
+            input,
+            has_too_many_keys,
+        }) = data
+        else {
             // The stock unit's message and work_id, which clients may depend on.
             return Err(SetUpError {
                 error: ErrorField::new(Code::JSON, "json format error."),
                 work_id: "kws",
             });
         };
-        if too_many {
-            return Err(loading_error(&format!(
+        if has_too_many_keys {
+            return Err(SetUpError::new(&format!(
                 "The set-up has more than {MAX_KEYS} keys; leave out those that no model card has."
             )));
         }
-        let overrides = keys;
-        let text = |key: &'static str| match overrides.get(key) {
+        let text = |key: &'static str| match data.get(key) {
             Some(Value::String(text)) => Ok(text.clone()),
             other => Err(invalid_key(key, other, "a string")),
         };
-        let enoutput = match overrides.get("enoutput") {
+        let enoutput = match data.get("enoutput") {
             Some(Value::Bool(enoutput)) => *enoutput,
             other => return Err(invalid_key("enoutput", other, "true or false")),
         };
         let inputs = match input {
             None => Vec::new(),
             Some(Input::Names(inputs)) => inputs,
-            Some(Input::Invalid(sent)) => {
-                return Err(loading_error(&format!(
-                    "\"input\" is {sent}; give a string or a list of at most {MAX_INPUTS} strings."
-                )));
+            Some(Input::Invalid { excerpt }) => {
+                let wanted = format!("a string or a list of at most {MAX_INPUTS} strings");
+                return Err(wrong_value("input", &excerpt, &wanted));
             }
         };
+        let (model, response_format, system_prompt) = (text("model")?, text("response_format")?, text("prompt")?);
+        data.retain(|_, value| !value.is_null());
         Ok(Self {
-            model: text("model")?,
-            response_format: text("response_format")?,
+            model,
+            response_format,
             enoutput,
-            prompt: text("prompt")?,
+            system_prompt,
             inputs,
-            overrides,
+            data,
         })
     }
 
@@ -228,10 +238,7 @@ impl SetUpRequest {
     /// Returns the keys that affect the loaded model.
     #[must_use]
     pub fn model_settings(&self) -> Map<String, Value> {
-        let kept = self
-            .overrides
-            .iter()
-            .filter(|(key, _)| !TASK_KEYS.contains(&key.as_str()));
+        let kept = self.data.iter().filter(|(key, _)| !TASK_KEYS.contains(&key.as_str()));
         kept.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
@@ -243,25 +250,24 @@ impl SetUpRequest {
 
     /// Returns the card's settings, overridden by those of the set-up.
     #[must_use]
-    pub fn settings_over(&self, card: &Map<String, Value>) -> Map<String, Value> {
-        let mut settings = card.clone();
-        settings.extend(self.overrides.clone());
+    pub fn merged_over(&self, card_settings: &Map<String, Value>) -> Map<String, Value> {
+        let mut settings = card_settings.clone();
+        settings.extend(self.data.clone());
         settings
     }
 
-    /// Returns `max_token_len` of the set-up, else of the card (`settings`), else the stock unit's default.
+    /// Returns `max_token_len` of the set-up, else of the card unless it is `null`, else the default.
     ///
     /// # Errors
     /// -5 if it is not an integer above 0.
-    pub fn max_token_len(&self, settings: &Map<String, Value>) -> Result<usize, SetUpError> {
+    pub fn max_token_len(&self, card_settings: &Map<String, Value>) -> Result<usize, SetUpError> {
         let Some(value) = self
-            .overrides
+            .data
             .get("max_token_len")
-            .or_else(|| settings.get("max_token_len"))
-            // Python clients send null for what is not set.
+            .or_else(|| card_settings.get("max_token_len"))
             .filter(|value| !value.is_null())
         else {
-            return Ok(STOCK_MAX_TOKEN_LEN);
+            return Ok(DEFAULT_MAX_TOKEN_LEN);
         };
         let number = value.as_u64().or_else(|| {
             value
@@ -287,25 +293,31 @@ pub struct SetUpError {
     pub work_id: &'static str,
 }
 
-/// Creates the error -5: the stock message followed by a sentence.
-#[must_use]
-pub fn loading_error(sentence: &str) -> SetUpError {
-    let stock = Code::MODEL_LOADING.stock_message().unwrap_or_default();
-    SetUpError {
-        error: ErrorField::new(Code::MODEL_LOADING, format!("{stock} {sentence}")),
-        work_id: "llm",
+impl SetUpError {
+    /// Creates the error -5: the stock message, then `sentence`.
+    #[must_use]
+    pub fn new(sentence: &str) -> Self {
+        let stock = Code::MODEL_LOADING.stock_message().unwrap_or_default();
+        Self {
+            error: ErrorField::new(Code::MODEL_LOADING, format!("{stock} {sentence}")),
+            work_id: "llm",
+        }
     }
 }
 
 fn invalid_key(key: &str, value: Option<&Value>, wanted: &str) -> SetUpError {
-    loading_error(&match value {
-        None => format!("The set-up has no {key:?}; give {wanted}."),
-        Some(value) => format!("{key:?} is {}; give {wanted}.", short(value)),
-    })
+    match value {
+        None => SetUpError::new(&format!("The set-up has no {key:?}; give {wanted}.")),
+        Some(value) => wrong_value(key, &excerpt_of(value), wanted),
+    }
+}
+
+fn wrong_value(key: &str, excerpt: &str, wanted: &str) -> SetUpError {
+    SetUpError::new(&format!("{key:?} is {excerpt}; give {wanted}."))
 }
 
 /// Shortens a value for an error message.
-fn short(value: &Value) -> String {
+fn excerpt_of(value: &Value) -> String {
     let text = value.to_string();
     match text.char_indices().nth(60) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -320,14 +332,14 @@ mod tests {
     use super::*;
 
     fn read(data: Option<Value>) -> Result<SetUpRequest, SetUpError> {
-        SetUpRequest::read(data.and_then(|data| serde_json::from_value(data).ok()))
+        SetUpRequest::validate(data.and_then(|data| serde_json::from_value(data).ok()))
     }
 
     #[test]
-    fn a_set_up_with_too_many_keys_or_sources_is_refused_and_elements_of_lists_are_dropped() {
+    fn a_set_up_with_too_many_keys_or_inputs_is_refused_and_elements_of_lists_are_dropped() {
         let mut data = valid();
         data["ext_scripts"] = json!([[1, 2], {"a": 1}]);
-        assert_eq!(read(Some(data.clone())).unwrap().overrides["ext_scripts"], json!([]));
+        assert_eq!(read(Some(data.clone())).unwrap().data["ext_scripts"], json!([]));
         data["input"] = json!(vec!["llm"; 65]);
         assert!(
             read(Some(data.clone()))
@@ -393,8 +405,16 @@ mod tests {
         assert_eq!(read(Some(data.clone())).unwrap().inputs, ["llm.utf-8", "asr.1002"]);
         data.as_object_mut().unwrap().remove("input");
         assert_eq!(read(Some(data.clone())).unwrap().inputs, Vec::<String>::new());
-        data["input"] = json!({"a": 1});
-        assert!(read(Some(data)).is_err());
+        // Longer than what an error message quotes.
+        let long = "n".repeat(60);
+        data["input"] = json!(long);
+        assert_eq!(read(Some(data.clone())).unwrap().inputs, [long]);
+        for (other, quoted) in [(json!({"a": 1}), r#"{"a":1}"#), (json!(7), "7"), (json!(true), "true")] {
+            data["input"] = other;
+            let refusal = read(Some(data.clone())).unwrap_err();
+            let sentence = format!("\"input\" is {quoted}; give a string or a list of at most 64 strings.");
+            assert!(refusal.error.message.ends_with(&sentence), "{}", refusal.error.message);
+        }
     }
 
     #[test]
@@ -407,6 +427,25 @@ mod tests {
         assert_eq!(read(Some(data.clone())).unwrap().model_key(), one.model_key());
         data["b_dynamic_load_axmodel_layer"] = json!(true);
         assert_ne!(read(Some(data)).unwrap().model_key(), one.model_key());
+    }
+
+    #[test]
+    fn a_key_that_is_null_counts_as_left_out() {
+        let mut data = valid();
+        let card = json!({"max_token_len": 1023, "temperature": 0.7})
+            .as_object()
+            .unwrap()
+            .clone();
+        for key in ["max_token_len", "temperature", "tokenizer_type", "input"] {
+            data[key] = json!(null);
+        }
+        let set_up = read(Some(data)).unwrap();
+        assert_eq!(set_up.max_token_len(&card).unwrap(), 1023);
+        assert_eq!(set_up.merged_over(&card)["temperature"], 0.7);
+        assert_eq!(set_up.inputs, Vec::<String>::new());
+        assert_eq!(set_up.model_key(), read(Some(valid())).unwrap().model_key());
+        let card = json!({"max_token_len": null}).as_object().unwrap().clone();
+        assert_eq!(set_up.max_token_len(&card).unwrap(), 127);
     }
 
     #[test]

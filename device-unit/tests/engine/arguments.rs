@@ -81,9 +81,9 @@ fn invalid_steps_are_refused_and_change_nothing() {
     );
     let too_long = EngineError::WindowExceeded { wanted: 11, window: 10 };
     assert_eq!(refused(step(twin, &eleven, &stop)), too_long);
-    assert!(
-        matches!(refused(step(good, &three, &stop)), EngineError::Backend { .. }),
-        "one sequence, two steps"
+    assert_eq!(
+        refused(step(good, &three, &stop)),
+        EngineError::RepeatedSequence(good.0)
     );
 
     // Both sequences are still empty.

@@ -11,7 +11,7 @@ use softprefix_unit::budget::Budget;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::models::ModelStore;
 use softprefix_unit::scheduler::{
-    AdmissionLimit, BestPrefix, FinishReason, Job, JobOutcome, LearnError, LearnExample, LearnJob, LearnProgress,
+    AdmissionLimit, BestPrefix, FinishReason, Job, JobError, JobOutcome, LearnExample, LearnJob, LearnProgress,
     LearnSink, LearnedPrefix, Priority, Scheduler, StopFlag, Timings, TokenSink,
 };
 use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
@@ -392,7 +392,7 @@ fn invalid_learning_requests_are_refused_with_a_message() {
 }
 
 /// Sends the outcome to a channel.
-struct ChannelSink(Sender<Result<LearnedPrefix, LearnError>>);
+struct ChannelSink(Sender<Result<LearnedPrefix, JobError>>);
 
 impl LearnSink for ChannelSink {
     fn progress(&mut self, _: &LearnProgress, best: &BestPrefix) {
@@ -403,12 +403,12 @@ impl LearnSink for ChannelSink {
         false
     }
 
-    fn end(self: Box<Self>, outcome: Result<LearnedPrefix, LearnError>) {
+    fn end(self: Box<Self>, outcome: Result<LearnedPrefix, JobError>) {
         let _ = self.0.send(outcome);
     }
 }
 
-fn job(rate: f64, seed: u64) -> (LearnJob, Receiver<Result<LearnedPrefix, LearnError>>) {
+fn job(rate: f64, seed: u64) -> (LearnJob, Receiver<Result<LearnedPrefix, JobError>>) {
     let example = |at: u32| LearnExample {
         prompt: (at..at + 5).collect(),
         target: (at + 40..at + 43).collect(),

@@ -10,7 +10,7 @@ use half::bf16;
 use softprefix_unit::engine::cpu::kernel::Tier;
 use softprefix_unit::engine::cpu::kernel::float::dense;
 use softprefix_unit::engine::cpu::threads::Pool;
-use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
+use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions, MultiplyAdds};
 use softprefix_unit::engine::gradient::{Differentiable as _, Example, Target};
 use softprefix_unit::engine::{Engine, Logits, Step};
 
@@ -42,8 +42,8 @@ pub fn measure(path: &Path, threads: Option<usize>, rows: usize, rounds: usize) 
         memory = memory.max(at_most.saturating_sub(before));
     }
     // The multiply-adds of all matrices for each row, except the output matrix, which is multiplied for targets only.
-    let (body, vocabulary) = engine.multiply_adds();
-    let operations = 2.0 * (body * rows + vocabulary * TARGETS) as f64;
+    let MultiplyAdds { layers, output } = engine.multiply_adds();
+    let operations = 2.0 * (layers * rows + output * TARGETS) as f64;
     let rate = |time: Duration| operations / time.as_secs_f64() / 1e9;
     let share = |time: Duration| 100.0 * rate(time) / plain;
     let ms = |time: Duration| time.as_secs_f64() * 1e3;

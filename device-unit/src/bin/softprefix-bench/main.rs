@@ -53,9 +53,9 @@ enum Command {
         /// Rounds; the best of each figure counts
         #[arg(long, default_value_t = 3)]
         rounds: usize,
-        /// Threads of other work beside the engine
+        /// Other threads that are busy meanwhile
         #[arg(long, default_value_t = 0)]
-        foreign: usize,
+        busy_threads: usize,
         /// Print one line of JSON instead of the table
         #[arg(long)]
         json: bool,
@@ -134,7 +134,7 @@ fn main() -> anyhow::Result<()> {
             prompt,
             tokens,
             rounds,
-            foreign,
+            busy_threads,
             json,
             speed_only,
         } => {
@@ -142,7 +142,7 @@ fn main() -> anyhow::Result<()> {
                 prompt > 0 && tokens > 1 && rounds > 0,
                 "--prompt and --rounds start at 1, --tokens at 2"
             );
-            let mut measured = with_other_load(foreign, || measure(&path, threads, prompt, tokens, rounds))?;
+            let mut measured = with_other_load(busy_threads, || measure(&path, threads, prompt, tokens, rounds))?;
             if !speed_only {
                 measured.accuracy = Some(accuracy::measure(&path, threads, prompt, tokens)?);
             }

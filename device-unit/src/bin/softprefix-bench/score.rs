@@ -19,8 +19,8 @@ use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
 use softprefix_unit::engine::{Engine, Logits, Step};
 use softprefix_unit::scheduler::{
-    AdmissionLimit, AdmissionPermit, FinishReason, Job, JobOutcome, Priority, Scheduler, ScoreError, ScoreJob,
-    ScoreSink, StopFlag, Timings, TokenScore, TokenSink,
+    AdmissionLimit, AdmissionPermit, FinishReason, Job, JobError, JobOutcome, Priority, Scheduler, ScoreJob, ScoreSink,
+    StopFlag, Timings, TokenScore, TokenSink,
 };
 
 use crate::CASES;
@@ -142,7 +142,7 @@ pub fn measure(path: &Path, threads: Option<usize>, rounds: usize) -> anyhow::Re
     Ok(speeds)
 }
 
-fn score_error(score_error: ScoreError) -> anyhow::Error {
+fn score_error(score_error: JobError) -> anyhow::Error {
     anyhow!("the text was not scored: {score_error:?}")
 }
 
@@ -177,7 +177,7 @@ fn prefill(engine: &mut CpuEngine, logits: Logits, out: &mut Vec<f32>) -> anyhow
     Ok(elapsed)
 }
 
-type Scores = Result<Vec<Vec<TokenScore>>, ScoreError>;
+type Scores = Result<Vec<Vec<TokenScore>>, JobError>;
 
 fn begin_score(scheduler: &Scheduler) -> anyhow::Result<std::sync::mpsc::Receiver<Scores>> {
     let hidden_size = scheduler.info().hidden_size;

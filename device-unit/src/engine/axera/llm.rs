@@ -14,8 +14,8 @@ use super::axmodel::AxModel;
 use super::card::ModelParameters;
 use super::embeddings::EmbeddingFile;
 use super::runtime::Runtime;
-use crate::engine::LoadProgress;
 use crate::engine::{Engine, EngineError, EngineInfo, Logits, SequenceId, Step, TokenEmbeddings};
+use crate::engine::{LoadProgress, LoadStage};
 use crate::errors::LoadError;
 
 /// bf16(-65536), which is added to the attention score of a masked position.
@@ -75,7 +75,7 @@ impl AxeraEngine {
         let mut layers = Vec::with_capacity(parameters.layers);
         let mut sizes = None;
         for index in 0..parameters.layers {
-            progress(index as f32 / (parameters.layers + 1) as f32, "loading layers");
+            progress(index as f32 / (parameters.layers + 1) as f32, LoadStage::Layers);
             let file = folder.join(parameters.layer_template.replace("%d", &index.to_string()));
             let mut model = AxModel::load(runtime, &file)?;
             let found = Sizes::of(&mut model, parameters.hidden_size)?;
@@ -110,7 +110,7 @@ impl AxeraEngine {
             post.output(0, "output")?.len(),
             parameters.vocab_size * 2,
         )?;
-        progress(1.0, "loading layers");
+        progress(1.0, LoadStage::Layers);
 
         Ok(Self {
             info: EngineInfo {

@@ -37,15 +37,15 @@ pub struct Model {
     pub tier: Tier,
 }
 
-/// The position of a row in the batch.
+/// Where a row belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// Index into the pass's caches.
-    pub sequence: usize,
+pub struct RowPlace {
+    /// Index of its sequence's cache in the pass.
+    pub cache_index: usize,
     /// The row's position in the sequence. All earlier positions must be in the cache or earlier in the same pass.
     pub position: usize,
     /// Whether to compute its logits.
-    pub logits: bool,
+    pub wants_logits: bool,
 }
 
 /// Buffers of a pass, reused by the next one.
@@ -64,13 +64,13 @@ pub struct Scratch {
 }
 
 impl Model {
-    /// Runs `rows`, whose embeddings are in `scratch.x`. `logits` has a slice of V values for each row with `logits` set, in order.
+    /// Runs `rows`, whose embeddings are in `scratch.x`. `logits` has a slice of V values for each row that wants logits, in order.
     ///
     /// The caches must have room for the rows. The rows of one sequence must be consecutive and in the order of their positions. Returns
     /// `false`, with partially written caches, if `stop` returned `true` between two layers.
     pub fn pass(
         &self,
-        rows: &[Row],
+        rows: &[RowPlace],
         caches: &mut [&mut Cache],
         scratch: &mut Scratch,
         logits: &mut [&mut [f32]],
@@ -115,7 +115,7 @@ impl Model {
         true
     }
 
-    fn fill_angles(&self, rows: &[Row], angles: &mut Vec<f32>) {
+    fn fill_angles(&self, rows: &[RowPlace], angles: &mut Vec<f32>) {
         let width = self.config.rope.angles_len();
         angles.resize(rows.len() * width, 0.0);
         for (row, angles) in rows.iter().zip(angles.chunks_exact_mut(width)) {
@@ -150,7 +150,7 @@ impl Model {
     }
 
     /// Rotates the keys by their positions and stores keys and values in the caches.
-    fn store_keys_values(&self, layer: usize, rows: &[Row], caches: &mut [&mut Cache], scratch: &mut Scratch) {
+    fn store_keys_values(&self, layer: usize, rows: &[RowPlace], caches: &mut [&mut Cache], scratch: &mut Scratch) {
         let Config {
             kv_heads, head_size, ..
         } = self.config;
@@ -165,14 +165,14 @@ impl Model {
             let heads = keys.chunks_exact_mut(head_size).zip(values.chunks_exact(head_size));
             for (head, (key, value)) in heads.enumerate().take(kv_heads) {
                 self.config.rope.rotate(angles, key);
-                caches[row.sequence].store(layer, head, row.position, key, value);
+                caches[row.cache_index].store(layer, head, row.position, key, value);
             }
         }
     }
 
     /// Removes the rows without logits. Called in the last layer, where only their keys and values are needed.
-    fn retain_logit_rows(&self, rows: &mut Vec<Row>, scratch: &mut Scratch) {
-        if rows.iter().all(|row| row.logits) {
+    fn retain_logit_rows(&self, rows: &mut Vec<RowPlace>, scratch: &mut Scratch) {
+        if rows.iter().all(|row| row.wants_logits) {
             return;
         }
         retain_rows(&mut scratch.x, self.config.hidden_size, rows);
@@ -182,10 +182,10 @@ impl Model {
             rows,
         );
         retain_rows(&mut scratch.angles, self.config.rope.angles_len(), rows);
-        rows.retain(|row| row.logits);
+        rows.retain(|row| row.wants_logits);
     }
 
-    fn attend(&self, layer: usize, rows: &[Row], caches: &[&mut Cache], scratch: &mut Scratch) {
+    fn attend(&self, layer: usize, rows: &[RowPlace], caches: &[&mut Cache], scratch: &mut Scratch) {
         let Config {
             heads,
             kv_heads,
@@ -206,7 +206,7 @@ impl Model {
                 task.len() < ROWS_PER_TASK
                     && task
                         .last()
-                        .is_some_and(|(last, _)| rows[*last].sequence == rows[index].sequence)
+                        .is_some_and(|(last, _)| rows[*last].cache_index == rows[index].cache_index)
             });
             if !goes_on {
                 first_task = tasks.len();
@@ -226,7 +226,7 @@ impl Model {
         let (qkv, angles) = (&scratch.qkv, &scratch.angles);
         self.pool.run(tasks.len(), |number| {
             let mut task = tasks[number].lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(sequence) = task.first().map(|(index, _)| rows[*index].sequence) else {
+            let Some(cache) = task.first().map(|(index, _)| &caches[rows[*index].cache_index]) else {
                 return;
             };
             let (kv_head, part) = (number / parts % kv_heads, number % parts);
@@ -246,7 +246,7 @@ impl Model {
                 });
             }
             self.tier.run(Attend {
-                cache: caches[sequence],
+                cache,
                 layer,
                 kv_head,
                 head_size,
@@ -336,9 +336,9 @@ impl Model {
 type Heads<'a> = (usize, &'a mut [f32]);
 
 /// Removes the values of rows without logits; each row has `width` values.
-fn retain_rows(values: &mut Vec<f32>, width: usize, rows: &[Row]) {
+fn retain_rows(values: &mut Vec<f32>, width: usize, rows: &[RowPlace]) {
     let mut kept = 0;
-    for (index, _) in rows.iter().enumerate().filter(|(_, row)| row.logits) {
+    for (index, _) in rows.iter().enumerate().filter(|(_, row)| row.wants_logits) {
         values.copy_within(index * width..(index + 1) * width, kept * width);
         kept += 1;
     }

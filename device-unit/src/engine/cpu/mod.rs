@@ -1,7 +1,7 @@
 //! The CPU engine: runs GGUF models with integer kernels of its own.
 //!
 //! The results of a step are the same bits for one row or many, in any batch, on any number of threads and with any instruction set:
-//! see `kernel` for the products, `attention` and `kernel::math` for the rest. Modules:
+//! `kernel` defines the products, `attention` and `kernel::math` the rest. Modules:
 //!
 //! | module | purpose |
 //! |---|---|
@@ -19,18 +19,21 @@
 //! threads on two cores with AVX-512 VNNI, a prompt of 40 tokens, 64 generated, the best of three rounds, both engines with real-time
 //! priority (`chrt -f 1`):
 //!
+//! | speed relative to llama.cpp (ours / llama.cpp) | Qwen2.5-Coder-0.5B Q4_K_M | SmolLM2-135M Q4_1 |
+//! |---|---|---|
+//! | decode | 2.1 (115 / 54 tok/s) | 2.2 (350 / 156 tok/s) |
+//! | prefill | 3.5 (1024 / 291 tok/s) | 4.0 (1856 / 467 tok/s) |
+//! | 11 sequences at once, decode | 5.8 (619 / 107 tok/s) | 5.8 (1419 / 244 tok/s) |
+//! | 11 cases, at once / one by one | 9.1 (within 1.5 / 13.6 s) | 7.9 (within 0.74 / 5.8 s) |
+//!
 //! | ours / llama.cpp | Qwen2.5-Coder-0.5B Q4_K_M | SmolLM2-135M Q4_1 |
 //! |---|---|---|
-//! | decode | 2.1 (115 / 54 tok/s) | 2.2 (350 / 156) |
-//! | prefill | 3.5 (1024 / 291 tok/s) | 4.0 (1856 / 467) |
-//! | 11 sequences at once, decode | 5.8 (619 / 107 tok/s) | 5.8 (1419 / 244) |
-//! | 11 cases at once, llama.cpp one by one | 9.1 (1.5 / 13.6 s) | 7.9 (0.74 / 5.8 s) |
 //! | memory after loading | 444 / 638 MB | 125 / 195 MB |
 //! | mean KL to the f32 weights | 0.0008 / 0.0012 nat | 0.0036 / 0.0051 nat |
 //!
 //! Over TCP (`softprefix-bench tcp`, with other processes on both cores) a sweep of 11 cases takes 1.0 times as long as the engine's own
 //! batch of the same tokens (median of six rounds, both models). A live run of 40 tokens has its first text after 138 ms on Qwen and 57
-//! ms on SmolLM2 (best of six; the slowest took 230 and 93 ms). With two other busy threads (`softprefix-bench model --foreign 2`) two
+//! ms on SmolLM2 (best of six; the slowest took 230 and 93 ms). With two other busy threads (`softprefix-bench model --busy-threads 2`) two
 //! threads on two cores keep 0.54 to 0.64 of their speed (decode of one, of 11, and prefill); half is the fair share.
 //!
 //! Scoring a text of 208 tokens under 11 conditions at once (`softprefix-bench model`, best of six rounds) reaches 0.91 (Qwen) and 0.82
@@ -45,7 +48,7 @@
 //! A profile of 11 cases on SmolLM2 (perf, share of both threads' samples, loading included): products 44 %, their minima 7 %, attention
 //! 16 %, quantising activations 7 %, idle threads 10 %, sampling 1 %. With eleven rows the products are limited by both memory and
 //! arithmetic: from a cache a thread does 305 G products per second; from memory 190 to 270, since weights are prefetched 16 KB ahead and
-//! tasks are large enough to use what was prefetched (150 to 200 before). Attention and quantising are the next to improve.
+//! tasks are large enough to use what was prefetched. Attention and quantising are the next to improve.
 
 mod attention;
 mod cache;
@@ -61,31 +64,31 @@ pub mod tensors;
 pub mod threads;
 mod weights;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use half::bf16;
 use softprefix_core::protocol::extension::StoredWeights;
 
-use crate::engine::LoadProgress;
 #[cfg(feature = "learn")]
 use crate::engine::gradient::{Differentiable, Example, Gradient};
 use crate::engine::likelihood::VocabChunk;
-use crate::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
+use crate::engine::{
+    Engine, EngineError, EngineInfo, LoadProgress, LoadStage, Logits, PASS_ROWS, SequenceId, Step, TokenEmbeddings,
+};
 use crate::errors::LoadError;
 use crate::gguf::GgufFile;
+use crate::machine;
 
 use cache::Cache;
 use config::Config;
 use embeddings::StoredEmbeddings;
-use forward::{Model, Row, Scratch};
+use forward::{Model, RowPlace, Scratch};
 use kernel::{Kernel, Tier};
 use threads::Pool;
 use weights::Weights;
-
-/// Maximum number of rows of one pass, which bounds its memory. More rows are divided into several passes, with the same results.
-const PASS_ROWS: usize = 128;
 
 /// Maximum number of open sequences.
 const MAX_SEQUENCES: usize = 64;
@@ -101,16 +104,31 @@ pub struct CpuOptions {
     pub window: Option<usize>,
 }
 
+/// Multiply-adds of one row in a model's matrices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MultiplyAdds {
+    /// In the layers.
+    pub layers: usize,
+    /// In the output matrix.
+    pub output: usize,
+}
+
 /// Runs a GGUF model on this machine's processor.
 pub struct CpuEngine {
     info: EngineInfo,
     model: Model,
     embeddings: Arc<StoredEmbeddings>,
     sequences: BTreeMap<SequenceId, Sequence>,
-    next: u64,
+    next_sequence_id: u64,
     scratch: Scratch,
     #[cfg(feature = "learn")]
     gradient: Option<learn::Pass>,
+}
+
+/// A row of a batch: its embedding, and where it belongs.
+struct BatchRow<'a> {
+    values: &'a [bf16],
+    place: RowPlace,
 }
 
 struct Sequence {
@@ -128,7 +146,7 @@ impl CpuEngine {
     /// A [`LoadError`] for a file that is unreadable, damaged or of another architecture, and for a forced kernel that this processor
     /// does not support.
     pub fn load(path: &Path, options: CpuOptions, progress: &LoadProgress<'_>) -> Result<Self, LoadError> {
-        progress(0.0, "file");
+        progress(0.0, LoadStage::File);
         Self::from_file(Arc::new(GgufFile::open(path)?), options, progress)
     }
 
@@ -138,23 +156,13 @@ impl CpuEngine {
     /// See [`CpuEngine::load`].
     pub fn from_file(file: Arc<GgufFile>, options: CpuOptions, progress: &LoadProgress<'_>) -> Result<Self, LoadError> {
         let config = Config::read(&file)?;
-        tensors::check(&file, &config)?;
+        let table = tensors::check(&file, &config)?.clone();
         let tier = match options.tier {
             Some(tier) => tier,
-            None => Tier::from_env().map_err(|error| EngineError::Backend {
-                what: "choosing the processor's instructions".into(),
-                detail: error.to_string(),
-                remedy: "correct the environment variable".into(),
-            })?,
+            None => Tier::from_env().map_err(|error| LoadError::Kernel(error.to_string()))?,
         };
-        let pool = Pool::new(options.threads.unwrap_or_else(default_threads));
+        let pool = Pool::new(options.threads.unwrap_or_else(machine::cores));
         let weights = Weights::load(&file, &config, &pool, progress)?;
-        let Some(table) = file.tensor(tensors::TABLE).cloned() else {
-            return Err(LoadError::BadFile {
-                path: file.path().to_owned(),
-                reason: format!("the tensor {} is missing", tensors::TABLE),
-            });
-        };
         let conversions = StoredWeights::sentence(&weights.conversions);
         tracing::info!("{}: cpu/{tier}, weight matrices: {conversions}", file.path().display());
         let window = options.window.unwrap_or(config.window).min(config.window).max(1);
@@ -180,14 +188,14 @@ impl CpuEngine {
             },
             embeddings: Arc::new(StoredEmbeddings::new(file, table)),
             sequences: BTreeMap::new(),
-            next: 0,
+            next_sequence_id: 0,
             scratch: Scratch::default(),
             #[cfg(feature = "learn")]
             gradient: None,
         };
-        progress(0.9, "warm-up");
+        progress(0.9, LoadStage::WarmUp);
         engine.warm_up()?;
-        progress(1.0, "ready");
+        progress(1.0, LoadStage::Ready);
         Ok(engine)
     }
 
@@ -206,18 +214,21 @@ impl CpuEngine {
         self.model.weights.bytes()
     }
 
-    /// Returns the multiply-adds per row in all matrices except the output matrix, and in that one.
-    pub fn multiply_adds(&self) -> (usize, usize) {
+    /// Returns the multiply-adds of one row.
+    pub fn multiply_adds(&self) -> MultiplyAdds {
         let size = |linear: &weights::Linear| linear.matrix.outputs() * linear.matrix.inputs();
         let weights = &self.model.weights;
         let of_layer = |layer: &weights::Layer| {
             let all = [&layer.qkv, &layer.output, &layer.gate_up, &layer.down];
             all.into_iter().map(size).sum::<usize>()
         };
-        (weights.layers.iter().map(of_layer).sum(), size(&weights.vocabulary))
+        MultiplyAdds {
+            layers: weights.layers.iter().map(of_layer).sum(),
+            output: size(&weights.vocabulary),
+        }
     }
 
-    /// Returns the number of pieces of a gradient's work that belong to the forward pass.
+    /// Returns how many of a gradient's stages belong to the forward pass.
     #[cfg(feature = "learn")]
     pub fn gradient_forward_stages(&self) -> usize {
         // One per layer, one for the logits, and one for the loss.
@@ -227,13 +238,13 @@ impl CpuEngine {
     /// Reads all weights once, so that the first inference is not slower than later ones.
     fn warm_up(&mut self) -> Result<(), EngineError> {
         let sequence = self.open(1)?;
-        let mut row = vec![half::bf16::ZERO; self.info.hidden_size];
+        let mut row = vec![bf16::ZERO; self.info.hidden_size];
         self.embeddings.row(0, &mut row)?;
-        let stop = std::sync::atomic::AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
         let step = Step {
             sequence,
             rows: &row,
-            logits: crate::engine::Logits::Last,
+            logits: Logits::Last,
             out: Vec::new(),
             stop: &stop,
         };
@@ -245,7 +256,7 @@ impl CpuEngine {
     /// Validates a batch before anything is changed.
     fn check(&self, batch: &[Step<'_>]) -> Result<(), EngineError> {
         let hidden_size = self.info.hidden_size;
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for step in batch {
             let Some(sequence) = self.sequences.get(&step.sequence) else {
                 return Err(EngineError::NoSuchSequence(step.sequence.0));
@@ -256,19 +267,15 @@ impl CpuEngine {
                     hidden_size,
                 });
             }
-            let wanted = sequence.len + step.rows.len() / hidden_size;
-            if wanted > sequence.limit {
+            let end = sequence.len + step.rows.len() / hidden_size;
+            if end > sequence.limit {
                 return Err(EngineError::WindowExceeded {
-                    wanted,
+                    wanted: end,
                     window: sequence.limit,
                 });
             }
             if !seen.insert(step.sequence) {
-                return Err(EngineError::Backend {
-                    what: "a batch".into(),
-                    detail: format!("{:?} is in it twice", step.sequence),
-                    remedy: "give each sequence one step".into(),
-                });
+                return Err(EngineError::RepeatedSequence(step.sequence.0));
             }
         }
         Ok(())
@@ -296,8 +303,8 @@ impl Engine for CpuEngine {
                 window: self.info.window,
             });
         }
-        let id = SequenceId(self.next);
-        self.next += 1;
+        let id = SequenceId(self.next_sequence_id);
+        self.next_sequence_id += 1;
         let cache = self.empty_cache();
         self.sequences.insert(
             id,
@@ -325,40 +332,34 @@ impl Engine for CpuEngine {
         let hidden_size = self.info.hidden_size;
         let vocab_size = self.info.vocab_size;
 
-        // All rows of the batch in order: (step, row within the step, target).
+        // All rows of the batch, in order.
         let mut rows = Vec::new();
         for (number, step) in batch.iter_mut().enumerate() {
+            let sequence = self.sequences.get_mut(&step.sequence);
+            let sequence = sequence.ok_or(EngineError::NoSuchSequence(step.sequence.0))?;
             let count = step.rows.len() / hidden_size;
+            let end = sequence.len + count;
+            sequence.cache.grow(end).map_err(|error| EngineError::Backend {
+                what: "allocating the KV cache".into(),
+                detail: error.to_string(),
+                remedy: "end other programs, or start the unit with less --memory".into(),
+            })?;
+            let logit_rows = match step.logits {
+                Logits::None => 0,
+                Logits::Last => 1,
+                Logits::All => count,
+            };
             // The buffer's old contents are overwritten, so they are not cleared first.
-            let wanted = match step.logits {
-                crate::engine::Logits::None => 0,
-                crate::engine::Logits::Last => 1,
-                crate::engine::Logits::All => count,
-            };
-            step.out.resize(wanted * vocab_size, 0.0);
-            let Some(sequence) = self.sequences.get_mut(&step.sequence) else {
-                continue;
-            };
-            for row in 0..count {
-                rows.push((
-                    number,
-                    row,
-                    Row {
-                        sequence: number,
-                        position: sequence.len + row,
-                        logits: row + wanted >= count,
-                    },
-                ));
-            }
-            sequence.len += count;
-            sequence
-                .cache
-                .grow(sequence.len)
-                .map_err(|error| EngineError::Backend {
-                    what: "allocating the KV cache".into(),
-                    detail: error.to_string(),
-                    remedy: "end other programs, or start the unit with less --memory".into(),
-                })?;
+            step.out.resize(logit_rows * vocab_size, 0.0);
+            let values = step.rows.chunks_exact(hidden_size);
+            rows.extend(values.zip(sequence.len..end).map(|(values, position)| BatchRow {
+                values,
+                place: RowPlace {
+                    cache_index: number,
+                    position,
+                    wants_logits: position + logit_rows >= end,
+                },
+            }));
         }
 
         // The caches of the batch, in the order of its steps.
@@ -369,39 +370,31 @@ impl Engine for CpuEngine {
             .collect();
         let mut caches: Vec<&mut Cache> = batch.iter().filter_map(|step| by_id.remove(&step.sequence)).collect();
 
-        // Output slices, in the order of the rows that want logits.
-        let mut outs: Vec<Vec<f32>> = batch.iter_mut().map(|step| std::mem::take(&mut step.out)).collect();
-        let mut logits = outs.iter_mut().flat_map(|out| out.chunks_exact_mut(vocab_size));
-        let mut stopped = false;
+        // A slice of V values for each row with logits, in the order of the rows.
+        let (stops, outs): (Vec<&AtomicBool>, Vec<&mut Vec<f32>>) =
+            batch.iter_mut().map(|step| (step.stop, &mut step.out)).unzip();
+        let mut outputs = outs.into_iter().flat_map(|out| out.chunks_exact_mut(vocab_size));
+        let stop = || stops.iter().all(|stop| stop.load(Ordering::Relaxed));
         for pass in rows.chunks(PASS_ROWS) {
             let scratch = &mut self.scratch;
             scratch.x.clear();
-            for (step, row, _) in pass {
-                let values = &batch[*step].rows[row * hidden_size..(row + 1) * hidden_size];
-                scratch.x.extend(values.iter().map(|value| value.to_f32()));
+            for row in pass {
+                scratch.x.extend(row.values.iter().map(|value| value.to_f32()));
             }
-            let places: Vec<Row> = pass.iter().map(|(_, _, place)| *place).collect();
-            let stop = || batch.iter().all(|step| step.stop.load(Ordering::Relaxed));
-            let wanted = places.iter().filter(|row| row.logits).count();
-            let mut logits: Vec<&mut [f32]> = logits.by_ref().take(wanted).collect();
-            if !self.model.pass(&places, &mut caches, scratch, &mut logits, &stop) {
-                stopped = true;
-                break;
+            let places: Vec<RowPlace> = pass.iter().map(|row| row.place).collect();
+            let with_logits = places.iter().filter(|row| row.wants_logits).count();
+            let mut pass_outputs: Vec<&mut [f32]> = outputs.by_ref().take(with_logits).collect();
+            if !self.model.pass(&places, &mut caches, scratch, &mut pass_outputs, &stop) {
+                // Values beyond a sequence's end are never read, and overwritten by the next rows.
+                return Err(EngineError::Stopped);
             }
         }
-        for (step, out) in batch.iter_mut().zip(outs) {
-            step.out = out;
-        }
-        if !stopped {
-            return Ok(());
-        }
-        // Values beyond a sequence's end are never read, and overwritten by the next rows.
         for step in batch.iter() {
             if let Some(sequence) = self.sequences.get_mut(&step.sequence) {
-                sequence.len -= step.rows.len() / hidden_size;
+                sequence.len += step.rows.len() / hidden_size;
             }
         }
-        Err(EngineError::Stopped)
+        Ok(())
     }
 
     fn rewind(&mut self, sequence: SequenceId, positions: usize) -> Result<(), EngineError> {
@@ -464,19 +457,4 @@ impl Kernel for Reduce<'_, '_> {
     fn run(self) {
         self.0.reduce();
     }
-}
-
-/// Returns the number of physical cores: two threads on one core would share its arithmetic units.
-fn default_threads() -> usize {
-    let logical = std::thread::available_parallelism().map_or(1, usize::from);
-    // Linux reports which logical processors share a core; elsewhere (Apple silicon) each is a core.
-    let mut cores = std::collections::BTreeSet::new();
-    for number in 0..logical {
-        let path = format!("/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list");
-        match std::fs::read_to_string(path) {
-            Ok(siblings) => cores.insert(siblings),
-            Err(_) => return logical,
-        };
-    }
-    cores.len().clamp(1, logical)
 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::errors::LoadError;
-use crate::gguf::GgufFile;
+use crate::gguf::{GgufFile, TensorInfo};
 
 use super::config::{Config, ROPE_FACTORS};
 use super::kernel::PANEL;
@@ -28,17 +28,21 @@ struct ExpectedTensor {
     required: bool,
 }
 
-/// Checks that `file` has every tensor of `config` and no other, and returns V.
+/// Checks that `file` has every tensor of `config` and no other, and returns the table of token embeddings, which has V rows.
 ///
 /// # Errors
 /// [`LoadError::BadFile`] for a tensor that is missing or has another shape; [`LoadError::Unsupported`] with the name of a tensor that
 /// this engine does not use.
-pub fn check(file: &GgufFile, config: &Config) -> Result<usize, LoadError> {
+pub fn check<'a>(file: &'a GgufFile, config: &Config) -> Result<&'a TensorInfo, LoadError> {
     let bad = |reason: String| LoadError::BadFile {
         path: file.path().to_owned(),
         reason,
     };
-    let vocab_size = file.tensor(TABLE).map_or(0, |table| table.rows());
+    let missing = |name: &str| bad(format!("the tensor {name} is missing"));
+    let Some(table) = file.tensor(TABLE) else {
+        return Err(missing(TABLE));
+    };
+    let vocab_size = table.rows();
     if let Some(stated) = config.vocab_size.filter(|stated| *stated != vocab_size) {
         return Err(bad(format!(
             "its {}.vocab_size is {stated}, and its {TABLE} has {vocab_size} rows",
@@ -52,7 +56,7 @@ pub fn check(file: &GgufFile, config: &Config) -> Result<usize, LoadError> {
     for expected in outside_layers.chain((0..config.layers).flat_map(|number| layer_tensors(config, number))) {
         let Some(tensor) = file.tensor(&expected.name) else {
             if expected.required {
-                return Err(bad(format!("the tensor {} is missing", expected.name)));
+                return Err(missing(&expected.name));
             }
             continue;
         };
@@ -75,7 +79,7 @@ pub fn check(file: &GgufFile, config: &Config) -> Result<usize, LoadError> {
     unused.retain(|name| !used.contains(*name));
     unused.sort_unstable();
     match unused.first() {
-        None => Ok(vocab_size),
+        None => Ok(table),
         Some(name) => Err(LoadError::Unsupported {
             path: file.path().to_owned(),
             reason: format!(

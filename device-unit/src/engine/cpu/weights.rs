@@ -16,7 +16,7 @@ use super::config::Config;
 use super::kernel::{BLOCK, PackedMatrix, quantise_weights};
 use super::tensors::{OUTPUT, TABLE};
 use super::threads::Pool;
-use crate::engine::LoadProgress;
+use crate::engine::{LoadProgress, LoadStage};
 use crate::errors::LoadError;
 use crate::gguf::{Blocks, GgufFile, TensorInfo, TensorKind, blocks, dequantise, minima, to_i8_blocks};
 
@@ -74,7 +74,7 @@ impl Weights {
         };
         let mut layers = Vec::new();
         for number in 0..config.layers {
-            progress(number as f32 / (config.layers as f32 * 1.3), "weights");
+            progress(number as f32 / (config.layers as f32 * 1.3), LoadStage::Weights);
             let name = |part: &str| format!("blk.{number}.{part}");
             let linear = |parts: &[&str]| {
                 let parts: Vec<String> = parts.iter().map(|part| name(part)).collect();
@@ -96,7 +96,7 @@ impl Weights {
                 down: linear(&["ffn_down"])?,
             });
         }
-        progress(1.0 / 1.3, "vocabulary");
+        progress(1.0 / 1.3, LoadStage::Vocabulary);
         let norm = loader.vector("output_norm.weight")?;
         let own = file.tensor(OUTPUT).is_some();
         let vocabulary = Linear {
