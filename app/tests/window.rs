@@ -7,6 +7,7 @@ use eframe::egui::os::OperatingSystem;
 use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
+use softprefix::errors;
 use softprefix::messages::{
     Event, ExternalEvent, ExternalRequest, FindEvent, FindRequest, FindWork, LibraryRequest, Request,
 };
@@ -19,6 +20,7 @@ use softprefix::workbench::{
     Action, Dialog, Effect, ExhibitionAction, ExternalAction, FindAction, PlaybackAction, Tab, Workbench,
 };
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::experiment::RunEnd;
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
 use common::stage::{Stage, sized, window};
@@ -755,7 +757,7 @@ fn every_mode_of_find_fits_the_smallest_window_in_both_languages() {
         for (bench, control) in [
             (common::find::learning(language, Theme::Dark, None), text.stop),
             (common::find::choosing(language, Theme::Dark), text.step_back),
-            (common::find::searched(language, Theme::Dark, false), text.stop),
+            (common::find::searched(language, Theme::Dark, None), text.stop),
         ] {
             let harness = sized(bench, [1280.0, 800.0]);
             for label in [text.use_in_tune, control] {
@@ -763,6 +765,26 @@ fn every_mode_of_find_fits_the_smallest_window_in_both_languages() {
                 assert!(rect.right() <= 1280.0 && rect.left() > 320.0, "{label}: {rect:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_search_that_was_broken_off_says_why_and_how_far_it_came_in_the_language_of_the_window() {
+    let lost = errors::run(&common::lost());
+    for (language, other) in [
+        (Language::English, Language::Japanese),
+        (Language::Japanese, Language::English),
+    ] {
+        let end = RunEnd::Interrupted { error: common::lost() };
+        let bench = common::find::searched(language, Theme::Dark, Some(end));
+        let budget = bench.find.search_form.budget;
+        let harness = window(bench);
+        harness.get_by_label(&lost.whole(language));
+        assert!(harness.query_by_label_contains(lost.sentence.get(other)).is_none());
+        let text = softprefix::text::FindText::of(language);
+        let progress = harness.get_by_role(Role::ProgressIndicator).accesskit_node().label();
+        assert_eq!(progress, Some((text.search_broken_off)(40, budget)));
+        harness.get_by_role_and_label(Role::Button, text.search_on);
     }
 }
 

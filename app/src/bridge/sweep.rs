@@ -7,7 +7,7 @@ use softprefix_core::experiment::{
     Library, Plan, PlanError, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, ThresholdRequest,
 };
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::events::Events;
 use crate::errors::{self, broken, sentence};
@@ -190,7 +190,7 @@ impl Sweeps {
             // The run keeps the session alive, and with it the embedded unit.
             drop(session);
         };
-        let handle = tasks.spawn(work, interrupted(&ended));
+        let handle = tasks.spawn_or(work, interrupted(&ended));
         self.at_work = Some(AtWork { control, ended, handle });
     }
 
@@ -242,7 +242,7 @@ impl Sweeps {
             }
             session.close().await;
         };
-        let handle = tasks.spawn(work, interrupted(&ended));
+        let handle = tasks.spawn_or(work, interrupted(&ended));
         self.at_work = Some(AtWork { control, ended, handle });
     }
 }
@@ -296,11 +296,11 @@ async fn report_cancelled(events: &Events, ended: &AtomicBool) {
 }
 
 /// Returns the event for a run whose task panicked.
-fn interrupted(ended: &Arc<AtomicBool>) -> impl FnOnce(Problem) -> Event + Send + 'static {
+fn interrupted(ended: &Arc<AtomicBool>) -> impl FnOnce(JoinError) -> Event + Send + 'static {
     let ended = Arc::clone(ended);
-    move |problem| {
+    move |panic| {
         ended.store(true, Ordering::Release);
-        let error = problem.to_string();
+        let error = panic.into();
         Event::Sweep(Box::new(SweepEvent::Run(RunEvent::Ended(RunEnd::Interrupted {
             error,
         }))))

@@ -7,6 +7,7 @@
 mod files;
 mod prefixes;
 mod reach;
+mod runs;
 
 pub use files::{
     broken, cannot_read, cannot_write, damaged, export, fetch, journal, no_experiment, no_library, not_connected,
@@ -14,6 +15,7 @@ pub use files::{
 };
 pub use prefixes::prefix;
 pub use reach::{cannot_listen, cannot_search, cannot_send, client, refusal};
+pub use runs::{canary, run};
 
 use softprefix_core::client::{ClientError, LocalRemedy};
 use softprefix_core::experiment::SessionError;

@@ -2,11 +2,12 @@
 //! English.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use half::bf16;
 use softprefix_core::client::ClientError;
 use softprefix_core::compare::ResultsError;
-use softprefix_core::experiment::JournalError;
+use softprefix_core::experiment::{JournalError, RunError};
 use softprefix_core::prefix::PrefixError;
 use softprefix_core::protocol::{Code, ErrorField};
 use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
@@ -368,4 +369,38 @@ fn files_the_disk_and_the_network_are_said_in_japanese() {
         .ja
         .contains("空きがありません")
     );
+}
+
+#[tokio::test]
+async fn every_error_of_a_run_is_said_in_japanese_with_its_numbers_and_a_remedy() {
+    let panic = async || Arc::new(tokio::spawn(async { panic!("a fault at 0x7f12") }).await.unwrap_err());
+    let client = ClientError::UnitSilent {
+        work_id: "llm.1000".into(),
+        seconds: 33.0,
+    };
+    let errors = [
+        RunError::Session {
+            error: Arc::new(client.into()),
+            is_embedded: true,
+        },
+        RunError::from(JournalError::InUse {
+            path: PathBuf::from("/history/e.jsonl"),
+        }),
+        RunError::Panicked(panic().await),
+        RunError::CasesLost {
+            count: 12,
+            first: panic().await,
+        },
+    ];
+    for error in &errors {
+        for Problem { sentence, remedy, .. } in [run(error), canary(error)] {
+            assert!(!remedy.en.is_empty(), "{error}");
+            is_told(&ErrorText {
+                what: sentence,
+                todo: remedy,
+            });
+        }
+    }
+    let here = run(&errors[0]);
+    assert!(!here.whole(Language::Japanese).contains("systemctl"), "{here}");
 }

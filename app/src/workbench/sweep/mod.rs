@@ -62,8 +62,8 @@ pub enum Stage {
     Starting,
     Running {
         progress: RunProgress,
-        /// The connection was lost, for this reason, and is being reopened.
-        reconnecting: Option<String>,
+        /// Whether the connection was lost and is being reopened.
+        reconnecting: bool,
     },
     Ended(RunEnd),
 }
@@ -75,8 +75,8 @@ pub enum Trouble {
     Problem(Problem),
     /// The effect of a large prefix on a stock module.
     Canary(Canary),
-    /// How many cases have no KL, and why.
-    NotScored(String),
+    /// Cases have no KL.
+    NotScored { count: usize, problem: Problem },
     /// The second module has no model of this name; the user must choose one.
     WhichModel(String),
 }

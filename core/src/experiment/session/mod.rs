@@ -204,14 +204,6 @@ impl Session {
         self.vocabulary.as_ref()
     }
 
-    /// The message of an error of this module. The unit in this process is restarted by no service, so that none is named for it.
-    pub fn message(&self, error: &SessionError) -> String {
-        match error {
-            SessionError::Client(error) if self.facts.is_embedded() => error.local_message(),
-            error => error.to_string(),
-        }
-    }
-
     /// The connection, for requests that belong to no case.
     pub fn module(&self) -> &Module {
         &self.module
