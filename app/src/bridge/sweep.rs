@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::events::Events;
-use crate::errors::{self, broken, sentence};
+use crate::errors::{self, broken};
 use crate::messages::{Event, SweepEvent, SweepRequest};
 use crate::model::{Bilingual, Problem, ProblemKind, Target};
 use crate::session::{Opening, Session};
@@ -263,7 +263,7 @@ async fn save_to(library: Option<&Arc<Library>>, resume: Option<&SavedExperiment
 
 async fn refuse(error: &PlanError, events: &Events, ended: &AtomicBool) {
     ended.store(true, Ordering::Release);
-    let problem = Problem::new(ProblemKind::Input, sentence(&error.to_string()), "");
+    let problem = Problem::told(ProblemKind::Input, errors::plan(error));
     report(events, SweepEvent::Refused(problem)).await;
 }
 

@@ -5,6 +5,7 @@
 //! Messages of the operating system or the module are passed on, translated where they are common.
 
 mod files;
+mod plans;
 mod prefixes;
 mod reach;
 mod runs;
@@ -13,6 +14,7 @@ pub use files::{
     broken, cannot_read, cannot_write, damaged, export, fetch, journal, no_experiment, no_library, not_connected,
     results,
 };
+pub use plans::{plan, prefix_search, search, threshold};
 pub use prefixes::prefix;
 pub use reach::{cannot_listen, cannot_search, cannot_send, client, refusal};
 pub use runs::{canary, run};

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use half::bf16;
 use softprefix_core::client::ClientError;
 use softprefix_core::compare::ResultsError;
-use softprefix_core::experiment::{JournalError, RunError};
+use softprefix_core::experiment::{JournalError, PlanError, RunError, ThresholdError};
 use softprefix_core::prefix::PrefixError;
 use softprefix_core::protocol::{Code, ErrorField};
+use softprefix_core::search::SearchError;
 use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
 
 use crate::model::Language;
@@ -403,4 +404,63 @@ async fn every_error_of_a_run_is_said_in_japanese_with_its_numbers_and_a_remedy(
     }
     let here = run(&errors[0]);
     assert!(!here.whole(Language::Japanese).contains("systemctl"), "{here}");
+}
+
+#[test]
+fn every_error_of_a_plan_or_a_search_is_said_in_japanese_with_its_numbers() {
+    let number = 12;
+    for error in [
+        PlanError::NoPrompts,
+        PlanError::EmptyPrompt { number },
+        PlanError::NoLengths { number },
+        PlanError::BadLength { number, len: 99_999 },
+        PlanError::NoMagnitudes { number },
+        PlanError::BadMagnitude {
+            number,
+            value: f64::INFINITY,
+        },
+        PlanError::NegativeNorm { number, value: -2.5 },
+        PlanError::BadLogRange {
+            number,
+            from: 0.5,
+            to: -30.0,
+        },
+        PlanError::UnscaledNeedsWords {
+            number,
+            kind: "constant",
+        },
+        PlanError::TooMany { cases: 123_456 },
+        PlanError::NoRepeats,
+        PlanError::BadSetting { key: "temperature" },
+    ] {
+        is_told(&plan(&error));
+    }
+    for error in [
+        SearchError::Dimension {
+            dimension: 777,
+            most: 64,
+        },
+        SearchError::Population { population: 99_999 },
+        SearchError::Spread { spread: -0.5 },
+        SearchError::NormLimit { limit: -1.5 },
+        SearchError::NoScale,
+        SearchError::Results { got: 11, wanted: 12 },
+        SearchError::ResultNotANumber {
+            candidate: 11,
+            value: f64::NAN,
+        },
+        SearchError::NoSuchCandidate {
+            candidate: 12,
+            population: 12,
+        },
+        SearchError::Damaged { what: "its dimensions" },
+        SearchError::NoObjective,
+        SearchError::NoLikelihood,
+        SearchError::EmptyWord,
+        SearchError::Floor { floor: 1.5 },
+    ] {
+        is_told(&search(&error));
+    }
+    is_told(&threshold(&ThresholdError::BadRange { low: 2.5, high: 0.5 }));
+    is_told(&threshold(&ThresholdError::TooFewRuns { runs: 2 }));
 }

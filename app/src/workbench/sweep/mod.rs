@@ -15,7 +15,7 @@ use softprefix_core::experiment::{
 };
 
 use crate::model::sweep::SweepForm;
-use crate::model::{Problem, Target};
+use crate::model::{Bilingual, Problem, Target};
 
 /// The state of the Sweep view.
 pub struct Sweeps {
@@ -96,8 +96,8 @@ pub enum SweepOff {
     NoPrompts,
     /// The prefix material is missing in the Tune view.
     NoMaterial,
-    /// The plan's own sentence.
-    Plan(String),
+    /// What is wrong with the plan.
+    Plan(Bilingual),
     /// A field is invalid.
     WrongField,
     /// The history is not open, so results could not be saved.
