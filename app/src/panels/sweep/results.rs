@@ -146,7 +146,7 @@ fn standing(cx: &PanelContext<'_>) -> (Option<f32>, String) {
         return (None, String::new());
     };
     let finished = saved.finished().len();
-    let all = saved.planned().len().max(finished);
+    let all = saved.planned().max(finished);
     let failed = saved.records.iter().filter(|record| record.error().is_some()).count();
     let mut words = (cx.sweep_text().cells_done)(finished, all, None);
     if failed > 0 {

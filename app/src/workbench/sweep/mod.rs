@@ -271,7 +271,7 @@ impl Sweeps {
             return None;
         }
         let saved = self.experiment()?;
-        let missing = saved.planned().len() > saved.finished().len() || saved.is_unscored();
+        let missing = saved.planned() > saved.finished().len() || saved.is_unscored();
         (missing && saved.ending != Some(Ending::Complete)).then_some(saved)
     }
 

@@ -41,7 +41,7 @@ impl Workbench {
             return None;
         }
         let saved = self.sweep.resumable()?;
-        Some(saved.planned().len().saturating_sub(saved.finished().len()))
+        Some(saved.planned().saturating_sub(saved.finished().len()))
     }
 
     pub(super) fn why_no_module(&self) -> Option<SweepOff> {
