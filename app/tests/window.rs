@@ -9,13 +9,14 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::errors;
 use softprefix::messages::{
-    Event, ExternalEvent, ExternalRequest, FindEvent, FindRequest, FindWork, LibraryRequest, Request,
+    Event, ExternalEvent, ExternalRequest, FindEvent, FindRequest, FindWork, Inference, LibraryRequest, Request,
 };
 use softprefix::model::{
     ExternalCommand, FetchProgress, FindMode, Format, Language, Mapped, Mapping, ModuleState, Problem, ProblemKind,
     Received, Target, Theme,
 };
 use softprefix::text::{StepsText, Text};
+use softprefix::workbench::find::FindStage;
 use softprefix::workbench::{
     Action, Dialog, Effect, ExhibitionAction, ExternalAction, FindAction, PlaybackAction, Tab, Workbench,
 };
@@ -698,6 +699,40 @@ fn in_the_presenter_over_find_the_key_of_run_runs_what_tune_shows() {
         harness.run_steps(2);
         let done = std::mem::take(&mut harness.state_mut().done);
         assert_eq!(done.contains(&Action::Run), runs, "{mode:?}: {done:?}");
+    }
+}
+
+#[test]
+fn in_the_presenter_the_key_of_stop_stops_a_run_and_else_what_is_being_learned_or_searched() {
+    let works = [
+        common::find::learning(Language::English, Theme::Dark, None),
+        common::find::searched(Language::English, Theme::Dark, None),
+    ];
+    for mut bench in works {
+        let mode = bench.find.mode;
+        // Whatever is chosen below the Presenter.
+        bench.apply(Action::Find(FindAction::SetMode(FindMode::Choose)));
+        bench.apply(Action::ShowTab(Tab::Tune));
+        bench.apply(Action::Run);
+        let requests = bench.take_requests();
+        bench.apply(Action::Present(true));
+        let mut harness = window(bench);
+        let stopped = |harness: &mut egui_kittest::Harness<'_, common::stage::Stage>| {
+            harness.key_press_modifiers(Modifiers::COMMAND, Key::Period);
+            harness.run_steps(2);
+            std::mem::take(&mut harness.state_mut().done)
+        };
+        assert!(stopped(&mut harness).contains(&Action::Stop));
+        for request in requests {
+            if let Request::Infer(inference) = request {
+                let Inference { run, side, .. } = *inference;
+                harness.state_mut().bench.absorb(Event::Dropped { run, side });
+            }
+        }
+        assert!(stopped(&mut harness).contains(&Action::Find(FindAction::Stop)));
+        let bench = &mut harness.state_mut().bench;
+        bench.apply(Action::Find(FindAction::SetMode(mode)));
+        assert_eq!(bench.find.stage(), Some(FindStage::Stopping));
     }
 }
 
