@@ -8,7 +8,8 @@ use half::bf16;
 use softprefix_core::client::ClientError;
 use softprefix_core::compare::ResultsError;
 use softprefix_core::experiment::{JournalError, PlanError, RunError, ThresholdError};
-use softprefix_core::prefix::PrefixError;
+use softprefix_core::prefix::files::FileError;
+use softprefix_core::prefix::{PrefixError, PrefixStoreError};
 use softprefix_core::protocol::{Code, ErrorField};
 use softprefix_core::search::SearchError;
 use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
@@ -463,4 +464,113 @@ fn every_error_of_a_plan_or_a_search_is_said_in_japanese_with_its_numbers() {
     }
     is_told(&threshold(&ThresholdError::BadRange { low: 2.5, high: 0.5 }));
     is_told(&threshold(&ThresholdError::TooFewRuns { runs: 2 }));
+}
+
+#[test]
+fn every_error_of_a_prefix_file_and_of_the_store_is_said_in_japanese_with_its_numbers() {
+    let file = || "/home/a/voice.npy".to_owned();
+    let digest = || "ab12cd".to_owned();
+    let detail = || "Permission denied (os error 13)".to_owned();
+    for error in [
+        FileError::Unreadable {
+            file: file(),
+            detail: detail(),
+        },
+        FileError::Unwritable {
+            file: file(),
+            detail: detail(),
+        },
+        FileError::TooLarge {
+            file: file(),
+            bytes: 123_456_789,
+            limit: 33_554_432,
+        },
+        FileError::Pickle { file: file() },
+        FileError::UnknownKind {
+            file: file(),
+            start: "GIF89a".into(),
+        },
+        FileError::NotPeft {
+            folder: file(),
+            missing: "adapter_config.json",
+        },
+        FileError::SeveralAdapters {
+            folder: file(),
+            first: "one".into(),
+            second: "two".into(),
+        },
+        FileError::Malformed {
+            file: file(),
+            kind: "safetensors",
+            detail: "the header ends at byte 17".into(),
+        },
+        FileError::NotOneTable {
+            file: file(),
+            found: "12 arrays".into(),
+        },
+        FileError::WrongType {
+            file: file(),
+            found: "int64".into(),
+        },
+        FileError::TooLong {
+            file: file(),
+            rows: 99_999,
+        },
+        FileError::WrongWidth {
+            file: file(),
+            width: 1536,
+            hidden_size: 896,
+        },
+        FileError::PrefixTuning {
+            file: file(),
+            evidence: "peft_type PREFIX_TUNING".into(),
+        },
+        FileError::OtherAdapter {
+            file: file(),
+            peft_type: "LORA".into(),
+        },
+        FileError::EncoderDecoder {
+            file: file(),
+            submodules: 12,
+        },
+        FileError::Disagrees {
+            file: file(),
+            what: "rows (num_virtual_tokens)",
+            said: 20,
+            found: 16,
+        },
+        FileError::Bomb {
+            file: file(),
+            bytes: 1_000_000_000,
+            packed: 4096,
+            limit: 4_194_304,
+        },
+        FileError::Rows {
+            file: file(),
+            source: PrefixError::RaggedValues {
+                got: 1000,
+                hidden_size: 896,
+            },
+        },
+    ] {
+        let told = prefix_file(&error);
+        is_told(&told);
+        assert!(told.what.ja.contains("/home/a/voice.npy"), "{}", told.what.ja);
+        assert!(!told.todo.en.is_empty() && !told.todo.ja.is_empty(), "{error}");
+    }
+    for error in [
+        PrefixStoreError::NotADigest { digest: digest() },
+        PrefixStoreError::NotFound {
+            digest: digest(),
+            folder: "/prefixes".into(),
+        },
+        PrefixStoreError::Changed {
+            digest: digest(),
+            folder: "/prefixes".into(),
+            found: "99ff".into(),
+        },
+        PrefixStoreError::File(FileError::Pickle { file: file() }),
+    ] {
+        is_told(&prefix_store(&error));
+    }
 }
