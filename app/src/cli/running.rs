@@ -24,7 +24,7 @@ use crate::places;
 use crate::session::embedded::Models;
 use crate::session::{LeftOver, MissingModel, OpenStep, Opening, Session, Steps};
 use crate::start::Exit;
-use crate::text::SweepText;
+use crate::text::{ScoringText, SweepText};
 
 /// Longest wait for background work when the command ends.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -436,7 +436,8 @@ impl Terminal {
                     }
                 }
                 RunEvent::NotScored { count, error } => {
-                    self.say(&format!("no scores of {count} runs: {}", errors::run(&error)));
+                    let why = errors::run(&error).to_string();
+                    self.say(&(ScoringText::of(Language::English).not_scored)(count, &why));
                 }
                 RunEvent::Canary(canary) => self.say(canary.sentence()),
                 RunEvent::CanaryFailed { error } => self.say(&errors::canary(&error).to_string()),
