@@ -211,9 +211,16 @@ impl Command {
                 };
                 (!off && workbench.find.at_work().is_none()).then_some(Action::Find(FindAction::Start))
             }
-            CommandId::Stop if tab == Tab::Find => workbench.find.is_busy().then_some(Action::Find(FindAction::Stop)),
             CommandId::Run => (workbench.why_not_run().is_none()).then_some(Action::Run),
-            CommandId::Stop => running.then_some(Action::Stop),
+            CommandId::Stop if running && tab != Tab::Find => Some(Action::Stop),
+            CommandId::Stop => {
+                // The Presenter, which covers the button in Find, stops the work of any mode.
+                let finds = match workbench.presenting {
+                    true => workbench.find.at_work().is_some(),
+                    false => tab == Tab::Find && workbench.find.is_busy(),
+                };
+                finds.then_some(Action::Find(FindAction::Stop))
+            }
             CommandId::RerunBaseline => (workbench.why_not_run().is_none()).then_some(Action::RerunBaseline),
             CommandId::ToggleLive => Some(Action::ToggleLive),
             CommandId::MagnitudeUp => Some(Action::ScaleMagnitude(1.02)),

@@ -96,7 +96,7 @@ fn pictures_of_the_window() {
         draw(&named("choosing"), common::find::choosing(language, theme), size, 1.0);
         draw(
             &named("searching"),
-            common::find::searched(language, theme, false),
+            common::find::searched(language, theme, None),
             size,
             1.0,
         );

@@ -7,9 +7,10 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
+use softprefix::errors;
 use softprefix::messages::{Event, LibraryEvent, LibraryRequest, Request, Second, SweepEvent, SweepRequest};
 use softprefix::model::{Language, MagnitudeUnit, Problem, ProblemKind, Theme};
-use softprefix::text::{SweepText, TwinText};
+use softprefix::text::{ScoringText, SweepText, TwinText};
 use softprefix::workbench::sweep::Stage;
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{LikelihoodMeasures, Measure};
@@ -223,7 +224,7 @@ fn an_interrupted_sweep_is_offered_wherever_one_is_once_its_module_is_connected(
         bench.apply(Action::ShowTab(Tab::Tune));
         let away = Event::Lost(Problem::new(ProblemKind::Connection, "It is away.", "Reconnect."));
         bench.absorb(away);
-        let error = "the module is away".to_owned();
+        let error = common::lost();
         run_event(&mut bench, RunEvent::Ended(RunEnd::Interrupted { error }));
         let mut harness = window(bench);
         let text = SweepText::of(language);
@@ -247,6 +248,34 @@ fn an_interrupted_sweep_is_offered_wherever_one_is_once_its_module_is_connected(
             ),
             "{requests:?}"
         );
+    }
+}
+
+#[test]
+fn a_sweep_says_why_it_was_broken_off_and_what_failed_before_in_the_language_of_the_window() {
+    let lost = errors::run(&common::lost());
+    for (language, other) in [
+        (Language::English, Language::Japanese),
+        (Language::Japanese, Language::English),
+    ] {
+        let error = common::lost;
+        let told = |event| {
+            let mut bench = running(language, 5);
+            run_event(&mut bench, event);
+            let harness = window(bench);
+            harness.get_by_label_contains(lost.sentence.get(language));
+            assert!(harness.query_by_label_contains(lost.sentence.get(other)).is_none());
+            harness
+        };
+        let ended = told(RunEvent::Ended(RunEnd::Interrupted { error: error() }));
+        ended.get_by_label_contains(lost.remedy.get(language));
+        let not_scored = told(RunEvent::NotScored {
+            count: 3,
+            error: error(),
+        });
+        not_scored.get_by_label(&(ScoringText::of(language).not_scored)(3, &lost.whole(language)));
+        told(RunEvent::CanaryFailed { error: error() });
+        told(RunEvent::JournalFailed { error: error() }).get_by_label(SweepText::of(language).go_on);
     }
 }
 

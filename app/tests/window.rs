@@ -7,18 +7,21 @@ use eframe::egui::os::OperatingSystem;
 use eframe::egui::{self, Key, Modifiers};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
+use softprefix::errors;
 use softprefix::messages::{
-    Event, ExternalEvent, ExternalRequest, FindEvent, FindRequest, FindWork, LibraryRequest, Request,
+    Event, ExternalEvent, ExternalRequest, FindEvent, FindRequest, FindWork, Inference, LibraryRequest, Request,
 };
 use softprefix::model::{
     ExternalCommand, FetchProgress, FindMode, Format, Language, LoadStage, Mapped, Mapping, ModuleState, Problem,
     ProblemKind, Received, Target, Theme,
 };
 use softprefix::text::{StepsText, Text};
+use softprefix::workbench::find::FindStage;
 use softprefix::workbench::{
     Action, Dialog, Effect, ExhibitionAction, ExternalAction, FindAction, PlaybackAction, Tab, Workbench,
 };
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::experiment::RunEnd;
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
 use common::stage::{Stage, sized, window};
@@ -700,6 +703,40 @@ fn in_the_presenter_over_find_the_key_of_run_runs_what_tune_shows() {
 }
 
 #[test]
+fn in_the_presenter_the_key_of_stop_stops_a_run_and_else_what_is_being_learned_or_searched() {
+    let works = [
+        common::find::learning(Language::English, Theme::Dark, None),
+        common::find::searched(Language::English, Theme::Dark, None),
+    ];
+    for mut bench in works {
+        let mode = bench.find.mode;
+        // Whatever is chosen below the Presenter.
+        bench.apply(Action::Find(FindAction::SetMode(FindMode::Choose)));
+        bench.apply(Action::ShowTab(Tab::Tune));
+        bench.apply(Action::Run);
+        let requests = bench.take_requests();
+        bench.apply(Action::Present(true));
+        let mut harness = window(bench);
+        let stopped = |harness: &mut egui_kittest::Harness<'_, common::stage::Stage>| {
+            harness.key_press_modifiers(Modifiers::COMMAND, Key::Period);
+            harness.run_steps(2);
+            std::mem::take(&mut harness.state_mut().done)
+        };
+        assert!(stopped(&mut harness).contains(&Action::Stop));
+        for request in requests {
+            if let Request::Infer(inference) = request {
+                let Inference { run, side, .. } = *inference;
+                harness.state_mut().bench.absorb(Event::Dropped { run, side });
+            }
+        }
+        assert!(stopped(&mut harness).contains(&Action::Find(FindAction::Stop)));
+        let bench = &mut harness.state_mut().bench;
+        bench.apply(Action::Find(FindAction::SetMode(mode)));
+        assert_eq!(bench.find.stage(), Some(FindStage::Stopping));
+    }
+}
+
+#[test]
 fn the_end_of_candidates_that_a_choice_has_replaced_is_no_end_of_those_that_follow() {
     let mut bench = common::find::choosing(Language::English, Theme::Dark);
     bench.take_requests();
@@ -755,7 +792,7 @@ fn every_mode_of_find_fits_the_smallest_window_in_both_languages() {
         for (bench, control) in [
             (common::find::learning(language, Theme::Dark, None), text.stop),
             (common::find::choosing(language, Theme::Dark), text.step_back),
-            (common::find::searched(language, Theme::Dark, false), text.stop),
+            (common::find::searched(language, Theme::Dark, None), text.stop),
         ] {
             let harness = sized(bench, [1280.0, 800.0]);
             for label in [text.use_in_tune, control] {
@@ -763,6 +800,26 @@ fn every_mode_of_find_fits_the_smallest_window_in_both_languages() {
                 assert!(rect.right() <= 1280.0 && rect.left() > 320.0, "{label}: {rect:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_search_that_was_broken_off_says_why_and_how_far_it_came_in_the_language_of_the_window() {
+    let lost = errors::run(&common::lost());
+    for (language, other) in [
+        (Language::English, Language::Japanese),
+        (Language::Japanese, Language::English),
+    ] {
+        let end = RunEnd::Interrupted { error: common::lost() };
+        let bench = common::find::searched(language, Theme::Dark, Some(end));
+        let budget = bench.find.search_form.budget;
+        let harness = window(bench);
+        harness.get_by_label(&lost.whole(language));
+        assert!(harness.query_by_label_contains(lost.sentence.get(other)).is_none());
+        let text = softprefix::text::FindText::of(language);
+        let progress = harness.get_by_role(Role::ProgressIndicator).accesskit_node().label();
+        assert_eq!(progress, Some((text.search_broken_off)(40, budget)));
+        harness.get_by_role_and_label(Role::Button, text.search_on);
     }
 }
 

@@ -306,7 +306,7 @@ fn what_version_1_wrote_opens() {
     assert_eq!(experiments.len(), 1);
     let saved = &experiments[0];
     assert_eq!(saved.ending, Some(Ending::Complete));
-    assert_eq!(saved.finished().len(), saved.planned().len());
+    assert_eq!(saved.finished().len(), saved.planned());
     assert!(saved.records.iter().all(|record| record.text().is_some()));
     assert_eq!(
         std::fs::read(&path).unwrap(),
@@ -436,8 +436,9 @@ fn words_are_found_in_any_case_in_everything_that_was_asked_and_answered() {
 fn what_is_left_of_an_interrupted_experiment_is_known() {
     let saved = saved(entries(5));
     let finished = saved.finished();
-    let left: Vec<usize> = saved
-        .planned()
+    let cases = saved.experiment.plan.as_ref().unwrap().cases().unwrap();
+    assert_eq!(cases.len(), saved.planned());
+    let left: Vec<usize> = cases
         .iter()
         .map(|case| case.index)
         .filter(|index| !finished.contains(index))

@@ -6,19 +6,20 @@ mod common;
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use softprefix_core::client::ConnectOptions;
+use softprefix_core::client::{ClientError, ConnectOptions};
 use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::runner::CanaryFinding;
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Applied, CaseOutcome, EffectBudget, Ending, Entry, Generation, Journal, Magnitudes, Plan,
-    PrefixSearchRequest, Prompt, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment,
-    Session, Settings, SharedJournal, Sweep, Threshold, ThresholdRequest, ThresholdSearch, Values, experiments, new_id,
+    Analysis, Applied, CaseOutcome, EffectBudget, Ending, Entry, Generation, Journal, JournalError, Library,
+    Magnitudes, Plan, PrefixSearchRequest, Prompt, Record, Run, RunEnd, RunError, RunEvent, RunOptions, RunRequest,
+    SaveTo, SavedExperiment, Session, SessionError, Settings, SharedJournal, Sweep, Threshold, ThresholdRequest,
+    ThresholdSearch, Values, experiments, new_id,
 };
 use softprefix_core::prefix::{
     Magnitude, Origin, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, decode_value,
@@ -558,9 +559,10 @@ async fn a_module_that_dies_is_reached_again_and_its_cases_are_repeated_once() {
     let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
     let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
     assert_eq!(outcomes.end, RunEnd::Complete);
-    assert!(
-        outcomes.has(|event| matches!(event, RunEvent::Reconnecting { because } if because.contains("connection")))
-    );
+    assert!(outcomes.has(
+        |event| matches!(event, RunEvent::Reconnecting { because: RunError::Session { error, .. } }
+            if matches!(**error, SessionError::Client(ClientError::ConnectionLost { .. })))
+    ));
     assert!(outcomes.has(|event| matches!(event, RunEvent::Reconnected)));
     let records = outcomes.records();
     assert_eq!(records.len(), 12);
@@ -597,10 +599,18 @@ async fn a_module_that_stays_away_interrupts_the_run_and_the_rest_runs_later() {
     };
     let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
     let first = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    let RunEnd::Interrupted {
+        error: RunError::Session {
+            error,
+            is_embedded: false,
+        },
+    } = &first.end
+    else {
+        panic!("{:?}", first.end)
+    };
     assert!(
-        matches!(&first.end, RunEnd::Interrupted { error } if error.contains("could not connect")),
-        "{:?}",
-        first.end
+        matches!(**error, SessionError::Client(ClientError::Connect { .. })),
+        "{error}"
     );
     assert_eq!(first.records().len(), 5);
 
@@ -712,12 +722,32 @@ async fn a_run_that_is_left_leaves_nothing_on_the_module_and_can_go_on_later() {
     assert!((1..12).contains(&history[0].records.len()));
 }
 
-/// Panics at the first warning: the one of a case whose imported prefix is missing, in the midst of its task.
-struct PanicsOnce(std::sync::atomic::AtomicBool);
+/// Panics where a session first logs at this level, in the midst of the task that logs.
+struct PanicsOnce {
+    at: tracing::Level,
+    has_panicked: AtomicBool,
+}
+
+impl PanicsOnce {
+    /// In a case whose imported prefix is missing, which is a warning.
+    fn in_a_case() -> Self {
+        Self::at(tracing::Level::WARN)
+    }
+
+    /// In the runner, where it cannot exit the task of a connection that broke.
+    fn in_the_runner() -> Self {
+        Self::at(tracing::Level::DEBUG)
+    }
+
+    fn at(at: tracing::Level) -> Self {
+        let has_panicked = AtomicBool::new(false);
+        Self { at, has_panicked }
+    }
+}
 
 impl tracing::Subscriber for PanicsOnce {
     fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() == tracing::Level::WARN
+        *metadata.level() == self.at && metadata.target() == "softprefix_core::experiment::session"
     }
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
         tracing::span::Id::from_u64(1)
@@ -725,7 +755,7 @@ impl tracing::Subscriber for PanicsOnce {
     fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
     fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
     fn event(&self, _: &tracing::Event<'_>) {
-        assert!(self.0.swap(true, Ordering::SeqCst), "a fault for this test");
+        assert!(self.has_panicked.swap(true, Ordering::SeqCst), "a fault for this test");
     }
     fn enter(&self, _: &tracing::span::Id) {}
     fn exit(&self, _: &tracing::span::Id) {}
@@ -733,7 +763,7 @@ impl tracing::Subscriber for PanicsOnce {
 
 #[tokio::test]
 async fn a_case_lost_to_a_panic_is_told_and_runs_when_the_experiment_goes_on() {
-    let _guard = tracing::subscriber::set_default(PanicsOnce(false.into()));
+    let _guard = tracing::subscriber::set_default(PanicsOnce::in_a_case());
     let (unit, folder) = (Unit::start(Manner::ours(1)).await, tempfile::tempdir().unwrap());
     let mut plan = plan();
     plan.sweeps.push(Sweep {
@@ -753,11 +783,15 @@ async fn a_case_lost_to_a_panic_is_told_and_runs_when_the_experiment_goes_on() {
     let RunEnd::Interrupted { error } = &outcomes.end else {
         panic!("{:?}", outcomes.end)
     };
+    assert!(matches!(error, RunError::CasesLost { count: 1, .. }), "{error:?}");
+    let sentence = error.to_string();
     assert!(
-        error.contains("a fault in this program") && error.contains("a fault for this test"),
-        "{error}"
+        sentence.contains("ended 1 of the runs") && sentence.contains("a fault for this test"),
+        "{sentence}"
     );
-    assert!(outcomes.has(|event| matches!(event, RunEvent::CaseLost { name, .. } if name.contains("imported"))));
+    assert!(outcomes.has(
+        |event| matches!(event, RunEvent::CaseLost { name, error: RunError::Panicked(_), .. } if name.contains("imported"))
+    ));
     assert_eq!(outcomes.records().len(), 12, "the others are there");
 
     let saved = saved(&folder).remove(0);
@@ -770,7 +804,7 @@ async fn a_case_lost_to_a_panic_is_told_and_runs_when_the_experiment_goes_on() {
 
 #[tokio::test]
 async fn a_search_whose_case_is_lost_to_a_panic_ends() {
-    let _guard = tracing::subscriber::set_default(PanicsOnce(false.into()));
+    let _guard = tracing::subscriber::set_default(PanicsOnce::in_a_case());
     let (unit, folder) = (Unit::start(Manner::ours(1)).await, tempfile::tempdir().unwrap());
     let mut asked = request(&unit, plan(), &folder).await;
     let prefix_store = tempfile::tempdir().unwrap();
@@ -794,7 +828,50 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
         beside: Vec::new(),
     };
     let outcomes = Outcomes::of(Run::search_threshold(asked, search).unwrap()).await;
-    assert!(matches!(outcomes.end, RunEnd::Interrupted { .. }), "{:?}", outcomes.end);
+    let RunEnd::Interrupted { error } = outcomes.end else {
+        panic!("{:?}", outcomes.end)
+    };
+    assert!(matches!(error, RunError::CasesLost { count: 1, .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_run_whose_runner_panics_and_one_whose_journal_cannot_be_created_say_so_at_their_end() {
+    let manner = Manner {
+        breaks_at: vec![2],
+        ..Manner::ours(1)
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let asked = request(&unit, plan(), &folder).await;
+    let guard = tracing::subscriber::set_default(PanicsOnce::in_the_runner());
+    let outcomes = Outcomes::of(Run::start(asked).unwrap()).await;
+    drop(guard);
+    let RunEnd::Interrupted { error } = outcomes.end else {
+        panic!("{:?}", outcomes.end)
+    };
+    assert!(matches!(error, RunError::Panicked(_)), "{error:?}");
+    let sentence = error.to_string();
+    assert!(
+        sentence.contains("a fault for this test") && sentence.contains("Resume to go on"),
+        "{sentence}"
+    );
+
+    let library = folder.path().join("experiments");
+    let opened = Library::open(&library).unwrap();
+    std::fs::remove_dir(&library).unwrap();
+    std::fs::write(&library, "").unwrap();
+    let unit = Unit::start(Manner::ours(1)).await;
+    let asked = RunRequest {
+        save_to: SaveTo::Library(Arc::new(opened)),
+        ..request(&unit, plan(), &folder).await
+    };
+    let outcomes = Outcomes::of(Run::start(asked).unwrap()).await;
+    let RunEnd::Interrupted {
+        error: RunError::Journal(error),
+    } = outcomes.end
+    else {
+        panic!("{:?}", outcomes.end)
+    };
+    assert!(matches!(*error, JournalError::Open { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -806,7 +883,9 @@ async fn a_canary_that_fails_is_told_and_the_run_goes_on() {
     let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
     let outcomes = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
     assert_eq!((outcomes.end.clone(), outcomes.records().len()), (RunEnd::Complete, 12));
-    assert!(outcomes.has(|event| matches!(event, RunEvent::CanaryFailed { error } if error.contains("odd"))));
+    assert!(
+        outcomes.has(|event| matches!(event, RunEvent::CanaryFailed { error } if error.to_string().contains("odd")))
+    );
 }
 
 #[tokio::test]
@@ -1195,7 +1274,7 @@ async fn child_runs_on_a_full_disk() {
     let mut asked = request(&unit, plan(), &tempfile::tempdir().unwrap()).await;
     asked.save_to = SaveTo::Journal(Arc::new(Mutex::new(Journal::open(path.as_ref()).unwrap().0)));
     let mut run = Run::start(asked).unwrap();
-    let mut failures: Vec<String> = Vec::new();
+    let mut failures: Vec<RunError> = Vec::new();
     let mut told = 0;
     while failures.len() < 2 {
         match run.next().await.unwrap() {
@@ -1208,9 +1287,13 @@ async fn child_runs_on_a_full_disk() {
             _ => {}
         }
     }
+    let is_full =
+        |error: &RunError| matches!(error, RunError::Journal(error) if matches!(**error, JournalError::Write { .. }));
+    assert!(failures.iter().all(is_full), "{failures:?}");
+    let sentence = failures[0].to_string();
     assert!(
-        failures[0].contains("cannot save to the journal") && failures[0].contains("Free some space"),
-        "{failures:?}"
+        sentence.contains("cannot save to the journal") && sentence.contains("Free some space"),
+        "{sentence}"
     );
     run.cancel();
     assert_eq!(Outcomes::of(run).await.end, RunEnd::Cancelled);

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::events::Events;
 use super::find::{ExperimentJournal, FindContext, on_disk, report, told};
-use crate::errors::{self, prefix_store_problem, sentence};
+use crate::errors::{self, prefix_store_problem};
 use crate::messages::{FindEvent, SearchStart};
 use crate::model::{Bilingual, Problem, ProblemKind, SinceFirst};
 use crate::session::Session;
@@ -140,7 +140,7 @@ async fn follow(
     context: &FindContext,
 ) -> Result<(), Problem> {
     let mut run = Run::search_prefix(request, find)
-        .map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))?;
+        .map_err(|error| Problem::told(ProblemKind::Input, errors::prefix_search(&error)))?;
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -189,13 +189,13 @@ fn store(store: Option<&PrefixStore>) -> Result<PrefixStore, Problem> {
 }
 
 fn unsearchable(error: &SearchError) -> Problem {
-    Problem::new(ProblemKind::Input, sentence(&error.to_string()), "")
+    Problem::told(ProblemKind::Input, errors::search(error))
 }
 
 fn built(parent: &SoftPrefix, recipe: &PrefixRecipe) -> Result<SoftPrefix, Problem> {
     let rows = EmbeddingRows::from(parent);
     let built = recipe.build(parent.hidden_size(), Some(&rows), None);
-    built.map_err(|error| Problem::new(ProblemKind::Input, sentence(&error.to_string()), ""))
+    built.map_err(|error| Problem::told(ProblemKind::Input, errors::prefix(&error)))
 }
 
 /// Creates the search around the prefix of `recipe`, and puts its rows into the store.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::errors::broken;
 use crate::messages::Event;
@@ -35,16 +35,25 @@ impl Events {
         (self.wake)();
     }
 
-    /// Spawns a task. If it panics, sends the event that `broken` returns.
+    /// Spawns a task. If it panics, sends the event that `of_problem` returns.
     pub(super) fn spawn(
         &self,
         work: impl Future<Output = ()> + Send + 'static,
-        broken: impl FnOnce(Problem) -> Event + Send + 'static,
+        of_problem: impl FnOnce(Problem) -> Event + Send + 'static,
+    ) -> JoinHandle<()> {
+        self.spawn_or(work, |error| of_problem(broken(error)))
+    }
+
+    /// As [`Events::spawn`], with the panic itself.
+    pub(super) fn spawn_or(
+        &self,
+        work: impl Future<Output = ()> + Send + 'static,
+        of_panic: impl FnOnce(JoinError) -> Event + Send + 'static,
     ) -> JoinHandle<()> {
         let events = self.clone();
         tokio::spawn(async move {
-            if let Err(problem) = caught(work).await {
-                events.send(broken(problem)).await;
+            if let Err(error) = joined(work).await {
+                events.send(of_panic(error)).await;
             }
         })
     }
@@ -61,10 +70,14 @@ impl Events {
 
 /// Runs work as a task of its own and turns a panic into a problem. Dropping the future aborts the task.
 pub(super) async fn caught<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
+    joined(work).await.map_err(broken)
+}
+
+async fn joined<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, JoinError> {
     let mut tasks = JoinSet::new();
     tasks.spawn(work);
     match tasks.join_next().await {
-        Some(done) => done.map_err(broken),
+        Some(done) => done,
         // The set contains the task that was just spawned.
         None => unreachable!(),
     }

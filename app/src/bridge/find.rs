@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::events::Events;
 use super::{choose, material};
-use crate::errors::{self, broken, prefix_store_problem, sentence};
+use crate::errors::{self, broken, prefix_file_problem, prefix_store_problem};
 use crate::messages::{Event, FindEvent, FindRequest, FindWork};
 use crate::model::{Bilingual, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, ProblemKind};
 use crate::session::Session;
@@ -506,8 +506,7 @@ async fn rows_of(context: &FindContext, experiment: &str) -> Result<Best, Proble
 }
 
 fn read(path: &Path) -> Result<Best, Problem> {
-    let imported = files::import(path, None, Rounding::default())
-        .map_err(|error| Problem::new(ProblemKind::File, sentence(&error.to_string()), ""))?;
+    let imported = files::import(path, None, Rounding::default()).map_err(|error| prefix_file_problem(&error))?;
     match imported.origin {
         Origin::Learned(learned) => Ok(Best {
             rows: imported.prefix,

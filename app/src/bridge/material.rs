@@ -9,9 +9,9 @@ use softprefix_core::prefix::{
 };
 
 use super::events::Events;
-use crate::errors::{self, broken, sentence};
+use crate::errors::{self, broken};
 use crate::messages::{Event, MaterialEvent, MaterialRequest};
-use crate::model::{ExportForm, ImportedFile, Nearest, Problem, ProblemKind, Refusal, RefusedFile, without_folders};
+use crate::model::{Bilingual, ExportForm, ImportedFile, Nearest, Problem, Refusal, RefusedFile, without_folders};
 use crate::session::Session;
 
 /// Processes one request and sends its events.
@@ -30,12 +30,11 @@ pub(super) async fn work(
             hidden_size,
             rounding,
         } => {
-            let of = path.clone();
             let read =
                 tokio::task::spawn_blocking(move || import(&path, hidden_size, rounding, prefix_store.as_ref())).await;
             report(match read {
                 Ok(Ok((file, norms))) => MaterialEvent::Imported { file, norms },
-                Ok(Err((why, reason))) => MaterialEvent::Refused(refused(why, &reason, &of)),
+                Ok(Err(refused)) => MaterialEvent::Refused(refused),
                 Err(error) => MaterialEvent::Failed(broken(error)),
             })
             .await;
@@ -87,30 +86,27 @@ fn import(
     hidden_size: Option<usize>,
     rounding: Rounding,
     prefix_store: Option<&PrefixStore>,
-) -> Result<(ImportedFile, Vec<f64>), (Refusal, String)> {
-    let imported = files::import(path, hidden_size, rounding).map_err(|error| reason(&error))?;
+) -> Result<(ImportedFile, Vec<f64>), RefusedFile> {
+    let refused = |why, told: Bilingual| RefusedFile {
+        why,
+        sentence: Bilingual::new(without_folders(&told.en, path), without_folders(&told.ja, path)),
+    };
+    let of_file = |error: &FileError| refused(Refusal::of(error), errors::prefix_file(error).whole());
+    let imported = files::import(path, hidden_size, rounding).map_err(|error| of_file(&error))?;
     let Some(prefix_store) = prefix_store else {
-        let no_place = "no folder for imported prefixes was named; start the program with one";
-        return Err((Refusal::NotSaved, no_place.to_owned()));
+        let no_place = Bilingual::new(
+            "No folder for imported prefixes was named. Start the program with one.",
+            "読み込んだプレフィックスを置くフォルダーが指定されていません。指定して起動し直してください。",
+        );
+        return Err(refused(Refusal::NotSaved, no_place));
     };
     // The rows are needed again later, when the file may be gone.
     prefix_store.put(&imported.prefix).map_err(|error| match error {
-        PrefixStoreError::File(error) => reason(&error),
-        error => (Refusal::NotSaved, error.to_string()),
+        PrefixStoreError::File(error) => of_file(&error),
+        error => refused(Refusal::NotSaved, errors::prefix_store(&error).whole()),
     })?;
     let norms = IdentityCard::of(&imported.prefix, None).norms;
     Ok((ImportedFile::from(&imported), norms))
-}
-
-fn reason(error: &FileError) -> (Refusal, String) {
-    (Refusal::of(error), error.to_string())
-}
-
-fn refused(why: Refusal, reason: &str, path: &Path) -> RefusedFile {
-    RefusedFile {
-        why,
-        sentence: sentence(&without_folders(reason, path)),
-    }
 }
 
 async fn export(
@@ -152,5 +148,5 @@ pub(super) fn write(
         ExportForm::Peft => files::export_peft(prefix, to, base_model),
         ExportForm::Npy => files::export_npy(prefix, to),
     };
-    written.map_err(|error| Problem::new(ProblemKind::File, sentence(&error.to_string()), ""))
+    written.map_err(|error| errors::prefix_file_problem(&error))
 }

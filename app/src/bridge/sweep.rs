@@ -7,10 +7,10 @@ use softprefix_core::experiment::{
     Library, Plan, PlanError, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, ThresholdRequest,
 };
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use super::events::Events;
-use crate::errors::{self, broken, sentence};
+use crate::errors::{self, broken};
 use crate::messages::{Event, SweepEvent, SweepRequest};
 use crate::model::{Bilingual, Problem, ProblemKind, Target};
 use crate::session::{Opening, Session};
@@ -190,7 +190,7 @@ impl Sweeps {
             // The run keeps the session alive, and with it the embedded unit.
             drop(session);
         };
-        let handle = tasks.spawn(work, interrupted(&ended));
+        let handle = tasks.spawn_or(work, interrupted(&ended));
         self.at_work = Some(AtWork { control, ended, handle });
     }
 
@@ -242,7 +242,7 @@ impl Sweeps {
             }
             session.close().await;
         };
-        let handle = tasks.spawn(work, interrupted(&ended));
+        let handle = tasks.spawn_or(work, interrupted(&ended));
         self.at_work = Some(AtWork { control, ended, handle });
     }
 }
@@ -263,7 +263,7 @@ async fn save_to(library: Option<&Arc<Library>>, resume: Option<&SavedExperiment
 
 async fn refuse(error: &PlanError, events: &Events, ended: &AtomicBool) {
     ended.store(true, Ordering::Release);
-    let problem = Problem::new(ProblemKind::Input, sentence(&error.to_string()), "");
+    let problem = Problem::told(ProblemKind::Input, errors::plan(error));
     report(events, SweepEvent::Refused(problem)).await;
 }
 
@@ -296,11 +296,11 @@ async fn report_cancelled(events: &Events, ended: &AtomicBool) {
 }
 
 /// Returns the event for a run whose task panicked.
-fn interrupted(ended: &Arc<AtomicBool>) -> impl FnOnce(Problem) -> Event + Send + 'static {
+fn interrupted(ended: &Arc<AtomicBool>) -> impl FnOnce(JoinError) -> Event + Send + 'static {
     let ended = Arc::clone(ended);
-    move |problem| {
+    move |panic| {
         ended.store(true, Ordering::Release);
-        let error = problem.to_string();
+        let error = panic.into();
         Event::Sweep(Box::new(SweepEvent::Run(RunEvent::Ended(RunEnd::Interrupted {
             error,
         }))))

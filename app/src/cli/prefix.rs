@@ -6,9 +6,8 @@ use clap::{Args, ValueEnum};
 use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding, files};
 
 use super::shell::{Failure, List};
-use crate::errors::prefix_store_problem;
+use crate::errors::{prefix_file_problem, prefix_store_problem};
 use crate::places;
-use crate::start::Exit;
 
 #[derive(Debug, Args)]
 pub(super) struct PrefixArgs {
@@ -241,8 +240,5 @@ enum Given<'a> {
 }
 
 pub(super) fn file_failure(error: &files::FileError) -> Failure {
-    Failure {
-        exit: Exit::File,
-        message: crate::errors::sentence(&error.to_string()),
-    }
+    prefix_file_problem(error).into()
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use softprefix_core::experiment::{
     Condition, Ending, Experiment, Journal, JournalError, Library, ModuleFacts, ModuleIdentity, Plan,
-    PrefixSearchRequest, Record, Run, RunEnd, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment, SharedJournal,
-    experiments,
+    PrefixSearchRequest, Record, Run, RunEnd, RunError, RunEvent, RunOptions, RunRequest, SaveTo, SavedExperiment,
+    SharedJournal, experiments,
 };
 use softprefix_core::protocol::extension::StoredWeights;
 use softprefix_core::search::Score;
@@ -24,7 +24,7 @@ use crate::places;
 use crate::session::embedded::Models;
 use crate::session::{LeftOver, MissingModel, OpenStep, Opening, Session, Steps};
 use crate::start::Exit;
-use crate::text::SweepText;
+use crate::text::{ScoringText, SweepText};
 
 /// Longest wait for background work when the command ends.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -435,20 +435,21 @@ impl Terminal {
                         record.scores = Some(scores);
                     }
                 }
-                RunEvent::NotScored { count, error } => self.say(&format!("no scores of {count} runs: {error}")),
+                RunEvent::NotScored { count, error } => {
+                    let why = errors::run(&error).to_string();
+                    self.say(&(ScoringText::of(Language::English).not_scored)(count, &why));
+                }
                 RunEvent::Canary(canary) => self.say(canary.sentence()),
-                RunEvent::CanaryFailed { error } => self.say(&format!(
-                    "it could not be tried whether the module uses prefixes: {error}"
-                )),
+                RunEvent::CanaryFailed { error } => self.say(&errors::canary(&error).to_string()),
                 RunEvent::Reconnecting { because } => {
-                    self.say(&format!("the module is gone ({because}); reconnecting"))
+                    self.say(&format!("{} Reconnecting…", errors::run(&because).sentence.en));
                 }
                 RunEvent::CaseLost { name, error, .. } => self.say(&format!("{name}: {error}")),
                 RunEvent::JournalFailed { error } => {
                     run.leave().await;
                     return Err(Failure {
                         exit: Exit::File,
-                        message: error,
+                        ..errors::run(&error).into()
                     });
                 }
                 RunEvent::Ended(how) => done.end = how,
@@ -545,14 +546,22 @@ pub(super) fn exit_of(end: RunEnd, failed: bool, store: &Store) -> Result<Exit, 
         RunEnd::Complete => Ok(Exit::Success),
         RunEnd::Cancelled => Ok(Exit::Interrupted),
         RunEnd::NoEffect => Ok(Exit::Module),
-        RunEnd::Interrupted { error } => Err(Failure {
-            exit: Exit::Module,
-            message: format!(
-                "{} What was finished is in {}; add --resume to go on.",
-                errors::sentence(&error),
-                store.name()
-            ),
-        }),
+        RunEnd::Interrupted { error } => {
+            let name = store.name();
+            Err(interrupted(
+                &error,
+                &format!("What was finished is in {name}; add --resume to go on."),
+            ))
+        }
+    }
+}
+
+/// Returns the failure of a command whose run was interrupted: why, and how to continue.
+pub(super) fn interrupted(error: &RunError, to_go_on: &str) -> Failure {
+    let failure = Failure::from(errors::run(error));
+    Failure {
+        message: format!("{} {to_go_on}", failure.message),
+        ..failure
     }
 }
 

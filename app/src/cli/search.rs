@@ -15,7 +15,7 @@ use softprefix_core::search::{Closeness, Method, Objective, PrefixSearch, Score,
 use super::args::{PromptArgs, TargetArgs};
 use super::learn::norm_limit;
 use super::prefix::{FirstPrefixArgs, file_failure};
-use super::running::{Store, Terminal, exit_of};
+use super::running::{Store, Terminal, exit_of, interrupted};
 use super::shell::{Failure, above_zero, at_least_one, name_of, print, writable};
 use crate::errors;
 use crate::places;
@@ -248,15 +248,11 @@ async fn search(
         return Ok(Exit::Interrupted);
     }
     match done.end {
-        RunEnd::Interrupted { error } => Err(Failure {
-            exit: Exit::Module,
-            message: format!(
-                "{} The runs are in {}; search on with --prefix-file {}.",
-                errors::sentence(&error),
-                store.name(),
-                args.out.display()
-            ),
-        }),
+        RunEnd::Interrupted { error } => {
+            let (name, out) = (store.name(), args.out.display());
+            let to_go_on = format!("The runs are in {name}; search on with --prefix-file {out}.");
+            Err(interrupted(&error, &to_go_on))
+        }
         end => exit_of(end, best.is_none(), store),
     }
 }

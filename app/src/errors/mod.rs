@@ -5,19 +5,24 @@
 //! Messages of the operating system or the module are passed on, translated where they are common.
 
 mod files;
+mod plans;
+mod prefix_files;
 mod prefixes;
 mod reach;
+mod runs;
 
 pub use files::{
     broken, cannot_read, cannot_write, damaged, export, fetch, journal, no_experiment, no_library, not_connected,
     results,
 };
+pub use plans::{plan, prefix_search, search, threshold};
+pub use prefix_files::{prefix_file, prefix_file_problem, prefix_store, prefix_store_problem};
 pub use prefixes::prefix;
 pub use reach::{cannot_listen, cannot_search, cannot_send, client, refusal};
+pub use runs::{canary, run};
 
 use softprefix_core::client::{ClientError, LocalRemedy};
 use softprefix_core::experiment::SessionError;
-use softprefix_core::prefix::PrefixStoreError;
 
 use crate::model::{Bilingual, Problem, ProblemKind};
 
@@ -160,11 +165,6 @@ pub fn sentence(text: &str) -> String {
         out.push('.');
     }
     out
-}
-
-/// Converts an error of the prefix store to a problem.
-pub fn prefix_store_problem(error: &PrefixStoreError) -> Problem {
-    Problem::new(ProblemKind::File, sentence(&error.to_string()), "")
 }
 
 /// Where an English message is split into what happened and what to do.

@@ -2,13 +2,16 @@
 //! English.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use half::bf16;
 use softprefix_core::client::ClientError;
 use softprefix_core::compare::ResultsError;
-use softprefix_core::experiment::JournalError;
-use softprefix_core::prefix::PrefixError;
+use softprefix_core::experiment::{JournalError, PlanError, RunError, ThresholdError};
+use softprefix_core::prefix::files::FileError;
+use softprefix_core::prefix::{PrefixError, PrefixStoreError};
 use softprefix_core::protocol::{Code, ErrorField};
+use softprefix_core::search::SearchError;
 use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
 
 use crate::model::Language;
@@ -368,4 +371,206 @@ fn files_the_disk_and_the_network_are_said_in_japanese() {
         .ja
         .contains("空きがありません")
     );
+}
+
+#[tokio::test]
+async fn every_error_of_a_run_is_said_in_japanese_with_its_numbers_and_a_remedy() {
+    let panic = async || Arc::new(tokio::spawn(async { panic!("a fault at 0x7f12") }).await.unwrap_err());
+    let client = ClientError::UnitSilent {
+        work_id: "llm.1000".into(),
+        seconds: 33.0,
+    };
+    let errors = [
+        RunError::Session {
+            error: Arc::new(client.into()),
+            is_embedded: true,
+        },
+        RunError::from(JournalError::InUse {
+            path: PathBuf::from("/history/e.jsonl"),
+        }),
+        RunError::Panicked(panic().await),
+        RunError::CasesLost {
+            count: 12,
+            first: panic().await,
+        },
+    ];
+    for error in &errors {
+        for Problem { sentence, remedy, .. } in [run(error), canary(error)] {
+            assert!(!remedy.en.is_empty(), "{error}");
+            is_told(&ErrorText {
+                what: sentence,
+                todo: remedy,
+            });
+        }
+    }
+    let here = run(&errors[0]);
+    assert!(!here.whole(Language::Japanese).contains("systemctl"), "{here}");
+}
+
+#[test]
+fn every_error_of_a_plan_or_a_search_is_said_in_japanese_with_its_numbers() {
+    let number = 12;
+    for error in [
+        PlanError::NoPrompts,
+        PlanError::EmptyPrompt { number },
+        PlanError::NoLengths { number },
+        PlanError::BadLength { number, len: 99_999 },
+        PlanError::NoMagnitudes { number },
+        PlanError::BadMagnitude {
+            number,
+            value: f64::INFINITY,
+        },
+        PlanError::NegativeNorm { number, value: -2.5 },
+        PlanError::BadLogRange {
+            number,
+            from: 0.5,
+            to: -30.0,
+        },
+        PlanError::UnscaledNeedsWords {
+            number,
+            kind: "constant",
+        },
+        PlanError::TooMany { cases: 123_456 },
+        PlanError::NoRepeats,
+        PlanError::BadSetting { key: "temperature" },
+    ] {
+        is_told(&plan(&error));
+    }
+    for error in [
+        SearchError::Dimension {
+            dimension: 777,
+            most: 64,
+        },
+        SearchError::Population { population: 99_999 },
+        SearchError::Spread { spread: -0.5 },
+        SearchError::NormLimit { limit: -1.5 },
+        SearchError::NoScale,
+        SearchError::Results { got: 11, wanted: 12 },
+        SearchError::ResultNotANumber {
+            candidate: 11,
+            value: f64::NAN,
+        },
+        SearchError::NoSuchCandidate {
+            candidate: 12,
+            population: 12,
+        },
+        SearchError::Damaged { what: "its dimensions" },
+        SearchError::NoObjective,
+        SearchError::NoLikelihood,
+        SearchError::EmptyWord,
+        SearchError::Floor { floor: 1.5 },
+    ] {
+        is_told(&search(&error));
+    }
+    is_told(&threshold(&ThresholdError::BadRange { low: 2.5, high: 0.5 }));
+    is_told(&threshold(&ThresholdError::TooFewRuns { runs: 2 }));
+}
+
+#[test]
+fn every_error_of_a_prefix_file_and_of_the_store_is_said_in_japanese_with_its_numbers() {
+    let file = || "/home/a/voice.npy".to_owned();
+    let digest = || "ab12cd".to_owned();
+    let detail = || "Permission denied (os error 13)".to_owned();
+    for error in [
+        FileError::Unreadable {
+            file: file(),
+            detail: detail(),
+        },
+        FileError::Unwritable {
+            file: file(),
+            detail: detail(),
+        },
+        FileError::TooLarge {
+            file: file(),
+            bytes: 123_456_789,
+            limit: 33_554_432,
+        },
+        FileError::Pickle { file: file() },
+        FileError::UnknownKind {
+            file: file(),
+            start: "GIF89a".into(),
+        },
+        FileError::NotPeft {
+            folder: file(),
+            missing: "adapter_config.json",
+        },
+        FileError::SeveralAdapters {
+            folder: file(),
+            first: "one".into(),
+            second: "two".into(),
+        },
+        FileError::Malformed {
+            file: file(),
+            kind: "safetensors",
+            detail: "the header ends at byte 17".into(),
+        },
+        FileError::NotOneTable {
+            file: file(),
+            found: "12 arrays".into(),
+        },
+        FileError::WrongType {
+            file: file(),
+            found: "int64".into(),
+        },
+        FileError::TooLong {
+            file: file(),
+            rows: 99_999,
+        },
+        FileError::WrongWidth {
+            file: file(),
+            width: 1536,
+            hidden_size: 896,
+        },
+        FileError::PrefixTuning {
+            file: file(),
+            evidence: "peft_type PREFIX_TUNING".into(),
+        },
+        FileError::OtherAdapter {
+            file: file(),
+            peft_type: "LORA".into(),
+        },
+        FileError::EncoderDecoder {
+            file: file(),
+            submodules: 12,
+        },
+        FileError::Disagrees {
+            file: file(),
+            what: "rows (num_virtual_tokens)",
+            said: 20,
+            found: 16,
+        },
+        FileError::Bomb {
+            file: file(),
+            bytes: 1_000_000_000,
+            packed: 4096,
+            limit: 4_194_304,
+        },
+        FileError::Rows {
+            file: file(),
+            source: PrefixError::RaggedValues {
+                got: 1000,
+                hidden_size: 896,
+            },
+        },
+    ] {
+        let told = prefix_file(&error);
+        is_told(&told);
+        assert!(told.what.ja.contains("/home/a/voice.npy"), "{}", told.what.ja);
+        assert!(!told.todo.en.is_empty() && !told.todo.ja.is_empty(), "{error}");
+    }
+    for error in [
+        PrefixStoreError::NotADigest { digest: digest() },
+        PrefixStoreError::NotFound {
+            digest: digest(),
+            folder: "/prefixes".into(),
+        },
+        PrefixStoreError::Changed {
+            digest: digest(),
+            folder: "/prefixes".into(),
+            found: "99ff".into(),
+        },
+        PrefixStoreError::File(FileError::Pickle { file: file() }),
+    ] {
+        is_told(&prefix_store(&error));
+    }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use softprefix_core::prefix::files::{FileError, Format, Imported, Stored};
 use softprefix_core::prefix::{IdentityCard, Neighbour, Origin, PrefixRecipe, SoftPrefix};
 
-use super::Problem;
+use super::{Bilingual, Problem};
 
 /// A file format for a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,7 +108,7 @@ impl From<&Imported> for ImportedFile {
 pub struct RefusedFile {
     pub why: Refusal,
     /// The full reason.
-    pub sentence: String,
+    pub sentence: Bilingual,
 }
 
 /// Why a file was refused, for the headline.

@@ -129,7 +129,7 @@ pub(super) fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let made_of = super::label::kind(cx.text, &sheet.recipe.kind);
     fact(ui, words.made_of, &made_of, false);
     if let PrefixKind::Imported { origin, .. } = sheet.recipe.kind.base()
-        && let Some(about) = (words.about_origin)(origin)
+        && let Some(about) = words.about_origin(origin)
     {
         fact(ui, (cx.text.origin)(origin), &about, false);
     }

@@ -329,11 +329,11 @@ fn file(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 /// Returns what a file says about itself, line by line.
 fn about(text: &PrefixText, file: &ImportedFile) -> Vec<String> {
     let Some(about) = &file.about else {
-        let known = (text.about_origin)(&file.origin);
+        let known = text.about_origin(&file.origin);
         return vec![known.unwrap_or_else(|| text.file_unknown.to_owned())];
     };
     let table = (text.table)(about.rows, about.hidden_size, about.stored.name());
-    let mut lines = match (text.about_origin)(&file.origin) {
+    let mut lines = match text.about_origin(&file.origin) {
         Some(known) => vec![known, table],
         None => vec![format!("{}  ·  {table}", (text.format)(about.format))],
     };

@@ -308,7 +308,10 @@ pub fn banner(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         (Some(Notice::Problem(problem)), _) => {
             ((text.problem)(problem.kind), problem.whole(cx.bench.settings.language))
         }
-        (Some(Notice::Refused(file)), _) => ((cx.prefix_text().refusal)(file.why), file.sentence.clone()),
+        (Some(Notice::Refused(file)), _) => {
+            let words = file.sentence.get(cx.bench.settings.language);
+            ((cx.prefix_text().refusal)(file.why), words.to_owned())
+        }
         (_, Some(rest)) => (cx.sweep_text().interrupted_sweep, (cx.sweep_text().rest)(rest)),
         _ => return,
     };

@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use softprefix_core::client::{self, ClientError, Task};
 use softprefix_core::experiment::{LearnPlan, ModuleIdentity};
-use softprefix_core::prefix::files::{self, FileError};
-use softprefix_core::prefix::{Learned, LearningSettings, Origin, PrefixStore, SoftPrefix, decode};
+use softprefix_core::prefix::{Learned, LearningSettings, Origin, PrefixStore, SoftPrefix, decode, files};
 use softprefix_core::protocol::learn::{Example, LearnFrame};
 
-use crate::errors::{self, broken, prefix_store_problem, sentence};
+use crate::errors::{self, broken, prefix_file_problem, prefix_store_problem};
 use crate::model::{Bilingual, Problem, ProblemKind};
 
 /// Maximum size of a file of examples or prompts.
@@ -95,7 +94,7 @@ impl Learner {
             return Ok(frame);
         };
         let rows = decode(&field, self.module.hidden_size)
-            .map_err(|error| Problem::new(ProblemKind::Module, sentence(&error.to_string()), ""))?;
+            .map_err(|error| Problem::told(ProblemKind::Module, errors::prefix(&error)))?;
         let learned = self.plan.learned(self.settings, &self.module, &frame);
         let best = Best { rows, learned };
         let (file, store, kept) = (self.file.clone(), self.store.clone(), best.clone());
@@ -122,20 +121,13 @@ fn problem(error: ClientError, module: &ModuleIdentity) -> Problem {
 fn write(best: &Best, file: &Path, store: Option<&PrefixStore>) -> Result<(), Problem> {
     let note = Origin::Learned(Box::new(best.learned.clone())).note(&best.rows);
     let note = note.map(|note| note.to_string());
-    files::export_safetensors(&best.rows, file, note.as_deref()).map_err(|error| unwritten(file, &error))?;
+    files::export_safetensors(&best.rows, file, note.as_deref()).map_err(|error| prefix_file_problem(&error))?;
     match store {
         Some(store) => store
             .put(&best.rows)
             .map(drop)
             .map_err(|error| prefix_store_problem(&error)),
         None => Ok(()),
-    }
-}
-
-fn unwritten(file: &Path, error: &FileError) -> Problem {
-    match error {
-        FileError::Unwritable { detail, .. } => errors::cannot_write(file, &std::io::Error::other(detail.clone())),
-        error => Problem::new(ProblemKind::File, sentence(&error.to_string()), ""),
     }
 }
 

@@ -35,8 +35,13 @@ pub struct PrefixText {
     pub table: fn(usize, usize, &str) -> String,
     /// The file has fewer rows than P asks for.
     pub file_repeats: fn(usize, usize) -> String,
-    /// What rows were learned for and how far, or where they were found; `None` of those of a file.
-    pub about_origin: fn(&Origin) -> Option<String>,
+    /// What rows were learned for: the beginnings of the only example's prompt and target.
+    from_example: fn(&str, &str) -> String,
+    from_examples: fn(usize) -> String,
+    /// What rows were learned for, their loss, and how many of the target's tokens they give.
+    learned: fn(&str, f64, usize, usize) -> String,
+    /// The prefix near which rows were found, and the generation.
+    found: fn(&str, u64) -> String,
     pub base_model: fn(&str) -> String,
     pub rounded: &'static str,
     pub file_unknown: &'static str,
@@ -91,6 +96,29 @@ impl PrefixText {
             Language::Japanese => &JAPANESE,
         }
     }
+
+    /// Returns what rows were learned for and how far, or where they were found; `None` of those of a file.
+    pub fn about_origin(&self, origin: &Origin) -> Option<String> {
+        match origin {
+            Origin::File => None,
+            Origin::Learned(learned) => {
+                let what = match learned.examples {
+                    0 | 1 => {
+                        let (prompt, target) = learned.beginnings();
+                        (self.from_example)(&prompt, &target)
+                    }
+                    examples => (self.from_examples)(examples),
+                };
+                Some((self.learned)(
+                    &what,
+                    learned.likelihood,
+                    learned.matched,
+                    learned.wanted,
+                ))
+            }
+            Origin::Found(found) => Some((self.found)(&found.near, found.generation)),
+        }
+    }
 }
 
 fn format(format: Format) -> &'static str {
@@ -136,21 +164,10 @@ static ENGLISH: PrefixText = PrefixText {
         1 => format!("The file has 1 row: it is repeated to fill P = {len}."),
         _ => format!("The file has {rows} rows: they are repeated, from the first on, to fill P = {len}."),
     },
-    about_origin: |origin| {
-        Some(match origin {
-            Origin::File => return None,
-            Origin::Learned(learned) => {
-                let (prompt, target) = learned.beginnings();
-                let (loss, matched, wanted) = (learned.likelihood, learned.matched, learned.wanted);
-                let what = match learned.examples {
-                    0 | 1 => format!("to answer “{prompt}” with “{target}”"),
-                    examples => format!("from {examples} examples"),
-                };
-                format!("{what}; loss {loss:.2}, {matched} of {wanted} tokens")
-            }
-            Origin::Found(found) => format!("near “{}”, generation {}", found.near, found.generation),
-        })
-    },
+    from_example: |prompt, target| format!("to answer “{prompt}” with “{target}”"),
+    from_examples: |examples| format!("from {examples} examples"),
+    learned: |what, loss, matched, wanted| format!("{what}; loss {loss:.2}, {matched} of {wanted} tokens"),
+    found: |near, generation| format!("near “{near}”, generation {generation}"),
     base_model: |model| format!("made for {model}"),
     rounded: "values were rounded to bf16",
     file_unknown: "imported before",
@@ -246,21 +263,10 @@ static JAPANESE: PrefixText = PrefixText {
     format,
     table: |rows, width, stored| format!("{rows} × {width}、{stored}"),
     file_repeats: |rows, len| format!("ファイルは {rows} 行です。P = {len} になるまで先頭から繰り返します。"),
-    about_origin: |origin| {
-        Some(match origin {
-            Origin::File => return None,
-            Origin::Learned(learned) => {
-                let (prompt, target) = learned.beginnings();
-                let (loss, matched, wanted) = (learned.likelihood, learned.matched, learned.wanted);
-                let what = match learned.examples {
-                    0 | 1 => format!("「{prompt}」に「{target}」と答える"),
-                    examples => format!("{examples} 件の例から"),
-                };
-                format!("{what}。損失 {loss:.2}、{wanted} トークン中 {matched}")
-            }
-            Origin::Found(found) => format!("「{}」の近く、第 {} 世代", found.near, found.generation),
-        })
-    },
+    from_example: |prompt, target| format!("「{prompt}」に「{target}」と答える"),
+    from_examples: |examples| format!("{examples} 件の例から"),
+    learned: |what, loss, matched, wanted| format!("{what}。損失 {loss:.2}、{wanted} トークン中 {matched}"),
+    found: |near, generation| format!("「{near}」の近く、第 {generation} 世代"),
     base_model: |model| format!("対象モデル: {model}"),
     rounded: "値は bf16 に丸めました",
     file_unknown: "以前に読み込んだもの",

@@ -34,7 +34,8 @@ pub struct ScoringText {
     pub in_sweep: &'static str,
     pub in_sweep_about: &'static str,
     pub scoring: fn(usize) -> String,
-    pub not_scored: fn(&str) -> String,
+    /// How many cases, and why.
+    pub not_scored: fn(usize, &str) -> String,
 }
 
 impl ScoringText {
@@ -96,7 +97,10 @@ const EN: ScoringText = ScoringText {
     in_sweep: "KL and perplexity",
     in_sweep_about: "After each run, the baseline's text is scored with the run's prefix, and the run's own text without one (teacher forcing).",
     scoring: |left| format!("KL of {left} left"),
-    not_scored: |what| format!("Cases without KL: {what}"),
+    not_scored: |cases, why| match cases {
+        1 => format!("1 case has no KL. {why}"),
+        _ => format!("{cases} cases have no KL. {why}"),
+    },
 };
 
 const JA: ScoringText = ScoringText {
@@ -144,5 +148,5 @@ const JA: ScoringText = ScoringText {
     in_sweep: "KL とパープレキシティ",
     in_sweep_about: "実行のたびに、そのプレフィックスでのベースラインの文と、プレフィックスなしでのその出力を採点します（教師強制）。",
     scoring: |left| format!("KL 計算 残り {left}"),
-    not_scored: |what| format!("KL のないケース: {what}"),
+    not_scored: |cases, why| format!("{cases} 件のケースは KL を測れませんでした。{why}"),
 };

@@ -104,10 +104,9 @@ impl Finder {
         }
     }
 
-    /// Notes that the current mode's work is asked to stop. Returns whether there is any.
+    /// Notes that the work in progress is asked to stop. Returns whether there is any.
     pub(super) fn stop(&mut self) -> bool {
-        let mode = self.mode;
-        let work = self.at_work.as_mut().filter(|work| work.mode == mode);
+        let work = self.at_work.as_mut();
         work.map(|work| work.stage = FindStage::Stopping).is_some()
     }
 

@@ -6,7 +6,8 @@ use softprefix_core::experiment::{Entry, Generation, Record, RunEnd, RunEvent, R
 use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::search::Score;
 
-use crate::model::{Problem, ProblemKind, SinceFirst};
+use crate::errors;
+use crate::model::{Problem, SinceFirst};
 
 /// Candidates that a user judges.
 #[derive(Default)]
@@ -176,15 +177,22 @@ impl Searcher {
                 }
             }
             RunEvent::Progress(progress) => self.progress = progress,
-            RunEvent::Ended(end) => self.end = Some(end),
-            RunEvent::JournalFailed { error }
-            | RunEvent::CaseLost { error, .. }
-            | RunEvent::NotScored { error, .. } => return Some(Problem::new(ProblemKind::Program, error, "")),
+            RunEvent::Ended(end) => {
+                let problem = match &end {
+                    RunEnd::Interrupted { error } => Some(errors::run(error)),
+                    RunEnd::Complete | RunEnd::Cancelled | RunEnd::NoEffect => None,
+                };
+                self.end = Some(end);
+                return problem;
+            }
+            RunEvent::JournalFailed { error } | RunEvent::NotScored { error, .. } => return Some(errors::run(&error)),
+            RunEvent::CanaryFailed { error } => return Some(errors::canary(&error)),
+            // The end of the run says it.
+            RunEvent::CaseLost { name, error, .. } => tracing::error!(name, %error, "a case was lost"),
             RunEvent::CaseStarted { .. }
             | RunEvent::Text { .. }
             | RunEvent::Scored { .. }
             | RunEvent::Canary(_)
-            | RunEvent::CanaryFailed { .. }
             | RunEvent::Reconnecting { .. }
             | RunEvent::Reconnected
             | RunEvent::Threshold(_) => {}

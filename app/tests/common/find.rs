@@ -254,8 +254,8 @@ pub fn choosing(language: Language, theme: Theme) -> Workbench {
     bench
 }
 
-/// A search after 40 runs.
-pub fn searched(language: Language, theme: Theme, is_over: bool) -> Workbench {
+/// A search after 40 runs, and how it ended.
+pub fn searched(language: Language, theme: Theme, end: Option<RunEnd>) -> Workbench {
     let mut bench = empty(language, theme);
     bench.apply(Action::SetPrompt(PROMPT.to_owned()));
     bench.apply(Action::Find(FindAction::SetMode(FindMode::Search)));
@@ -269,13 +269,21 @@ pub fn searched(language: Language, theme: Theme, is_over: bool) -> Workbench {
     let begun = experiment(&bench, "search");
     tell(&mut bench, RunEvent::Started(Box::new(begun)));
     let objective: Objective = form.objective(false);
+    let search = prefix_search(Some(40));
+    let opening = Generation {
+        search: search.clone(),
+        candidates: Vec::new(),
+        objective: Some(objective.clone()),
+        budget: Some(form.budget),
+    };
+    tell(&mut bench, RunEvent::Generation(Box::new(opening)));
     let texts = [
         super::LONG_BASELINE,
         SAID,
         super::LONG_PREFIXED,
         "The harbour was quiet. He slept.",
     ];
-    for (index, recipe) in prefix_search(Some(40)).candidates().into_iter().enumerate() {
+    for (index, recipe) in search.candidates().into_iter().enumerate() {
         let text = texts[(index * index + index / 7) % texts.len()];
         let mut run = record(&bench, "search", index, Some(recipe), text);
         let mut score = objective.score(super::LONG_BASELINE, text, None);
@@ -290,8 +298,8 @@ pub fn searched(language: Language, theme: Theme, is_over: bool) -> Workbench {
         ..RunProgress::default()
     };
     tell(&mut bench, RunEvent::Progress(progress));
-    if is_over {
-        tell(&mut bench, RunEvent::Ended(RunEnd::Cancelled));
+    if let Some(end) = end {
+        tell(&mut bench, RunEvent::Ended(end));
         find(&mut bench, FIRST_ENDED);
     }
     bench

@@ -15,13 +15,14 @@ use softprefix::model::{
     Histogram, Language, ModelChoice, ModuleFacts, PaneState, Remembered, Scores, Theme, Vocabulary,
 };
 use softprefix::workbench::{Action, Workbench};
+use softprefix_core::client::ClientError;
 use softprefix_core::compare::{LikelihoodMeasures, Measures, diff, token_ranges};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{
-    Answer, Case, CaseOutcome, Comparison, Experiment, ModuleIdentity, PrefixIdentity, Rating, Record, Summary,
-    WRITTEN_BY,
+    Answer, Case, CaseOutcome, Comparison, Experiment, ModuleIdentity, PrefixIdentity, Rating, Record, RunError,
+    Summary, WRITTEN_BY,
 };
 use softprefix_core::prefix::{PrefixRecipe, TokenPiece};
 use softprefix_core::protocol::extension::{
@@ -47,6 +48,18 @@ pub fn empty(language: Language, theme: Theme) -> Workbench {
     let mut bench = Workbench::new(remembered);
     list(&mut bench, Vec::new());
     bench
+}
+
+/// What interrupts a run whose module, at an address, is lost.
+pub fn lost() -> RunError {
+    let error = ClientError::ConnectionLost {
+        address: "192.168.1.20:10001".to_owned(),
+        detail: "Connection reset by peer (os error 104)".to_owned(),
+    };
+    RunError::Session {
+        error: Arc::new(error.into()),
+        is_embedded: false,
+    }
 }
 
 /// The library is open, and this is in it.

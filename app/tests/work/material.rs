@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use softprefix::messages::Event;
-use softprefix::model::{Envelope, ExportForm, KindChoice, MagnitudeUnit, Nearest, Refusal, Remembered, Unavailable};
+use softprefix::model::{
+    Bilingual, Envelope, ExportForm, KindChoice, MagnitudeUnit, Nearest, Refusal, Remembered, Unavailable,
+};
 use softprefix::workbench::sweep::{Stage, SweepOff};
 use softprefix::workbench::{Action, Dialog, MaterialAction, Notice, SweepAction};
 use softprefix_core::experiment::Applied;
@@ -236,14 +238,13 @@ fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_chang
         let Some(Notice::Refused(refused)) = &harness.bench.notice else {
             panic!("{:?}", harness.bench.notice);
         };
-        assert_eq!(refused.why, why, "{}", refused.sentence);
-        assert!(refused.sentence.contains(words), "{}", refused.sentence);
+        let Bilingual { en, ja } = &refused.sentence;
+        assert_eq!(refused.why, why, "{en}");
+        assert!(en.contains(words), "{en}");
         let folders = folder.path().to_string_lossy();
-        assert!(
-            !refused.sentence.contains(&*folders),
-            "only the name: {}",
-            refused.sentence
-        );
+        for sentence in [en, ja] {
+            assert!(!sentence.contains(&*folders), "only the name: {sentence}");
+        }
         assert_eq!(harness.bench.prefix, before);
     }
     assert!(!place("prefixes").exists(), "nothing was kept");

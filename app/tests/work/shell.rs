@@ -621,8 +621,8 @@ fn what_compare_ran_is_in_the_history_with_its_plan_and_the_same_texts_as_in_its
     };
     assert_eq!(saved.ending, Some(Ending::Complete));
     assert_eq!(saved.experiment.module.address, module);
-    let texts: Vec<(String, String)> = saved
-        .planned()
+    let cases = saved.experiment.plan.as_ref().unwrap().cases().unwrap();
+    let texts: Vec<(String, String)> = cases
         .iter()
         .map(|case| {
             let record = saved
@@ -678,7 +678,7 @@ fn a_compare_that_was_killed_goes_on_with_what_is_missing() {
         .spawn()
         .unwrap();
     let before = killed_in_the_middle(running, &state);
-    assert!(before.records.len() < before.planned().len());
+    assert!(before.records.len() < before.planned());
 
     let done = compare_in(folder.path(), &module, &[&more[..], &["--resume"]].concat())
         .output()
@@ -693,8 +693,9 @@ fn a_compare_that_was_killed_goes_on_with_what_is_missing() {
         before.records,
         "what was finished stays as it was"
     );
-    assert_eq!(found[0].records.len(), before.planned().len(), "and is not run again");
-    let names: Vec<String> = before.planned().into_iter().map(|case| case.name).collect();
+    assert_eq!(found[0].records.len(), before.planned(), "and is not run again");
+    let cases = before.experiment.plan.as_ref().unwrap().cases().unwrap();
+    let names: Vec<String> = cases.into_iter().map(|case| case.name).collect();
     let texts = texts_in(&folder.path().join("results.json"));
     assert_eq!(texts.into_iter().map(|(name, _)| name).collect::<Vec<_>>(), names);
 
@@ -741,7 +742,7 @@ fn a_sweep_that_was_killed_is_in_the_history_and_goes_on_without_its_settings() 
     let found = experiments(&state);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].ending, Some(Ending::Complete));
-    assert_eq!(found[0].records.len(), before.planned().len());
+    assert_eq!(found[0].records.len(), before.planned());
 
     let nothing = resumed(folder.path(), &module);
     assert_eq!(code(&nothing), 2);

@@ -106,7 +106,7 @@ impl Summary {
         let started = saved.experiment.started_unix;
         Self {
             prompts: saved.prompts(),
-            planned: saved.planned().len(),
+            planned: saved.planned(),
             finished: saved.undeleted().count(),
             failed: saved.undeleted().filter(|record| record.error().is_some()).count(),
             is_open: saved.is_open(),

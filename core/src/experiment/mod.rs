@@ -37,8 +37,8 @@ pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Setting
 pub use rating::{Rating, Stars};
 pub use record::{Answer, Applied, CaseOutcome, Failure, ModuleIdentity, PrefixIdentity, Record, WRITTEN_BY, new_id};
 pub use runner::{
-    Canary, CanaryFinding, PrefixSearchError, PrefixSearchRequest, Run, RunEnd, RunEvent, RunOptions, RunProgress,
-    RunRequest, SaveTo, ThresholdRequest,
+    Canary, CanaryFinding, PrefixSearchError, PrefixSearchRequest, Run, RunEnd, RunError, RunEvent, RunOptions,
+    RunProgress, RunRequest, SaveTo, ThresholdRequest,
 };
 pub use saved::{SavedExperiment, experiments};
 pub use scores::CaseScores;

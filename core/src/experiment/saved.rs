@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::generation::Generation;
 use super::journal::{Ending, Entry, Experiment};
 use super::learning::Learning;
-use super::plan::{Case, Prompt};
+use super::plan::Prompt;
 use super::record::Record;
 use crate::search::Closeness;
 
@@ -24,12 +24,15 @@ pub struct SavedExperiment {
     pub learning: Option<Learning>,
     /// Ids of deleted records, and of the experiment itself where it is deleted.
     deleted: HashSet<String>,
+    /// Counted once: views ask for it in each frame, and a plan may have many cases.
+    planned: usize,
 }
 
 impl SavedExperiment {
     /// An experiment without records.
     pub fn new(experiment: Experiment) -> Self {
         Self {
+            planned: planned_by(&experiment),
             experiment,
             records: Vec::new(),
             generations: Vec::new(),
@@ -44,6 +47,7 @@ impl SavedExperiment {
         match entry {
             Entry::Started(experiment) => {
                 if experiment.id == self.experiment.id {
+                    self.planned = planned_by(&experiment);
                     self.experiment = *experiment;
                 }
             }
@@ -158,10 +162,9 @@ impl SavedExperiment {
         }
     }
 
-    /// The plan's cases; none for a tuning session.
-    pub fn planned(&self) -> Vec<Case> {
-        let plan = self.experiment.plan.as_ref();
-        plan.and_then(|plan| plan.cases().ok()).unwrap_or_default()
+    /// Number of the plan's cases; 0 for a tuning session.
+    pub fn planned(&self) -> usize {
+        self.planned
     }
 
     /// Indices of the plan's cases that have a record.
@@ -173,7 +176,7 @@ impl SavedExperiment {
     pub fn is_open(&self) -> bool {
         self.experiment.plan.is_some()
             && self.ending.is_none()
-            && (self.finished().len() < self.planned().len() || self.is_unscored())
+            && (self.finished().len() < self.planned || self.is_unscored())
     }
 
     /// Whether the plan asks for scores and a case lacks them whose prompt has a baseline with a text.
@@ -226,6 +229,11 @@ impl SavedExperiment {
                 })
             })
     }
+}
+
+fn planned_by(experiment: &Experiment) -> usize {
+    let cases = experiment.plan.as_ref().and_then(|plan| plan.cases().ok());
+    cases.map_or(0, |cases| cases.len())
 }
 
 /// The experiments that the lines of a journal describe, in the order in which they were started.

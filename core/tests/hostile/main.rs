@@ -140,7 +140,6 @@ fn a_journal_is_read_as_far_as_it_is_whole_and_everything_is_made_of_what_was_re
         if let Ok((entries, _)) = Journal::read(&path) {
             for saved in experiments(entries) {
                 let records: Vec<Record> = saved.undeleted().cloned().collect();
-                saved.planned();
                 saved.finished();
                 saved.prompts();
                 if write_too() {

@@ -268,15 +268,15 @@ fn where_one_prefix_has_no_room_to_be_scored_the_others_of_its_request_are_score
         .collect();
     assert_eq!(told.len(), 21);
     assert!(!told.contains(&&long));
-    let failed: Vec<(usize, &str)> = events
+    let failed: Vec<(usize, String)> = events
         .iter()
         .filter_map(|event| match event {
-            RunEvent::NotScored { count, error } => Some((*count, error.as_str())),
+            RunEvent::NotScored { count, error } => Some((*count, error.to_string())),
             _ => None,
         })
         .collect();
     assert!(
-        matches!(failed[..], [(1, error)] if error.contains("window")),
+        matches!(&failed[..], [(1, error)] if error.contains("window")),
         "{failed:?}"
     );
 }

@@ -72,16 +72,15 @@ fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
     };
     let verdict = (text.search_verdict)(best.total, runs);
     let total = searcher.progress.total.max(1);
-    let words = match (&searcher.end, stage) {
-        (_, Some(FindStage::Stopping)) => text.stopping.to_owned(),
-        (_, Some(_)) => (text.search_progress)(searcher.progress.finished, total, searcher.progress.left),
-        (Some(RunEnd::Interrupted { error }), _) => error.clone(),
-        (Some(RunEnd::Cancelled), _) => text.search_cancelled.to_owned(),
-        (None, _) if broken_off.is_some() => {
-            (text.search_broken_off)(runs, broken_off.and_then(|last| last.budget).unwrap_or(runs))
+    let words = match (&searcher.end, stage, broken_off) {
+        (_, Some(FindStage::Stopping), _) => text.stopping.to_owned(),
+        (_, Some(_), _) => (text.search_progress)(searcher.progress.finished, total, searcher.progress.left),
+        (Some(RunEnd::Interrupted { .. }) | None, _, Some(last)) => {
+            (text.search_broken_off)(runs, last.budget.unwrap_or(runs))
         }
-        (Some(RunEnd::NoEffect), _) => text.search_no_effect.to_owned(),
-        (Some(RunEnd::Complete) | None, _) => text.search_complete.to_owned(),
+        (Some(RunEnd::Cancelled | RunEnd::Interrupted { .. }), ..) => text.search_cancelled.to_owned(),
+        (Some(RunEnd::NoEffect), ..) => text.search_no_effect.to_owned(),
+        (Some(RunEnd::Complete) | None, ..) => text.search_complete.to_owned(),
     };
     let done = match stage.is_some() {
         true => searcher.progress.finished as f32 / total as f32,

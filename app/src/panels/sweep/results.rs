@@ -41,9 +41,7 @@ pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     buttons(&mut right, cx, why_start.as_ref());
     let end = right.min_rect().left() - 16.0;
     let (title, share, remark) = match &sweep.stage {
-        Stage::Running {
-            reconnecting: Some(_), ..
-        } => (text.reconnecting.to_owned(), None, String::new()),
+        Stage::Running { reconnecting: true, .. } => (text.reconnecting.to_owned(), None, String::new()),
         Stage::Running { progress, .. } => {
             let title = match (progress.paused, progress.left) {
                 (true, _) => text.paused.to_owned(),
@@ -148,7 +146,7 @@ fn standing(cx: &PanelContext<'_>) -> (Option<f32>, String) {
         return (None, String::new());
     };
     let finished = saved.finished().len();
-    let all = saved.planned().len().max(finished);
+    let all = saved.planned().max(finished);
     let failed = saved.records.iter().filter(|record| record.error().is_some()).count();
     let mut words = (cx.sweep_text().cells_done)(finished, all, None);
     if failed > 0 {
@@ -240,7 +238,10 @@ pub fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             }
             (status::Status::Broken, words)
         }
-        Some(Trouble::NotScored(what)) => (status::Status::Warning, (cx.scoring_text().not_scored)(what)),
+        Some(Trouble::NotScored { count, problem }) => {
+            let why = problem.whole(cx.bench.settings.language);
+            (status::Status::Warning, (cx.scoring_text().not_scored)(*count, &why))
+        }
         Some(Trouble::WhichModel(model)) => {
             let text = TwinText::of(cx.bench.settings.language);
             (status::Status::Warning, (text.which_model)(model))

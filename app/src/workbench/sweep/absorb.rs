@@ -3,8 +3,9 @@
 use softprefix_core::experiment::{CanaryFinding, Ending, Entry, RunEnd, RunEvent, SavedExperiment};
 
 use super::{Stage, Sweeps, Trouble};
+use crate::errors;
 use crate::messages::{LibraryRequest, SweepEvent};
-use crate::model::{Bilingual, Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind};
 use crate::workbench::Workbench;
 
 impl Workbench {
@@ -58,14 +59,11 @@ impl Workbench {
                 sweep.add(Entry::Scored { record, scores });
             }
             RunEvent::NotScored { count, error } => {
-                let what = format!("{count}: {}", crate::errors::sentence(&error));
-                sweep.trouble = Some(Trouble::NotScored(what));
+                let problem = errors::run(&error);
+                sweep.trouble = Some(Trouble::NotScored { count, problem });
             }
             RunEvent::Progress(progress) => {
-                let reconnecting = match &mut sweep.stage {
-                    Stage::Running { reconnecting, .. } => reconnecting.take(),
-                    _ => None,
-                };
+                let reconnecting = matches!(sweep.stage, Stage::Running { reconnecting: true, .. });
                 sweep.stage = Stage::Running { progress, reconnecting };
             }
             RunEvent::Canary(canary) => {
@@ -74,36 +72,22 @@ impl Workbench {
                 }
             }
             RunEvent::CanaryFailed { error } => {
-                let what = crate::errors::sentence(&error);
-                let problem = Problem::new(
-                    ProblemKind::Module,
-                    Bilingual::new(
-                        format!("It could not be tested whether the module applies prefixes. {what}"),
-                        format!("モジュールがプレフィックスを使うかどうかを確かめられませんでした。{what}"),
-                    ),
-                    Bilingual::new(
-                        "Compare the outputs with the baseline before you rely on them.",
-                        "信用する前に、出力をベースラインと見比べてください。",
-                    ),
-                );
-                sweep.trouble = Some(Trouble::Problem(problem));
+                sweep.trouble = Some(Trouble::Problem(errors::canary(&error)));
             }
             RunEvent::CaseLost { index, name, error } => {
                 sweep.running.remove(&index);
-                tracing::error!(name, error, "a case was lost");
+                // The end of the run says it.
+                tracing::error!(name, %error, "a case was lost");
             }
-            RunEvent::Reconnecting { because } => {
-                if let Stage::Running { reconnecting, .. } = &mut sweep.stage {
-                    *reconnecting = Some(because);
-                }
-            }
-            RunEvent::Reconnected => {
-                if let Stage::Running { reconnecting, .. } = &mut sweep.stage {
-                    *reconnecting = None;
-                }
-            }
+            RunEvent::Reconnecting { .. } => sweep.set_reconnecting(true),
+            RunEvent::Reconnected => sweep.set_reconnecting(false),
             RunEvent::JournalFailed { error } => {
-                let problem = Problem::new(ProblemKind::File, crate::errors::sentence(&error), "");
+                // Whatever failed, the run waits for its file.
+                let kind = ProblemKind::File;
+                let problem = Problem {
+                    kind,
+                    ..errors::run(&error)
+                };
                 sweep.trouble = Some(Trouble::Problem(problem));
             }
             RunEvent::Threshold(found) => {
@@ -155,6 +139,12 @@ impl Sweeps {
         }
     }
 
+    fn set_reconnecting(&mut self, on: bool) {
+        if let Stage::Running { reconnecting, .. } = &mut self.stage {
+            *reconnecting = on;
+        }
+    }
+
     fn ended(&mut self, end: RunEnd) {
         let how = match &end {
             RunEnd::Complete => Some(Ending::Complete),
@@ -170,8 +160,7 @@ impl Sweeps {
             });
         }
         if let RunEnd::Interrupted { error } = &end {
-            let problem = Problem::new(ProblemKind::Module, crate::errors::sentence(error), "");
-            self.trouble = Some(Trouble::Problem(problem));
+            self.trouble = Some(Trouble::Problem(errors::run(error)));
         }
         self.running.clear();
         self.at_work = None;

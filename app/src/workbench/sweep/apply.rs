@@ -5,6 +5,7 @@ use softprefix_core::experiment::{Analysis, EffectBudget, Entry, Plan, Prompt, S
 use softprefix_core::prefix::Magnitude;
 
 use super::{Stage, Sweeps, Trouble};
+use crate::errors;
 use crate::messages::{LibraryRequest, Pair, Request, SweepRequest, Texts};
 use crate::model::magnitudes;
 use crate::model::sweep::SweepForm;
@@ -221,7 +222,7 @@ impl Workbench {
         let search = match ThresholdSearch::new(*range.start(), *range.end(), 14) {
             Ok(search) => search,
             Err(error) => {
-                let problem = Problem::new(ProblemKind::Input, error.to_string(), "");
+                let problem = Problem::told(ProblemKind::Input, errors::threshold(&error));
                 self.sweep.trouble = Some(Trouble::Problem(problem));
                 return;
             }

@@ -15,7 +15,7 @@ use softprefix_core::experiment::{
 };
 
 use crate::model::sweep::SweepForm;
-use crate::model::{Problem, Target};
+use crate::model::{Bilingual, Problem, Target};
 
 /// The state of the Sweep view.
 pub struct Sweeps {
@@ -62,8 +62,8 @@ pub enum Stage {
     Starting,
     Running {
         progress: RunProgress,
-        /// The connection was lost, for this reason, and is being reopened.
-        reconnecting: Option<String>,
+        /// Whether the connection was lost and is being reopened.
+        reconnecting: bool,
     },
     Ended(RunEnd),
 }
@@ -75,8 +75,8 @@ pub enum Trouble {
     Problem(Problem),
     /// The effect of a large prefix on a stock module.
     Canary(Canary),
-    /// How many cases have no KL, and why.
-    NotScored(String),
+    /// Cases have no KL.
+    NotScored { count: usize, problem: Problem },
     /// The second module has no model of this name; the user must choose one.
     WhichModel(String),
 }
@@ -96,8 +96,8 @@ pub enum SweepOff {
     NoPrompts,
     /// The prefix material is missing in the Tune view.
     NoMaterial,
-    /// The plan's own sentence.
-    Plan(String),
+    /// What is wrong with the plan.
+    Plan(Bilingual),
     /// A field is invalid.
     WrongField,
     /// The history is not open, so results could not be saved.
@@ -271,7 +271,7 @@ impl Sweeps {
             return None;
         }
         let saved = self.experiment()?;
-        let missing = saved.planned().len() > saved.finished().len() || saved.is_unscored();
+        let missing = saved.planned() > saved.finished().len() || saved.is_unscored();
         (missing && saved.ending != Some(Ending::Complete)).then_some(saved)
     }
 

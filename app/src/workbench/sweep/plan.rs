@@ -4,6 +4,7 @@ use softprefix_core::experiment::RunEnd;
 use softprefix_core::prefix::PrefixKind;
 
 use super::{Stage, SweepOff};
+use crate::errors;
 use crate::model::MagnitudeUnit;
 use crate::workbench::Workbench;
 use crate::workbench::library::LibraryState;
@@ -19,7 +20,8 @@ impl Workbench {
                 return Some(SweepOff::NoMaterial);
             }
             let plan = self.sweep_plan();
-            plan.cases().err().map(|error| SweepOff::Plan(error.to_string()))
+            let error = plan.cases().err()?;
+            Some(SweepOff::Plan(errors::plan(&error).whole()))
         })
     }
 
@@ -39,7 +41,7 @@ impl Workbench {
             return None;
         }
         let saved = self.sweep.resumable()?;
-        Some(saved.planned().len().saturating_sub(saved.finished().len()))
+        Some(saved.planned().saturating_sub(saved.finished().len()))
     }
 
     pub(super) fn why_no_module(&self) -> Option<SweepOff> {

@@ -9,6 +9,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::canary::{CanaryFinding, canary};
 use super::clock::Clock;
+use super::error::RunError;
 use super::event::{RunEnd, RunEvent, RunProgress};
 use super::source::Source;
 use super::{Control, RunRequest, SaveTo};
@@ -41,8 +42,8 @@ pub(super) struct Runner {
     canary_done: bool,
     /// Whether [`RunEvent::Started`] was sent.
     is_started: bool,
-    /// Number of cases that panicked and so have no record, and the first panic's message.
-    lost: Option<(usize, String)>,
+    /// Number of cases that panicked and so have no record, and the first panic.
+    lost: Option<(usize, Arc<JoinError>)>,
     /// A set-up that was abandoned before the module answered; its task is ended once it is there.
     abandoned_set_up: Option<SettingUp>,
 }
@@ -101,11 +102,8 @@ impl Runner {
         }
         self.clock.run(true);
         let mut end = self.drive(&mut source).await;
-        if let (RunEnd::Complete, Some((count, panic))) = (&end, &self.lost) {
-            let error = format!(
-                "a fault in this program ended {count} of the runs ({panic}), which have no record; everything else is kept. Resume to \
-                 run them again, and report the fault if it comes again"
-            );
+        if let (RunEnd::Complete, Some((count, first))) = (&end, self.lost.take()) {
+            let error = RunError::CasesLost { count, first };
             end = RunEnd::Interrupted { error };
         }
         let how = match &end {
@@ -178,12 +176,17 @@ impl Runner {
                 TaskEnd::Done => {}
                 TaskEnd::Died(error) => {
                     is_back = true;
-                    self.emit(RunEvent::Reconnecting {
-                        because: self.request.session.message(&error),
-                    });
+                    self.emit(RunEvent::Reconnecting { because: error });
                 }
                 TaskEnd::Cancelled => return RunEnd::Cancelled,
             }
+        }
+    }
+
+    fn of_session(&self, error: SessionError) -> RunError {
+        RunError::Session {
+            error: Arc::new(error),
+            is_embedded: self.request.session.facts().is_embedded(),
         }
     }
 
@@ -209,14 +212,13 @@ impl Runner {
             let error = match set_up {
                 Ok(Ok(task)) => return Ok(task),
                 Ok(Err(error)) => error,
-                Err(error) => return Err(RunEnd::Interrupted { error: fault(&error) }),
+                Err(error) => return Err(RunEnd::Interrupted { error: error.into() }),
             };
             // A module that was never reached, or that refused, is not tried again.
             let hopeless = is_first || matches!(error, ClientError::Refused { .. } | ClientError::TaskFull { .. });
             let Some(wait) = waits.next().filter(|_| !hopeless) else {
-                return Err(RunEnd::Interrupted {
-                    error: self.request.session.message(&error.into()),
-                });
+                let error = self.of_session(error.into());
+                return Err(RunEnd::Interrupted { error });
             };
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -229,7 +231,7 @@ impl Runner {
     ///
     /// # Errors
     /// The reason for which the journal cannot be created.
-    async fn start_journal(&mut self) -> Result<(), String> {
+    async fn start_journal(&mut self) -> Result<(), RunError> {
         if std::mem::replace(&mut self.is_started, true) {
             return Ok(());
         }
@@ -238,8 +240,7 @@ impl Runner {
             if let SaveTo::Library(library) = &self.request.save_to {
                 let (library, experiment) = (Arc::clone(library), self.experiment.clone());
                 let made = tokio::task::spawn_blocking(move || library.create(&experiment)).await;
-                let made = made.map_err(|error| fault(&error))?;
-                self.journal = Some(made.map_err(|error| error.to_string())?);
+                self.journal = Some(made??);
             } else {
                 self.save(Entry::Started(Box::new(self.experiment.clone()))).await;
             }
@@ -264,7 +265,7 @@ impl Runner {
             // Reported, since now nothing proves that prefixes are used. The run goes on: the cases show whether the
             // module works.
             Err(error) => {
-                let error = session.message(&error);
+                let error = self.of_session(error);
                 self.emit(RunEvent::CanaryFailed { error });
                 return None;
             }
@@ -361,7 +362,7 @@ impl Runner {
                     }
                     Err(error) => {
                         source.case_lost();
-                        self.report_lost(cases.remove(&error.id()), &error);
+                        self.report_lost(cases.remove(&error.id()), error);
                     }
                 },
                 Some(joined) = scoring.join_next(), if !scoring.is_empty() => match joined {
@@ -372,7 +373,8 @@ impl Runner {
                     }
                     Err(error) => {
                         let count = self.unscored.batch_done();
-                        self.emit(RunEvent::NotScored { count, error: fault(&error) });
+                        let error = error.into();
+                        self.emit(RunEvent::NotScored { count, error });
                     }
                 },
                 changed = control.changed() => {
@@ -434,23 +436,21 @@ impl Runner {
         attempt: Attempt,
         source: &mut Source,
         repeats: &mut VecDeque<(Case, u32)>,
-    ) -> Option<SessionError> {
+    ) -> Option<RunError> {
         let Attempt { number, ran, mean_ln_p } = attempt;
         let FinishedCase { mut record, error } = ran?;
         let (mean_ln_p, unscored) = match mean_ln_p.transpose() {
             Ok(mean_ln_p) => (mean_ln_p, None),
-            Err(error) => (None, Some(error)),
+            Err(error) => (None, Some(self.of_session(error))),
         };
-        if let Some(error) = &unscored {
-            self.emit(RunEvent::NotScored {
-                count: 1,
-                error: self.request.session.message(error),
-            });
-        }
-        let died = error.or(unscored).filter(SessionError::needs_set_up);
+        let error = error.map(|error| self.of_session(error));
+        let died = error.or(unscored.clone()).filter(RunError::needs_set_up);
         if died.is_some() && number == 1 {
             repeats.push_back((record.case, 2));
             return died;
+        }
+        if let Some(error) = unscored {
+            self.emit(RunEvent::NotScored { count: 1, error });
         }
         self.finished_here += 1;
         self.progress.finished += 1;
@@ -487,14 +487,15 @@ impl Runner {
     }
 
     /// Reports a case that panicked. It has no record, so a resumed run repeats it.
-    fn report_lost(&mut self, case: Option<Case>, error: &JoinError) {
-        let (count, _) = self.lost.get_or_insert_with(|| (0, error.to_string()));
+    fn report_lost(&mut self, case: Option<Case>, error: JoinError) {
+        let error = Arc::new(error);
+        let (count, _) = self.lost.get_or_insert_with(|| (0, Arc::clone(&error)));
         *count += 1;
         if let Some(case) = case {
             self.emit(RunEvent::CaseLost {
                 index: case.index,
                 name: case.name,
-                error: fault(error),
+                error: RunError::Panicked(error),
             });
         }
     }
@@ -514,7 +515,7 @@ impl Runner {
 
     /// Saves and reports scores. Cases of a failed batch are queued once more, one by one. Returns the error after
     /// which a new set-up is needed.
-    async fn take_scores(&mut self, scoring: Scoring) -> Option<SessionError> {
+    async fn take_scores(&mut self, scoring: Scoring) -> Option<RunError> {
         let Scoring { batch, scores } = scoring;
         self.unscored.batch_done();
         let error = match scores {
@@ -530,16 +531,14 @@ impl Runner {
                 }
                 return None;
             }
-            Err(error) => error,
+            Err(error) => self.of_session(error),
         };
         let count = batch.cases.len();
         if !self.unscored.retry(batch) {
-            self.emit(RunEvent::NotScored {
-                count,
-                error: self.request.session.message(&error),
-            });
+            let error = error.clone();
+            self.emit(RunEvent::NotScored { count, error });
         }
-        Some(error).filter(SessionError::needs_set_up)
+        Some(error).filter(RunError::needs_set_up)
     }
 
     /// Sends the progress, and stops the clock while the run is paused and nothing runs.
@@ -562,7 +561,7 @@ impl Runner {
 enum TaskEnd {
     /// No case with this system prompt is left.
     Done,
-    Died(SessionError),
+    Died(RunError),
     Cancelled,
 }
 
@@ -614,13 +613,6 @@ async fn set_up(session: Arc<Session>, system: String, settings: Settings) -> Re
         session.module().reconnect().await?;
     }
     session.set_up(&system, &settings).await
-}
-
-/// The message for a panic in an async task of the run.
-pub(super) fn fault(error: &JoinError) -> String {
-    format!(
-        "a fault in this program ({error}); everything finished is kept. Resume to go on, and report the fault if it comes again"
-    )
 }
 
 /// Returns when the run is cancelled or dropped.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::canary::Canary;
+use super::error::RunError;
 use crate::experiment::generation::Generation;
 use crate::experiment::journal::Experiment;
 use crate::experiment::record::Record;
@@ -37,8 +38,8 @@ pub enum RunEvent {
         index: usize,
         /// Name of the case.
         name: String,
-        /// The panic, as a sentence.
-        error: String,
+        /// The panic.
+        error: RunError,
     },
     /// A finished case was scored, and the scores are in the journal. Sent where the plan asks for scores and the unit
     /// has them.
@@ -52,8 +53,8 @@ pub enum RunEvent {
     NotScored {
         /// Number of cases.
         count: usize,
-        /// Why, as a sentence.
-        error: String,
+        /// Why.
+        error: RunError,
     },
     /// How far the run is.
     Progress(RunProgress),
@@ -61,21 +62,21 @@ pub enum RunEvent {
     Canary(Canary),
     /// The canary failed, so nothing proves that prefixes are used; the run goes on.
     CanaryFailed {
-        /// Why, as a sentence.
-        error: String,
+        /// Why.
+        error: RunError,
     },
     /// The module died; the run reconnects.
     Reconnecting {
-        /// The failure that the module died of, as a sentence.
-        because: String,
+        /// The failure that the module died of.
+        because: RunError,
     },
     /// The module is set up again.
     Reconnected,
     /// Records cannot be saved; the run is paused, and [`Run::resume`](super::Run::resume) tries again. The records are
     /// kept in memory.
     JournalFailed {
-        /// Why, as a sentence.
-        error: String,
+        /// Why.
+        error: RunError,
     },
     /// The result of a threshold search so far.
     Threshold(Threshold),
@@ -97,8 +98,8 @@ pub enum RunEnd {
     NoEffect,
     /// The module could no longer be used, or a case was lost; the run can be resumed.
     Interrupted {
-        /// Why, as a sentence.
-        error: String,
+        /// Why.
+        error: RunError,
     },
 }
 

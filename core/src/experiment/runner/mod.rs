@@ -8,6 +8,7 @@
 mod canary;
 mod clock;
 mod drive;
+mod error;
 mod event;
 mod proposals;
 mod save;
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 pub use canary::{Canary, CanaryFinding};
+pub use error::RunError;
 pub use event::{RunEnd, RunEvent, RunProgress};
 pub use proposals::PrefixSearchRequest;
 pub use source::ThresholdRequest;
@@ -162,7 +164,7 @@ impl Run {
         let runner = Runner::new(request, sender.clone(), controlled);
         let at_work = tokio::spawn(async move {
             if let Err(error) = tokio::spawn(runner.run(source)).await {
-                let error = drive::fault(&error);
+                let error = error.into();
                 // Fails if the run was dropped; then its end is not needed.
                 let _ = sender.send(RunEvent::Ended(RunEnd::Interrupted { error }));
             }

@@ -28,16 +28,12 @@ impl Runner {
                 self.unsaved = rest;
                 if let Some(error) = error {
                     self.save_failed = true;
-                    self.emit(RunEvent::JournalFailed {
-                        error: error.to_string(),
-                    });
+                    self.emit(RunEvent::JournalFailed { error: error.into() });
                 }
             }
             Err(error) => {
                 self.save_failed = true;
-                self.emit(RunEvent::JournalFailed {
-                    error: error.to_string(),
-                });
+                self.emit(RunEvent::JournalFailed { error: error.into() });
             }
         }
     }

@@ -75,7 +75,7 @@ impl Session {
             Ok(None) => return None,
             Err(error) => {
                 let failure = Failure {
-                    error: self.message(&error),
+                    error: error.message(self.facts().is_embedded()),
                     // The text that arrived is kept, also where the connection was lost.
                     partial_text: error
                         .text_so_far()

@@ -52,6 +52,15 @@ fn what(feature: &str) -> &'static str {
 }
 
 impl SessionError {
+    /// The message, where the module is the unit in this process or another one. The unit in this process is restarted by no service, so
+    /// that none is named for it.
+    pub fn message(&self, is_embedded: bool) -> String {
+        match self {
+            Self::Client(error) if is_embedded => error.local_message(),
+            error => error.to_string(),
+        }
+    }
+
     /// Whether the task can no longer be used, so that a new set-up is needed.
     pub fn needs_set_up(&self) -> bool {
         matches!(self, Self::Client(error) if error.needs_set_up())

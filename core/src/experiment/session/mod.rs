@@ -207,14 +207,6 @@ impl Session {
         self.vocabulary.as_ref()
     }
 
-    /// The message of an error. For the embedded unit it names no system service, because none restarts it.
-    pub fn message(&self, error: &SessionError) -> String {
-        match error {
-            SessionError::Client(error) if self.facts.is_embedded() => error.local_message(),
-            error => error.to_string(),
-        }
-    }
-
     /// The connection, for requests that belong to no case.
     pub fn module(&self) -> &Module {
         &self.module

@@ -1,0 +1,141 @@
+//! Words for errors of files of prefixes, and of the store of imported ones.
+
+use softprefix_core::prefix::files::FileError;
+use softprefix_core::prefix::{MAX_LEN, PrefixStoreError};
+
+use super::{ErrorText, Part, prefix, system};
+use crate::model::{Problem, ProblemKind};
+
+/// Describes a file of a prefix that cannot be read or written.
+#[must_use]
+pub fn prefix_file(error: &FileError) -> ErrorText {
+    let (what, todo) = match error {
+        FileError::Unreadable { file, detail } => (
+            format!("{file} を読めません（{}）。", system(detail)),
+            "パスと権限を確かめてください。",
+        ),
+        FileError::Unwritable { file, detail } => (
+            format!("{file} に書き込めません（{}）。", system(detail)),
+            "別の場所を選ぶか、空き容量を増やしてください。",
+        ),
+        FileError::TooLarge { file, bytes, limit } => (
+            format!("{file} は {bytes} バイトあり、ソフトプレフィックスとしては大きすぎます（上限 {limit}）。"),
+            "モデルのファイルではなく、プレフィックスのファイルを選んでください。",
+        ),
+        FileError::Pickle { file } => (
+            format!(
+                "{file} は Python の pickle です。開くと任意のプログラムが動きうるため、本ソフトでは決して開きません。"
+            ),
+            "safetensors（PEFT なら `save_pretrained(..., safe_serialization=True)`）か .npy で保存し直してください。",
+        ),
+        FileError::UnknownKind { file, start } => (
+            format!("{file} はソフトプレフィックスのファイルではありません（先頭：{start:?}）。"),
+            "PEFT のフォルダー、.safetensors、.npy、KoboldAI の .zip のいずれかを選んでください。",
+        ),
+        FileError::NotPeft { folder, missing } => (
+            format!("{folder} は PEFT のフォルダーではありません（{missing} がありません）。"),
+            "adapter_config.json と adapter_model.safetensors のあるフォルダーを選んでください。",
+        ),
+        FileError::SeveralAdapters { folder, first, second } => (
+            format!("{folder} には複数のアダプターがあります（{first}、{second} など）。"),
+            "そのうちの一つのフォルダーを選んでください。",
+        ),
+        FileError::Malformed { file, kind, detail } => (
+            format!("{file} は {kind} のファイルとして使えません（{detail}）。"),
+            "保存し直してください。",
+        ),
+        FileError::NotOneTable { file, found } => (
+            format!("{file} の内容は P 行 H 列の一つの表ではありません（{found}）。"),
+            "その表だけを保存してください。",
+        ),
+        FileError::WrongType { file, found } => (
+            format!("{file} の値の型は {found} です。"),
+            "f32、f16、bf16 のいずれかで保存してください（.npy で bf16 のビット列なら u16）。",
+        ),
+        FileError::TooLong { file, rows } => (
+            format!("{file} は {rows} 行あり、どのモデルの文脈長にも収まりません（上限 {MAX_LEN}）。"),
+            "別のファイルを選んでください。",
+        ),
+        FileError::WrongWidth {
+            file,
+            width,
+            hidden_size,
+        } => (
+            format!("{file} は行の幅が {width} のモデル用ですが、このモデルの行の幅は {hidden_size} です。"),
+            "そのプレフィックスを作ったモデルを選んでください。",
+        ),
+        FileError::PrefixTuning { file, evidence } => (
+            format!(
+                "{file} は prefix tuning のアダプターです（{evidence}）。各層のキーと値であり、埋め込みの行ではないため、前に置けません。"
+            ),
+            "PROMPT_TUNING か P_TUNING で学習してください。",
+        ),
+        FileError::OtherAdapter { file, peft_type } => (
+            format!("{file} は {peft_type} 型のアダプターで、ソフトプレフィックスではありません。"),
+            "埋め込みの行を持つのは PROMPT_TUNING と P_TUNING だけです。",
+        ),
+        FileError::EncoderDecoder { file, submodules } => (
+            format!(
+                "{file} は {submodules} 部（エンコーダーとデコーダー）から成るモデル用です。ここのモデルはデコーダーだけです。"
+            ),
+            "デコーダーだけのモデルのアダプターを選んでください。",
+        ),
+        FileError::Disagrees {
+            file,
+            what,
+            said,
+            found,
+        } => (
+            format!("{file} の設定と表が食い違っています（{what}：設定では {said}、表では {found}）。"),
+            "アダプターを保存し直してください。",
+        ),
+        FileError::Bomb {
+            file,
+            bytes,
+            packed,
+            limit,
+        } => (
+            format!("{file} は {packed} バイトですが、展開すると {bytes} バイトになります（上限 {limit}）。"),
+            "別のファイルを選んでください。",
+        ),
+        FileError::Rows { file, source } => {
+            let ErrorText { what, todo } = prefix(source);
+            let what = format!("{file}：{}", what.ja);
+            return ErrorText::of(&error.to_string(), Part::First("; "), what, todo.ja);
+        }
+    };
+    ErrorText::of(&error.to_string(), Part::Last("; "), what, todo)
+}
+
+/// Converts an error of a file of a prefix to a problem.
+pub fn prefix_file_problem(error: &FileError) -> Problem {
+    Problem::told(ProblemKind::File, prefix_file(error))
+}
+
+/// Describes an error of the store of imported prefixes.
+#[must_use]
+pub fn prefix_store(error: &PrefixStoreError) -> ErrorText {
+    let (what, todo) = match error {
+        PrefixStoreError::NotADigest { digest } => (
+            format!("{digest:?} は小文字の 16 進数の SHA-256 ではなく、読み込んだプレフィックスを指していません。"),
+            "ファイルをもう一度読み込んでください。",
+        ),
+        PrefixStoreError::NotFound { digest, folder } => (
+            format!("読み込んだプレフィックス {digest} が {folder} にありません。"),
+            "そのファイルをもう一度読み込んでください。",
+        ),
+        PrefixStoreError::Changed { digest, folder, found } => (
+            format!(
+                "{folder} にあるプレフィックス {digest} のファイルが変わっています（今の行の SHA-256 は {found}）。"
+            ),
+            "元のファイルをもう一度読み込んでください。",
+        ),
+        PrefixStoreError::File(error) => return prefix_file(error),
+    };
+    ErrorText::of(&error.to_string(), Part::Last("; "), what, todo)
+}
+
+/// Converts an error of the store of imported prefixes to a problem.
+pub fn prefix_store_problem(error: &PrefixStoreError) -> Problem {
+    Problem::told(ProblemKind::File, prefix_store(error))
+}
