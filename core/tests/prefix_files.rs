@@ -281,6 +281,88 @@ fn adapters_that_are_no_rows_of_embeddings_are_refused() {
 }
 
 #[test]
+fn adapters_that_change_more_than_rows_or_answer_with_something_else_than_text_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let weights = "adapter_model.safetensors";
+    std::fs::copy(fixture("peft_prompt_tuning").join(weights), folder.path().join(weights)).unwrap();
+    for (key, value, refusal) in [
+        ("modules_to_save", "null", None),
+        ("modules_to_save", "[]", None),
+        (
+            "modules_to_save",
+            r#"["lm_head", "score"]"#,
+            Some("(modules_to_save: lm_head, score)"),
+        ),
+        ("modules_to_save", r#""lm_head""#, Some("(modules_to_save: lm_head)")),
+        ("modules_to_save", "5", Some("modules_to_save is no list of names")),
+        ("task_type", "null", None),
+        ("task_type", r#""CAUSAL_LM""#, None),
+        ("task_type", r#""SEQ_CLS""#, Some("the task SEQ_CLS")),
+        ("task_type", "5", Some("task_type is no text")),
+    ] {
+        let config = format!(r#"{{"peft_type": "PROMPT_TUNING", "{key}": {value}}}"#);
+        std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
+        let error = import(folder.path(), None, Rounding::NearestEven)
+            .err()
+            .map(|error| error.to_string());
+        match (error, refusal) {
+            (Some(error), Some(part)) => assert!(error.contains(part), "{error}"),
+            (error, refusal) => assert_eq!(error.as_deref(), refusal, "{key} = {value}"),
+        }
+    }
+    let config = r#"{"peft_type": "CPT"}"#;
+    std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
+    let error = import(folder.path(), None, Rounding::NearestEven)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("type CPT") && error.contains("nothing but the rows"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_folder_that_was_cloned_without_its_weights_is_told_from_a_damaged_one() {
+    let folder = tempfile::tempdir().unwrap();
+    export_peft(&some_prefix(), folder.path(), None).unwrap();
+    let weights = folder.path().join("adapter_model.safetensors");
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
+    std::fs::write(&weights, pointer).unwrap();
+    let alone = folder.path().join("rows.safetensors");
+    std::fs::write(&alone, pointer).unwrap();
+    for path in [folder.path(), &alone] {
+        let error = import(path, None, Rounding::NearestEven).unwrap_err().to_string();
+        assert!(error.contains("git lfs pull"), "{error}");
+    }
+    for bytes in [&b""[..], b"\x02\0"] {
+        std::fs::write(&weights, bytes).unwrap();
+        let error = import(folder.path(), None, Rounding::NearestEven)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("it is empty or cut"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_is_a_pickle_by_its_content_and_not_by_its_ending() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::copy(fixture("f32.safetensors"), at("rows.bin")).unwrap();
+    let rows = import(&at("rows.bin"), Some(H), Rounding::NearestEven).unwrap();
+    assert_eq!(rows.format, Format::Safetensors);
+    std::fs::write(at("raw.bin"), [0_u8; 96]).unwrap();
+    let raw = import(&at("raw.bin"), Some(H), Rounding::NearestEven).unwrap_err();
+    assert!(matches!(raw, FileError::UnknownKind { .. }), "{raw}");
+    std::fs::copy(fixture("torch.zip"), at("rows.pt")).unwrap();
+    // The oldest protocol has no mark at its beginning.
+    std::fs::write(at("rows.pkl"), "(lp0\nF0.5\na.").unwrap();
+    for name in ["rows.pt", "rows.pkl"] {
+        let error = import(&at(name), Some(H), Rounding::NearestEven).unwrap_err();
+        assert!(matches!(error, FileError::Pickle { .. }), "{name}: {error}");
+    }
+}
+
+#[test]
 fn pickles_are_never_opened_under_whatever_name() {
     for name in [
         "pickle.dat",
@@ -309,6 +391,16 @@ fn what_is_no_table_of_numbers_is_refused_with_what_it_is() {
         let sentence = refused(name).to_string();
         assert!(sentence.contains(part), "{name}: {sentence}");
     }
+    let header = "{'descr': '<f16', 'fortran_order': False, 'shape': (1, 1)}";
+    let longdouble = [
+        b"\x93NUMPY\x01\0",
+        &[header.len() as u8, 0][..],
+        header.as_bytes(),
+        &[0; 16],
+    ]
+    .concat();
+    let error = import_bytes("long.npy", &longdouble, None, Rounding::NearestEven).unwrap_err();
+    assert!(error.to_string().contains("longdouble"), "{error}");
     let nan = import(&fixture("nan.npy"), None, Rounding::NearestEven).unwrap_err();
     assert!(
         matches!(
@@ -328,6 +420,121 @@ fn what_is_no_table_of_numbers_is_refused_with_what_it_is() {
             ..
         }
     ));
+}
+
+#[test]
+fn an_unnamed_table_beside_other_tensors_is_no_prefix() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("layer.safetensors");
+    let header = r#"{"proj.bias":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"proj.weight":{"dtype":"F32","shape":[2,8],"data_offsets":[32,96]}}"#;
+    tensors_file(&path, header, 96, 0, &[]);
+    let error = import(&path, Some(8), Rounding::NearestEven).unwrap_err().to_string();
+    assert!(
+        error.contains("1 tensor of two dimensions and 1 other, none of them named prompt_embeddings"),
+        "{error}"
+    );
+}
+
+#[test]
+fn rows_saved_one_after_another_in_one_dimension_are_not_taken_for_prefix_tuning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flat.npy");
+    let mut npy = b"\x93NUMPY\x01\0".to_vec();
+    let header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (192,)}";
+    npy.extend((header.len() as u16).to_le_bytes());
+    npy.extend(header);
+    npy.extend([0; 192 * 4]);
+    std::fs::write(&path, npy).unwrap();
+    let error = import(&path, Some(H), Rounding::NearestEven).unwrap_err().to_string();
+    assert!(
+        error.contains("192 values in one dimension") && error.contains("P x H"),
+        "{error}"
+    );
+    // Of a model of another width, whichever it is.
+    let error = import(&path, Some(5), Rounding::NearestEven).unwrap_err();
+    assert!(matches!(error, FileError::WrongWidth { width: 192, .. }), "{error}");
+
+    let adapter = folder.path().join("adapter");
+    std::fs::create_dir(&adapter).unwrap();
+    let config = r#"{"peft_type": "PROMPT_TUNING", "token_dim": 8, "num_virtual_tokens": 24}"#;
+    std::fs::write(adapter.join("adapter_config.json"), config).unwrap();
+    let header = r#"{"prompt_embeddings":{"dtype":"F32","shape":[192],"data_offsets":[0,768]}}"#;
+    tensors_file(&adapter.join("adapter_model.safetensors"), header, 768, 0, &[]);
+    let error = import(&adapter, None, Rounding::NearestEven).unwrap_err().to_string();
+    assert!(error.contains("192 values in one dimension"), "{error}");
+}
+
+/// A zip of these entries, as they are.
+fn stored_zip(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    use std::io::Write;
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let as_it_is = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::STORE);
+    for (name, bytes) in entries {
+        zip.start_file(*name, as_it_is).unwrap();
+        zip.write_all(bytes).unwrap();
+    }
+    zip.finish().unwrap().into_inner()
+}
+
+#[test]
+fn a_zip_of_a_peft_folder_is_to_be_unpacked() {
+    let config = std::fs::read(fixture("peft_prompt_tuning/adapter_config.json")).unwrap();
+    let zip = stored_zip(&[
+        ("mine/adapter_config.json", &config),
+        ("mine/adapter_model.safetensors", b""),
+    ]);
+    let error = import_bytes("mine.zip", &zip, None, Rounding::NearestEven)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("unpack it and choose the folder"), "{error}");
+}
+
+#[test]
+fn a_large_array_that_is_not_packed_is_no_bomb() {
+    let (rows, width) = (1000, 8500);
+    let mut npy = b"\x93NUMPY\x01\0".to_vec();
+    let header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {width})}}");
+    npy.extend((header.len() as u16).to_le_bytes());
+    npy.extend(header.as_bytes());
+    npy.resize(npy.len() + rows * width * 8, 0);
+    let zip = stored_zip(&[("rows.npy", &npy)]);
+    assert!(zip.len() > 64 << 20);
+    let imported = import_bytes("rows.npz", &zip, Some(width), Rounding::NearestEven).unwrap();
+    assert_eq!(imported.prefix.len(), rows);
+}
+
+#[test]
+fn a_zip_of_many_ends_or_entries_is_refused_before_they_are_read() {
+    let whole = stored_zip(&[("rows.npy", &std::fs::read(fixture("f32.npy")).unwrap())]);
+    let place = |mark: &[u8]| whole.windows(4).position(|four| four == mark).unwrap();
+    let (directory, end) = (place(b"PK\x01\x02"), place(b"PK\x05\x06"));
+    let repeated = |entries: usize, ends: usize| {
+        let mut bytes = whole[..directory].to_vec();
+        for _ in 0..entries {
+            bytes.extend(&whole[directory..end]);
+        }
+        // Each end names one entry more than there are, so that the next is looked for.
+        let mut record = whole[end..].to_vec();
+        record[8..10].copy_from_slice(&(entries as u16 + 1).to_le_bytes());
+        record[10..12].copy_from_slice(&(entries as u16 + 1).to_le_bytes());
+        for _ in 0..ends {
+            bytes.extend(&record);
+        }
+        bytes
+    };
+    for (entries, ends, found) in [
+        (1, 17, "17 ends"),
+        (10_000, 1, "10000 entries"),
+        (10_000, 10_000, "10000 ends"),
+    ] {
+        let error = import_bytes("rows.npz", &repeated(entries, ends), None, Rounding::NearestEven)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(found), "{error}");
+    }
+    // What is put behind a file, and a few marks by chance, do no harm.
+    let behind = [&whole[..], b"PK\x05\x06 and so on, PK\x01\x02"].concat();
+    assert!(import_bytes("rows.npz", &behind, Some(H), Rounding::NearestEven).is_ok());
 }
 
 #[test]

@@ -111,7 +111,12 @@ fn base(architecture: &str) -> TinyModel {
 }
 
 fn value(text: &str) -> Meta {
-    match text {
+    // A pipe would end the column of the table.
+    let text = &text.replace("\\|", "|");
+    if let Some(numbers) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        return Meta::I32s(numbers.split(", ").map(|number| number.parse().unwrap()).collect());
+    }
+    match text.as_str() {
         "true" | "false" => Meta::Bool(text == "true"),
         _ if text.contains('.') && text.parse::<f32>().is_ok() => Meta::F32(text.parse().unwrap()),
         _ => text.parse().map_or_else(|_| Meta::Text(text.into()), Meta::U32),
@@ -161,7 +166,7 @@ fn each_key_is_computed_meaningless_or_refused_as_documented() {
         };
         // The error names the kind of vocabulary.
         let named = if matches!(name, "tokenizer.ggml.model" | "tokenizer.ggml.pre") {
-            quoted(own)[1]
+            quoted(own).get(1).copied().unwrap_or(name)
         } else {
             named
         };
@@ -240,6 +245,43 @@ fn each_tensor_type_is_computed_or_refused_by_name_as_documented() {
     );
 }
 
+/// The file with another key in front, of this type and value.
+fn with_key(bytes: &[u8], key: &str, kind_and_value: &[u8]) -> Vec<u8> {
+    let count = u64::from_le_bytes(bytes[16..24].try_into().unwrap()) + 1;
+    let entry = [&(key.len() as u64).to_le_bytes(), key.as_bytes(), kind_and_value].concat();
+    [&bytes[..16], &count.to_le_bytes(), &entry, &bytes[24..]].concat()
+}
+
+/// A key's text as it is stored; with it, the key's entry is a multiple of 32 bytes, so that tensors keep their places.
+fn padded(key: &str, text: &str) -> Vec<u8> {
+    let before = 8 + key.len() + 4 + 8;
+    let length = (before + text.len()).next_multiple_of(32) - before;
+    [
+        &8_u32.to_le_bytes()[..],
+        &(length as u64).to_le_bytes(),
+        format!("{text:length$}").as_bytes(),
+    ]
+    .concat()
+}
+
+/// The files of the split model in a folder of their own, with `change` done to one.
+fn split_with(number: usize, change: impl Fn(Vec<u8>) -> Vec<u8>) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    for part in [1, 2, 3] {
+        let name = format!("split-0000{part}-of-00003.gguf");
+        let bytes = fs::read(case(&name)).unwrap();
+        let bytes = if part == number { change(bytes) } else { bytes };
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    load(folder.path(), "split").map(|_| ())
+}
+
+/// Returns where the header contains the value of a key.
+fn value_of(bytes: &[u8], key: &str) -> usize {
+    let at = bytes.windows(key.len()).position(|window| window == key.as_bytes());
+    at.unwrap() + key.len() + 4
+}
+
 /// Returns where the header contains the offset of a tensor with one dimension.
 fn offset_of(bytes: &[u8], name: &str) -> usize {
     let at = bytes
@@ -264,6 +306,12 @@ fn each_form_of_file_is_read_or_refused_as_documented() {
         load(folder.path(), &name).map(|_| ())
     };
     let one = |bytes: &[u8]| observe(bytes).map(|_| ());
+    let put = |mut bytes: Vec<u8>, at: usize, number: u8| {
+        bytes[at] = number;
+        bytes
+    };
+    // The table's number of dimensions, which are behind it.
+    let table = offset_of(&whole, "token_embd.weight") - 16;
     let mut tried = 0;
     for (what, verdict) in rows().into_iter().filter(|(what, _)| what.starts_with("file: ")) {
         let (got, told) = match what.strip_prefix("file: ").unwrap() {
@@ -274,6 +322,24 @@ fn each_form_of_file_is_read_or_refused_as_documented() {
             "all of `NAME-00001-of-00003.gguf` and so on in one folder" => (load(&cases(), "split").map(|_| ()), ""),
             "the first of several alone" => (alone(1), "split-00002-of-00003.gguf, split-00003-of-00003.gguf"),
             "a later one of several by its own name" => (alone(2), "split-00001-of-00003.gguf"),
+            "one of several whose `split.no` or `split.count` is not its name's" => {
+                let number = split_with(2, |bytes| put(bytes.clone(), value_of(&bytes, "split.no"), 2));
+                let count = split_with(2, |bytes| put(bytes.clone(), value_of(&bytes, "split.count"), 4));
+                let told = "it does not say that it is file 2 of 3";
+                assert!(count.unwrap_err().contains(told));
+                (number, told)
+            }
+            "several with another number of tensors than `split.tensors.count`" => (
+                split_with(1, |bytes| {
+                    put(bytes.clone(), value_of(&bytes, "split.tensors.count"), 1)
+                }),
+                "not the 1 that it names",
+            ),
+            "a later one of several with a key that the first does not have" => {
+                let key = "llama.rope.scaling.type";
+                let own = |bytes: Vec<u8>| with_key(&bytes, key, &padded(key, "yarn"));
+                (split_with(2, own), "has a llama.rope.scaling.type that")
+            }
             "truncated" => (one(&whole[..whole.len() - 64]), "truncated"),
             "tensors that overlap" => (
                 one(&changed(offset_of(&whole, "output_norm.weight"), &[0; 8])),
@@ -283,6 +349,52 @@ fn each_form_of_file_is_read_or_refused_as_documented() {
                 let mut model = TinyModel::llama();
                 model.tensors.push(("empty".into(), vec![0]));
                 (one(&model.bytes()), "\"empty\" has impossible dimensions")
+            }
+            "a header of more than 128 MB" => {
+                let folder = tempfile::tempdir().unwrap();
+                let path = folder.path().join("m.gguf");
+                let length = 129_u64 << 20;
+                fs::write(&path, changed(24, &length.to_le_bytes())).unwrap();
+                // Of the zeros behind, the disk keeps none.
+                fs::OpenOptions::new()
+                    .write(true)
+                    .open(&path)
+                    .unwrap()
+                    .set_len(2 * length)
+                    .unwrap();
+                (load(folder.path(), "m").map(|_| ()), "more than 128 MB")
+            }
+            "arrays nested more than four deep" => {
+                let array_of_one = [&9_u32.to_le_bytes()[..], &1_u64.to_le_bytes()].concat();
+                let nested = [
+                    &9_u32.to_le_bytes()[..],
+                    &array_of_one.repeat(4),
+                    &4_u32.to_le_bytes(),
+                    &[0; 8],
+                ]
+                .concat();
+                (one(&with_key(&whole, "x.nested", &nested)), "nests arrays")
+            }
+            "a key twice" => {
+                let name = padded("general.name", "again");
+                (one(&with_key(&whole, "general.name", &name)), "\"general.name\" twice")
+            }
+            "a name or a token that is not UTF-8" => (
+                one(&renamed(&TinyModel::llama(), "<|endoftext|>", b"<|endoftext\xff>")),
+                "not UTF-8",
+            ),
+            "a tensor twice" => {
+                let mut model = TinyModel::llama();
+                model.tensors.push(("output_norm.weight".into(), vec![64]));
+                (one(&model.bytes()), "two tensors named \"output_norm.weight\"")
+            }
+            "a tensor of more than four dimensions" => (one(&changed(table, &[5])), "has 5 dimensions"),
+            "a tensor at an offset that is not aligned" => (
+                one(&changed(offset_of(&whole, "output_norm.weight"), &[1])),
+                "unaligned offset",
+            ),
+            "rows that are no whole number of blocks" => {
+                (one(&changed(table + 4, &[48])), "no whole number of Q8_0 blocks")
             }
             "more than 65,536 keys or tensors" => (one(&changed(16, &65_537_u64.to_le_bytes())), "names 65537 keys"),
             "not GGUF" => (one(b"PK\x03\x04"), "not a GGUF file"),
@@ -295,7 +407,70 @@ fn each_form_of_file_is_read_or_refused_as_documented() {
         }
         tried += 1;
     }
-    assert_eq!(tried, 12);
+    assert_eq!(tried, 23);
+}
+
+#[test]
+fn each_vocabulary_is_read_or_refused_as_documented() {
+    let one = |model: &TinyModel| observe(&model.bytes()).map(|_| ());
+    let with = |key: &str, value: Option<Meta>| {
+        let mut model = TinyModel::qwen2();
+        model.keys.push((format!("tokenizer.ggml.{key}"), value));
+        model
+    };
+    let mut tried = 0;
+    for (what, verdict) in rows().into_iter().filter(|(what, _)| what.starts_with("vocabulary: ")) {
+        let (got, told) = match what.strip_prefix("vocabulary: ").unwrap() {
+            r"without `<\|im_start\|>` or `<\|im_end\|>`" => {
+                let model = TinyModel::qwen2();
+                for mark in ["<|im_start|>", "<|im_end|>"] {
+                    let error = observe(&renamed(&model, mark, mark.replace("im", "ix").as_bytes())).unwrap_err();
+                    assert!(error.contains(&format!("no token {mark}")), "{error}");
+                }
+                (
+                    observe(&renamed(&model, "<|im_end|>", b"<|ix_end|>")).map(|_| ()),
+                    "not made for chats in ChatML",
+                )
+            }
+            "more tokens than the embedding table has rows" => (
+                one(&with_tokens(vec!["another".into()], 265, 1)),
+                "266 tokens, its embedding table 265 rows",
+            ),
+            "fewer tokens than the embedding table has rows" => {
+                let mut model = with("merges", Some(Meta::Texts(vec!["t h".into()])));
+                model.keys.extend(with_tokens(vec!["th".into()], 259, 1).keys);
+                for (_, list) in &mut model.keys {
+                    match list {
+                        Some(Meta::Texts(tokens)) if tokens.len() > 260 => tokens.truncate(260),
+                        Some(Meta::I32s(kinds)) => kinds.truncate(260),
+                        _ => {}
+                    }
+                }
+                (one(&model), "")
+            }
+            "a special token of more than 1,024 bytes, or more than 65,536 bytes of them" => {
+                let many = with_tokens((0..66).map(|n| format!("{n:01000}")).collect(), 0, 3);
+                assert!(one(&many).unwrap_err().contains("special tokens have 66035 bytes"));
+                (
+                    one(&with_tokens(vec!["x".repeat(1025)], 0, 3)),
+                    "token 0 has 1025 bytes",
+                )
+            }
+            "merges of tokens that it does not have" => (
+                one(&with("merges", Some(Meta::Texts(vec!["t x".into()])))),
+                "needs the token \"tx\"",
+            ),
+            "of qwen2 or qwen3 without `tokenizer.ggml.pre`" => (one(&with("pre", None)), ""),
+            other => panic!("nothing tries {other}"),
+        };
+        match (got, verdict) {
+            (Ok(()), "computed") => {}
+            (Err(error), "refused") => assert!(error.contains(told), "{what}: {error}"),
+            (got, _) => panic!("{what} is {verdict}, and gives {got:?}"),
+        }
+        tried += 1;
+    }
+    assert_eq!(tried, 6);
 }
 
 /// Loads the engine of a model with these bytes.
@@ -432,6 +607,171 @@ fn a_value_of_another_type_is_not_taken_for_a_missing_one() {
         .keys
         .push(("tokenizer.ggml.eot_token_id".into(), Some(Meta::U32(u32::MAX))));
     assert!(observe(&model.bytes()).is_ok());
+}
+
+/// A model whose vocabulary has these tokens, of this type, in the places from `at` on.
+fn with_tokens(own: Vec<String>, at: usize, kind: i32) -> TinyModel {
+    let mut model = TinyModel::qwen2();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.gguf");
+    model.write(&path).unwrap();
+    let file = GgufFile::open(&path).unwrap();
+    let mut kinds: Vec<i32> = file
+        .u32s("tokenizer.ggml.token_type")
+        .unwrap()
+        .iter()
+        .map(|&kind| kind as i32)
+        .collect();
+    let mut tokens: Vec<String> = file
+        .strings("tokenizer.ggml.tokens")
+        .unwrap()
+        .iter()
+        .map(str::to_owned)
+        .collect();
+    kinds.resize(kinds.len().max(at + own.len()), kind);
+    tokens.resize(kinds.len(), String::new());
+    for (place, token) in (at..).zip(own) {
+        tokens[place] = token;
+        kinds[place] = kind;
+    }
+    model
+        .keys
+        .push(("tokenizer.ggml.tokens".into(), Some(Meta::Texts(tokens))));
+    model
+        .keys
+        .push(("tokenizer.ggml.token_type".into(), Some(Meta::I32s(kinds))));
+    model
+}
+
+#[test]
+fn tokens_that_are_searched_for_in_every_text_are_short() {
+    for kind in [3, 4] {
+        let ok = with_tokens(vec!["x".repeat(1024)], 0, kind);
+        assert!(observe(&ok.bytes()).is_ok());
+        let long = with_tokens(vec!["x".repeat(1025)], 0, kind);
+        let error = observe(&long.bytes()).unwrap_err();
+        assert!(error.contains("token 0 has 1025 bytes"), "{error}");
+        let many = with_tokens((0..66).map(|n| format!("{n:01000}")).collect(), 0, kind);
+        let error = observe(&many.bytes()).unwrap_err();
+        assert!(error.contains("special tokens have 66035 bytes"), "{error}");
+    }
+    // Text is cut in pieces before it is looked for in the others.
+    assert!(observe(&with_tokens(vec!["x".repeat(1025)], 0, 1).bytes()).is_ok());
+}
+
+#[test]
+fn a_prompt_is_written_in_chatml_only_for_a_model_that_has_such_a_template() {
+    for (template, told) in [
+        (Some("{{ '<|im_start|>' + x + '<|im_end|>' }}"), None),
+        (Some(""), None),
+        (None, None),
+        (Some("[INST] {{ x }} [/INST]"), Some("tokenizer.chat_template")),
+        // That of a model whose turns begin as in ChatML and end otherwise.
+        (
+            Some("<|im_start|>{{ x }}<end_of_utterance>"),
+            Some("tokenizer.chat_template"),
+        ),
+    ] {
+        let mut model = TinyModel::qwen2();
+        let value = template.map(|template| Meta::Text(template.into()));
+        model.keys.push(("tokenizer.chat_template".into(), value));
+        match (observe(&model.bytes()), told) {
+            (Ok(_), None) => {}
+            (Err(error), Some(key)) => assert!(error.contains(key) && error.contains("<|im_end|>"), "{error}"),
+            (got, _) => panic!("{template:?} gives {got:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_vocabulary_of_another_kind_is_told_from_another_way_to_split_text() {
+    for (key, value, told) in [
+        ("tokenizer.ggml.pre", "llama-bpe", "splits text as \"llama-bpe\""),
+        ("tokenizer.ggml.model", "llama", "only byte-level BPE"),
+    ] {
+        let mut model = TinyModel::llama();
+        model.keys.push((key.into(), Some(Meta::Text(value.into()))));
+        let error = observe(&model.bytes()).unwrap_err();
+        assert!(error.contains(told) && error.contains("SmolLM2"), "{error}");
+        assert_eq!(error.contains("only byte-level BPE"), key.ends_with("model"), "{error}");
+    }
+}
+
+#[test]
+fn merges_of_tokens_that_are_not_there_are_told_before_a_model_is_loaded() {
+    for (merge, told) in [
+        ("t hh", "\"hh\""),
+        ("zz h", "\"zz\""),
+        ("t x", "\"tx\""),
+        ("th", "no pair"),
+    ] {
+        let mut model = TinyModel::qwen2();
+        let merges = Some(Meta::Texts(vec!["t h".into(), merge.into()]));
+        model.keys.push(("tokenizer.ggml.merges".into(), merges));
+        let error = observe(&model.bytes()).unwrap_err();
+        assert!(error.contains("merge 2") && error.contains(told), "{error}");
+    }
+}
+
+/// A file that has this text in the place of `name`, which is as long.
+fn renamed(model: &TinyModel, name: &str, other: &[u8]) -> Vec<u8> {
+    assert_eq!(name.len(), other.len());
+    let mut bytes = model.bytes();
+    let at = bytes.windows(name.len()).position(|window| window == name.as_bytes());
+    let at = at.unwrap();
+    bytes[at..at + name.len()].copy_from_slice(other);
+    bytes
+}
+
+#[test]
+fn a_tensor_that_is_not_computed_is_named_before_one_that_is_missing() {
+    let model = TinyModel::llama();
+    let error = observe(&renamed(&model, "blk.0.attn_q.weight", b"blk.0.attn_x.weight")).unwrap_err();
+    assert!(
+        error.contains("blk.0.attn_x.weight, which is not computed here"),
+        "{error}"
+    );
+    let mut without = model.bytes();
+    // Without the table, every other tensor is there.
+    let name = b"token_embd.weight";
+    let at = without.windows(name.len()).position(|window| window == name).unwrap();
+    let end = at + name.len() + 4 + 16 + 4 + 8;
+    without.drain(at - 8..end);
+    without[8..16].copy_from_slice(&(u64::from_le_bytes(model.bytes()[8..16].try_into().unwrap()) - 1).to_le_bytes());
+    without.extend([0; 64]);
+    let error = observe(&without).unwrap_err();
+    assert!(error.contains("the tensor token_embd.weight is missing"), "{error}");
+}
+
+#[test]
+fn names_and_tokens_that_are_not_utf8_are_refused() {
+    let model = TinyModel::llama();
+    for (name, other) in [
+        ("general.name", &b"general.nam\xff"[..]),
+        ("blk.0.attn_q.weight", b"blk.0.attn_q.weigh\xff"),
+        ("<|endoftext|>", b"<|endoftext\xff>"),
+    ] {
+        let error = observe(&renamed(&model, name, other)).unwrap_err();
+        assert!(error.contains("not UTF-8"), "{name}: {error}");
+    }
+    assert!(
+        observe(&renamed(&model, "tiny llama", b"tiny lama\xff")).is_ok(),
+        "a description"
+    );
+}
+
+#[test]
+fn a_key_that_only_a_later_file_of_a_model_has_is_refused_by_name() {
+    let with = |key: &str, text: &str| split_with(2, |bytes| with_key(&bytes, key, &padded(key, text)));
+    let error = with("llama.rope.scaling.type", "yarn").unwrap_err();
+    assert!(
+        error.contains("llama.rope.scaling.type") && error.contains("split-00002-of-00003.gguf"),
+        "{error}"
+    );
+    // A key of the first file loses nothing. (What follows is no longer in its place, which is another error.)
+    let architecture = [&8_u32.to_le_bytes()[..], &5_u64.to_le_bytes(), b"llama"].concat();
+    let error = split_with(2, |bytes| with_key(&bytes, "general.architecture", &architecture));
+    assert!(!error.unwrap_err().contains("general.architecture"));
 }
 
 #[test]

@@ -282,6 +282,71 @@ fn a_model_in_several_files_has_one_name_and_is_complete_or_names_the_missing_fi
     assert_eq!((model.digest, model.engine.info().hidden_size), (None, 64));
 }
 
+#[test]
+fn a_usable_model_is_not_hidden_by_an_unusable_one_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("own")).unwrap();
+    fs::write(at("own/tiny.gguf"), "cut").unwrap();
+    write(&TinyModel::qwen2(), &at("other/tiny.gguf"));
+    let places = Places {
+        others: vec![at("other")],
+        ..Places::only(at("own"))
+    };
+    let store = ModelStore::new(places.clone());
+    let found = store.found();
+    assert_eq!(found.len(), 1);
+    assert_eq!((&found[0].path, found[0].info.is_ok()), (&at("other/tiny.gguf"), true));
+    assert!(store.load("tiny", &Map::new(), &|_, _| ()).is_ok());
+    // Who names a file asks for that one, and is told what is wrong with it.
+    let store = ModelStore::new(places.with_named(at("own/tiny.gguf")));
+    let found = store.found();
+    assert_eq!((&found[0].path, found[0].info.is_err()), (&at("own/tiny.gguf"), true));
+}
+
+#[test]
+fn the_revision_that_a_hub_cache_names_as_main_comes_first_and_its_sub_folders_are_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    let hub = folder.path().join("hub");
+    let repository = hub.join("models--Owner--Name");
+    for revision in ["0123", "9abc", "def0"] {
+        write(
+            &TinyModel::qwen2(),
+            &repository.join(format!("snapshots/{revision}/m.gguf")),
+        );
+    }
+    write(&TinyModel::llama(), &repository.join("snapshots/9abc/Q8_0/m-Q8_0.gguf"));
+    fs::create_dir_all(repository.join("refs")).unwrap();
+    fs::write(repository.join("refs/main"), "9abc\n").unwrap();
+    let store = ModelStore::new(Places {
+        hub_cache: Some(hub),
+        ..Places::only(folder.path().join("own"))
+    });
+    let found = |name: &str| store.find(name).unwrap().path;
+    assert_eq!(found("m"), repository.join("snapshots/9abc/m.gguf"));
+    assert_eq!(found("m-Q8_0"), repository.join("snapshots/9abc/Q8_0/m-Q8_0.gguf"));
+}
+
+#[test]
+fn a_model_in_several_files_is_looked_at_again_when_one_of_them_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = |number: usize| format!("split-0000{number}-of-00003.gguf");
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cases");
+    for number in [1, 2, 3] {
+        fs::copy(cases.join(part(number)), folder.path().join(part(number))).unwrap();
+    }
+    let store = ModelStore::new(Places::only(folder.path().to_owned()));
+    assert_eq!(modes(&store), ["split"]);
+    fs::remove_file(folder.path().join(part(3))).unwrap();
+    let reason = store.find("split").unwrap().info.unwrap_err();
+    assert!(reason.contains("missing: split-00003-of-00003.gguf"), "{reason}");
+    fs::write(folder.path().join(part(3)), "cut").unwrap();
+    let reason = store.find("split").unwrap().info.unwrap_err();
+    assert!(reason.contains("split-00003-of-00003.gguf"), "{reason}");
+    fs::copy(cases.join(part(3)), folder.path().join(part(3))).unwrap();
+    assert!(store.find("split").unwrap().info.is_ok());
+}
+
 fn load_error(store: &ModelStore, name: &str) -> LoadError {
     match store.load(name, &Map::new(), &|_, _| ()) {
         Ok(_) => panic!("{name} was loaded"),
@@ -339,6 +404,25 @@ fn a_replaced_file_is_read_again() {
     assert_eq!(modes(&store), ["x"]);
     fs::remove_file(&file).unwrap();
     assert!(store.cards().is_empty());
+}
+
+#[test]
+fn a_refused_file_is_not_read_again_until_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.gguf");
+    let sound = TinyModel::qwen2().bytes();
+    let store = ModelStore::new(Places::only(folder.path().to_owned()));
+    let started = std::time::SystemTime::now();
+    let is_usable = |bytes: &[u8], seconds: u64| {
+        fs::write(&path, bytes).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_modified(started + std::time::Duration::from_secs(seconds))
+            .unwrap();
+        store.find("x").unwrap().info.is_ok()
+    };
+    assert!(!is_usable(&[b"GGUG", &sound[4..]].concat(), 1));
+    assert!(!is_usable(&sound, 1), "of the same length and time");
+    assert!(is_usable(&sound, 2));
 }
 
 #[test]

@@ -146,14 +146,18 @@ impl Refusal {
         match error {
             FileError::Pickle { .. } => Self::Pickle,
             FileError::PrefixTuning { .. } => Self::PrefixTuning,
-            FileError::OtherAdapter { .. } | FileError::EncoderDecoder { .. } => Self::OtherAdapter,
+            FileError::OtherAdapter { .. } | FileError::MoreThanRows { .. } | FileError::EncoderDecoder { .. } => {
+                Self::OtherAdapter
+            }
             FileError::WrongWidth { .. } => Self::OtherWidth,
             FileError::Rows { .. } => Self::BadValues,
             FileError::TooLarge { .. } | FileError::TooLong { .. } | FileError::Bomb { .. } => Self::TooLarge,
             FileError::Unreadable { .. } => Self::Unreadable,
             FileError::Unwritable { .. } => Self::NotSaved,
             FileError::UnknownKind { .. }
+            | FileError::LfsPointer { .. }
             | FileError::NotPeft { .. }
+            | FileError::PackedFolder { .. }
             | FileError::SeveralAdapters { .. }
             | FileError::Malformed { .. }
             | FileError::NotOneTable { .. }

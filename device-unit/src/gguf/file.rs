@@ -54,7 +54,7 @@ impl GgufFile {
         if let Some(split) = Split::of(path, &model.metadata)? {
             for (number, path) in split.others.iter().enumerate() {
                 let metadata = model.add(path)?;
-                split.check(path, number + 1, &metadata)?;
+                split.check(path, number + 1, &metadata, &model.metadata)?;
             }
             split.check_tensors(path, model.tensors.len())?;
         }

@@ -133,6 +133,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_names_every_type_that_is_refused() {
+        let documentation = include_str!("../model-files.md");
+        for (number, name) in OTHERS {
+            let row = format!("| type `{name}` = {number} | refused |");
+            assert!(documentation.contains(&row), "{row}");
+        }
+    }
+
+    #[test]
     fn the_table_is_in_the_order_of_the_variants_and_no_number_stands_twice() {
         for (place, row) in KINDS.iter().enumerate() {
             assert_eq!(row.0 as usize, place);

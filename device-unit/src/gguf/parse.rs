@@ -86,7 +86,7 @@ pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
 
     let mut metadata = HashMap::new();
     for _ in 0..value_count {
-        let key = cursor.string()?;
+        let key = cursor.string()?.to_owned();
         let kind = cursor.u32()?;
         let value = cursor.value(kind)?;
         if metadata.contains_key(&key) {
@@ -228,10 +228,20 @@ impl<R: Read> Cursor<R> {
         Ok(self.u8()? != 0)
     }
 
-    /// A string. Bytes that are not UTF-8 become replacement characters, since descriptions may contain any bytes.
-    fn string(&mut self) -> Result<String, Fault> {
+    /// A description. Bytes that are not UTF-8 become replacement characters, since it may contain any bytes.
+    fn description(&mut self) -> Result<String, Fault> {
         let len = self.u64()?;
         Ok(String::from_utf8_lossy(self.take(len)?).into_owned())
+    }
+
+    /// A name or a token, which is read as it is or not at all: two that differ must not become the same.
+    fn string(&mut self) -> Result<&str, Fault> {
+        let len = self.u64()?;
+        let bytes = self.take(len)?;
+        std::str::from_utf8(bytes).or_else(|_| {
+            let shown: String = String::from_utf8_lossy(bytes).chars().take(60).collect();
+            damaged(format!("its header has a name or a token that is not UTF-8: {shown:?}"))
+        })
     }
 
     fn value(&mut self, kind: u32) -> Result<MetaValue, Fault> {
@@ -244,7 +254,7 @@ impl<R: Read> Cursor<R> {
             5 => MetaValue::I32(self.i32()?),
             6 => MetaValue::F32(self.f32()?),
             7 => MetaValue::Bool(self.bool()?),
-            8 => MetaValue::String(self.string()?),
+            8 => MetaValue::String(self.description()?),
             9 => MetaValue::Array(self.array(0)?),
             10 => MetaValue::U64(self.u64()?),
             11 => MetaValue::I64(self.i64()?),
@@ -271,7 +281,7 @@ impl<R: Read> Cursor<R> {
             8 => {
                 let mut table = StringTable::default();
                 for _ in 0..len {
-                    table.push(&self.string()?);
+                    table.push(self.string()?);
                 }
                 MetaArray::Strings(table)
             }
@@ -299,7 +309,7 @@ impl<R: Read> Cursor<R> {
 
     /// Name, type, dimensions and offset.
     fn tensor(&mut self) -> Result<(String, TensorKind, Vec<usize>, u64), Fault> {
-        let name = self.string()?;
+        let name = self.string()?.to_owned();
         let dimension_count = self.u32()?;
         if dimension_count > MAX_DIMENSIONS {
             return damaged(format!("the tensor {name:?} has {dimension_count} dimensions"));

@@ -14,6 +14,9 @@ const COUNT: &str = "split.count";
 /// How many tensors all files have together.
 const TENSORS: &str = "split.tensors.count";
 
+/// Keys of a later file that say how it is stored, and nothing about the model.
+const ALIGNMENT: &str = "general.alignment";
+
 /// Most files of a model.
 const MOST: usize = 999;
 
@@ -92,26 +95,40 @@ impl Split {
         }))
     }
 
-    /// Checks that a further file names itself as the part with this number.
+    /// Checks that a further file names itself as the part with this number, and says nothing of the model that the first, whose metadata
+    /// are the model's, does not say.
     pub(super) fn check(
         &self,
         path: &Path,
         number: usize,
         metadata: &HashMap<String, MetaValue>,
+        first: &HashMap<String, MetaValue>,
     ) -> Result<(), LoadError> {
+        let bad = |reason: String| LoadError::BadFile {
+            path: path.to_owned(),
+            reason,
+        };
         let said = |key: &str| {
             metadata
                 .get(key)
                 .and_then(MetaValue::as_u32)
                 .map(|value| value as usize)
         };
-        if said(NUMBER) == Some(number) && said(COUNT) == Some(self.count) {
-            return Ok(());
+        if said(NUMBER) != Some(number) || said(COUNT) != Some(self.count) {
+            return Err(bad(format!(
+                "it does not say that it is file {} of {}",
+                number + 1,
+                self.count
+            )));
         }
-        Err(LoadError::BadFile {
-            path: path.to_owned(),
-            reason: format!("it does not say that it is file {} of {}", number + 1, self.count),
-        })
+        let is_own = |key: &str| [NUMBER, COUNT, TENSORS, ALIGNMENT].contains(&key);
+        let mut others = (metadata.iter()).filter(|(key, value)| !is_own(key) && first.get(*key) != Some(value));
+        match others.next() {
+            None => Ok(()),
+            Some((key, _)) => Err(bad(format!(
+                "its metadata has a {key} that is not that of the model's first file"
+            ))),
+        }
     }
 
     /// Checks the number of tensors of all files against the first one's.

@@ -1,5 +1,6 @@
 //! The folders that are searched for models: our own and those of other programs.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -266,7 +267,8 @@ fn models_in(folder: &Path) -> Vec<PathBuf> {
     entries(folder).into_iter().filter(is_model).collect()
 }
 
-/// The Hugging Face cache: `models--OWNER--NAME/snapshots/REVISION/FILE`, each file a link into `blobs`.
+/// The Hugging Face cache: `models--OWNER--NAME/snapshots/REVISION/FILE`, each file a link into `blobs`; some repositories have a folder
+/// for each quantisation. The revision that `refs/main` names comes first: the others are older, or branches.
 ///
 /// Downloads in progress are in `blobs` only, so files that a snapshot names are complete.
 fn hub_files(cache: &Path) -> Vec<PathBuf> {
@@ -275,8 +277,16 @@ fn hub_files(cache: &Path) -> Vec<PathBuf> {
             .is_some_and(|name| name.to_string_lossy().starts_with("models--"))
     };
     (entries(cache).into_iter().filter(is_model))
-        .flat_map(|repository| entries(&repository.join("snapshots")))
-        .flat_map(|snapshot| models_in(&snapshot))
+        .flat_map(|repository| {
+            let main = files::read_text(&repository.join("refs/main"), LONGEST_TEXT).unwrap_or_default();
+            let mut snapshots = entries(&repository.join("snapshots"));
+            snapshots.sort_by_key(|snapshot| snapshot.file_name() != Some(OsStr::new(main.trim())));
+            snapshots
+        })
+        .flat_map(|snapshot| {
+            let inside = entries(&snapshot).into_iter().flat_map(|folder| models_in(&folder));
+            models_in(&snapshot).into_iter().chain(inside).collect::<Vec<_>>()
+        })
         .collect()
 }
 

@@ -45,9 +45,9 @@ impl FoundModel {
 pub struct ModelStore {
     places: Places,
     engine: CpuOptions,
-    /// Cache of the headers of usable models, by file, length and time of change. Failures are not cached, since
-    /// another missing file may be the cause.
-    known: Mutex<HashMap<FileState, ModelInfo>>,
+    /// What was read of the models in one file, by file, length and time of change. Those in several files are read again each time, since
+    /// any of them may have changed.
+    known: Mutex<HashMap<FileState, Result<ModelInfo, String>>>,
 }
 
 type FileState = (PathBuf, u64, Option<SystemTime>);
@@ -82,12 +82,15 @@ impl ModelStore {
         &self.places
     }
 
-    /// Every model file, usable or not, each name once: the first place wins.
+    /// Every model file, usable or not, each name once: the first usable one wins, or that which the user named.
     #[must_use]
     pub fn found(&self) -> Vec<FoundModel> {
         let mut found: Vec<FoundModel> = Vec::new();
         for Placed { path, name, place } in self.places.files() {
-            if found.iter().any(|model| model.name.eq_ignore_ascii_case(&name)) {
+            let same = found.iter().position(|model| model.name.eq_ignore_ascii_case(&name));
+            let replaceable = same.filter(|&at| found[at].info.is_err() && found[at].place != Place::Named);
+            if let (Some(at), None) = (same, replaceable) {
+                tracing::debug!("{} is hidden by {}", path.display(), found[at].path.display());
                 continue;
             }
             let info = self.info(&path);
@@ -95,13 +98,18 @@ impl ModelStore {
                 Ok(info) => entry.bytes.is_none_or(|bytes| bytes == info.bytes),
                 Err(_) => true,
             });
-            found.push(FoundModel {
+            let model = FoundModel {
                 name,
                 path,
                 place,
                 entry,
                 info,
-            });
+            };
+            match replaceable {
+                None => found.push(model),
+                Some(at) if model.info.is_ok() => found[at] = model,
+                Some(_) => {}
+            }
         }
         found
     }
@@ -174,12 +182,18 @@ impl ModelStore {
             .to_string()
         })?;
         let state = (path.to_owned(), metadata.len(), metadata.modified().ok());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(info) = known.get(&state) {
-            return Ok(info.clone());
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(info) = known().get(&state) {
+            return info.clone();
         }
-        let info = ModelInfo::read(path).map_err(|error| error.to_string())?;
-        Ok(known.entry(state).or_insert(info).clone())
+        let read = ModelInfo::read(path);
+        // The next attempt may find what is missing now.
+        let lasts = !matches!(read, Err(LoadError::Incomplete { .. } | LoadError::Unreadable { .. }));
+        let info = read.map_err(|error| error.to_string());
+        if lasts && name_parts(path).is_none() {
+            known().insert(state, info.clone());
+        }
+        info
     }
 
     /// The folder of cached digests.

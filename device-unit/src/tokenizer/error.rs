@@ -21,15 +21,25 @@ pub enum TokenizerError {
         /// What is wrong, as a clause.
         reason: String,
     },
-    /// A vocabulary that is not byte-level BPE, or with an unknown way to split text.
+    /// A vocabulary that is not byte-level BPE.
     #[error(
-        "{what} has a vocabulary of the kind {kind:?}; only byte-level BPE (qwen2, smollm) can be used: choose a Qwen2.5, Qwen3 or SmolLM2 model"
+        "{what} has a vocabulary of the kind {kind:?}; only byte-level BPE can be used: choose a Qwen2.5, Qwen3 or SmolLM2 model"
     )]
     UnknownKind {
         /// The file, or where else the vocabulary is from.
         what: String,
         /// The kind as the file names it.
         kind: String,
+    },
+    /// A byte-level BPE vocabulary with an unknown way to split text.
+    #[error(
+        "{what} splits text as {pre:?}, which is not known here (qwen2 and smollm are): choose a Qwen2.5, Qwen3 or SmolLM2 model"
+    )]
+    UnknownSplit {
+        /// The file, or where else the vocabulary is from.
+        what: String,
+        /// The way to split text as the file names it.
+        pre: String,
     },
     /// A text beyond [`LONGEST_TEXT`](super::LONGEST_TEXT).
     #[error("the text has {bytes} bytes, more than the {limit} that can be tokenised at once; shorten it")]

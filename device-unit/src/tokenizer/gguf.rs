@@ -1,7 +1,9 @@
 //! The vocabulary inside a GGUF file.
 
+use std::collections::HashSet;
+
 use crate::gguf::KeyUse::{Computed, Meaningless, Only};
-use crate::gguf::{GgufFile, KeyTable, StringTable, check_keys, is_off};
+use crate::gguf::{GgufFile, KeyTable, MetaValue, StringTable, check_keys, is_off};
 
 use super::{END_OF_TEXT, IM_END, PreTokenization, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
@@ -20,6 +22,12 @@ const ENDS: [&str; 3] = [
     "tokenizer.ggml.eot_token_id",
     "tokenizer.ggml.eom_token_id",
 ];
+/// Several such tokens in a list, as Ollama writes them.
+const ENDS_LIST: &str = "tokenizer.ggml.eos_token_ids";
+/// Most bytes of a token that is searched for in every text, and of all such tokens: the search takes up to a kilobyte for each byte. Models
+/// have a few dozen of them, of twenty bytes.
+const LONGEST_SPECIAL: usize = 1 << 10;
+const MOST_SPECIAL: usize = 64 << 10;
 
 /// The treatment of each key below `tokenizer.`. A key that is not listed is refused by name.
 pub(crate) const KEYS: &KeyTable = &[
@@ -31,9 +39,14 @@ pub(crate) const KEYS: &KeyTable = &[
     ("ggml.eos_token_id", Computed),
     ("ggml.eot_token_id", Computed),
     ("ggml.eom_token_id", Computed),
+    ("ggml.eos_token_ids", Computed),
     ("ggml.add_bos_token", Only(is_off, "false, nothing in front of a text")),
     ("ggml.add_eos_token", Only(is_off, "false, nothing behind a text")),
     ("ggml.add_sep_token", Only(is_off, "false, nothing between texts")),
+    ("ggml.add_padding_token", Only(is_off, "false, no text is filled up")),
+    ("ggml.add_unknown_token", Only(is_off, "false, as read for BERT alone")),
+    ("ggml.add_cls_token", Only(is_off, "false, as read for BERT alone")),
+    ("ggml.add_mask_token", Only(is_off, "false, as read for BERT alone")),
     ("ggml.scores", Meaningless("byte-level BPE goes by the merges")),
     (
         "ggml.add_space_prefix",
@@ -71,17 +84,28 @@ pub(crate) const KEYS: &KeyTable = &[
         Meaningless("for filling gaps in code, which is not done here"),
     ),
     (
+        "chat_template",
+        Only(is_chatml, "a template of ChatML, whose turns end with <|im_end|>"),
+    ),
+    (
         "chat_template*",
         Meaningless("prompts are written in ChatML, as the stock unit writes them"),
     ),
     ("huggingface.json", Meaningless("says again what the lists say")),
 ];
 
+/// Whether a chat template writes ChatML, or there is none.
+fn is_chatml(template: &MetaValue) -> bool {
+    template
+        .as_str()
+        .is_some_and(|template| template.is_empty() || template.contains(IM_END))
+}
+
 impl Tokenizer {
     /// The tokenizer in the metadata of a GGUF file.
     ///
     /// # Errors
-    /// [`TokenizerError::UnknownKind`] where it is no byte-level BPE with a known way to cut text;
+    /// [`TokenizerError::UnknownKind`] where it is no byte-level BPE; [`TokenizerError::UnknownSplit`] where the way to cut text is unknown;
     /// [`TokenizerError::BadVocabulary`] where lists are missing or do not belong together.
     pub fn from_gguf(file: &GgufFile) -> Result<Self, TokenizerError> {
         Self::from_vocabulary(Vocabulary::from_gguf(file)?)
@@ -113,14 +137,9 @@ impl Vocabulary {
                 }
             })
             .collect();
-        let merges = (merges.iter().zip(1_usize..))
-            .map(|(merge, number)| {
-                let (left, right) = merge
-                    .split_once(' ')
-                    .ok_or_else(|| bad(format!("its merge {number} is no pair: {merge:?}")))?;
-                Ok((left.to_owned(), right.to_owned()))
-            })
-            .collect::<Result<_, TokenizerError>>()?;
+        let merges = (pairs(merges).map_err(bad)?.iter())
+            .map(|(left, right)| ((*left).to_owned(), (*right).to_owned()))
+            .collect();
         Ok(Self {
             tokens: tokens.iter().map(str::to_owned).collect(),
             kinds,
@@ -131,7 +150,7 @@ impl Vocabulary {
         })
     }
 
-    /// Checks, in a few milliseconds, that the file's vocabulary is of a known kind, complete, and made for ChatML.
+    /// Checks, in some ten milliseconds, that the file's vocabulary is of a known kind, complete, and made for ChatML.
     /// Returns the number of its tokens.
     ///
     /// # Errors
@@ -145,31 +164,89 @@ impl Vocabulary {
         pre_tokenization(file)?;
         check_keys(file, "tokenizer.", KEYS).map_err(bad)?;
         ends(file)?;
-        list(file, MERGES)?;
+        let merges = list(file, MERGES)?;
         let tokens = list(file, TOKENS)?;
-        let kinds = file.u32s(TOKEN_TYPES).ok_or_else(|| missing(file, TOKEN_TYPES))?.len();
-        if kinds != tokens.len() {
-            return Err(bad(format!("it has {} tokens but {kinds} token types", tokens.len())));
+        let kinds = file.u32s(TOKEN_TYPES).ok_or_else(|| missing(file, TOKEN_TYPES))?;
+        if kinds.len() != tokens.len() {
+            return Err(bad(format!(
+                "it has {} tokens but {} token types",
+                tokens.len(),
+                kinds.len()
+            )));
         }
+        check_special(tokens, &kinds).map_err(bad)?;
+        let known: HashSet<&str> = tokens.iter().collect();
         for mark in [IM_START, IM_END] {
-            if !tokens.iter().any(|token| token == mark) {
+            if !known.contains(mark) {
                 return Err(bad(format!(
                     "it has no token {mark}, so it is not made for chats in ChatML"
                 )));
             }
         }
-        Ok(kinds)
+        check_merges(merges, &known).map_err(bad)?;
+        Ok(tokens.len())
     }
 }
 
+/// Checks the lengths of the tokens that are searched for in every text.
+fn check_special(tokens: &StringTable, kinds: &[u32]) -> Result<(), String> {
+    let is_special = |kind: u32| matches!(self::kind(kind), TokenKind::Control | TokenKind::UserDefined);
+    let mut all = 0;
+    for (number, (token, _)) in (tokens.iter().zip(kinds).enumerate()).filter(|(_, (_, kind))| is_special(**kind)) {
+        if token.len() > LONGEST_SPECIAL {
+            return Err(format!(
+                "its special token {number} has {} bytes, more than {LONGEST_SPECIAL}",
+                token.len()
+            ));
+        }
+        all += token.len();
+    }
+    if all > MOST_SPECIAL {
+        return Err(format!("its special tokens have {all} bytes, more than {MOST_SPECIAL}"));
+    }
+    Ok(())
+}
+
+/// Checks that both parts of each merge and what they make are tokens.
+fn check_merges(merges: &StringTable, known: &HashSet<&str>) -> Result<(), String> {
+    let mut whole = String::new();
+    for ((left, right), number) in pairs(merges)?.into_iter().zip(1_usize..) {
+        whole.clear();
+        whole.push_str(left);
+        whole.push_str(right);
+        if let Some(missing) = [left, right, whole.as_str()]
+            .into_iter()
+            .find(|part| !known.contains(part))
+        {
+            return Err(format!(
+                "its merge {number} needs the token {missing:?}, which it has not"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The two parts of each merge.
+fn pairs(merges: &StringTable) -> Result<Vec<(&str, &str)>, String> {
+    (merges.iter().zip(1_usize..))
+        .map(|(merge, number)| {
+            merge
+                .split_once(' ')
+                .ok_or_else(|| format!("its merge {number} is no pair: {merge:?}"))
+        })
+        .collect()
+}
+
 fn pre_tokenization(file: &GgufFile) -> Result<PreTokenization, TokenizerError> {
-    let unknown = |kind: String| TokenizerError::UnknownKind {
-        what: file.path().display().to_string(),
-        kind,
-    };
+    let what = || file.path().display().to_string();
     match file.str(MODEL).ok_or_else(|| missing(file, MODEL))? {
         "gpt2" => {}
-        other => return Err(unknown(other.to_owned())),
+        other => {
+            return Err(TokenizerError::UnknownKind {
+                what: what(),
+                kind: other.to_owned(),
+            });
+        }
     }
     // Older converters leave the key out; for these architectures the value is always the same.
     let implied = match file.str("general.architecture") {
@@ -183,7 +260,10 @@ fn pre_tokenization(file: &GgufFile) -> Result<PreTokenization, TokenizerError> 
     match named.ok_or_else(|| missing(file, PRE))? {
         "qwen2" => Ok(PreTokenization::Qwen2),
         "smollm" => Ok(PreTokenization::SmolLm),
-        other => Err(unknown(other.to_owned())),
+        other => Err(TokenizerError::UnknownSplit {
+            what: what(),
+            pre: other.to_owned(),
+        }),
     }
 }
 
@@ -195,6 +275,9 @@ fn ends(file: &GgufFile) -> Result<Vec<u32>, TokenizerError> {
             return Err(unusable(file, key));
         }
         ends.extend(value.as_u32());
+    }
+    if let Some(value) = file.metadata(ENDS_LIST) {
+        ends.extend(value.as_u32s().ok_or_else(|| unusable(file, ENDS_LIST))?);
     }
     Ok(ends)
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::{Engine, Logits, Step};
 use softprefix_unit::gguf::{GgufFile, TensorKind};
-use softprefix_unit::testing::{Stored, TinyModel, TinyWeights};
+use softprefix_unit::testing::{Meta, Stored, TinyModel, TinyWeights};
 
 use crate::harness::Bench;
 
@@ -127,11 +127,15 @@ fn another_architecture_is_refused_by_name() {
 
 #[test]
 fn a_missing_tensor_or_one_of_another_shape_is_named() {
-    let bytes = TinyModel::qwen2().bytes();
-    let at = bytes.windows(18).position(|w| w == b"blk.1.ffn_up.weigh").unwrap();
-    let mut renamed = bytes.clone();
-    renamed[at] = b'x';
-    assert!(load_and_run(&renamed).unwrap_err().contains("blk.1.ffn_up.weight"));
+    let deeper = TinyModel {
+        keys: vec![("qwen2.block_count".into(), Some(Meta::U32(3)))],
+        ..TinyModel::qwen2()
+    };
+    assert!(
+        load_and_run(&deeper.bytes())
+            .unwrap_err()
+            .contains("blk.2.attn_norm.weight is missing")
+    );
     let other = TinyModel {
         feed_forward: 128,
         ..TinyModel::qwen2()

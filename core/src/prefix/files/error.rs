@@ -33,7 +33,13 @@ pub enum FileError {
         /// Most bytes that are read.
         limit: u64,
     },
-    /// A Python pickle, by its ending or its first bytes; it was not opened.
+    /// A text that stands for a file which Git LFS has not fetched.
+    #[error("the file {file} stands for one that Git LFS has not fetched; run `git lfs pull` in its folder")]
+    LfsPointer {
+        /// Path as it was given.
+        file: String,
+    },
+    /// A Python pickle, by its content or its ending; it was not opened.
     #[error(
         "the file {file} is a Python pickle, which can run any program when it is opened, so it is never opened here; save the prefix as \
          safetensors (PEFT: `save_pretrained(..., safe_serialization=True)`) or as .npy"
@@ -44,7 +50,8 @@ pub enum FileError {
     },
     /// The first bytes are those of no known format.
     #[error(
-        "the file {file} is not a soft prefix file: it begins with {start:?}; choose a PEFT folder, a .safetensors, an .npy or a KoboldAI .zip"
+        "the file {file} is not a soft prefix file: it begins with {start:?}; choose a PEFT folder, a .safetensors, an .npy, an .npz or a \
+         KoboldAI .zip"
     )]
     UnknownKind {
         /// Path as it was given.
@@ -61,6 +68,12 @@ pub enum FileError {
         folder: String,
         /// Name of the missing file.
         missing: &'static str,
+    },
+    /// A zip of a PEFT folder.
+    #[error("the file {file} is a packed PEFT folder; unpack it and choose the folder")]
+    PackedFolder {
+        /// Path as it was given.
+        file: String,
     },
     /// The folder has no adapter of its own and several in the folders right inside it.
     #[error(
@@ -85,7 +98,9 @@ pub enum FileError {
         detail: String,
     },
     /// The file holds no array of two dimensions, or several without a known name.
-    #[error("the file {file} holds {found}, but a prefix is one table of P rows and H columns; save that table alone")]
+    #[error(
+        "the file {file} holds {found}, but a prefix is one table of P rows and H columns; save that table alone, as P x H"
+    )]
     NotOneTable {
         /// Path as it was given.
         file: String,
@@ -135,13 +150,25 @@ pub enum FileError {
     },
     /// A PEFT adapter of another type, such as LoRA.
     #[error(
-        "the file {file} is an adapter of the type {peft_type}, not a soft prefix; only PROMPT_TUNING and P_TUNING are rows of embeddings"
+        "the file {file} is an adapter of the type {peft_type}; only PROMPT_TUNING and P_TUNING hold nothing but the rows of a soft \
+         prefix: choose one of these"
     )]
     OtherAdapter {
         /// Path as it was given.
         file: String,
         /// `peft_type` of its configuration, at most 40 characters.
         peft_type: String,
+    },
+    /// An adapter whose rows are not all that it does to a model.
+    #[error(
+        "the file {file} is of an adapter that {what}, so that its rows alone would not give its outputs; choose one whose rows were \
+         trained alone, for CAUSAL_LM"
+    )]
+    MoreThanRows {
+        /// Path of its configuration.
+        file: String,
+        /// What else it does, as a clause.
+        what: String,
     },
     /// An adapter of an encoder-decoder model.
     #[error(
@@ -198,5 +225,13 @@ impl FileError {
             .split_once("; ")
             .map_or(message.as_str(), |(what, _)| what)
             .to_owned()
+    }
+
+    /// Creates the error of a table whose rows were saved one after another.
+    pub(super) fn flattened(file: &str, values: usize) -> Self {
+        Self::NotOneTable {
+            file: file.to_owned(),
+            found: format!("{values} values in one dimension"),
+        }
     }
 }

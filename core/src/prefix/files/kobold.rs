@@ -17,10 +17,13 @@ const PROMPT_EMBEDDINGS: &str = "prompt_embeddings.npy";
 const META: &str = "meta.json";
 /// Bytes to which even the smallest file may unpack.
 const ALWAYS_ALLOWED: u64 = 4 << 20;
-/// Bytes to which even the largest file may unpack.
+/// Bytes to which even the largest file may unpack, unless it has as many itself.
 const NEVER_ALLOWED: u64 = 64 << 20;
 /// Unpacked bytes for each byte of the file: a little below the best ratio of deflate.
 const GROWTH: u64 = 1000;
+/// The marks at which `zip` looks for an archive's directory and for the entries in it, and how many of each are read. For each end
+/// that turns out to be none, all entries before it are read again.
+const MARKS: [(&[u8; 4], &str, usize); 2] = [(b"PK\x05\x06", "ends", 16), (b"PK\x01\x02", "entries", 8192)];
 /// Length of the header of an LZMA entry.
 const LZMA_HEADER: usize = 9;
 
@@ -37,6 +40,16 @@ pub(super) struct Contents {
 }
 
 pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
+    for (mark, what, most) in MARKS {
+        let count = bytes.windows(mark.len()).filter(|four| four == mark).count();
+        if count > most {
+            return Err(FileError::Malformed {
+                file: file.to_owned(),
+                kind: "zip",
+                detail: format!("it has {count} {what}, more than {most}"),
+            });
+        }
+    }
     let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| malformed(file, &error))?;
     // PyTorch's files are zips of pickles.
     if archive.file_names().any(|name| name.ends_with(".pkl")) {
@@ -86,6 +99,9 @@ fn array_in(file: &str, archive: &ZipArchive<Cursor<&[u8]>>) -> Result<String, F
     arrays.sort_unstable();
     match arrays[..] {
         [only] => Ok(only.to_owned()),
+        [] if archive.file_names().any(|name| name.ends_with(super::CONFIG)) => {
+            Err(FileError::PackedFolder { file: file.to_owned() })
+        }
         [] => Err(FileError::Malformed {
             file: file.to_owned(),
             kind: "KoboldAI zip",
@@ -109,7 +125,8 @@ fn entry(file: &str, archive: &mut ZipArchive<Cursor<&[u8]>>, name: &str, packed
     };
     let number = archive.index_for_name(name).ok_or_else(|| bad("is missing".into()))?;
     let raw = archive.by_index_raw(number).map_err(|error| malformed(file, &error))?;
-    let limit = (packed as u64 * GROWTH).clamp(ALWAYS_ALLOWED, NEVER_ALLOWED);
+    let packed_bytes = packed as u64;
+    let limit = (packed_bytes * GROWTH).clamp(ALWAYS_ALLOWED, NEVER_ALLOWED.max(packed_bytes));
     let size = raw.size();
     if size > limit {
         return Err(FileError::Bomb {

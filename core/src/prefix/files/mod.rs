@@ -26,8 +26,10 @@ const LARGEST_FILE: u64 = 256 << 20;
 const LARGEST_CONFIG: u64 = 1 << 20;
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
-/// File name extensions of pickles.
-const PICKLES: [&str; 7] = ["bin", "pt", "pth", "pkl", "pickle", "ckpt", "th"];
+/// File name extensions of pickles. The oldest have no mark at their beginning.
+const PICKLES: [&str; 2] = ["pkl", "pickle"];
+/// What stands in the place of a file that Git LFS has not fetched.
+const LFS_POINTER: &[u8] = b"version https://git-lfs.";
 
 /// The format of the file from which a prefix came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -107,10 +109,6 @@ pub fn import(path: &Path, hidden_size: Option<usize>, rounding: Rounding) -> Re
     {
         return import_peft(folder, hidden_size, rounding);
     }
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    if PICKLES.contains(&ending.to_ascii_lowercase().as_str()) {
-        return Err(FileError::Pickle { file });
-    }
     let bytes = read(path, LARGEST_FILE)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     from_bytes(&file, name, &bytes, hidden_size, rounding)
@@ -137,7 +135,7 @@ fn from_bytes(
     rounding: Rounding,
 ) -> Result<Imported, FileError> {
     let import = |format, table: Table<'_>, name: String, base_model| {
-        check_width(file, table.width, hidden_size)?;
+        check_width(file, &table, hidden_size)?;
         let stored = table.stored;
         let (prefix, exact) = table.into_prefix(file, rounding)?;
         Ok(Imported {
@@ -173,7 +171,9 @@ fn from_bytes(
         });
     }
     // A pickle begins with the opcode PROTO and a version.
-    if matches!(bytes, [0x80, 2..=5, ..]) {
+    let ending = Path::new(file).extension().and_then(|ending| ending.to_str());
+    let is_named = |pickle: &&str| ending.is_some_and(|ending| ending.eq_ignore_ascii_case(pickle));
+    if matches!(bytes, [0x80, 2..=5, ..]) || PICKLES.iter().any(is_named) {
         return Err(FileError::Pickle { file: file.to_owned() });
     }
     Err(FileError::UnknownKind {
@@ -225,7 +225,7 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
         None => tensors::read(&file, &bytes)?,
     };
     adapter.check(&file, &table)?;
-    check_width(&file, table.width, hidden_size)?;
+    check_width(&file, &table, hidden_size)?;
     let stored = table.stored;
     let (prefix, exact) = table.into_prefix(&file, rounding)?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -299,10 +299,14 @@ pub(super) fn bf16_tensor(prefix: &SoftPrefix) -> Result<Vec<u8>, FileError> {
     tensors::write("the prefix", prefix, Stored::Bf16, None)
 }
 
-fn check_width(file: &str, width: usize, hidden_size: Option<usize>) -> Result<(), FileError> {
+fn check_width(file: &str, table: &Table<'_>, hidden_size: Option<usize>) -> Result<(), FileError> {
+    let width = table.width;
     let Some(hidden_size) = hidden_size.filter(|&hidden_size| hidden_size != width) else {
         return Ok(());
     };
+    if table.is_flattened(hidden_size) {
+        return Err(FileError::flattened(file, width));
+    }
     Err(match peft::layers_of(width, hidden_size) {
         Some(layers) => FileError::PrefixTuning {
             file: file.to_owned(),
@@ -329,7 +333,16 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
             limit,
         });
     }
-    crate::files::read(path, limit).map_err(|error| unreadable(&file, &error))
+    let bytes = crate::files::read(path, limit).map_err(|error| unreadable(&file, &error))?;
+    refuse_pointer(&file, &bytes)?;
+    Ok(bytes)
+}
+
+fn refuse_pointer(file: &str, bytes: &[u8]) -> Result<(), FileError> {
+    if bytes.starts_with(LFS_POINTER) {
+        return Err(FileError::LfsPointer { file: file.to_owned() });
+    }
+    Ok(())
 }
 
 pub(super) fn make_folder(folder: &Path) -> Result<(), FileError> {

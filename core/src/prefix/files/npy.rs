@@ -57,9 +57,13 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
         "u2" | "V2" => Stored::Bf16,
         _ if code.starts_with('O') => return Err(FileError::Pickle { file: file.to_owned() }),
         _ => {
+            let mut found = short(kind);
+            if matches!(code, "f12" | "f16") {
+                found.push_str(" (NumPy's longdouble)");
+            }
             return Err(FileError::WrongType {
                 file: file.to_owned(),
-                found: short(kind),
+                found,
             });
         }
     };
@@ -80,6 +84,7 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
     Ok(Table {
         rows,
         width,
+        one_dimension: shape.len() == 1,
         stored,
         big_endian,
         by_columns,

@@ -48,6 +48,12 @@ impl Adapter {
                 });
             }
         }
+        if let Some(what) = other_changes(&config).map_err(malformed)? {
+            return Err(FileError::MoreThanRows {
+                file: file.to_owned(),
+                what,
+            });
+        }
         if let Some(submodules) = number("num_transformer_submodules")?.filter(|&count| count > 1) {
             return Err(FileError::EncoderDecoder {
                 file: file.to_owned(),
@@ -71,7 +77,11 @@ impl Adapter {
             found,
         };
         if let Some(said) = self.token_dim.filter(|&said| said != table.width as u64) {
-            return Err(layers_of(table.width, usize::try_from(said).unwrap_or(0)).map_or_else(
+            let hidden_size = usize::try_from(said).unwrap_or(0);
+            if table.is_flattened(hidden_size) {
+                return Err(FileError::flattened(file, table.width));
+            }
+            return Err(layers_of(table.width, hidden_size).map_or_else(
                 || disagrees("columns (token_dim)", said, table.width),
                 |layers| FileError::PrefixTuning {
                     file: file.to_owned(),
@@ -87,6 +97,33 @@ impl Adapter {
             None => Ok(()),
         }
     }
+}
+
+/// What an adapter of rows is besides its rows, as a clause; `None` where it is nothing else.
+///
+/// # Errors
+/// The entry that cannot be understood, as a clause.
+fn other_changes(config: &Value) -> Result<Option<String>, String> {
+    match config.get("task_type") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(task)) if task == "CAUSAL_LM" => {}
+        Some(Value::String(task)) => {
+            let task: String = task.chars().take(40).collect();
+            return Ok(Some(format!(
+                "is made for the task {task}, not to continue a text (CAUSAL_LM)"
+            )));
+        }
+        Some(_) => return Err("its task_type is no text".to_owned()),
+    }
+    let saved: Option<Vec<&str>> = match config.get("modules_to_save") {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::String(name)) => Some(vec![name]),
+        Some(Value::Array(names)) => names.iter().map(Value::as_str).collect(),
+        Some(_) => None,
+    };
+    let saved = saved.ok_or("its modules_to_save is no list of names")?;
+    let names: String = saved.join(", ").chars().take(80).collect();
+    Ok((!saved.is_empty()).then(|| format!("replaces parts of the model too (modules_to_save: {names})")))
 }
 
 /// The number of layers of a prefix-tuning adapter with rows of this width; `None` where the width fits none. Few layers

@@ -55,6 +55,8 @@ pub(super) fn rows_and_columns(shape: &[usize]) -> Option<(usize, usize)> {
 pub(super) struct Table<'a> {
     pub rows: usize,
     pub width: usize,
+    /// Whether the file holds one dimension only, which is read as a single row.
+    pub one_dimension: bool,
     pub stored: Stored,
     pub big_endian: bool,
     /// Whether the numbers are stored column by column instead of row by row.
@@ -63,6 +65,11 @@ pub(super) struct Table<'a> {
 }
 
 impl Table<'_> {
+    /// Whether it may be several rows of `hidden_size` values, saved one after another in one dimension.
+    pub fn is_flattened(&self, hidden_size: usize) -> bool {
+        self.one_dimension && hidden_size > 0 && self.width > hidden_size && self.width.is_multiple_of(hidden_size)
+    }
+
     /// Rounds the numbers to bf16; also returns whether rounding changed none of them.
     pub fn into_prefix(self, file: &str, rounding: Rounding) -> Result<(SoftPrefix, bool), FileError> {
         if self.rows > MAX_LEN {

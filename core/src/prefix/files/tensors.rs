@@ -43,9 +43,19 @@ pub(super) fn read_named(
     limit: u64,
 ) -> Result<Option<Tensor>, FileError> {
     let unreadable = |error: std::io::Error| super::unreadable(file, &error);
-    let mut header_length = [0; 8];
-    source.read_exact(&mut header_length).map_err(unreadable)?;
-    let header_length = u64::from_le_bytes(header_length);
+    let mut start = Vec::new();
+    let longest = super::LFS_POINTER.len() as u64;
+    source
+        .by_ref()
+        .take(longest)
+        .read_to_end(&mut start)
+        .map_err(unreadable)?;
+    super::refuse_pointer(file, &start)?;
+    let Some(header_length) = start.first_chunk() else {
+        return Err(malformed(file, &"it is empty or cut"));
+    };
+    let header_length = u64::from_le_bytes(*header_length);
+    source.seek(SeekFrom::Start(8)).map_err(unreadable)?;
     if header_length > LONGEST_HEADER.min(length) {
         return Err(malformed(file, &format!("its header claims {header_length} bytes")));
     }
@@ -87,7 +97,7 @@ fn malformed(file: &str, error: &dyn std::fmt::Display) -> FileError {
     }
 }
 
-/// Reads the tensor [`PROMPT_EMBEDDINGS`], or else the only table in the file.
+/// Reads the tensor [`PROMPT_EMBEDDINGS`], or else the only tensor in the file.
 pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileError> {
     let tensors = SafeTensors::deserialize(bytes).map_err(|error| malformed(file, &error))?;
     let mut tables = Vec::new();
@@ -102,14 +112,17 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
             _ => others.push(tensor),
         }
     }
-    match &tables[..] {
-        [tensor] => table(file, tensor),
-        [] if others.len() == 1 => table(file, &others[0]),
+    // A table beside other tensors is a layer of a model.
+    match (&tables[..], &others[..]) {
+        ([tensor], []) | ([], [tensor]) => table(file, tensor),
         _ => Err(FileError::NotOneTable {
             file: file.to_owned(),
             found: match (tables.len(), others.len()) {
                 (0, 0) => "no tensors".to_owned(),
                 (0, others) => format!("{others} tensors, none of two dimensions"),
+                (1, others) => {
+                    format!("1 tensor of two dimensions and {others} other, none of them named {PROMPT_EMBEDDINGS}")
+                }
                 (tables, _) => format!("{tables} tensors of two dimensions, none of them named {PROMPT_EMBEDDINGS}"),
             },
         }),
@@ -138,6 +151,7 @@ fn table<'a>(file: &str, tensor: &TensorView<'a>) -> Result<Table<'a>, FileError
     Ok(Table {
         rows,
         width,
+        one_dimension: tensor.shape().len() == 1,
         stored,
         big_endian: false,
         by_columns: false,

@@ -98,6 +98,18 @@ impl Config {
                 ),
             ));
         }
+        if let Some(size) = metadata
+            .optional("attention.head_dim")?
+            .filter(|size| *size != head_size)
+        {
+            return Err(bad(
+                file,
+                format!(
+                    "its {} is {size}, and its heads are {head_size} values wide",
+                    metadata.key("attention.head_dim")
+                ),
+            ));
+        }
         if head_size > MAX_HEAD_SIZE {
             return Err(unsupported(
                 file,

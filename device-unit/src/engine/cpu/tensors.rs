@@ -1,8 +1,6 @@
 //! The tensors of a model. A file must have all of them, with these dimensions, and no others: an unused tensor would mean that the
 //! model's output is silently wrong.
 
-use std::collections::HashSet;
-
 use crate::errors::LoadError;
 use crate::gguf::{GgufFile, TensorInfo};
 
@@ -38,10 +36,21 @@ pub fn check<'a>(file: &'a GgufFile, config: &Config) -> Result<&'a TensorInfo, 
         path: file.path().to_owned(),
         reason,
     };
+    // Before those that are missing: a model of another form has other tensors in their place.
+    let mut unknown: Vec<&str> = file.tensors().map(|tensor| tensor.name.as_str()).collect();
+    unknown.retain(|name| !is_known(config, name));
+    unknown.sort_unstable();
+    if let Some(name) = unknown.first() {
+        return Err(LoadError::Unsupported {
+            path: file.path().to_owned(),
+            reason: format!(
+                "it has the tensor {name}, which is not computed here for {}, so that its text would be wrong",
+                config.architecture
+            ),
+        });
+    }
     let missing = |name: &str| bad(format!("the tensor {name} is missing"));
-    let Some(table) = file.tensor(TABLE) else {
-        return Err(missing(TABLE));
-    };
+    let table = file.tensor(TABLE).ok_or_else(|| missing(TABLE))?;
     let vocab_size = table.rows();
     if let Some(stated) = config.vocab_size.filter(|stated| *stated != vocab_size) {
         return Err(bad(format!(
@@ -49,7 +58,6 @@ pub fn check<'a>(file: &'a GgufFile, config: &Config) -> Result<&'a TensorInfo, 
             config.architecture
         )));
     }
-    let mut used = HashSet::new();
     let mut packed = 0_u64;
     let outside_layers = model_tensors(config, vocab_size).into_iter();
     // Checked layer by layer, so that an absurd number of layers ends at the first missing tensor.
@@ -67,7 +75,6 @@ pub fn check<'a>(file: &'a GgufFile, config: &Config) -> Result<&'a TensorInfo, 
             )));
         }
         packed += (expected.columns as u64).saturating_mul(expected.rows.next_multiple_of(PANEL) as u64);
-        used.insert(expected.name);
     }
     if exceeds_file(packed, file.bytes()) {
         return Err(bad(format!(
@@ -75,19 +82,17 @@ pub fn check<'a>(file: &'a GgufFile, config: &Config) -> Result<&'a TensorInfo, 
             file.bytes()
         )));
     }
-    let mut unused: Vec<&str> = file.tensors().map(|tensor| tensor.name.as_str()).collect();
-    unused.retain(|name| !used.contains(*name));
-    unused.sort_unstable();
-    match unused.first() {
-        None => Ok(table),
-        Some(name) => Err(LoadError::Unsupported {
-            path: file.path().to_owned(),
-            reason: format!(
-                "it has the tensor {name}, which is not computed here for {}, so that its text would be wrong",
-                config.architecture
-            ),
-        }),
-    }
+    Ok(table)
+}
+
+/// Returns whether the model of `config` may have a tensor of this name.
+fn is_known(config: &Config, name: &str) -> bool {
+    let number = (name.strip_prefix("blk.")).and_then(|rest| rest.split_once('.')?.0.parse().ok());
+    let of_layer = number
+        .filter(|number| *number < config.layers)
+        .map(|number| layer_tensors(config, number));
+    let known = of_layer.unwrap_or_else(|| model_tensors(config, 0));
+    known.iter().any(|known| known.name == name)
 }
 
 /// Returns the tensors outside the layers.
