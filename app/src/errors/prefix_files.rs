@@ -22,6 +22,10 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
             format!("{file} は {bytes} バイトあり、ソフトプレフィックスとしては大きすぎます（上限 {limit}）。"),
             "モデルのファイルではなく、プレフィックスのファイルを選んでください。",
         ),
+        FileError::LfsPointer { file } => (
+            format!("{file} は、Git LFS でまだ取得されていないファイルの代わりの文です。"),
+            "そのフォルダーで `git lfs pull` を実行してください。",
+        ),
         FileError::Pickle { file } => (
             format!(
                 "{file} は Python の pickle です。開くと任意のプログラムが動きうるため、本ソフトでは決して開きません。"
@@ -35,6 +39,10 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
         FileError::NotPeft { folder, missing } => (
             format!("{folder} は PEFT のフォルダーではありません（{missing} がありません）。"),
             "adapter_config.json と adapter_model.safetensors のあるフォルダーを選んでください。",
+        ),
+        FileError::PackedFolder { file } => (
+            format!("{file} は PEFT のフォルダーを zip にまとめたものです。"),
+            "展開して、そのフォルダーを選んでください。",
         ),
         FileError::SeveralAdapters { folder, first, second } => (
             format!("{folder} には複数のアダプターがあります（{first}、{second} など）。"),
@@ -73,6 +81,13 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
         FileError::OtherAdapter { file, peft_type } => (
             format!("{file} は {peft_type} 型のアダプターで、ソフトプレフィックスではありません。"),
             "埋め込みの行を持つのは PROMPT_TUNING と P_TUNING だけです。",
+        ),
+        FileError::MoreThanRows { file, what } => (
+            format!(
+                "{file} のアダプターは行のほかにも変えるものがあり（{}）、行だけでは同じ出力になりません。",
+                system(what)
+            ),
+            "行だけを CAUSAL_LM 用に学習したアダプターを選んでください。",
         ),
         FileError::EncoderDecoder { file, submodules } => (
             format!(
