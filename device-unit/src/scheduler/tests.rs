@@ -109,7 +109,7 @@ impl Engine for FakeEngine {
         Ok(())
     }
     fn differentiable(&mut self) -> Option<&mut dyn Differentiable> {
-        self.learns.then(|| self as &mut dyn Differentiable)
+        self.learns.then_some(self as &mut dyn Differentiable)
     }
 }
 
@@ -548,25 +548,27 @@ fn dropping_the_scheduler_ends_all_jobs() {
     );
 }
 
-struct Scores(Sender<Result<Vec<Vec<TokenScore>>, JobError>>);
+type Scored = Result<Vec<Vec<TokenScore>>, JobError>;
+
+struct Scores(Sender<Scored>);
 
 impl ScoreSink for Scores {
     fn is_closed(&self) -> bool {
         false
     }
-    fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, JobError>) {
+    fn end(self: Box<Self>, outcome: Scored) {
         let _ = self.0.send(outcome);
     }
 }
 
 /// Scores a text under the base and two prefixes.
-fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Result<Vec<Vec<TokenScore>>, JobError>> {
+fn score(scheduler: &Scheduler, text: Vec<u32>) -> Receiver<Scored> {
     let (job, receiver) = score_job(text);
     scheduler.score(job);
     receiver
 }
 
-fn score_job(text: Vec<u32>) -> (ScoreJob, Receiver<Result<Vec<Vec<TokenScore>>, JobError>>) {
+fn score_job(text: Vec<u32>) -> (ScoreJob, Receiver<Scored>) {
     let (sender, receiver) = channel();
     let prefix = |len| SoftPrefix::from_bf16(HIDDEN, vec![bf16::ONE; len * HIDDEN]).ok();
     let job = ScoreJob {
@@ -582,7 +584,7 @@ fn score_job(text: Vec<u32>) -> (ScoreJob, Receiver<Result<Vec<Vec<TokenScore>>,
     (job, receiver)
 }
 
-fn scored(receiver: &Receiver<Result<Vec<Vec<TokenScore>>, JobError>>) -> Result<Vec<Vec<TokenScore>>, JobError> {
+fn scored(receiver: &Receiver<Scored>) -> Scored {
     receiver.recv_timeout(Duration::from_secs(5)).unwrap()
 }
 
