@@ -383,16 +383,16 @@ fn report(event: &Event) {
                 "module ready"
             );
         }
-        Event::Finished { run, side, record } => {
+        Event::Finished { run, kind, record } => {
             let text = record.output();
             let (chars, finish) = (text.chars().count(), crate::model::finish_of(record));
-            tracing::info!(run = run.0, ?side, chars, finish = ?finish, text, "run finished");
+            tracing::info!(run = run.0, ?kind, chars, finish = ?finish, text, "run finished");
         }
         Event::Fetched { name, fetched } => match fetched {
             Ok(arrived) => tracing::info!(name, ?arrived, "download ended"),
             Err(problem) => tracing::warn!(name, %problem, "the model could not be downloaded"),
         },
-        Event::Failed { run, side, problem } => tracing::warn!(run = run.0, ?side, %problem, "run failed"),
+        Event::Failed { run, kind, problem } => tracing::warn!(run = run.0, ?kind, %problem, "run failed"),
         Event::Sweep(event) => match &**event {
             SweepEvent::Run(softprefix_core::experiment::RunEvent::CaseFinished(record)) => {
                 tracing::info!(

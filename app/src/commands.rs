@@ -271,10 +271,10 @@ impl Command {
             CommandId::NextRun => neighbour(1),
             // What the left pane shows: a pinned run, if there is one.
             CommandId::CopyBaseline => {
-                (!workbench.left().text.is_empty()).then_some(Action::CopyText(crate::model::Side::Baseline))
+                (!workbench.left().text.is_empty()).then_some(Action::CopyText(crate::model::RunKind::Baseline))
             }
             CommandId::CopyPrefixed => {
-                (!workbench.prefixed.text.is_empty()).then_some(Action::CopyText(crate::model::Side::Prefixed))
+                (!workbench.prefixed.text.is_empty()).then_some(Action::CopyText(crate::model::RunKind::Prefixed))
             }
             CommandId::Open => (!workbench.file.asking).then_some(Action::Open),
             CommandId::Export => workbench.can_export().then_some(Action::Export(Format::Results)),

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use softprefix::model::Side;
+use softprefix::model::RunKind;
 use softprefix::recording::{DEMO, Line, Recording};
 use softprefix_core::compare::Verdict;
 use softprefix_core::experiment::{Analysis, Experiment, Group, Point, Prompt, Record, export};
@@ -170,8 +170,8 @@ fn recorded() -> Vec<(Prompt, String, String)> {
     for (_, line) in recording.lines {
         match line {
             Line::Prompt(form) => prompt = form.prompt(),
-            Line::Began(Side::Prefixed, Some(prefix)) => sent = prefix.sha256,
-            Line::Ended(Side::Prefixed, answer) => out.push((prompt.clone(), sent.clone(), answer.text)),
+            Line::Began(RunKind::Prefixed, Some(prefix)) => sent = prefix.sha256,
+            Line::Ended(RunKind::Prefixed, answer) => out.push((prompt.clone(), sent.clone(), answer.text)),
             Line::Ended(_, answer) => out.push((prompt.clone(), String::new(), answer.text)),
             _ => {}
         }

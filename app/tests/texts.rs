@@ -16,7 +16,7 @@ use softprefix_core::compare::{Granularity, Measure, Measures};
 
 use common::stage::{Stage, paced, painted, sized, window, words};
 use eframe::egui::{Modifiers as Held, Shape};
-use softprefix::model::{KindChoice, Side};
+use softprefix::model::{KindChoice, RunKind};
 use softprefix::theme;
 use softprefix_core::experiment::{CaseOutcome, Stars};
 use softprefix_core::protocol::extension::FinishReason;
@@ -583,7 +583,7 @@ fn a_run_that_was_stopped_says_in_its_label_that_it_is_cut_off() {
     bench.apply(Action::SetMagnitude(2.0));
     bench.apply(Action::Run);
     let asked = bench.take_requests().into_iter().find_map(|request| match request {
-        Request::Infer(inference) if inference.side == Side::Prefixed => Some(*inference),
+        Request::Infer(inference) if inference.kind == RunKind::Prefixed => Some(*inference),
         _ => None,
     });
     let asked = asked.expect("a run");
@@ -594,7 +594,7 @@ fn a_run_that_was_stopped_says_in_its_label_that_it_is_cut_off() {
     let (run, id) = (asked.run, record.id.clone());
     bench.absorb(Event::Finished {
         run,
-        side: Side::Prefixed,
+        kind: RunKind::Prefixed,
         record: Box::new(record),
     });
     bench.apply(Action::SelectRun(Some(id)));
@@ -680,10 +680,9 @@ fn the_check_of_the_baseline_says_what_it_is_and_how_far_it_is() {
     bench.apply(Action::Run);
     let mut repeat = None;
     for _ in 0..8 {
-        let (checks, others): (Vec<_>, Vec<_>) = bench
-            .take_requests()
-            .into_iter()
-            .partition(|request| matches!(request, Request::Infer(inference) if inference.side == Side::Repeat));
+        let (checks, others): (Vec<_>, Vec<_>) = bench.take_requests().into_iter().partition(
+            |request| matches!(request, Request::Infer(inference) if inference.kind == RunKind::BaselineRepeat),
+        );
         repeat = checks.into_iter().next().or(repeat);
         common::answer(&mut bench, others, &answer);
     }
@@ -694,8 +693,8 @@ fn the_check_of_the_baseline_says_what_it_is_and_how_far_it_is() {
         .chars()
         .take(common::BASELINE.chars().count() / 2)
         .collect();
-    let (run, side) = (repeat.run, repeat.side);
-    bench.absorb(Event::Delta { run, side, text: half });
+    let (run, kind) = (repeat.run, repeat.kind);
+    bench.absorb(Event::Delta { run, kind, text: half });
     let harness = window(bench);
     let bar = harness.get_by_role_and_label(Role::ProgressIndicator, "second run, to check the first");
     let share = bar.accesskit_node().numeric_value().expect("a share");
@@ -877,7 +876,7 @@ fn a_pinned_run_that_is_removed_leaves_its_place_to_the_baseline() {
     bench.apply(Action::RemoveRun(first.expect("a run")));
     common::settle(&mut bench, &answer);
     assert_eq!(&*bench.left().text, common::BASELINE);
-    assert!(bench.covered(Side::Baseline) > 0, "the texts are compared again");
+    assert!(bench.covered(RunKind::Baseline) > 0, "the texts are compared again");
 }
 
 #[test]

@@ -725,8 +725,8 @@ fn in_the_presenter_the_key_of_stop_stops_a_run_and_else_what_is_being_learned_o
         assert!(stopped(&mut harness).contains(&Action::Stop));
         for request in requests {
             if let Request::Infer(inference) = request {
-                let Inference { run, side, .. } = *inference;
-                harness.state_mut().bench.absorb(Event::Dropped { run, side });
+                let Inference { run, kind, .. } = *inference;
+                harness.state_mut().bench.absorb(Event::Dropped { run, kind });
             }
         }
         assert!(stopped(&mut harness).contains(&Action::Find(FindAction::Stop)));

@@ -13,7 +13,7 @@ use super::events::Events;
 use super::tuning::TuningJournal;
 use crate::errors::{self, broken};
 use crate::messages::{Event, Inference};
-use crate::model::{Problem, RunId, Side};
+use crate::model::{Problem, RunId, RunKind};
 use crate::session::Session;
 
 /// Whether a module is still reliable after an inference.
@@ -60,7 +60,7 @@ pub(super) async fn run(
 ) -> Trust {
     let Inference {
         run,
-        side,
+        kind,
         asked,
         recipe,
         draft,
@@ -70,7 +70,7 @@ pub(super) async fn run(
     let task = tokio::select! {
         task = session.task_for(&asked.prompt.system, &asked.settings) => task,
         () = stop.requested() => {
-            events.send(Event::Dropped { run, side }).await;
+            events.send(Event::Dropped { run, kind }).await;
             return Trust::Fine;
         }
     };
@@ -78,7 +78,7 @@ pub(super) async fn run(
         Ok(task) => task,
         Err(error) => {
             let problem = session.problem(error);
-            events.send(Event::Failed { run, side, problem }).await;
+            events.send(Event::Failed { run, kind, problem }).await;
             return Trust::Fine;
         }
     };
@@ -88,9 +88,9 @@ pub(super) async fn run(
         case,
         prompt: asked.prompt,
         settings: asked.settings,
-        priority: match side {
-            Side::Repeat => Priority::Batch,
-            Side::Baseline | Side::Prefixed => Priority::Live,
+        priority: match kind {
+            RunKind::BaselineRepeat => Priority::Batch,
+            RunKind::Baseline | RunKind::Prefixed => Priority::Live,
         },
         draft,
         attempt: 1,
@@ -101,19 +101,19 @@ pub(super) async fn run(
         CaseProgress::Sent(built) => {
             // The receiver may be gone.
             let _ = tell_sent.take().map(|tell| tell.send(()));
-            Some(Event::Started { run, side, built })
+            Some(Event::Started { run, kind, built })
         }
-        CaseProgress::Text(text) => Some(Event::Delta { run, side, text }),
+        CaseProgress::Text(text) => Some(Event::Delta { run, kind, text }),
     };
     let Some(FinishedCase { record, error }) = run_case(session, &task, request, stop, events, event_of).await else {
-        events.send(Event::Dropped { run, side }).await;
+        events.send(Event::Dropped { run, kind }).await;
         return Trust::Fine;
     };
     let was_stopped = record
         .answer()
         .is_some_and(|answer| answer.finish_reason == FinishReason::Stopped);
     if was_stopped && replaced.load(Ordering::Acquire) {
-        events.send(Event::Dropped { run, side }).await;
+        events.send(Event::Dropped { run, kind }).await;
         return Trust::Fine;
     }
     let is_sent = record.prefix.is_some() || record.case.recipe.is_none();
@@ -121,18 +121,18 @@ pub(super) async fn run(
         && is_sent
         && let Err(problem) = keep(run, &record, tuning, events).await
     {
-        events.send(Event::Failed { run, side, problem }).await;
+        events.send(Event::Failed { run, kind, problem }).await;
         return Trust::Fine;
     }
     let Some(error) = error else {
-        finished(run, side, record, events).await;
+        finished(run, kind, record, events).await;
         return Trust::Fine;
     };
     let problem = errors::session(&error, session.facts().is_embedded());
     if is_sent {
-        finished(run, side, record, events).await;
+        finished(run, kind, record, events).await;
     }
-    events.send(Event::Failed { run, side, problem }).await;
+    events.send(Event::Failed { run, kind, problem }).await;
     let SessionError::Client(error) = error else {
         return Trust::Fine;
     };
@@ -145,9 +145,9 @@ pub(super) async fn run(
     }
 }
 
-async fn finished(run: RunId, side: Side, record: Record, events: &Events) {
+async fn finished(run: RunId, kind: RunKind, record: Record, events: &Events) {
     let record = Box::new(record);
-    events.send(Event::Finished { run, side, record }).await;
+    events.send(Event::Finished { run, kind, record }).await;
 }
 
 /// Saves a record before it is shown.

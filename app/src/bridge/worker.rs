@@ -1,4 +1,4 @@
-//! The bridge's main loop: takes requests in order, keeps one connection and one inference per side, and sends events.
+//! The bridge's main loop: takes requests in order, keeps one connection and one inference of each kind, and sends events.
 //! Whatever takes longer than a moment runs as a task of its own, so that a stop is always handled.
 
 use std::sync::Arc;
@@ -35,7 +35,7 @@ use crate::session::{ConnectProblem, LeftOver, MissingModel, OpenStep, Opening, 
 
 /// Longest wait on exit for an attempt to connect.
 const LEAVING: Duration = Duration::from_secs(3);
-/// Longest wait for a stopped inference to end before the next one of its side starts.
+/// Longest wait for a stopped inference to end before the next one of its kind starts.
 const ENDING: Duration = Duration::from_secs(5);
 
 /// What a spawned task reports to the loop.
@@ -66,7 +66,7 @@ struct Recovery {
 /// An inference that is running, or waiting for its delay.
 struct Slot {
     stop: watch::Sender<bool>,
-    /// Set before it is stopped in favour of another of its side.
+    /// Set before it is stopped in favour of another of its kind.
     replaced: Arc<AtomicBool>,
     handle: JoinHandle<()>,
 }
@@ -209,8 +209,8 @@ impl Worker {
                 }
             }
             Request::Infer(inference) => self.infer(*inference).await,
-            Request::Stop { side } => {
-                if let Some(slot) = &self.slots[side as usize] {
+            Request::Stop { kind } => {
+                if let Some(slot) = &self.slots[kind as usize] {
                     slot.stop.send_replace(true);
                 }
             }
@@ -602,11 +602,11 @@ impl Worker {
     async fn infer(&mut self, inference: Inference) {
         let Some(session) = self.session.clone() else {
             let problem = errors::not_connected();
-            let (run, side) = (inference.run, inference.side);
-            self.events.send(Event::Failed { run, side, problem }).await;
+            let (run, kind) = (inference.run, inference.kind);
+            self.events.send(Event::Failed { run, kind, problem }).await;
             return;
         };
-        let place = inference.side as usize;
+        let place = inference.kind as usize;
         let before = self.slots[place].take();
         if let Some(before) = &before {
             before.replaced.store(true, Ordering::Release);
@@ -616,7 +616,7 @@ impl Worker {
         let (events, done, attempt) = (self.events.clone(), self.done.clone(), self.in_use.0);
         let (tuning, replaced) = (self.tuning.clone(), Arc::new(AtomicBool::new(false)));
         let by = Arc::clone(&replaced);
-        let (run, side) = (inference.run, inference.side);
+        let (run, kind) = (inference.run, inference.kind);
         let (tell_sent, sent) = oneshot::channel();
         // A module that runs one inference at a time runs them in the order of the requests.
         let earlier = self.sent.replace(sent).filter(|_| !session.facts().is_ours());
@@ -635,7 +635,7 @@ impl Worker {
             };
             tokio::select! {
                 () = free => {}
-                () = stopped.requested() => return events.send(Event::Dropped { run, side }).await,
+                () = stopped.requested() => return events.send(Event::Dropped { run, kind }).await,
             }
             let work = inference::run(&session, inference, (stopped, tell_sent), &by, tuning, &events);
             if work.await == Trust::Doubtful
@@ -649,7 +649,7 @@ impl Worker {
         };
         let handle = self
             .events
-            .spawn(work, move |problem| Event::Failed { run, side, problem });
+            .spawn(work, move |problem| Event::Failed { run, kind, problem });
         self.slots[place] = Some(Slot { stop, replaced, handle });
     }
 

@@ -34,7 +34,7 @@ use softprefix_core::protocol::extension;
 use crate::figure::ImageFormat;
 use crate::model::{
     ConnectStep, ExportForm, FetchProgress, Format, FoundPrefix, LoadStage, ModelChoice, ModuleFacts, PreviousModule,
-    Problem, Retry, RunId, Scores, Side, Target, Vocabulary,
+    Problem, Retry, RunId, RunKind, Scores, Target, Vocabulary,
 };
 
 /// A request from the workbench. Its result arrives later as one or more [`Event`]s.
@@ -72,11 +72,11 @@ pub enum Request {
         user: String,
     },
 
-    /// Run an inference after its `delay`. A running one of the same side is stopped first.
+    /// Run an inference after its `delay`. A running one of the same kind is stopped first.
     Infer(Box<Inference>),
-    /// Stop the inference of a side, also one that has not started yet.
+    /// Stop the inference of this kind, also one that has not started yet.
     Stop {
-        side: Side,
+        kind: RunKind,
     },
 
     /// Run these inferences in one batch, at a lower priority than every other run.
@@ -127,7 +127,7 @@ pub struct Asked {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inference {
     pub run: RunId,
-    pub side: Side,
+    pub kind: RunKind,
     pub asked: Asked,
     /// `None` on the baseline.
     pub recipe: Option<PrefixRecipe>,
@@ -207,17 +207,17 @@ pub enum Event {
     /// The request was sent to the module; with a prefix, its identity.
     Started {
         run: RunId,
-        side: Side,
+        kind: RunKind,
         built: Option<PrefixIdentity>,
     },
     Delta {
         run: RunId,
-        side: Side,
+        kind: RunKind,
         text: String,
     },
     Finished {
         run: RunId,
-        side: Side,
+        kind: RunKind,
         record: Box<Record>,
     },
     /// The journal of the session of tuning was created.
@@ -229,13 +229,13 @@ pub enum Event {
     TuningClosed(Problem),
     Failed {
         run: RunId,
-        side: Side,
+        kind: RunKind,
         problem: Problem,
     },
-    /// It was stopped before it was sent.
+    /// It was stopped before it was sent, or replaced by another run, and leaves no record.
     Dropped {
         run: RunId,
-        side: Side,
+        kind: RunKind,
     },
 
     /// More text of a run of the curve.

@@ -40,10 +40,10 @@ pub use module::{
     BackgroundFetch, ConnectStep, FetchProgress, LoadStage, ModelChoice, ModuleFacts, ModuleState, PreviousModule,
     Retry, Target,
 };
-pub use pane::{Pane, PaneState, Side};
+pub use pane::{Pane, PaneState};
 pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm};
 pub use problem::{Problem, ProblemKind};
-pub use runs::{RunId, Timings, finish_of};
+pub use runs::{RunId, RunKind, Timings, finish_of};
 pub use scores::{Colouring, KlOff, Scores};
 pub use search_form::{FindMode, SearchForm, SearchOff, SinceFirst};
 pub use settings::{Remembered, Settings, Theme};

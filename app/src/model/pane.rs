@@ -2,25 +2,10 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use softprefix_core::experiment::{CaseOutcome, PrefixIdentity, Record};
 use softprefix_core::protocol::extension::FinishReason;
 
 use super::{Problem, ProblemKind, RunId, Timings, finish_of};
-
-/// One of the runs of a prompt, in the order in which a stock module serves them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Side {
-    /// Without a prefix; shown on the left.
-    #[serde(rename = "b")]
-    Baseline,
-    /// With the prefix; shown on the right.
-    #[serde(rename = "p")]
-    Prefixed,
-    /// The baseline run again: its distance to the first baseline is the noise floor. Its text is not shown.
-    #[serde(rename = "r")]
-    Repeat,
-}
 
 /// An output and how it was made.
 #[derive(Debug, Clone, Default, PartialEq)]

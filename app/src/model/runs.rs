@@ -1,13 +1,28 @@
-//! Ids of running inferences, and the timings shown for a run.
+//! Kinds and ids of running inferences, and the timings shown for a run.
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use softprefix_core::experiment::{Answer, Record};
 use softprefix_core::protocol::extension::FinishReason;
 
 /// Identifies an inference within this start of the program. Ids increase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunId(pub u64);
+
+/// One of the runs of a prompt, in the order in which a stock module serves them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RunKind {
+    /// Without a prefix; shown on the left.
+    #[serde(rename = "b")]
+    Baseline,
+    /// With the prefix; shown on the right.
+    #[serde(rename = "p")]
+    Prefixed,
+    /// The baseline run again: its distance to the first baseline is the noise floor. Its text is not shown.
+    #[serde(rename = "r")]
+    BaselineRepeat,
+}
 
 /// Times and counts of one run.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]

@@ -11,7 +11,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use super::context::{CardParts, PanelContext};
 use super::{label, scores};
 use crate::commands::CommandId;
-use crate::model::{Colouring, FirstDifference, Pane, PaneState, Side};
+use crate::model::{Colouring, FirstDifference, Pane, PaneState, RunKind};
 use crate::text;
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
@@ -152,19 +152,19 @@ impl Outputs {
                 self.panes.step();
             }
         }
-        self.pane(ui, cx, Side::Baseline, left);
-        self.pane(ui, cx, Side::Prefixed, right);
+        self.pane(ui, cx, RunKind::Baseline, left);
+        self.pane(ui, cx, RunKind::Prefixed, right);
     }
 
     /// Returns the first difference of the shown texts, as far as they have arrived.
     pub fn first_difference_so_far(&self, cx: &PanelContext<'_>) -> Option<FirstDifference> {
-        self.marks.of(cx, Side::Prefixed).1
+        self.marks.of(cx, RunKind::Prefixed).1
     }
 
-    fn pane(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, rect: Rect) {
+    fn pane(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, run: RunKind, rect: Rect) {
         let palette = Palette::of(ui);
         let text = cx.text;
-        let pane = if side == Side::Baseline {
+        let pane = if run == RunKind::Baseline {
             cx.bench.left()
         } else {
             &cx.bench.prefixed
@@ -177,48 +177,48 @@ impl Outputs {
         let header = parts.header.shrink2(vec2(theme::PADDING, 0.0));
         let mut child = ui.new_child(
             UiBuilder::new()
-                .id_salt(("header", side))
+                .id_salt(("header", run))
                 .max_rect(header)
                 .layout(Layout::left_to_right(Align::Center)),
         );
-        header_of(&mut child, cx, side, pane);
+        header_of(&mut child, cx, run, pane);
 
-        let mut body = ui.new_child(UiBuilder::new().id_salt(("body", side)).max_rect(parts.body));
+        let mut body = ui.new_child(UiBuilder::new().id_salt(("body", run)).max_rect(parts.body));
         body.set_clip_rect(parts.body.intersect(ui.clip_rect()));
         if pane.text.is_empty() {
-            let words = empty_words(cx, side, pane);
+            let words = empty_words(cx, run, pane);
             let inner = parts.body.shrink(theme::PADDING);
             let mut line = body.new_child(UiBuilder::new().max_rect(inner));
             line.label(paint::words(words, theme::BODY, palette.text3));
         } else {
-            let (marks, first_difference) = self.marks.of(cx, side);
+            let (marks, first_difference) = self.marks.of(cx, run);
             let mut spoken = match first_difference {
                 Some(first_difference) => (text.first_difference_at)(first_difference.unit, first_difference.number),
                 None => text.no_difference.to_owned(),
             };
-            let scores = cx.colouring_scores().filter(|_| side == Side::Baseline);
-            let heats = match side {
-                Side::Baseline => self.heats.of(scores),
+            let scores = cx.colouring_scores().filter(|_| run == RunKind::Baseline);
+            let heats = match run {
+                RunKind::Baseline => self.heats.of(scores),
                 _ => &[],
             };
             if let Some(scores) = scores {
                 spoken = format!("{spoken} {}", scores::spoken(cx.scoring_text(), scores));
             }
-            let (name, pane_side) = match side {
-                Side::Baseline => (text.baseline_output, DiffSide::Left),
+            let (name, pane_side) = match run {
+                RunKind::Baseline => (text.baseline_output, DiffSide::Left),
                 _ => (text.prefixed_output, DiffSide::Right),
             };
             // While scores are computed no marks are drawn: those of the diff could be mistaken for them.
-            let by_kl = side == Side::Baseline && cx.bench.colouring() == Colouring::Kl;
+            let by_kl = run == RunKind::Baseline && cx.bench.colouring() == Colouring::Kl;
             let content = Content {
                 text: &pane.text,
                 marks: if by_kl { &[] } else { marks },
                 heats,
                 first_difference: first_difference
                     .map(|first_difference| (first_difference.byte, self.marks.flag.as_str())),
-                current: stepped_to(cx, side).filter(|_| !by_kl),
+                current: stepped_to(cx, run).filter(|_| !by_kl),
                 streaming: pane.state == PaneState::Streaming,
-                opacity: if is_stale(cx, side, pane) { STALE } else { 1.0 },
+                opacity: if is_stale(cx, run, pane) { STALE } else { 1.0 },
                 name,
                 spoken: &spoken,
             };
@@ -235,11 +235,11 @@ impl Outputs {
         let footer = parts.footer.shrink2(vec2(theme::PADDING, 0.0));
         let mut child = ui.new_child(
             UiBuilder::new()
-                .id_salt(("footer", side))
+                .id_salt(("footer", run))
                 .max_rect(footer)
                 .layout(Layout::right_to_left(Align::Center)),
         );
-        footer_of(&mut child, cx, side, pane);
+        footer_of(&mut child, cx, run, pane);
     }
 }
 
@@ -306,12 +306,12 @@ impl Marks {
         self.flag = first_difference.map_or_else(String::new, |first_difference| first_difference.number.to_string());
     }
 
-    /// Returns marks and first difference of one side, if they belong to the shown text.
-    pub(super) fn of(&self, cx: &PanelContext<'_>, side: Side) -> (&[Range<usize>], Option<FirstDifference>) {
-        if cx.bench.covered(side) == 0 {
+    /// Returns marks and first difference of a run's text, if they belong to the shown text.
+    pub(super) fn of(&self, cx: &PanelContext<'_>, run: RunKind) -> (&[Range<usize>], Option<FirstDifference>) {
+        if cx.bench.covered(run) == 0 {
             return (&[], None);
         }
-        let marks = if side == Side::Baseline {
+        let marks = if run == RunKind::Baseline {
             &self.left
         } else {
             &self.right
@@ -321,16 +321,16 @@ impl Marks {
 }
 
 /// Returns the current difference, as bytes of a pane's text.
-fn stepped_to(cx: &PanelContext<'_>, side: Side) -> Option<Range<usize>> {
+fn stepped_to(cx: &PanelContext<'_>, run: RunKind) -> Option<Range<usize>> {
     let (now, _) = cx.bench.difference()?;
     let change = cx.bench.diff.as_ref()?.diff.changes.get(now?)?;
-    Some(match side {
-        Side::Baseline => change.left.clone(),
+    Some(match run {
+        RunKind::Baseline => change.left.clone(),
         _ => change.right.clone(),
     })
 }
 
-fn empty_words(cx: &PanelContext<'_>, side: Side, pane: &Pane) -> &'static str {
+fn empty_words(cx: &PanelContext<'_>, run: RunKind, pane: &Pane) -> &'static str {
     let text = cx.text;
     if pane.is_running() {
         return text.waiting;
@@ -338,20 +338,20 @@ fn empty_words(cx: &PanelContext<'_>, side: Side, pane: &Pane) -> &'static str {
     if let Some(why) = cx.bench.why_not_run() {
         return (text.why_not)(why);
     }
-    if side == Side::Baseline {
+    if run == RunKind::Baseline {
         text.baseline_empty
     } else {
         text.prefixed_empty
     }
 }
 
-fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
+fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, run: RunKind, pane: &Pane) {
     let palette = Palette::of(ui);
     let text = cx.text;
     ui.spacing_mut().item_spacing.x = 8.0;
     let (sign, _) = ui.allocate_exact_size(vec2(14.0, 16.0), Sense::hover());
     let strong = |words: String, colour| Label::new(paint::strong(words, theme::NAME, colour));
-    if side == Side::Baseline {
+    if run == RunKind::Baseline {
         status::baseline_ring(ui.painter(), sign.center(), 1.0, palette);
         let name = left_name(cx);
         let galley = paint::cut_to(ui, &name, theme::NAME.semibold(), palette.text, LEFT_NAME);
@@ -370,20 +370,20 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
             ui.add(Label::new(galley));
         }
     }
-    if let Some(words) = stale_words(cx, side).filter(|_| is_stale(cx, side, pane)) {
+    if let Some(words) = stale_words(cx, run).filter(|_| is_stale(cx, run, pane)) {
         let galley = paint::cut_to(ui, &words, theme::CAPTION.regular(), palette.text3, 140.0);
         ui.add(Label::new(galley).show_tooltip_when_elided(false))
             .on_hover_text(words);
-    } else if let Some(words) = whole_label(cx, side) {
+    } else if let Some(words) = whole_label(cx, run) {
         // The tooltip has the whole label, which may be cut in the heading.
         let name = ui.min_rect();
-        let response = ui.interact(name, ui.scope_id().with(("label", side)), Sense::hover());
+        let response = ui.interact(name, ui.scope_id().with(("label", run)), Sense::hover());
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &words));
         response.on_hover_text(words);
     }
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
-        let is_pinned = side == Side::Baseline && cx.bench.tuning.pinned().is_some();
+        let is_pinned = run == RunKind::Baseline && cx.bench.tuning.pinned().is_some();
         if is_pinned {
             if ui
                 .add(Button::outlined(cx.sweep_text().unpin).small().height(28.0))
@@ -391,22 +391,22 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
             {
                 cx.act(Action::Pin(None));
             }
-        } else if side == Side::Baseline {
+        } else if run == RunKind::Baseline {
             scores::switch(ui, cx);
         }
-        if side == Side::Prefixed {
+        if run == RunKind::Prefixed {
             differences(ui, cx);
             let room = ui.available_width();
             granularity(ui, cx, room);
         }
-        if side == Side::Baseline && cx.bench.colouring() == Colouring::Kl {
+        if run == RunKind::Baseline && cx.bench.colouring() == Colouring::Kl {
             let words = cx.scoring_text();
             kl::legend(ui, words.scale, words.nats);
         } else {
-            legend(ui, cx, side);
+            legend(ui, cx, run);
         }
         let room = ui.available_width();
-        if side == Side::Baseline && !is_pinned && room >= 32.0 && !cx.bench.baseline.text.is_empty() {
+        if run == RunKind::Baseline && !is_pinned && room >= 32.0 && !cx.bench.baseline.text.is_empty() {
             let off = cx.bench.why_not_run().is_some() || cx.bench.is_running();
             if ui
                 .add_enabled(!off, IconButton::new(Icon::Again, text.rerun_baseline))
@@ -444,14 +444,14 @@ pub(super) fn named(cx: &PanelContext<'_>) -> (String, PrefixRecipe) {
 }
 
 /// The label of the run whose text a pane shows.
-fn whole_label(cx: &PanelContext<'_>, side: Side) -> Option<String> {
+fn whole_label(cx: &PanelContext<'_>, run: RunKind) -> Option<String> {
     let tuning = &cx.bench.tuning;
-    let record = match side {
-        Side::Baseline => tuning.pinned().or(tuning.baseline()),
+    let record = match run {
+        RunKind::Baseline => tuning.pinned().or(tuning.baseline()),
         _ => tuning.current().map(|(record, _)| record),
     };
-    let shown = match side {
-        Side::Baseline => cx.bench.left(),
+    let shown = match run {
+        RunKind::Baseline => cx.bench.left(),
         _ => &cx.bench.prefixed,
     };
     let record = record.filter(|record| !shown.is_running() && record.output() == &*shown.text)?;
@@ -459,16 +459,16 @@ fn whole_label(cx: &PanelContext<'_>, side: Side) -> Option<String> {
 }
 
 /// Returns the settings of a pane's text if they differ from the controls.
-pub(super) fn stale_words(cx: &PanelContext<'_>, side: Side) -> Option<String> {
+pub(super) fn stale_words(cx: &PanelContext<'_>, run: RunKind) -> Option<String> {
     let text = cx.text;
-    let pane = match side {
-        Side::Baseline => cx.bench.left(),
+    let pane = match run {
+        RunKind::Baseline => cx.bench.left(),
         _ => &cx.bench.prefixed,
     };
     if pane.text.is_empty() || !pane.stale {
         return None;
     }
-    let origin = pane.stale_from.as_ref().filter(|_| side == Side::Prefixed);
+    let origin = pane.stale_from.as_ref().filter(|_| run == RunKind::Prefixed);
     let now = cx.bench.key();
     let shown = cx.bench.tuning.shown.as_ref().unwrap_or(&now);
     let differs = label::differing(cx, shown, origin.map(|origin| (&origin.recipe, origin.token_norms)));
@@ -479,18 +479,18 @@ pub(super) fn stale_words(cx: &PanelContext<'_>, side: Side) -> Option<String> {
 }
 
 /// Returns whether the text no longer matches the controls. A reopened run is not stale.
-fn is_stale(cx: &PanelContext<'_>, side: Side, pane: &Pane) -> bool {
-    pane.stale && (side == Side::Baseline || cx.bench.tuning.selected.is_none())
+fn is_stale(cx: &PanelContext<'_>, run: RunKind, pane: &Pane) -> bool {
+    pane.stale && (run == RunKind::Baseline || cx.bench.tuning.selected.is_none())
 }
 
 /// Draws a legend of this pane's marks.
-fn legend(ui: &mut Ui, cx: &PanelContext<'_>, side: Side) {
+fn legend(ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind) {
     if cx.bench.diff.is_none() {
         return;
     }
     let palette = Palette::of(ui);
-    let (words, colour) = match side {
-        Side::Baseline => (cx.text.removed, palette.baseline),
+    let (words, colour) = match run {
+        RunKind::Baseline => (cx.text.removed, palette.baseline),
         _ => (cx.text.added, palette.prefix_fill),
     };
     let galley = paint::line_of_text(ui, words, theme::CAPTION.regular(), palette.text2);
@@ -502,7 +502,7 @@ fn legend(ui: &mut Ui, cx: &PanelContext<'_>, side: Side) {
     ui.painter()
         .rect_filled(rect, 0.0, theme::faded(colour, palette.mark_tint));
     let stroke = egui::Stroke::new(2.0, colour);
-    if side == Side::Baseline {
+    if run == RunKind::Baseline {
         paint::dashed_h(ui.painter(), rect.x_range(), rect.bottom() - 1.0, stroke, 5.0, 3.0);
     } else {
         ui.painter().hline(rect.x_range(), rect.bottom() - 1.0, stroke);
@@ -571,10 +571,10 @@ fn granularity(ui: &mut Ui, cx: &mut PanelContext<'_>, room: f32) {
         });
 }
 
-fn footer_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
+fn footer_of(ui: &mut Ui, cx: &mut PanelContext<'_>, run: RunKind, pane: &Pane) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let copy = if side == Side::Baseline {
+    let copy = if run == RunKind::Baseline {
         text.copy_baseline
     } else {
         text.copy_prefixed
@@ -589,9 +589,9 @@ fn footer_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
         ui.add_enabled(enabled, button).clicked()
     };
     if clicked {
-        cx.act(Action::CopyText(side));
+        cx.act(Action::CopyText(run));
     }
-    if side == Side::Prefixed && pane.error.is_none() {
+    if run == RunKind::Prefixed && pane.error.is_none() {
         let room = ui.available_width();
         super::rating::controls(ui, cx, room);
         ui.add_space(8.0);
@@ -619,13 +619,13 @@ fn footer_of(ui: &mut Ui, cx: &mut PanelContext<'_>, side: Side, pane: &Pane) {
         Layout::left_to_right(Align::Center),
         |ui| {
             ui.set_width(width);
-            facts(ui, cx, side, pane);
+            facts(ui, cx, run, pane);
         },
     );
 }
 
 /// Draws times and counts, the most important first, omitting those that do not fit.
-fn facts(ui: &mut Ui, cx: &PanelContext<'_>, side: Side, pane: &Pane) {
+fn facts(ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind, pane: &Pane) {
     let palette = Palette::of(ui);
     let text = cx.text;
     let timings = &pane.timings;
@@ -649,21 +649,21 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, side: Side, pane: &Pane) {
         (PaneState::Done, Some(finish)) => Some((text.finish)(finish)),
         _ => None,
     };
-    let is_baseline = side == Side::Baseline && cx.bench.tuning.pinned().is_none();
+    let is_baseline = run == RunKind::Baseline && cx.bench.tuning.pinned().is_none();
     let check = cx.bench.check_progress().filter(|_| is_baseline);
     if let Some(share) = check {
         checking(ui, cx, share);
         return;
     }
     ui.spacing_mut().item_spacing.x = 5.0;
-    if side == Side::Baseline && scores::figures_under_the_baseline(ui, cx) {
+    if run == RunKind::Baseline && scores::figures_under_the_baseline(ui, cx) {
         return;
     }
-    if side == Side::Prefixed && cx.bench.colouring() == Colouring::Kl {
+    if run == RunKind::Prefixed && cx.bench.colouring() == Colouring::Kl {
         scores::perplexity(ui, cx);
     }
     let running = pane.is_running();
-    let doubt = applied_words(cx).filter(|_| side == Side::Prefixed && !running);
+    let doubt = applied_words(cx).filter(|_| run == RunKind::Prefixed && !running);
     let width_of = |words: &str, mono: bool| {
         let font = if mono {
             theme::CAPTION.mono()
@@ -703,8 +703,8 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, side: Side, pane: &Pane) {
             ui.add_space(10.0);
         }
         if let Some(ending) = ending {
-            let colour = match (running, side) {
-                (true, Side::Baseline) => palette.baseline,
+            let colour = match (running, run) {
+                (true, RunKind::Baseline) => palette.baseline,
                 (true, _) => palette.prefix,
                 (false, _) => palette.text3,
             };

@@ -6,7 +6,7 @@ use eframe::egui::{self, Align, CentralPanel, Frame, Key, Layout, Rect, Ui, UiBu
 use super::context::PanelContext;
 use super::{find, label, outputs, plot_card};
 use crate::fonts;
-use crate::model::{MagnitudeUnit, PRESETS, PaneState, Side};
+use crate::model::{MagnitudeUnit, PRESETS, PaneState, RunKind};
 use crate::theme::{self, Palette, Type, faded};
 use crate::views::axis::{Axis, written};
 use crate::views::diff::{self, Content, DiffPanes, DiffSide};
@@ -116,17 +116,20 @@ impl Presenter {
         let label = format!("{shown}{}{made}", cx.text.comma);
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &label));
         // A text with other settings than the controls is labelled with them.
-        for (side, at) in [(Side::Baseline, left.right()), (Side::Prefixed, placed.right() + 16.0)] {
-            let Some(words) = outputs::stale_words(cx, side) else {
+        for (run, at) in [
+            (RunKind::Baseline, left.right()),
+            (RunKind::Prefixed, placed.right() + 16.0),
+        ] {
+            let Some(words) = outputs::stale_words(cx, run) else {
                 continue;
             };
-            let (align, room) = match side {
-                Side::Baseline => (egui::Align2::RIGHT_CENTER, left.width() * 0.5),
+            let (align, room) = match run {
+                RunKind::Baseline => (egui::Align2::RIGHT_CENTER, left.width() * 0.5),
                 _ => (egui::Align2::LEFT_CENTER, right.right() - at),
             };
             let galley = paint::cut_to(ui, &words, theme::VERDICT.regular(), palette.text2, room);
             let place = paint::place(ui.painter(), pos2(at, y), align, galley);
-            let response = ui.interact(place, ui.scope_id().with(("stale", side)), egui::Sense::hover());
+            let response = ui.interact(place, ui.scope_id().with(("stale", run)), egui::Sense::hover());
             response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &words));
         }
 
@@ -140,7 +143,7 @@ impl Presenter {
         let (left, right) = halves(texts);
         let first_difference = self
             .marks
-            .of(cx, Side::Prefixed)
+            .of(cx, RunKind::Prefixed)
             .1
             .map(|first_difference| first_difference.byte);
         let first_difference = first_difference.filter(|_| !cx.bench.is_running());
@@ -158,22 +161,22 @@ impl Presenter {
             left.height() - diff::MARGIN.y,
         );
         self.panes.follow_the_newest();
-        self.output(ui, cx, Side::Baseline, left, kind);
-        self.output(ui, cx, Side::Prefixed, right, kind);
+        self.output(ui, cx, RunKind::Baseline, left, kind);
+        self.output(ui, cx, RunKind::Prefixed, right, kind);
         self.stage(ui, cx, stage);
         self.hint(ui, cx, whole);
     }
 
-    fn output(&mut self, ui: &mut Ui, cx: &PanelContext<'_>, side: Side, rect: Rect, kind: Type) {
+    fn output(&mut self, ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind, rect: Rect, kind: Type) {
         let palette = Palette::of(ui);
-        let pane = if side == Side::Baseline {
+        let pane = if run == RunKind::Baseline {
             cx.bench.left()
         } else {
             &cx.bench.prefixed
         };
         // The panes have a margin of their own; the text is aligned with its heading.
         let body = rect.expand2(vec2(16.0, 0.0));
-        let mut child = ui.new_child(UiBuilder::new().id_salt(("present", side)).max_rect(body));
+        let mut child = ui.new_child(UiBuilder::new().id_salt(("present", run)).max_rect(body));
         child.set_clip_rect(body.intersect(ui.clip_rect()));
         if pane.text.is_empty() {
             let words = match (&pane.error, cx.bench.why_not_run()) {
@@ -186,13 +189,13 @@ impl Presenter {
             line.label(paint::words(words, theme::CARD_TITLE, palette.text3));
             return;
         }
-        let (marks, first_difference) = self.marks.of(cx, side);
+        let (marks, first_difference) = self.marks.of(cx, run);
         let spoken = match first_difference {
             Some(first_difference) => (cx.text.first_difference_at)(first_difference.unit, first_difference.number),
             None => cx.text.no_difference.to_owned(),
         };
-        let (name, pane_side) = match side {
-            Side::Baseline => (cx.text.baseline_output, DiffSide::Left),
+        let (name, pane_side) = match run {
+            RunKind::Baseline => (cx.text.baseline_output, DiffSide::Left),
             _ => (cx.text.prefixed_output, DiffSide::Right),
         };
         let content = Content {

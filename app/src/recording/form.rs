@@ -16,7 +16,7 @@ use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, StoredW
 
 use super::Line;
 use crate::model::{
-    Bilingual, ExternalCommand, Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, Side, Timings,
+    Bilingual, ExternalCommand, Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, RunKind, Timings,
     Vocabulary,
 };
 
@@ -102,7 +102,7 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     case: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    run: Option<Side>,
+    run: Option<RunKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
     began: Option<BeganRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,7 +116,7 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<FailedRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    dropped: Option<Side>,
+    dropped: Option<RunKind>,
     /// `Some(None)` is the last point.
     #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     look: Option<Option<usize>>,
@@ -168,7 +168,8 @@ struct ViewRow {
 
 #[derive(Serialize, Deserialize)]
 struct BeganRow {
-    side: Side,
+    #[serde(rename = "side")]
+    kind: RunKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     built: Option<BuiltRow>,
 }
@@ -217,7 +218,8 @@ impl BuiltRow {
 
 #[derive(Serialize, Deserialize)]
 struct EndRow {
-    side: Side,
+    #[serde(rename = "side")]
+    kind: RunKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -236,11 +238,12 @@ struct EndRow {
 
 #[derive(Serialize, Deserialize)]
 struct FailedRow {
-    side: Side,
+    #[serde(rename = "side")]
+    kind: RunKind,
     because: [String; 2],
 }
 
-/// State that reader and writer keep from line to line: the forms, and the text received on each side.
+/// State that reader and writer keep from line to line: the forms, and the text received of each kind of run.
 #[derive(Default)]
 struct Memory {
     prefix: Map<String, Value>,
@@ -255,17 +258,17 @@ struct Memory {
 }
 
 impl Memory {
-    fn text(&mut self, side: Side) -> &mut String {
-        &mut self.texts[match side {
-            Side::Baseline => 0,
-            Side::Prefixed => 1,
-            Side::Repeat => 2,
+    fn text(&mut self, kind: RunKind) -> &mut String {
+        &mut self.texts[match kind {
+            RunKind::Baseline => 0,
+            RunKind::Prefixed => 1,
+            RunKind::BaselineRepeat => 2,
         }]
     }
 
-    /// Returns the prefix of a side's run, if it has one.
-    fn sent(&self, side: Side) -> Option<&PrefixIdentity> {
-        self.sent.as_ref().filter(|_| side == Side::Prefixed)
+    /// Returns the prefix of a run, if it has one.
+    fn sent(&self, kind: RunKind) -> Option<&PrefixIdentity> {
+        self.sent.as_ref().filter(|_| kind == RunKind::Prefixed)
     }
 }
 
@@ -314,39 +317,39 @@ impl Writer {
             }
             Line::Count(count) => row.count = Some(*count),
             Line::Case(records) => row.case = case_row(records),
-            Line::Run(side) => {
-                self.memory.text(*side).clear();
-                row.run = Some(*side);
+            Line::Run(kind) => {
+                self.memory.text(*kind).clear();
+                row.run = Some(*kind);
             }
-            Line::Began(side, sent) => {
-                if *side == Side::Prefixed {
+            Line::Began(kind, sent) => {
+                if *kind == RunKind::Prefixed {
                     self.memory.sent = sent.as_deref().cloned();
                 }
                 row.began = Some(BeganRow {
-                    side: *side,
+                    kind: *kind,
                     built: sent.as_deref().map(BuiltRow::from),
                 });
             }
-            Line::Text(side, text) => {
-                self.memory.text(*side).push_str(text);
+            Line::Text(kind, text) => {
+                self.memory.text(*kind).push_str(text);
                 let text = Some(text.clone());
-                match side {
-                    Side::Baseline => row.b = text,
-                    Side::Prefixed => row.p = text,
-                    Side::Repeat => row.r = text,
+                match kind {
+                    RunKind::Baseline => row.b = text,
+                    RunKind::Prefixed => row.p = text,
+                    RunKind::BaselineRepeat => row.r = text,
                 }
             }
-            Line::Ended(side, answer) => {
-                let arrived = std::mem::take(self.memory.text(*side));
-                row.end = Some(end_row(*side, answer, &arrived, self.memory.sent(*side)));
+            Line::Ended(kind, answer) => {
+                let arrived = std::mem::take(self.memory.text(*kind));
+                row.end = Some(end_row(*kind, answer, &arrived, self.memory.sent(*kind)));
             }
-            Line::Failed(side, problem) => {
+            Line::Failed(kind, problem) => {
                 row.failed = Some(FailedRow {
-                    side: *side,
+                    kind: *kind,
                     because: self.because(problem),
                 });
             }
-            Line::Dropped(side) => row.dropped = Some(*side),
+            Line::Dropped(kind) => row.dropped = Some(*kind),
             Line::Look(at) => row.look = Some(*at),
             Line::Remove(at) => row.remove = Some(*at),
             Line::Clear => row.clear = true,
@@ -451,13 +454,13 @@ fn case_row(records: &[Record]) -> Option<Value> {
     serde_json::to_value(file).ok()
 }
 
-fn end_row(side: Side, answer: &Answer, arrived: &str, sent: Option<&PrefixIdentity>) -> EndRow {
+fn end_row(kind: RunKind, answer: &Answer, arrived: &str, sent: Option<&PrefixIdentity>) -> EndRow {
     // Rounded as the panes show them; more digits would only enlarge the file.
     let ms = |time: Duration| (time.as_secs_f64() * 10_000.0).round() / 10.0;
     let timings = Timings::of(answer);
     let finish = serde_json::to_value(answer.finish_reason).ok();
     EndRow {
-        side,
+        kind,
         text: (answer.text != arrived).then(|| answer.text.clone()),
         finish: finish.and_then(|name| name.as_str().map(str::to_owned)),
         first_ms: timings.first_token.map(ms),
@@ -543,10 +546,14 @@ fn without_place(error: &serde_json::Error) -> String {
 
 fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, String> {
     let problem = |[sentence, remedy]: [String; 2]| Problem::new(ProblemKind::Module, sentence, remedy);
-    for (text, side) in [(row.b, Side::Baseline), (row.p, Side::Prefixed), (row.r, Side::Repeat)] {
+    for (text, kind) in [
+        (row.b, RunKind::Baseline),
+        (row.p, RunKind::Prefixed),
+        (row.r, RunKind::BaselineRepeat),
+    ] {
         if let Some(text) = text {
-            memory.text(side).push_str(&text);
-            return Ok(Some(Line::Text(side, text)));
+            memory.text(kind).push_str(&text);
+            return Ok(Some(Line::Text(kind, text)));
         }
     }
     let line = if let Some(module) = row.module {
@@ -588,32 +595,32 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
         let file = ResultsFile::from_json(case.to_string().as_bytes()).map_err(|error| error.to_string())?;
         let (_, records) = export::from_results_file(&file, name).map_err(|error| error.to_string())?;
         Line::Case(records)
-    } else if let Some(side) = row.run {
-        memory.text(side).clear();
-        if side == Side::Prefixed {
+    } else if let Some(kind) = row.run {
+        memory.text(kind).clear();
+        if kind == RunKind::Prefixed {
             memory.recipe = Some(form_of::<PrefixForm>(&memory.prefix)?.recipe());
             memory.sent = None;
         }
-        Line::Run(side)
+        Line::Run(kind)
     } else if let Some(began) = row.began {
         let recipe = match memory.recipe.clone() {
             Some(recipe) => recipe,
             None => form_of::<PrefixForm>(&memory.prefix)?.recipe(),
         };
         let sent = began.built.map(|built| built.identity(recipe));
-        if began.side == Side::Prefixed {
+        if began.kind == RunKind::Prefixed {
             memory.sent.clone_from(&sent);
         }
-        Line::Began(began.side, sent.map(Box::new))
+        Line::Began(began.kind, sent.map(Box::new))
     } else if let Some(end) = row.end {
-        let side = end.side;
-        let arrived = std::mem::take(memory.text(side));
-        let answer = answer_of(end, arrived, memory.sent(side));
-        Line::Ended(side, Box::new(answer))
+        let kind = end.kind;
+        let arrived = std::mem::take(memory.text(kind));
+        let answer = answer_of(end, arrived, memory.sent(kind));
+        Line::Ended(kind, Box::new(answer))
     } else if let Some(failed) = row.failed {
-        Line::Failed(failed.side, problem(failed.because))
-    } else if let Some(side) = row.dropped {
-        Line::Dropped(side)
+        Line::Failed(failed.kind, problem(failed.because))
+    } else if let Some(kind) = row.dropped {
+        Line::Dropped(kind)
     } else if let Some(at) = row.look {
         Line::Look(at)
     } else if let Some(at) = row.remove {

@@ -6,9 +6,9 @@ use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::experiment::{Answer, PrefixIdentity, Record};
 use softprefix_core::protocol::extension::TokenCounts;
 
-use crate::model::{ExternalCommand, ModuleFacts, PrefixForm, Problem, PromptForm, Side, Vocabulary};
+use crate::model::{ExternalCommand, ModuleFacts, PrefixForm, Problem, PromptForm, RunKind, Vocabulary};
 
-/// One event. Runs have no ids: each side has at most one, and results of replaced runs are not recorded.
+/// One event. Runs have no ids: there is at most one of each kind, and results of replaced runs are not recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Line {
     Module {
@@ -27,12 +27,12 @@ pub enum Line {
     /// A baseline and its runs, which are shown from now on.
     Case(Vec<Record>),
     /// A run of the current case starts.
-    Run(Side),
-    Began(Side, Option<Box<PrefixIdentity>>),
-    Text(Side, String),
-    Ended(Side, Box<Answer>),
-    Failed(Side, Problem),
-    Dropped(Side),
+    Run(RunKind),
+    Began(RunKind, Option<Box<PrefixIdentity>>),
+    Text(RunKind, String),
+    Ended(RunKind, Box<Answer>),
+    Failed(RunKind, Problem),
+    Dropped(RunKind),
     /// Index of the opened point among those of the shown case.
     Look(Option<usize>),
     Remove(usize),

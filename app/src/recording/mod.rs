@@ -14,9 +14,9 @@
 //! | `view` | measure of the plot, granularity of the diff |
 //! | `count` | tokens of template and prompt, window, prefill |
 //! | `case` | a baseline and its runs that are shown from now on, as a results file |
-//! | `run` | a run of a side starts: `b` baseline, `p` prefixed, `r` the baseline again |
+//! | `run` | a run starts: `b` baseline, `p` prefixed, `r` the baseline again |
 //! | `began` | it was sent, with its prefix |
-//! | `b`, `p`, `r` | text of that side arrives |
+//! | `b`, `p`, `r` | text of that run arrives |
 //! | `end` | it ended: how, and after what time; the `text` only where it differs from what was received |
 //! | `failed`, `dropped` | it ended without an answer |
 //! | `look` | a point was opened: its index among the points of the case, `null` for the last |

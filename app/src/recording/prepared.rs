@@ -9,7 +9,7 @@ use softprefix_core::experiment::Record;
 use softprefix_core::protocol::extension::FinishReason;
 
 use super::{Line, Recording};
-use crate::model::{PromptForm, Side};
+use crate::model::{PromptForm, RunKind};
 
 /// A recording prepared for playback: which lines can be skipped when seeking, and the measures of its texts.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
         preset: None,
         ..PromptForm::default()
     };
-    // The case of the current run of each side.
+    // The case of the current run of each kind.
     let mut under_way: [Option<usize>; 3] = [None; 3];
     for (_, line) in lines {
         match line {
@@ -107,7 +107,7 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
                 prompt.clone_from(form);
                 prompt.preset = None;
             }
-            Line::Run(side) => under_way[*side as usize] = Some(case_of(&mut cases, &model, &prompt)),
+            Line::Run(kind) => under_way[*kind as usize] = Some(case_of(&mut cases, &model, &prompt)),
             Line::Case(records) => {
                 let of = case_of(&mut cases, &model, &prompt);
                 let (baselines, prefixed): (Vec<&Record>, Vec<&Record>) =
@@ -122,8 +122,8 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
                 }
                 under_way = [None; 3];
             }
-            Line::Ended(side, answer) => {
-                let of = under_way[*side as usize]
+            Line::Ended(kind, answer) => {
+                let of = under_way[*kind as usize]
                     .take()
                     .unwrap_or_else(|| case_of(&mut cases, &model, &prompt));
                 // A partial output is neither a baseline nor a point.
@@ -131,18 +131,18 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
                     continue;
                 }
                 let (text, texts) = (Arc::<str>::from(answer.text.as_str()), &mut cases[of].1);
-                match (&texts.baseline, side) {
+                match (&texts.baseline, kind) {
                     (Some(baseline), _) => {
                         pairs.insert((Arc::clone(baseline), text));
                     }
-                    (None, Side::Prefixed) => texts.prefixed.push(text),
-                    (None, Side::Baseline | Side::Repeat) => {
+                    (None, RunKind::Prefixed) => texts.prefixed.push(text),
+                    (None, RunKind::Baseline | RunKind::BaselineRepeat) => {
                         pairs.extend(texts.prefixed.drain(..).map(|of| (Arc::clone(&text), of)));
                         texts.baseline = Some(text);
                     }
                 }
             }
-            Line::Failed(side, _) | Line::Dropped(side) => under_way[*side as usize] = None,
+            Line::Failed(kind, _) | Line::Dropped(kind) => under_way[*kind as usize] = None,
             _ => {}
         }
     }
@@ -171,19 +171,19 @@ fn superseded(lines: &[(u64, Line)]) -> Vec<usize> {
                 }
             }
             // A run uses the prefix as it is at that time.
-            Line::Run(side) => {
-                texts[*side as usize].clear();
+            Line::Run(kind) => {
+                texts[*kind as usize].clear();
                 form = None;
             }
-            Line::Text(side, _) => texts[*side as usize].push(place),
-            Line::Ended(side, outcome) => {
-                let texts = std::mem::take(&mut texts[*side as usize]);
+            Line::Text(kind, _) => texts[*kind as usize].push(place),
+            Line::Ended(kind, outcome) => {
+                let texts = std::mem::take(&mut texts[*kind as usize]);
                 // The first text also ends the view of an older point.
                 for text in texts.into_iter().skip(1).filter(|_| !outcome.text.is_empty()) {
                     by[text] = place;
                 }
             }
-            Line::Failed(side, _) | Line::Dropped(side) => texts[*side as usize].clear(),
+            Line::Failed(kind, _) | Line::Dropped(kind) => texts[*kind as usize].clear(),
             Line::Lost(_) => texts.iter_mut().for_each(Vec::clear),
             _ => {}
         }

@@ -63,9 +63,9 @@ impl Workbench {
             }
             Event::Counted { system, user, count } => self.counted(&system, &user, count),
 
-            Event::Started { run, side, built } => self.started(run, side, built),
-            Event::Delta { run, side, text } => self.delta(run, side, &text),
-            Event::Finished { run, side, record } => self.finished(run, side, *record),
+            Event::Started { run, kind, built } => self.started(run, kind, built),
+            Event::Delta { run, kind, text } => self.delta(run, kind, &text),
+            Event::Finished { run, kind, record } => self.finished(run, kind, *record),
             Event::TuningBegan { run, experiment } => {
                 self.session_began(run, *experiment);
                 self.ask_library(LibraryRequest::List);
@@ -73,8 +73,8 @@ impl Workbench {
             Event::TuningClosed(problem) => {
                 self.notice = Some(Notice::Problem(problem));
             }
-            Event::Failed { run, side, problem } => self.failed(run, side, problem),
-            Event::Dropped { run, side } => self.dropped(run, side),
+            Event::Failed { run, kind, problem } => self.failed(run, kind, problem),
+            Event::Dropped { run, kind } => self.dropped(run, kind),
 
             Event::CurveText { run, text } => self.curve_text(run, &text),
             Event::CurvePoint { run, record } => self.curve_point(run, *record),

@@ -14,7 +14,7 @@ use crate::figure::ImageFormat;
 use crate::model::sweep::Range;
 use crate::model::{
     Colouring, Envelope, ExportForm, Figure, FindMode, Format, InitChoice, KindChoice, Language, MagnitudeUnit, Mapped,
-    Mapping, NormChoice, Sampling, SearchForm, Side, Target, Theme,
+    Mapping, NormChoice, RunKind, Sampling, SearchForm, Target, Theme,
 };
 
 /// An action of the user.
@@ -50,7 +50,7 @@ pub enum Action {
     // Running.
     SetLive(bool),
     ToggleLive,
-    /// Runs the prefixed side, and the baseline if there is none for this prompt and model.
+    /// Runs the prompt with the prefix, and the baseline if there is none for this prompt and model.
     Run,
     Stop,
     RerunBaseline,
@@ -96,7 +96,7 @@ pub enum Action {
     /// Sets what the colours of the baseline's text show.
     SetColouring(Colouring),
     ToggleKl,
-    CopyText(Side),
+    CopyText(RunKind),
     CopySha256,
 
     // Files.

@@ -10,7 +10,7 @@ use super::doctor::DoctorAction;
 use super::{Action, Dialog, Effect, Notice, Tab, Workbench};
 use crate::messages::{FileQuestion, LibraryRequest, RecordingRequest, Request};
 use crate::model::{
-    Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PaneState, PrefixForm, Settings, Side,
+    Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PaneState, PrefixForm, RunKind, Settings,
     Target, Theme, WindowUse,
 };
 
@@ -117,10 +117,10 @@ impl Workbench {
                 Colouring::Diff => Colouring::Kl,
                 Colouring::Kl => Colouring::Diff,
             }),
-            Action::CopyText(side) => {
-                let text = match side {
-                    Side::Baseline | Side::Repeat => &self.left().text,
-                    Side::Prefixed => &self.prefixed.text,
+            Action::CopyText(kind) => {
+                let text = match kind {
+                    RunKind::Baseline | RunKind::BaselineRepeat => &self.left().text,
+                    RunKind::Prefixed => &self.prefixed.text,
                 };
                 self.effects.push(Effect::Copy(text.to_string()));
                 self.notice = Some(Notice::Copied);

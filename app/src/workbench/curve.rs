@@ -8,7 +8,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use super::flight::Filling;
 use super::{Notice, Workbench};
 use crate::messages::{Asked, Inference, Request};
-use crate::model::{MagnitudeUnit, Pane, Problem, RunId, Side, Unavailable};
+use crate::model::{MagnitudeUnit, Pane, Problem, RunId, RunKind, Unavailable};
 
 /// Magnitudes of a filled curve, in token norms: densest where outputs change most.
 pub const MAGNITUDES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.6, 2.5, 4.0, 6.5, 12.0];
@@ -71,7 +71,7 @@ impl Workbench {
             .into_iter()
             .map(|recipe| Inference {
                 run: RunId(self.fresh_id()),
-                side: Side::Prefixed,
+                kind: RunKind::Prefixed,
                 asked: asked.clone(),
                 draft: self.likely(Some(&recipe)),
                 recipe: Some(recipe),
@@ -194,7 +194,7 @@ impl Workbench {
         let Some(record) = self.saved_run().cloned() else {
             return false;
         };
-        self.detach(Side::Prefixed);
+        self.detach(RunKind::Prefixed);
         self.prefixed = Pane::of(&record);
         self.tuning.at = Some(record.id);
         self.refresh_stale();

@@ -46,7 +46,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
     BackgroundFetch, Figure, LIVE_DELAY, ModelChoice, ModuleState, NextPrefix, Pane, PrefixForm, PrefixSheet,
-    PreviousModule, PromptForm, Remembered, Settings, Side, Target, Unavailable, Vocabulary, WindowUse,
+    PreviousModule, PromptForm, Remembered, RunKind, Settings, Target, Unavailable, Vocabulary, WindowUse,
 };
 
 pub use action::{Action, ExhibitionAction, ExternalAction, FindAction, MaterialAction, PlaybackAction, SweepAction};
@@ -149,7 +149,7 @@ pub struct Workbench {
     figure: Option<(Figure, Paper)>,
     outbox: Vec<Request>,
     effects: Vec<Effect>,
-    flights: BTreeMap<Side, Flight>,
+    flights: BTreeMap<RunKind, Flight>,
     streaming_diff: StreamingDiff,
     /// Delay of a run in Live mode.
     live_delay: Duration,
@@ -325,7 +325,7 @@ impl Workbench {
 
     /// Returns whether one of the two visible outputs is running (`Run` is then `Stop`).
     pub fn is_running(&self) -> bool {
-        self.flights.contains_key(&Side::Baseline) || self.flights.contains_key(&Side::Prefixed)
+        self.flights.contains_key(&RunKind::Baseline) || self.flights.contains_key(&RunKind::Prefixed)
     }
 
     /// Returns the largest P that the slider offers.
@@ -390,7 +390,7 @@ impl Workbench {
             Tab::Sweep => (self.sweep.difference, self.sweep.diff.as_ref().map(|of| &of.diff)),
             Tab::Find => return None,
             Tab::Tune | Tab::Doctor => {
-                let covered = self.covered(Side::Baseline) > 0;
+                let covered = self.covered(RunKind::Baseline) > 0;
                 let of = self.diff.as_ref().filter(|_| covered);
                 (self.difference, of.map(|of| &of.diff))
             }
@@ -402,14 +402,14 @@ impl Workbench {
     /// Returns how many bytes of a pane's text the diff covers; the rest is shown without marks.
     ///
     /// While text streams in, the diff belongs to its beginning. If it belongs to another text, nothing is covered.
-    pub fn covered(&self, side: Side) -> usize {
+    pub fn covered(&self, kind: RunKind) -> usize {
         let current =
             |of: &&Arc<DiffOf>| self.left().text.starts_with(&*of.left) && self.prefixed.text.starts_with(&*of.right);
         let of = self.diff.as_ref().filter(current);
-        of.map_or(0, |of| match side {
-            Side::Baseline => of.left.len(),
-            Side::Prefixed => of.right.len(),
-            Side::Repeat => 0,
+        of.map_or(0, |of| match kind {
+            RunKind::Baseline => of.left.len(),
+            RunKind::Prefixed => of.right.len(),
+            RunKind::BaselineRepeat => 0,
         })
     }
 }

@@ -14,7 +14,7 @@ use softprefix_core::experiment::{
 
 use super::{Action, PlaybackAction, Tab, Workbench};
 use crate::messages::{Event, RecordingRequest, Request};
-use crate::model::{Pane, PaneState, Remembered, RunId, Settings, Side, Target};
+use crate::model::{Pane, PaneState, Remembered, RunId, RunKind, Settings, Target};
 use crate::recording::{Line, PreparedRecording};
 
 /// Time limit for comparing texts in a frame; beyond it a coarser diff is used.
@@ -267,55 +267,55 @@ impl Workbench {
                 });
             }
             Line::Case(records) => self.play_case(records),
-            Line::Run(side) => {
-                self.play_run(*side);
+            Line::Run(kind) => {
+                self.play_run(*kind);
             }
-            Line::Began(side, built) => {
-                let Some(run) = self.played_run(*side) else { return };
+            Line::Began(kind, built) => {
+                let Some(run) = self.played_run(*kind) else { return };
                 let built = built.as_deref().cloned();
-                if *side == Side::Prefixed && built.is_some() {
+                if *kind == RunKind::Prefixed && built.is_some() {
                     self.next_prefix.built = built.clone().map(Ok);
                     self.next_prefix.stale = false;
                 }
                 self.absorb(Event::Started {
                     run,
-                    side: *side,
+                    kind: *kind,
                     built,
                 });
             }
-            Line::Text(side, text) => {
-                let (Some(run), text) = (self.played_run(*side), text.clone()) else {
+            Line::Text(kind, text) => {
+                let (Some(run), text) = (self.played_run(*kind), text.clone()) else {
                     return;
                 };
-                self.absorb(Event::Delta { run, side: *side, text });
+                self.absorb(Event::Delta { run, kind: *kind, text });
             }
-            Line::Ended(side, answer) => {
-                let Some(run) = self.played_run(*side) else { return };
-                let Some(record) = self.played_record(*side, answer) else {
+            Line::Ended(kind, answer) => {
+                let Some(run) = self.played_run(*kind) else { return };
+                let Some(record) = self.played_record(*kind, answer) else {
                     return;
                 };
                 let record = Box::new(record);
                 self.absorb(Event::Finished {
                     run,
-                    side: *side,
+                    kind: *kind,
                     record,
                 });
             }
-            Line::Failed(side, problem) => {
-                let (Some(run), problem) = (self.played_run(*side), problem.clone()) else {
+            Line::Failed(kind, problem) => {
+                let (Some(run), problem) = (self.played_run(*kind), problem.clone()) else {
                     return;
                 };
                 self.absorb(Event::Failed {
                     run,
-                    side: *side,
+                    kind: *kind,
                     problem,
                 });
             }
-            Line::Dropped(side) => {
-                let Some(run) = self.flights.get(side).map(|flight| flight.run) else {
+            Line::Dropped(kind) => {
+                let Some(run) = self.flights.get(kind).map(|flight| flight.run) else {
                     return;
                 };
-                self.absorb(Event::Dropped { run, side: *side });
+                self.absorb(Event::Dropped { run, kind: *kind });
             }
             Line::Look(at) => {
                 let id = at.and_then(|at| self.tuning.placed().get(at).map(|record| record.id.clone()));
@@ -334,18 +334,18 @@ impl Workbench {
     }
 
     /// Starts a run of the current controls, as the recorded workbench did.
-    fn play_run(&mut self, side: Side) -> Option<RunId> {
-        let key = match side {
-            Side::Repeat => self.tuning.shown.clone()?,
-            Side::Baseline | Side::Prefixed => self.show_controls(),
+    fn play_run(&mut self, kind: RunKind) -> Option<RunId> {
+        let key = match kind {
+            RunKind::BaselineRepeat => self.tuning.shown.clone()?,
+            RunKind::Baseline | RunKind::Prefixed => self.show_controls(),
         };
-        self.launch(side, key, Duration::ZERO);
-        self.flights.get(&side).map(|flight| flight.run)
+        self.launch(kind, key, Duration::ZERO);
+        self.flights.get(&kind).map(|flight| flight.run)
     }
 
     /// Returns the record of a run that ends.
-    fn played_record(&self, side: Side, answer: &Answer) -> Option<Record> {
-        let flight = self.flights.get(&side)?;
+    fn played_record(&self, kind: RunKind, answer: &Answer) -> Option<Record> {
+        let flight = self.flights.get(&kind)?;
         let facts = self.module.last_facts().cloned().unwrap_or_default();
         let index = self.tuning.saved.records.len();
         let recipe = flight.recipe.clone();
@@ -371,11 +371,11 @@ impl Workbench {
         })
     }
 
-    /// Returns the current run of a side; one whose start is not in the file starts now.
-    fn played_run(&mut self, side: Side) -> Option<RunId> {
-        match self.flights.get(&side) {
+    /// Returns the current run of a kind; one whose start is not in the file starts now.
+    fn played_run(&mut self, kind: RunKind) -> Option<RunId> {
+        match self.flights.get(&kind) {
             Some(flight) => Some(flight.run),
-            None => self.play_run(side),
+            None => self.play_run(kind),
         }
     }
 

@@ -9,7 +9,7 @@ use softprefix_core::protocol::extension;
 
 use super::{Action, Effect, Flight, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, RecordingEvent, RecordingRequest, Request};
-use crate::model::{PrefixForm, PromptForm, RunId, Side};
+use crate::model::{PrefixForm, PromptForm, RunId, RunKind};
 use crate::recording::Line;
 
 /// What was written last.
@@ -31,7 +31,7 @@ impl Recorder {
     }
 }
 
-const SIDES: [Side; 3] = [Side::Baseline, Side::Prefixed, Side::Repeat];
+const KINDS: [RunKind; 3] = [RunKind::Baseline, RunKind::Prefixed, RunKind::BaselineRepeat];
 
 impl Workbench {
     /// Returns the current recording.
@@ -87,19 +87,19 @@ impl Workbench {
             }));
         }
         self.tell_case();
-        for side in SIDES {
-            let Some(Flight { run, sent, text, .. }) = self.flights.get(&side).cloned() else {
+        for kind in KINDS {
+            let Some(Flight { run, sent, text, .. }) = self.flights.get(&kind).cloned() else {
                 continue;
             };
             if let Some(recorder) = &mut self.recorder {
-                recorder.launched[side as usize] = Some(run);
+                recorder.launched[kind as usize] = Some(run);
             }
-            self.line(Line::Run(side));
+            self.line(Line::Run(kind));
             if sent.is_some() || !text.is_empty() {
-                self.line(Line::Began(side, sent.map(Box::new)));
+                self.line(Line::Began(kind, sent.map(Box::new)));
             }
             if !text.is_empty() {
-                self.line(Line::Text(side, text));
+                self.line(Line::Text(kind, text));
             }
         }
         self.tell_bridge(RecordingRequest::Run);
@@ -138,8 +138,7 @@ impl Workbench {
     /// runs are left out.
     pub(super) fn note_event(&self, event: &Event) -> Option<Line> {
         self.recording()?;
-        let heard =
-            |run: &RunId, side: &crate::model::Side| self.flights.get(side).is_some_and(|flight| flight.run == *run);
+        let heard = |run: &RunId, kind: &RunKind| self.flights.get(kind).is_some_and(|flight| flight.run == *run);
         match event {
             Event::Ready(facts, vocabulary) => Some(Line::Module {
                 facts: facts.clone(),
@@ -155,21 +154,21 @@ impl Workbench {
             Event::Counted { system, user, count } => {
                 (*system == self.prompt.system && *user == self.prompt.user).then_some(Line::Count(*count))
             }
-            Event::Started { run, side, built } => {
-                heard(run, side).then(|| Line::Began(*side, built.clone().map(Box::new)))
+            Event::Started { run, kind, built } => {
+                heard(run, kind).then(|| Line::Began(*kind, built.clone().map(Box::new)))
             }
-            Event::Delta { run, side, text } => heard(run, side).then(|| Line::Text(*side, text.clone())),
-            Event::Finished { run, side, record } if heard(run, side) => {
+            Event::Delta { run, kind, text } => heard(run, kind).then(|| Line::Text(*kind, text.clone())),
+            Event::Finished { run, kind, record } if heard(run, kind) => {
                 // For a failed run, the event that follows is written.
                 record
                     .answer()
-                    .map(|answer| Line::Ended(*side, Box::new(answer.clone())))
+                    .map(|answer| Line::Ended(*kind, Box::new(answer.clone())))
             }
-            Event::Failed { run, side, problem } => {
-                let is_told = heard(run, side) || self.is_on_pane(*run, *side);
-                is_told.then(|| Line::Failed(*side, problem.clone()))
+            Event::Failed { run, kind, problem } => {
+                let is_told = heard(run, kind) || self.is_on_pane(*run, *kind);
+                is_told.then(|| Line::Failed(*kind, problem.clone()))
             }
-            Event::Dropped { run, side } => heard(run, side).then_some(Line::Dropped(*side)),
+            Event::Dropped { run, kind } => heard(run, kind).then_some(Line::Dropped(*kind)),
             _ => None,
         }
     }
@@ -185,7 +184,7 @@ impl Workbench {
     /// Writes an event, then its effect.
     pub(super) fn record_event(&mut self, noted: Option<Line>, opened: bool) {
         if let Some(line) = noted {
-            if let (Line::Ended(crate::model::Side::Prefixed, _), Some(recorder)) = (&line, &mut self.recorder) {
+            if let (Line::Ended(crate::model::RunKind::Prefixed, _), Some(recorder)) = (&line, &mut self.recorder) {
                 recorder.runs += 1;
             }
             self.line(line);
@@ -201,12 +200,12 @@ impl Workbench {
             return;
         }
         self.tell_forms();
-        for side in SIDES {
-            let now = self.flights.get(&side).map(|flight| flight.run);
+        for kind in KINDS {
+            let now = self.flights.get(&kind).map(|flight| flight.run);
             let Some(recorder) = &mut self.recorder else { return };
-            let before = std::mem::replace(&mut recorder.launched[side as usize], now);
+            let before = std::mem::replace(&mut recorder.launched[kind as usize], now);
             if now.is_some() && now != before {
-                self.line(Line::Run(side));
+                self.line(Line::Run(kind));
             }
         }
     }

@@ -10,7 +10,7 @@ use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 use super::flight::{Flight, StreamingDiff};
 use super::{Notice, Workbench};
 use crate::messages::{Asked, Inference, LibraryRequest, Pair, Request, Texts};
-use crate::model::{Notification, Pane, PaneState, Problem, ProblemKind, RunId, Side, Timings};
+use crate::model::{Notification, Pane, PaneState, Problem, ProblemKind, RunId, RunKind, Timings};
 
 impl Workbench {
     /// Returns the prompt, settings and module of the controls, without the prefix.
@@ -43,16 +43,16 @@ impl Workbench {
         self.launch_baseline_if_missing(&key, delay);
         let one_at_a_time = self.module.facts().is_none_or(|facts| facts.concurrency < 2);
         if one_at_a_time {
-            self.detach(Side::Repeat);
+            self.detach(RunKind::BaselineRepeat);
         }
-        self.launch(Side::Prefixed, key, delay);
+        self.launch(RunKind::Prefixed, key, delay);
     }
 
     pub(super) fn launch_baseline_if_missing(&mut self, key: &GroupKey, delay: Duration) {
         let has_baseline = self.tuning.group().is_some_and(|group| group.baseline.is_some());
-        let baseline = self.flights.get(&Side::Baseline);
+        let baseline = self.flights.get(&RunKind::Baseline);
         if !has_baseline && baseline.is_none_or(|flight| flight.key != *key) {
-            self.launch(Side::Baseline, key.clone(), delay);
+            self.launch(RunKind::Baseline, key.clone(), delay);
         }
     }
 
@@ -87,9 +87,9 @@ impl Workbench {
         self.stop_curve();
         self.tuning.refresh();
         self.diff = None;
-        for side in [Side::Baseline, Side::Repeat] {
-            if self.flights.get(&side).is_some_and(|flight| flight.key != key) {
-                self.detach(side);
+        for kind in [RunKind::Baseline, RunKind::BaselineRepeat] {
+            if self.flights.get(&kind).is_some_and(|flight| flight.key != key) {
+                self.detach(kind);
             }
         }
         if let Some(baseline) = self.tuning.baseline() {
@@ -99,20 +99,20 @@ impl Workbench {
         self.refresh_stale();
     }
 
-    pub(super) fn launch(&mut self, side: Side, key: GroupKey, delay: Duration) {
+    pub(super) fn launch(&mut self, kind: RunKind, key: GroupKey, delay: Duration) {
         let run = RunId(self.fresh_id());
-        let recipe = (side == Side::Prefixed).then(|| self.prefix.recipe());
+        let recipe = (kind == RunKind::Prefixed).then(|| self.prefix.recipe());
         // The second run of the baseline checks the first: the unit computes every token of it again.
-        let draft = match side {
-            Side::Baseline => Vec::new(),
-            Side::Prefixed | Side::Repeat => self.likely(recipe.as_ref()),
+        let draft = match kind {
+            RunKind::Baseline => Vec::new(),
+            RunKind::Prefixed | RunKind::BaselineRepeat => self.likely(recipe.as_ref()),
         };
         let asked = Asked {
             prompt: key.prompt.clone(),
             settings: key.settings.clone(),
         };
         self.flights.insert(
-            side,
+            kind,
             Flight {
                 run,
                 key,
@@ -121,14 +121,14 @@ impl Workbench {
                 text: String::new(),
             },
         );
-        if let Some(pane) = self.pane_mut(side) {
+        if let Some(pane) = self.pane_mut(kind) {
             pane.run = Some(run);
             pane.state = PaneState::Waiting;
             pane.error = None;
         }
         let inference = Inference {
             run,
-            side,
+            kind,
             asked,
             recipe,
             draft,
@@ -138,7 +138,7 @@ impl Workbench {
         };
         // Replaces a request that was not sent yet: dragging queues one per frame.
         self.replace_request(
-            |request| matches!(request, Request::Infer(queued) if queued.side == side),
+            |request| matches!(request, Request::Infer(queued) if queued.kind == kind),
             Request::Infer(Box::new(inference)),
         );
     }
@@ -148,29 +148,29 @@ impl Workbench {
             return;
         }
         let key = self.show_controls();
-        self.detach(Side::Repeat);
-        self.launch(Side::Baseline, key, Duration::ZERO);
+        self.detach(RunKind::BaselineRepeat);
+        self.launch(RunKind::Baseline, key, Duration::ZERO);
     }
 
     pub(super) fn stop_all(&mut self) {
         self.stop_curve();
-        self.detach(Side::Repeat);
-        for side in [Side::Prefixed, Side::Baseline] {
+        self.detach(RunKind::BaselineRepeat);
+        for kind in [RunKind::Prefixed, RunKind::Baseline] {
             // Its pane shows its last text and how it ended.
-            if self.flights.contains_key(&side) {
-                self.outbox.push(Request::Stop { side });
+            if self.flights.contains_key(&kind) {
+                self.outbox.push(Request::Stop { kind });
             }
         }
     }
 
     /// Stops a side's run, whose later events no longer change its pane.
-    pub(super) fn detach(&mut self, side: Side) {
+    pub(super) fn detach(&mut self, kind: RunKind) {
         self.outbox
-            .retain(|request| !matches!(request, Request::Infer(queued) if queued.side == side));
-        if self.flights.remove(&side).is_some() {
-            self.outbox.push(Request::Stop { side });
+            .retain(|request| !matches!(request, Request::Infer(queued) if queued.kind == kind));
+        if self.flights.remove(&kind).is_some() {
+            self.outbox.push(Request::Stop { kind });
         }
-        if let Some(pane) = self.pane_mut(side) {
+        if let Some(pane) = self.pane_mut(kind) {
             pane.stop();
         }
     }
@@ -183,38 +183,38 @@ impl Workbench {
         self.prefixed.stop();
     }
 
-    fn pane(&self, side: Side) -> Option<&Pane> {
-        match side {
-            Side::Baseline => Some(&self.baseline),
-            Side::Prefixed => Some(&self.prefixed),
-            Side::Repeat => None,
+    fn pane(&self, kind: RunKind) -> Option<&Pane> {
+        match kind {
+            RunKind::Baseline => Some(&self.baseline),
+            RunKind::Prefixed => Some(&self.prefixed),
+            RunKind::BaselineRepeat => None,
         }
     }
 
-    pub(super) fn pane_mut(&mut self, side: Side) -> Option<&mut Pane> {
-        match side {
-            Side::Baseline => Some(&mut self.baseline),
-            Side::Prefixed => Some(&mut self.prefixed),
-            Side::Repeat => None,
+    pub(super) fn pane_mut(&mut self, kind: RunKind) -> Option<&mut Pane> {
+        match kind {
+            RunKind::Baseline => Some(&mut self.baseline),
+            RunKind::Prefixed => Some(&mut self.prefixed),
+            RunKind::BaselineRepeat => None,
         }
     }
 
     /// When the visible outputs are done: runs the baseline once more, which measures the noise floor, and goes on filling
     /// the curve.
     pub(super) fn work_when_idle(&mut self) {
-        if self.is_running() || self.flights.contains_key(&Side::Repeat) || !self.module.is_ready() {
+        if self.is_running() || self.flights.contains_key(&RunKind::BaselineRepeat) || !self.module.is_ready() {
             return;
         }
         let key = self.key();
         if self.tuning.shown.as_ref() == Some(&key) && self.tuning.baselines(&key) == 1 {
-            self.launch(Side::Repeat, key, Duration::ZERO);
+            self.launch(RunKind::BaselineRepeat, key, Duration::ZERO);
         }
         self.fill_when_idle();
     }
 
     /// Returns the progress of the baseline's second run, 0 to 1; `None` if it is not running.
     pub fn check_progress(&self) -> Option<f32> {
-        let flight = self.flights.get(&Side::Repeat)?;
+        let flight = self.flights.get(&RunKind::BaselineRepeat)?;
         let whole = self.tuning.baseline()?.output().len();
         Some((flight.text.len() as f32 / whole.max(1) as f32).min(1.0))
     }
@@ -222,28 +222,28 @@ impl Workbench {
     // ----- events -----
 
     /// Returns whether a run's problem belongs on its pane.
-    pub(super) fn is_on_pane(&self, run: RunId, side: Side) -> bool {
-        self.pane(side).is_some_and(|pane| pane.run == Some(run))
+    pub(super) fn is_on_pane(&self, run: RunId, kind: RunKind) -> bool {
+        self.pane(kind).is_some_and(|pane| pane.run == Some(run))
     }
 
     /// Returns the running inference of a side if the event belongs to it.
-    fn flight(&mut self, run: RunId, side: Side) -> Option<&mut Flight> {
-        self.flights.get_mut(&side).filter(|flight| flight.run == run)
+    fn flight(&mut self, run: RunId, kind: RunKind) -> Option<&mut Flight> {
+        self.flights.get_mut(&kind).filter(|flight| flight.run == run)
     }
 
-    pub(super) fn started(&mut self, run: RunId, side: Side, sent: Option<PrefixIdentity>) {
-        if let Some(flight) = self.flight(run, side) {
+    pub(super) fn started(&mut self, run: RunId, kind: RunKind, sent: Option<PrefixIdentity>) {
+        if let Some(flight) = self.flight(run, kind) {
             flight.sent = sent;
         }
     }
 
-    pub(super) fn delta(&mut self, run: RunId, side: Side, text: &str) {
-        let Some(flight) = self.flight(run, side) else { return };
+    pub(super) fn delta(&mut self, run: RunId, kind: RunKind, text: &str) {
+        let Some(flight) = self.flight(run, kind) else { return };
         let first = flight.text.is_empty();
         flight.text.push_str(text);
         let whole: Arc<str> = Arc::from(flight.text.as_str());
         let sent = flight.sent.clone();
-        let Some(pane) = self.pane_mut(side) else { return };
+        let Some(pane) = self.pane_mut(kind) else { return };
         pane.text = whole;
         pane.state = PaneState::Streaming;
         if first {
@@ -251,14 +251,14 @@ impl Workbench {
             pane.finish = None;
             pane.timings = Timings::default();
             pane.error = None;
-            if side == Side::Prefixed {
+            if kind == RunKind::Prefixed {
                 pane.origin = sent;
                 self.tuning.selected = None;
             }
             self.refresh_stale();
         }
         self.compare_panes();
-        if side == Side::Prefixed {
+        if kind == RunKind::Prefixed {
             self.notify_of(Notification::Token(text.to_owned()));
         }
     }
@@ -276,8 +276,8 @@ impl Workbench {
     }
 
     /// Handles the end of a run, whose record is saved.
-    pub(super) fn finished(&mut self, run: RunId, side: Side, record: Record) {
-        let is_shown = self.flight(run, side).is_some();
+    pub(super) fn finished(&mut self, run: RunId, kind: RunKind, record: Record) {
+        let is_shown = self.flight(run, kind).is_some();
         if !self.is_of_session(run) {
             // The run belongs to an earlier session, whose number of runs in the history changes.
             self.ask_library(LibraryRequest::List);
@@ -287,9 +287,9 @@ impl Workbench {
         let comparisons = self.tuning.add(record.clone());
         self.measure(comparisons);
         if is_shown {
-            self.flights.remove(&side);
-            self.show_record(side, &record);
-            if side == Side::Prefixed && record.is_complete() {
+            self.flights.remove(&kind);
+            self.show_record(kind, &record);
+            if kind == RunKind::Prefixed && record.is_complete() {
                 self.tuning.at = Some(record.id.clone());
             }
         }
@@ -298,8 +298,8 @@ impl Workbench {
         self.work_when_idle();
     }
 
-    fn show_record(&mut self, side: Side, record: &Record) {
-        let stays = side == Side::Baseline
+    fn show_record(&mut self, kind: RunKind, record: &Record) {
+        let stays = kind == RunKind::Baseline
             && self
                 .tuning
                 .baseline()
@@ -310,7 +310,7 @@ impl Workbench {
         } else {
             Some(Pane::of(record))
         };
-        let Some(pane) = self.pane_mut(side) else { return };
+        let Some(pane) = self.pane_mut(kind) else { return };
         // A run that was stopped before its first token leaves the old text.
         if record.output().is_empty() && !record.is_complete() && !pane.text.is_empty() {
             pane.state = PaneState::Done;
@@ -323,13 +323,13 @@ impl Workbench {
     }
 
     /// Handles the failure of a run, which comes after its record if there is one.
-    pub(super) fn failed(&mut self, run: RunId, side: Side, problem: Problem) {
-        if self.flight(run, side).is_some() {
-            self.flights.remove(&side);
+    pub(super) fn failed(&mut self, run: RunId, kind: RunKind, problem: Problem) {
+        if self.flight(run, kind).is_some() {
+            self.flights.remove(&kind);
         }
-        if self.is_on_pane(run, side) {
+        if self.is_on_pane(run, kind) {
             self.notify_of(Notification::Error(problem.to_string()));
-            if let Some(pane) = self.pane_mut(side) {
+            if let Some(pane) = self.pane_mut(kind) {
                 pane.state = PaneState::Done;
                 pane.error = Some(problem);
             }
@@ -340,12 +340,12 @@ impl Workbench {
         self.refresh_stale();
     }
 
-    pub(super) fn dropped(&mut self, run: RunId, side: Side) {
-        if self.flight(run, side).is_none() {
+    pub(super) fn dropped(&mut self, run: RunId, kind: RunKind) {
+        if self.flight(run, kind).is_none() {
             return;
         }
-        self.flights.remove(&side);
-        if let Some(pane) = self.pane_mut(side) {
+        self.flights.remove(&kind);
+        if let Some(pane) = self.pane_mut(kind) {
             pane.stop();
         }
         self.refresh_stale();
@@ -427,7 +427,7 @@ impl Workbench {
             return;
         };
         // Streaming text must not overwrite the selected one.
-        self.detach(Side::Prefixed);
+        self.detach(RunKind::Prefixed);
         let key = GroupKey::of(&record);
         if self.tuning.shown.as_ref() != Some(&key) {
             self.show_group(key);

@@ -7,7 +7,7 @@ use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Rating, Recor
 use super::library::LibraryState;
 use super::{Action, Notice, Tab, Tuning, Workbench};
 use crate::messages::{LibraryEvent, LibraryRequest, Request};
-use crate::model::{Pane, RunId, Side};
+use crate::model::{Pane, RunId, RunKind};
 
 /// Maximum number of characters of a note.
 pub const LONGEST_NOTE: usize = 10_000;
@@ -22,8 +22,8 @@ impl Workbench {
     /// Replaces the shown session and stops its runs.
     fn change_to(&mut self, tuning: Tuning) {
         self.stop_curve();
-        for side in [Side::Baseline, Side::Prefixed, Side::Repeat] {
-            self.detach(side);
+        for kind in [RunKind::Baseline, RunKind::Prefixed, RunKind::BaselineRepeat] {
+            self.detach(kind);
         }
         self.tuning = tuning;
         self.tuning.since = RunId(self.next_id);

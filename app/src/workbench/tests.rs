@@ -136,19 +136,19 @@ fn identity(recipe: &PrefixRecipe) -> PrefixIdentity {
 }
 
 fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
-    let (run, side) = (inference.run, inference.side);
+    let (run, kind) = (inference.run, inference.kind);
     bench.absorb(Event::Started {
         run,
-        side,
+        kind,
         built: inference.recipe.as_ref().map(identity),
     });
     bench.absorb(Event::Delta {
         run,
-        side,
+        kind,
         text: text.to_owned(),
     });
     let record = record(inference, text, FinishReason::Stop);
-    bench.absorb(Event::Finished { run, side, record });
+    bench.absorb(Event::Finished { run, kind, record });
     compare(bench);
 }
 
@@ -363,22 +363,22 @@ fn the_first_run_asks_for_the_baseline_and_the_prefixed_side_and_later_ones_keep
     bench.apply(Action::Run);
     let launched = inferences(&mut bench);
     assert_eq!(
-        launched.iter().map(|i| i.side).collect::<Vec<_>>(),
-        [Side::Baseline, Side::Prefixed]
+        launched.iter().map(|i| i.kind).collect::<Vec<_>>(),
+        [RunKind::Baseline, RunKind::Prefixed]
     );
     assert!(launched[0].recipe.is_none() && launched[1].recipe.is_some());
     // The magnitude changes before the baseline has arrived: it is still running and is not requested again.
     bench.apply(Action::SetMagnitude(2.0));
     bench.apply(Action::Run);
     assert_eq!(
-        inferences(&mut bench).iter().map(|i| i.side).collect::<Vec<_>>(),
-        [Side::Prefixed]
+        inferences(&mut bench).iter().map(|i| i.kind).collect::<Vec<_>>(),
+        [RunKind::Prefixed]
     );
     finish(&mut bench, &launched[0], "baseline");
     bench.apply(Action::Run);
     assert_eq!(
-        inferences(&mut bench).iter().map(|i| i.side).collect::<Vec<_>>(),
-        [Side::Prefixed]
+        inferences(&mut bench).iter().map(|i| i.kind).collect::<Vec<_>>(),
+        [RunKind::Prefixed]
     );
 }
 
@@ -393,8 +393,8 @@ fn another_prompt_or_another_limit_of_tokens_needs_another_baseline() {
     bench.apply(Action::LoadPreset(0));
     bench.apply(Action::Run);
     assert_eq!(
-        inferences(&mut bench).iter().map(|i| i.side).collect::<Vec<_>>(),
-        [Side::Prefixed]
+        inferences(&mut bench).iter().map(|i| i.kind).collect::<Vec<_>>(),
+        [RunKind::Prefixed]
     );
     assert_eq!(&*bench.baseline.text, "春の風");
 }
@@ -407,7 +407,7 @@ fn a_finished_run_becomes_a_point_with_its_measures_and_its_diff() {
     assert_eq!(point.measures.as_ref().unwrap().first_divergence.code_points, 2);
     assert_eq!(point.magnitude(), 1.0);
     assert_eq!(bench.tuning.group().unwrap().applied(point), Applied::Proven);
-    assert_eq!(bench.covered(Side::Baseline), "春の風".len());
+    assert_eq!(bench.covered(RunKind::Baseline), "春の風".len());
     let of = bench.diff.as_ref().unwrap();
     let removed: Vec<&str> = of.diff.removed().map(|range| &"春の風"[range]).collect();
     assert_eq!(removed, ["風"]);
@@ -427,7 +427,7 @@ fn two_different_baselines_give_a_noise_floor() {
     finish(&mut bench, &launched[0], "The sky is blue.");
     finish(&mut bench, &launched[1], "The sky is green.");
     let repeat = inferences(&mut bench);
-    assert_eq!(repeat[0].side, Side::Repeat);
+    assert_eq!(repeat[0].kind, RunKind::BaselineRepeat);
     finish(&mut bench, &repeat[0], "The sea is blue.");
     assert!(!is_deterministic(&bench));
     let floor = bench.tuning.noise_floor(Measure::Indel).unwrap();
@@ -454,7 +454,7 @@ fn live_mode_waits_for_the_hand_and_launches_once_for_many_moves_within_a_frame(
         bench.apply(Action::SetMagnitude(f64::from(step) / 10.0));
     }
     let launched = inferences(&mut bench);
-    let prefixed: Vec<_> = launched.iter().filter(|i| i.side == Side::Prefixed).collect();
+    let prefixed: Vec<_> = launched.iter().filter(|i| i.kind == RunKind::Prefixed).collect();
     assert_eq!(prefixed.len(), 1);
     assert_eq!(prefixed[0].delay, LIVE_DELAY);
     assert_eq!(
@@ -474,12 +474,12 @@ fn events_of_a_run_that_was_replaced_leave_the_pane_alone() {
     let new = inferences(&mut bench).remove(0);
     bench.absorb(Event::Delta {
         run: old.run,
-        side: Side::Prefixed,
+        kind: RunKind::Prefixed,
         text: "old".to_owned(),
     });
     bench.absorb(Event::Finished {
         run: old.run,
-        side: Side::Prefixed,
+        kind: RunKind::Prefixed,
         record: record(&old, "old", FinishReason::Stop),
     });
     assert_eq!(&*bench.prefixed.text, "春の雨");
@@ -496,17 +496,19 @@ fn a_stopped_run_shows_its_text_but_is_no_point() {
     let run = inferences(&mut bench).remove(0);
     bench.absorb(Event::Delta {
         run: run.run,
-        side: Side::Prefixed,
+        kind: RunKind::Prefixed,
         text: "half".to_owned(),
     });
     bench.apply(Action::Stop);
     assert_eq!(
         bench.take_requests().last(),
-        Some(&Request::Stop { side: Side::Prefixed })
+        Some(&Request::Stop {
+            kind: RunKind::Prefixed
+        })
     );
     bench.absorb(Event::Finished {
         run: run.run,
-        side: Side::Prefixed,
+        kind: RunKind::Prefixed,
         record: record(&run, "half", FinishReason::Stopped),
     });
     assert_eq!(
@@ -543,7 +545,7 @@ fn the_old_text_stands_until_the_first_token_and_after_an_error() {
     let problem = Problem::new(ProblemKind::Module, "The module went silent.", "Reconnect.");
     bench.absorb(Event::Failed {
         run: run.run,
-        side: Side::Prefixed,
+        kind: RunKind::Prefixed,
         problem: problem.clone(),
     });
     assert_eq!(&*bench.prefixed.text, "春の雨");
@@ -555,7 +557,7 @@ fn fail(bench: &mut Workbench, inference: &Inference, kind: ProblemKind) -> Prob
     let problem = Problem::new(kind, "It broke.", "Try again.");
     bench.absorb(Event::Failed {
         run: inference.run,
-        side: inference.side,
+        kind: inference.kind,
         problem: problem.clone(),
     });
     problem
@@ -580,7 +582,7 @@ fn a_failure_that_follows_its_record_is_told_on_the_pane() {
     });
     bench.absorb(Event::Finished {
         run: run.run,
-        side: run.side,
+        kind: run.kind,
         record: failed,
     });
     let problem = fail(&mut bench, &run, ProblemKind::Connection);
@@ -617,7 +619,7 @@ fn a_run_that_failed_has_no_error_on_the_pane_of_the_next_one() {
     let old = start_another(&mut bench);
     bench.absorb(Event::Finished {
         run: old.run,
-        side: old.side,
+        kind: old.kind,
         record: record(&old, "old", FinishReason::Stop),
     });
     bench.apply(Action::SetMagnitude(3.0));
@@ -656,18 +658,18 @@ fn the_baseline_of_another_prompt_does_not_reach_the_pane_of_this_one() {
     bench.apply(Action::SetPrompt("Another one.".to_owned()));
     bench.apply(Action::Run);
     let other = inferences(&mut bench).remove(0);
-    assert_eq!(other.side, Side::Baseline);
+    assert_eq!(other.kind, RunKind::Baseline);
     // Back to the first prompt, which has its baseline.
     bench.apply(Action::LoadPreset(0));
     bench.apply(Action::Run);
     bench.absorb(Event::Delta {
         run: other.run,
-        side: other.side,
+        kind: other.kind,
         text: "one".to_owned(),
     });
     bench.absorb(Event::Finished {
         run: other.run,
-        side: other.side,
+        kind: other.kind,
         record: record(&other, "one two", FinishReason::Stopped),
     });
     assert_eq!(&*bench.baseline.text, "春の風");
@@ -697,7 +699,7 @@ fn the_first_baseline_stays_what_everything_is_measured_against_and_another_tell
     let mut bench = with_one_run();
     bench.apply(Action::RerunBaseline);
     let again = inferences(&mut bench).remove(0);
-    assert_eq!(again.side, Side::Baseline);
+    assert_eq!(again.kind, RunKind::Baseline);
     finish(&mut bench, &again, "春の雨");
     assert_eq!((points(&bench), &*bench.baseline.text), (1, "春の風"));
     assert!(!is_deterministic(&bench));
@@ -714,7 +716,7 @@ fn a_repeat_is_launched_once_also_while_its_measures_are_under_way() {
     let record = record(&repeat, "春の風", FinishReason::Stop);
     bench.absorb(Event::Finished {
         run: repeat.run,
-        side: repeat.side,
+        kind: repeat.kind,
         record,
     });
     assert!(inferences(&mut bench).is_empty());
@@ -758,7 +760,7 @@ fn an_ignored_prefix_is_said_out_loud() {
         }
         bench.absorb(Event::Finished {
             run: inference.run,
-            side: inference.side,
+            kind: inference.kind,
             record: silent,
         });
     }
@@ -806,7 +808,7 @@ fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers
     for piece in ["春", "の", "山"] {
         bench.absorb(Event::Delta {
             run: run.run,
-            side: Side::Prefixed,
+            kind: RunKind::Prefixed,
             text: piece.to_owned(),
         });
     }
@@ -824,9 +826,9 @@ fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers
     let diff = diff(&texts.left, &texts.right, Granularity::Auto, None);
     let measures = None;
     bench.absorb(Event::Compared { texts, diff, measures });
-    assert_eq!(bench.covered(Side::Prefixed), "春".len());
+    assert_eq!(bench.covered(RunKind::Prefixed), "春".len());
     compare(&mut bench);
-    assert_eq!(bench.covered(Side::Prefixed), "春の山".len());
+    assert_eq!(bench.covered(RunKind::Prefixed), "春の山".len());
 }
 
 #[test]
@@ -854,7 +856,7 @@ fn an_opened_session_brings_its_prompt_settings_prefix_points_and_texts() {
     before.apply(Action::SetLen(2));
     before.apply(Action::Run);
     for inference in inferences(&mut before) {
-        let text = if inference.side == Side::Baseline {
+        let text = if inference.kind == RunKind::Baseline {
             "one two"
         } else {
             "one three"
@@ -988,19 +990,22 @@ fn the_second_baseline_is_asked_for_with_the_first_as_its_draft_and_says_how_far
     if let CaseOutcome::Done(answer) = &mut first.outcome {
         answer.tokens = Some(vec![7, 8, 9]);
     }
-    let (run, side) = (launched[0].run, launched[0].side);
+    let (run, kind) = (launched[0].run, launched[0].kind);
     bench.absorb(Event::Finished {
         run,
-        side,
+        kind,
         record: first,
     });
     finish(&mut bench, &launched[1], "The sky is green.");
     let repeat = inferences(&mut bench).remove(0);
-    assert_eq!((repeat.side, repeat.draft.as_slice()), (Side::Repeat, &[7, 8, 9][..]));
+    assert_eq!(
+        (repeat.kind, repeat.draft.as_slice()),
+        (RunKind::BaselineRepeat, &[7, 8, 9][..])
+    );
     assert_eq!(bench.check_progress(), Some(0.0));
-    let (run, side) = (repeat.run, repeat.side);
+    let (run, kind) = (repeat.run, repeat.kind);
     let text = "The sky ".to_owned();
-    bench.absorb(Event::Delta { run, side, text });
+    bench.absorb(Event::Delta { run, kind, text });
     assert_eq!(bench.check_progress(), Some(0.5));
     finish(&mut bench, &repeat, "The sky is blue.");
     assert_eq!(bench.check_progress(), None);
@@ -1018,10 +1023,10 @@ fn between_two_kept_magnitudes_the_texts_of_both_are_the_draft_the_nearer_one_fi
         if let CaseOutcome::Done(answer) = &mut done.outcome {
             answer.tokens = Some(tokens);
         }
-        let (run, side) = (launched.run, launched.side);
+        let (run, kind) = (launched.run, launched.kind);
         bench.absorb(Event::Finished {
             run,
-            side,
+            kind,
             record: done,
         });
         compare(bench);

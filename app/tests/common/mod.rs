@@ -130,14 +130,14 @@ pub fn streaming(language: Language, theme: Theme) -> Workbench {
     let requests = bench.take_requests();
     for request in requests {
         if let Request::Infer(inference) = request {
-            let (run, side) = (inference.run, inference.side);
+            let (run, kind) = (inference.run, inference.kind);
             bench.absorb(Event::Started {
                 run,
-                side,
+                kind,
                 built: built(&inference),
             });
             let text: String = PREFIXED.chars().take(32).collect();
-            bench.absorb(Event::Delta { run, side, text });
+            bench.absorb(Event::Delta { run, kind, text });
         }
     }
     compare(&mut bench);
@@ -408,12 +408,12 @@ pub fn record(bench: &Workbench, inference: &Inference, text: &str) -> Record {
 }
 
 fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
-    let (run, side) = (inference.run, inference.side);
+    let (run, kind) = (inference.run, inference.kind);
     let made = built(inference);
-    bench.absorb(Event::Started { run, side, built: made });
+    bench.absorb(Event::Started { run, kind, built: made });
     bench.absorb(Event::Delta {
         run,
-        side,
+        kind,
         text: text.to_owned(),
     });
     let record = Box::new(record(bench, inference, text));
@@ -428,5 +428,5 @@ fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
         });
         bench.absorb(Event::TuningBegan { run, experiment });
     }
-    bench.absorb(Event::Finished { run, side, record });
+    bench.absorb(Event::Finished { run, kind, record });
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix::model::{
-    ConnectStep, Format, KindChoice, MagnitudeUnit, ModuleState, Problem, ProblemKind, Side, Target,
+    ConnectStep, Format, KindChoice, MagnitudeUnit, ModuleState, Problem, ProblemKind, RunKind, Target,
 };
 use softprefix::workbench::{Action, Dialog, DiffOf, Notice};
 use softprefix_core::client::{ConnectOptions, Module};
@@ -55,13 +55,13 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
     assert_eq!(harness.bench.prefixed.finish, Some(FinishReason::Length));
     harness.until("the diff of the whole texts", |bench| {
         let differ = |of: &Arc<DiffOf>| of.diff.added().next().is_some();
-        bench.covered(Side::Prefixed) == bench.prefixed.text.len() && bench.diff.as_ref().is_some_and(differ)
+        bench.covered(RunKind::Prefixed) == bench.prefixed.text.len() && bench.diff.as_ref().is_some_and(differ)
     });
     // The unit is deterministic, and says so by running the baseline twice.
     harness.until_noise_is_known();
     assert!(is_deterministic(&harness.bench));
     // The first text was the draft of the second: the unit computed all of it again, and each token came out the same.
-    let again = harness.finished(Side::Repeat).remove(0);
+    let again = harness.finished(RunKind::BaselineRepeat).remove(0);
     let usage = again.answer().unwrap().usage.clone().unwrap();
     assert_eq!(usage.accepted, usage.drafted);
     assert!(usage.accepted >= 16, "{usage:?}");
@@ -79,7 +79,7 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
         "the same prefix with the same text is the same point"
     );
     assert_eq!(harness.bench.tuning.saved.records.len(), 4, "every run is a record");
-    assert_eq!(harness.started(Side::Baseline), 1, "the baseline is kept");
+    assert_eq!(harness.started(RunKind::Baseline), 1, "the baseline is kept");
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn live_mode_runs_only_the_last_of_several_quick_moves_and_keeps_the_baseline() 
             && !bench.is_running()
     });
     let whole: Vec<_> = harness
-        .finished(Side::Prefixed)
+        .finished(RunKind::Prefixed)
         .into_iter()
         .filter(|record| record.is_complete())
         .collect();
@@ -125,9 +125,9 @@ fn live_mode_runs_only_the_last_of_several_quick_moves_and_keeps_the_baseline() 
         harness
             .seen
             .iter()
-            .any(|seen| matches!(seen, Seen::Dropped(Side::Prefixed, _)))
+            .any(|seen| matches!(seen, Seen::Dropped(RunKind::Prefixed, _)))
     );
-    assert_eq!(harness.started(Side::Baseline), 0);
+    assert_eq!(harness.started(RunKind::Baseline), 0);
     let points = harness.bench.tuning.points();
     let norms: Vec<_> = points.map(|(record, _)| record.token_norms().unwrap()).collect();
     assert_eq!(norms, [1.0, 8.0]);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rosc::{OscPacket, OscType, decoder};
 use softprefix::bridge::osc;
-use softprefix::model::{Endpoint, ExternalCommand, ExternalError, LIVE_DELAY, Mapped, Mapping, Side};
+use softprefix::model::{Endpoint, ExternalCommand, ExternalError, LIVE_DELAY, Mapped, Mapping, RunKind};
 use softprefix::recording::{Line, Recording};
 use softprefix::workbench::external::Link;
 use softprefix::workbench::{Action, ExternalAction, Notice, PlaybackAction, Workbench};
@@ -202,7 +202,7 @@ fn a_run_that_a_packet_starts_is_sent_to_the_named_address_token_by_token_and_no
         let of = received.iter().filter(|(of, _)| of == name);
         of.map(|(_, value)| value.clone().string().unwrap()).collect()
     };
-    let record = harness.finished(Side::Prefixed).pop().unwrap();
+    let record = harness.finished(RunKind::Prefixed).pop().unwrap();
     assert_eq!(text("token").concat(), record.output());
     assert_eq!(text("text"), [record.output()]);
     assert_eq!(text("state"), ["idle", "running", "idle"]);
@@ -237,7 +237,7 @@ fn packets_move_the_magnitude_and_run_while_the_presenter_is_shown() {
     harness.apply(Action::Present(true));
     sent(&mut harness, &peer, &packets["magnitude"]);
     assert_eq!(harness.bench.prefix.magnitude, 2.5);
-    let before = harness.finished(Side::Prefixed).len();
+    let before = harness.finished(RunKind::Prefixed).len();
     sent(&mut harness, &peer, &packets["run"]);
     harness.until("the run", |bench| {
         let (record, _) = bench.tuning.current().unwrap();
@@ -247,7 +247,7 @@ fn packets_move_the_magnitude_and_run_while_the_presenter_is_shown() {
                 .as_ref()
                 .is_some_and(|prefix| prefix.recipe.magnitude == TokenNorms(2.5))
     });
-    assert_eq!(harness.finished(Side::Prefixed).len(), before + 1);
+    assert_eq!(harness.finished(RunKind::Prefixed).len(), before + 1);
     assert!(harness.bench.presenting, "the Presenter stays");
     harness.apply(Action::Present(false));
     assert_eq!(harness.bench.prefix.magnitude, 2.5);
@@ -261,7 +261,7 @@ fn in_live_mode_values_that_never_rest_start_a_run_at_most_once_a_delay_and_are_
     harness.run();
     harness.apply(Action::SetLive(true));
     let peer = Peer::of(listen(&mut harness));
-    let before = harness.started(Side::Prefixed);
+    let before = harness.started(RunKind::Prefixed);
     let (begin, time) = (Instant::now(), LIVE_DELAY * 10);
     let mut value = 1.0;
     while begin.elapsed() < time {
@@ -273,7 +273,7 @@ fn in_live_mode_values_that_never_rest_start_a_run_at_most_once_a_delay_and_are_
         (bench.prefix.magnitude - f64::from(value)).abs() < 1e-9
     });
     harness.until("the last run", |bench| !bench.is_running());
-    let started = harness.started(Side::Prefixed) - before;
+    let started = harness.started(RunKind::Prefixed) - before;
     let most = begin.elapsed().as_millis() / LIVE_DELAY.as_millis() + 2;
     assert!(
         (2..=most as usize).contains(&started),

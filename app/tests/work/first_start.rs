@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use softprefix::model::{BackgroundFetch, ModuleState, PaneState, Side, Target};
+use softprefix::model::{BackgroundFetch, ModuleState, PaneState, RunKind, Target};
 use softprefix::session::embedded::Models;
 use softprefix::workbench::{Action, Dialog, Notice, PlaybackAction, Workbench};
 use softprefix_unit::models::{Entry, FetchOptions, Places, entry, small};
@@ -122,13 +122,13 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
     // Runs of both are in the session, each with its model.
     harness.apply(Action::SetMaxTokens(24));
     harness.run();
-    let models = |side: Side| {
-        let records = harness.finished(side).into_iter();
+    let models = |kind: RunKind| {
+        let records = harness.finished(kind).into_iter();
         records.map(|record| record.module.model).collect::<Vec<_>>()
     };
-    assert!(models(Side::Prefixed).contains(&small().name.to_owned()));
+    assert!(models(RunKind::Prefixed).contains(&small().name.to_owned()));
     assert_eq!(
-        models(Side::Prefixed).last().map(String::as_str),
+        models(RunKind::Prefixed).last().map(String::as_str),
         Some(default_model().name)
     );
     let groups = &harness.bench.tuning.analysis.groups;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use softprefix::bridge::Bridge;
 use softprefix::messages::{Asked, Event, Inference, Pair, Request, Texts};
 use softprefix::model::{
-    KindChoice, MagnitudeUnit, ModuleState, Problem, ProblemKind, Remembered, Retry, RunId, Side, Target,
+    KindChoice, MagnitudeUnit, ModuleState, Problem, ProblemKind, Remembered, Retry, RunId, RunKind, Target,
 };
 use softprefix::workbench::{Action, Notice, Workbench};
 use softprefix_core::client::ConnectOptions;
@@ -488,15 +488,15 @@ fn a_stock_module_is_worked_one_inference_at_a_time_in_raw_values_and_its_word_i
     );
     harness.until_noise_is_known();
     // Baseline, prefix and repeat each had the task for themselves.
-    let order: Vec<Side> = harness
+    let order: Vec<RunKind> = harness
         .seen
         .iter()
         .filter_map(|seen| match seen {
-            Seen::Finished(side, ..) => Some(*side),
+            Seen::Finished(kind, ..) => Some(*kind),
             _ => None,
         })
         .collect();
-    assert_eq!(order, [Side::Baseline, Side::Prefixed, Side::Repeat]);
+    assert_eq!(order, [RunKind::Baseline, RunKind::Prefixed, RunKind::BaselineRepeat]);
 }
 
 #[test]
@@ -590,7 +590,7 @@ fn asked() -> Asked {
 fn baseline(run: u64) -> Request {
     Request::Infer(Box::new(Inference {
         run: RunId(run),
-        side: Side::Baseline,
+        kind: RunKind::Baseline,
         asked: asked(),
         recipe: None,
         draft: Vec::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use softprefix::bridge::recording::{demo, read};
 use softprefix::messages::{RecordingRequest, Request};
-use softprefix::model::{Format, Language, ModuleState, PrefixForm, Remembered, Side, Target};
+use softprefix::model::{Format, Language, ModuleState, PrefixForm, Remembered, RunKind, Target};
 use softprefix::recording::{DEMO, Line, PreparedRecording, Recording, Writer};
 use softprefix::workbench::playback::Playback;
 use softprefix::workbench::{Action, Notice, PlaybackAction, Tab, Workbench};
@@ -484,16 +484,16 @@ fn ten_minutes() -> Recording {
             lines.push((begin + step * 50, form((second * 20 + step) as f64 / 1e3 + 1e-3)));
         }
         if second % 2 == 0 {
-            let sides = if second == 0 {
-                vec![Side::Baseline, Side::Prefixed]
+            let kinds = if second == 0 {
+                vec![RunKind::Baseline, RunKind::Prefixed]
             } else {
-                vec![Side::Prefixed]
+                vec![RunKind::Prefixed]
             };
-            for side in sides {
-                lines.push((begin + 990, Line::Run(side)));
+            for kind in kinds {
+                lines.push((begin + 990, Line::Run(kind)));
                 let text = |piece: u64| format!("{} {piece} ", (piece * 7 + second) % 601);
                 for piece in 0..64 {
-                    lines.push((begin + 991, Line::Text(side, text(piece))));
+                    lines.push((begin + 991, Line::Text(kind, text(piece))));
                 }
                 let answer = Answer {
                     text: (0..64).map(text).collect(),
@@ -504,7 +504,7 @@ fn ten_minutes() -> Recording {
                     ttft_sec: None,
                     elapsed_sec: 0.002,
                 };
-                lines.push((begin + 992, Line::Ended(side, Box::new(answer))));
+                lines.push((begin + 992, Line::Ended(kind, Box::new(answer))));
             }
         }
     }
@@ -596,7 +596,9 @@ fn a_writer_says_only_what_changed() {
     let line = writer.line(40, &Line::Prefix(Box::new(form.clone()))).unwrap();
     assert_eq!(line, "{\"t\":40,\"prefix\":{\"magnitude\":2.5}}\n");
     assert_eq!(writer.line(50, &Line::Prefix(Box::new(form))), None);
-    let line = writer.line(60, &Line::Text(Side::Prefixed, "春".to_owned())).unwrap();
+    let line = writer
+        .line(60, &Line::Text(RunKind::Prefixed, "春".to_owned()))
+        .unwrap();
     assert_eq!(line, "{\"t\":60,\"p\":\"春\"}\n");
 }
 

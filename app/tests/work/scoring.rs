@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use softprefix::messages::Request;
-use softprefix::model::{Colouring, KlOff, Side};
+use softprefix::model::{Colouring, KlOff, RunKind};
 use softprefix::workbench::{Action, Workbench};
 use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::LikelihoodMeasures;
@@ -103,7 +103,7 @@ fn whoever_watches_goes_first_and_the_scores_are_those_of_the_run_that_is_shown(
     harness.apply(Action::SelectRun(Some(first)));
     harness.until("the scores of the first run", scored);
     assert!(harness.bench.scores().unwrap().unwrap().measures.kl_mean < large.kl_mean);
-    assert_eq!(harness.finished(Side::Prefixed).len(), 2);
+    assert_eq!(harness.finished(RunKind::Prefixed).len(), 2);
 }
 
 #[test]

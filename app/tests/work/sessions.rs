@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use softprefix::bridge::recording::demo;
-use softprefix::model::{Format, MagnitudeUnit, ModuleState, Side};
+use softprefix::model::{Format, MagnitudeUnit, ModuleState, RunKind};
 use softprefix::workbench::sweep::Stage;
 use softprefix::workbench::{Action, PlaybackAction, SweepAction, Tab, Workbench};
 use softprefix_core::experiment::{Journal, Rating, SavedExperiment, Stars, experiments};
@@ -176,12 +176,12 @@ fn the_baseline_run_again_by_hand_is_another_record_and_the_first_stays_what_is_
     harness.connect(at(serve(tiny_model())));
     tune(&mut harness, &[2.0]);
     let first = harness.bench.tuning.baseline().unwrap().id.clone();
-    let before = harness.finished(Side::Baseline).len();
+    let before = harness.finished(RunKind::Baseline).len();
     harness.apply(Action::RerunBaseline);
     harness.until("the baseline again", |bench| {
         !bench.is_running() && bench.tuning.saved.records.len() == 4
     });
-    assert_eq!(harness.finished(Side::Baseline).len(), before + 1);
+    assert_eq!(harness.finished(RunKind::Baseline).len(), before + 1);
     assert_eq!(harness.bench.tuning.baseline().unwrap().id, first);
     assert_eq!(points(&harness.bench), 1);
     harness.until_all_is_on_disk();

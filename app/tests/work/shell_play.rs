@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use softprefix::model::Side;
+use softprefix::model::RunKind;
 use softprefix::workbench::Action;
 use softprefix_core::prefix::Magnitude;
 
@@ -81,7 +81,7 @@ fn a_line_sets_and_runs_and_its_output_is_that_of_the_window_and_in_the_history(
         harness.apply(action);
     }
     harness.run();
-    let record = harness.finished(Side::Prefixed).pop().unwrap();
+    let record = harness.finished(RunKind::Prefixed).pop().unwrap();
     assert_eq!(record.output(), tokens);
     let similarity = harness.current().1.measures.as_ref().unwrap().chrf2;
     assert_eq!(of(&lines, "similarity"), [&json!(similarity)]);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use softprefix::bridge::{Bridge, DoctorAccess};
 use softprefix::messages::{Event, FileQuestion, LibraryRequest, MaterialRequest, RecordingRequest, Request};
-use softprefix::model::{Format, Remembered, RunId, Side, Target};
+use softprefix::model::{Format, Remembered, RunId, RunKind, Target};
 use softprefix::session::embedded::Models;
 use softprefix::workbench::library::LibraryState;
 use softprefix::workbench::{Action, Effect, Notice, Workbench};
@@ -35,10 +35,10 @@ pub fn rounds(usual: usize, long: usize) -> usize {
 /// What the bridge reported, as far as tests ask for it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Seen {
-    Started(Side, RunId),
-    Finished(Side, RunId, Box<Record>),
-    Failed(Side, RunId),
-    Dropped(Side, RunId),
+    Started(RunKind, RunId),
+    Finished(RunKind, RunId, Box<Record>),
+    Failed(RunKind, RunId),
+    Dropped(RunKind, RunId),
 }
 
 /// The window's loop without a window.
@@ -198,12 +198,12 @@ impl Harness {
     pub fn turn(&mut self) {
         if let Some(event) = self.bridge.wait(Duration::from_millis(20)) {
             match &event {
-                Event::Started { run, side, .. } => self.seen.push(Seen::Started(*side, *run)),
-                Event::Finished { run, side, record } => {
-                    self.seen.push(Seen::Finished(*side, *run, record.clone()));
+                Event::Started { run, kind, .. } => self.seen.push(Seen::Started(*kind, *run)),
+                Event::Finished { run, kind, record } => {
+                    self.seen.push(Seen::Finished(*kind, *run, record.clone()));
                 }
-                Event::Failed { run, side, .. } => self.seen.push(Seen::Failed(*side, *run)),
-                Event::Dropped { run, side } => self.seen.push(Seen::Dropped(*side, *run)),
+                Event::Failed { run, kind, .. } => self.seen.push(Seen::Failed(*kind, *run)),
+                Event::Dropped { run, kind } => self.seen.push(Seen::Dropped(*kind, *run)),
                 _ => {}
             }
             self.bench.absorb(event);
@@ -300,18 +300,18 @@ impl Harness {
         self.bench.tuning.group().unwrap().applied(self.current().1)
     }
 
-    pub fn started(&self, side: Side) -> usize {
+    pub fn started(&self, kind: RunKind) -> usize {
         self.seen
             .iter()
-            .filter(|seen| matches!(seen, Seen::Started(s, _) if *s == side))
+            .filter(|seen| matches!(seen, Seen::Started(s, _) if *s == kind))
             .count()
     }
 
-    pub fn finished(&self, side: Side) -> Vec<Record> {
+    pub fn finished(&self, kind: RunKind) -> Vec<Record> {
         self.seen
             .iter()
             .filter_map(|seen| match seen {
-                Seen::Finished(s, _, record) if *s == side => Some((**record).clone()),
+                Seen::Finished(s, _, record) if *s == kind => Some((**record).clone()),
                 _ => None,
             })
             .collect()
