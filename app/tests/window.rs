@@ -71,7 +71,7 @@ fn what_is_typed_is_what_runs_when_the_keys_follow_at_once() {
     let prompts: Vec<&str> = requests
         .iter()
         .filter_map(|request| match request {
-            Request::Infer(inference) => Some(inference.asked.prompt.user.as_str()),
+            Request::Infer(inference) => Some(inference.input.prompt.user.as_str()),
             _ => None,
         })
         .collect();
@@ -416,7 +416,7 @@ fn a_point_of_the_plot_is_reached_by_keys_and_opens_its_run() {
     assert!(harness.query_by_label("Use its settings").is_some());
     harness.get_by_label("Back to the last run").click();
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.tuning.selected, None);
+    assert_eq!(harness.state().bench.tuning.selected_record, None);
 }
 
 #[test]

@@ -66,10 +66,10 @@ async fn run_one(
     events: &Events,
 ) -> Event {
     let run = inference.run;
-    let asked = inference.asked;
+    let input = inference.input;
     let set_up = async {
         tokio::time::sleep(inference.delay).await;
-        session.task_for(&asked.prompt.system, &asked.settings).await
+        session.task_for(&input.prompt.system, &input.settings).await
     };
     let task = tokio::select! {
         task = set_up => task,
@@ -82,12 +82,12 @@ async fn run_one(
             return Event::CurveFailed { run, problem };
         }
     };
-    let (experiment, case) = tuning.next(&asked.prompt, inference.recipe);
+    let (experiment, case) = tuning.next(&input.prompt, inference.recipe);
     let request = CaseRequest {
         experiment,
         case,
-        prompt: asked.prompt,
-        settings: asked.settings,
+        prompt: input.prompt,
+        settings: input.settings,
         priority: Priority::Batch,
         draft: inference.draft,
         attempt: 1,

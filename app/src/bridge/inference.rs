@@ -61,14 +61,14 @@ pub(super) async fn run(
     let Inference {
         run,
         kind,
-        asked,
+        input,
         recipe,
         draft,
         is_saved,
         ..
     } = inference;
     let task = tokio::select! {
-        task = session.task_for(&asked.prompt.system, &asked.settings) => task,
+        task = session.task_for(&input.prompt.system, &input.settings) => task,
         () = stop.requested() => {
             events.send(Event::Dropped { run, kind }).await;
             return Trust::Fine;
@@ -82,12 +82,12 @@ pub(super) async fn run(
             return Trust::Fine;
         }
     };
-    let (experiment, case) = tuning.next(&asked.prompt, recipe);
+    let (experiment, case) = tuning.next(&input.prompt, recipe);
     let request = CaseRequest {
         experiment: if is_saved { experiment } else { String::new() },
         case,
-        prompt: asked.prompt,
-        settings: asked.settings,
+        prompt: input.prompt,
+        settings: input.settings,
         priority: match kind {
             RunKind::BaselineRepeat => Priority::Batch,
             RunKind::Baseline | RunKind::Prefixed => Priority::Live,

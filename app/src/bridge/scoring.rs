@@ -53,7 +53,7 @@ impl Scoring {
 
 /// Scores the baseline under the prefixes of all runs in one request, and reports each run. An error concerns all that are not reported.
 async fn score(session: &Session, request: &ScoreRuns, events: &Events) -> Result<(), Problem> {
-    let (prompt, settings) = (&request.asked.prompt, &request.asked.settings);
+    let (prompt, settings) = (&request.input.prompt, &request.input.settings);
     let task = session.task_for(&prompt.system, settings).await;
     let task = task.map_err(|error| session.problem(error))?;
     let mut built = Vec::with_capacity(request.runs.len());
@@ -187,7 +187,7 @@ async fn with_perplexity(
     known.insert(request.baseline.clone(), scores.scored.base.perplexity);
     scores.perplexity = match known.get(&run.text) {
         Some(perplexity) => Some(*perplexity),
-        None => perplexity(task, &request.asked.prompt.user, &run.text).await?,
+        None => perplexity(task, &request.input.prompt.user, &run.text).await?,
     };
     known.extend(scores.perplexity.map(|perplexity| (run.text.clone(), perplexity)));
     Ok(scores)

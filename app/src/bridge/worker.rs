@@ -27,7 +27,8 @@ use super::sweep::{SweepContext, Sweeps};
 use super::tuning::TuningJournal;
 use crate::errors::{self, broken};
 use crate::messages::{
-    Asked, ChangeOutcome, DoctorEvent, Event, Inference, LibraryRequest, MaterialEvent, MaterialRequest, Request,
+    ChangeOutcome, DoctorEvent, Event, Inference, LibraryRequest, MaterialEvent, MaterialRequest, PromptAndSettings,
+    Request,
 };
 use crate::model::{FetchProgress, PreviousModule, Problem, ProblemKind, Retry, Target};
 use crate::session::embedded::{self, Models};
@@ -93,7 +94,7 @@ struct Worker {
     cancel_fetch: Arc<AtomicBool>,
     background_fetch: Option<RunningFetch>,
     given_up: Arc<AtomicBool>,
-    last: Option<(Target, Asked)>,
+    last: Option<(Target, PromptAndSettings)>,
     slots: [Option<Slot>; 3],
     curve: super::curve::Curve,
     describe: watch::Sender<Option<(Arc<Session>, PrefixRecipe)>>,
@@ -177,18 +178,18 @@ pub(super) async fn work(
 impl Worker {
     async fn take(&mut self, request: Request) {
         match request {
-            Request::Connect { target, asked } => self.connect(target, *asked, Vec::new()).await,
+            Request::Connect { target, input } => self.connect(target, *input, Vec::new()).await,
             Request::ExitTasks { tasks } => {
-                if let Some((target, asked)) = self.last.clone() {
-                    self.connect(target, asked, tasks).await;
+                if let Some((target, input)) = self.last.clone() {
+                    self.connect(target, input, tasks).await;
                 }
             }
-            Request::FetchModel { name, asked } => match self.models.entries(&name) {
+            Request::FetchModel { name, input } => match self.models.entries(&name) {
                 Some(entries) if self.session.is_some() && self.connecting.is_none() => {
                     self.fetch_in_background(entries).await;
                 }
                 _ => {
-                    self.connect(Target::Embedded { model: Some(name) }, *asked, Vec::new())
+                    self.connect(Target::Embedded { model: Some(name) }, *input, Vec::new())
                         .await;
                 }
             },
@@ -306,7 +307,7 @@ impl Worker {
 
     // ----- the connection -----
 
-    async fn connect(&mut self, target: Target, asked: Asked, exit_first: Vec<String>) {
+    async fn connect(&mut self, target: Target, input: PromptAndSettings, exit_first: Vec<String>) {
         self.give_up();
         // The current module stays until the new one is ready, but its runs are stopped.
         self.stop_all();
@@ -314,13 +315,13 @@ impl Worker {
             // On the same module, both may need the same task slot.
             session.exit_current_task().await;
         }
-        self.last = Some((target, asked));
+        self.last = Some((target, input));
         self.open(exit_first);
     }
 
     /// Starts an attempt to open the last module. Attempts to reconnect report no steps, so that the last facts of the module stay on screen.
     fn open(&mut self, exit_first: Vec<String>) {
-        let Some((target, asked)) = self.last.clone() else {
+        let Some((target, input)) = self.last.clone() else {
             return;
         };
         self.attempt += 1;
@@ -333,8 +334,8 @@ impl Worker {
         };
         let opening = Opening {
             target,
-            system: asked.prompt.system,
-            settings: asked.settings,
+            system: input.prompt.system,
+            settings: input.settings,
             limits: self.limits.clone(),
             prefix_store: self.prefix_store.clone(),
             left_over: match exit_first.is_empty() {

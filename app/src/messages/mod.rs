@@ -44,7 +44,7 @@ pub enum Request {
     Connect {
         target: Target,
         /// The prompt and settings of its first task.
-        asked: Box<Asked>,
+        input: Box<PromptAndSettings>,
     },
     /// Exit these left-over tasks, then connect.
     ExitTasks {
@@ -54,7 +54,7 @@ pub enum Request {
     /// with it.
     FetchModel {
         name: String,
-        asked: Box<Asked>,
+        input: Box<PromptAndSettings>,
     },
     CancelFetch,
     /// The machine was asleep: ask whether the module is still there.
@@ -118,7 +118,7 @@ pub enum Request {
 
 /// A prompt and the settings of its inferences.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Asked {
+pub struct PromptAndSettings {
     pub prompt: Prompt,
     pub settings: Settings,
 }
@@ -128,7 +128,7 @@ pub struct Asked {
 pub struct Inference {
     pub run: RunId,
     pub kind: RunKind,
-    pub asked: Asked,
+    pub input: PromptAndSettings,
     /// `None` on the baseline.
     pub recipe: Option<PrefixRecipe>,
     /// Tokens that the output is likely to be or to repeat; empty for none.

@@ -6,12 +6,12 @@ use softprefix_core::client::ScoredText;
 use softprefix_core::experiment::Record;
 use softprefix_core::prefix::PrefixRecipe;
 
-use super::Asked;
+use super::PromptAndSettings;
 
 /// Runs of one prompt that are to be scored against their baseline, together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreRuns {
-    pub asked: Asked,
+    pub input: PromptAndSettings,
     pub baseline: TextOf,
     /// At least one.
     pub runs: Vec<ScoredRun>,

@@ -61,7 +61,7 @@ pub(super) fn differing(
             parts.push(kind(cx.text, &of.kind));
         }
     }
-    let now = bench.key();
+    let now = bench.group_key();
     if shown.prompt != now.prompt {
         parts.push(prompt(cx, &shown.prompt));
     }

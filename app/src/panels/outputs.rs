@@ -91,7 +91,7 @@ impl Outputs {
         let before = self
             .fitted
             .take()
-            .filter(|before| before.group == bench.tuning.shown && before.width == half && before.room == room);
+            .filter(|before| before.group == bench.tuning.shown_group && before.width == half && before.room == room);
         let is_same = |before: &Fitted| {
             let same = |(old, new): (&Arc<str>, &&Arc<str>)| Arc::ptr_eq(old, new);
             before.is_running == is_running && before.texts.iter().zip(&texts).all(same)
@@ -117,7 +117,7 @@ impl Outputs {
                     need = held.need;
                 }
                 Fitted {
-                    group: bench.tuning.shown.clone(),
+                    group: bench.tuning.shown_group.clone(),
                     texts: texts.map(Arc::clone),
                     is_running,
                     width: half,
@@ -139,7 +139,10 @@ impl Outputs {
         let right = Rect::from_min_max(pos2(rect.right() - half, rect.top()), rect.max);
         let waiting = cx.bench.prefixed.state == PaneState::Waiting;
         let tuning = &cx.bench.tuning;
-        let shown = tuning.shown.clone().map(|key| (key, tuning.selected.clone(), waiting));
+        let shown = tuning
+            .shown_group
+            .clone()
+            .map(|key| (key, tuning.selected_record.clone(), waiting));
         if shown != self.shown {
             self.shown = shown;
             self.panes.rewind();
@@ -430,7 +433,7 @@ pub(super) fn left_name(cx: &PanelContext<'_>) -> String {
 pub(super) fn named(cx: &PanelContext<'_>) -> (String, PrefixRecipe) {
     let bench = cx.bench;
     match &bench.prefixed.origin {
-        Some(origin) if bench.tuning.selected.is_some() => {
+        Some(origin) if bench.tuning.selected_record.is_some() => {
             let size = label::magnitude(cx.text, &origin.recipe, origin.token_norms);
             (size, origin.recipe.clone())
         }
@@ -469,8 +472,8 @@ pub(super) fn stale_words(cx: &PanelContext<'_>, run: RunKind) -> Option<String>
         return None;
     }
     let origin = pane.stale_from.as_ref().filter(|_| run == RunKind::Prefixed);
-    let now = cx.bench.key();
-    let shown = cx.bench.tuning.shown.as_ref().unwrap_or(&now);
+    let now = cx.bench.group_key();
+    let shown = cx.bench.tuning.shown_group.as_ref().unwrap_or(&now);
     let differs = label::differing(cx, shown, origin.map(|origin| (&origin.recipe, origin.token_norms)));
     Some(match differs.is_empty() {
         true => text.other_settings.to_owned(),
@@ -480,7 +483,7 @@ pub(super) fn stale_words(cx: &PanelContext<'_>, run: RunKind) -> Option<String>
 
 /// Returns whether the text no longer matches the controls. A reopened run is not stale.
 fn is_stale(cx: &PanelContext<'_>, run: RunKind, pane: &Pane) -> bool {
-    pane.stale && (run == RunKind::Baseline || cx.bench.tuning.selected.is_none())
+    pane.stale && (run == RunKind::Baseline || cx.bench.tuning.selected_record.is_none())
 }
 
 /// Draws a legend of this pane's marks.
@@ -650,7 +653,7 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind, pane: &Pane) {
         _ => None,
     };
     let is_baseline = run == RunKind::Baseline && cx.bench.tuning.pinned().is_none();
-    let check = cx.bench.check_progress().filter(|_| is_baseline);
+    let check = cx.bench.repeat_progress().filter(|_| is_baseline);
     if let Some(share) = check {
         checking(ui, cx, share);
         return;

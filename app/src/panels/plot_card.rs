@@ -140,7 +140,7 @@ impl PlotCard {
             }),
             selected: bench
                 .tuning
-                .selected
+                .selected_record
                 .as_ref()
                 .and_then(|id| bench.tuning.record(id))
                 .map(|record| record.case.index as u64),
@@ -287,7 +287,7 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     {
         cx.act(Action::PlotRuns(Vec::new()));
     }
-    if let Some(id) = cx.bench.tuning.selected.clone() {
+    if let Some(id) = cx.bench.tuning.selected_record.clone() {
         if ui.add(Button::quiet(text.back_to_last).small()).clicked() {
             cx.act(Action::SelectRun(None));
         }
@@ -328,7 +328,7 @@ fn title(ui: &mut Ui, cx: &PanelContext<'_>, words: &str, room: Rect) {
     let palette = Palette::of(ui);
     let bench = cx.bench;
     // The verdict dims with the texts that it belongs to.
-    let is_stale = bench.tuning.selected.is_none() && (bench.prefixed.stale || bench.left().stale);
+    let is_stale = bench.tuning.selected_record.is_none() && (bench.prefixed.stale || bench.left().stale);
     let colour = theme::faded(palette.text, if is_stale { super::outputs::STALE } else { 1.0 });
     let mut left = ui.new_child(
         UiBuilder::new()
@@ -341,7 +341,11 @@ fn title(ui: &mut Ui, cx: &PanelContext<'_>, words: &str, room: Rect) {
     if bench.tuning.group().is_some_and(Group::is_deterministic) {
         about = format!("{about}  ·  {}", cx.text.noise_none);
     }
-    if let Some((record, _)) = bench.tuning.current().filter(|_| bench.tuning.selected.is_some()) {
+    if let Some((record, _)) = bench
+        .tuning
+        .current()
+        .filter(|_| bench.tuning.selected_record.is_some())
+    {
         let run = label::of(cx, record, &bench.tuning.analysis);
         about = format!("{}\n{about}", (cx.text.shown_run)(&run));
     }
@@ -400,7 +404,7 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, len
             None => String::new(),
         };
     }
-    if bench.is_running() && bench.tuning.selected.is_none() {
+    if bench.is_running() && bench.tuning.selected_record.is_none() {
         // While text arrives, the verdict describes this text, not the previous run.
         return match first_difference {
             Some(first_difference) => parts(&(text.nth)(first_difference.unit, first_difference.number)),
@@ -434,7 +438,7 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, len
     };
     // A reopened run has its own label; the collapse of the series is not its property.
     let collapse = bench.tuning.collapse_from().filter(|x| *x > 0.0);
-    match collapse.filter(|_| length == VerdictLength::Whole && bench.tuning.selected.is_none()) {
+    match collapse.filter(|_| length == VerdictLength::Whole && bench.tuning.selected_record.is_none()) {
         Some(x) => (text.verdict_parts_collapse)(&place, &cx.plot_magnitude(x)),
         None => parts(&place),
     }
@@ -455,7 +459,7 @@ impl Chips {
         let bench = cx.bench;
         let current = bench.tuning.current();
         let recipe = bench.prefix.recipe();
-        let stale = bench.tuning.selected.is_none()
+        let stale = bench.tuning.selected_record.is_none()
             && current.is_some_and(|(record, _)| record.case.recipe.as_ref() != Some(&recipe));
         let is_known =
             |measure: &Measure| *measure != Measure::KlMean || value(cx, *measure) != figures(*measure, None);

@@ -134,7 +134,7 @@ impl Presenter {
         }
 
         let waiting = cx.bench.prefixed.state == PaneState::Waiting;
-        let shown = Some((cx.bench.tuning.shown.clone(), waiting));
+        let shown = Some((cx.bench.tuning.shown_group.clone(), waiting));
         if shown != self.shown {
             self.shown = shown;
             self.panes.rewind();

@@ -317,7 +317,7 @@ impl RunsTable {
 
     fn lines<'d>(&self, cx: &PanelContext<'d>) -> Vec<Line<'d>> {
         let bench = cx.bench;
-        let key = bench.key();
+        let key = bench.group_key();
         let records = bench
             .tuning
             .saved
@@ -326,7 +326,7 @@ impl RunsTable {
         let records = records.filter(|record| !self.only_this_prompt || GroupKey::of(record).prompt == key.prompt);
         let mut lines: Vec<Line<'d>> = records.map(|record| line_of(cx, record)).collect();
         let filling = bench.curve.running();
-        let filling = filling.filter(|filling| !self.only_this_prompt || filling.asked.prompt == key.prompt);
+        let filling = filling.filter(|filling| !self.only_this_prompt || filling.input.prompt == key.prompt);
         lines.extend(filling.map(|filling| line_of_filling(cx, filling)));
         lines.reverse();
         lines
@@ -393,7 +393,7 @@ fn line_of_filling<'d>(cx: &PanelContext<'d>, filling: &'d Filling) -> Line<'d> 
     };
     values[3] = Some(recipe.len as f64);
     let mut cells: [String; COLUMNS] = std::array::from_fn(|_| String::new());
-    cells[0] = filling.asked.prompt.user.replace('\n', " ");
+    cells[0] = filling.input.prompt.user.replace('\n', " ");
     cells[1] = label::kind(text, &recipe.kind);
     cells[2] = values[2].map_or_else(String::new, |x| cx.plot_magnitude(x));
     cells[3] = recipe.len.to_string();

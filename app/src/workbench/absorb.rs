@@ -7,7 +7,7 @@ use softprefix_core::compare::{Diff, Measures};
 use softprefix_core::protocol::extension;
 
 use super::doctor::DoctorAction;
-use super::flight::StreamingDiff;
+use super::running_inference::StreamingDiff;
 use super::{Dialog, DiffOf, Notice, Workbench};
 use crate::messages::{Event, FileQuestion, LibraryEvent, LibraryRequest, Pair, Request, Texts};
 use crate::model::{
@@ -43,7 +43,7 @@ impl Workbench {
             Event::Connecting(what) => self.module = ModuleState::Connecting { what },
             Event::Ready(facts, vocabulary) => self.ready(*facts, vocabulary),
             Event::TaskFull { tasks } => {
-                self.forget_flights();
+                self.clear_running();
                 self.module = ModuleState::TaskFull { tasks };
                 self.dialog = Some(Dialog::LeftOverTasks);
             }
@@ -67,7 +67,7 @@ impl Workbench {
             Event::Delta { run, kind, text } => self.delta(run, kind, &text),
             Event::Finished { run, kind, record } => self.finished(run, kind, *record),
             Event::TuningBegan { run, experiment } => {
-                self.session_began(run, *experiment);
+                self.journal_created(run, *experiment);
                 self.ask_library(LibraryRequest::List);
             }
             Event::TuningClosed(problem) => {
@@ -103,7 +103,7 @@ impl Workbench {
             Event::Doctor(event) => {
                 let in_use = self.doctor_compares_with();
                 let request = self.doctor.absorb(event, in_use);
-                self.outbox.extend(request.map(Request::Doctor));
+                self.pending_requests.extend(request.map(Request::Doctor));
             }
             Event::Library(event) => self.absorb_library(*event),
             Event::Sweep(event) => self.absorb_sweep(*event),
@@ -122,10 +122,8 @@ impl Workbench {
         self.take_over();
     }
 
-    // ----- the module -----
-
     fn lost(&mut self, problem: Problem, retry: Option<Retry>) {
-        self.forget_flights();
+        self.clear_running();
         let last = self.module.last_facts().cloned().map(Box::new);
         self.module = ModuleState::Failed { problem, last, retry };
     }
@@ -190,7 +188,7 @@ impl Workbench {
         self.describe();
         self.count();
         self.refresh_stale();
-        if self.live && self.tuning.shown.as_ref() != Some(&self.key()) {
+        if self.live && self.tuning.shown_group.as_ref() != Some(&self.group_key()) {
             self.run_after(Duration::ZERO);
         }
     }
@@ -238,8 +236,6 @@ impl Workbench {
             Pair::Records => self.sweep.compared(left, right, diff),
         }
     }
-
-    // ----- files -----
 
     /// Answers the question of [`Dialog::Path`], if it is open.
     pub(super) fn answer_path(&mut self, path: Option<std::path::PathBuf>) {

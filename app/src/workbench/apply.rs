@@ -65,7 +65,7 @@ impl Workbench {
             Action::Reconnect => self.connect(self.target.clone()),
             Action::ExitLeftOverTasks => {
                 if let ModuleState::TaskFull { tasks } = &self.module {
-                    self.outbox.push(Request::ExitTasks { tasks: tasks.clone() });
+                    self.pending_requests.push(Request::ExitTasks { tasks: tasks.clone() });
                     self.dialog = None;
                 }
             }
@@ -186,7 +186,7 @@ impl Workbench {
             Action::ToggleTextsAlone => self.texts_alone = !self.texts_alone,
             Action::ShowDialog(dialog) => {
                 match dialog {
-                    Dialog::Models => self.outbox.push(Request::ListModels),
+                    Dialog::Models => self.pending_requests.push(Request::ListModels),
                     Dialog::Identity => self.identify(),
                     Dialog::FirstSteps => self.settings.first_steps_shown = true,
                     _ => {}
@@ -209,8 +209,6 @@ impl Workbench {
         self.request_scores();
         self.take_over();
     }
-
-    // ----- the controls -----
 
     fn edit_prefix(&mut self, action: Action) {
         let before = self.prefix.clone();
@@ -292,7 +290,7 @@ impl Workbench {
             budget.prefix = self.prefix.len;
         }
         self.describe();
-        self.tuning.selected = None;
+        self.tuning.selected_record = None;
         self.refresh_stale();
         if !self.show_saved_run() {
             self.run_if_live();
@@ -338,8 +336,8 @@ impl Workbench {
 
     /// Queues a request, replacing an earlier one of the same kind.
     pub(super) fn replace_request(&mut self, same: impl Fn(&Request) -> bool, request: Request) {
-        self.outbox.retain(|queued| !same(queued));
-        self.outbox.push(request);
+        self.pending_requests.retain(|queued| !same(queued));
+        self.pending_requests.push(request);
     }
 
     fn edit_prompt(&mut self, action: Action) {
@@ -399,25 +397,21 @@ impl Workbench {
         id
     }
 
-    // ----- the module -----
-
     pub(super) fn connect(&mut self, target: Target) {
         self.takes_over &= target == self.target;
         self.taking_over = None;
         self.dialog = None;
-        self.forget_flights();
+        self.clear_running();
         self.target = target.clone();
-        let asked = Box::new(self.asked());
-        self.outbox.push(Request::Connect { target, asked });
+        let input = Box::new(self.prompt_and_settings());
+        self.pending_requests.push(Request::Connect { target, input });
     }
-
-    // ----- runs and outputs -----
 
     fn remove_runs(&mut self, ids: Vec<String>) {
         for id in ids {
             self.change_session(Entry::Deleted { id });
         }
-        if self.tuning.selected.is_none() && self.prefixed.state == PaneState::Done {
+        if self.tuning.selected_record.is_none() && self.prefixed.state == PaneState::Done {
             self.select_record(None);
         }
         // One of them may have been pinned.
@@ -428,14 +422,14 @@ impl Workbench {
         let Some(record) = self.tuning.record(id).cloned() else {
             return;
         };
-        self.take_prefix(&record);
+        self.set_prefix_from(&record);
         self.select_record(Some(record.id));
         self.describe();
         self.refresh_stale();
     }
 
     /// Sets the prefix controls from a record.
-    pub(super) fn take_prefix(&mut self, record: &Record) {
+    pub(super) fn set_prefix_from(&mut self, record: &Record) {
         let Some(recipe) = &record.case.recipe else { return };
         self.prefix.take_recipe(recipe);
         if let Some(budget) = &mut self.budget {
@@ -464,8 +458,6 @@ impl Workbench {
         self.compare_panes();
     }
 
-    // ----- files -----
-
     fn doctor_acts(&mut self, action: DoctorAction) {
         match action {
             DoctorAction::CopyCommands(commands) => {
@@ -486,7 +478,7 @@ impl Workbench {
             action => {
                 let in_use = self.doctor_compares_with();
                 let request = self.doctor.apply(action, in_use);
-                self.outbox.extend(request.map(Request::Doctor));
+                self.pending_requests.extend(request.map(Request::Doctor));
             }
         }
     }
@@ -539,7 +531,7 @@ impl Workbench {
             },
             Tab::Tune | Tab::Find | Tab::Doctor => {
                 let saved = &self.tuning.saved;
-                let of_shown = |record: &&Record| self.tuning.shown.as_ref() == Some(&GroupKey::of(record));
+                let of_shown = |record: &&Record| self.tuning.shown_group.as_ref() == Some(&GroupKey::of(record));
                 let of_one = matches!(format, Format::Results);
                 let records: Vec<Record> = saved
                     .undeleted()
@@ -558,14 +550,14 @@ impl Workbench {
             prompt,
             language: self.settings.language,
         });
-        self.outbox
+        self.pending_requests
             .push(Request::Library(LibraryRequest::Export { path, export }));
     }
 
     /// Opens any file that this program writes.
     pub(super) fn open_path(&mut self, path: std::path::PathBuf) {
         let is_recording = path.extension().is_some_and(|ending| ending == "jsonl");
-        self.outbox.push(if is_recording {
+        self.pending_requests.push(if is_recording {
             Request::Recording(RecordingRequest::Open(path))
         } else {
             Request::Library(LibraryRequest::Import { path })

@@ -5,9 +5,9 @@ use std::time::Duration;
 use softprefix_core::experiment::Record;
 use softprefix_core::prefix::PrefixRecipe;
 
-use super::flight::Filling;
+use super::running_inference::Filling;
 use super::{Notice, Workbench};
-use crate::messages::{Asked, Inference, Request};
+use crate::messages::{Inference, PromptAndSettings, Request};
 use crate::model::{MagnitudeUnit, Pane, Problem, RunId, RunKind, Unavailable};
 
 /// Magnitudes of a filled curve, in token norms: densest where outputs change most.
@@ -42,7 +42,7 @@ impl Workbench {
             // On the side of 0 where the current magnitude is.
             MagnitudeUnit::Raw => self.raw_of_one_norm().copysign(self.prefix.magnitude),
         };
-        let is_shown = self.tuning.shown.as_ref() == Some(&self.key());
+        let is_shown = self.tuning.shown_group.as_ref() == Some(&self.group_key());
         let known = |recipe: &PrefixRecipe| {
             let mut points = self.tuning.points().filter(|_| is_shown);
             points.any(|(record, _)| record.case.recipe.as_ref() == Some(recipe))
@@ -61,8 +61,8 @@ impl Workbench {
             return;
         }
         let key = self.show_controls();
-        self.launch_baseline_if_missing(&key, delay);
-        let asked = Asked {
+        self.start_baseline_if_missing(&key, delay);
+        let input = PromptAndSettings {
             prompt: key.prompt.clone(),
             settings: key.settings.clone(),
         };
@@ -72,8 +72,8 @@ impl Workbench {
             .map(|recipe| Inference {
                 run: RunId(self.fresh_id()),
                 kind: RunKind::Prefixed,
-                asked: asked.clone(),
-                draft: self.likely(Some(&recipe)),
+                input: input.clone(),
+                draft: self.draft_tokens(Some(&recipe)),
                 recipe: Some(recipe),
                 delay,
                 is_saved: true,
@@ -81,7 +81,7 @@ impl Workbench {
             .collect();
         let filling = |inference: &Inference| {
             let filling = Filling {
-                asked: asked.clone(),
+                input: input.clone(),
                 recipe: inference.recipe.clone()?,
                 text: String::new(),
             };
@@ -89,7 +89,7 @@ impl Workbench {
         };
         self.curve.runs = inferences.iter().filter_map(filling).collect();
         self.curve.total = inferences.len();
-        self.outbox.push(Request::FillCurve(inferences));
+        self.pending_requests.push(Request::FillCurve(inferences));
     }
 
     /// Fills the curve of a prefix once if automatic filling is on and the user pauses.
@@ -99,9 +99,9 @@ impl Workbench {
         }
         let mut prefix = self.prefix.clone();
         prefix.magnitude = 1.0;
-        let of = (self.key(), prefix.recipe());
+        let of = (self.group_key(), prefix.recipe());
         let has_baseline = self.tuning.group().is_some_and(|group| group.baseline.is_some());
-        if has_baseline && self.tuning.shown.as_ref() == Some(&of.0) && self.curve.of.as_ref() != Some(&of) {
+        if has_baseline && self.tuning.shown_group.as_ref() == Some(&of.0) && self.curve.of.as_ref() != Some(&of) {
             self.curve.of = Some(of);
             self.fill_curve(PAUSE);
         }
@@ -110,7 +110,7 @@ impl Workbench {
     pub(super) fn stop_curve(&mut self) {
         if !self.curve.runs.is_empty() {
             self.curve.runs.clear();
-            self.outbox.push(Request::StopCurve);
+            self.pending_requests.push(Request::StopCurve);
         }
     }
 
@@ -123,10 +123,10 @@ impl Workbench {
     /// Handles the end of a run of the curve, whose record is saved.
     pub(super) fn curve_point(&mut self, run: RunId, record: Record) {
         self.curve.runs.remove(&run);
-        if run < self.tuning.since {
+        if run < self.tuning.first_run {
             return;
         }
-        self.forget_saved();
+        self.clear_saved_notice();
         self.curve.unscored.push(record.id.clone());
         let comparisons = self.tuning.add(record);
         self.measure(comparisons);
@@ -144,11 +144,9 @@ impl Workbench {
         }
     }
 
-    // ----- saved runs -----
-
     /// Returns the saved run with the same prompt, settings, module and prefix as the controls, if there is one.
     fn saved_run(&self) -> Option<&Record> {
-        if self.tuning.shown.as_ref() != Some(&self.key()) {
+        if self.tuning.shown_group.as_ref() != Some(&self.group_key()) {
             return None;
         }
         let recipe = self.prefix.recipe();
@@ -159,7 +157,7 @@ impl Workbench {
 
     /// Returns the tokens that a run's output is likely to consist of: with a prefix, those of the saved runs of the same prefix at the next
     /// smaller and the next larger magnitude, the nearer one first; otherwise the baseline's.
-    pub(super) fn likely(&self, recipe: Option<&PrefixRecipe>) -> Vec<u32> {
+    pub(super) fn draft_tokens(&self, recipe: Option<&PrefixRecipe>) -> Vec<u32> {
         let size = |recipe: &PrefixRecipe| Some(self.norms_of(recipe).or(self.raw_of(recipe))?.max(LEAST).ln());
         let wanted = recipe.and_then(|wanted| Some((wanted, size(wanted)?)));
         let kept = wanted.iter().flat_map(|&(wanted, place)| {
@@ -196,7 +194,7 @@ impl Workbench {
         };
         self.detach(RunKind::Prefixed);
         self.prefixed = Pane::of(&record);
-        self.tuning.at = Some(record.id);
+        self.tuning.record_at_controls = Some(record.id);
         self.refresh_stale();
         self.compare_panes();
         true

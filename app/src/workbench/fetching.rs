@@ -8,20 +8,20 @@ impl Workbench {
     /// Downloads a model; in the background if a module is in use.
     pub(super) fn fetch(&mut self, name: String) {
         self.dialog = None;
-        let asked = Box::new(self.asked());
+        let input = Box::new(self.prompt_and_settings());
         if self.module.is_ready() {
             self.takes_over = true;
         } else {
-            self.forget_flights();
+            self.clear_running();
             self.target = Target::Embedded {
                 model: Some(name.clone()),
             };
         }
-        self.outbox.push(Request::FetchModel { name, asked });
+        self.pending_requests.push(Request::FetchModel { name, input });
     }
 
     pub(super) fn cancel_fetch(&mut self) {
-        self.outbox.push(Request::CancelFetch);
+        self.pending_requests.push(Request::CancelFetch);
         // Cancelling the default model means choosing the small one in its place, so that the next start downloads nothing.
         if let (Some(BackgroundFetch::Fetching(_)), Some(facts)) = (&self.background_fetch, self.module.facts())
             && facts.is_embedded()
@@ -66,7 +66,7 @@ impl Workbench {
             return;
         }
         let is_idle = self.module.is_ready()
-            && self.flights.is_empty()
+            && self.running.is_empty()
             && self.curve.progress().is_none()
             && !self.sweep.is_busy()
             && self.playback.is_none()

@@ -41,7 +41,7 @@ pub enum FindStage {
     /// Requested; nothing of it is on screen yet.
     Starting,
     Running,
-    /// Asked to stop; its end is awaited.
+    /// PromptAndSettings to stop; its end is awaited.
     Stopping,
 }
 

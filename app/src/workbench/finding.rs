@@ -106,7 +106,7 @@ impl Workbench {
     }
 
     pub(super) fn ask_find(&mut self, request: FindRequest) {
-        self.outbox.push(Request::Find(request));
+        self.pending_requests.push(Request::Find(request));
     }
 
     fn begin_find(&mut self, work: FindWork) {

@@ -127,7 +127,7 @@ impl Workbench {
     }
 
     fn ask_material(&mut self, request: MaterialRequest) {
-        self.outbox.push(Request::Material(Box::new(request)));
+        self.pending_requests.push(Request::Material(Box::new(request)));
     }
 
     pub(super) fn absorb_material(&mut self, event: MaterialEvent) {

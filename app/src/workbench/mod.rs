@@ -16,12 +16,12 @@ mod fetching;
 mod figure;
 pub mod find;
 mod finding;
-mod flight;
 pub mod library;
 mod material;
 pub mod playback;
 mod recorder;
 mod running;
+mod running_inference;
 mod scores;
 mod scoring;
 pub mod search;
@@ -50,8 +50,8 @@ use crate::model::{
 };
 
 pub use action::{Action, ExhibitionAction, ExternalAction, FindAction, MaterialAction, PlaybackAction, SweepAction};
-pub use flight::{CurveFill, Filling};
-use flight::{Flight, StreamingDiff};
+pub use running_inference::{CurveFill, Filling};
+use running_inference::{RunningInference, StreamingDiff};
 
 pub use library::Library;
 pub use material::dropped;
@@ -147,9 +147,9 @@ pub struct Workbench {
     recorder: Option<recorder::Recorder>,
     /// The plot whose file is being chosen.
     figure: Option<(Figure, Paper)>,
-    outbox: Vec<Request>,
+    pending_requests: Vec<Request>,
     effects: Vec<Effect>,
-    flights: BTreeMap<RunKind, Flight>,
+    running: BTreeMap<RunKind, RunningInference>,
     streaming_diff: StreamingDiff,
     /// Delay of a run in Live mode.
     live_delay: Duration,
@@ -226,9 +226,9 @@ impl Workbench {
             discovery: discovery::Discovery::default(),
             recorder: None,
             figure: None,
-            outbox: Vec::new(),
+            pending_requests: Vec::new(),
             effects: Vec::new(),
-            flights: BTreeMap::new(),
+            running: BTreeMap::new(),
             streaming_diff: StreamingDiff::default(),
             live_delay: LIVE_DELAY,
             next_id: 1,
@@ -259,7 +259,7 @@ impl Workbench {
 
     /// Takes the requests for the bridge, in order.
     pub fn take_requests(&mut self) -> Vec<Request> {
-        std::mem::take(&mut self.outbox)
+        std::mem::take(&mut self.pending_requests)
     }
 
     /// Takes the effects for the window, in order.
@@ -268,13 +268,11 @@ impl Workbench {
     }
 
     /// Forgets the name of the saved file, because runs were added that it does not contain.
-    fn forget_saved(&mut self) {
+    fn clear_saved_notice(&mut self) {
         if matches!(self.notice, Some(Notice::Saved(_))) {
             self.notice = None;
         }
     }
-
-    // ----- queries of the views -----
 
     /// Returns why `Run` is disabled; `None` if it is enabled.
     pub fn why_not_run(&self) -> Option<Unavailable> {
@@ -325,7 +323,7 @@ impl Workbench {
 
     /// Returns whether one of the two visible outputs is running (`Run` is then `Stop`).
     pub fn is_running(&self) -> bool {
-        self.flights.contains_key(&RunKind::Baseline) || self.flights.contains_key(&RunKind::Prefixed)
+        self.running.contains_key(&RunKind::Baseline) || self.running.contains_key(&RunKind::Prefixed)
     }
 
     /// Returns the largest P that the slider offers.

@@ -132,9 +132,9 @@ impl Playback {
             self.bench.play_line(line);
             if matches!(line, Line::Ended(..) | Line::Case(_)) {
                 // Points must exist before one of them is opened; the panes are compared once, at the end.
-                let panes = self.bench.outbox.extract_if(.., is_for_panes).next();
+                let panes = self.bench.pending_requests.extract_if(.., is_for_panes).next();
                 answer(&mut self.bench, |left, right| measures(&recording, left, right));
-                self.bench.outbox.extend(panes);
+                self.bench.pending_requests.extend(panes);
             }
         }
         self.played = end.max(self.played);
@@ -312,7 +312,7 @@ impl Workbench {
                 });
             }
             Line::Dropped(kind) => {
-                let Some(run) = self.flights.get(kind).map(|flight| flight.run) else {
+                let Some(run) = self.running.get(kind).map(|inference| inference.run) else {
                     return;
                 };
                 self.absorb(Event::Dropped { run, kind: *kind });
@@ -336,30 +336,30 @@ impl Workbench {
     /// Starts a run of the current controls, as the recorded workbench did.
     fn play_run(&mut self, kind: RunKind) -> Option<RunId> {
         let key = match kind {
-            RunKind::BaselineRepeat => self.tuning.shown.clone()?,
+            RunKind::BaselineRepeat => self.tuning.shown_group.clone()?,
             RunKind::Baseline | RunKind::Prefixed => self.show_controls(),
         };
-        self.launch(kind, key, Duration::ZERO);
-        self.flights.get(&kind).map(|flight| flight.run)
+        self.start_run(kind, key, Duration::ZERO);
+        self.running.get(&kind).map(|inference| inference.run)
     }
 
     /// Returns the record of a run that ends.
     fn played_record(&self, kind: RunKind, answer: &Answer) -> Option<Record> {
-        let flight = self.flights.get(&kind)?;
+        let inference = self.running.get(&kind)?;
         let facts = self.module.last_facts().cloned().unwrap_or_default();
         let index = self.tuning.saved.records.len();
-        let recipe = flight.recipe.clone();
+        let recipe = inference.recipe.clone();
         Some(Record {
             version: RECORD_VERSION,
             id: format!("/{index}"),
             experiment: String::new(),
-            prefix: flight
+            prefix: inference
                 .sent
                 .clone()
                 .or_else(|| recipe.clone().map(PrefixIdentity::unknown)),
             case: Case::new(index, 0, 0, recipe),
-            prompt: flight.key.prompt.clone(),
-            settings: flight.key.settings.clone(),
+            prompt: inference.key.prompt.clone(),
+            settings: inference.key.settings.clone(),
             module: facts.identity,
             started_unix: 0.0,
             attempts: 1,
@@ -373,16 +373,16 @@ impl Workbench {
 
     /// Returns the current run of a kind; one whose start is not in the file starts now.
     fn played_run(&mut self, kind: RunKind) -> Option<RunId> {
-        match self.flights.get(&kind) {
-            Some(flight) => Some(flight.run),
+        match self.running.get(&kind) {
+            Some(inference) => Some(inference.run),
             None => self.play_run(kind),
         }
     }
 
     fn play_case(&mut self, records: &[Record]) {
-        let key = self.key();
+        let key = self.group_key();
         let module = self.module.last_facts().map(|facts| facts.identity.clone());
-        self.flights.clear();
+        self.running.clear();
         self.prefixed = Pane::default();
         let mut comparisons = Vec::new();
         for record in records {
@@ -400,8 +400,6 @@ impl Workbench {
             self.baseline.state = PaneState::Done;
         }
     }
-
-    // ----- the user's own workbench -----
 
     /// Shows a recording instead of the user's work, which is kept.
     pub fn play(&mut self, recording: Arc<PreparedRecording>) {
@@ -427,7 +425,9 @@ impl Workbench {
     pub(super) fn playback_acts(&mut self, action: PlaybackAction) {
         match action {
             PlaybackAction::Open => self.ask(crate::messages::FileQuestion::Open),
-            PlaybackAction::Demo => self.outbox.push(Request::Recording(RecordingRequest::OpenDemo)),
+            PlaybackAction::Demo => self
+                .pending_requests
+                .push(Request::Recording(RecordingRequest::OpenDemo)),
             PlaybackAction::Large => self.presenting = true,
             PlaybackAction::Leave => self.leave_playback(),
             action => {

@@ -7,7 +7,7 @@ use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::experiment::{GroupKey, Record};
 use softprefix_core::protocol::extension;
 
-use super::{Action, Effect, Flight, Notice, Workbench};
+use super::{Action, Effect, Notice, RunningInference, Workbench};
 use crate::messages::{Event, FileQuestion, RecordingEvent, RecordingRequest, Request};
 use crate::model::{PrefixForm, PromptForm, RunId, RunKind};
 use crate::recording::Line;
@@ -17,7 +17,7 @@ pub struct Recorder {
     prefix: Option<PrefixForm>,
     prompt: Option<PromptForm>,
     view: Option<(Measure, Granularity)>,
-    launched: [Option<RunId>; 3],
+    started: [Option<RunId>; 3],
     /// The bridge was asked to finish the file.
     ending: bool,
     /// Number of finished runs.
@@ -52,7 +52,7 @@ impl Workbench {
     }
 
     fn tell_bridge(&mut self, request: RecordingRequest) {
-        self.outbox.push(Request::Recording(request));
+        self.pending_requests.push(Request::Recording(request));
     }
 
     pub(super) fn line(&mut self, line: Line) {
@@ -66,7 +66,7 @@ impl Workbench {
             prefix: None,
             prompt: None,
             view: None,
-            launched: [None; 3],
+            started: [None; 3],
             ending: false,
             runs: 0,
         });
@@ -88,11 +88,11 @@ impl Workbench {
         }
         self.tell_case();
         for kind in KINDS {
-            let Some(Flight { run, sent, text, .. }) = self.flights.get(&kind).cloned() else {
+            let Some(RunningInference { run, sent, text, .. }) = self.running.get(&kind).cloned() else {
                 continue;
             };
             if let Some(recorder) = &mut self.recorder {
-                recorder.launched[kind as usize] = Some(run);
+                recorder.started[kind as usize] = Some(run);
             }
             self.line(Line::Run(kind));
             if sent.is_some() || !text.is_empty() {
@@ -138,7 +138,7 @@ impl Workbench {
     /// runs are left out.
     pub(super) fn note_event(&self, event: &Event) -> Option<Line> {
         self.recording()?;
-        let heard = |run: &RunId, kind: &RunKind| self.flights.get(kind).is_some_and(|flight| flight.run == *run);
+        let heard = |run: &RunId, kind: &RunKind| self.running.get(kind).is_some_and(|inference| inference.run == *run);
         match event {
             Event::Ready(facts, vocabulary) => Some(Line::Module {
                 facts: facts.clone(),
@@ -201,9 +201,9 @@ impl Workbench {
         }
         self.tell_forms();
         for kind in KINDS {
-            let now = self.flights.get(&kind).map(|flight| flight.run);
+            let now = self.running.get(&kind).map(|inference| inference.run);
             let Some(recorder) = &mut self.recorder else { return };
-            let before = std::mem::replace(&mut recorder.launched[kind as usize], now);
+            let before = std::mem::replace(&mut recorder.started[kind as usize], now);
             if now.is_some() && now != before {
                 self.line(Line::Run(kind));
             }

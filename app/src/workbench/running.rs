@@ -1,5 +1,5 @@
-//! Starts the runs of the Tune view (the baseline, the prefixed side and the baseline's repeat) and handles their
-//! events. At most one inference runs on each side; events of one that was replaced are ignored.
+//! Starts the runs of the Tune view (the baseline, that with the prefix, and the baseline's repeat) and handles their
+//! events. At most one inference of each kind runs; events of one that was replaced are ignored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use std::time::Duration;
 use softprefix_core::experiment::{Experiment, GroupKey, PrefixIdentity, Prompt, Record};
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 
-use super::flight::{Flight, StreamingDiff};
+use super::running_inference::{RunningInference, StreamingDiff};
 use super::{Notice, Workbench};
-use crate::messages::{Asked, Inference, LibraryRequest, Pair, Request, Texts};
+use crate::messages::{Inference, LibraryRequest, Pair, PromptAndSettings, Request, Texts};
 use crate::model::{Notification, Pane, PaneState, Problem, ProblemKind, RunId, RunKind, Timings};
 
 impl Workbench {
     /// Returns the prompt, settings and module of the controls, without the prefix.
-    pub fn key(&self) -> GroupKey {
+    pub fn group_key(&self) -> GroupKey {
         let module = self.module.last_facts().map(|facts| facts.identity.clone());
         GroupKey::new(
             &module.unwrap_or_default(),
@@ -23,15 +23,13 @@ impl Workbench {
         )
     }
 
-    /// Returns the same for the bridge.
-    pub(super) fn asked(&self) -> Asked {
-        Asked {
+    /// Returns the prompt and settings of the controls.
+    pub(super) fn prompt_and_settings(&self) -> PromptAndSettings {
+        PromptAndSettings {
             prompt: self.prompt.prompt(),
             settings: self.prompt.settings(),
         }
     }
-
-    // ----- launching -----
 
     /// Starts the run of the current controls after `delay`, with its baseline if that is missing.
     pub(super) fn run_after(&mut self, delay: Duration) {
@@ -40,39 +38,40 @@ impl Workbench {
         }
         let key = self.show_controls();
         self.remember_prompt();
-        self.launch_baseline_if_missing(&key, delay);
+        self.start_baseline_if_missing(&key, delay);
+        // Also as long as there is no module.
         let one_at_a_time = self.module.facts().is_none_or(|facts| facts.concurrency < 2);
         if one_at_a_time {
             self.detach(RunKind::BaselineRepeat);
         }
-        self.launch(RunKind::Prefixed, key, delay);
+        self.start_run(RunKind::Prefixed, key, delay);
     }
 
-    pub(super) fn launch_baseline_if_missing(&mut self, key: &GroupKey, delay: Duration) {
+    pub(super) fn start_baseline_if_missing(&mut self, key: &GroupKey, delay: Duration) {
         let has_baseline = self.tuning.group().is_some_and(|group| group.baseline.is_some());
-        let baseline = self.flights.get(&RunKind::Baseline);
-        if !has_baseline && baseline.is_none_or(|flight| flight.key != *key) {
-            self.launch(RunKind::Baseline, key.clone(), delay);
+        let baseline = self.running.get(&RunKind::Baseline);
+        if !has_baseline && baseline.is_none_or(|inference| inference.key != *key) {
+            self.start_run(RunKind::Baseline, key.clone(), delay);
         }
     }
 
     /// Stores a prompt that the user wrote, so that it can be chosen again.
     fn remember_prompt(&mut self) {
-        /// Number of prompts that are kept.
-        const KEPT: usize = 12;
+        /// Maximum number of prompts that are stored.
+        const MAX_OWN_PROMPTS: usize = 12;
         if self.prompt.preset.is_some() || self.exhibition.is_some() {
             return;
         }
         let prompt = self.prompt.prompt();
         self.own_prompts.retain(|kept| *kept != prompt);
         self.own_prompts.insert(0, prompt);
-        self.own_prompts.truncate(KEPT);
+        self.own_prompts.truncate(MAX_OWN_PROMPTS);
     }
 
     /// Shows the panes and plot of the current controls.
     pub(super) fn show_controls(&mut self) -> GroupKey {
-        let key = self.key();
-        if self.tuning.shown.as_ref() != Some(&key) {
+        let key = self.group_key();
+        if self.tuning.shown_group.as_ref() != Some(&key) {
             self.show_group(key.clone());
         }
         key
@@ -81,14 +80,14 @@ impl Workbench {
     /// Shows the panes and plot of another prompt, settings or module. Texts of the previous one stay, faded, until
     /// there are new ones.
     pub(super) fn show_group(&mut self, key: GroupKey) {
-        self.tuning.shown = Some(key.clone());
-        self.tuning.selected = None;
-        self.tuning.at = None;
+        self.tuning.shown_group = Some(key.clone());
+        self.tuning.selected_record = None;
+        self.tuning.record_at_controls = None;
         self.stop_curve();
         self.tuning.refresh();
         self.diff = None;
         for kind in [RunKind::Baseline, RunKind::BaselineRepeat] {
-            if self.flights.get(&kind).is_some_and(|flight| flight.key != key) {
+            if self.running.get(&kind).is_some_and(|inference| inference.key != key) {
                 self.detach(kind);
             }
         }
@@ -99,21 +98,21 @@ impl Workbench {
         self.refresh_stale();
     }
 
-    pub(super) fn launch(&mut self, kind: RunKind, key: GroupKey, delay: Duration) {
+    pub(super) fn start_run(&mut self, kind: RunKind, key: GroupKey, delay: Duration) {
         let run = RunId(self.fresh_id());
         let recipe = (kind == RunKind::Prefixed).then(|| self.prefix.recipe());
         // The second run of the baseline checks the first: the unit computes every token of it again.
         let draft = match kind {
             RunKind::Baseline => Vec::new(),
-            RunKind::Prefixed | RunKind::BaselineRepeat => self.likely(recipe.as_ref()),
+            RunKind::Prefixed | RunKind::BaselineRepeat => self.draft_tokens(recipe.as_ref()),
         };
-        let asked = Asked {
+        let input = PromptAndSettings {
             prompt: key.prompt.clone(),
             settings: key.settings.clone(),
         };
-        self.flights.insert(
+        self.running.insert(
             kind,
-            Flight {
+            RunningInference {
                 run,
                 key,
                 recipe: recipe.clone(),
@@ -129,7 +128,7 @@ impl Workbench {
         let inference = Inference {
             run,
             kind,
-            asked,
+            input,
             recipe,
             draft,
             delay,
@@ -149,7 +148,7 @@ impl Workbench {
         }
         let key = self.show_controls();
         self.detach(RunKind::BaselineRepeat);
-        self.launch(RunKind::Baseline, key, Duration::ZERO);
+        self.start_run(RunKind::Baseline, key, Duration::ZERO);
     }
 
     pub(super) fn stop_all(&mut self) {
@@ -157,27 +156,27 @@ impl Workbench {
         self.detach(RunKind::BaselineRepeat);
         for kind in [RunKind::Prefixed, RunKind::Baseline] {
             // Its pane shows its last text and how it ended.
-            if self.flights.contains_key(&kind) {
-                self.outbox.push(Request::Stop { kind });
+            if self.running.contains_key(&kind) {
+                self.pending_requests.push(Request::Stop { kind });
             }
         }
     }
 
-    /// Stops a side's run, whose later events no longer change its pane.
+    /// Stops a run, whose later events no longer change its pane.
     pub(super) fn detach(&mut self, kind: RunKind) {
-        self.outbox
+        self.pending_requests
             .retain(|request| !matches!(request, Request::Infer(queued) if queued.kind == kind));
-        if self.flights.remove(&kind).is_some() {
-            self.outbox.push(Request::Stop { kind });
+        if self.running.remove(&kind).is_some() {
+            self.pending_requests.push(Request::Stop { kind });
         }
         if let Some(pane) = self.pane_mut(kind) {
             pane.stop();
         }
     }
 
-    /// Forgets all running inferences, since their module is being closed.
-    pub(super) fn forget_flights(&mut self) {
-        self.flights.clear();
+    /// Marks running panes as stopped and forgets their runs; called when the module is closed.
+    pub(super) fn clear_running(&mut self) {
+        self.running.clear();
         self.stop_curve();
         self.baseline.stop();
         self.prefixed.stop();
@@ -201,48 +200,49 @@ impl Workbench {
 
     /// When the visible outputs are done: runs the baseline once more, which measures the noise floor, and goes on filling
     /// the curve.
-    pub(super) fn work_when_idle(&mut self) {
-        if self.is_running() || self.flights.contains_key(&RunKind::BaselineRepeat) || !self.module.is_ready() {
+    pub(super) fn start_background_runs(&mut self) {
+        if self.is_running() || self.running.contains_key(&RunKind::BaselineRepeat) || !self.module.is_ready() {
             return;
         }
-        let key = self.key();
-        if self.tuning.shown.as_ref() == Some(&key) && self.tuning.baselines(&key) == 1 {
-            self.launch(RunKind::BaselineRepeat, key, Duration::ZERO);
+        let key = self.group_key();
+        if self.tuning.shown_group.as_ref() == Some(&key) && self.tuning.baselines(&key) == 1 {
+            self.start_run(RunKind::BaselineRepeat, key, Duration::ZERO);
         }
         self.fill_when_idle();
     }
 
     /// Returns the progress of the baseline's second run, 0 to 1; `None` if it is not running.
-    pub fn check_progress(&self) -> Option<f32> {
-        let flight = self.flights.get(&RunKind::BaselineRepeat)?;
+    pub fn repeat_progress(&self) -> Option<f32> {
+        let inference = self.running.get(&RunKind::BaselineRepeat)?;
         let whole = self.tuning.baseline()?.output().len();
-        Some((flight.text.len() as f32 / whole.max(1) as f32).min(1.0))
+        Some((inference.text.len() as f32 / whole.max(1) as f32).min(1.0))
     }
-
-    // ----- events -----
 
     /// Returns whether a run's problem belongs on its pane.
     pub(super) fn is_on_pane(&self, run: RunId, kind: RunKind) -> bool {
         self.pane(kind).is_some_and(|pane| pane.run == Some(run))
     }
 
-    /// Returns the running inference of a side if the event belongs to it.
-    fn flight(&mut self, run: RunId, kind: RunKind) -> Option<&mut Flight> {
-        self.flights.get_mut(&kind).filter(|flight| flight.run == run)
+    /// Returns the running inference of a kind if the event belongs to it.
+    fn running_inference(&mut self, run: RunId, kind: RunKind) -> Option<&mut RunningInference> {
+        self.running.get_mut(&kind).filter(|inference| inference.run == run)
     }
 
     pub(super) fn started(&mut self, run: RunId, kind: RunKind, sent: Option<PrefixIdentity>) {
-        if let Some(flight) = self.flight(run, kind) {
-            flight.sent = sent;
+        if let Some(inference) = self.running_inference(run, kind) {
+            inference.sent = sent;
         }
     }
 
     pub(super) fn delta(&mut self, run: RunId, kind: RunKind, text: &str) {
-        let Some(flight) = self.flight(run, kind) else { return };
-        let first = flight.text.is_empty();
-        flight.text.push_str(text);
-        let whole: Arc<str> = Arc::from(flight.text.as_str());
-        let sent = flight.sent.clone();
+        let Some(inference) = self.running_inference(run, kind) else {
+            return;
+        };
+        let first = inference.text.is_empty();
+        inference.text.push_str(text);
+        // Copied whole with each piece: an output has a few kilobytes.
+        let whole: Arc<str> = Arc::from(inference.text.as_str());
+        let sent = inference.sent.clone();
         let Some(pane) = self.pane_mut(kind) else { return };
         pane.text = whole;
         pane.state = PaneState::Streaming;
@@ -253,7 +253,7 @@ impl Workbench {
             pane.error = None;
             if kind == RunKind::Prefixed {
                 pane.origin = sent;
-                self.tuning.selected = None;
+                self.tuning.selected_record = None;
             }
             self.refresh_stale();
         }
@@ -264,47 +264,47 @@ impl Workbench {
     }
 
     /// Returns whether a run was started in the shown session rather than in an earlier one.
-    fn is_of_session(&self, run: RunId) -> bool {
-        run >= self.tuning.since
+    fn belongs_to_shown_session(&self, run: RunId) -> bool {
+        run >= self.tuning.first_run
     }
 
     /// Handles the creation of the journal of a run's session.
-    pub(super) fn session_began(&mut self, run: RunId, experiment: Experiment) {
-        if self.is_of_session(run) {
+    pub(super) fn journal_created(&mut self, run: RunId, experiment: Experiment) {
+        if self.belongs_to_shown_session(run) {
             self.tuning.saved.experiment = experiment;
         }
     }
 
     /// Handles the end of a run, whose record is saved.
     pub(super) fn finished(&mut self, run: RunId, kind: RunKind, record: Record) {
-        let is_shown = self.flight(run, kind).is_some();
-        if !self.is_of_session(run) {
+        let is_shown = self.running_inference(run, kind).is_some();
+        if !self.belongs_to_shown_session(run) {
             // The run belongs to an earlier session, whose number of runs in the history changes.
             self.ask_library(LibraryRequest::List);
             return;
         }
-        self.forget_saved();
+        self.clear_saved_notice();
         let comparisons = self.tuning.add(record.clone());
         self.measure(comparisons);
         if is_shown {
-            self.flights.remove(&kind);
+            self.running.remove(&kind);
             self.show_record(kind, &record);
             if kind == RunKind::Prefixed && record.is_complete() {
-                self.tuning.at = Some(record.id.clone());
+                self.tuning.record_at_controls = Some(record.id.clone());
             }
         }
         self.refresh_stale();
         self.compare_panes();
-        self.work_when_idle();
+        self.start_background_runs();
     }
 
     fn show_record(&mut self, kind: RunKind, record: &Record) {
-        let stays = kind == RunKind::Baseline
+        let keeps_first_baseline = kind == RunKind::Baseline
             && self
                 .tuning
                 .baseline()
                 .is_some_and(|baseline| baseline.id != record.id && record.is_complete());
-        let shown = if stays {
+        let shown = if keeps_first_baseline {
             // A manual repeat: the first baseline remains the reference, and this one measures the noise.
             self.tuning.baseline().map(Pane::of)
         } else {
@@ -324,8 +324,8 @@ impl Workbench {
 
     /// Handles the failure of a run, which comes after its record if there is one.
     pub(super) fn failed(&mut self, run: RunId, kind: RunKind, problem: Problem) {
-        if self.flight(run, kind).is_some() {
-            self.flights.remove(&kind);
+        if self.running_inference(run, kind).is_some() {
+            self.running.remove(&kind);
         }
         if self.is_on_pane(run, kind) {
             self.notify_of(Notification::Error(problem.to_string()));
@@ -341,21 +341,19 @@ impl Workbench {
     }
 
     pub(super) fn dropped(&mut self, run: RunId, kind: RunKind) {
-        if self.flight(run, kind).is_none() {
+        if self.running_inference(run, kind).is_none() {
             return;
         }
-        self.flights.remove(&kind);
+        self.running.remove(&kind);
         if let Some(pane) = self.pane_mut(kind) {
             pane.stop();
         }
         self.refresh_stale();
     }
 
-    // ----- panes -----
-
     /// Marks panes whose text no longer matches the controls.
     pub(super) fn refresh_stale(&mut self) {
-        let same_group = self.tuning.shown.as_ref() == Some(&self.key());
+        let same_group = self.tuning.shown_group.as_ref() == Some(&self.group_key());
         self.baseline.stale = !self.baseline.text.is_empty() && !same_group;
         let recipe = self.prefix.recipe();
         let origin = self.prefixed.origin.as_ref();
@@ -366,21 +364,20 @@ impl Workbench {
         self.prefixed.stale_from = from;
     }
 
-    /// Returns whether two recipes make the same prefix, as far as can be told without building them: a constant has no
-    /// seed, and a magnitude may be given in either unit.
+    /// Returns whether two recipes make the same prefix, as far as can be told without building them. A magnitude may be given in either
+    /// unit; only for a constant are both exactly comparable.
     fn same_prefix(&self, a: &PrefixRecipe, b: &PrefixRecipe) -> bool {
         if a == b {
             return true;
         }
-        let same_size = match (a.magnitude, b.magnitude) {
+        let same_magnitude = match (a.magnitude, b.magnitude) {
             (Magnitude::TokenNorms(_), Magnitude::Raw(_)) | (Magnitude::Raw(_), Magnitude::TokenNorms(_)) => {
-                // Only a constant is exactly the same in both units; random rows are scaled one by one.
                 a.kind == PrefixKind::Constant
                     && matches!((self.raw_of(a), self.raw_of(b)), (Some(x), Some(y)) if (x - y).abs() <= 1e-9 * x.abs())
             }
             (x, y) => x == y,
         };
-        same_size && a.kind == b.kind && a.len == b.len && a.rounding == b.rounding
+        same_magnitude && a.kind == b.kind && a.len == b.len && a.rounding == b.rounding
     }
 
     /// Requests the diff of the panes. At most one is running at a time.
@@ -397,7 +394,7 @@ impl Workbench {
             under_way: true,
             wanted: false,
         };
-        self.outbox.push(Request::Compare(Texts {
+        self.pending_requests.push(Request::Compare(Texts {
             pair: Pair::Panes,
             left: Arc::clone(&self.left().text),
             right: Arc::clone(&self.prefixed.text),
@@ -406,7 +403,7 @@ impl Workbench {
         }));
     }
 
-    /// Shows a run in the left pane in the baseline's place; `None` shows the baseline again.
+    /// Shows a run in the left pane in the baseline's place; `None` or an unknown id shows the baseline again.
     pub(super) fn pin(&mut self, id: Option<&str>) {
         let record = id.and_then(|id| self.tuning.record(id));
         self.tuning.pinned = record.map(|record| (record.id.clone(), Pane::of(record)));
@@ -418,28 +415,28 @@ impl Workbench {
         let record = match &id {
             Some(id) => self.tuning.record(id),
             None => {
-                self.tuning.selected = None;
+                self.tuning.selected_record = None;
                 self.tuning.current().map(|(record, _)| record)
             }
         };
         let Some(record) = record.cloned() else {
-            self.tuning.selected = None;
+            self.tuning.selected_record = None;
             return;
         };
         // Streaming text must not overwrite the selected one.
         self.detach(RunKind::Prefixed);
         let key = GroupKey::of(&record);
-        if self.tuning.shown.as_ref() != Some(&key) {
+        if self.tuning.shown_group.as_ref() != Some(&key) {
             self.show_group(key);
         }
-        self.tuning.selected = id;
+        self.tuning.selected_record = id;
         self.prefixed = Pane::of(&record);
         self.refresh_stale();
         self.compare_panes();
     }
 
     /// Sets the prompt and the settings from a record.
-    pub(super) fn take_controls(&mut self, record: &Record) {
+    pub(super) fn set_controls_from(&mut self, record: &Record) {
         let Prompt { system, user } = record.prompt.clone();
         self.prompt.preset = None;
         (self.prompt.system, self.prompt.user) = (system, user);

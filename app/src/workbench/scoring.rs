@@ -6,7 +6,7 @@ use std::sync::Arc;
 use softprefix_core::experiment::{CaseScores, Entry, GroupKey, Record};
 
 use super::Workbench;
-use crate::messages::{Asked, Request, ScoreRuns, ScoredRun, TextOf};
+use crate::messages::{PromptAndSettings, Request, ScoreRuns, ScoredRun, TextOf};
 use crate::model::{Colouring, KlOff, Problem, Scores};
 
 /// Number of runs whose scores are kept.
@@ -60,7 +60,7 @@ impl Workbench {
 
     /// Returns the scores of the record in the panes, if known and if they belong to its texts.
     pub fn scores(&self) -> Option<Result<&Arc<Scores>, &Problem>> {
-        if self.is_running() && self.tuning.selected.is_none() {
+        if self.is_running() && self.tuning.selected_record.is_none() {
             return None;
         }
         let (record, _) = self.tuning.current()?;
@@ -89,10 +89,10 @@ impl Workbench {
         }
         if self.scores.is_under_way() {
             // Sent before a run that is requested at the same time: a scoring that still waits for its task would replace the run's task.
-            self.outbox.insert(0, Request::StopScoring);
+            self.pending_requests.insert(0, Request::StopScoring);
         }
         self.scores.under_way = ids;
-        self.outbox
+        self.pending_requests
             .extend(wanted.map(|wanted| Request::Score(Box::new(wanted))));
     }
 
@@ -106,7 +106,7 @@ impl Workbench {
         let (current, _) = self.tuning.current()?;
         let key = self
             .tuning
-            .shown
+            .shown_group
             .as_ref()
             .filter(|key| **key == GroupKey::of(current))?;
         let baseline = self
@@ -127,7 +127,7 @@ impl Workbench {
             runs.extend(missing.filter_map(|record| self.unscored_run(record, baseline)));
         }
         (!runs.is_empty()).then(|| ScoreRuns {
-            asked: Asked {
+            input: PromptAndSettings {
                 prompt: key.prompt.clone(),
                 settings: key.settings.clone(),
             },

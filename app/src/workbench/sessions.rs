@@ -16,7 +16,7 @@ impl Workbench {
     /// Starts a new session; the old one stays in the history.
     pub(super) fn new_session(&mut self) {
         self.change_to(Tuning::default());
-        self.outbox.push(Request::Tuning(None));
+        self.pending_requests.push(Request::Tuning(None));
     }
 
     /// Replaces the shown session and stops its runs.
@@ -26,7 +26,7 @@ impl Workbench {
             self.detach(kind);
         }
         self.tuning = tuning;
-        self.tuning.since = RunId(self.next_id);
+        self.tuning.first_run = RunId(self.next_id);
         self.baseline = Pane::default();
         self.prefixed = Pane::default();
         self.diff = None;
@@ -38,18 +38,18 @@ impl Workbench {
         let request = Request::Tuning(Some(saved.experiment.id.clone()));
         let (tuning, comparisons) = Tuning::open(saved);
         self.change_to(tuning);
-        self.outbox.push(request);
+        self.pending_requests.push(request);
         self.tab = Tab::Tune;
         let last = self.tuning.saved.undeleted().last().cloned();
         if let Some(record) = &last {
-            self.take_controls(record);
+            self.set_controls_from(record);
         }
         let shown = self.tuning.saved.undeleted();
         let last_prefixed = shown.filter(|record| !record.is_baseline()).last().cloned();
         if let Some(record) = &last_prefixed {
-            self.take_prefix(record);
+            self.set_prefix_from(record);
         }
-        if let Some(key) = self.tuning.shown.clone() {
+        if let Some(key) = self.tuning.shown_group.clone() {
             self.show_group(key);
         }
         if let Some(record) = last_prefixed {
@@ -64,7 +64,7 @@ impl Workbench {
 
     pub(super) fn measure(&mut self, comparisons: Vec<Comparison>) {
         if !comparisons.is_empty() {
-            self.outbox.push(Request::Measure(comparisons));
+            self.pending_requests.push(Request::Measure(comparisons));
         }
     }
 
@@ -73,7 +73,7 @@ impl Workbench {
             self.tuning.take(one);
             self.sweep.analysis.take(one.clone());
         }
-        self.work_when_idle();
+        self.start_background_runs();
     }
 
     /// Changes a record of the session, and its journal if it has one.
@@ -81,7 +81,7 @@ impl Workbench {
         let is_kept =
             !self.tuning.saved.experiment.id.is_empty() && entry.experiment() == self.tuning.saved.experiment.id;
         if is_kept {
-            self.outbox
+            self.pending_requests
                 .push(Request::Library(LibraryRequest::Append(Box::new(entry.clone()))));
         }
         self.tuning.append(entry);
@@ -129,7 +129,7 @@ impl Workbench {
     }
 
     pub(super) fn ask_library(&mut self, request: LibraryRequest) {
-        self.outbox.push(Request::Library(request));
+        self.pending_requests.push(Request::Library(request));
     }
 
     /// Opens an experiment of the library; a sweep together with the same plan on another module.

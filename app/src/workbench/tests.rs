@@ -99,8 +99,8 @@ fn record(inference: &Inference, text: &str, finish_reason: FinishReason) -> Box
         id: format!("session/{index}"),
         experiment: "session".to_owned(),
         case: Case::new(index, 0, 0, inference.recipe.clone()),
-        prompt: inference.asked.prompt.clone(),
-        settings: inference.asked.settings.clone(),
+        prompt: inference.input.prompt.clone(),
+        settings: inference.input.settings.clone(),
         module: facts(true).identity,
         started_unix: index as f64,
         attempts: 1,
@@ -159,7 +159,7 @@ fn compare(bench: &mut Workbench) {
             .take_requests()
             .into_iter()
             .partition(|request| matches!(request, Request::Compare(_) | Request::Measure(_)));
-        bench.outbox = others;
+        bench.pending_requests = others;
         if comparisons.is_empty() {
             return;
         }
@@ -929,10 +929,10 @@ fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
 impl Workbench {
     /// Returns whether the bridge was asked to continue a session; other requests stay.
     fn take_requests_of_tuning(&mut self, saved: &SavedExperiment) -> bool {
-        let before = self.outbox.len();
-        self.outbox
+        let before = self.pending_requests.len();
+        self.pending_requests
             .retain(|request| !matches!(request, Request::Tuning(Some(id)) if *id == saved.experiment.id));
-        self.outbox.len() < before
+        self.pending_requests.len() < before
     }
 }
 
@@ -1002,13 +1002,13 @@ fn the_second_baseline_is_asked_for_with_the_first_as_its_draft_and_says_how_far
         (repeat.kind, repeat.draft.as_slice()),
         (RunKind::BaselineRepeat, &[7, 8, 9][..])
     );
-    assert_eq!(bench.check_progress(), Some(0.0));
+    assert_eq!(bench.repeat_progress(), Some(0.0));
     let (run, kind) = (repeat.run, repeat.kind);
     let text = "The sky ".to_owned();
     bench.absorb(Event::Delta { run, kind, text });
-    assert_eq!(bench.check_progress(), Some(0.5));
+    assert_eq!(bench.repeat_progress(), Some(0.5));
     finish(&mut bench, &repeat, "The sky is blue.");
-    assert_eq!(bench.check_progress(), None);
+    assert_eq!(bench.repeat_progress(), None);
     assert!(is_deterministic(&bench));
 }
 

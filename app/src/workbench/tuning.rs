@@ -15,21 +15,21 @@ use crate::model::{Pane, RunId};
 
 /// A session of tuning.
 pub struct Tuning {
-    /// Runs before this id were started in another session.
-    pub(super) since: RunId,
+    /// The first id of its runs; those before were started in another session.
+    pub(super) first_run: RunId,
     /// The experiment with its records; its id is empty until something was saved.
     pub saved: SavedExperiment,
     pub analysis: Analysis,
     /// What panes and plot show: a prompt with its settings on a module.
-    pub shown: Option<GroupKey>,
+    pub shown_group: Option<GroupKey>,
     /// Ids of the records that were chosen for the plot; empty where it shows those of its prompt.
     pub(super) plotted: BTreeSet<String>,
     /// Id of the opened record; `None` shows the last one.
-    pub selected: Option<String>,
+    pub selected_record: Option<String>,
     /// The run in the left pane in the baseline's place: its id, and how it is shown.
     pub(super) pinned: Option<(String, Pane)>,
     /// Id of the record that matches the controls, if it is not the last one.
-    pub(super) at: Option<String>,
+    pub(super) record_at_controls: Option<String>,
     /// Index of each record.
     places: HashMap<String, usize>,
     /// Indices of the records that are points of the plot.
@@ -54,14 +54,14 @@ impl Default for Tuning {
 impl Tuning {
     fn new(saved: SavedExperiment) -> Self {
         Self {
-            since: RunId(0),
+            first_run: RunId(0),
             saved,
             analysis: Analysis::default(),
-            shown: None,
+            shown_group: None,
             plotted: BTreeSet::new(),
-            selected: None,
+            selected_record: None,
             pinned: None,
-            at: None,
+            record_at_controls: None,
             places: HashMap::new(),
             visible: BTreeSet::new(),
             latest: HashMap::new(),
@@ -79,7 +79,7 @@ impl Tuning {
                 out.analysis.add_scores(&record.id, scores);
             }
         }
-        out.shown = out.saved.undeleted().last().map(GroupKey::of);
+        out.shown_group = out.saved.undeleted().last().map(GroupKey::of);
         (out, comparisons)
     }
 
@@ -117,14 +117,18 @@ impl Tuning {
         }
         self.plotted.retain(|id| self.saved.is_undeleted(id));
         let is_gone = |id: &String| !self.saved.is_undeleted(id);
-        if self.selected.as_ref().is_some_and(is_gone) {
-            self.selected = None;
+        if self.selected_record.as_ref().is_some_and(is_gone) {
+            self.selected_record = None;
         }
         if self.pinned.as_ref().is_some_and(|(id, _)| is_gone(id)) {
             self.pinned = None;
         }
-        if self.at.as_ref().is_some_and(|id| !self.saved.is_undeleted(id)) {
-            self.at = None;
+        if self
+            .record_at_controls
+            .as_ref()
+            .is_some_and(|id| !self.saved.is_undeleted(id))
+        {
+            self.record_at_controls = None;
         }
     }
 
@@ -189,7 +193,7 @@ impl Tuning {
 
     /// Returns the record in the right pane: the selected one, that of the controls, or the last of the plot.
     pub fn current(&self) -> Option<(&Record, &Point)> {
-        match self.selected.as_ref().or(self.at.as_ref()) {
+        match self.selected_record.as_ref().or(self.record_at_controls.as_ref()) {
             Some(id) => {
                 let (_, point) = self.analysis.find(id)?;
                 Some((self.record(id)?, point))
@@ -206,7 +210,7 @@ impl Tuning {
 
     /// Returns the analysis of the shown group.
     pub fn group(&self) -> Option<&Group> {
-        self.analysis.group(self.shown.as_ref()?)
+        self.analysis.group(self.shown_group.as_ref()?)
     }
 
     /// Returns the baseline of the shown group.

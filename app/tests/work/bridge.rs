@@ -372,7 +372,7 @@ fn an_exported_results_file_is_opened_again_with_every_point() {
     }
     other.until_noise_is_known();
     assert!(is_deterministic(&other.bench));
-    let asked = |harness: &Harness| (harness.bench.key().prompt, harness.bench.key().settings);
+    let asked = |harness: &Harness| (harness.bench.group_key().prompt, harness.bench.group_key().settings);
     assert_eq!(asked(&other), asked(&harness), "words, limit and sampling");
     assert_eq!(kept(&other.folder).len(), 1, "what was opened is in the library");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softprefix::bridge::Bridge;
-use softprefix::messages::{Asked, Event, Inference, Pair, Request, Texts};
+use softprefix::messages::{Event, Inference, Pair, PromptAndSettings, Request, Texts};
 use softprefix::model::{
     KindChoice, MagnitudeUnit, ModuleState, Problem, ProblemKind, Remembered, Retry, RunId, RunKind, Target,
 };
@@ -578,9 +578,9 @@ fn a_panic_while_texts_are_compared_is_told_and_the_next_texts_are_compared() {
     heard(&mut bridge, |event| matches!(event, Event::Compared { .. }));
 }
 
-fn asked() -> Asked {
-    let key = Workbench::new(Remembered::default()).key();
-    Asked {
+fn input() -> PromptAndSettings {
+    let key = Workbench::new(Remembered::default()).group_key();
+    PromptAndSettings {
         prompt: key.prompt,
         settings: key.settings,
     }
@@ -591,7 +591,7 @@ fn baseline(run: u64) -> Request {
     Request::Infer(Box::new(Inference {
         run: RunId(run),
         kind: RunKind::Baseline,
-        asked: asked(),
+        input: input(),
         recipe: None,
         draft: Vec::new(),
         delay: Duration::ZERO,
@@ -614,7 +614,7 @@ fn a_panic_in_a_run_ends_the_run_with_a_problem() {
     let (mut bridge, armed) = bridge_with_a_fault();
     bridge.send(Request::Connect {
         target: at(serve(tiny_model())),
-        asked: Box::new(asked()),
+        input: Box::new(input()),
     });
     heard(&mut bridge, |event| matches!(event, Event::Ready(..)));
     armed.store(true, Ordering::Relaxed);

@@ -73,7 +73,7 @@ fn seen(bench: &Workbench) -> Seen {
             .collect(),
         selected: bench
             .tuning
-            .selected
+            .selected_record
             .as_ref()
             .and_then(|id| bench.tuning.points().position(|(record, _)| record.id == *id)),
         is_deterministic: bench

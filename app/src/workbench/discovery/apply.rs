@@ -13,7 +13,7 @@ impl Workbench {
             return;
         }
         self.discovery.is_searching = wanted;
-        self.outbox.push(Request::Discovery(if wanted {
+        self.pending_requests.push(Request::Discovery(if wanted {
             self.discovery.found.clear();
             self.discovery.problem = None;
             let known = self.settings.used_modules.iter().map(|used| used.address.clone());

@@ -46,7 +46,7 @@ impl Workbench {
             ExternalAction::Close => {
                 self.external.is_wanted = false;
                 self.external.link = Link::Off;
-                self.outbox.push(Request::External(ExternalRequest::Close));
+                self.pending_requests.push(Request::External(ExternalRequest::Close));
                 false
             }
         };
@@ -61,10 +61,10 @@ impl Workbench {
         let send_to = Endpoint::parse(&settings.send_to);
         self.external.is_wanted = listen.is_some() || send_to.is_some();
         self.external.link = if !self.external.is_wanted {
-            self.outbox.push(Request::External(ExternalRequest::Close));
+            self.pending_requests.push(Request::External(ExternalRequest::Close));
             Link::Off
         } else {
-            self.outbox
+            self.pending_requests
                 .push(Request::External(ExternalRequest::Open { listen, send_to }));
             Link::Opening
         };
@@ -181,7 +181,7 @@ impl Workbench {
 
     pub(in crate::workbench) fn notify_of(&mut self, notification: Notification) {
         if self.external.is_heard() {
-            self.outbox
+            self.pending_requests
                 .push(Request::External(ExternalRequest::Notify(notification)));
         }
     }

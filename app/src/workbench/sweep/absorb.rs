@@ -46,7 +46,7 @@ impl Workbench {
                 let first = sweep.selected.is_none() && !record.is_baseline() && record.text().is_some();
                 let comparisons = sweep.analysis.note(&record);
                 sweep.add(Entry::Case(record));
-                self.forget_saved();
+                self.clear_saved_notice();
                 self.measure(comparisons);
                 if first && here {
                     self.look_at(Some(id));

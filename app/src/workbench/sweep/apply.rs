@@ -155,7 +155,7 @@ impl Workbench {
     }
 
     pub(super) fn ask_bridge(&mut self, request: SweepRequest) {
-        self.outbox.push(Request::Sweep(Box::new(request)));
+        self.pending_requests.push(Request::Sweep(Box::new(request)));
     }
 
     fn add_prompt(&mut self, prompt: Prompt) {
@@ -341,7 +341,7 @@ impl Workbench {
                 Granularity::Line => Granularity::Auto,
                 other => other,
             };
-            self.outbox.push(Request::Compare(Texts {
+            self.pending_requests.push(Request::Compare(Texts {
                 pair: Pair::Records,
                 left,
                 right,

@@ -1,16 +1,16 @@
-//! Running inferences: at most one on each side, and those that fill a curve.
+//! Running inferences: at most one of each kind, and those that fill a curve.
 
 use std::collections::BTreeMap;
 
 use softprefix_core::experiment::{GroupKey, PrefixIdentity};
 use softprefix_core::prefix::PrefixRecipe;
 
-use crate::messages::Asked;
+use crate::messages::PromptAndSettings;
 use crate::model::RunId;
 
 /// A running inference.
 #[derive(Debug, Clone)]
-pub(super) struct Flight {
+pub(super) struct RunningInference {
     pub(super) run: RunId,
     pub(super) key: GroupKey,
     pub(super) recipe: Option<PrefixRecipe>,
@@ -28,7 +28,7 @@ pub(super) struct StreamingDiff {
 /// A run of the curve that has not ended.
 #[derive(Debug)]
 pub struct Filling {
-    pub asked: Asked,
+    pub input: PromptAndSettings,
     pub recipe: PrefixRecipe,
     /// Its text so far.
     pub text: String,
