@@ -9,7 +9,7 @@ use eframe::egui::{
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
 use softprefix::views::axis::Axis;
-use softprefix::views::magnitude::Moved;
+use softprefix::views::magnitude::MagnitudeChange;
 use softprefix::views::plot::{Current, Plot, Point, Touched, View};
 use softprefix::{fonts, theme};
 
@@ -139,7 +139,7 @@ fn moved(harness: &Harness<'_, Page>) -> Option<f64> {
         .iter()
         .rev()
         .find_map(|touched| match touched.moved {
-            Some(Moved::To(value)) => Some(value),
+            Some(MagnitudeChange::Set(value)) => Some(value),
             _ => None,
         })
 }

@@ -7,8 +7,9 @@
 
 use eframe::egui::{self, Ui, vec2};
 use egui_kittest::{Harness, SnapshotOptions};
+use softprefix::model::WindowUse;
 use softprefix::views::axis::{Axis, RegionNames, Regions};
-use softprefix::views::budget::{self, Positions};
+use softprefix::views::budget;
 use softprefix::views::diff::{Content, DiffPanes, DiffSide};
 use softprefix::views::magnitude::{MagnitudeSlider, NormsCurve};
 use softprefix::views::plot::{Current, NoiseBand, Plot, Point};
@@ -166,14 +167,15 @@ fn the_plot_with_noise_collapse_and_the_prefix_in_hand() {
 #[test]
 fn the_budget_and_the_marks_of_standing() {
     check("budget-and-marks-light", [240.0, 72.0], false, |ui| {
-        let counted = Positions {
+        let window_use = WindowUse {
             prefix: 4,
             template: 210,
             prompt: 180,
             output: 128,
             window: 1024,
+            ..WindowUse::default()
         };
-        budget::bar(ui, &counted, "budget");
+        budget::bar(ui, &window_use, "budget");
         ui.horizontal(|ui| {
             for mark in [
                 Status::Good,

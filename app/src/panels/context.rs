@@ -57,7 +57,7 @@ impl PanelContext<'_> {
 
     /// Formats a magnitude of the plot: `2.9×`, or a raw value.
     pub fn plot_magnitude(&self, x: f64) -> String {
-        format!("{}{}", axis::written(x), self.plot_axis().unit)
+        format!("{}{}", axis::format_magnitude(x), self.plot_axis().unit)
     }
 
     /// Returns the norms of the vocabulary, in token norms.

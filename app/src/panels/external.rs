@@ -66,7 +66,7 @@ fn addresses(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &ExternalText) {
                         cx.act(Action::External(ExternalAction::SetListen(address)));
                     }
                     Entered::Value(address) => cx.act(Action::External(ExternalAction::SetSendTo(address))),
-                    Entered::Refused(_) => is_wrong = true,
+                    Entered::Invalid(_) => is_wrong = true,
                     Entered::Nothing => {}
                 }
             });

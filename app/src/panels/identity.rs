@@ -7,7 +7,7 @@ use super::context::PanelContext;
 use super::module_card;
 use crate::model::{ExportForm, Nearest, Vocabulary};
 use crate::theme::{self, Palette};
-use crate::views::axis::written;
+use crate::views::axis::format_magnitude;
 use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::norms::NormBars;
@@ -21,7 +21,7 @@ const ROW: f32 = 24.0;
 const LABEL: f32 = 96.0;
 
 /// Draws the bottom of the rail: norm and digest of the prefix that will be sent.
-pub(super) fn foot(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+pub(super) fn footer(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let (text, words) = (cx.text, cx.prefix_text());
     ui.spacing_mut().item_spacing.y = 0.0;
@@ -194,7 +194,7 @@ fn norms(ui: &mut Ui, cx: &PanelContext<'_>, card: &IdentityCard) {
     };
     ui.label(paint::strong(name, theme::BODY, palette.text));
     let scaled: Vec<f64> = card.norms.iter().map(|norm| norm / scale).collect();
-    let of = |norm: f64| format!("{}{unit}", written(norm / scale));
+    let of = |norm: f64| format!("{}{unit}", format_magnitude(norm / scale));
     let sentence = (words.norms_of)(&of(card.min), &of(card.median), &of(card.max));
     let bars = NormBars {
         name,

@@ -68,7 +68,7 @@ fn has_texts(kind: KindChoice) -> bool {
 }
 
 /// Draws the texts or the file that the prefix is made of, above the magnitude.
-pub(super) fn texts(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option<String>) {
+pub(super) fn texts(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String>) {
     let form = &cx.bench.prefix;
     let text = cx.prefix_text();
     match form.kind {
@@ -80,7 +80,7 @@ pub(super) fn texts(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option
                 None => {}
             }
             blend_rows(ui, cx);
-            blend(ui, cx, refused);
+            blend(ui, cx, invalid_text);
         }
         KindChoice::Contrast => match pair(ui, [text.text, text.minus], [&form.contrast, &form.contrast_minus]) {
             Some((0, words)) => cx.material(MaterialAction::SetContrast(words)),
@@ -93,10 +93,10 @@ pub(super) fn texts(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option
 }
 
 /// Draws the other fields of the selected kind.
-pub(super) fn source(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option<String>) {
+pub(super) fn source(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String>) {
     let kind = cx.bench.prefix.kind;
     if kind.is_seeded() {
-        seed(ui, cx, refused);
+        seed(ui, cx, invalid_text);
         generator(ui, cx);
     }
     if kind.has_own_size() {
@@ -194,7 +194,7 @@ fn blend_rows(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     }
 }
 
-fn blend(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option<String>) {
+fn blend(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String>) {
     let text = cx.prefix_text();
     let palette = Palette::of(ui);
     ui.horizontal(|ui| {
@@ -230,13 +230,13 @@ fn blend(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option<String>) {
             Entered::Value(t) => {
                 cx.material(MaterialAction::SetBlend(t));
             }
-            Entered::Refused(typed) => *refused = Some(typed),
+            Entered::Invalid(typed) => *invalid_text = Some(typed),
             Entered::Nothing => {}
         }
     });
 }
 
-fn seed(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option<String>) {
+fn seed(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String>) {
     let palette = Palette::of(ui);
     let text = cx.text;
     let seed = cx.bench.prefix.seed;
@@ -253,7 +253,7 @@ fn seed(ui: &mut Ui, cx: &mut PanelContext<'_>, refused: &mut Option<String>) {
                 Entered::Value(seed) => {
                     cx.act(Action::SetSeed(seed));
                 }
-                Entered::Refused(typed) => *refused = Some(typed),
+                Entered::Invalid(typed) => *invalid_text = Some(typed),
                 Entered::Nothing => {}
             }
             if ui.add(IconButton::new(Icon::Dice, text.new_seed)).clicked() {

@@ -63,7 +63,7 @@ impl Window {
             return self.show_bench(ui, bench, bench);
         };
         let mut actions = Vec::new();
-        playback::foot(ui, bench, playback, &mut actions);
+        playback::footer(ui, bench, playback, &mut actions);
         let (jump, mut window) = self.played.take().unwrap_or_default();
         if jump != playback.jumps {
             // After a seek, nothing kept between frames is valid.

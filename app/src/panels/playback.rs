@@ -20,7 +20,7 @@ const FOOT: f32 = 52.0;
 const NARROW: f32 = 560.0;
 
 /// Draws the footer. Must be called before the other panels.
-pub fn foot(ui: &mut Ui, own: &Workbench, playback: &Playback, actions: &mut Vec<Action>) {
+pub fn footer(ui: &mut Ui, own: &Workbench, playback: &Playback, actions: &mut Vec<Action>) {
     let text = DemoText::of(own.settings.language);
     let palette = Palette::of(ui);
     Panel::bottom("playback")

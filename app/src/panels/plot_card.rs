@@ -13,7 +13,7 @@ use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::chip::Chip;
 use crate::views::icon::{Icon, IconButton};
-use crate::views::magnitude::Moved;
+use crate::views::magnitude::MagnitudeChange;
 use crate::views::plot::{Current, NoiseBand, Plot, Point, Second, Touched, View, round_top};
 use crate::views::segmented::segmented;
 use crate::views::{paint, select};
@@ -168,9 +168,9 @@ pub(super) fn touched(cx: &mut PanelContext<'_>, touched: Touched) {
         cx.act(Action::SelectRun(Some(id)));
     }
     match touched.moved {
-        Some(Moved::To(value)) => cx.act(Action::SetMagnitude(cx.magnitude_of_plot(value))),
-        Some(Moved::By(factor)) => cx.act(Action::ScaleMagnitude(factor)),
-        Some(Moved::ToOne) => cx.act(Action::ResetMagnitude),
+        Some(MagnitudeChange::Set(value)) => cx.act(Action::SetMagnitude(cx.magnitude_of_plot(value))),
+        Some(MagnitudeChange::Scale(factor)) => cx.act(Action::ScaleMagnitude(factor)),
+        Some(MagnitudeChange::Reset) => cx.act(Action::ResetMagnitude),
         None => {}
     }
 }

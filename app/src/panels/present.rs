@@ -8,7 +8,7 @@ use super::{find, label, outputs, plot_card};
 use crate::fonts;
 use crate::model::{MagnitudeUnit, PRESETS, PaneState, RunKind};
 use crate::theme::{self, Palette, Type, faded};
-use crate::views::axis::{Axis, written};
+use crate::views::axis::{Axis, format_magnitude};
 use crate::views::diff::{self, Content, DiffPanes, DiffSide};
 use crate::views::magnitude::NormsCurve;
 use crate::views::stage::Stage;
@@ -218,7 +218,7 @@ impl Presenter {
         let name = cx.text.magnitude;
         let spoken = (cx.text.magnitude_spoken)(
             &cx.plot_magnitude(value),
-            cx.bench.magnitude_raw().map(written).as_deref(),
+            cx.bench.magnitude_raw().map(format_magnitude).as_deref(),
         );
         let mut child = ui.new_child(UiBuilder::new().id_salt("stage").max_rect(rect));
         let touched = self.plot.with_plot(cx, |plot| {

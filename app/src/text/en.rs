@@ -192,7 +192,7 @@ pub(super) static TEXT: Text = Text {
     row_norm: "Row norm",
     copy_digest: "Copy the SHA-256",
     nothing_built: "after connecting",
-    refused: |typed| format!("“{typed}” is not a valid number here."),
+    invalid_number: |typed| format!("“{typed}” is not a valid number here."),
 
     system: "System",
     system_and_limits: "System prompt, tokens and sampling",

@@ -183,7 +183,7 @@ pub(super) static TEXT: Text = Text {
     row_norm: "行のノルム",
     copy_digest: "SHA-256 をコピー",
     nothing_built: "接続後に表示",
-    refused: |typed| format!("「{typed}」はここで使える数ではありません。"),
+    invalid_number: |typed| format!("「{typed}」はここで使える数ではありません。"),
 
     system: "システム",
     system_and_limits: "システムプロンプト・トークン数・サンプリング",

@@ -140,7 +140,7 @@ pub struct Text {
     pub row_norm: &'static str,
     pub copy_digest: &'static str,
     pub nothing_built: &'static str,
-    pub refused: fn(&str) -> String,
+    pub invalid_number: fn(&str) -> String,
 
     // The prompt.
     pub system: &'static str,

@@ -7,6 +7,7 @@ use eframe::egui::{Painter, Rangef, Rect, pos2};
 
 use super::paint;
 use super::slider::Scale;
+use crate::model::MagnitudeUnit;
 use crate::theme::{Palette, faded};
 
 /// Maximum number of ticks.
@@ -17,7 +18,7 @@ const MOST_TICKS: usize = 8;
 pub struct Axis {
     pub least: f64,
     pub most: f64,
-    /// Appended to the tick of 1 only: the sign of the unit.
+    /// The sign of the unit: appended to a formatted value, and on the axis to the tick of 1.
     pub unit: &'static str,
 }
 
@@ -34,6 +35,15 @@ impl Axis {
         most: 10.0,
         unit: "",
     };
+
+    /// Returns the axis of a unit.
+    #[must_use]
+    pub const fn of(unit: MagnitudeUnit) -> Self {
+        match unit {
+            MagnitudeUnit::TokenNorms => Self::NORMS,
+            MagnitudeUnit::Raw => Self::RAW,
+        }
+    }
 
     /// Returns the position of `x` between the ends, clamped to 0..=1.
     #[must_use]
@@ -102,7 +112,7 @@ impl Axis {
     }
 }
 
-pub use softprefix_core::experiment::label::written;
+pub use softprefix_core::experiment::label::format_magnitude;
 
 /// The three regions of the magnitude and the transitions between them.
 ///
@@ -268,7 +278,7 @@ mod tests {
             (123.4, "123"),
             (0.000_012, "1.2e-5"),
         ] {
-            assert_eq!(written(x), words);
+            assert_eq!(format_magnitude(x), words);
         }
     }
 

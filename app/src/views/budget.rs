@@ -1,31 +1,68 @@
 //! A bar that shows how many positions of the context window the prefix, the template and the prompt take, and how many
 //! are left.
 
-use eframe::egui::{CornerRadius, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2};
+use eframe::egui::text::{LayoutJob, TextFormat};
+use eframe::egui::{
+    Align, CornerRadius, Label, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
+};
 
-use crate::theme::{Palette, RADIUS_CELL};
+use super::paint;
+use crate::model::WindowUse;
+use crate::text::Text;
+use crate::theme::{self, Palette, RADIUS_CELL};
 
-/// Positions of the context window, by use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Positions {
-    pub prefix: u64,
-    pub template: u64,
-    pub prompt: u64,
-    pub output: u64,
-    pub window: u64,
-}
-
-impl Positions {
-    /// Returns the number of unused positions; negative if the request does not fit.
-    #[must_use]
-    pub fn free(&self) -> i64 {
-        let used = self.prefix + self.template + self.prompt + self.output;
-        self.window as i64 - used as i64
-    }
+/// Draws the bar, and below it the counts.
+pub fn show(ui: &mut Ui, text: &Text, window_use: &WindowUse) {
+    let palette = Palette::of(ui);
+    let WindowUse {
+        prefix,
+        template,
+        prompt,
+        output,
+        window,
+        ..
+    } = *window_use;
+    bar(
+        ui,
+        window_use,
+        &(text.budget_spoken)(prefix, template, prompt, output, window),
+    );
+    ui.add_space(4.0);
+    let opacity = if window_use.current { 1.0 } else { 0.6 };
+    let [prefix, template, prompt, window] = (text.budget)(prefix, template, prompt, window);
+    let free = window_use.free();
+    let rest_colour = if free < 0 { palette.broken } else { palette.text3 };
+    let rest = paint::line_of_text(ui, &(text.budget_free)(free), theme::CAPTION.regular(), rest_colour);
+    let room = ui.available_width() - rest.size().x - 8.0;
+    let layout_line = |ui: &Ui, with_window: bool| {
+        let mut job = LayoutJob::default();
+        for (words, colour) in [
+            (prefix.as_str(), palette.prefix),
+            (&template, palette.text3),
+            (&prompt, palette.baseline),
+            (if with_window { window.as_str() } else { "" }, palette.text3),
+        ] {
+            let colour = theme::faded(colour, opacity);
+            job.append(words, 0.0, TextFormat::simple(theme::CAPTION.regular(), colour));
+        }
+        ui.painter().layout_job(job)
+    };
+    // If there is no room for both, the free positions are shown instead of the window.
+    let whole = layout_line(ui, true);
+    let used = if whole.size().x <= room {
+        whole
+    } else {
+        layout_line(ui, false)
+    };
+    ui.horizontal(|ui| {
+        ui.spacing_mut().interact_size.y = 16.0;
+        ui.add(Label::new(used));
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| ui.add(Label::new(rest)));
+    });
 }
 
 /// Draws the bar over the available width; `spoken` is its accessible value.
-pub fn bar(ui: &mut Ui, budget: &Positions, spoken: &str) {
+pub fn bar(ui: &mut Ui, window_use: &WindowUse, spoken: &str) {
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 9.0), Sense::hover());
     response.widget_info(|| WidgetInfo::labeled(Role::Meter, true, spoken));
@@ -38,14 +75,14 @@ pub fn bar(ui: &mut Ui, budget: &Positions, spoken: &str) {
         Stroke::new(1.0, palette.line),
         StrokeKind::Inside,
     );
-    let over = budget.free() < 0;
+    let over = window_use.free() < 0;
     let parts = [
-        (budget.prefix, palette.prefix_fill, true),
-        (budget.template, palette.text3, true),
-        (budget.prompt, palette.baseline, true),
-        (budget.output, palette.stroke, false),
+        (window_use.prefix, palette.prefix_fill, true),
+        (window_use.template, palette.text3, true),
+        (window_use.prompt, palette.baseline, true),
+        (window_use.output, palette.stroke, false),
     ];
-    let total = (budget.window as f32).max(parts.iter().map(|part| part.0 as f32).sum());
+    let total = (window_use.window as f32).max(parts.iter().map(|part| part.0 as f32).sum());
     let mut x = rect.left();
     for (count, colour, filled) in parts {
         if count == 0 || total <= 0.0 {
@@ -65,21 +102,4 @@ pub fn bar(ui: &mut Ui, budget: &Positions, spoken: &str) {
         painter.rect_stroke(rect, radius, Stroke::new(2.0, palette.broken), StrokeKind::Outside);
     }
     response.on_hover_text(spoken);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_over_the_window_is_told_as_a_negative_rest() {
-        let budget = Positions {
-            prefix: 900,
-            template: 21,
-            prompt: 18,
-            output: 128,
-            window: 1024,
-        };
-        assert_eq!(budget.free(), -43);
-    }
 }

@@ -14,7 +14,7 @@ pub enum Entered<T> {
     /// A number was entered.
     Value(T),
     /// The text is not a valid number. Returned in every frame until it is corrected or the value changes otherwise.
-    Refused(String),
+    Invalid(String),
 }
 
 /// A field of `width` for one number.
@@ -50,7 +50,7 @@ pub(super) fn entry<T>(
 ) -> Entered<T> {
     let palette = Palette::of(ui);
     let mut text = draft(ui, id, shown).unwrap_or_else(|| shown.to_owned());
-    let outline = match (draft_is_refused(ui, id), ui.is_enabled()) {
+    let outline = match (draft_is_invalid(ui, id), ui.is_enabled()) {
         (true, _) => palette.broken,
         (false, true) => palette.stroke,
         (false, false) => palette.line,
@@ -77,23 +77,23 @@ pub(super) fn entry<T>(
 #[derive(Clone, Default)]
 struct Draft {
     text: String,
-    /// The value that was shown when the text was refused.
-    refused: Option<String>,
+    /// For an invalid text, the value that was shown when it was entered.
+    invalid_over: Option<String>,
 }
 
-/// Returns the text that is not accepted yet. A refused text is dropped when the value changes otherwise.
+/// Returns the text that is not accepted yet. An invalid text is dropped when the value changes otherwise.
 pub(super) fn draft(ui: &Ui, id: Id, shown: &str) -> Option<String> {
     let draft = ui.data(|data| data.get_temp::<Draft>(id))?;
-    if draft.refused.as_deref().is_some_and(|over| over != shown) {
+    if draft.invalid_over.as_deref().is_some_and(|over| over != shown) {
         ui.data_mut(|data| data.remove::<Draft>(id));
         return None;
     }
     Some(draft.text)
 }
 
-pub(super) fn draft_is_refused(ui: &Ui, id: Id) -> bool {
+pub(super) fn draft_is_invalid(ui: &Ui, id: Id) -> bool {
     ui.data(|data| data.get_temp::<Draft>(id))
-        .is_some_and(|draft| draft.refused.is_some())
+        .is_some_and(|draft| draft.invalid_over.is_some())
 }
 
 /// Handles a typed text: kept while typing, accepted on Enter or loss of focus, dropped on Escape.
@@ -107,8 +107,8 @@ pub(super) fn settle<T>(
 ) -> Entered<T> {
     if response.has_focus() {
         if response.changed() {
-            let refused = None;
-            ui.data_mut(|data| data.insert_temp(id, Draft { text, refused }));
+            let invalid_over = None;
+            ui.data_mut(|data| data.insert_temp(id, Draft { text, invalid_over }));
             return Entered::Nothing;
         }
         return standing(ui, id, text);
@@ -129,17 +129,17 @@ pub(super) fn settle<T>(
         None => {
             let draft = Draft {
                 text: text.clone(),
-                refused: Some(shown.to_owned()),
+                invalid_over: Some(shown.to_owned()),
             };
             ui.data_mut(|data| data.insert_temp(id, draft));
-            Entered::Refused(text)
+            Entered::Invalid(text)
         }
     }
 }
 
 fn standing<T>(ui: &Ui, id: Id, text: String) -> Entered<T> {
-    if draft_is_refused(ui, id) {
-        Entered::Refused(text)
+    if draft_is_invalid(ui, id) {
+        Entered::Invalid(text)
     } else {
         Entered::Nothing
     }
@@ -161,7 +161,7 @@ impl Headline<'_> {
         let palette = Palette::of(ui);
         let id = ui.scope_id().with(("headline", self.name));
         let mut draft = draft(ui, id, &self.shown).unwrap_or_else(|| self.shown.clone());
-        let colour = if draft_is_refused(ui, id) {
+        let colour = if draft_is_invalid(ui, id) {
             palette.broken
         } else {
             self.colour

@@ -23,20 +23,21 @@ pub const LARGE_STEP: f64 = 1.2;
 
 /// A change made by the user.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Moved {
-    To(f64),
-    By(f64),
-    ToOne,
+pub enum MagnitudeChange {
+    Set(f64),
+    Scale(f64),
+    /// To one token norm, or its raw value.
+    Reset,
 }
 
-impl Moved {
+impl MagnitudeChange {
     /// Converts the input of a slider to a change of the magnitude.
     #[must_use]
     pub fn of(input: Input) -> Self {
         match input {
-            Input::Set(value) => Self::To(value),
-            Input::Step { small, large } => Self::By(STEP.powi(small) * LARGE_STEP.powi(large)),
-            Input::Reset => Self::ToOne,
+            Input::Set(value) => Self::Set(value),
+            Input::Step { small, large } => Self::Scale(STEP.powi(small) * LARGE_STEP.powi(large)),
+            Input::Reset => Self::Reset,
         }
     }
 }
@@ -113,7 +114,7 @@ pub struct MagnitudeSlider<'a> {
 
 impl MagnitudeSlider<'_> {
     /// Draws the slider over the available width with its handle at `value` (0 is the stop).
-    pub fn show(&self, ui: &mut Ui, value: f64) -> (Response, Option<Moved>) {
+    pub fn show(&self, ui: &mut Ui, value: f64) -> (Response, Option<MagnitudeChange>) {
         let size = vec2(ui.available_width(), self.height + 44.0);
         let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
         let track = Track {
@@ -131,7 +132,7 @@ impl MagnitudeSlider<'_> {
         if ui.is_rect_visible(rect) {
             self.paint(ui, &response, rect, &track, value);
         }
-        (response, input.map(Moved::of))
+        (response, input.map(MagnitudeChange::of))
     }
 
     fn paint(&self, ui: &Ui, response: &Response, rect: Rect, track: &Track, value: f64) {

@@ -69,7 +69,7 @@ impl NormBars<'_> {
                 continue;
             }
             taken.push(at);
-            let words = format!("{}{}", super::axis::written(norm), self.unit);
+            let words = format!("{}{}", super::axis::format_magnitude(norm), self.unit);
             let anchor = pos2(area.left() - 8.0, at);
             paint::text(
                 painter,
@@ -86,7 +86,12 @@ impl NormBars<'_> {
         {
             let row = ((pointer.x - area.left()) / pitch) as usize;
             if let Some(norm) = self.norms.get(row) {
-                let words = format!("{}: {}{}", (self.row)(row + 1), super::axis::written(*norm), self.unit);
+                let words = format!(
+                    "{}: {}{}",
+                    (self.row)(row + 1),
+                    super::axis::format_magnitude(*norm),
+                    self.unit
+                );
                 response.on_hover_text_at_pointer(words);
             }
         }

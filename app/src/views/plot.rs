@@ -14,8 +14,8 @@ use egui_plot::{
     PlotTransform, PlotUi,
 };
 
-use super::axis::{Axis, RegionNames, Regions, Track, paint_bands, written};
-use super::magnitude::{Moved, paint_region_names};
+use super::axis::{Axis, RegionNames, Regions, Track, format_magnitude, paint_bands};
+use super::magnitude::{MagnitudeChange, paint_region_names};
 use super::paint::{self, TagStyle};
 use super::slider::Scale as _;
 use crate::theme::{self, Palette, faded};
@@ -125,7 +125,7 @@ pub struct Touched {
     /// The point that was clicked or confirmed with Enter.
     pub opened: Option<u64>,
     /// New magnitude from dragging the cursor.
-    pub moved: Option<Moved>,
+    pub moved: Option<MagnitudeChange>,
 }
 
 /// The visible part of a plot. Kept between frames for each combination of name, measure and axis, since a range of 0
@@ -152,7 +152,7 @@ impl View {
     pub fn zoomed(self, ctx: &Context) -> Option<[String; 2]> {
         let memory = self.changed(ctx)?;
         let bounds = memory.bounds();
-        Some([bounds.min()[0], bounds.max()[0]].map(|x| format!("{}{}", written(10_f64.powf(x)), self.unit)))
+        Some([bounds.min()[0], bounds.max()[0]].map(|x| format!("{}{}", format_magnitude(10_f64.powf(x)), self.unit)))
     }
 
     fn changed(self, ctx: &Context) -> Option<PlotMemory> {
@@ -268,7 +268,7 @@ impl Area {
 struct Grip {
     held: bool,
     near: bool,
-    moved: Option<Moved>,
+    moved: Option<MagnitudeChange>,
 }
 
 /// The result of [`Plot::frame`]: the response, and what the user did.
@@ -278,7 +278,7 @@ pub(super) struct Frame {
     pub(super) response: Response,
     pub(super) pointer: Option<Pos2>,
     pub(super) clicked: bool,
-    pub(super) moved: Option<Moved>,
+    pub(super) moved: Option<MagnitudeChange>,
 }
 
 impl Frame {
@@ -407,7 +407,7 @@ impl Plot<'_> {
         let palette = Palette::of(ui);
         let enabled = ui.is_enabled();
         let value = |at: &PlotPoint, _: &PlotBounds| {
-            let x = written(10_f64.powf(at.x));
+            let x = format_magnitude(10_f64.powf(at.x));
             let decimals = decimals(self.top) + 1;
             format!("{x}{} · {:.decimals$}", self.axis.unit, at.y.max(0.0))
         };
@@ -520,7 +520,7 @@ impl Plot<'_> {
         Grip {
             held,
             near: held || (near && !down),
-            moved: value.filter(|value| *value != current.x).map(Moved::To),
+            moved: value.filter(|value| *value != current.x).map(MagnitudeChange::Set),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use eframe::egui::{Rangef, Rect, Sense, Shape, Stroke, Ui, Vec2, pos2};
 
-use super::magnitude::{Moved, NormsCurve};
+use super::magnitude::{MagnitudeChange, NormsCurve};
 use super::plot::{Area, Plot, Touched};
 use super::slider::Scale as _;
 use super::{paint, slider};
@@ -37,7 +37,7 @@ impl Stage<'_, '_> {
         let track = area.track();
         slider::describe(ui, &response, self.name, self.spoken, value, track.range());
         // The Presenter handles the keys itself, wherever the focus is.
-        let moved = slider::pointer_input(ui, &response, &track, value).map(Moved::of);
+        let moved = slider::pointer_input(ui, &response, &track, value).map(MagnitudeChange::of);
         if ui.is_rect_visible(rect) {
             self.paint_slider(ui, &area, strip, value);
             paint::focus_ring(ui, &response, strip, theme::RADIUS_CONTROL);

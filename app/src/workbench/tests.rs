@@ -332,6 +332,8 @@ fn a_prefix_that_leaves_no_room_for_an_output_token_cannot_be_run() {
     let mut bench = ready();
     bench.apply(Action::SetLen(986));
     assert_eq!(bench.why_not_run(), Some(Unavailable::DoesNotFit));
+    let output = bench.prompt.max_tokens as i64;
+    assert_eq!(bench.budget.unwrap().free(), -1 - output);
     bench.apply(Action::Run);
     assert!(inferences(&mut bench).is_empty());
     bench.apply(Action::SetLen(985));

@@ -60,12 +60,16 @@ pub fn number(value: f64) -> String {
     } else {
         value.to_string()
     };
-    if exact.len() <= 6 { exact } else { written(value) }
+    if exact.len() <= 6 {
+        exact
+    } else {
+        format_magnitude(value)
+    }
 }
 
 /// A magnitude in as few figures as tell neighbours apart: `0.0012`, `0.25`, `2.9`, `58`.
 #[must_use]
-pub fn written(x: f64) -> String {
+pub fn format_magnitude(x: f64) -> String {
     if x == 0.0 {
         return "0".to_owned();
     }

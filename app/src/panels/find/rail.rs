@@ -196,7 +196,7 @@ impl Rail {
             };
             match field.show(ui, |typed| typed.parse().ok().filter(|value| range.contains(value))) {
                 Entered::Value(typed) => *value = typed,
-                Entered::Refused(_) => self.wrong = true,
+                Entered::Invalid(_) => self.wrong = true,
                 Entered::Nothing => {}
             }
         });

@@ -109,7 +109,7 @@ impl Rail {
 
     /// Passes an entered value to `take`; returns whether the text was refused.
     fn taken<T>(&mut self, entered: Entered<T>, take: impl FnOnce(T)) -> bool {
-        let refused = matches!(entered, Entered::Refused(_));
+        let refused = matches!(entered, Entered::Invalid(_));
         self.wrong |= refused;
         if let Entered::Value(value) = entered {
             take(value);
@@ -419,7 +419,7 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         let parse = |typed: &str| typed.parse::<f64>().ok().filter(|value| value.is_finite());
         match field.show(ui, parse) {
             Entered::Value(budget) => cx.sweep(SweepAction::SetBudget(budget)),
-            Entered::Refused(_) => off = true,
+            Entered::Invalid(_) => off = true,
             Entered::Nothing => {}
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
