@@ -8,7 +8,9 @@ use eframe::egui::{self, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::errors;
-use softprefix::messages::{Event, LibraryEvent, LibraryRequest, Request, Second, SweepEvent, SweepRequest};
+use softprefix::messages::{
+    Event, LibraryEvent, LibraryRequest, Request, SecondModuleAnswer, SweepEvent, SweepRequest,
+};
 use softprefix::model::{Language, MagnitudeUnit, Problem, ProblemKind, Theme};
 use softprefix::text::{ScoringText, SweepText, TwinText};
 use softprefix::workbench::sweep::Stage;
@@ -190,7 +192,10 @@ fn a_second_module_without_the_model_lists_its_own_to_choose_from() {
         bench.apply(Action::Sweep(SweepAction::SetAlso("192.168.1.20".to_owned())));
         bench.apply(Action::Sweep(SweepAction::Start));
         let (model, models) = ("qwen2.5-0.5b".to_owned(), vec!["wide".to_owned(), "wider".to_owned()]);
-        sweep_event(&mut bench, SweepEvent::Second(Ok(Second::Lacks { model, models })));
+        sweep_event(
+            &mut bench,
+            SweepEvent::SecondModule(Ok(SecondModuleAnswer::Lacks { model, models })),
+        );
         let mut harness = window(bench);
         let text = TwinText::of(language);
         let told = (text.which_model)("qwen2.5-0.5b");

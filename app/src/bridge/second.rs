@@ -5,7 +5,7 @@ use std::path::Path;
 use softprefix_core::client::{ConnectOptions, Module};
 
 use crate::errors::{broken, problem_of};
-use crate::messages::Second;
+use crate::messages::SecondModuleAnswer;
 use crate::model::{Bilingual, Problem, ProblemKind, Target};
 use crate::session::embedded::{self, Models};
 
@@ -13,7 +13,7 @@ use crate::session::embedded::{self, Models};
 ///
 /// # Errors
 /// If it cannot be reached, or has no language model.
-pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -> Result<Second, Problem> {
+pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -> Result<SecondModuleAnswer, Problem> {
     let (name, models) = match &target {
         Target::Remote { address, .. } => {
             let told = |error| problem_of(&error);
@@ -22,7 +22,9 @@ pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -
             let models = cards.into_iter().filter(|card| card.is_language_model());
             (address.clone(), models.map(|card| card.name).collect::<Vec<_>>())
         }
-        Target::Embedded { .. } if is_file(&model) => return Ok(Second::Has(target.with_model(Some(model)))),
+        Target::Embedded { .. } if is_file(&model) => {
+            return Ok(SecondModuleAnswer::Has(target.with_model(Some(model))));
+        }
         Target::Embedded { .. } => {
             let choices = tokio::task::spawn_blocking(|| embedded::choices(&Models::from_env())).await;
             let choices = choices.map_err(broken)?;
@@ -31,7 +33,7 @@ pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -
         }
     };
     if models.contains(&model) {
-        return Ok(Second::Has(target.with_model(Some(model))));
+        return Ok(SecondModuleAnswer::Has(target.with_model(Some(model))));
     }
     if models.is_empty() {
         return Err(Problem::new(
@@ -46,7 +48,7 @@ pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -
             ),
         ));
     }
-    Ok(Second::Lacks { model, models })
+    Ok(SecondModuleAnswer::Lacks { model, models })
 }
 
 /// Returns whether a model is given as a file.

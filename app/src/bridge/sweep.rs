@@ -22,17 +22,18 @@ enum Control {
     Cancel,
 }
 
-struct AtWork {
+/// A run, as the worker sees it.
+struct RunningSweep {
     control: mpsc::UnboundedSender<Control>,
     /// Set before the end is reported.
-    ended: Arc<AtomicBool>,
+    has_ended: Arc<AtomicBool>,
     handle: JoinHandle<()>,
 }
 
-/// The sweeps' part of the bridge.
+/// Runs sweeps for the worker.
 #[derive(Default)]
-pub(super) struct Sweeps {
-    at_work: Option<AtWork>,
+pub(super) struct SweepRunner {
+    running: Option<RunningSweep>,
 }
 
 /// What a sweep needs from the bridge.
@@ -46,7 +47,7 @@ pub(super) struct SweepContext<'a> {
 struct Planned {
     plan: Plan,
     resume: Option<SavedExperiment>,
-    search: Option<ThresholdRequest>,
+    threshold: Option<ThresholdRequest>,
     canary: bool,
 }
 
@@ -55,7 +56,7 @@ impl Planned {
         Self {
             plan,
             resume: None,
-            search: None,
+            threshold: None,
             canary: true,
         }
     }
@@ -71,39 +72,30 @@ impl Planned {
                 ..RunOptions::default()
             },
         };
-        match self.search {
-            Some(search) => Run::search_threshold(request, search),
+        match self.threshold {
+            Some(threshold) => Run::search_threshold(request, threshold),
             None => Run::start(request),
         }
     }
 }
 
-impl Sweeps {
-    pub(super) async fn take(&mut self, request: SweepRequest, context: SweepContext<'_>) {
-        match request {
+impl SweepRunner {
+    pub(super) async fn handle(&mut self, request: SweepRequest, context: SweepContext<'_>) {
+        let events = context.events;
+        let started = match request {
             SweepRequest::Start { plan } => self.run(Planned::new(plan), context).await,
-            SweepRequest::AskSecond { target, model } => {
-                let limits = context.session.map(|session| session.module().options().clone());
-                let teller = context.events.clone();
-                let second = |answer| Event::Sweep(Box::new(SweepEvent::Second(answer)));
-                let work = async move {
-                    let answer = super::second::ask(target, model, limits.unwrap_or_default()).await;
-                    teller.send(second(answer)).await;
-                };
-                context.events.spawn(work, move |problem| second(Err(problem)));
-            }
             SweepRequest::StartOn { plan, target } => self.run_on(target, plan, context).await,
-            SweepRequest::Resume { saved, canary } => {
-                let Some(plan) = saved.experiment.plan.clone() else {
-                    return;
-                };
-                let planned = Planned {
-                    resume: Some(*saved),
-                    canary,
-                    ..Planned::new(plan)
-                };
-                self.run(planned, context).await;
-            }
+            SweepRequest::Resume { saved, canary } => match saved.experiment.plan.clone() {
+                Some(plan) => {
+                    let planned = Planned {
+                        resume: Some(*saved),
+                        canary,
+                        ..Planned::new(plan)
+                    };
+                    self.run(planned, context).await
+                }
+                None => Err(no_plan()),
+            },
             SweepRequest::Search {
                 plan,
                 recipe,
@@ -111,95 +103,83 @@ impl Sweeps {
                 budget,
                 beside,
             } => {
-                let search = ThresholdRequest {
+                let threshold = ThresholdRequest {
                     recipe,
                     search,
                     budget,
                     beside,
                 };
                 let planned = Planned {
-                    search: Some(search),
+                    threshold: Some(threshold),
                     ..Planned::new(plan)
                 };
-                self.run(planned, context).await;
+                self.run(planned, context).await
+            }
+            SweepRequest::QuerySecondModule { target, model } => {
+                query_second_module(target, model, context);
+                Ok(())
             }
             SweepRequest::Pause => self.tell(Control::Pause),
             SweepRequest::GoOn => self.tell(Control::GoOn),
             SweepRequest::Cancel => self.tell(Control::Cancel),
+        };
+        if let Err(problem) = started {
+            report(events, SweepEvent::Refused(problem)).await;
         }
     }
 
     /// Stops the run without an ending in its journal, so that it can be resumed later.
-    pub(super) async fn leave(&mut self, events: &Events) {
-        if let Some(at_work) = self.at_work.take()
-            && !at_work.handle.is_finished()
+    pub(super) async fn abort(&mut self, events: &Events) {
+        if let Some(running) = self.running.take()
+            && !running.handle.is_finished()
         {
-            at_work.handle.abort();
+            running.handle.abort();
             // The error says that the task was aborted.
-            let _aborted = at_work.handle.await;
-            report(events, SweepEvent::Left).await;
+            let _aborted = running.handle.await;
+            report(events, SweepEvent::Aborted).await;
         }
     }
 
-    fn tell(&self, control: Control) {
-        if let Some(at_work) = &self.at_work {
+    fn tell(&self, control: Control) -> Result<(), Problem> {
+        if let Some(running) = &self.running {
             // A run that has just ended no longer receives messages.
-            let _ = at_work.control.send(control);
+            let _ = running.control.send(control);
         }
+        Ok(())
     }
 
-    async fn run(&mut self, planned: Planned, context: SweepContext<'_>) {
-        let SweepContext {
-            session,
-            library,
-            events,
-        } = context;
-        let is_busy = |at_work: &AtWork| !at_work.ended.load(Ordering::Acquire) && !at_work.handle.is_finished();
-        if self.at_work.as_ref().is_some_and(is_busy) {
-            let problem = Problem::new(
-                ProblemKind::Input,
-                Bilingual::new("A sweep is already running.", "一括実験がすでに実行中です。"),
-                Bilingual::new(
-                    "Cancel it, or wait for its end.",
-                    "中止するか、終わるのを待ってください。",
-                ),
-            );
-            return report(events, SweepEvent::Refused(problem)).await;
+    /// Returns an error while a run has not reported its end.
+    fn ensure_idle(&self) -> Result<(), Problem> {
+        let is_busy =
+            |running: &RunningSweep| !running.has_ended.load(Ordering::Acquire) && !running.handle.is_finished();
+        if !self.running.as_ref().is_some_and(is_busy) {
+            return Ok(());
         }
-        let Some(session) = session.cloned() else {
-            let problem = errors::not_connected();
-            return report(events, SweepEvent::Refused(problem)).await;
-        };
-        let save_to = match save_to(library, planned.resume.as_ref()).await {
-            Ok(save_to) => save_to,
-            Err(problem) => return report(events, SweepEvent::Refused(problem)).await,
-        };
-        let before = self.at_work.take();
-        let (control, mut heard) = mpsc::unbounded_channel();
-        let (tasks, events) = (events.clone(), events.clone());
-        let ended = Arc::new(AtomicBool::new(false));
-        let tell_end = Arc::clone(&ended);
-        let work = async move {
-            if !has_let_go(before, &mut heard, &events, &tell_end).await {
-                return;
-            }
-            match planned.start(&session, save_to) {
-                Ok(run) => follow(run, heard, &events, &tell_end).await,
-                Err(error) => refuse(&error, &events, &tell_end).await,
-            }
-            // The run keeps the session alive, and with it the embedded unit.
-            drop(session);
-        };
-        let handle = tasks.spawn_or(work, interrupted(&ended));
-        self.at_work = Some(AtWork { control, ended, handle });
+        Err(Problem::new(
+            ProblemKind::Input,
+            Bilingual::new("A sweep is already running.", "一括実験がすでに実行中です。"),
+            Bilingual::new(
+                "Cancel it, or wait for its end.",
+                "中止するか、終わるのを待ってください。",
+            ),
+        ))
+    }
+
+    async fn run(&mut self, planned: Planned, context: SweepContext<'_>) -> Result<(), Problem> {
+        self.ensure_idle()?;
+        let session = context.session.cloned().ok_or_else(errors::not_connected)?;
+        let save_to = save_to(context.library, planned.resume.as_ref()).await?;
+        // The session is held until the run has ended, since it owns the embedded unit.
+        self.spawn(context.events, async move |task| {
+            task.run(planned, &session, save_to).await;
+        });
+        Ok(())
     }
 
     /// Runs a plan on another module. Connecting may take a minute and can be cancelled.
-    async fn run_on(&mut self, target: Target, plan: Plan, context: SweepContext<'_>) {
-        let save_to = match save_to(context.library, None).await {
-            Ok(save_to) => save_to,
-            Err(problem) => return report(context.events, SweepEvent::Refused(problem)).await,
-        };
+    async fn run_on(&mut self, target: Target, plan: Plan, context: SweepContext<'_>) -> Result<(), Problem> {
+        self.ensure_idle()?;
+        let save_to = save_to(context.library, None).await?;
         let here = context.session;
         // A missing model is not downloaded: that is for the window to ask.
         let opening = Opening {
@@ -209,42 +189,154 @@ impl Sweeps {
             prefix_store: here.and_then(|session| session.prefix_store().cloned()),
             ..Opening::for_plan(target, &plan)
         };
-        let (control, mut heard) = mpsc::unbounded_channel();
-        let ended = Arc::new(AtomicBool::new(false));
-        let tell_end = Arc::clone(&ended);
-        let (tasks, events) = (context.events.clone(), context.events.clone());
-        // Its end was reported, which is why the plan continues on the other module.
-        let before = self.at_work.take();
-        let work = async move {
-            if !has_let_go(before, &mut heard, &events, &tell_end).await {
-                return;
-            }
+        self.spawn(context.events, async move |mut task| {
             let opened = tokio::select! {
                 opened = Session::open(opening, Arc::new(|_| ())) => opened,
-                () = cancelled(&mut heard) => return report_cancelled(&events, &tell_end).await,
+                () = task.cancelled() => return task.report_cancelled().await,
             };
             let session = match opened {
                 Ok(session) => session,
                 Err(problem) => {
-                    tell_end.store(true, Ordering::Release);
                     let problem = problem.into_problem(
                         "Connect the window to it once: it asks what is missing. Then run again.",
                         "一度ウィンドウからつなぐと、足りないものを尋ねます。それからもう一度実行してください。",
                     );
-                    return report(&events, SweepEvent::Refused(problem)).await;
+                    return task.report_end(SweepEvent::Refused(problem)).await;
                 }
             };
             // The runner sets up its own task; a module with few slots needs this one.
             session.exit_current_task().await;
-            match Planned::new(plan).start(&session, save_to) {
-                Ok(run) => follow(run, heard, &events, &tell_end).await,
-                Err(error) => refuse(&error, &events, &tell_end).await,
-            }
+            task.run(Planned::new(plan), &session, save_to).await;
             session.close().await;
-        };
-        let handle = tasks.spawn_or(work, interrupted(&ended));
-        self.at_work = Some(AtWork { control, ended, handle });
+        });
+        Ok(())
     }
+
+    /// Spawns the task of a run. Its `work` begins when the previous run, whose end was reported, has released its module.
+    fn spawn<W>(&mut self, events: &Events, work: impl FnOnce(SweepTask) -> W + Send + 'static)
+    where
+        W: Future<Output = ()> + Send + 'static,
+    {
+        let previous = self.running.take();
+        let (control, control_receiver) = mpsc::unbounded_channel();
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let mut task = SweepTask {
+            control: control_receiver,
+            has_ended: Arc::clone(&has_ended),
+            events: events.clone(),
+        };
+        let work = async move {
+            if task.wait_for_previous(previous).await {
+                work(task).await;
+            }
+        };
+        let handle = events.spawn_or(work, interrupted(&has_ended));
+        self.running = Some(RunningSweep {
+            control,
+            has_ended,
+            handle,
+        });
+    }
+}
+
+/// A run, as its own task sees it.
+struct SweepTask {
+    control: mpsc::UnboundedReceiver<Control>,
+    has_ended: Arc<AtomicBool>,
+    events: Events,
+}
+
+impl SweepTask {
+    /// Waits until the previous run has released its module. Returns `false` if the user cancels meanwhile, which is reported.
+    async fn wait_for_previous(&mut self, previous: Option<RunningSweep>) -> bool {
+        let Some(previous) = previous else { return true };
+        tokio::select! {
+            joined = previous.handle => {
+                if let Err(error) = joined {
+                    tracing::warn!(%error, "the run before broke off");
+                }
+                true
+            }
+            () = self.cancelled() => {
+                self.report_cancelled().await;
+                false
+            }
+        }
+    }
+
+    /// Completes when the user cancels.
+    async fn cancelled(&mut self) {
+        while let Some(control) = self.control.recv().await {
+            if matches!(control, Control::Cancel) {
+                return;
+            }
+        }
+    }
+
+    /// Runs a plan to its end.
+    async fn run(mut self, planned: Planned, session: &Session, save_to: SaveTo) {
+        match planned.start(session, save_to) {
+            Ok(run) => self.forward_events(run).await,
+            Err(error) => {
+                let problem = Problem::told(ProblemKind::Input, errors::plan(&error));
+                self.report_end(SweepEvent::Refused(problem)).await;
+            }
+        }
+    }
+
+    /// Forwards the events of the run, and control messages to it.
+    async fn forward_events(&mut self, mut run: Run) {
+        loop {
+            tokio::select! {
+                event = run.next() => match event {
+                    // The text of running cases is not shown, and there is much of it.
+                    Some(RunEvent::Text { .. }) => {}
+                    Some(event @ RunEvent::Ended(_)) => self.report_end(SweepEvent::Run(event)).await,
+                    Some(event) => report(&self.events, SweepEvent::Run(event)).await,
+                    None => return,
+                },
+                Some(control) = self.control.recv() => match control {
+                    Control::Pause => run.pause(),
+                    Control::GoOn => run.resume(),
+                    Control::Cancel => run.cancel(),
+                },
+            }
+        }
+    }
+
+    /// Reports the event with which the run ends.
+    async fn report_end(&self, event: SweepEvent) {
+        self.has_ended.store(true, Ordering::Release);
+        report(&self.events, event).await;
+    }
+
+    async fn report_cancelled(&self) {
+        self.report_end(SweepEvent::Run(RunEvent::Ended(RunEnd::Cancelled)))
+            .await;
+    }
+}
+
+/// Asks another module for a model; the answer is an event.
+fn query_second_module(target: Target, model: String, context: SweepContext<'_>) {
+    let limits = context.session.map(|session| session.module().options().clone());
+    let events = context.events.clone();
+    let answered = |answer| Event::Sweep(Box::new(SweepEvent::SecondModule(answer)));
+    let work = async move {
+        let answer = super::second::ask(target, model, limits.unwrap_or_default()).await;
+        events.send(answered(answer)).await;
+    };
+    context.events.spawn(work, move |problem| answered(Err(problem)));
+}
+
+fn no_plan() -> Problem {
+    Problem::new(
+        ProblemKind::Input,
+        Bilingual::new(
+            "This experiment has no plan, so no cases of it are missing.",
+            "この実験には計画がないため、残りのケースがありません。",
+        ),
+        Bilingual::new("Choose a sweep from the history.", "履歴から一括実験を選んでください。"),
+    )
 }
 
 /// Returns where the records of a run are saved: a new journal, or that of the experiment that is resumed.
@@ -261,82 +353,15 @@ async fn save_to(library: Option<&Arc<Library>>, resume: Option<&SavedExperiment
     }
 }
 
-async fn refuse(error: &PlanError, events: &Events, ended: &AtomicBool) {
-    ended.store(true, Ordering::Release);
-    let problem = Problem::told(ProblemKind::Input, errors::plan(error));
-    report(events, SweepEvent::Refused(problem)).await;
-}
-
-/// Waits until the previous run, whose end was reported, has released its module. Returns `false` if the user cancels
-/// meanwhile, which is reported.
-async fn has_let_go(
-    before: Option<AtWork>,
-    control: &mut mpsc::UnboundedReceiver<Control>,
-    events: &Events,
-    ended: &AtomicBool,
-) -> bool {
-    let Some(before) = before else { return true };
-    tokio::select! {
-        joined = before.handle => {
-            if let Err(error) = joined {
-                tracing::warn!(%error, "the run before broke off");
-            }
-            true
-        }
-        () = cancelled(control) => {
-            report_cancelled(events, ended).await;
-            false
-        }
-    }
-}
-
-async fn report_cancelled(events: &Events, ended: &AtomicBool) {
-    ended.store(true, Ordering::Release);
-    report(events, SweepEvent::Run(RunEvent::Ended(RunEnd::Cancelled))).await;
-}
-
-/// Returns the event for a run whose task panicked.
-fn interrupted(ended: &Arc<AtomicBool>) -> impl FnOnce(JoinError) -> Event + Send + 'static {
-    let ended = Arc::clone(ended);
+/// Returns a function that makes the event for a run whose task panicked, and marks the run as ended.
+fn interrupted(has_ended: &Arc<AtomicBool>) -> impl FnOnce(JoinError) -> Event + Send + 'static {
+    let has_ended = Arc::clone(has_ended);
     move |panic| {
-        ended.store(true, Ordering::Release);
+        has_ended.store(true, Ordering::Release);
         let error = panic.into();
         Event::Sweep(Box::new(SweepEvent::Run(RunEvent::Ended(RunEnd::Interrupted {
             error,
         }))))
-    }
-}
-
-/// Completes when the user cancels.
-async fn cancelled(control: &mut mpsc::UnboundedReceiver<Control>) {
-    while let Some(wanted) = control.recv().await {
-        if matches!(wanted, Control::Cancel) {
-            return;
-        }
-    }
-}
-
-/// Forwards the events of the run, and control messages to it.
-async fn follow(mut run: Run, mut control: mpsc::UnboundedReceiver<Control>, events: &Events, ended: &AtomicBool) {
-    loop {
-        tokio::select! {
-            event = run.next() => match event {
-                // The text of running cases is not shown, and there is much of it.
-                Some(RunEvent::Text { .. }) => {}
-                Some(event) => {
-                    if matches!(event, RunEvent::Ended(_)) {
-                        ended.store(true, Ordering::Release);
-                    }
-                    report(events, SweepEvent::Run(event)).await;
-                }
-                None => return,
-            },
-            Some(wanted) = control.recv() => match wanted {
-                Control::Pause => run.pause(),
-                Control::GoOn => run.resume(),
-                Control::Cancel => run.cancel(),
-            },
-        }
     }
 }
 

@@ -23,7 +23,7 @@ use super::latest::{compare, keep_counting, keep_describing};
 use super::measure::measure;
 use super::recording::Recordings;
 use super::scoring::Scoring;
-use super::sweep::{SweepContext, Sweeps};
+use super::sweep::{SweepContext, SweepRunner};
 use super::tuning::TuningJournal;
 use crate::errors::{self, broken};
 use crate::messages::{
@@ -105,7 +105,7 @@ struct Worker {
     /// Completes once the previous inference was sent to the module.
     sent: Option<oneshot::Receiver<()>>,
     tuning: TuningJournal,
-    sweeps: Sweeps,
+    sweeps: SweepRunner,
     scoring: Scoring,
     finding: Finding,
     /// The store of imported prefixes.
@@ -154,7 +154,7 @@ pub(super) async fn work(
         library_work,
         sent: None,
         tuning: TuningJournal::default(),
-        sweeps: Sweeps::default(),
+        sweeps: SweepRunner::default(),
         scoring: Scoring::default(),
         finding: Finding::default(),
         prefix_store: None,
@@ -262,7 +262,7 @@ impl Worker {
                     library: self.library.as_ref(),
                     events: &self.events,
                 };
-                self.sweeps.take(*request, context).await;
+                self.sweeps.handle(*request, context).await;
             }
             Request::Find(request) => {
                 let context = find::FindContext {
@@ -565,7 +565,7 @@ impl Worker {
         }
         self.stop_all();
         self.finding.stop();
-        self.sweeps.leave(&self.events).await;
+        self.sweeps.abort(&self.events).await;
         self.describe.send_replace(None);
         self.count.send_replace(None);
         if let Some(session) = self.session.take() {

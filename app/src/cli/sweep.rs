@@ -18,7 +18,7 @@ use super::running::{Begun, Done, Store, Terminal, exit_of};
 use super::shell::{Failure, List, list_of_magnitudes, name_of};
 use crate::bridge::second::ask;
 use crate::errors::sentence;
-use crate::messages::Second;
+use crate::messages::SecondModuleAnswer;
 use crate::model::magnitudes::USUAL_RAW;
 use crate::model::sweep::parse_lens;
 use crate::model::{PRESETS, Target};
@@ -217,8 +217,8 @@ async fn open_second(
     let model = args.also_model.clone();
     let model = model.unwrap_or_else(|| first.facts().identity.model.clone());
     let target = match ask(target, model, ConnectOptions::default()).await? {
-        Second::Has(target) => target,
-        Second::Lacks { model, models } => {
+        SecondModuleAnswer::Has(target) => target,
+        SecondModuleAnswer::Lacks { model, models } => {
             return Err(Failure::arguments(format!(
                 "The second module has no {model}. Name one of its models with --also-model: {}.",
                 models.join(", ")

@@ -20,7 +20,7 @@ pub use library::{LibraryEvent, LibraryRequest};
 pub use material::{MaterialEvent, MaterialRequest};
 pub use recording::{RecordingEvent, RecordingRequest};
 pub use scoring::{ScoreRuns, ScoredRun, TextOf};
-pub use sweep::{Second, SweepEvent, SweepRequest};
+pub use sweep::{SecondModuleAnswer, SweepEvent, SweepRequest};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ pub enum SweepRequest {
         plan: Plan,
     },
     /// Ask a second module for a model, before anything is run on the first.
-    AskSecond {
+    QuerySecondModule {
         target: Target,
         model: String,
     },
@@ -50,14 +50,14 @@ pub enum SweepEvent {
     /// The run could not start.
     Refused(Problem),
     /// The answer of the second module.
-    Second(Result<Second, Problem>),
+    SecondModule(Result<SecondModuleAnswer, Problem>),
     /// The run ended because the module was changed; the rest can be run later.
-    Left,
+    Aborted,
 }
 
 /// The answer of a second module that was asked for a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Second {
+pub enum SecondModuleAnswer {
     /// It has the model; this is the target to open.
     Has(Target),
     /// It has these models instead.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use softprefix::messages::{Event, FileQuestion, LibraryRequest, Request};
-use softprefix::model::{Format, ModuleState};
+use softprefix::messages::{Event, FileQuestion, LibraryRequest, Request, SweepRequest};
+use softprefix::model::{Format, ModuleState, Problem};
 use softprefix::workbench::library::LibraryState;
 use softprefix::workbench::sweep::{Stage, Standing, Trouble};
 use softprefix::workbench::{Action, Dialog, SweepAction, Tab, Workbench};
@@ -441,6 +441,48 @@ fn without_a_module_or_a_library_nothing_starts() {
     other.until("the reason", |bench| bench.prefixed.error.is_some());
     assert!(other.bench.tuning.is_empty(), "nothing is shown that is not kept");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's diary");
+}
+
+/// Waits until the sweep is refused, and returns why.
+fn refusal(harness: &mut Harness) -> Problem {
+    let told = |bench: &Workbench| match &bench.sweep.trouble {
+        Some(Trouble::Problem(problem)) => Some(problem.clone()),
+        _ => None,
+    };
+    harness.until("the refusal", |bench| told(bench).is_some());
+    told(&harness.bench).unwrap()
+}
+
+#[test]
+fn a_plan_for_another_module_waits_for_no_sweep_that_is_running_but_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model());
+    let mut harness = ready_at(folder.path(), module);
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("the sweep", |bench| bench.sweep.experiment().is_some());
+    sweep(&mut harness, SweepAction::Pause);
+    let plan = harness.bench.sweep.experiment().unwrap().experiment.plan.clone();
+    let request = SweepRequest::StartOn {
+        plan: plan.unwrap(),
+        target: at(module),
+    };
+    harness.bridge.send(Request::Sweep(Box::new(request)));
+    let problem = refusal(&mut harness);
+    assert!(problem.sentence.en.contains("already running"), "{problem}");
+}
+
+#[test]
+fn an_experiment_without_a_plan_cannot_be_resumed_and_the_reason_is_told() {
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    harness.run();
+    let request = SweepRequest::Resume {
+        saved: Box::new(harness.bench.tuning.saved.clone()),
+        canary: true,
+    };
+    harness.bridge.send(Request::Sweep(Box::new(request)));
+    let problem = refusal(&mut harness);
+    assert!(problem.sentence.en.contains("no plan"), "{problem}");
 }
 
 fn command(journal: &Path, module: &str, more: &[&str]) -> Command {

@@ -16,8 +16,8 @@ impl Workbench {
                 self.sweep.stage = Stage::Idle;
                 self.sweep.trouble = Some(Trouble::Problem(problem));
             }
-            SweepEvent::Second(answer) => self.second_said(answer),
-            SweepEvent::Left => {
+            SweepEvent::SecondModule(answer) => self.second_said(answer),
+            SweepEvent::Aborted => {
                 // The connection was closed: finished cases are saved, and the rest can be resumed.
                 if self.sweep.is_busy() {
                     self.sweep.stage = Stage::Idle;

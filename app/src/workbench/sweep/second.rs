@@ -4,7 +4,7 @@
 use softprefix_core::experiment::Plan;
 
 use super::{Stage, Sweeps, Trouble};
-use crate::messages::{Second, SweepRequest};
+use crate::messages::{SecondModuleAnswer, SweepRequest};
 use crate::model::{Problem, Target};
 use crate::workbench::Workbench;
 
@@ -17,19 +17,19 @@ impl Workbench {
         let here = self.module.facts().map(|facts| facts.identity.model.clone());
         let model = self.sweep.form.also_model.clone().or(here).unwrap_or_default();
         self.sweep.asking = Some(plan.clone());
-        self.ask_bridge(SweepRequest::AskSecond { target, model });
+        self.ask_bridge(SweepRequest::QuerySecondModule { target, model });
         true
     }
 
-    pub(super) fn second_said(&mut self, answer: Result<Second, Problem>) {
+    pub(super) fn second_said(&mut self, answer: Result<SecondModuleAnswer, Problem>) {
         // The user has cancelled meanwhile.
         let Some(plan) = self.sweep.asking.take() else { return };
         match answer {
-            Ok(Second::Has(target)) => {
+            Ok(SecondModuleAnswer::Has(target)) => {
                 self.sweep.then = Some((plan.clone(), target));
                 self.start_here(plan);
             }
-            Ok(Second::Lacks { model, models }) => {
+            Ok(SecondModuleAnswer::Lacks { model, models }) => {
                 self.sweep.stage = Stage::Idle;
                 self.sweep.also_models = models;
                 self.sweep.form.also_model = None;
