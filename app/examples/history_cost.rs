@@ -21,9 +21,9 @@ const FRAMES: usize = 200;
 /// Of the median, in milliseconds (release build).
 const BOUND: f64 = 1.5;
 
-fn bench() -> Workbench {
-    let mut bench = Workbench::new(Remembered::default());
-    let plan = bench.sweep_plan();
+fn workbench() -> Workbench {
+    let mut workbench = Workbench::new(Remembered::default());
+    let plan = workbench.sweep_plan();
     let experiments = (0..EXPERIMENTS).rev().map(|number| {
         let saved = SavedExperiment::new(Experiment {
             version: JOURNAL_VERSION,
@@ -39,16 +39,16 @@ fn bench() -> Workbench {
         experiments: experiments.collect(),
         problems: Vec::new(),
     };
-    bench.absorb(softprefix::messages::Event::Library(Box::new(listed)));
-    bench.apply(Action::ShowTab(Tab::Sweep));
-    bench
+    workbench.absorb(softprefix::messages::Event::Library(Box::new(listed)));
+    workbench.apply(Action::ShowTab(Tab::Sweep));
+    workbench
 }
 
 fn main() -> ExitCode {
     let ctx = Context::default();
     fonts::install(&ctx);
     theme::install(&ctx);
-    let (mut window, mut bench) = (Window::default(), bench());
+    let (mut window, mut workbench) = (Window::default(), workbench());
     let mut times = [Vec::new(), Vec::new()];
     for frame in 0..2 * FRAMES + 40 {
         // The second page of the rail is the history.
@@ -82,8 +82,8 @@ fn main() -> ExitCode {
         let output = ctx.run_ui(input, |ui| {
             let whole = ui.ctx().content_rect();
             let ui = &mut ui.new_child(UiBuilder::new().max_rect(whole));
-            for action in window.show(ui, &bench) {
-                bench.apply(action);
+            for action in window.show(ui, &workbench) {
+                workbench.apply(action);
             }
         });
         let shapes = ctx.tessellate(output.shapes.clone(), output.pixels_per_point);

@@ -50,19 +50,19 @@ const STEP: Duration = Duration::from_millis(40);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Recorder {
-    bench: Workbench,
+    workbench: Workbench,
     bridge: Bridge,
     written: Option<PathBuf>,
 }
 
 impl Recorder {
     fn act(&mut self, action: Action) {
-        self.bench.apply(action);
+        self.workbench.apply(action);
         self.hand_over();
     }
 
     fn hand_over(&mut self) {
-        for request in self.bench.take_requests() {
+        for request in self.workbench.take_requests() {
             self.bridge.send(request);
         }
     }
@@ -78,7 +78,7 @@ impl Recorder {
                 },
                 _ => {}
             }
-            self.bench.absorb(event);
+            self.workbench.absorb(event);
             self.hand_over();
         }
         Ok(())
@@ -103,7 +103,7 @@ impl Recorder {
 
     fn glide(&mut self, to: f64, time: Duration) -> anyhow::Result<()> {
         const LEAST: f64 = 1e-3;
-        let from = self.bench.prefix.magnitude;
+        let from = self.workbench.prefix.magnitude;
         let (a, b) = (from.max(LEAST).ln(), to.max(LEAST).ln());
         let steps = (time.as_millis() / STEP.as_millis()) as u32;
         for step in 1..steps {
@@ -133,7 +133,7 @@ fn main() -> anyhow::Result<()> {
     remembered.prefix.magnitude = 0.0;
     remembered.prompt.max_tokens = MAX_TOKENS;
     let mut recorder = Recorder {
-        bench: Workbench::new(remembered),
+        workbench: Workbench::new(remembered),
         bridge: Bridge::start(|| ())?,
         written: None,
     };
@@ -146,9 +146,9 @@ fn main() -> anyhow::Result<()> {
         old: folder.path().join("none"),
     }));
     recorder.act(Action::Connect(Target::default()));
-    recorder.until("the module", |recorder| recorder.bench.module.is_ready())?;
+    recorder.until("the module", |recorder| recorder.workbench.module.is_ready())?;
     recorder.until("the budget", |recorder| {
-        recorder.bench.budget.is_some_and(|budget| budget.current)
+        recorder.workbench.budget.is_some_and(|budget| budget.current)
     })?;
     recorder.rest(Duration::from_secs(1))?;
     recorder.act(Action::ToggleRecording);
@@ -162,13 +162,17 @@ fn main() -> anyhow::Result<()> {
             }
             Move::To(magnitude, glide, after) => {
                 recorder.glide(magnitude, Duration::from_millis(glide))?;
-                if !recorder.bench.live {
+                if !recorder.workbench.live {
                     recorder.act(Action::Run);
                     recorder.act(Action::SetLive(true));
                 }
-                recorder.until("the texts", |recorder| !recorder.bench.is_running())?;
+                recorder.until("the texts", |recorder| !recorder.workbench.is_running())?;
                 recorder.until("the noise floor", |recorder| {
-                    recorder.bench.tuning.group().is_some_and(|group| group.noise.is_some())
+                    recorder
+                        .workbench
+                        .tuning
+                        .group()
+                        .is_some_and(|group| group.noise.is_some())
                 })?;
                 recorder.rest(Duration::from_millis(after))?;
             }

@@ -31,7 +31,7 @@ const AIM_BETWEEN: f64 = 0.85;
 const AIM_CURVE: f64 = 4500.0;
 
 struct Harness {
-    bench: Workbench,
+    workbench: Workbench,
     bridge: Bridge,
     window: Window,
     ctx: Context,
@@ -47,10 +47,10 @@ impl Harness {
             events,
             ..RawInput::default()
         };
-        let (window, bench) = (&mut self.window, &mut self.bench);
+        let (window, workbench) = (&mut self.window, &mut self.workbench);
         let output = self.ctx.run_ui(input, |ui| {
             let whole = ui.ctx().content_rect();
-            frame_of(window, bench, &mut ui.new_child(UiBuilder::new().max_rect(whole)));
+            frame_of(window, workbench, &mut ui.new_child(UiBuilder::new().max_rect(whole)));
         });
         let triangles = self.ctx.tessellate(output.shapes.clone(), output.pixels_per_point);
         assert!(!triangles.is_empty());
@@ -59,7 +59,7 @@ impl Harness {
     }
 
     fn send(&mut self) {
-        for request in self.bench.take_requests() {
+        for request in self.workbench.take_requests() {
             self.bridge.send(request);
         }
     }
@@ -67,12 +67,12 @@ impl Harness {
     /// Takes in what is reported until `done`, without drawing.
     fn until(&mut self, what: &str, done: impl Fn(&Workbench) -> bool) -> anyhow::Result<Duration> {
         let begin = Instant::now();
-        while !done(&self.bench) {
+        while !done(&self.workbench) {
             if begin.elapsed() > LONG {
                 bail!("waited in vain for {what}");
             }
             if let Some(event) = self.bridge.wait(Duration::from_millis(5)) {
-                self.bench.absorb(event);
+                self.workbench.absorb(event);
             }
             self.send();
         }
@@ -80,14 +80,14 @@ impl Harness {
     }
 
     fn act(&mut self, action: Action) {
-        self.bench.apply(action);
+        self.workbench.apply(action);
         self.send();
     }
 }
 
 /// Whether the right pane shows the whole text of what the controls say.
-fn is_whole(bench: &Workbench) -> bool {
-    !bench.is_running() && bench.prefixed.state == PaneState::Done && !bench.prefixed.stale
+fn is_whole(workbench: &Workbench) -> bool {
+    !workbench.is_running() && workbench.prefixed.state == PaneState::Done && !workbench.prefixed.stale
 }
 
 /// Times of runs that nothing was drafted for.
@@ -121,12 +121,14 @@ fn plain_runs(harness: &mut Harness) -> anyhow::Result<Plain> {
     };
     for preset in (0..PRESETS.len()).rev() {
         harness.act(Action::LoadPreset(preset));
-        harness.until("the counts", |bench| bench.budget.is_some_and(|budget| budget.current))?;
-        harness.act(Action::RerunBaseline);
-        harness.until("the baseline and its second run", |bench| {
-            bench.tuning.group().is_some_and(|group| group.noise.is_some()) && !bench.is_running()
+        harness.until("the counts", |workbench| {
+            workbench.budget.is_some_and(|budget| budget.current)
         })?;
-        let baseline = harness.bench.tuning.baseline().context("there is no baseline")?;
+        harness.act(Action::RerunBaseline);
+        harness.until("the baseline and its second run", |workbench| {
+            workbench.tuning.group().is_some_and(|group| group.noise.is_some()) && !workbench.is_running()
+        })?;
+        let baseline = harness.workbench.tuning.baseline().context("there is no baseline")?;
         let answer = baseline.answer().context("the baseline has no text")?;
         let first_token = answer.ttft_sec.context("the baseline has no first token")?;
         plain.first_token = first_token * 1000.0;
@@ -147,7 +149,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut remembered = Remembered::default();
     remembered.settings.live = false;
     let mut harness = Harness {
-        bench: Workbench::new(remembered),
+        workbench: Workbench::new(remembered),
         bridge: Bridge::start(|| ())?,
         window: Window::default(),
         ctx: Context::default(),
@@ -159,20 +161,22 @@ fn main() -> anyhow::Result<ExitCode> {
         folder: folder.path().join("experiments"),
         old: folder.path().join("none"),
     }));
-    harness.until("the library", |bench| bench.library.state == LibraryState::Open)?;
+    harness.until("the library", |workbench| workbench.library.state == LibraryState::Open)?;
     harness.act(Action::Connect(Target::Embedded { model }));
-    harness.until("the module", |bench| bench.module.is_ready())?;
+    harness.until("the module", |workbench| workbench.module.is_ready())?;
     let mut plain = plain_runs(&mut harness)?;
 
     harness.act(Action::FillCurve);
-    let filled = harness.until("the curve", |bench| bench.curve.progress().is_none())?;
-    let scored = harness.until("its KL", |bench| {
-        let mut points = bench.tuning.points();
-        bench.tuning.points().count() >= 12 && points.all(|(record, _)| record.scores.is_some())
+    let filled = harness.until("the curve", |workbench| workbench.curve.progress().is_none())?;
+    let scored = harness.until("its KL", |workbench| {
+        let mut points = workbench.tuning.points();
+        workbench.tuning.points().count() >= 12 && points.all(|(record, _)| record.scores.is_some())
     })?;
-    let rest = harness.until("the perplexities of its texts", |bench| !bench.scores.is_under_way())?;
+    let rest = harness.until("the perplexities of its texts", |workbench| {
+        !workbench.scores.is_under_way()
+    })?;
     let lengths: Vec<usize> = harness
-        .bench
+        .workbench
         .tuning
         .points()
         .map(|(record, _)| tokens_of(record))
@@ -184,8 +188,8 @@ fn main() -> anyhow::Result<ExitCode> {
     harness.frame(Vec::new());
     let delay = LIVE_DELAY.as_secs_f64() * 1000.0;
     let (mut kept, mut between, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-    while harness.bench.prefix.magnitude < 12.0 {
-        let ticks = harness.bench.saved_magnitudes();
+    while harness.workbench.prefix.magnitude < 12.0 {
+        let ticks = harness.workbench.saved_magnitudes();
         let press = Event::Key {
             key: Key::CloseCurlyBracket,
             physical_key: None,
@@ -193,10 +197,10 @@ fn main() -> anyhow::Result<ExitCode> {
             repeat: false,
             modifiers: Modifiers::NONE,
         };
-        let before = harness.bench.prefix.magnitude;
+        let before = harness.workbench.prefix.magnitude;
         let begin = Instant::now();
         harness.frame(vec![press]);
-        let now = harness.bench.prefix.magnitude;
+        let now = harness.workbench.prefix.magnitude;
         if now <= before {
             bail!("the key did not move the magnitude");
         }
@@ -207,7 +211,7 @@ fn main() -> anyhow::Result<ExitCode> {
             kept.push(spent);
             continue;
         }
-        let (record, _) = harness.bench.tuning.current().context("no run is shown")?;
+        let (record, _) = harness.workbench.tuning.current().context("no run is shown")?;
         ratios.push((spent - delay) / plain.of(tokens_of(record)?)?);
         between.push(spent);
     }

@@ -244,16 +244,16 @@ impl App {
 
 /// Draws one frame of the workbench and applies the actions, which are returned. Shortcuts are applied last, so that
 /// text typed in the same frame as Ctrl+Enter counts.
-pub fn frame_of(window: &mut panels::Window, bench: &mut Workbench, ui: &mut Ui) -> Vec<Action> {
+pub fn frame_of(window: &mut panels::Window, workbench: &mut Workbench, ui: &mut Ui) -> Vec<Action> {
     leave_enter_to_composition(ui.ctx());
-    if is_touched(bench, ui.ctx()) {
-        bench.apply(Action::Exhibit(ExhibitionAction::Touched));
+    if is_touched(workbench, ui.ctx()) {
+        workbench.apply(Action::Exhibit(ExhibitionAction::Touched));
     }
-    let pressed = pressed(bench, ui.ctx());
-    let mut actions = window.show(ui, bench);
+    let pressed = pressed(workbench, ui.ctx());
+    let mut actions = window.show(ui, workbench);
     actions.extend(pressed);
     for action in &actions {
-        bench.apply(action.clone());
+        workbench.apply(action.clone());
     }
     actions
 }
@@ -292,28 +292,28 @@ fn leave_enter_to_composition(ctx: &Context) {
 
 /// Returns the actions of the shortcuts that were pressed; none while a sheet is open, and no bare keys while a text is
 /// edited.
-fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
+fn pressed(workbench: &Workbench, ctx: &Context) -> Vec<Action> {
     let mut actions = Vec::new();
     let escape = || ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape));
     let is_mac = ctx.os().is_mac();
     // On a Mac, Cmd+W closes what is on top.
     let close = is_mac && ctx.input_mut(|input| input.consume_key(Modifiers::COMMAND, egui::Key::W));
     if close {
-        actions.push(if bench.dialog.is_some() {
+        actions.push(if workbench.dialog.is_some() {
             Action::CloseDialog
         } else {
             Action::Quit
         });
         return actions;
     }
-    if bench.dialog.is_some() {
+    if workbench.dialog.is_some() {
         actions.extend(escape().then_some(Action::CloseDialog));
         return actions;
     }
-    let way_out = match bench {
-        bench if bench.exhibition.is_some() => Some(Action::Exhibit(ExhibitionAction::Toggle)),
-        bench if bench.playback.is_some() => Some(Action::Playback(PlaybackAction::Leave)),
-        bench if bench.presenting => Some(Action::Present(false)),
+    let way_out = match workbench {
+        workbench if workbench.exhibition.is_some() => Some(Action::Exhibit(ExhibitionAction::Toggle)),
+        workbench if workbench.playback.is_some() => Some(Action::Playback(PlaybackAction::Leave)),
+        workbench if workbench.presenting => Some(Action::Present(false)),
         _ => None,
     };
     actions.extend(way_out.filter(|_| escape()));
@@ -321,7 +321,7 @@ fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
     let typing = ctx.egui_wants_keyboard_input();
     let mut rows: Vec<_> = COMMANDS
         .iter()
-        .filter(|command| (!typing || command.while_typing) && command.is_in(bench.shown_tab()))
+        .filter(|command| (!typing || command.while_typing) && command.is_in(workbench.shown_tab()))
         .collect();
     // Shortcuts with more modifiers first: Shift+P must not count as P.
     rows.sort_by_key(|command| command.shortcut(is_mac).map_or(0, |shortcut| weight(&shortcut)));
@@ -330,7 +330,7 @@ fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
             continue;
         };
         if ctx.input_mut(|input| input.consume_shortcut(&shortcut)) {
-            actions.extend(command.action(bench));
+            actions.extend(command.action(workbench));
         }
     }
     let path = ctx.input(|input| {
@@ -342,9 +342,9 @@ fn pressed(bench: &Workbench, ctx: &Context) -> Vec<Action> {
 }
 
 /// Returns whether the user touched anything, which ends the exhibition. Moving the pointer does not count.
-fn is_touched(bench: &Workbench, ctx: &Context) -> bool {
-    bench.exhibition.is_some()
-        && bench.dialog.is_none()
+fn is_touched(workbench: &Workbench, ctx: &Context) -> bool {
+    workbench.exhibition.is_some()
+        && workbench.dialog.is_none()
         && ctx.input(|input| {
             input.events.iter().any(|event| {
                 matches!(

@@ -460,7 +460,7 @@ mod tests {
                 assert!(everywhere.contains(&command.id), "{:?}", command.id);
             }
         }
-        let mut bench = Workbench::new(crate::model::Remembered::default());
+        let mut workbench = Workbench::new(crate::model::Remembered::default());
         for (tab, mode, changes) in [
             (Tab::Tune, FindMode::Choose, true),
             (Tab::Sweep, FindMode::Choose, false),
@@ -468,8 +468,8 @@ mod tests {
             (Tab::Find, FindMode::Choose, false),
             (Tab::Doctor, FindMode::Learn, false),
         ] {
-            bench.tab = tab;
-            bench.find.mode = mode;
+            workbench.tab = tab;
+            workbench.find.mode = mode;
             for id in [
                 CommandId::MagnitudeReset,
                 CommandId::MagnitudeZero,
@@ -478,18 +478,18 @@ mod tests {
                 CommandId::ShowRuns,
             ] {
                 assert_eq!(
-                    command(id).action(&bench).is_some(),
+                    command(id).action(&workbench).is_some(),
                     changes,
                     "{id:?} in {tab:?}, {mode:?}"
                 );
             }
         }
         // The Presenter shows Tune's texts, or the candidates of Choose.
-        bench.presenting = true;
+        workbench.presenting = true;
         for (mode, shown) in [(FindMode::Learn, Tab::Tune), (FindMode::Choose, Tab::Find)] {
-            bench.tab = Tab::Find;
-            bench.find.mode = mode;
-            assert_eq!(bench.shown_tab(), shown);
+            workbench.tab = Tab::Find;
+            workbench.find.mode = mode;
+            assert_eq!(workbench.shown_tab(), shown);
         }
     }
 

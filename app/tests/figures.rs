@@ -16,25 +16,25 @@ use softprefix::model::{KindChoice, Language, Theme};
 use softprefix::workbench::{Action, Effect, Notice, Tab, Workbench};
 
 /// Chooses `path` where the system's dialog would be asked, and writes the file.
-fn save(bench: &mut Workbench, path: &Path) {
-    let question = bench.take_effects().into_iter().find_map(|effect| match effect {
+fn save(workbench: &mut Workbench, path: &Path) {
+    let question = workbench.take_effects().into_iter().find_map(|effect| match effect {
         Effect::Ask(question @ FileQuestion::SaveFigure { .. }) => Some(question),
         _ => None,
     });
     let question = question.expect("a question for a place");
-    bench.take_requests();
-    bench.absorb(Event::Chosen {
+    workbench.take_requests();
+    workbench.absorb(Event::Chosen {
         question,
         path: Some(path.to_owned()),
     });
     let mut bridge = Bridge::start(|| ()).unwrap();
-    for request in bench.take_requests() {
+    for request in workbench.take_requests() {
         bridge.send(request);
     }
-    while !matches!(&bench.notice, Some(Notice::Saved(saved)) if saved == path) {
+    while !matches!(&workbench.notice, Some(Notice::Saved(saved)) if saved == path) {
         let event = bridge.wait(Duration::from_secs(60)).expect("the file");
         assert!(!matches!(event, Event::FileProblem(_)), "{event:?}");
-        bench.absorb(event);
+        workbench.absorb(event);
     }
     if let Ok(folder) = std::env::var("SOFTPREFIX_TEST_KEEP") {
         std::fs::copy(path, Path::new(&folder).join(path.file_name().unwrap())).unwrap();
@@ -82,7 +82,7 @@ fn the_plot_of_the_tune_view_is_saved_in_both_forms_from_its_menu() {
         harness.run_steps(3);
         harness.get_by_label(line).click();
         harness.run_steps(3);
-        save(&mut harness.state_mut().bench, &folder.path().join(name));
+        save(&mut harness.state_mut().workbench, &folder.path().join(name));
     }
     assert_eq!(opens(&folder.path().join("tune.png")), [1240, 600]);
     let tags = tags(&folder.path().join("tune.svg"));
@@ -96,23 +96,23 @@ fn the_plot_of_the_tune_view_is_saved_in_both_forms_from_its_menu() {
 #[test]
 fn a_saved_plot_joins_the_runs_of_one_seed_and_not_those_of_another() {
     let folder = tempfile::tempdir().unwrap();
-    let mut bench = common::ready(Language::English, Theme::Light);
-    bench.apply(Action::SetKind(KindChoice::RandomUniform));
+    let mut workbench = common::ready(Language::English, Theme::Light);
+    workbench.apply(Action::SetKind(KindChoice::RandomUniform));
     for seed in [1, 2] {
-        bench.apply(Action::SetSeed(seed));
+        workbench.apply(Action::SetSeed(seed));
         for size in [0.5, 1.0, 2.0] {
-            bench.apply(Action::SetMagnitude(size));
-            bench.apply(Action::Run);
-            common::settle(&mut bench, &|inference| format!("{:?}", inference.recipe));
+            workbench.apply(Action::SetMagnitude(size));
+            workbench.apply(Action::Run);
+            common::settle(&mut workbench, &|inference| format!("{:?}", inference.recipe));
         }
     }
-    let mut harness = window(bench);
+    let mut harness = window(workbench);
     harness.get_by_label("Points").click();
     harness.run_steps(3);
     harness.get_by_label("Save as SVG…").click();
     harness.run_steps(3);
     let path = folder.path().join("seeds.svg");
-    save(&mut harness.state_mut().bench, &path);
+    save(&mut harness.state_mut().workbench, &path);
     let text = std::fs::read_to_string(&path).unwrap();
     let lines = text.split("<polyline points=\"").skip(1);
     let points: Vec<usize> = lines
@@ -127,9 +127,9 @@ fn a_saved_plot_joins_the_runs_of_one_seed_and_not_those_of_another() {
 fn the_map_and_the_lines_of_a_sweep_have_a_menu_each() {
     let folder = tempfile::tempdir().unwrap();
     for (index, name) in ["map.png", "lines.svg"].into_iter().enumerate() {
-        let mut bench = common::ready(Language::Japanese, Theme::Dark);
-        bench.apply(Action::ShowTab(Tab::Sweep));
-        let mut harness = window(bench);
+        let mut workbench = common::ready(Language::Japanese, Theme::Dark);
+        workbench.apply(Action::ShowTab(Tab::Sweep));
+        let mut harness = window(workbench);
         harness.get_all_by_label("この図を保存").nth(index).unwrap().click();
         harness.run_steps(3);
         let line = if name.ends_with("png") {
@@ -139,7 +139,7 @@ fn the_map_and_the_lines_of_a_sweep_have_a_menu_each() {
         };
         harness.get_by_label(line).click();
         harness.run_steps(3);
-        save(&mut harness.state_mut().bench, &folder.path().join(name));
+        save(&mut harness.state_mut().workbench, &folder.path().join(name));
     }
     let [width, height] = opens(&folder.path().join("map.png"));
     assert!(width == 1240 && height > 200);

@@ -60,12 +60,12 @@ fn a_recording_is_played_to_any_moment_or_refused_with_a_sentence() {
             writer.line(*time, line);
         }
         let session = Arc::new(PreparedRecording::new(Some("one".to_owned()), recording));
-        let mut bench = Workbench::new(Remembered::default());
-        bench.play(Arc::clone(&session));
+        let mut workbench = Workbench::new(Remembered::default());
+        workbench.play(Arc::clone(&session));
         for share in [0.0, 1.0, 0.5, 0.25] {
             let action = PlaybackAction::Seek(session.length().mul_f64(share));
-            bench.apply(softprefix::workbench::Action::Playback(action));
-            bench.pass(Duration::from_millis(50));
+            workbench.apply(softprefix::workbench::Action::Playback(action));
+            workbench.pass(Duration::from_millis(50));
         }
     });
 }

@@ -19,12 +19,12 @@ fn english() -> Workbench {
 }
 
 fn stock_module(language: Language) -> Workbench {
-    let mut bench = common::ready(language, Theme::Dark);
+    let mut workbench = common::ready(language, Theme::Dark);
     let mut facts = common::facts();
     facts.identity.unit = None;
     facts.scores = false;
-    bench.absorb(Event::Ready(Box::new(facts), None));
-    bench
+    workbench.absorb(Event::Ready(Box::new(facts), None));
+    workbench
 }
 
 #[test]
@@ -33,10 +33,10 @@ fn the_switch_colours_the_baseline_shows_the_scale_and_puts_the_figures_under_it
     assert!(harness.query_by_label_contains("KL in nats").is_none());
     harness.get_by_role_and_label(Role::RadioButton, "KL").click();
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.colouring(), Colouring::Kl);
+    assert_eq!(harness.state().workbench.colouring(), Colouring::Kl);
     let legend = harness.get_by_role(Role::Image).accesskit_node().label().unwrap();
     assert_eq!(legend, "KL in nats, colours from: 0.003, 0.03, 0.3, 3");
-    let scores = harness.state().bench.scores().unwrap().unwrap().clone();
+    let scores = harness.state().workbench.scores().unwrap().unwrap().clone();
     for words in ["KL mean", "p95", "max", "same top-1"] {
         assert!(harness.query_by_label(words).is_some(), "{words}");
     }
@@ -61,9 +61,9 @@ fn the_switch_colours_the_baseline_shows_the_scale_and_puts_the_figures_under_it
 
 #[test]
 fn a_token_that_is_pointed_at_tells_its_kl_its_probabilities_and_the_alternatives_of_both_sides() {
-    let mut bench = english();
-    bench.apply(Action::SetColouring(Colouring::Kl));
-    let mut harness = window(bench);
+    let mut workbench = english();
+    workbench.apply(Action::SetColouring(Colouring::Kl));
+    let mut harness = window(workbench);
     let pane = harness.get_by_label("Baseline output").rect();
     // The text begins a margin inside the pane, in letters of 22 points.
     harness.hover_at(Pos2::new(pane.left() + 16.0 + 11.0, pane.top() + 16.0 + 20.0));
@@ -100,7 +100,7 @@ fn where_the_unit_cannot_score_the_switch_is_off_and_says_why_in_one_sentence() 
         assert!(switch.accesskit_node().is_disabled());
         switch.click();
         harness.run_steps(2);
-        assert_eq!(harness.state().bench.colouring(), Colouring::Diff);
+        assert_eq!(harness.state().workbench.colouring(), Colouring::Diff);
         let mut said = harness.query_all_by(|node| node.description().is_some_and(|about| about.contains(sentence)));
         assert!(said.any(|node| node.accesskit_node().is_disabled()));
     }
@@ -112,27 +112,27 @@ fn the_key_switches_and_is_off_where_the_unit_cannot_score() {
     assert_eq!(toggle.shortcut(false).unwrap().logical_key, Key::K);
     assert_eq!(toggle.action(&english()), Some(Action::ToggleKl));
     assert_eq!(toggle.action(&stock_module(Language::English)), None);
-    let mut bench = english();
-    bench.apply(Action::ToggleKl);
-    assert_eq!(bench.colouring(), Colouring::Kl);
-    bench.apply(Action::ToggleKl);
-    assert_eq!(bench.colouring(), Colouring::Diff);
+    let mut workbench = english();
+    workbench.apply(Action::ToggleKl);
+    assert_eq!(workbench.colouring(), Colouring::Kl);
+    workbench.apply(Action::ToggleKl);
+    assert_eq!(workbench.colouring(), Colouring::Diff);
 }
 
 #[test]
 fn a_scoring_that_failed_says_so_under_the_pane_and_is_tried_again_by_the_switch() {
-    let mut bench = common::ready(Language::English, Theme::Light);
-    bench.apply(Action::SetColouring(Colouring::Kl));
-    bench.apply(Action::Run);
+    let mut workbench = common::ready(Language::English, Theme::Light);
+    workbench.apply(Action::SetColouring(Colouring::Kl));
+    workbench.apply(Action::Run);
     // Everything is answered but the scoring.
     let mut asked = None;
     for _ in 0..6 {
-        let (scores, others): (Vec<_>, Vec<_>) = bench
+        let (scores, others): (Vec<_>, Vec<_>) = workbench
             .take_requests()
             .into_iter()
             .partition(|request| matches!(request, Request::Score(_)));
         asked = scores.into_iter().next_back().or(asked);
-        common::answer(&mut bench, others, &|inference| match inference.recipe {
+        common::answer(&mut workbench, others, &|inference| match inference.recipe {
             Some(_) => common::PREFIXED.to_owned(),
             None => common::BASELINE.to_owned(),
         });
@@ -140,18 +140,21 @@ fn a_scoring_that_failed_says_so_under_the_pane_and_is_tried_again_by_the_switch
     let Some(Request::Score(asked)) = asked else {
         panic!("nothing was asked")
     };
-    let mut harness = window(bench);
+    let mut harness = window(workbench);
     assert!(harness.query_by_label("measuring…").is_some());
     let problem = Problem::new(ProblemKind::Module, "The task was ended.", "Set up again.");
     let records = vec![asked.runs[0].record.clone()];
-    harness.state_mut().bench.absorb(Event::NotScored { records, problem });
+    harness
+        .state_mut()
+        .workbench
+        .absorb(Event::NotScored { records, problem });
     harness.run_steps(2);
     assert!(harness.query_by_label_contains("The task was ended.").is_some());
     assert!(
-        harness.state_mut().bench.take_requests().is_empty(),
+        harness.state_mut().workbench.take_requests().is_empty(),
         "it is not asked for again by itself"
     );
-    harness.state_mut().bench.apply(Action::SetColouring(Colouring::Kl));
-    let again = harness.state_mut().bench.take_requests();
+    harness.state_mut().workbench.apply(Action::SetColouring(Colouring::Kl));
+    let again = harness.state_mut().workbench.take_requests();
     assert_eq!(again, [Request::Score(asked)]);
 }

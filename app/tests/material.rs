@@ -20,8 +20,8 @@ use softprefix_core::prefix::{Generator, IdentityCard, Neighbour, Origin, Prefix
 use common::stage::{Stage, paced};
 
 /// High enough that nothing of the rail is scrolled away.
-fn window(bench: Workbench) -> Harness<'static, Stage> {
-    paced(bench, [1280.0, 1100.0], 0.02)
+fn window(workbench: Workbench) -> Harness<'static, Stage> {
+    paced(workbench, [1280.0, 1100.0], 0.02)
 }
 
 fn ready() -> Workbench {
@@ -29,10 +29,10 @@ fn ready() -> Workbench {
 }
 
 fn of_kind(kind: KindChoice) -> Harness<'static, Stage> {
-    let mut bench = ready();
-    bench.apply(Action::SetKind(kind));
-    common::settle(&mut bench, &|_| String::new());
-    window(bench)
+    let mut workbench = ready();
+    workbench.apply(Action::SetKind(kind));
+    common::settle(&mut workbench, &|_| String::new());
+    window(workbench)
 }
 
 fn file() -> ImportedFile {
@@ -55,14 +55,14 @@ fn file() -> ImportedFile {
 fn every_kind_is_chosen_from_one_list_and_brings_its_sentence_and_its_own_fields_only() {
     let mut harness = window(ready());
     for kind in KindChoice::ALL {
-        if harness.state().bench.prefix.kind != kind {
+        if harness.state().workbench.prefix.kind != kind {
             harness.get_by_role_and_label(Role::ComboBox, "Kind of prefix").click();
             harness.run_steps(3);
             let name = (Text::of(Language::English).kinds)(kind);
             harness.get_by_role_and_label(Role::MenuItemRadio, name).click();
             harness.run_steps(3);
         }
-        assert_eq!(harness.state().bench.prefix.kind, kind);
+        assert_eq!(harness.state().workbench.prefix.kind, kind);
         let shown = |label: &str| harness.query_all_by_label(label).next().is_some();
         assert_eq!(shown("New seed"), kind.is_seeded(), "{kind:?}");
         assert_eq!(shown("Generator"), kind.is_seeded(), "{kind:?}");
@@ -98,10 +98,10 @@ fn the_blend_moves_by_keys_and_can_be_typed() {
     harness.run_steps(2);
     harness.key_press(Key::ArrowRight);
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.prefix.blend, 0.51);
+    assert_eq!(harness.state().workbench.prefix.blend, 0.51);
     harness.key_press_modifiers(Modifiers::SHIFT, Key::ArrowLeft);
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.prefix.blend, 0.41);
+    assert_eq!(harness.state().workbench.prefix.blend, 0.41);
     harness.get_by_label("Type the blend").focus();
     harness.run_steps(2);
     harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
@@ -109,7 +109,7 @@ fn the_blend_moves_by_keys_and_can_be_typed() {
     harness.run_steps(2);
     harness.key_press(Key::Enter);
     harness.run_steps(3);
-    let recipe = harness.state().bench.prefix.recipe();
+    let recipe = harness.state().workbench.prefix.recipe();
     assert!(
         matches!(recipe.kind, PrefixKind::Blend { t, .. } if t == 0.75),
         "{recipe:?}"
@@ -125,7 +125,7 @@ fn pythons_generator_is_chosen_by_name_and_says_what_repeats_an_old_run() {
         .get_by_role_and_label(Role::MenuItemRadio, "Python random.Random")
         .click();
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.prefix.generator, Generator::PythonRandom);
+    assert_eq!(harness.state().workbench.prefix.generator, Generator::PythonRandom);
     assert!(harness.query_by_label_contains("byte for byte").is_some());
 }
 
@@ -138,7 +138,7 @@ fn the_envelope_is_folded_and_a_single_row_has_none() {
         .click();
     harness.run_steps(20);
     assert!(harness.query_by_role_and_label(Role::Slider, "Row envelope").is_some());
-    harness.state_mut().bench.apply(Action::SetLen(1));
+    harness.state_mut().workbench.apply(Action::SetLen(1));
     harness.run_steps(2);
     assert!(harness.query_by_label("Row envelope").is_none());
 }
@@ -164,7 +164,7 @@ fn the_envelope_is_drawn_with_the_arrow_keys() {
     harness.key_press_modifiers(Modifiers::SHIFT, Key::ArrowDown);
     harness.run_steps(2);
     assert_eq!(
-        harness.state().bench.prefix.envelope,
+        harness.state().workbench.prefix.envelope,
         Envelope::Drawn(vec![0.95, 0.8, 1.0, 1.0])
     );
     let bars = harness.get_by_role_and_label(Role::Slider, "Row envelope");
@@ -186,8 +186,8 @@ fn the_envelope_is_drawn_with_the_mouse_and_a_double_click_takes_it_back() {
     }
     harness.drop_at(at(0.95, 0.01));
     harness.run_steps(3);
-    let Envelope::Drawn(points) = harness.state().bench.prefix.envelope.clone() else {
-        panic!("{:?}", harness.state().bench.prefix.envelope);
+    let Envelope::Drawn(points) = harness.state().workbench.prefix.envelope.clone() else {
+        panic!("{:?}", harness.state().workbench.prefix.envelope);
     };
     assert_eq!(points.len(), 4);
     assert!(points[0] < 0.2 && points[3] == 1.0, "{points:?}");
@@ -198,7 +198,7 @@ fn the_envelope_is_drawn_with_the_mouse_and_a_double_click_takes_it_back() {
         harness.drop_at(at(0.5, 0.5));
     }
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.prefix.envelope, Envelope::Flat);
+    assert_eq!(harness.state().workbench.prefix.envelope, Envelope::Flat);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn ready_made_envelopes_are_one_press_away() {
     ] {
         harness.get_by_role_and_label(Role::RadioButton, name).click();
         harness.run_steps(3);
-        assert_eq!(harness.state().bench.prefix.envelope, envelope);
+        assert_eq!(harness.state().workbench.prefix.envelope, envelope);
     }
 }
 
@@ -224,20 +224,20 @@ fn an_imported_file_says_what_it_is_and_what_became_of_its_values() {
     assert!(harness.query_all_by_label_contains(why).next().is_some());
     harness.get_by_label("Choose a file…").click();
     harness.run_steps(2);
-    let effects = harness.state_mut().bench.take_effects();
+    let effects = harness.state_mut().workbench.take_effects();
     assert_eq!(effects, [Effect::Ask(FileQuestion::ImportPrefix)]);
 
     let event = MaterialEvent::Imported {
         file: file(),
         norms: vec![0.5; 8],
     };
-    harness.state_mut().bench.absorb(Event::Material(Box::new(event)));
+    harness.state_mut().workbench.absorb(Event::Material(Box::new(event)));
     harness.run_steps(2);
     for words in ["haiku", "Qwen/Qwen2.5-0.5B-Instruct", "8 × 896, f32", "rounded to bf16"] {
         assert!(harness.query_by_label_contains(words).is_some(), "{words}");
     }
-    assert_eq!(harness.state().bench.prefix.len, 8, "all of its rows");
-    assert!(harness.state().bench.prefix.is_unscaled(), "as they are");
+    assert_eq!(harness.state().workbench.prefix.len, 8, "all of its rows");
+    assert!(harness.state().workbench.prefix.is_unscaled(), "as they are");
 }
 
 #[test]
@@ -250,13 +250,13 @@ fn a_refused_file_has_a_headline_in_the_language_of_the_window_and_the_whole_rea
             "これは prefix tuning で、ソフトプレフィックスではありません",
         ),
     ] {
-        let mut bench = common::ready(language, Theme::Light);
+        let mut workbench = common::ready(language, Theme::Light);
         let refused = RefusedFile {
             why: Refusal::PrefixTuning,
             sentence: sentence.clone(),
         };
-        bench.absorb(Event::Material(Box::new(MaterialEvent::Refused(refused))));
-        let mut harness = window(bench);
+        workbench.absorb(Event::Material(Box::new(MaterialEvent::Refused(refused))));
+        let mut harness = window(workbench);
         assert!(harness.query_by_label(headline).is_some(), "{headline}");
         harness.get_by_label(sentence.get(language));
         harness.get_by_label(Text::of(language).dismiss).click();
@@ -276,13 +276,13 @@ fn the_prefix_is_written_from_the_rail_in_the_form_that_is_chosen() {
         harness.run_steps(3);
         harness.get_by_label(name).click();
         harness.run_steps(3);
-        let effects = harness.state_mut().bench.take_effects();
+        let effects = harness.state_mut().workbench.take_effects();
         let [Effect::Ask(question @ FileQuestion::ExportPrefix { suggested: name, .. })] = &effects[..] else {
             panic!("{effects:?}");
         };
         assert_eq!(name, suggested);
         let (question, path) = (question.clone(), None);
-        harness.state_mut().bench.absorb(Event::Chosen { question, path });
+        harness.state_mut().workbench.absorb(Event::Chosen { question, path });
         harness.run_steps(2);
     }
 }
@@ -313,10 +313,10 @@ fn opened(nearest: Nearest) -> Harness<'static, Stage> {
     let mut harness = window(ready());
     harness.get_by_label("Details…").click();
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.dialog, Some(Dialog::Identity));
+    assert_eq!(harness.state().workbench.dialog, Some(Dialog::Identity));
     assert!(harness.query_by_label_contains("Building the prefix").is_some());
-    let recipe = harness.state().bench.prefix.recipe();
-    let asked = harness.state_mut().bench.take_requests();
+    let recipe = harness.state().workbench.prefix.recipe();
+    let asked = harness.state_mut().workbench.take_requests();
     let wanted = MaterialRequest::Identify { recipe: recipe.clone() };
     assert!(
         asked
@@ -332,7 +332,7 @@ fn opened(nearest: Nearest) -> Harness<'static, Stage> {
         MaterialEvent::Nearest { recipe, nearest },
     ];
     for event in events {
-        harness.state_mut().bench.absorb(Event::Material(Box::new(event)));
+        harness.state_mut().workbench.absorb(Event::Material(Box::new(event)));
     }
     harness.run_steps(3);
     harness
@@ -362,7 +362,7 @@ fn the_sheet_says_what_the_prefix_is_and_warns_where_neighbours_say_nothing() {
     }
     harness.get_all_by_label("Copy the SHA-256").last().unwrap().click();
     harness.run_steps(2);
-    let effects = harness.state_mut().bench.take_effects();
+    let effects = harness.state_mut().workbench.take_effects();
     assert_eq!(effects, [Effect::Copy("0123456789abcdef".repeat(4))]);
 }
 
@@ -379,14 +379,14 @@ fn the_sheet_says_plainly_what_a_module_cannot_tell() {
 #[test]
 fn what_arrives_for_another_prefix_than_that_of_the_sheet_is_left_out() {
     let mut harness = opened(Nearest::NotTold);
-    let mut other = harness.state().bench.prefix.recipe();
+    let mut other = harness.state().workbench.prefix.recipe();
     other.len += 1;
     let event = MaterialEvent::Identified {
         recipe: other,
         card: Ok(card(5)),
     };
-    harness.state_mut().bench.absorb(Event::Material(Box::new(event)));
-    let sheet = harness.state().bench.sheet.clone().unwrap();
+    harness.state_mut().workbench.absorb(Event::Material(Box::new(event)));
+    let sheet = harness.state().workbench.sheet.clone().unwrap();
     assert_eq!(sheet.card.unwrap().unwrap().len, 4);
 }
 

@@ -16,14 +16,14 @@ use softprefix::workbench::{Action, Dialog, Workbench};
 
 use common::stage::{Stage, prepare};
 
-fn draw(name: &str, bench: Workbench, size: [f32; 2], zoom: f32) {
+fn draw(name: &str, workbench: Workbench, size: [f32; 2], zoom: f32) {
     let Some(folder) = std::env::var_os("SOFTPREFIX_PICTURES").map(PathBuf::from) else {
         return;
     };
     if std::env::var("SOFTPREFIX_PICTURE").is_ok_and(|wanted| !name.contains(&wanted)) {
         return;
     }
-    let dark = bench.settings.theme == Theme::Dark;
+    let dark = workbench.settings.theme == Theme::Dark;
     let mut harness = Harness::builder()
         .with_size(vec2(size[0] / zoom, size[1] / zoom))
         .with_pixels_per_point(zoom)
@@ -31,7 +31,7 @@ fn draw(name: &str, bench: Workbench, size: [f32; 2], zoom: f32) {
         .with_max_steps(20)
         .with_render_cursor(false)
         .with_context_setup(prepare)
-        .build_ui_state(|ui, stage: &mut Stage| stage.show(ui), Stage::new(bench));
+        .build_ui_state(|ui, stage: &mut Stage| stage.show(ui), Stage::new(workbench));
     harness.run_steps(6);
     let image = harness.render().expect("a picture");
     std::fs::create_dir_all(&folder).expect("the folder for the pictures");
@@ -169,8 +169,8 @@ fn pictures_of_the_window() {
         ("connect", Dialog::Connect),
         ("models", Dialog::Models),
     ] {
-        let mut bench = common::tuned(English, Dark);
-        bench.apply(Action::ShowDialog(dialog));
-        draw(name, bench, SMALL, 1.0);
+        let mut workbench = common::tuned(English, Dark);
+        workbench.apply(Action::ShowDialog(dialog));
+        draw(name, workbench, SMALL, 1.0);
     }
 }

@@ -19,13 +19,13 @@ use softprefix::workbench::playback::Playback;
 use softprefix::workbench::{Action, ExhibitionAction, PlaybackAction, Workbench};
 
 fn playing(language: Language) -> Workbench {
-    let mut bench = common::tuned(language, Theme::Dark);
-    bench.play(demo().unwrap());
-    bench
+    let mut workbench = common::tuned(language, Theme::Dark);
+    workbench.play(demo().unwrap());
+    workbench
 }
 
 fn playback<'a>(harness: &'a Harness<'static, Stage>) -> &'a Playback {
-    harness.state().bench.playback.as_ref().unwrap()
+    harness.state().workbench.playback.as_ref().unwrap()
 }
 
 #[test]
@@ -48,10 +48,10 @@ fn a_recording_is_paused_played_hurried_repeated_and_left_by_its_controls() {
     assert!(playback(&harness).looping);
     harness.get_by_label("Leave").click();
     harness.run_steps(2);
-    assert!(harness.state().bench.playback.is_none());
+    assert!(harness.state().workbench.playback.is_none());
     assert!(harness.query_by_label("Demo recording").is_none());
     assert_eq!(
-        harness.state().bench.tuning.points().count(),
+        harness.state().workbench.tuning.points().count(),
         25,
         "the person's own points"
     );
@@ -81,10 +81,10 @@ fn the_bar_goes_to_any_moment_by_pointer_and_by_keys() {
 #[test]
 fn a_hand_on_the_recorded_slider_is_told_what_this_is() {
     let mut harness = sized(playing(Language::English), [1280.0, 800.0]);
-    let before = playback(&harness).bench.prefix.magnitude;
+    let before = playback(&harness).workbench.prefix.magnitude;
     harness.get_by_label("More").click();
     harness.run_steps(2);
-    assert_eq!(playback(&harness).bench.prefix.magnitude, before);
+    assert_eq!(playback(&harness).workbench.prefix.magnitude, before);
     assert!(harness.query_by_label_contains("This is a recording").is_some());
 }
 
@@ -92,10 +92,10 @@ fn a_hand_on_the_recorded_slider_is_told_what_this_is() {
 fn in_the_presenters_view_the_recording_says_so_in_both_languages_and_fits_at_every_size() {
     for language in [Language::English, Language::Japanese] {
         for size in [[853.0, 533.0], [960.0, 600.0], [1280.0, 800.0]] {
-            let mut bench = playing(language);
-            bench.apply(Action::Playback(PlaybackAction::Large));
-            bench.pass(Duration::from_secs(20));
-            let harness = sized(bench, size);
+            let mut workbench = playing(language);
+            workbench.apply(Action::Playback(PlaybackAction::Large));
+            workbench.pass(Duration::from_secs(20));
+            let harness = sized(workbench, size);
             let text = DemoText::of(language);
             assert!(harness.query_by_label(text.is_demo).is_some());
             for name in [text.pause, text.again, text.leave] {
@@ -111,20 +111,20 @@ fn in_the_presenters_view_the_recording_says_so_in_both_languages_and_fits_at_ev
 
 #[test]
 fn while_a_session_is_recorded_it_is_always_in_sight_and_can_be_ended() {
-    let mut bench = common::tuned(Language::English, Theme::Light);
-    bench.apply(Action::ToggleRecording);
-    let mut harness = sized(bench, [1280.0, 800.0]);
+    let mut workbench = common::tuned(Language::English, Theme::Light);
+    workbench.apply(Action::ToggleRecording);
+    let mut harness = sized(workbench, [1280.0, 800.0]);
     assert!(harness.query_by_label_contains("Recording · 0 runs").is_some());
     harness.get_by_label("End").click();
     harness.run_steps(2);
-    assert!(harness.state().bench.recording().is_none());
+    assert!(harness.state().workbench.recording().is_none());
 }
 
 #[test]
 fn an_exhibition_shows_the_presenters_view() {
-    let mut bench = common::tuned(Language::Japanese, Theme::Light);
-    bench.apply(Action::Exhibit(ExhibitionAction::Toggle));
-    let harness = sized(bench, [853.0, 533.0]);
-    assert!(harness.state().bench.presenting);
+    let mut workbench = common::tuned(Language::Japanese, Theme::Light);
+    workbench.apply(Action::Exhibit(ExhibitionAction::Toggle));
+    let harness = sized(workbench, [853.0, 533.0]);
+    assert!(harness.state().workbench.presenting);
     assert!(harness.query_by_label("実行").is_none(), "no set-up in sight");
 }

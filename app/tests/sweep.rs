@@ -28,17 +28,17 @@ use std::time::Duration;
 use common::stage::{Stage as Shown, window, words};
 
 fn ready(language: Language) -> Workbench {
-    let mut bench = common::ready(language, Theme::Dark);
-    bench.apply(Action::ShowTab(Tab::Sweep));
-    bench
+    let mut workbench = common::ready(language, Theme::Dark);
+    workbench.apply(Action::ShowTab(Tab::Sweep));
+    workbench
 }
 
-fn sweep_event(bench: &mut Workbench, event: SweepEvent) {
-    bench.absorb(Event::Sweep(Box::new(event)));
+fn sweep_event(workbench: &mut Workbench, event: SweepEvent) {
+    workbench.absorb(Event::Sweep(Box::new(event)));
 }
 
-fn run_event(bench: &mut Workbench, event: RunEvent) {
-    sweep_event(bench, SweepEvent::Run(event));
+fn run_event(workbench: &mut Workbench, event: RunEvent) {
+    sweep_event(workbench, SweepEvent::Run(event));
 }
 
 /// A record of a case as a unit would answer it.
@@ -88,31 +88,34 @@ fn record(experiment: &Experiment, case: &Case) -> Record {
 
 /// A sweep of which the first `done` cases are finished.
 fn running(language: Language, done: usize) -> Workbench {
-    let mut bench = ready(language);
-    bench.apply(Action::Sweep(SweepAction::SetMagnitudes("0, 1, 12".to_owned())));
-    bench.apply(Action::Sweep(SweepAction::Start));
-    assert_eq!(bench.sweep.stage, Stage::Starting);
+    let mut workbench = ready(language);
+    workbench.apply(Action::Sweep(SweepAction::SetMagnitudes("0, 1, 12".to_owned())));
+    workbench.apply(Action::Sweep(SweepAction::Start));
+    assert_eq!(workbench.sweep.stage, Stage::Starting);
     let experiment = Experiment {
         version: JOURNAL_VERSION,
         id: "e".to_owned(),
         name: "Spring".to_owned(),
         started_unix: 1_795_406_700.0,
-        plan: Some(bench.sweep_plan()),
+        plan: Some(workbench.sweep_plan()),
         module: ModuleIdentity {
             model: common::facts().identity.model,
             ..ModuleIdentity::default()
         },
     };
-    run_event(&mut bench, RunEvent::Started(Box::new(experiment.clone())));
+    run_event(&mut workbench, RunEvent::Started(Box::new(experiment.clone())));
     let cases = experiment.plan.as_ref().unwrap().cases().unwrap();
     for case in &cases[..done] {
         let (index, name) = (case.index, case.name.clone());
-        run_event(&mut bench, RunEvent::CaseStarted { index, name });
-        run_event(&mut bench, RunEvent::CaseFinished(Box::new(record(&experiment, case))));
+        run_event(&mut workbench, RunEvent::CaseStarted { index, name });
+        run_event(
+            &mut workbench,
+            RunEvent::CaseFinished(Box::new(record(&experiment, case))),
+        );
     }
     if let Some(next) = cases.get(done) {
         let (index, name) = (next.index, next.name.clone());
-        run_event(&mut bench, RunEvent::CaseStarted { index, name });
+        run_event(&mut workbench, RunEvent::CaseStarted { index, name });
     }
     let progress = RunProgress {
         finished: done,
@@ -121,19 +124,19 @@ fn running(language: Language, done: usize) -> Workbench {
         left: Some(Duration::from_secs(240)),
         ..RunProgress::default()
     };
-    run_event(&mut bench, RunEvent::Progress(progress));
-    common::settle(&mut bench, &|_| String::new());
-    bench
+    run_event(&mut workbench, RunEvent::Progress(progress));
+    common::settle(&mut workbench, &|_| String::new());
+    workbench
 }
 
 #[test]
 fn the_view_is_reached_by_its_tab_and_says_what_it_would_run() {
-    let mut bench = ready(Language::English);
-    bench.apply(Action::ShowTab(Tab::Tune));
-    let mut harness = window(bench);
+    let mut workbench = ready(Language::English);
+    workbench.apply(Action::ShowTab(Tab::Tune));
+    let mut harness = window(workbench);
     harness.get_by_role_and_label(Role::Tab, "Sweep").click();
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.tab, Tab::Sweep);
+    assert_eq!(harness.state().workbench.tab, Tab::Sweep);
     harness.get_by_label("Start");
     harness.get_by_label("P 4, 2.9×: waiting");
 }
@@ -142,11 +145,11 @@ fn the_view_is_reached_by_its_tab_and_says_what_it_would_run() {
 fn lengths_and_magnitudes_are_typed_and_what_is_no_list_is_refused() {
     let mut harness = window(ready(Language::English));
     type_into(&mut harness, "Vectors P", "2, 8");
-    assert_eq!(harness.state().bench.sweep.form.lens, [2, 8]);
+    assert_eq!(harness.state().workbench.sweep.form.lens, [2, 8]);
     harness.get_by_label("P 8, 1×: waiting");
     harness.get_by_label("Script's values").click();
     harness.run_steps(3);
-    let form = &harness.state().bench.sweep.form;
+    let form = &harness.state().workbench.sweep.form;
     assert_eq!((form.unit, form.values().len()), (MagnitudeUnit::Raw, 10));
 }
 
@@ -188,15 +191,15 @@ fn a_sweep_does_not_start_while_a_field_is_marked_wrong() {
 #[test]
 fn a_second_module_without_the_model_lists_its_own_to_choose_from() {
     for language in [Language::English, Language::Japanese] {
-        let mut bench = ready(language);
-        bench.apply(Action::Sweep(SweepAction::SetAlso("192.168.1.20".to_owned())));
-        bench.apply(Action::Sweep(SweepAction::Start));
+        let mut workbench = ready(language);
+        workbench.apply(Action::Sweep(SweepAction::SetAlso("192.168.1.20".to_owned())));
+        workbench.apply(Action::Sweep(SweepAction::Start));
         let (model, models) = ("qwen2.5-0.5b".to_owned(), vec!["wide".to_owned(), "wider".to_owned()]);
         sweep_event(
-            &mut bench,
+            &mut workbench,
             SweepEvent::SecondModule(Ok(SecondModuleAnswer::Lacks { model, models })),
         );
-        let mut harness = window(bench);
+        let mut harness = window(workbench);
         let text = TwinText::of(language);
         let told = (text.which_model)("qwen2.5-0.5b");
         harness.get_by_label(&told);
@@ -204,7 +207,7 @@ fn a_second_module_without_the_model_lists_its_own_to_choose_from() {
         harness.run_steps(3);
         harness.get_by_label("wider").click();
         harness.run_steps(3);
-        let sweep = &harness.state().bench.sweep;
+        let sweep = &harness.state().workbench.sweep;
         assert_eq!(sweep.form.also_model.as_deref(), Some("wider"));
         assert!(harness.query_by_label(&told).is_none());
     }
@@ -225,28 +228,28 @@ fn a_running_sweep_tells_the_time_left_and_shows_finished_running_and_waiting_ce
 #[test]
 fn an_interrupted_sweep_is_offered_wherever_one_is_once_its_module_is_connected() {
     for language in [Language::English, Language::Japanese] {
-        let mut bench = running(language, 3);
-        bench.apply(Action::ShowTab(Tab::Tune));
+        let mut workbench = running(language, 3);
+        workbench.apply(Action::ShowTab(Tab::Tune));
         let away = Event::Lost(Problem::new(ProblemKind::Connection, "It is away.", "Reconnect."));
-        bench.absorb(away);
+        workbench.absorb(away);
         let error = common::lost();
-        run_event(&mut bench, RunEvent::Ended(RunEnd::Interrupted { error }));
-        let mut harness = window(bench);
+        run_event(&mut workbench, RunEvent::Ended(RunEnd::Interrupted { error }));
+        let mut harness = window(workbench);
         let text = SweepText::of(language);
         let offered = |harness: &Harness<'static, Shown>| harness.query_by_label(text.interrupted_sweep).is_some();
         assert!(!offered(&harness), "nothing runs without a module");
         let facts = Box::new(common::facts());
-        harness.state_mut().bench.absorb(Event::Ready(facts, None));
-        harness.state_mut().bench.take_requests();
+        harness.state_mut().workbench.absorb(Event::Ready(facts, None));
+        harness.state_mut().workbench.take_requests();
         harness.run_steps(3);
         assert!(offered(&harness));
-        let rest = harness.state().bench.sweep_rest().unwrap();
+        let rest = harness.state().workbench.sweep_rest().unwrap();
         harness.get_by_label(&(text.rest)(rest));
         harness.get_by_role_and_label(Role::Button, text.resume).click();
         harness.run_steps(3);
         assert!(!offered(&harness));
-        assert_eq!(harness.state().bench.sweep.stage, Stage::Starting);
-        let requests = harness.state_mut().bench.take_requests();
+        assert_eq!(harness.state().workbench.sweep.stage, Stage::Starting);
+        let requests = harness.state_mut().workbench.take_requests();
         assert!(
             requests.iter().any(
                 |request| matches!(request, Request::Sweep(request) if matches!(**request, SweepRequest::Resume { .. }))
@@ -265,9 +268,9 @@ fn a_sweep_says_why_it_was_broken_off_and_what_failed_before_in_the_language_of_
     ] {
         let error = common::lost;
         let told = |event| {
-            let mut bench = running(language, 5);
-            run_event(&mut bench, event);
-            let harness = window(bench);
+            let mut workbench = running(language, 5);
+            run_event(&mut workbench, event);
+            let harness = window(workbench);
             harness.get_by_label_contains(lost.sentence.get(language));
             assert!(harness.query_by_label_contains(lost.sentence.get(other)).is_none());
             harness
@@ -289,15 +292,15 @@ fn a_cell_opens_its_text_against_the_baseline_and_a_pinned_one_becomes_the_other
     let mut harness = window(running(Language::English, 8));
     harness.get_by_label("P 1, 1×: chrF2 36").click();
     harness.run_steps(3);
-    let bench = &harness.state().bench;
-    assert!(bench.sweep.pair().unwrap().0.is_baseline());
+    let workbench = &harness.state().workbench;
+    assert!(workbench.sweep.pair().unwrap().0.is_baseline());
     let output = harness.get_by_role_and_label(Role::Document, "Prefixed output");
     assert_eq!(output.accesskit_node().value().as_deref(), Some(common::PREFIXED));
     harness.get_by_label("Pin").click();
     harness.run_steps(2);
     harness.get_by_label_contains("P 4, 12×: collapsed").click();
     harness.run_steps(3);
-    let (a, b) = harness.state().bench.sweep.pair().unwrap();
+    let (a, b) = harness.state().workbench.sweep.pair().unwrap();
     assert_eq!(
         (a.case.recipe.as_ref().unwrap().len, b.case.recipe.as_ref().unwrap().len),
         (1, 4)
@@ -305,7 +308,7 @@ fn a_cell_opens_its_text_against_the_baseline_and_a_pinned_one_becomes_the_other
     harness.get_by_label("Swap");
     harness.get_by_label("Unpin").click();
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.sweep.pinned, None);
+    assert_eq!(harness.state().workbench.sweep.pinned, None);
 }
 
 /// Types words into the field of the history, and answers what is looked for.
@@ -316,23 +319,23 @@ fn search(harness: &mut Harness<'static, Shown>, words: &str, found: &[&str]) {
     harness.run_steps(1);
     harness.get_by_label("Search the history").type_text(words);
     harness.run_steps(3);
-    let asked = harness.state_mut().bench.take_requests();
+    let asked = harness.state_mut().workbench.take_requests();
     let query = words.to_owned();
     let request = Request::Library(LibraryRequest::Find(query.clone()));
     assert!(asked.contains(&request), "the texts are looked through: {asked:?}");
     let ids = found.iter().map(|id| (*id).to_owned()).collect();
     let event = LibraryEvent::Found { query, ids };
-    harness.state_mut().bench.absorb(Event::Library(Box::new(event)));
+    harness.state_mut().workbench.absorb(Event::Library(Box::new(event)));
     harness.run_steps(3);
 }
 
 #[test]
 fn the_history_lists_what_was_run_and_finds_it_by_its_text() {
-    let mut bench = running(Language::English, 8);
-    let saved = bench.sweep.experiment().unwrap();
+    let mut workbench = running(Language::English, 8);
+    let saved = workbench.sweep.experiment().unwrap();
     let summary = Summary::of(saved, Condition::default());
-    common::list(&mut bench, vec![summary]);
-    let mut harness = window(bench);
+    common::list(&mut workbench, vec![summary]);
+    let mut harness = window(workbench);
     harness.get_by_label("History").click();
     harness.run_steps(3);
     harness.get_by_label_contains("Spring, 2026-11-23");
@@ -344,19 +347,19 @@ fn the_history_lists_what_was_run_and_finds_it_by_its_text() {
 
 #[test]
 fn the_presenters_view_has_the_slider_and_the_texts_and_nothing_to_set_up() {
-    let mut bench = common::tuned(Language::English, Theme::Dark);
-    bench.apply(Action::Present(true));
-    let mut harness = window(bench);
+    let mut workbench = common::tuned(Language::English, Theme::Dark);
+    workbench.apply(Action::Present(true));
+    let mut harness = window(workbench);
     harness.get_by_role_and_label(Role::Slider, "Magnitude");
     assert!(harness.query_by_label("Run").is_none() && harness.query_by_label("Sweep").is_none());
-    let before = harness.state().bench.prefix.magnitude;
+    let before = harness.state().workbench.prefix.magnitude;
     harness.key_press(Key::ArrowUp);
     harness.run_steps(2);
-    let after = harness.state().bench.prefix.magnitude;
+    let after = harness.state().workbench.prefix.magnitude;
     assert!((after / before - 1.2).abs() < 1e-9, "{before} became {after}");
     harness.key_press(Key::PageDown);
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.prompt.preset, Some(1));
+    assert_eq!(harness.state().workbench.prompt.preset, Some(1));
 }
 
 #[test]
@@ -369,8 +372,8 @@ fn every_word_of_the_view_is_there_in_japanese() {
 
 #[test]
 fn a_pair_is_coloured_by_kl_where_its_case_was_scored_and_the_option_is_in_the_rail() {
-    let bench = running(Language::English, 8);
-    let record = bench.sweep.selected.clone().unwrap();
+    let workbench = running(Language::English, 8);
+    let record = workbench.sweep.selected.clone().unwrap();
     let places: Vec<[usize; 2]> = common::BASELINE
         .char_indices()
         .map(|(at, c)| [at, at + c.len_utf8()])
@@ -389,7 +392,7 @@ fn a_pair_is_coloured_by_kl_where_its_case_was_scored_and_the_option_is_in_the_r
         places,
         perplexity: Some(7.5),
     };
-    let mut harness = window(bench);
+    let mut harness = window(workbench);
     assert!(
         harness
             .get_by_role_and_label(Role::RadioButton, "KL")
@@ -397,14 +400,14 @@ fn a_pair_is_coloured_by_kl_where_its_case_was_scored_and_the_option_is_in_the_r
             .is_disabled()
     );
     let scores = Box::new(scores);
-    run_event(&mut harness.state_mut().bench, RunEvent::Scored { record, scores });
+    run_event(&mut harness.state_mut().workbench, RunEvent::Scored { record, scores });
     harness.run_steps(3);
     harness.get_by_role_and_label(Role::RadioButton, "KL").click();
     harness.run_steps(3);
     let legend = harness.get_by_role(Role::Image).accesskit_node().label().unwrap();
     assert!(legend.starts_with("KL in nats"), "{legend}");
 
-    harness.state_mut().bench.apply(Action::SetMeasure(Measure::KlMean));
+    harness.state_mut().workbench.apply(Action::SetMeasure(Measure::KlMean));
     harness.run_steps(3);
     harness.get_by_label_contains("mean KL 0.42");
     harness.get_by_role_and_label(Role::Switch, "KL and perplexity");
@@ -412,8 +415,8 @@ fn a_pair_is_coloured_by_kl_where_its_case_was_scored_and_the_option_is_in_the_r
 
 /// A history of 10,000 experiments, the newest called "Number 9999".
 fn long_history() -> Workbench {
-    let mut bench = ready(Language::English);
-    let plan = bench.sweep_plan();
+    let mut workbench = ready(Language::English);
+    let plan = workbench.sweep_plan();
     let experiments = (0..10_000).rev().map(|number| {
         let saved = SavedExperiment::new(Experiment {
             version: JOURNAL_VERSION,
@@ -425,8 +428,8 @@ fn long_history() -> Workbench {
         });
         Summary::of(&saved, Condition::default())
     });
-    common::list(&mut bench, experiments.collect());
-    bench
+    common::list(&mut workbench, experiments.collect());
+    workbench
 }
 
 #[test]
@@ -459,33 +462,33 @@ fn a_text_of_the_pair_has_the_label_that_the_run_has_everywhere() {
 
 /// A sweep over two prompts that has ended; the second prompt's texts never leave their baseline.
 fn over_two_prompts(language: Language) -> Workbench {
-    let mut bench = ready(language);
-    bench.apply(Action::Sweep(SweepAction::SetMagnitudes("0, 1, 12".to_owned())));
-    bench.apply(Action::Sweep(SweepAction::AddPreset(2)));
-    bench.apply(Action::Sweep(SweepAction::Start));
+    let mut workbench = ready(language);
+    workbench.apply(Action::Sweep(SweepAction::SetMagnitudes("0, 1, 12".to_owned())));
+    workbench.apply(Action::Sweep(SweepAction::AddPreset(2)));
+    workbench.apply(Action::Sweep(SweepAction::Start));
     let experiment = Experiment {
         version: JOURNAL_VERSION,
         id: "two".to_owned(),
         name: "Two prompts".to_owned(),
         started_unix: 1_795_406_700.0,
-        plan: Some(bench.sweep_plan()),
+        plan: Some(workbench.sweep_plan()),
         module: common::facts().identity,
     };
-    run_event(&mut bench, RunEvent::Started(Box::new(experiment.clone())));
+    run_event(&mut workbench, RunEvent::Started(Box::new(experiment.clone())));
     for case in experiment.plan.as_ref().unwrap().cases().unwrap() {
         let mut done = record(&experiment, &case);
         if let (1, CaseOutcome::Done(answer)) = (case.prompt, &mut done.outcome) {
             answer.text = common::BASELINE.to_owned();
         }
-        run_event(&mut bench, RunEvent::CaseFinished(Box::new(done)));
+        run_event(&mut workbench, RunEvent::CaseFinished(Box::new(done)));
     }
     run_event(
-        &mut bench,
+        &mut workbench,
         RunEvent::Ended(softprefix_core::experiment::RunEnd::Complete),
     );
-    bench.apply(Action::Sweep(SweepAction::ShowPrompt(0)));
-    common::settle(&mut bench, &|_| String::new());
-    bench
+    workbench.apply(Action::Sweep(SweepAction::ShowPrompt(0)));
+    common::settle(&mut workbench, &|_| String::new());
+    workbench
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn plot_height(harness: &Harness<'_, Stage>) -> f32 {
 
 /// Two texts of so many characters, with a difference at every tenth.
 fn with_texts(characters: usize) -> Workbench {
-    let mut bench = common::ready(Language::English, Theme::Dark);
+    let mut workbench = common::ready(Language::English, Theme::Dark);
     let text = |other: bool| -> String {
         let letters = "春の花が咲く道を歩く朝".chars().cycle().enumerate();
         letters
@@ -50,9 +50,9 @@ fn with_texts(characters: usize) -> Workbench {
             .map(|(at, letter)| if other && at % 40 == 30 { '冬' } else { letter })
             .collect()
     };
-    bench.apply(Action::Run);
-    common::settle(&mut bench, &|inference| text(inference.recipe.is_some()));
-    bench
+    workbench.apply(Action::Run);
+    common::settle(&mut workbench, &|inference| text(inference.recipe.is_some()));
+    workbench
 }
 
 #[test]
@@ -82,11 +82,11 @@ fn long_texts_take_all_but_what_the_plot_always_keeps() {
 #[test]
 fn at_the_smallest_size_both_footers_say_how_the_text_ended_whatever_else_has_no_room() {
     for (language, ending) in [(Language::English, "end of text"), (Language::Japanese, "文末で終了")] {
-        for bench in [
+        for workbench in [
             common::tuned(language, Theme::Dark),
             common::long(language, Theme::Dark),
         ] {
-            let harness = window(bench);
+            let harness = window(workbench);
             let endings = painted(&harness).into_iter().filter_map(|shape| match shape {
                 Shape::Text(text) if text.galley.text() == ending => Some(text.galley.elided),
                 _ => None,
@@ -112,7 +112,7 @@ fn the_splitter_is_dragged_stored_and_a_double_click_gives_the_texts_what_they_n
     harness.run_steps(2);
     let after = height_of(&harness, "Baseline output");
     assert!((after - before - 60.0).abs() < 2.0, "{before} became {after}");
-    let stored = harness.state().bench.remembered().settings.texts_height;
+    let stored = harness.state().workbench.remembered().settings.texts_height;
     assert!(stored.is_some_and(|height| height > after));
     let at = harness
         .get_by_role_and_label(Role::Splitter, "Height of the outputs")
@@ -129,7 +129,7 @@ fn the_splitter_is_dragged_stored_and_a_double_click_gives_the_texts_what_they_n
         harness.run_steps(1);
     }
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.settings.texts_height, None);
+    assert_eq!(harness.state().workbench.settings.texts_height, None);
     assert_eq!(height_of(&harness, "Baseline output"), before);
 }
 
@@ -150,9 +150,9 @@ fn the_splitter_is_moved_by_its_keys() {
 
 #[test]
 fn the_texts_are_shown_alone_and_the_way_back_is_a_button() {
-    let mut bench = tuned();
-    bench.apply(Action::ToggleTextsAlone);
-    let mut harness = window(bench);
+    let mut workbench = tuned();
+    workbench.apply(Action::ToggleTextsAlone);
+    let mut harness = window(workbench);
     assert!(
         harness
             .query_by_role_and_label(Role::Figure, "Similarity over magnitude")
@@ -183,14 +183,14 @@ fn differences_are_stepped_through_and_counted_and_after_the_last_comes_the_firs
 
 #[test]
 fn the_first_difference_is_counted_in_the_unit_in_which_the_texts_are_compared() {
-    let mut bench = long();
+    let mut workbench = long();
     for (granularity, words) in [
         (Granularity::Word, "First difference at word 12"),
         (Granularity::Grapheme, "First difference at character 59"),
         (Granularity::Line, "First difference at line 1"),
     ] {
-        bench.apply(Action::SetGranularity(granularity));
-        common::settle(&mut bench, &|_| String::new());
+        workbench.apply(Action::SetGranularity(granularity));
+        common::settle(&mut workbench, &|_| String::new());
         let mut again = common::long(Language::English, Theme::Dark);
         again.apply(Action::SetGranularity(granularity));
         common::settle(&mut again, &|_| String::new());
@@ -214,7 +214,7 @@ fn the_prompt_is_reached_within_five_tabs_and_the_arrows_go_through_the_views() 
     harness.run_steps(2);
     harness.key_press(Key::ArrowRight);
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.tab, Tab::Sweep);
+    assert_eq!(harness.state().workbench.tab, Tab::Sweep);
     assert!(harness.get_by_role_and_label(Role::Tab, "Sweep").is_focused());
 }
 
@@ -237,9 +237,9 @@ fn the_two_exports_have_names_of_their_own() {
 
 #[test]
 fn the_presenter_shows_the_prompt_and_says_which_run_a_text_is_of() {
-    let mut bench = tuned();
-    bench.apply(Action::Present(true));
-    let harness = window(bench);
+    let mut workbench = tuned();
+    workbench.apply(Action::Present(true));
+    let harness = window(workbench);
     let asked = harness.get_by_role_and_label(Role::Document, "Prompt");
     assert!(
         asked
@@ -248,23 +248,23 @@ fn the_presenter_shows_the_prompt_and_says_which_run_a_text_is_of() {
             .is_some_and(|value| value.contains("春の花"))
     );
     assert!(harness.query_by_label_contains("from 2.9×").is_none());
-    let mut bench = tuned();
-    bench.apply(Action::Present(true));
-    bench.apply(Action::SetMagnitude(4.4));
-    assert!(window(bench).query_by_label_contains("from 2.9×").is_some());
+    let mut workbench = tuned();
+    workbench.apply(Action::Present(true));
+    workbench.apply(Action::SetMagnitude(4.4));
+    assert!(window(workbench).query_by_label_contains("from 2.9×").is_some());
 }
 
 /// A ready workbench with a baseline and a run at 1, and the curve asked for.
 fn filling() -> (Workbench, Vec<softprefix::messages::Inference>) {
-    let mut bench = common::ready(Language::English, Theme::Dark);
-    bench.apply(Action::Run);
-    common::settle(&mut bench, &answer);
-    bench.apply(Action::FillCurve);
-    let asked = bench.take_requests().into_iter().find_map(|request| match request {
+    let mut workbench = common::ready(Language::English, Theme::Dark);
+    workbench.apply(Action::Run);
+    common::settle(&mut workbench, &answer);
+    workbench.apply(Action::FillCurve);
+    let asked = workbench.take_requests().into_iter().find_map(|request| match request {
         Request::FillCurve(asked) => Some(asked),
         _ => None,
     });
-    (bench, asked.unwrap_or_default())
+    (workbench, asked.unwrap_or_default())
 }
 
 fn answer(inference: &softprefix::messages::Inference) -> String {
@@ -274,61 +274,67 @@ fn answer(inference: &softprefix::messages::Inference) -> String {
     }
 }
 
-fn fill(bench: &mut Workbench, asked: &[softprefix::messages::Inference]) {
+fn fill(workbench: &mut Workbench, asked: &[softprefix::messages::Inference]) {
     for inference in asked {
-        let record = Box::new(common::record(bench, inference, &answer(inference)));
-        bench.absorb(Event::CurvePoint {
+        let record = Box::new(common::record(workbench, inference, &answer(inference)));
+        workbench.absorb(Event::CurvePoint {
             run: inference.run,
             record,
         });
-        common::settle(bench, &answer);
+        common::settle(workbench, &answer);
     }
 }
 
 #[test]
 fn the_curve_is_filled_by_one_batch_that_leaves_out_what_is_kept_and_shows_how_far_it_is() {
-    let (mut bench, asked) = filling();
+    let (mut workbench, asked) = filling();
     assert_eq!(asked.len(), 11, "of twelve magnitudes one was run by hand");
-    fill(&mut bench, &asked[..5]);
-    let mut harness = window(bench);
+    fill(&mut workbench, &asked[..5]);
+    let mut harness = window(workbench);
     assert!(harness.query_by_label("Stop · 5 of 11").is_some());
     harness.get_by_label("Stop · 5 of 11").click();
     harness.run_steps(2);
-    assert!(harness.state_mut().bench.take_requests().contains(&Request::StopCurve));
+    assert!(
+        harness
+            .state_mut()
+            .workbench
+            .take_requests()
+            .contains(&Request::StopCurve)
+    );
     assert!(harness.query_by_label("Fill the curve").is_some());
 }
 
 #[test]
 fn the_points_of_a_curve_are_scored_by_one_request_when_all_are_there() {
-    let (mut bench, asked) = filling();
+    let (mut workbench, asked) = filling();
     let mut scorings = Vec::new();
     for (place, inference) in asked.iter().enumerate() {
-        let record = Box::new(common::record(&bench, inference, &answer(inference)));
+        let record = Box::new(common::record(&workbench, inference, &answer(inference)));
         let run = inference.run;
-        bench.absorb(Event::CurvePoint { run, record });
+        workbench.absorb(Event::CurvePoint { run, record });
         for _ in 0..8 {
-            let requests = bench.take_requests();
+            let requests = workbench.take_requests();
             scorings.extend(requests.iter().filter_map(|request| match request {
                 Request::Score(asked) => Some((place + 1, asked.runs.len())),
                 _ => None,
             }));
-            common::answer(&mut bench, requests, &answer);
+            common::answer(&mut workbench, requests, &answer);
         }
     }
     assert_eq!(scorings, [(11, 11)]);
-    let mut points = bench.tuning.points();
+    let mut points = workbench.tuning.points();
     assert!(points.all(|(record, _)| record.scores.is_some()));
 }
 
 #[test]
 fn the_kl_of_a_curve_is_there_and_written_before_the_perplexities_of_its_texts() {
-    let (mut bench, asked) = filling();
+    let (mut workbench, asked) = filling();
     let mut scoring = None;
     for inference in &asked {
-        let record = Box::new(common::record(&bench, inference, &answer(inference)));
+        let record = Box::new(common::record(&workbench, inference, &answer(inference)));
         let run = inference.run;
-        bench.absorb(Event::CurvePoint { run, record });
-        let requests = bench.take_requests();
+        workbench.absorb(Event::CurvePoint { run, record });
+        let requests = workbench.take_requests();
         scoring = requests
             .iter()
             .find(|request| matches!(request, Request::Score(_)))
@@ -336,7 +342,7 @@ fn the_kl_of_a_curve_is_there_and_written_before_the_perplexities_of_its_texts()
         let others = requests
             .into_iter()
             .filter(|request| !matches!(request, Request::Score(_)));
-        common::answer(&mut bench, others.collect(), &answer);
+        common::answer(&mut workbench, others.collect(), &answer);
     }
     let Some(Request::Score(scoring)) = scoring else {
         panic!("nothing is scored");
@@ -350,14 +356,14 @@ fn the_kl_of_a_curve_is_there_and_written_before_the_perplexities_of_its_texts()
                 ..whole.clone()
             });
             let record = run.record.clone();
-            bench.absorb(Event::Scored { record, scores });
+            workbench.absorb(Event::Scored { record, scores });
         }
-        let requests = bench.take_requests();
+        let requests = workbench.take_requests();
         let is_of_scoring = |request: &&Request| matches!(request, Request::Score(_) | Request::StopScoring);
         assert_eq!(requests.iter().filter(is_of_scoring).count(), 0);
         let is_entry = |request: &&Request| matches!(request, Request::Library(LibraryRequest::Append(_)));
         written.push(requests.iter().filter(is_entry).count());
-        let mut measured = bench.tuning.points().map(|(_, point)| point.measures.as_ref());
+        let mut measured = workbench.tuning.points().map(|(_, point)| point.measures.as_ref());
         assert!(measured.all(|measures| measures.is_some_and(|measures| measures.kl_mean.is_some())));
     }
     assert_eq!(written, [11, 11]);
@@ -365,40 +371,40 @@ fn the_kl_of_a_curve_is_there_and_written_before_the_perplexities_of_its_texts()
 
 #[test]
 fn a_run_that_is_being_scored_with_others_is_not_asked_for_again_when_it_is_shown() {
-    let (mut bench, asked) = filling();
+    let (mut workbench, asked) = filling();
     for inference in &asked {
-        let record = Box::new(common::record(&bench, inference, &answer(inference)));
+        let record = Box::new(common::record(&workbench, inference, &answer(inference)));
         let run = inference.run;
-        bench.absorb(Event::CurvePoint { run, record });
-        let (scores, others): (Vec<_>, Vec<_>) = bench
+        workbench.absorb(Event::CurvePoint { run, record });
+        let (scores, others): (Vec<_>, Vec<_>) = workbench
             .take_requests()
             .into_iter()
             .partition(|request| matches!(request, Request::Score(_)));
-        common::answer(&mut bench, others, &answer);
+        common::answer(&mut workbench, others, &answer);
         assert_eq!(scores.len(), usize::from(inference.run == asked[10].run));
     }
-    bench.apply(Action::SetMagnitude(2.5));
+    workbench.apply(Action::SetMagnitude(2.5));
     let is_of_scoring = |request: &Request| matches!(request, Request::Score(_) | Request::StopScoring);
-    assert!(!bench.take_requests().iter().any(is_of_scoring));
+    assert!(!workbench.take_requests().iter().any(is_of_scoring));
     // A run by hand goes first; afterwards what is missing is asked for again.
-    bench.apply(Action::SetMagnitude(2.9));
-    bench.apply(Action::Run);
-    assert!(bench.take_requests().contains(&Request::StopScoring));
+    workbench.apply(Action::SetMagnitude(2.9));
+    workbench.apply(Action::Run);
+    assert!(workbench.take_requests().contains(&Request::StopScoring));
 }
 
 #[test]
 fn texts_of_a_curve_stream_into_the_table_of_runs() {
-    let (mut bench, asked) = filling();
-    bench.absorb(Event::CurveText {
+    let (mut workbench, asked) = filling();
+    workbench.absorb(Event::CurveText {
         run: asked[3].run,
         text: "春の".to_owned(),
     });
-    bench.absorb(Event::CurveText {
+    workbench.absorb(Event::CurveText {
         run: asked[3].run,
         text: "川".to_owned(),
     });
-    bench.apply(Action::ShowRuns(true));
-    let mut harness = window(bench);
+    workbench.apply(Action::ShowRuns(true));
+    let mut harness = window(workbench);
     let rows = |harness: &Harness<'_, Stage>, state: &str| {
         harness
             .query_all_by_role(Role::Row)
@@ -408,14 +414,14 @@ fn texts_of_a_curve_stream_into_the_table_of_runs() {
     assert_eq!((rows(&harness, "streaming"), rows(&harness, "waiting")), (1, 10));
     let texts: Vec<String> = harness
         .state()
-        .bench
+        .workbench
         .curve
         .running()
         .map(|filling| filling.text.clone())
         .collect();
     assert_eq!(texts[3], "春の川");
-    let record = Box::new(common::record(&harness.state().bench, &asked[3], "春の川が光る"));
-    harness.state_mut().bench.absorb(Event::CurvePoint {
+    let record = Box::new(common::record(&harness.state().workbench, &asked[3], "春の川が光る"));
+    harness.state_mut().workbench.absorb(Event::CurvePoint {
         run: asked[3].run,
         record,
     });
@@ -425,61 +431,61 @@ fn texts_of_a_curve_stream_into_the_table_of_runs() {
 
 #[test]
 fn moving_to_a_kept_magnitude_shows_its_text_at_once_and_runs_nothing() {
-    let (mut bench, asked) = filling();
-    bench.apply(Action::SetLive(true));
-    fill(&mut bench, &asked);
-    let before = bench.prefixed.text.clone();
-    bench.apply(Action::SetMagnitude(2.5));
-    assert!(!bench.is_running());
+    let (mut workbench, asked) = filling();
+    workbench.apply(Action::SetLive(true));
+    fill(&mut workbench, &asked);
+    let before = workbench.prefixed.text.clone();
+    workbench.apply(Action::SetMagnitude(2.5));
+    assert!(!workbench.is_running());
     assert!(
-        !bench
+        !workbench
             .take_requests()
             .iter()
             .any(|request| matches!(request, Request::Infer(_)))
     );
-    assert_ne!(bench.prefixed.text, before);
-    assert!(!bench.prefixed.stale);
-    let current = bench.tuning.current().map(|(record, _)| record.output().to_owned());
-    assert_eq!(current.as_deref(), Some(&*bench.prefixed.text));
+    assert_ne!(workbench.prefixed.text, before);
+    assert!(!workbench.prefixed.stale);
+    let current = workbench.tuning.current().map(|(record, _)| record.output().to_owned());
+    assert_eq!(current.as_deref(), Some(&*workbench.prefixed.text));
     // Between two ticks it runs as ever.
-    bench.apply(Action::SetMagnitude(2.9));
-    assert!(bench.is_running());
+    workbench.apply(Action::SetMagnitude(2.9));
+    assert!(workbench.is_running());
 }
 
 #[test]
 fn a_step_that_comes_near_a_kept_magnitude_ends_at_it() {
-    let (mut bench, asked) = filling();
-    fill(&mut bench, &asked);
-    bench.apply(Action::SetMagnitude(2.1));
-    bench.apply(Action::ScaleMagnitude(1.2));
-    assert_eq!(bench.prefix.magnitude, 2.5);
-    bench.apply(Action::ScaleMagnitude(1.02));
-    assert!((bench.prefix.magnitude / 2.5 - 1.02).abs() < 1e-9);
+    let (mut workbench, asked) = filling();
+    fill(&mut workbench, &asked);
+    workbench.apply(Action::SetMagnitude(2.1));
+    workbench.apply(Action::ScaleMagnitude(1.2));
+    assert_eq!(workbench.prefix.magnitude, 2.5);
+    workbench.apply(Action::ScaleMagnitude(1.02));
+    assert!((workbench.prefix.magnitude / 2.5 - 1.02).abs() < 1e-9);
 }
 
 #[test]
 fn a_failure_of_the_curve_is_told_once_and_ends_it() {
-    let (mut bench, asked) = filling();
+    let (mut workbench, asked) = filling();
     let problem = softprefix::model::Problem::new(softprefix::model::ProblemKind::Module, "It refused.", "Try again.");
     for inference in &asked[..3] {
-        bench.absorb(Event::CurveFailed {
+        workbench.absorb(Event::CurveFailed {
             run: inference.run,
             problem: problem.clone(),
         });
     }
-    let stops = bench
+    let stops = workbench
         .take_requests()
         .into_iter()
         .filter(|request| *request == Request::StopCurve);
     assert_eq!(stops.count(), 1);
-    assert!(window(bench).query_by_label_contains("It refused.").is_some());
+    assert!(window(workbench).query_by_label_contains("It refused.").is_some());
 }
 
 #[test]
 fn the_runs_of_the_session_are_a_table_that_is_sorted_filtered_and_opens_a_run() {
-    let mut bench = long();
-    bench.apply(Action::ShowRuns(true));
-    let mut harness = sized(bench, [1280.0, 1000.0]);
+    let mut workbench = long();
+    workbench.apply(Action::ShowRuns(true));
+    let mut harness = sized(workbench, [1280.0, 1000.0]);
     let rows = |harness: &Harness<'_, Stage>| harness.query_all_by_role(Role::Row).count();
     // Seven runs and the baseline.
     assert_eq!(rows(&harness), 8);
@@ -499,7 +505,7 @@ fn the_runs_of_the_session_are_a_table_that_is_sorted_filtered_and_opens_a_run()
     assert!(matches!(harness.state().done.last(), Some(Action::SelectRun(Some(_)))));
     harness
         .state_mut()
-        .bench
+        .workbench
         .apply(Action::SetPrompt("Another one".to_owned()));
     harness.get_by_label("This prompt only").click();
     harness.run_steps(2);
@@ -508,11 +514,11 @@ fn the_runs_of_the_session_are_a_table_that_is_sorted_filtered_and_opens_a_run()
 
 #[test]
 fn own_prompts_are_remembered_and_listed_under_the_presets() {
-    let mut bench = long();
-    let remembered = bench.remembered();
+    let mut workbench = long();
+    let remembered = workbench.remembered();
     assert_eq!(remembered.own_prompts.len(), 1);
-    bench.apply(Action::LoadPreset(2));
-    let mut harness = window(bench);
+    workbench.apply(Action::LoadPreset(2));
+    let mut harness = window(workbench);
     harness.get_by_role_and_label(Role::ComboBox, "Preset").click();
     harness.run_steps(3);
     {
@@ -523,83 +529,83 @@ fn own_prompts_are_remembered_and_listed_under_the_presets() {
     }
     harness.run_steps(2);
     assert_eq!(harness.state().done.last(), Some(&Action::LoadOwnPrompt(0)));
-    assert!(harness.state().bench.prompt.user.starts_with("Write a short story"));
+    assert!(harness.state().workbench.prompt.user.starts_with("Write a short story"));
 }
 
 #[test]
 fn a_prefix_whose_curve_is_to_fill_by_itself_asks_for_it_once_when_the_outputs_are_done() {
-    let mut bench = common::ready(Language::English, Theme::Dark);
-    bench.apply(Action::SetFillCurve(true));
-    bench.apply(Action::Run);
+    let mut workbench = common::ready(Language::English, Theme::Dark);
+    workbench.apply(Action::SetFillCurve(true));
+    workbench.apply(Action::Run);
     let mut asked = 0;
     for _ in 0..8 {
-        let requests = bench.take_requests();
+        let requests = workbench.take_requests();
         asked += requests
             .iter()
             .filter(|request| matches!(request, Request::FillCurve(_)))
             .count();
-        common::answer(&mut bench, requests, &answer);
+        common::answer(&mut workbench, requests, &answer);
     }
     assert_eq!(asked, 1);
 }
 
 /// Runs at this magnitude.
-fn run_at(bench: &mut Workbench, magnitude: f64) {
-    bench.apply(Action::SetMagnitude(magnitude));
-    bench.apply(Action::Run);
-    common::settle(bench, &answer);
+fn run_at(workbench: &mut Workbench, magnitude: f64) {
+    workbench.apply(Action::SetMagnitude(magnitude));
+    workbench.apply(Action::Run);
+    common::settle(workbench, &answer);
 }
 
 #[test]
 fn a_run_has_the_same_label_in_its_pane_in_the_presenter_and_in_the_plot_and_names_its_prompt_where_there_are_several()
 {
-    let mut bench = common::ready(Language::English, Theme::Dark);
-    run_at(&mut bench, 2.9);
+    let mut workbench = common::ready(Language::English, Theme::Dark);
+    run_at(&mut workbench, 2.9);
     assert!(
         window(common::tuned(Language::English, Theme::Dark))
             .query_by_label("2.9×, P 4, Constant")
             .is_some()
     );
-    bench.apply(Action::SetPrompt("Another one.".to_owned()));
+    workbench.apply(Action::SetPrompt("Another one.".to_owned()));
     // Until it is run the texts are those of the other prompt, and say so.
-    let mut harness = window(bench);
+    let mut harness = window(workbench);
     assert!(
         harness.query_all_by_label("from Spring poem").count() == 2,
         "both panes"
     );
-    run_at(&mut harness.state_mut().bench, 0.25);
+    run_at(&mut harness.state_mut().workbench, 0.25);
     harness.run_steps(3);
     assert!(harness.query_by_label("0.25×, P 4, Constant, Another one.").is_some());
     assert!(harness.query_by_label("Baseline, Another one.").is_some());
-    harness.state_mut().bench.apply(Action::Present(true));
+    harness.state_mut().workbench.apply(Action::Present(true));
     harness.run_steps(3);
     assert!(harness.query_by_label("0.25×, P 4, Constant").is_some());
 }
 
 #[test]
 fn a_run_that_was_stopped_says_in_its_label_that_it_is_cut_off() {
-    let mut bench = common::ready(Language::English, Theme::Dark);
-    run_at(&mut bench, 1.0);
-    bench.apply(Action::SetMagnitude(2.0));
-    bench.apply(Action::Run);
-    let asked = bench.take_requests().into_iter().find_map(|request| match request {
+    let mut workbench = common::ready(Language::English, Theme::Dark);
+    run_at(&mut workbench, 1.0);
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.apply(Action::Run);
+    let asked = workbench.take_requests().into_iter().find_map(|request| match request {
         Request::Infer(inference) if inference.kind == RunKind::Prefixed => Some(*inference),
         _ => None,
     });
     let asked = asked.expect("a run");
-    let mut record = common::record(&bench, &asked, "春の花が");
+    let mut record = common::record(&workbench, &asked, "春の花が");
     if let CaseOutcome::Done(done) = &mut record.outcome {
         done.finish_reason = FinishReason::Stopped;
     }
     let (run, id) = (asked.run, record.id.clone());
-    bench.absorb(Event::Finished {
+    workbench.absorb(Event::Finished {
         run,
         kind: RunKind::Prefixed,
         record: Box::new(record),
     });
-    bench.apply(Action::SelectRun(Some(id)));
-    common::settle(&mut bench, &answer);
-    assert!(window(bench).query_by_label("2×, P 4, Constant, cut off").is_some());
+    workbench.apply(Action::SelectRun(Some(id)));
+    common::settle(&mut workbench, &answer);
+    assert!(window(workbench).query_by_label("2×, P 4, Constant, cut off").is_some());
 }
 
 #[test]
@@ -609,7 +615,7 @@ fn an_old_verdict_dims_with_its_texts_and_leaves_room_for_three_measures() {
     for measure in ["chrF2", "indel", "mean KL"] {
         assert!(words(&harness, measure).is_some(), "{measure}");
     }
-    harness.state_mut().bench.apply(Action::SetMagnitude(4.4));
+    harness.state_mut().workbench.apply(Action::SetMagnitude(4.4));
     harness.run_steps(2);
     let (_, old) = words(&harness, "Leaves").expect("the same verdict");
     assert!(old.a() < fresh.a(), "{old:?} of {fresh:?}");
@@ -617,9 +623,9 @@ fn an_old_verdict_dims_with_its_texts_and_leaves_room_for_three_measures() {
 
 #[test]
 fn the_words_of_the_collapse_lie_over_the_line_of_the_magnitude() {
-    let mut bench = tuned();
-    bench.apply(Action::SetMagnitude(9.0));
-    let harness = sized(bench, [1440.0, 900.0]);
+    let mut workbench = tuned();
+    workbench.apply(Action::SetMagnitude(9.0));
+    let harness = sized(workbench, [1440.0, 900.0]);
     let (tag, _) = words(&harness, "repeats itself from").expect("the tag");
     let orange = theme::DARK.prefix_fill;
     let line = painted(&harness).into_iter().rposition(
@@ -630,18 +636,18 @@ fn the_words_of_the_collapse_lie_over_the_line_of_the_magnitude() {
 
 #[test]
 fn only_runs_of_the_same_prefix_at_other_magnitudes_are_joined_and_the_others_are_hollow() {
-    let mut bench = common::ready(Language::English, Theme::Dark);
+    let mut workbench = common::ready(Language::English, Theme::Dark);
     for magnitude in [0.25, 0.5, 1.0, 2.0] {
-        run_at(&mut bench, magnitude);
+        run_at(&mut workbench, magnitude);
     }
     // Another direction, another length, another seed.
-    bench.apply(Action::SetKind(KindChoice::RandomNormal));
-    run_at(&mut bench, 1.4);
-    bench.apply(Action::SetSeed(77));
-    run_at(&mut bench, 1.7);
-    bench.apply(Action::SetKind(KindChoice::Constant));
-    bench.apply(Action::SetLen(2));
-    run_at(&mut bench, 0.7);
+    workbench.apply(Action::SetKind(KindChoice::RandomNormal));
+    run_at(&mut workbench, 1.4);
+    workbench.apply(Action::SetSeed(77));
+    run_at(&mut workbench, 1.7);
+    workbench.apply(Action::SetKind(KindChoice::Constant));
+    workbench.apply(Action::SetLen(2));
+    run_at(&mut workbench, 0.7);
     let points = |harness: &Harness<'_, Stage>, radius: f32| {
         let shapes = painted(harness).into_iter();
         let is_point = |shape: &&Shape| matches!(shape, Shape::Circle(circle) if circle.radius == radius);
@@ -660,15 +666,15 @@ fn only_runs_of_the_same_prefix_at_other_magnitudes_are_joined_and_the_others_ar
         });
         lines.max().unwrap_or(0)
     };
-    bench.apply(Action::SetLen(4));
-    bench.apply(Action::SetMagnitude(3.0));
-    let mut harness = window(bench);
+    workbench.apply(Action::SetLen(4));
+    workbench.apply(Action::SetMagnitude(3.0));
+    let mut harness = window(workbench);
     assert_eq!((points(&harness, 3.5), points(&harness, 3.75)), (4, 3));
     assert_eq!(corners(&harness), 4);
     // With another prefix in hand it is its own runs that are joined.
     harness
         .state_mut()
-        .bench
+        .workbench
         .apply(Action::SetKind(KindChoice::RandomNormal));
     harness.run_steps(2);
     assert_eq!((points(&harness, 3.5), points(&harness, 3.75)), (1, 6));
@@ -676,15 +682,15 @@ fn only_runs_of_the_same_prefix_at_other_magnitudes_are_joined_and_the_others_ar
 
 #[test]
 fn the_check_of_the_baseline_says_what_it_is_and_how_far_it_is() {
-    let mut bench = common::ready(Language::English, Theme::Dark);
-    bench.apply(Action::Run);
+    let mut workbench = common::ready(Language::English, Theme::Dark);
+    workbench.apply(Action::Run);
     let mut repeat = None;
     for _ in 0..8 {
-        let (checks, others): (Vec<_>, Vec<_>) = bench.take_requests().into_iter().partition(
+        let (checks, others): (Vec<_>, Vec<_>) = workbench.take_requests().into_iter().partition(
             |request| matches!(request, Request::Infer(inference) if inference.kind == RunKind::BaselineRepeat),
         );
         repeat = checks.into_iter().next().or(repeat);
-        common::answer(&mut bench, others, &answer);
+        common::answer(&mut workbench, others, &answer);
     }
     let Some(Request::Infer(repeat)) = repeat else {
         panic!("the baseline does not run twice");
@@ -694,8 +700,8 @@ fn the_check_of_the_baseline_says_what_it_is_and_how_far_it_is() {
         .take(common::BASELINE.chars().count() / 2)
         .collect();
     let (run, kind) = (repeat.run, repeat.kind);
-    bench.absorb(Event::Delta { run, kind, text: half });
-    let harness = window(bench);
+    workbench.absorb(Event::Delta { run, kind, text: half });
+    let harness = window(workbench);
     let bar = harness.get_by_role_and_label(Role::ProgressIndicator, "second run, to check the first");
     let share = bar.accesskit_node().numeric_value().expect("a share");
     assert!((45.0..55.0).contains(&share), "{share}");
@@ -703,14 +709,14 @@ fn the_check_of_the_baseline_says_what_it_is_and_how_far_it_is() {
 
 #[test]
 fn runs_are_chosen_by_pointer_and_keyboard_and_plotted_together_whatever_their_prompt() {
-    let mut bench = common::ready(Language::English, Theme::Dark);
-    run_at(&mut bench, 0.5);
-    run_at(&mut bench, 1.0);
-    bench.apply(Action::SetPrompt("Another one.".to_owned()));
-    run_at(&mut bench, 2.0);
-    run_at(&mut bench, 4.0);
-    bench.apply(Action::ShowRuns(true));
-    let mut harness = sized(bench, [1280.0, 1000.0]);
+    let mut workbench = common::ready(Language::English, Theme::Dark);
+    run_at(&mut workbench, 0.5);
+    run_at(&mut workbench, 1.0);
+    workbench.apply(Action::SetPrompt("Another one.".to_owned()));
+    run_at(&mut workbench, 2.0);
+    run_at(&mut workbench, 4.0);
+    workbench.apply(Action::ShowRuns(true));
+    let mut harness = sized(workbench, [1280.0, 1000.0]);
     let row = |harness: &Harness<'_, Stage>, magnitude: &str| {
         let mut rows = harness.query_all_by_role(Role::Row);
         let has = |label: String| label.contains(magnitude);
@@ -742,13 +748,17 @@ fn runs_are_chosen_by_pointer_and_keyboard_and_plotted_together_whatever_their_p
     assert!(harness.query_by_label("3 chosen").is_some());
     harness.get_by_label("Plot them").click();
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.tuning.plotted().len(), 3);
-    assert!(!harness.state().bench.runs_shown);
+    assert_eq!(harness.state().workbench.tuning.plotted().len(), 3);
+    assert!(!harness.state().workbench.runs_shown);
     harness.get_by_label("3 chosen runs: show all").click();
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.tuning.plotted().len(), 2, "those of the prompt");
+    assert_eq!(
+        harness.state().workbench.tuning.plotted().len(),
+        2,
+        "those of the prompt"
+    );
     // By the keyboard: Space chooses the line that the arrows are at.
-    harness.state_mut().bench.apply(Action::ShowRuns(true));
+    harness.state_mut().workbench.apply(Action::ShowRuns(true));
     harness.run_steps(2);
     harness.get_by_role_and_label(Role::Table, "Runs").focus();
     harness.run_steps(2);
@@ -762,23 +772,23 @@ fn runs_are_chosen_by_pointer_and_keyboard_and_plotted_together_whatever_their_p
 
 #[test]
 fn a_run_is_pinned_in_the_baselines_place_by_key_and_button_and_others_are_compared_with_it() {
-    let mut bench = common::ready(Language::English, Theme::Dark);
+    let mut workbench = common::ready(Language::English, Theme::Dark);
     for magnitude in [0.5, 1.0, 2.0] {
-        run_at(&mut bench, magnitude);
+        run_at(&mut workbench, magnitude);
     }
     let text_of = |magnitude: f64| format!("春の花が咲く、TokenNorms({magnitude:?})");
     let shown = |harness: &Harness<'_, Stage>| {
-        let bench = &harness.state().bench;
-        [bench.left(), &bench.prefixed].map(|pane| pane.text.to_string())
+        let workbench = &harness.state().workbench;
+        [workbench.left(), &workbench.prefixed].map(|pane| pane.text.to_string())
     };
     let press = |harness: &mut Harness<'_, Stage>, key: Key| {
         harness.key_press(key);
         harness.run_steps(2);
-        common::settle(&mut harness.state_mut().bench, &answer);
+        common::settle(&mut harness.state_mut().workbench, &answer);
         harness.run_steps(2);
     };
-    bench.apply(Action::ShowRuns(true));
-    let mut harness = sized(bench, [1280.0, 1000.0]);
+    workbench.apply(Action::ShowRuns(true));
+    let mut harness = sized(workbench, [1280.0, 1000.0]);
     harness.get_by_role_and_label(Role::Table, "Runs").focus();
     harness.run_steps(2);
     // The line that the arrows are at, which is the last run.
@@ -792,7 +802,10 @@ fn a_run_is_pinned_in_the_baselines_place_by_key_and_button_and_others_are_compa
         words(&harness, "2×, P 4, Constant").is_some(),
         "its label is the left pane's name"
     );
-    assert_eq!(harness.state().bench.kl_off(), Some(softprefix::model::KlOff::Pinned));
+    assert_eq!(
+        harness.state().workbench.kl_off(),
+        Some(softprefix::model::KlOff::Pinned)
+    );
     press(&mut harness, Key::V);
     assert_eq!(shown(&harness), [common::BASELINE.to_owned(), text_of(1.0)]);
     // Of two that are chosen the first takes the baseline's place.
@@ -802,7 +815,7 @@ fn a_run_is_pinned_in_the_baselines_place_by_key_and_button_and_others_are_compa
     assert!(harness.query_by_label("2 chosen").is_some());
     harness.get_by_role_and_label(Role::Button, "Pin").click();
     harness.run_steps(2);
-    common::settle(&mut harness.state_mut().bench, &answer);
+    common::settle(&mut harness.state_mut().workbench, &answer);
     harness.run_steps(2);
     assert_eq!(shown(&harness), [text_of(1.0), text_of(0.5)]);
     harness.get_by_role_and_label(Role::Button, "Unpin").click();
@@ -812,9 +825,9 @@ fn a_run_is_pinned_in_the_baselines_place_by_key_and_button_and_others_are_compa
 
 #[test]
 fn a_sentence_that_is_cut_off_is_told_whole_by_one_tooltip() {
-    let mut bench = tuned();
-    bench.apply(Action::ShowRuns(true));
-    let mut harness = window(bench);
+    let mut workbench = tuned();
+    workbench.apply(Action::ShowRuns(true));
+    let mut harness = window(workbench);
     let told = |harness: &Harness<'_, Stage>| harness.query_all_by_label_contains("Shift and click").count();
     assert_eq!(told(&harness), 1);
     let hint = harness.get_by_label_contains("Shift and click").rect().center();
@@ -826,11 +839,11 @@ fn a_sentence_that_is_cut_off_is_told_whole_by_one_tooltip() {
 #[test]
 fn beside_a_pinned_run_the_measures_are_of_the_two_texts_and_say_so() {
     for language in [Language::English, Language::Japanese] {
-        let mut bench = common::ready(language, Theme::Dark);
-        run_at(&mut bench, 0.5);
-        run_at(&mut bench, 1.0);
-        let first = bench.tuning.points().next().map(|(record, _)| record.id.clone());
-        let mut harness = sized(bench, [1600.0, 1000.0]);
+        let mut workbench = common::ready(language, Theme::Dark);
+        run_at(&mut workbench, 0.5);
+        run_at(&mut workbench, 1.0);
+        let first = workbench.tuning.points().next().map(|(record, _)| record.id.clone());
+        let mut harness = sized(workbench, [1600.0, 1000.0]);
         let text = Text::of(language);
         let text_of = |magnitude: f64| format!("春の花が咲く、TokenNorms({magnitude:?})");
         let chip = |harness: &Harness<'_, Stage>, measures: &Measures| {
@@ -847,19 +860,19 @@ fn beside_a_pinned_run_the_measures_are_of_the_two_texts_and_say_so() {
         );
         let says_so = |harness: &Harness<'_, Stage>| harness.query_by_label(text.against_pinned).is_some();
         assert!(chip(&harness, &to_baseline) && !says_so(&harness));
-        harness.state_mut().bench.apply(Action::Pin(first));
-        common::settle(&mut harness.state_mut().bench, &answer);
+        harness.state_mut().workbench.apply(Action::Pin(first));
+        common::settle(&mut harness.state_mut().workbench, &answer);
         harness.run_steps(2);
         assert!(chip(&harness, &to_pinned) && says_so(&harness));
         assert!(!chip(&harness, &to_baseline));
         // The plot's points stay where they are.
-        let points = harness.state().bench.tuning.points();
+        let points = harness.state().workbench.tuning.points();
         let plotted: Vec<f64> = points
             .filter_map(|(_, point)| Some(point.measures.as_ref()?.chrf2))
             .collect();
         assert!(plotted.contains(&to_baseline.chrf2));
-        harness.state_mut().bench.apply(Action::Pin(None));
-        common::settle(&mut harness.state_mut().bench, &answer);
+        harness.state_mut().workbench.apply(Action::Pin(None));
+        common::settle(&mut harness.state_mut().workbench, &answer);
         harness.run_steps(2);
         assert!(chip(&harness, &to_baseline) && !says_so(&harness));
     }
@@ -867,27 +880,27 @@ fn beside_a_pinned_run_the_measures_are_of_the_two_texts_and_say_so() {
 
 #[test]
 fn a_pinned_run_that_is_removed_leaves_its_place_to_the_baseline() {
-    let mut bench = common::ready(Language::English, Theme::Dark);
-    run_at(&mut bench, 0.5);
-    run_at(&mut bench, 1.0);
-    let first = bench.tuning.points().next().map(|(record, _)| record.id.clone());
-    bench.apply(Action::Pin(first.clone()));
-    assert_ne!(&*bench.left().text, common::BASELINE);
-    bench.apply(Action::RemoveRun(first.expect("a run")));
-    common::settle(&mut bench, &answer);
-    assert_eq!(&*bench.left().text, common::BASELINE);
-    assert!(bench.covered(RunKind::Baseline) > 0, "the texts are compared again");
+    let mut workbench = common::ready(Language::English, Theme::Dark);
+    run_at(&mut workbench, 0.5);
+    run_at(&mut workbench, 1.0);
+    let first = workbench.tuning.points().next().map(|(record, _)| record.id.clone());
+    workbench.apply(Action::Pin(first.clone()));
+    assert_ne!(&*workbench.left().text, common::BASELINE);
+    workbench.apply(Action::RemoveRun(first.expect("a run")));
+    common::settle(&mut workbench, &answer);
+    assert_eq!(&*workbench.left().text, common::BASELINE);
+    assert!(workbench.covered(RunKind::Baseline) > 0, "the texts are compared again");
 }
 
 #[test]
 fn a_run_is_rated_in_its_pane_by_keys_and_in_the_table_which_sorts_by_stars() {
-    let mut bench = common::ready(Language::English, Theme::Dark);
+    let mut workbench = common::ready(Language::English, Theme::Dark);
     for magnitude in [0.5, 1.0, 2.0] {
-        run_at(&mut bench, magnitude);
+        run_at(&mut workbench, magnitude);
     }
-    let mut harness = sized(bench, [1280.0, 1000.0]);
+    let mut harness = sized(workbench, [1280.0, 1000.0]);
     let stars = |harness: &Harness<'_, Stage>| {
-        let current = harness.state().bench.tuning.current();
+        let current = harness.state().workbench.tuning.current();
         current.and_then(|(record, _)| record.rating.stars).map(Stars::count)
     };
     // By pointer: the fourth star, and again to take all back.
@@ -922,16 +935,19 @@ fn a_run_is_rated_in_its_pane_by_keys_and_in_the_table_which_sorts_by_stars() {
     harness.run_steps(1);
     harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
     harness.run_steps(3);
-    let bench = &harness.state().bench;
-    assert_eq!(bench.dialog, None);
+    let workbench = &harness.state().workbench;
+    assert_eq!(workbench.dialog, None);
     assert_eq!(
-        bench.tuning.current().map(|(record, _)| record.rating.note.as_str()),
+        workbench
+            .tuning
+            .current()
+            .map(|(record, _)| record.rating.note.as_str()),
         Some("warm\nand calm")
     );
-    assert!(!bench.is_running(), "it does not run");
+    assert!(!workbench.is_running(), "it does not run");
 
     // In the table.
-    harness.state_mut().bench.apply(Action::ShowRuns(true));
+    harness.state_mut().workbench.apply(Action::ShowRuns(true));
     harness.run_steps(2);
     harness.get_by_role_and_label(Role::Table, "Runs").focus();
     harness.run_steps(2);
@@ -941,7 +957,7 @@ fn a_run_is_rated_in_its_pane_by_keys_and_in_the_table_which_sorts_by_stars() {
     harness.run_steps(2);
     assert_eq!(stars(&harness), Some(2));
     assert_eq!(
-        harness.state().bench.prefix.magnitude,
+        harness.state().workbench.prefix.magnitude,
         2.0,
         "the digits mean stars here"
     );

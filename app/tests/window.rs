@@ -37,37 +37,37 @@ fn tuned() -> Workbench {
 #[test]
 fn the_slider_has_a_name_a_value_and_moves_by_its_keys() {
     let mut harness = window(ready());
-    let before = harness.state().bench.prefix.magnitude;
+    let before = harness.state().workbench.prefix.magnitude;
     harness.get_by_role_and_label(Role::Slider, "Magnitude").focus();
     harness.run_steps(2);
     harness.key_press(Key::ArrowRight);
     harness.run_steps(2);
-    let after = harness.state().bench.prefix.magnitude;
+    let after = harness.state().workbench.prefix.magnitude;
     assert!((after / before - 1.02).abs() < 1e-9, "{before} became {after}");
     harness.key_press_modifiers(Modifiers::SHIFT, Key::ArrowLeft);
     harness.run_steps(2);
-    let back = harness.state().bench.prefix.magnitude;
+    let back = harness.state().workbench.prefix.magnitude;
     assert!((after / back - 1.2).abs() < 0.01, "{after} became {back}");
     harness.key_press(Key::Home);
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.prefix.magnitude, 0.0);
+    assert_eq!(harness.state().workbench.prefix.magnitude, 0.0);
     let slider = harness.get_by_role_and_label(Role::Slider, "Magnitude");
     assert_eq!(slider.accesskit_node().numeric_value(), Some(0.0));
 }
 
 #[test]
 fn what_is_typed_is_what_runs_when_the_keys_follow_at_once() {
-    let mut bench = ready();
-    bench.apply(Action::SetPrompt(String::new()));
-    bench.take_requests();
-    let mut harness = window(bench);
+    let mut workbench = ready();
+    workbench.apply(Action::SetPrompt(String::new()));
+    workbench.take_requests();
+    let mut harness = window(workbench);
     harness.get_by_label("Prompt").focus();
     harness.run_steps(2);
     // Both in one frame, as they come from fast fingers or a slow machine.
     harness.get_by_label("Prompt").type_text("春について");
     harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
     harness.run_steps(1);
-    let requests = harness.state_mut().bench.take_requests();
+    let requests = harness.state_mut().workbench.take_requests();
     let prompts: Vec<&str> = requests
         .iter()
         .filter_map(|request| match request {
@@ -90,7 +90,7 @@ fn the_magnitude_can_be_typed() {
     harness.run_steps(2);
     harness.key_press(Key::Enter);
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.prefix.magnitude, 2.9);
+    assert_eq!(harness.state().workbench.prefix.magnitude, 2.9);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn what_is_no_number_is_refused_in_words_and_changes_nothing() {
     harness.run_steps(2);
     harness.key_press(Key::Enter);
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.prefix.len, 4);
+    assert_eq!(harness.state().workbench.prefix.len, 4);
     assert!(harness.query_by_label_contains("is not a valid number here").is_some());
 }
 
@@ -114,7 +114,7 @@ fn minus_and_plus_are_steps_of_two_percent() {
     assert_eq!(harness.state().done.last(), Some(&Action::ScaleMagnitude(1.02)));
     harness.get_by_label("Less").click();
     harness.run_steps(2);
-    assert!((harness.state().bench.prefix.magnitude - 1.0).abs() < 1e-9);
+    assert!((harness.state().workbench.prefix.magnitude - 1.0).abs() < 1e-9);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn run_becomes_stop_while_text_arrives() {
     harness.get_by_label("Run").click();
     harness.run_steps(2);
     assert_eq!(harness.state().done.last(), Some(&Action::Run));
-    assert!(harness.state().bench.is_running());
+    assert!(harness.state().workbench.is_running());
     harness.get_by_label("Stop").click();
     harness.run_steps(2);
     assert_eq!(harness.state().done.last(), Some(&Action::Stop));
@@ -155,14 +155,14 @@ fn enter_in_the_prompt_makes_a_new_line_and_never_sends_it() {
     harness.run_steps(2);
     harness.key_press(Key::Enter);
     harness.run_steps(2);
-    assert!(harness.state().bench.prompt.user.contains('\n'));
+    assert!(harness.state().workbench.prompt.user.contains('\n'));
     assert!(!harness.state().done.contains(&Action::Run));
 }
 
 #[test]
 fn the_enter_that_ends_a_composition_sends_nothing_and_keeps_the_composed_text() {
     let mut harness = window(ready());
-    harness.state_mut().bench.apply(Action::SetPrompt(String::new()));
+    harness.state_mut().workbench.apply(Action::SetPrompt(String::new()));
     harness.get_by_label("Prompt").focus();
     harness.run_steps(2);
     harness.event(egui::Event::Ime(egui::ImeEvent::Preedit {
@@ -172,7 +172,7 @@ fn the_enter_that_ends_a_composition_sends_nothing_and_keeps_the_composed_text()
     harness.run_steps(1);
     harness.event(egui::Event::Ime(egui::ImeEvent::Commit("春".to_owned())));
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.prompt.user, "春");
+    assert_eq!(harness.state().workbench.prompt.user, "春");
     assert!(!harness.state().done.contains(&Action::Run));
 }
 
@@ -190,13 +190,13 @@ fn run_is_off_with_a_reason_while_no_module_is_there() {
 
 #[test]
 fn a_lost_module_is_told_with_a_remedy_and_reconnect_is_the_button() {
-    let mut bench = tuned();
-    bench.absorb(Event::Lost(Problem::new(
+    let mut workbench = tuned();
+    workbench.absorb(Event::Lost(Problem::new(
         ProblemKind::Connection,
         "It is gone.",
         "Start it again.",
     )));
-    let mut harness = window(bench);
+    let mut harness = window(workbench);
     for words in ["not connected", "It is gone.", "Start it again."] {
         assert!(harness.query_by_label(words).is_some(), "{words}");
     }
@@ -207,8 +207,8 @@ fn a_lost_module_is_told_with_a_remedy_and_reconnect_is_the_button() {
 
 #[test]
 fn a_fetch_shows_how_far_it_is_and_can_be_cancelled() {
-    let mut bench = common::empty(Language::English, Theme::Dark);
-    bench.absorb(Event::Fetching(FetchProgress {
+    let mut workbench = common::empty(Language::English, Theme::Dark);
+    workbench.absorb(Event::Fetching(FetchProgress {
         name: "qwen2.5-0.5b-instruct".to_owned(),
         model: "qwen".to_owned(),
         source: "models.example".to_owned(),
@@ -216,7 +216,7 @@ fn a_fetch_shows_how_far_it_is_and_can_be_cancelled() {
         total_bytes: Some(400_000_000),
         what: "fetching".to_owned(),
     }));
-    let mut harness = window(bench);
+    let mut harness = window(workbench);
     let bar = harness.get_by_role(Role::ProgressIndicator);
     assert_eq!(
         bar.accesskit_node().numeric_value().map(|value| value.round()),
@@ -252,7 +252,7 @@ fn the_card_says_in_both_languages_what_became_of_the_models_weights() {
             "Q6_K: 8 ビットに丸め 12",
         ),
     ] {
-        let mut bench = common::ready(language, Theme::Dark);
+        let mut workbench = common::ready(language, Theme::Dark);
         assert!(
             window(common::ready(language, Theme::Dark))
                 .query_by_label(words)
@@ -265,8 +265,8 @@ fn the_card_says_in_both_languages_what_became_of_the_models_weights() {
             stored("Q4_K", 12, WeightRounding::ScalesRounded),
             stored("Q6_K", 12, WeightRounding::Rounded),
         ];
-        bench.absorb(Event::Ready(Box::new(facts), None));
-        let mut harness = window(bench);
+        workbench.absorb(Event::Ready(Box::new(facts), None));
+        let mut harness = window(workbench);
         harness.get_by_label(words).hover();
         harness.run_steps(8);
         assert!(harness.query_by_label_contains(tip).is_some(), "{tip}");
@@ -275,10 +275,10 @@ fn the_card_says_in_both_languages_what_became_of_the_models_weights() {
 
 #[test]
 fn without_a_model_the_default_one_is_offered_with_its_size() {
-    let mut bench = common::empty(Language::English, Theme::Dark);
-    bench.absorb(Event::Models(common::models()));
-    bench.absorb(Event::NoModel(None));
-    let mut harness = window(bench);
+    let mut workbench = common::empty(Language::English, Theme::Dark);
+    workbench.absorb(Event::Models(common::models()));
+    workbench.absorb(Event::NoModel(None));
+    let mut harness = window(workbench);
     harness.get_by_label("Fetch qwen2.5-0.5b-instruct, 491 MB").click();
     harness.run_steps(2);
     // As on a first start: with the small model in the meantime.
@@ -287,12 +287,12 @@ fn without_a_model_the_default_one_is_offered_with_its_size() {
 
 #[test]
 fn left_over_tasks_are_listed_and_only_exited_when_the_person_agrees() {
-    let mut bench = common::empty(Language::English, Theme::Dark);
-    bench.absorb(Event::TaskFull {
+    let mut workbench = common::empty(Language::English, Theme::Dark);
+    workbench.absorb(Event::TaskFull {
         tasks: vec!["llm.1000".to_owned(), "llm.1001".to_owned()],
     });
-    let mut harness = window(bench);
-    assert_eq!(harness.state().bench.dialog, Some(Dialog::LeftOverTasks));
+    let mut harness = window(workbench);
+    assert_eq!(harness.state().workbench.dialog, Some(Dialog::LeftOverTasks));
     assert!(harness.query_by_label("llm.1001").is_some());
     assert!(harness.state().done.is_empty());
     harness.get_by_label("Exit 2 tasks and connect").click();
@@ -302,9 +302,9 @@ fn left_over_tasks_are_listed_and_only_exited_when_the_person_agrees() {
 
 #[test]
 fn an_address_is_read_and_a_wrong_one_is_told() {
-    let mut bench = ready();
-    bench.apply(Action::ShowDialog(Dialog::Connect));
-    let mut harness = window(bench);
+    let mut workbench = ready();
+    workbench.apply(Action::ShowDialog(Dialog::Connect));
+    let mut harness = window(workbench);
     harness.get_by_label("Host and port").focus();
     harness.run_steps(2);
     harness.get_by_label("Host and port").type_text("not an address");
@@ -335,14 +335,14 @@ fn where_the_system_shows_no_dialog_for_files_a_path_is_typed_and_no_file_is_rep
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (folder.path().join("old.csv"), folder.path().join("new.csv"));
     std::fs::write(&old, "of the person").unwrap();
-    let mut bench = tuned();
-    bench.apply(Action::Export(Format::Csv));
-    let question = bench.take_effects().into_iter().find_map(|effect| match effect {
+    let mut workbench = tuned();
+    workbench.apply(Action::Export(Format::Csv));
+    let question = workbench.take_effects().into_iter().find_map(|effect| match effect {
         Effect::Ask(question) => Some(question),
         _ => None,
     });
-    bench.absorb(Event::NotAsked(question.unwrap()));
-    let mut harness = window(bench);
+    workbench.absorb(Event::NotAsked(question.unwrap()));
+    let mut harness = window(workbench);
     assert!(harness.query_by_label_contains("has no file dialog").is_some());
     let mut answer = |path: &std::path::Path| {
         harness.get_by_label("Path").focus();
@@ -359,13 +359,13 @@ fn where_the_system_shows_no_dialog_for_files_a_path_is_typed_and_no_file_is_rep
     };
     assert_eq!(answer(&old), (true, vec![]));
     assert_eq!(answer(&new), (false, vec![Action::AnswerPath(new.clone())]));
-    let requests = harness.state_mut().bench.take_requests();
+    let requests = harness.state_mut().workbench.take_requests();
     let is_written = |request: &Request| match request {
         Request::Library(LibraryRequest::Export { path, .. }) => *path == new,
         _ => false,
     };
     assert!(requests.iter().any(is_written), "{requests:?}");
-    assert!(harness.state().bench.dialog.is_none());
+    assert!(harness.state().workbench.dialog.is_none());
     assert_eq!(std::fs::read(&old).unwrap(), b"of the person");
 }
 
@@ -387,7 +387,7 @@ fn a_measure_is_chosen_from_the_menu_beside_the_chips_and_has_the_chip_then() {
     harness.run_steps(3);
     harness.get_by_label_contains("distinct-4").click();
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.measure, Measure::Distinct4);
+    assert_eq!(harness.state().workbench.measure, Measure::Distinct4);
     let mut chips = harness.query_all_by_role(Role::RadioButton);
     let is_it = |label: String| label.starts_with("distinct-4");
     assert!(chips.any(|chip| chip.accesskit_node().label().is_some_and(is_it)));
@@ -400,7 +400,7 @@ fn the_unit_of_comparison_is_chosen_from_its_menu() {
     harness.run_steps(3);
     harness.get_by_label("by word").click();
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.granularity, Granularity::Word);
+    assert_eq!(harness.state().workbench.granularity, Granularity::Word);
 }
 
 #[test]
@@ -416,14 +416,14 @@ fn a_point_of_the_plot_is_reached_by_keys_and_opens_its_run() {
     assert!(harness.query_by_label("Use its settings").is_some());
     harness.get_by_label("Back to the last run").click();
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.tuning.selected_record, None);
+    assert_eq!(harness.state().workbench.tuning.selected_record, None);
 }
 
 #[test]
 fn the_help_sheet_names_every_command() {
-    let mut bench = ready();
-    bench.apply(Action::ShowDialog(Dialog::Help));
-    let harness = sized(bench, [1280.0, 1100.0]);
+    let mut workbench = ready();
+    workbench.apply(Action::ShowDialog(Dialog::Help));
+    let harness = sized(workbench, [1280.0, 1100.0]);
     let text = Text::of(Language::English);
     for command in softprefix::commands::COMMANDS {
         let label = (text.command)(command.id);
@@ -438,7 +438,7 @@ fn language_and_theme_are_chosen_in_the_settings() {
     harness.run_steps(3);
     harness.get_by_label("日本語").click();
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.settings.language, Language::Japanese);
+    assert_eq!(harness.state().workbench.settings.language, Language::Japanese);
     assert!(harness.query_by_label("外観").is_some());
 }
 
@@ -448,11 +448,11 @@ fn every_state_of_the_module_is_shown_in_both_languages_at_every_size() {
     for language in [Language::English, Language::Japanese] {
         for size in [[1280.0, 800.0], [853.0, 533.0], [1024.0, 680.0]] {
             let with = |event: Option<Event>| {
-                let mut bench = common::tuned(language, Theme::Light);
+                let mut workbench = common::tuned(language, Theme::Light);
                 if let Some(event) = event {
-                    bench.absorb(event);
+                    workbench.absorb(event);
                 }
-                sized(bench, size);
+                sized(workbench, size);
             };
             let problem = || Problem::new(ProblemKind::Model, "A model file is broken.", "Fetch it again.");
             with(None);
@@ -461,13 +461,13 @@ fn every_state_of_the_module_is_shown_in_both_languages_at_every_size() {
             with(Some(Event::NoModel(None)));
             with(Some(Event::FileProblem(problem())));
             with(Some(Event::Connecting(softprefix::model::ConnectStep::SettingUp)));
-            let mut bench = common::empty(language, Theme::Dark);
-            bench.module = ModuleState::Loading {
+            let mut workbench = common::empty(language, Theme::Dark);
+            workbench.module = ModuleState::Loading {
                 model: "qwen".to_owned(),
                 fraction: 0.4,
                 stage: LoadStage::Weights,
             };
-            sized(bench, size);
+            sized(workbench, size);
             for dialog in [
                 Dialog::Help,
                 Dialog::Connect,
@@ -475,9 +475,9 @@ fn every_state_of_the_module_is_shown_in_both_languages_at_every_size() {
                 Dialog::About,
                 Dialog::External,
             ] {
-                let mut bench = common::tuned(language, Theme::Dark);
-                bench.apply(Action::ShowDialog(dialog));
-                sized(bench, size);
+                let mut workbench = common::tuned(language, Theme::Dark);
+                workbench.apply(Action::ShowDialog(dialog));
+                sized(workbench, size);
             }
         }
     }
@@ -502,22 +502,22 @@ fn the_sheet_for_osc_opens_from_the_settings_maps_ranges_and_shows_the_last_valu
     harness.run_steps(3);
     harness.get_by_label("Control by OSC…").click();
     harness.run_steps(3);
-    assert_eq!(harness.state().bench.dialog, Some(Dialog::External));
+    assert_eq!(harness.state().workbench.dialog, Some(Dialog::External));
     enter(&mut harness, "Send outputs to", "nowhere");
     assert!(harness.query_by_label_contains("Write HOST:PORT").is_some());
     enter(&mut harness, "Send outputs to", "57120");
     assert!(harness.query_by_label_contains("Write HOST:PORT").is_none());
     harness.get_by_role_and_label(Role::Switch, "Receive and send").click();
     harness.run_steps(3);
-    let bench = &mut harness.state_mut().bench;
-    let open = bench.take_requests().into_iter().find_map(|request| match request {
+    let workbench = &mut harness.state_mut().workbench;
+    let open = workbench.take_requests().into_iter().find_map(|request| match request {
         Request::External(ExternalRequest::Open { listen, send_to }) => Some((listen, send_to)),
         _ => None,
     });
     let (listen, send_to) = open.unwrap();
     assert_eq!(listen.unwrap().to_string(), "127.0.0.1:9000");
     assert_eq!(send_to.unwrap().to_string(), "127.0.0.1:57120");
-    bench.absorb(Event::External(Box::new(ExternalEvent::Opened {
+    workbench.absorb(Event::External(Box::new(ExternalEvent::Opened {
         listen: Some("127.0.0.1:9000".parse().unwrap()),
         send_to: Some("127.0.0.1:57120".parse().unwrap()),
     })));
@@ -533,9 +533,9 @@ fn the_sheet_for_osc_opens_from_the_settings_maps_ranges_and_shows_the_last_valu
         received.add(ExternalCommand::parse_line(line));
     }
     let event = ExternalEvent::Received(received);
-    harness.state_mut().bench.absorb(Event::External(Box::new(event)));
+    harness.state_mut().workbench.absorb(Event::External(Box::new(event)));
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.prefix.magnitude, 1.0);
+    assert_eq!(harness.state().workbench.prefix.magnitude, 1.0);
     for shown in [
         "63.5 → 1",
         "row 9 is beyond P = 4",
@@ -547,7 +547,7 @@ fn the_sheet_for_osc_opens_from_the_settings_maps_ranges_and_shows_the_last_valu
     }
     harness.get_by_role_and_label(Role::Switch, "Receive and send").click();
     harness.run_steps(2);
-    let requests = harness.state_mut().bench.take_requests();
+    let requests = harness.state_mut().workbench.take_requests();
     assert!(requests.contains(&Request::External(ExternalRequest::Close)));
 }
 
@@ -557,12 +557,12 @@ fn an_address_beyond_loopback_is_used_with_a_sentence_that_says_what_it_opens() 
         (Language::English, "Whoever reaches 0.0.0.0:9000 can move the prefix"),
         (Language::Japanese, "0.0.0.0:9000 に届く人なら誰でも"),
     ] {
-        let mut bench = common::ready(language, Theme::Dark);
-        bench.apply(Action::ShowDialog(Dialog::External));
-        let mut harness = window(bench);
+        let mut workbench = common::ready(language, Theme::Dark);
+        workbench.apply(Action::ShowDialog(Dialog::External));
+        let mut harness = window(workbench);
         assert!(harness.query_by_label_contains(sentence).is_none());
         let listen = ExternalAction::SetListen("0.0.0.0:9000".to_owned());
-        harness.state_mut().bench.apply(Action::External(listen));
+        harness.state_mut().workbench.apply(Action::External(listen));
         harness.run_steps(2);
         assert!(harness.query_by_label_contains(sentence).is_some());
     }
@@ -570,16 +570,16 @@ fn an_address_beyond_loopback_is_used_with_a_sentence_that_says_what_it_opens() 
 
 #[test]
 fn off_is_the_state_at_the_start_and_only_the_addresses_and_mappings_are_stored() {
-    let mut bench = ready();
+    let mut workbench = ready();
     let mapping = Mapping {
         on: true,
         from: [0.0, 127.0],
         to: [0.0, 2.0],
     };
-    bench.apply(Action::External(ExternalAction::SetMapping(Mapped::Row, mapping)));
-    bench.apply(Action::External(ExternalAction::Open));
-    assert!(bench.external.is_on());
-    let stored = serde_json::to_string(&bench.remembered()).unwrap();
+    workbench.apply(Action::External(ExternalAction::SetMapping(Mapped::Row, mapping)));
+    workbench.apply(Action::External(ExternalAction::Open));
+    assert!(workbench.external.is_on());
+    let stored = serde_json::to_string(&workbench.remembered()).unwrap();
     let again = Workbench::new(serde_json::from_str(&stored).unwrap());
     assert!(!again.external.is_on());
     assert_eq!(again.settings.external.row, mapping);
@@ -588,15 +588,15 @@ fn off_is_the_state_at_the_start_and_only_the_addresses_and_mappings_are_stored(
 #[test]
 fn the_length_p_moves_by_the_keys_of_its_slider() {
     let mut harness = window(ready());
-    let before = harness.state().bench.prefix.len;
+    let before = harness.state().workbench.prefix.len;
     harness.get_by_role_and_label(Role::Slider, "Vectors P").focus();
     harness.run_steps(2);
     harness.key_press(Key::ArrowRight);
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.prefix.len, before + 1);
+    assert_eq!(harness.state().workbench.prefix.len, before + 1);
     harness.key_press(Key::Home);
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.prefix.len, 1);
+    assert_eq!(harness.state().workbench.prefix.len, 1);
 }
 
 #[test]
@@ -616,20 +616,20 @@ fn keys_open_the_help_begin_a_session_record_present_and_exhibit() {
     let mut harness = window(tuned());
     harness.key_press(Key::F5);
     harness.run_steps(2);
-    assert!(harness.state().bench.presenting);
+    assert!(harness.state().workbench.presenting);
     harness.key_press(Key::Escape);
     harness.run_steps(2);
-    assert!(!harness.state().bench.presenting, "Esc ends the large view");
+    assert!(!harness.state().workbench.presenting, "Esc ends the large view");
 }
 
 #[test]
 fn a_key_changes_the_theme() {
     let mut harness = window(ready());
-    let mut seen = vec![harness.state().bench.settings.theme];
+    let mut seen = vec![harness.state().workbench.settings.theme];
     for _ in 0..3 {
         harness.key_press_modifiers(Modifiers::COMMAND, Key::D);
         harness.run_steps(2);
-        seen.push(harness.state().bench.settings.theme);
+        seen.push(harness.state().workbench.settings.theme);
     }
     for theme in [Theme::Dark, Theme::Light, Theme::System] {
         assert!(seen.contains(&theme), "{seen:?}");
@@ -655,12 +655,12 @@ fn find_says_what_to_do_before_anything_is_learned_and_why_it_cannot_begin() {
         harness.get_by_label(why);
         harness.get_by_label(hint);
     }
-    let mut bench = common::find::empty(Language::English, Theme::Dark);
-    bench.apply(Action::Find(FindAction::SetTarget("the sea".into())));
-    let mut harness = window(bench);
+    let mut workbench = common::find::empty(Language::English, Theme::Dark);
+    workbench.apply(Action::Find(FindAction::SetTarget("the sea".into())));
+    let mut harness = window(workbench);
     harness.get_by_role_and_label(Role::Button, "Learn").click();
     harness.run_steps(2);
-    let requests = harness.state_mut().bench.take_requests();
+    let requests = harness.state_mut().workbench.take_requests();
     let works = requests.iter().filter_map(|request| match request {
         Request::Find(FindRequest::Start { work, .. }) => Some(work),
         _ => None,
@@ -671,30 +671,33 @@ fn find_says_what_to_do_before_anything_is_learned_and_why_it_cannot_begin() {
 #[test]
 fn keys_of_tune_do_nothing_while_find_is_shown() {
     for mode in FindMode::ALL {
-        let mut bench = ready();
-        bench.apply(Action::ShowTab(Tab::Find));
-        bench.apply(Action::Find(FindAction::SetMode(mode)));
-        bench.apply(Action::SetMagnitude(2.9));
-        bench.take_requests();
-        let mut harness = window(bench);
-        let before = (harness.state().bench.prefix.clone(), harness.state().bench.runs_shown);
+        let mut workbench = ready();
+        workbench.apply(Action::ShowTab(Tab::Find));
+        workbench.apply(Action::Find(FindAction::SetMode(mode)));
+        workbench.apply(Action::SetMagnitude(2.9));
+        workbench.take_requests();
+        let mut harness = window(workbench);
+        let before = (
+            harness.state().workbench.prefix.clone(),
+            harness.state().workbench.runs_shown,
+        );
         for key in [Key::Num0, Key::Num1, Key::P, Key::R, Key::S, Key::M, Key::CloseBracket] {
             harness.key_press(key);
             harness.run_steps(2);
         }
-        let bench = &harness.state().bench;
-        assert_eq!((bench.prefix.clone(), bench.runs_shown), before, "{mode:?}");
+        let workbench = &harness.state().workbench;
+        assert_eq!((workbench.prefix.clone(), workbench.runs_shown), before, "{mode:?}");
     }
 }
 
 #[test]
 fn in_the_presenter_over_find_the_key_of_run_runs_what_tune_shows() {
     for (mode, runs) in [(FindMode::Learn, true), (FindMode::Choose, false)] {
-        let mut bench = ready();
-        bench.apply(Action::ShowTab(Tab::Find));
-        bench.apply(Action::Find(FindAction::SetMode(mode)));
-        bench.apply(Action::Present(true));
-        let mut harness = window(bench);
+        let mut workbench = ready();
+        workbench.apply(Action::ShowTab(Tab::Find));
+        workbench.apply(Action::Find(FindAction::SetMode(mode)));
+        workbench.apply(Action::Present(true));
+        let mut harness = window(workbench);
         harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
         harness.run_steps(2);
         let done = std::mem::take(&mut harness.state_mut().done);
@@ -708,15 +711,15 @@ fn in_the_presenter_the_key_of_stop_stops_a_run_and_else_what_is_being_learned_o
         common::find::learning(Language::English, Theme::Dark, None),
         common::find::searched(Language::English, Theme::Dark, None),
     ];
-    for mut bench in works {
-        let mode = bench.find.mode;
+    for mut workbench in works {
+        let mode = workbench.find.mode;
         // Whatever is chosen below the Presenter.
-        bench.apply(Action::Find(FindAction::SetMode(FindMode::Choose)));
-        bench.apply(Action::ShowTab(Tab::Tune));
-        bench.apply(Action::Run);
-        let requests = bench.take_requests();
-        bench.apply(Action::Present(true));
-        let mut harness = window(bench);
+        workbench.apply(Action::Find(FindAction::SetMode(FindMode::Choose)));
+        workbench.apply(Action::ShowTab(Tab::Tune));
+        workbench.apply(Action::Run);
+        let requests = workbench.take_requests();
+        workbench.apply(Action::Present(true));
+        let mut harness = window(workbench);
         let stopped = |harness: &mut egui_kittest::Harness<'_, common::stage::Stage>| {
             harness.key_press_modifiers(Modifiers::COMMAND, Key::Period);
             harness.run_steps(2);
@@ -726,45 +729,45 @@ fn in_the_presenter_the_key_of_stop_stops_a_run_and_else_what_is_being_learned_o
         for request in requests {
             if let Request::Infer(inference) = request {
                 let Inference { run, kind, .. } = *inference;
-                harness.state_mut().bench.absorb(Event::Dropped { run, kind });
+                harness.state_mut().workbench.absorb(Event::Dropped { run, kind });
             }
         }
         assert!(stopped(&mut harness).contains(&Action::Find(FindAction::Stop)));
-        let bench = &mut harness.state_mut().bench;
-        bench.apply(Action::Find(FindAction::SetMode(mode)));
-        assert_eq!(bench.find.stage(), Some(FindStage::Stopping));
+        let workbench = &mut harness.state_mut().workbench;
+        workbench.apply(Action::Find(FindAction::SetMode(mode)));
+        assert_eq!(workbench.find.stage(), Some(FindStage::Stopping));
     }
 }
 
 #[test]
 fn the_end_of_candidates_that_a_choice_has_replaced_is_no_end_of_those_that_follow() {
-    let mut bench = common::find::choosing(Language::English, Theme::Dark);
-    bench.take_requests();
+    let mut workbench = common::find::choosing(Language::English, Theme::Dark);
+    workbench.take_requests();
     let ended = |number| Event::Find(Box::new(FindEvent::Ended { number, problem: None }));
     // The end of the work that showed these candidates is under way when the user chooses one.
-    bench.apply(Action::Find(FindAction::Pick(1)));
-    let started = bench.take_requests().into_iter().find_map(|request| match request {
+    workbench.apply(Action::Find(FindAction::Pick(1)));
+    let started = workbench.take_requests().into_iter().find_map(|request| match request {
         Request::Find(FindRequest::Start { number, .. }) => Some(number),
         _ => None,
     });
     let started = started.unwrap();
-    bench.absorb(ended(started - 1));
-    assert!(bench.find.is_busy(), "the next generation is still run");
-    bench.absorb(ended(started));
-    assert!(!bench.find.is_busy());
+    workbench.absorb(ended(started - 1));
+    assert!(workbench.find.is_busy(), "the next generation is still run");
+    workbench.absorb(ended(started));
+    assert!(!workbench.find.is_busy());
 }
 
 #[test]
 fn digits_choose_among_candidates_and_in_the_presenter_too() {
     for presenting in [false, true] {
-        let mut bench = common::find::choosing(Language::English, Theme::Dark);
-        bench.apply(Action::Present(presenting));
-        bench.take_requests();
-        let mut harness = window(bench);
+        let mut workbench = common::find::choosing(Language::English, Theme::Dark);
+        workbench.apply(Action::Present(presenting));
+        workbench.take_requests();
+        let mut harness = window(workbench);
         let picked = |harness: &mut egui_kittest::Harness<'_, common::stage::Stage>, key| {
             harness.key_press(key);
             harness.run_steps(2);
-            let requests = harness.state_mut().bench.take_requests();
+            let requests = harness.state_mut().workbench.take_requests();
             requests.into_iter().find_map(|request| match request {
                 Request::Find(FindRequest::Start {
                     work: FindWork::ChooseNext { generation, .. },
@@ -776,7 +779,7 @@ fn digits_choose_among_candidates_and_in_the_presenter_too() {
         assert_eq!(picked(&mut harness, Key::Num4), None, "it still streams");
         assert_eq!(picked(&mut harness, Key::Num2), Some(1));
         assert_eq!(picked(&mut harness, Key::Num1), Some(0));
-        let magnitude = harness.state().bench.prefix.magnitude;
+        let magnitude = harness.state().workbench.prefix.magnitude;
         assert_eq!(
             magnitude,
             ready().prefix.magnitude,
@@ -789,12 +792,12 @@ fn digits_choose_among_candidates_and_in_the_presenter_too() {
 fn every_mode_of_find_fits_the_smallest_window_in_both_languages() {
     for language in [Language::English, Language::Japanese] {
         let text = softprefix::text::FindText::of(language);
-        for (bench, control) in [
+        for (workbench, control) in [
             (common::find::learning(language, Theme::Dark, None), text.stop),
             (common::find::choosing(language, Theme::Dark), text.step_back),
             (common::find::searched(language, Theme::Dark, None), text.stop),
         ] {
-            let harness = sized(bench, [1280.0, 800.0]);
+            let harness = sized(workbench, [1280.0, 800.0]);
             for label in [text.use_in_tune, control] {
                 let rect = harness.get_by_role_and_label(Role::Button, label).rect();
                 assert!(rect.right() <= 1280.0 && rect.left() > 320.0, "{label}: {rect:?}");
@@ -811,9 +814,9 @@ fn a_search_that_was_broken_off_says_why_and_how_far_it_came_in_the_language_of_
         (Language::Japanese, Language::English),
     ] {
         let end = RunEnd::Interrupted { error: common::lost() };
-        let bench = common::find::searched(language, Theme::Dark, Some(end));
-        let budget = bench.find.search_form.budget;
-        let harness = window(bench);
+        let workbench = common::find::searched(language, Theme::Dark, Some(end));
+        let budget = workbench.find.search_form.budget;
+        let harness = window(workbench);
         harness.get_by_label(&lost.whole(language));
         assert!(harness.query_by_label_contains(lost.sentence.get(other)).is_none());
         let text = softprefix::text::FindText::of(language);
@@ -825,7 +828,7 @@ fn a_search_that_was_broken_off_says_why_and_how_far_it_came_in_the_language_of_
 
 #[test]
 fn while_a_model_is_fetched_behind_the_card_says_so_and_a_failure_has_its_remedy_and_a_button() {
-    let mut bench = ready();
+    let mut workbench = ready();
     let progress = FetchProgress {
         name: "qwen2.5-0.5b".to_owned(),
         model: "Qwen2.5 0.5B".to_owned(),
@@ -834,16 +837,19 @@ fn while_a_model_is_fetched_behind_the_card_says_so_and_a_failure_has_its_remedy
         total_bytes: Some(491_000_000),
         what: "fetching".to_owned(),
     };
-    bench.absorb(Event::FetchingInBackground(progress));
-    let mut harness = window(bench);
+    workbench.absorb(Event::FetchingInBackground(progress));
+    let mut harness = window(workbench);
     let words = "Fetching Qwen2.5 0.5B: 120 MB of 491 MB from models.example";
     assert!(harness.query_all_by_label(words).next().is_some());
     assert!(harness.query_by_label_contains("You can work meanwhile").is_some());
-    assert!(harness.state().bench.why_not_run().is_none(), "the module in use runs");
+    assert!(
+        harness.state().workbench.why_not_run().is_none(),
+        "the module in use runs"
+    );
     harness.get_by_label("Cancel").click();
     harness.run_steps(2);
     assert_eq!(harness.state().done, [Action::CancelFetch]);
-    harness.state_mut().bench.absorb(Event::Fetched {
+    harness.state_mut().workbench.absorb(Event::Fetched {
         name: "qwen2.5-0.5b".to_owned(),
         fetched: Err(Problem::new(ProblemKind::Model, "It is not there.", "Look elsewhere.")),
     });
@@ -861,13 +867,13 @@ fn while_a_model_is_fetched_behind_the_card_says_so_and_a_failure_has_its_remedy
 
 #[test]
 fn without_a_network_the_card_offers_the_demo() {
-    let mut bench = common::empty(Language::English, Theme::Dark);
-    bench.absorb(Event::NoModel(Some(Problem::new(
+    let mut workbench = common::empty(Language::English, Theme::Dark);
+    workbench.absorb(Event::NoModel(Some(Problem::new(
         ProblemKind::Model,
         "Nothing answers.",
         "Go online.",
     ))));
-    let mut harness = window(bench);
+    let mut harness = window(workbench);
     assert!(harness.query_by_label("Go online.").is_some());
     harness.get_by_label("Play the demo").click();
     harness.run_steps(2);
@@ -877,16 +883,16 @@ fn without_a_network_the_card_offers_the_demo() {
 #[test]
 fn the_first_steps_have_headings_keys_and_ways_on_and_are_found_under_the_question_mark() {
     for language in [Language::English, Language::Japanese] {
-        let mut bench = common::tuned(language, Theme::Dark);
-        assert!(!bench.remembered().settings.first_steps_shown);
-        bench.apply(Action::ShowDialog(Dialog::Help));
+        let mut workbench = common::tuned(language, Theme::Dark);
+        assert!(!workbench.remembered().settings.first_steps_shown);
+        workbench.apply(Action::ShowDialog(Dialog::Help));
         let text = StepsText::of(language);
-        let mut harness = window(bench);
+        let mut harness = window(workbench);
         harness.get_by_label(text.title).click();
         harness.run_steps(3);
-        assert_eq!(harness.state().bench.dialog, Some(Dialog::FirstSteps));
+        assert_eq!(harness.state().workbench.dialog, Some(Dialog::FirstSteps));
         assert!(
-            harness.state().bench.remembered().settings.first_steps_shown,
+            harness.state().workbench.remembered().settings.first_steps_shown,
             "shown once"
         );
         for step in &text.steps {
@@ -900,28 +906,34 @@ fn the_first_steps_have_headings_keys_and_ways_on_and_are_found_under_the_questi
         // Enter begins: the button has the focus.
         harness.key_press(Key::Enter);
         harness.run_steps(3);
-        assert_eq!(harness.state().bench.dialog, None);
-        harness.state_mut().bench.apply(Action::ShowDialog(Dialog::FirstSteps));
+        assert_eq!(harness.state().workbench.dialog, None);
+        harness
+            .state_mut()
+            .workbench
+            .apply(Action::ShowDialog(Dialog::FirstSteps));
         harness.run_steps(3);
         harness.get_by_label(text.steps[2].button).click();
         harness.run_steps(3);
-        let bench = &harness.state().bench;
-        assert_eq!((bench.dialog, bench.tab), (None, Tab::Sweep));
-        let prompt = bench.prompt.user.clone();
-        assert!(bench.sweep.form.prompts.iter().any(|shown| shown.user == prompt));
-        harness.state_mut().bench.apply(Action::ShowDialog(Dialog::FirstSteps));
+        let workbench = &harness.state().workbench;
+        assert_eq!((workbench.dialog, workbench.tab), (None, Tab::Sweep));
+        let prompt = workbench.prompt.user.clone();
+        assert!(workbench.sweep.form.prompts.iter().any(|shown| shown.user == prompt));
+        harness
+            .state_mut()
+            .workbench
+            .apply(Action::ShowDialog(Dialog::FirstSteps));
         harness.run_steps(3);
         harness.get_by_label(text.steps[3].button).click();
         harness.run_steps(3);
-        assert_eq!(harness.state().bench.dialog, Some(Dialog::Connect));
+        assert_eq!(harness.state().workbench.dialog, Some(Dialog::Connect));
     }
 }
 
 #[test]
 fn about_names_the_version_and_opens_the_releases_only_when_asked() {
-    let mut bench = tuned();
-    bench.apply(Action::ShowDialog(Dialog::About));
-    let mut harness = window(bench);
+    let mut workbench = tuned();
+    workbench.apply(Action::ShowDialog(Dialog::About));
+    let mut harness = window(workbench);
     assert!(harness.query_by_label(softprefix::version::NUMBER).is_some());
     for words in ["Version", "Commit", "Renderer", "Features"] {
         assert!(harness.query_by_label(words).is_some(), "{words}");
@@ -933,9 +945,9 @@ fn about_names_the_version_and_opens_the_releases_only_when_asked() {
         None => assert!(harness.query_by_label_contains("has no releases page").is_some()),
     }
     let page = "https://example.org/releases".to_owned();
-    assert!(harness.state_mut().bench.take_effects().is_empty());
-    harness.state_mut().bench.apply(Action::OpenPage(page.clone()));
-    assert_eq!(harness.state_mut().bench.take_effects(), [Effect::OpenPage(page)]);
+    assert!(harness.state_mut().workbench.take_effects().is_empty());
+    harness.state_mut().workbench.apply(Action::OpenPage(page.clone()));
+    assert_eq!(harness.state_mut().workbench.take_effects(), [Effect::OpenPage(page)]);
 }
 
 #[test]
@@ -948,7 +960,7 @@ fn a_mac_shows_the_command_key_and_its_own_keys_open_the_settings_and_close_what
         command: true,
         ..Modifiers::NONE
     };
-    harness.state_mut().bench.apply(Action::ShowDialog(Dialog::Help));
+    harness.state_mut().workbench.apply(Action::ShowDialog(Dialog::Help));
     harness.run_steps(2);
     for keys in ["⌘Q", "⌘,", "⌃⌘F"] {
         assert!(harness.query_by_label(keys).is_some(), "{keys}");
@@ -956,14 +968,14 @@ fn a_mac_shows_the_command_key_and_its_own_keys_open_the_settings_and_close_what
     assert!(harness.query_all_by_label_contains("Ctrl+").next().is_none());
     harness.key_press_modifiers(command, Key::W);
     harness.run_steps(2);
-    assert_eq!(harness.state().bench.dialog, None);
+    assert_eq!(harness.state().workbench.dialog, None);
     harness.key_press_modifiers(command, Key::Comma);
     harness.run_steps(3);
-    assert!(harness.state().bench.settings_open);
+    assert!(harness.state().workbench.settings_open);
     assert!(harness.query_by_label("日本語").is_some());
     harness.key_press(Key::Escape);
     harness.run_steps(3);
-    assert!(!harness.state().bench.settings_open);
+    assert!(!harness.state().workbench.settings_open);
     harness.key_press_modifiers(Modifiers { ctrl: true, ..command }, Key::F);
     harness.run_steps(2);
     harness.key_press_modifiers(command, Key::W);
@@ -984,9 +996,9 @@ fn elsewhere_w_with_the_control_key_closes_nothing() {
 
 #[test]
 fn the_enter_that_accepts_a_composition_in_a_field_of_one_line_submits_nothing() {
-    let mut bench = ready();
-    bench.apply(Action::ShowDialog(Dialog::Connect));
-    let mut harness = window(bench);
+    let mut workbench = ready();
+    workbench.apply(Action::ShowDialog(Dialog::Connect));
+    let mut harness = window(workbench);
     harness.run_steps(2);
     harness.event(egui::Event::Ime(egui::ImeEvent::Preedit {
         text: "もじゅーる".to_owned(),
@@ -998,7 +1010,7 @@ fn the_enter_that_accepts_a_composition_in_a_field_of_one_line_submits_nothing()
     harness.event(egui::Event::Ime(egui::ImeEvent::Commit("module".to_owned())));
     harness.run_steps(2);
     let stage = harness.state();
-    assert_eq!(stage.bench.dialog, Some(Dialog::Connect), "{:?}", stage.done);
+    assert_eq!(stage.workbench.dialog, Some(Dialog::Connect), "{:?}", stage.done);
     assert!(!stage.done.iter().any(|action| matches!(action, Action::Connect(_))));
 }
 
@@ -1028,7 +1040,7 @@ fn what_is_dropped_on_the_window_is_opened_by_what_it_is() {
 }
 
 /// Role, label and place of every control and text of the window, in points, at so many pixels for each.
-fn laid_out(bench: Workbench, pixels_per_point: f32) -> Vec<(Role, Option<String>, egui::Rect)> {
+fn laid_out(workbench: Workbench, pixels_per_point: f32) -> Vec<(Role, Option<String>, egui::Rect)> {
     let mut harness = egui_kittest::Harness::builder()
         .with_size(egui::vec2(1280.0, 800.0))
         .with_pixels_per_point(pixels_per_point)
@@ -1036,7 +1048,7 @@ fn laid_out(bench: Workbench, pixels_per_point: f32) -> Vec<(Role, Option<String
         .with_context_setup(common::stage::prepare)
         .build_ui_state(
             |ui, stage: &mut common::stage::Stage| stage.show(ui),
-            common::stage::Stage::new(bench),
+            common::stage::Stage::new(workbench),
         );
     harness.run_steps(6);
     let nodes = harness.root().children_recursive();
@@ -1052,12 +1064,12 @@ fn laid_out(bench: Workbench, pixels_per_point: f32) -> Vec<(Role, Option<String
 #[test]
 fn a_retina_display_shows_the_same_words_in_the_same_places() {
     use Language::{English, Japanese};
-    for bench in [
+    for workbench in [
         || common::tuned(English, Theme::Dark),
         || common::tuned(Japanese, Theme::Light),
         || common::find::learning(Japanese, Theme::Dark, None),
     ] {
-        let (once, twice) = (laid_out(bench(), 1.0), laid_out(bench(), 2.0));
+        let (once, twice) = (laid_out(workbench(), 1.0), laid_out(workbench(), 2.0));
         assert!(once.len() > 40, "{}", once.len());
         assert_eq!(once.len(), twice.len());
         for (at_once, at_twice) in once.iter().zip(&twice) {

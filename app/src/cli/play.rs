@@ -112,7 +112,7 @@ pub fn run(args: PlayArgs) -> Result<Exit, Failure> {
             message: format!("The system gives no threads ({error}). Close other programs and try again."),
         })?;
         let mut player = Player {
-            bench: Workbench::new(remembered),
+            workbench: Workbench::new(remembered),
             bridge,
             woken,
             pending: Received::default(),
@@ -133,7 +133,7 @@ type Line = Result<String, ExternalError>;
 
 /// The workbench and its bridge.
 struct Player {
-    bench: Workbench,
+    workbench: Workbench,
     bridge: Bridge,
     /// An event is waiting.
     woken: Arc<Notify>,
@@ -157,11 +157,11 @@ impl Player {
         if !self.connect(args, terminal, &mut interrupts).await? {
             return Ok(Exit::Interrupted);
         }
-        if let Some(facts) = self.bench.module.facts() {
+        if let Some(facts) = self.workbench.module.facts() {
             terminal.say_module(facts);
         }
         self.open(&args.external, terminal).await?;
-        self.bench.notify_pipe();
+        self.workbench.notify_pipe();
         let mut lines = args.stdin.then(read_lines);
         loop {
             self.drain()?;
@@ -170,12 +170,12 @@ impl Player {
             }
             if let ModuleState::Failed {
                 problem, retry: None, ..
-            } = &self.bench.module
+            } = &self.workbench.module
             {
                 return Err(problem.clone().into());
             }
             self.tell_of_attempts(terminal);
-            let is_idle = self.pending.is_empty() && self.bench.external.state() != Some(ExternalState::Running);
+            let is_idle = self.pending.is_empty() && self.workbench.external.state() != Some(ExternalState::Running);
             if args.stdin && lines.is_none() && is_idle {
                 return Ok(if self.is_sound {
                     Exit::Success
@@ -213,20 +213,20 @@ impl Player {
             folder: places::library(),
             old: places::old_history(),
         }));
-        self.bench.apply(Action::Connect(args.at.target()));
+        self.workbench.apply(Action::Connect(args.at.target()));
         loop {
             while let Some(event) = self.bridge.poll() {
                 if let Some(step) = step_of(&event) {
                     terminal.show_step(&step);
                 }
-                self.bench.absorb(event);
+                self.workbench.absorb(event);
             }
-            match &self.bench.module {
+            match &self.workbench.module {
                 ModuleState::Ready(_) => break,
                 ModuleState::Failed { problem, .. } | ModuleState::NoModel { problem: Some(problem) } => {
                     return Err(problem.clone().into());
                 }
-                ModuleState::TaskFull { .. } if args.at.exit_tasks => self.bench.apply(Action::ExitLeftOverTasks),
+                ModuleState::TaskFull { .. } if args.at.exit_tasks => self.workbench.apply(Action::ExitLeftOverTasks),
                 ModuleState::TaskFull { tasks } => {
                     let tasks = tasks.join(", ");
                     return Err(Failure {
@@ -238,7 +238,7 @@ impl Player {
                 }
                 _ => {}
             }
-            for request in self.bench.take_requests() {
+            for request in self.workbench.take_requests() {
                 self.bridge.send(request);
             }
             tokio::select! {
@@ -263,16 +263,16 @@ impl Player {
             }
         }
         for action in external.actions() {
-            self.bench.apply(action);
+            self.workbench.apply(action);
         }
         self.drain()?;
-        while self.bench.external.link == Link::Opening {
+        while self.workbench.external.link == Link::Opening {
             self.woken.notified().await;
             while let Some(event) = self.bridge.poll() {
-                self.bench.absorb(event);
+                self.workbench.absorb(event);
             }
         }
-        match (&self.bench.external.link, self.bench.notice.take()) {
+        match (&self.workbench.external.link, self.workbench.notice.take()) {
             (Link::Off, Some(Notice::Problem(problem))) => Err(problem.into()),
             (
                 Link::Open {
@@ -289,7 +289,7 @@ impl Player {
 
     /// Reports on standard error that a lost module is being reconnected, and when it is back; `state` reports it on standard output.
     fn tell_of_attempts(&mut self, terminal: &Terminal) {
-        match &self.bench.module {
+        match &self.workbench.module {
             ModuleState::Failed {
                 problem,
                 retry: Some(retry),
@@ -317,23 +317,23 @@ impl Player {
     fn absorb(&mut self, event: Event) -> Result<(), Failure> {
         let is_run = matches!(&event, Event::External(event) if matches!(&**event, ExternalEvent::Received(received)
             if received.commands.contains(&ExternalCommand::Run(true))));
-        self.bench.absorb(event);
+        self.workbench.absorb(event);
         self.hand_over()?;
         if is_run
-            && !self.bench.is_running()
-            && let Some(why) = self.bench.why_not_run()
+            && !self.workbench.is_running()
+            && let Some(why) = self.workbench.why_not_run()
         {
             let why = (Text::of(Language::English).why_not)(why);
             self.print(&json!({"error": format!("It was not run: {why}")}))?;
         }
-        if let Some(Notice::Problem(problem)) = self.bench.notice.take() {
+        if let Some(Notice::Problem(problem)) = self.workbench.notice.take() {
             self.print(&json!({"error": problem.to_string()}))?;
         }
         Ok(())
     }
 
     fn hand_over(&mut self) -> Result<(), Failure> {
-        for request in self.bench.take_requests() {
+        for request in self.workbench.take_requests() {
             if let Request::External(ExternalRequest::Notify(notification)) = &request {
                 self.print(&notification.to_json())?;
             }

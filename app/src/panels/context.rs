@@ -31,8 +31,8 @@ pub fn rail_edge(ui: &Ui) {
 
 /// The context of one frame: the state to show, the texts to show it with, and the user's actions.
 pub struct PanelContext<'a> {
-    pub bench: &'a Workbench,
-    /// The user's own workbench; differs from `bench` only during playback. Read what is displayed from `bench`; read what may be done with
+    pub workbench: &'a Workbench,
+    /// The user's own workbench; differs from `workbench` only during playback. Read what is displayed from `workbench`; read what may be done with
     /// the window, its files and the playback from `own`.
     pub own: &'a Workbench,
     pub text: &'static Text,
@@ -46,8 +46,8 @@ impl PanelContext<'_> {
 
     /// Returns whether magnitudes are in token norms: if the vocabulary is known, or no module has been connected yet.
     pub fn in_norms(&self) -> bool {
-        let known = self.bench.vocabulary.is_some();
-        known || (!self.bench.module.is_ready() && self.bench.prefix.unit == MagnitudeUnit::TokenNorms)
+        let known = self.workbench.vocabulary.is_some();
+        known || (!self.workbench.module.is_ready() && self.workbench.prefix.unit == MagnitudeUnit::TokenNorms)
     }
 
     /// Returns the axis of the plot.
@@ -62,7 +62,7 @@ impl PanelContext<'_> {
 
     /// Returns the norms of the vocabulary, in token norms.
     pub fn norms_curve(&self) -> Option<NormsCurve> {
-        let vocabulary = self.bench.vocabulary.as_ref()?;
+        let vocabulary = self.workbench.vocabulary.as_ref()?;
         let histogram = &vocabulary.histogram;
         let (low, high) = (histogram.log10_min, histogram.log10_max);
         Some(NormsCurve::of_histogram(
@@ -84,22 +84,22 @@ impl PanelContext<'_> {
     /// Returns the current magnitude in the plot's unit; for unscaled rows, the magnitude that they have.
     pub fn plot_magnitude_in_hand(&self) -> Option<f64> {
         let built = self
-            .bench
+            .workbench
             .next_prefix
             .built
             .as_ref()
             .and_then(|built| built.as_ref().ok());
         if self.in_norms() {
-            self.bench.magnitude_norms().or_else(|| built?.token_norms)
+            self.workbench.magnitude_norms().or_else(|| built?.token_norms)
         } else {
-            self.bench.magnitude_raw().or_else(|| built?.raw())
+            self.workbench.magnitude_raw().or_else(|| built?.raw())
         }
     }
 
     /// Converts a magnitude on the plot's axis to the unit of the controls.
     pub fn magnitude_of_plot(&self, value: f64) -> f64 {
-        let scale = self.bench.raw_per_norm().unwrap_or(1.0);
-        match (self.in_norms(), self.bench.prefix.unit) {
+        let scale = self.workbench.raw_per_norm().unwrap_or(1.0);
+        match (self.in_norms(), self.workbench.prefix.unit) {
             (true, MagnitudeUnit::Raw) => value * scale,
             (false, MagnitudeUnit::TokenNorms) => value / scale,
             _ => value,
@@ -122,7 +122,7 @@ impl PanelContext<'_> {
         match unit {
             MagnitudeUnit::TokenNorms => Some(Regions::NORMS),
             MagnitudeUnit::Raw => {
-                let scale = self.bench.raw_per_norm()?;
+                let scale = self.workbench.raw_per_norm()?;
                 let Regions { floor, over } = Regions::NORMS;
                 Some(Regions {
                     floor: (floor.0 * scale, floor.1 * scale),

@@ -22,7 +22,7 @@ struct Line {
 
 pub(super) fn list(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = DiscoveryText::of(cx.bench.settings.language);
+    let text = DiscoveryText::of(cx.workbench.settings.language);
     let (discovery, settings) = (&cx.own.discovery, &cx.own.settings);
     ui.horizontal(|ui| {
         ui.label(paint::strong(text.title, theme::NAME, palette.text));
@@ -46,7 +46,7 @@ pub(super) fn list(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     }
     if let Some(problem) = &cx.own.discovery.problem {
         with_mark(ui, Status::Warning, |ui| {
-            let words = problem.whole(cx.bench.settings.language);
+            let words = problem.whole(cx.workbench.settings.language);
             ui.label(paint::words(words, theme::BODY, palette.text2));
         });
     }
@@ -67,7 +67,7 @@ fn of_found(cx: &PanelContext<'_>, text: &DiscoveryText, found: &FoundModule) ->
             (format!("{model}  ·  {unit}"), Status::Good)
         }
         ModuleAnswer::Problem(problem) => {
-            let sentence = problem.sentence.get(cx.bench.settings.language);
+            let sentence = problem.sentence.get(cx.workbench.settings.language);
             (sentence.to_owned(), Status::Broken)
         }
     };

@@ -23,7 +23,7 @@ const SHOWN: usize = 48;
 
 pub(super) fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = ExternalText::of(cx.bench.settings.language);
+    let text = ExternalText::of(cx.workbench.settings.language);
     ui.label(paint::words(text.about, theme::BODY, palette.text2));
     ui.add_space(4.0);
     addresses(ui, cx, text);
@@ -137,7 +137,7 @@ fn counts(ui: &mut Ui, cx: &PanelContext<'_>, text: &ExternalText) {
     ui.label(paint::words(counted, theme::BODY, palette.text2));
     if let Some(why) = &external.why {
         let said = why.sentence();
-        let sentence = (text.last_refused)(said.get(cx.bench.settings.language));
+        let sentence = (text.last_refused)(said.get(cx.workbench.settings.language));
         ui.label(paint::words(sentence, theme::BODY, palette.text3));
     }
 }

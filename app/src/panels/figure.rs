@@ -21,7 +21,7 @@ use crate::workbench::Action;
 
 /// Draws a button whose menu saves the figure that `make` returns.
 pub(super) fn menu(ui: &mut Ui, cx: &mut PanelContext<'_>, make: impl FnOnce(&PanelContext<'_>) -> Figure) {
-    let name = ScoringText::of(cx.bench.settings.language).save_figure;
+    let name = ScoringText::of(cx.workbench.settings.language).save_figure;
     let button = ui.add(IconButton::new(Icon::Menu, name));
     Popup::menu(&button)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
@@ -31,7 +31,7 @@ pub(super) fn menu(ui: &mut Ui, cx: &mut PanelContext<'_>, make: impl FnOnce(&Pa
 
 /// Draws the items of that menu, for a menu with other items.
 pub(super) fn items(ui: &mut Ui, cx: &mut PanelContext<'_>, make: impl FnOnce(&PanelContext<'_>) -> Figure) {
-    let words = ScoringText::of(cx.bench.settings.language);
+    let words = ScoringText::of(cx.workbench.settings.language);
     if ui.min_rect().height() < 1.0 {
         select::as_wide_as(ui, ImageFormat::ALL.map(words.save_as));
     }
@@ -87,11 +87,11 @@ fn y_range(measure: Measure, top: f64) -> Option<(f64, f64)> {
 
 /// Returns the figure of the runs in the Tune view: one line for all prefixes that differ in their magnitude only.
 pub(super) fn tune(cx: &PanelContext<'_>) -> Figure {
-    let bench = cx.bench;
-    let measure = bench.measure;
+    let workbench = cx.workbench;
+    let measure = workbench.measure;
     // One line per series, as on screen: points of different seeds or words are not connected.
     let mut lines: Vec<(&Series, Line)> = Vec::new();
-    for (_, point) in bench.tuning.points() {
+    for (_, point) in workbench.tuning.points() {
         let value = point.measures.as_ref().and_then(|measures| measure.value(measures));
         let (Some(series), Some(value)) = (&point.series, value) else {
             continue;
@@ -99,7 +99,7 @@ pub(super) fn tune(cx: &PanelContext<'_>) -> Figure {
         let dot = Dot {
             magnitude: point.magnitude(),
             value,
-            is_loop: bench.tuning.is_loop(point),
+            is_loop: workbench.tuning.is_loop(point),
             ..Dot::default()
         };
         match lines.iter_mut().find(|(known, _)| *known == series) {
@@ -120,7 +120,7 @@ pub(super) fn tune(cx: &PanelContext<'_>) -> Figure {
         line.points.sort_by(|a, b| a.magnitude.total_cmp(&b.magnitude));
     }
     let in_norms = cx.in_norms();
-    let band = match bench.tuning.noise_floor(measure) {
+    let band = match workbench.tuning.noise_floor(measure) {
         Some(floor) if measure.is_similarity() => {
             let top = measure.full_scale().unwrap_or(floor);
             Some((floor, top, cx.text.noise.to_owned()))
@@ -140,7 +140,7 @@ pub(super) fn tune(cx: &PanelContext<'_>) -> Figure {
 
 /// The lines of a sweep; `is_mean`: over all of its prompts.
 pub(super) fn lines(cx: &PanelContext<'_>, plotted: &Plotted, is_mean: bool) -> Figure {
-    let measure = cx.bench.measure;
+    let measure = cx.workbench.measure;
     let band = match (measure.full_scale(), plotted.noise) {
         (Some(top), Some(floor)) if measure.is_similarity() => Some((floor, top, cx.text.noise.to_owned())),
         _ => None,
@@ -179,7 +179,7 @@ pub(super) fn lines(cx: &PanelContext<'_>, plotted: &Plotted, is_mean: bool) -> 
 
 /// Returns the figure of a sweep's map.
 pub(super) fn map(cx: &PanelContext<'_>, map: &pictures::Map) -> Figure {
-    let measure = cx.bench.measure;
+    let measure = cx.workbench.measure;
     let cell = |cell: &crate::views::heatmap::Cell| match cell.state {
         CellState::Waiting | CellState::Running => None,
         state => Some(MapCell {
@@ -190,7 +190,7 @@ pub(super) fn map(cx: &PanelContext<'_>, map: &pictures::Map) -> Figure {
     };
     let map = Map {
         title: format!("{} · {}", prompt_name(cx), (cx.text.measures)(measure)),
-        x_label: x_label(cx, cx.bench.sweep_unit() == MagnitudeUnit::TokenNorms),
+        x_label: x_label(cx, cx.workbench.sweep_unit() == MagnitudeUnit::TokenNorms),
         rows: map.rows.clone(),
         columns: map.columns.clone(),
         cells: map.cells.iter().map(cell).collect(),
@@ -201,7 +201,7 @@ pub(super) fn map(cx: &PanelContext<'_>, map: &pictures::Map) -> Figure {
 }
 
 fn prompt_name(cx: &PanelContext<'_>) -> String {
-    let Some(prompt) = cx.bench.sweep.shown_prompt() else {
+    let Some(prompt) = cx.workbench.sweep.shown_prompt() else {
         return String::new();
     };
     label::prompt(cx, prompt)

@@ -23,7 +23,7 @@ const NUMBER: f32 = 36.0;
 
 pub fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
     let palette = Palette::of(ui);
-    let text = StepsText::of(cx.bench.settings.language);
+    let text = StepsText::of(cx.workbench.settings.language);
     ui.label(paint::words(text.about, theme::BODY, palette.text2));
     // On a first start, a model is being downloaded meanwhile.
     module_card::any_fetch(ui, cx);
@@ -67,7 +67,7 @@ pub fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
         if begin.clicked() {
             cx.act(Action::CloseDialog);
         }
-        let demo = DemoText::of(cx.bench.settings.language);
+        let demo = DemoText::of(cx.workbench.settings.language);
         for (words, action) in [
             (demo.play_demo, Action::Playback(PlaybackAction::Demo)),
             (demo.open_example, Action::OpenExample),

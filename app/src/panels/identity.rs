@@ -27,7 +27,7 @@ pub(super) fn footer(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     ui.spacing_mut().item_spacing.y = 0.0;
     paint::rule(ui);
     ui.add_space(8.0);
-    let next = &cx.bench.next_prefix;
+    let next = &cx.workbench.next_prefix;
     let built = match &next.built {
         Some(Err(problem)) => {
             module_card::trouble(ui, cx, problem);
@@ -45,7 +45,7 @@ pub(super) fn footer(ui: &mut Ui, cx: &mut PanelContext<'_>) {
                 let norm = format!("{:.3}", built.row_norms[1]);
                 ui.label(paint::figures(norm, theme::BODY, colour));
             }
-            None if cx.bench.module.is_ready() => {
+            None if cx.workbench.module.is_ready() => {
                 ui.label(paint::words("–", theme::BODY, palette.text3));
             }
             None => {
@@ -84,7 +84,7 @@ fn export(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         .small()
         .height(ROW)
         .trailing(Icon::ChevronDown);
-    let response = ui.add_enabled(cx.bench.can_export_prefix(), button);
+    let response = ui.add_enabled(cx.workbench.can_export_prefix(), button);
     Popup::menu(&response)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
         .accessible_name(words.export_named)
@@ -110,14 +110,14 @@ fn short_digest(digest: &str) -> String {
 pub(super) fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let words = cx.prefix_text();
-    let Some(sheet) = &cx.bench.sheet else { return };
+    let Some(sheet) = &cx.workbench.sheet else { return };
     let card = match &sheet.card {
         Some(Ok(card)) => card,
         Some(Err(problem)) => return module_card::trouble(ui, cx, problem),
         None => {
-            let why = if !cx.bench.module.is_ready() {
+            let why = if !cx.workbench.module.is_ready() {
                 words.not_connected
-            } else if cx.bench.prefix.lacks().is_some() {
+            } else if cx.workbench.prefix.lacks().is_some() {
                 words.nothing_to_build
             } else {
                 words.building
@@ -186,7 +186,7 @@ fn digest(ui: &mut Ui, cx: &mut PanelContext<'_>, card: &IdentityCard) {
 fn norms(ui: &mut Ui, cx: &PanelContext<'_>, card: &IdentityCard) {
     let palette = Palette::of(ui);
     let words = cx.prefix_text();
-    let vocabulary = cx.bench.vocabulary.as_deref().filter(|_| card.token_norm.is_some());
+    let vocabulary = cx.workbench.vocabulary.as_deref().filter(|_| card.token_norm.is_some());
     let scale = card.token_norm.unwrap_or(1.0);
     let (name, unit) = match vocabulary {
         Some(_) => (words.norms, "×"),

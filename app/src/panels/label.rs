@@ -47,10 +47,10 @@ pub(super) fn differing(
     shown: &GroupKey,
     recipe: Option<(&PrefixRecipe, Option<f64>)>,
 ) -> String {
-    let bench = cx.bench;
+    let workbench = cx.workbench;
     let mut parts = Vec::new();
     if let Some((of, token_norms)) = recipe {
-        let now = bench.prefix.recipe();
+        let now = workbench.prefix.recipe();
         if of.magnitude != now.magnitude {
             parts.push(magnitude(cx.text, of, token_norms));
         }
@@ -61,7 +61,7 @@ pub(super) fn differing(
             parts.push(kind(cx.text, &of.kind));
         }
     }
-    let now = bench.group_key();
+    let now = workbench.group_key();
     if shown.prompt != now.prompt {
         parts.push(prompt(cx, &shown.prompt));
     }
@@ -74,7 +74,7 @@ pub(super) fn differing(
 /// Returns the title of a prompt's preset, or its first words.
 pub(super) fn prompt(cx: &PanelContext<'_>, of: &Prompt) -> String {
     if let Some(preset) = Preset::of(of) {
-        return preset.title(cx.bench.settings.language).to_owned();
+        return preset.title(cx.workbench.settings.language).to_owned();
     }
     let words = of.user.split_whitespace().collect::<Vec<_>>().join(" ");
     match words.char_indices().nth(PROMPT) {

@@ -25,7 +25,7 @@ const SENTENCE: f32 = 16.0;
 
 impl PanelContext<'_> {
     pub(super) fn prefix_text(&self) -> &'static PrefixText {
-        PrefixText::of(self.bench.settings.language)
+        PrefixText::of(self.workbench.settings.language)
     }
 
     fn material(&mut self, action: MaterialAction) {
@@ -37,13 +37,13 @@ impl PanelContext<'_> {
 pub(super) fn kind(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let origin = cx.bench.prefix.origin();
+    let origin = cx.workbench.prefix.origin();
     let name_of = |kind| match (kind, origin) {
         (KindChoice::Imported, Some(origin)) => (text.origin)(origin),
         (other, _) => (text.kinds)(other),
     };
     let kinds = KindChoice::ALL.map(|kind| (kind, name_of(kind).to_owned())).to_vec();
-    let (width, now) = (ui.available_width(), cx.bench.prefix.kind);
+    let (width, now) = (ui.available_width(), cx.workbench.prefix.kind);
     if let Some(kind) = select::select(ui, text.kind, Some(&now), &kinds, "", width) {
         cx.act(Action::SetKind(kind));
     }
@@ -69,7 +69,7 @@ fn has_texts(kind: KindChoice) -> bool {
 
 /// Draws the texts or the file that the prefix is made of, above the magnitude.
 pub(super) fn texts(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String>) {
-    let form = &cx.bench.prefix;
+    let form = &cx.workbench.prefix;
     let text = cx.prefix_text();
     match form.kind {
         KindChoice::Words => words(ui, cx),
@@ -94,13 +94,13 @@ pub(super) fn texts(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut O
 
 /// Draws the other fields of the selected kind.
 pub(super) fn source(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String>) {
-    let kind = cx.bench.prefix.kind;
+    let kind = cx.workbench.prefix.kind;
     if kind.is_seeded() {
         seed(ui, cx, invalid_text);
         generator(ui, cx);
     }
     if kind.has_own_size() {
-        let mut unscaled = cx.bench.prefix.unscaled;
+        let mut unscaled = cx.workbench.prefix.unscaled;
         if toggle::toggle(ui, &mut unscaled, cx.text.unscaled).changed() {
             cx.act(Action::SetUnscaled(unscaled));
         }
@@ -122,7 +122,7 @@ fn field_frame(ui: &Ui) -> Frame {
 fn words(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let mut words = cx.bench.prefix.words.clone();
+    let mut words = cx.workbench.prefix.words.clone();
     let frame = field_frame(ui);
     let response = ui
         .add(
@@ -181,7 +181,7 @@ fn pair(ui: &mut Ui, names: [&str; 2], shown: [&str; 2]) -> Option<(usize, Strin
 /// Toggles that put the rows of the imported or learned prefix, if there is one, in the place of a text.
 fn blend_rows(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.prefix_text();
-    let form = &cx.bench.prefix;
+    let form = &cx.workbench.prefix;
     let Some(file) = &form.imported else { return };
     let width = ui.available_width();
     let mut from = form.blend_from_rows;
@@ -216,13 +216,13 @@ fn blend(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<Strin
                 ..Colours::of_prefix(palette)
             },
         };
-        if let Some(share) = share.show(ui, rect, cx.bench.prefix.blend) {
+        if let Some(share) = share.show(ui, rect, cx.workbench.prefix.blend) {
             // Two digits, so that a share can be read and typed again.
             cx.material(MaterialAction::SetBlend((share * 100.0).round() / 100.0));
         }
         let field = Field {
             name: text.type_blend,
-            shown: format!("{:.2}", cx.bench.prefix.blend),
+            shown: format!("{:.2}", cx.workbench.prefix.blend),
             width: FIGURES,
         };
         let parse = |typed: &str| typed.replace(',', ".").parse::<f64>().ok();
@@ -239,7 +239,7 @@ fn blend(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<Strin
 fn seed(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String>) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let seed = cx.bench.prefix.seed;
+    let seed = cx.workbench.prefix.seed;
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
         ui.add(egui::Label::new(paint::words(text.seed, theme::BODY, palette.text2)));
@@ -267,7 +267,7 @@ fn seed(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String
 fn generator(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.prefix_text();
-    let form = &cx.bench.prefix;
+    let form = &cx.workbench.prefix;
     let now = form.generator;
     let generators = [
         (Generator::SplitMix64V1, text.generator_ours.to_owned()),
@@ -296,7 +296,7 @@ fn generator(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 fn file(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.prefix_text();
-    let imported = cx.bench.prefix.imported.as_ref();
+    let imported = cx.workbench.prefix.imported.as_ref();
     let width = ui.available_width();
     match imported {
         Some(file) => {
@@ -318,7 +318,7 @@ fn file(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         text.choose
     };
     let button = Button::outlined(words).width(width);
-    if ui.add_enabled(!cx.bench.file.asking, button).clicked() {
+    if ui.add_enabled(!cx.workbench.file.asking, button).clicked() {
         cx.material(MaterialAction::ChooseFile);
     }
     ui.add_space(4.0);
@@ -346,7 +346,7 @@ fn about(text: &PrefixText, file: &ImportedFile) -> Vec<String> {
 
 /// Draws the envelope, collapsed by default; a single row has none.
 pub(super) fn envelope(ui: &mut Ui, cx: &mut PanelContext<'_>, open: &mut bool) {
-    let form = &cx.bench.prefix;
+    let form = &cx.workbench.prefix;
     if form.len < 2 {
         return;
     }

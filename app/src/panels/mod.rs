@@ -57,31 +57,31 @@ pub(super) const PLOT_LEAST: f32 = 206.0;
 
 impl Window {
     /// Draws the whole window in `ui` and returns the user's actions.
-    pub fn show(&mut self, ui: &mut Ui, bench: &Workbench) -> Vec<Action> {
-        let Some(playback) = &bench.playback else {
+    pub fn show(&mut self, ui: &mut Ui, workbench: &Workbench) -> Vec<Action> {
+        let Some(playback) = &workbench.playback else {
             self.played = None;
-            return self.show_bench(ui, bench, bench);
+            return self.show_workbench(ui, workbench, workbench);
         };
         let mut actions = Vec::new();
-        playback::footer(ui, bench, playback, &mut actions);
+        playback::footer(ui, workbench, playback, &mut actions);
         let (jump, mut window) = self.played.take().unwrap_or_default();
         if jump != playback.jumps {
             // After a seek, nothing kept between frames is valid.
             *window = Self::default();
         }
-        actions.extend(window.show_bench(ui, &playback.bench, bench));
+        actions.extend(window.show_workbench(ui, &playback.workbench, workbench));
         self.played = Some((playback.jumps, window));
         actions
     }
 
-    fn show_bench(&mut self, ui: &mut Ui, bench: &Workbench, own: &Workbench) -> Vec<Action> {
+    fn show_workbench(&mut self, ui: &mut Ui, workbench: &Workbench, own: &Workbench) -> Vec<Action> {
         let mut cx = PanelContext {
-            bench,
+            workbench,
             own,
-            text: Text::of(bench.settings.language),
+            text: Text::of(workbench.settings.language),
             actions: Vec::new(),
         };
-        if bench.presenting {
+        if workbench.presenting {
             self.presenter.show(ui, &mut cx);
             self.sheets.show(ui, &mut cx);
             return cx.actions;
@@ -99,7 +99,7 @@ impl Window {
             })
             .inner;
         top_bar::banner(ui, &mut cx);
-        match bench.tab {
+        match workbench.tab {
             Tab::Tune => self.tune(ui, &mut cx),
             Tab::Sweep => self.sweep.show(ui, &mut cx),
             Tab::Find => self.find.show(ui, &mut cx),
@@ -152,7 +152,7 @@ impl Window {
             ..Margin::same(theme::PADDING as i8)
         };
         views::scrolled(ui, "centre", margin, |ui, room| {
-            if cx.bench.texts_alone {
+            if cx.workbench.texts_alone {
                 let texts = (room - WAY_BACK).max(outputs::LEAST);
                 self.outputs.height(ui, cx, ui.available_width(), texts, Some(texts));
                 self.outputs.show(ui, cx, texts);
@@ -161,7 +161,7 @@ impl Window {
             }
             // If there is no room for both, both get their minimum height and the centre scrolls.
             let most = (room - PLOT_LEAST - theme::GAP).max(outputs::LEAST);
-            let set = cx.bench.settings.texts_height;
+            let set = cx.workbench.settings.texts_height;
             let texts = self.outputs.height(ui, cx, ui.available_width(), most, set);
             self.outputs.show(ui, cx, texts);
             splitter(ui, cx, Tab::Tune, texts, (outputs::LEAST, most));

@@ -41,7 +41,7 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     if cut {
         response.on_hover_text(&title);
     }
-    match &cx.bench.module {
+    match &cx.workbench.module {
         ModuleState::Ready(facts) => ready(ui, cx, facts),
         ModuleState::Idle => idle(ui, cx),
         ModuleState::Fetching(fetch) => fetching(ui, cx, fetch),
@@ -71,7 +71,7 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 
 fn standing(cx: &PanelContext<'_>) -> (Status, &'static str) {
     let text = cx.text;
-    match &cx.bench.module {
+    match &cx.workbench.module {
         ModuleState::Ready(facts) if facts.is_ours() => (Status::Good, text.ready),
         ModuleState::Ready(_) => (Status::Warning, text.ready),
         ModuleState::Idle => (Status::Away, text.not_connected),
@@ -88,11 +88,11 @@ fn standing(cx: &PanelContext<'_>) -> (Status, &'static str) {
 /// Returns `Embedded · qwen2.5-0.5b`, or the address and the model.
 fn title(cx: &PanelContext<'_>) -> String {
     let text = cx.text;
-    let place = match &cx.bench.target {
+    let place = match &cx.workbench.target {
         Target::Embedded { .. } => text.embedded.to_owned(),
         Target::Remote { address, .. } => address.clone(),
     };
-    let model = match &cx.bench.module {
+    let model = match &cx.workbench.module {
         ModuleState::Loading { model, .. } => model.clone(),
         ModuleState::Fetching(fetch) => fetch.model.clone(),
         other => other
@@ -161,7 +161,7 @@ fn idle(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 /// Draws the progress of a download.
 fn fetch_progress(ui: &mut Ui, cx: &PanelContext<'_>, fetch: &FetchProgress) {
     let total = fetch.total_bytes.map(text::bytes);
-    let words = (FirstText::of(cx.bench.settings.language).fetching)(&Fetching {
+    let words = (FirstText::of(cx.workbench.settings.language).fetching)(&Fetching {
         model: &fetch.model,
         step: &fetch.what,
         done: &text::bytes(fetch.done_bytes),
@@ -173,8 +173,12 @@ fn fetch_progress(ui: &mut Ui, cx: &PanelContext<'_>, fetch: &FetchProgress) {
 
 /// Draws the progress of the model's download, if there is one, or why it failed.
 pub(super) fn any_fetch(ui: &mut Ui, cx: &PanelContext<'_>) {
-    let background_fetch = cx.bench.background_fetch.as_ref().and_then(BackgroundFetch::progress);
-    match &cx.bench.module {
+    let background_fetch = cx
+        .workbench
+        .background_fetch
+        .as_ref()
+        .and_then(BackgroundFetch::progress);
+    match &cx.workbench.module {
         ModuleState::Fetching(fetch) => fetch_progress(ui, cx, fetch),
         ModuleState::NoModel { problem: Some(problem) } => trouble(ui, cx, problem),
         _ => {
@@ -189,8 +193,8 @@ fn fetching(ui: &mut Ui, cx: &mut PanelContext<'_>, fetch: &FetchProgress) {
     let text = cx.text;
     fetch_progress(ui, cx, fetch);
     // The default model's name is not resolved yet, because the small one is downloaded first.
-    if matches!(cx.bench.target, Target::Embedded { model: None }) {
-        let words = FirstText::of(cx.bench.settings.language).small_first;
+    if matches!(cx.workbench.target, Target::Embedded { model: None }) {
+        let words = FirstText::of(cx.workbench.settings.language).small_first;
         ui.label(paint::words(words, theme::CAPTION, Palette::of(ui).text2));
     }
     watch_demo(ui, cx);
@@ -207,7 +211,7 @@ fn fetching(ui: &mut Ui, cx: &mut PanelContext<'_>, fetch: &FetchProgress) {
 
 /// Draws the button of the demo, which needs neither a model nor a network.
 fn watch_demo(ui: &mut Ui, cx: &mut PanelContext<'_>) {
-    let words = text::DemoText::of(cx.bench.settings.language).play_demo;
+    let words = text::DemoText::of(cx.workbench.settings.language).play_demo;
     let width = ui.available_width();
     if ui.add(Button::outlined(words).width(width)).clicked() {
         cx.act(Action::Playback(PlaybackAction::Demo));
@@ -217,9 +221,9 @@ fn watch_demo(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 /// Draws the progress of a background download, or how it ended.
 fn background_fetch(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let text = FirstText::of(cx.bench.settings.language);
+    let text = FirstText::of(cx.workbench.settings.language);
     let width = ui.available_width();
-    match &cx.bench.background_fetch {
+    match &cx.workbench.background_fetch {
         None => {}
         Some(BackgroundFetch::Fetching(fetch)) => {
             fetch_progress(ui, cx, fetch);
@@ -249,7 +253,7 @@ fn no_model(ui: &mut Ui, cx: &mut PanelContext<'_>, problem: Option<&Problem>) {
             ui.label(paint::words(text.no_model_yet, theme::BODY, palette.text2));
         }
     }
-    if let Some(model) = cx.bench.models.iter().find(|model| model.default) {
+    if let Some(model) = cx.workbench.models.iter().find(|model| model.default) {
         let size = model.bytes.map(text::bytes).unwrap_or_default();
         let words = (text.fetch_model)(&model.name, &size);
         // This downloads the small model first, too.
@@ -274,7 +278,7 @@ pub(super) fn trouble(ui: &mut Ui, cx: &PanelContext<'_>, problem: &Problem) {
     with_mark(ui, Status::Broken, |ui| {
         ui.spacing_mut().item_spacing.y = 4.0;
         ui.label(paint::strong((text.problem)(problem.kind), theme::BODY, palette.text));
-        let (sentence, remedy) = problem.words(cx.bench.settings.language);
+        let (sentence, remedy) = problem.words(cx.workbench.settings.language);
         ui.label(paint::words(sentence, theme::BODY, palette.text2));
         if !remedy.is_empty() {
             ui.label(paint::words(remedy, theme::BODY, palette.text));
@@ -305,11 +309,11 @@ fn primary(ui: &mut Ui, cx: &mut PanelContext<'_>, words: &str, action: Action) 
 
 /// Draws a button to the doctor, for a module that does not answer.
 fn visit_doctor(ui: &mut Ui, cx: &mut PanelContext<'_>) {
-    let Target::Remote { address, .. } = cx.bench.target.clone() else {
+    let Target::Remote { address, .. } = cx.workbench.target.clone() else {
         return;
     };
     let width = ui.available_width();
-    let words = text::DoctorText::of(cx.bench.settings.language).visit;
+    let words = text::DoctorText::of(cx.workbench.settings.language).visit;
     if ui.add(Button::outlined(words).width(width)).clicked() {
         cx.act(Action::Doctor(DoctorAction::Visit(address)));
     }

@@ -82,16 +82,15 @@ impl Outputs {
     /// Returns the height of both texts over `width` in the selected text size: at most `most`, or the height that the
     /// user set.
     pub fn height(&mut self, ui: &Ui, cx: &PanelContext<'_>, width: f32, most: f32, set: Option<f32>) -> f32 {
-        let bench = cx.bench;
+        let workbench = cx.workbench;
         let half = ((width - theme::GAP) / 2.0).floor();
         let set = set.map(|height| height.clamp(LEAST, most.max(LEAST)));
         let room = set.unwrap_or(most) - CardParts::FRAME;
-        let texts = [&bench.left().text, &bench.prefixed.text];
-        let is_running = bench.is_running();
-        let before = self
-            .fitted
-            .take()
-            .filter(|before| before.group == bench.tuning.shown_group && before.width == half && before.room == room);
+        let texts = [&workbench.left().text, &workbench.prefixed.text];
+        let is_running = workbench.is_running();
+        let before = self.fitted.take().filter(|before| {
+            before.group == workbench.tuning.shown_group && before.width == half && before.room == room
+        });
         let is_same = |before: &Fitted| {
             let same = |(old, new): (&Arc<str>, &&Arc<str>)| Arc::ptr_eq(old, new);
             before.is_running == is_running && before.texts.iter().zip(&texts).all(same)
@@ -117,7 +116,7 @@ impl Outputs {
                     need = held.need;
                 }
                 Fitted {
-                    group: bench.tuning.shown_group.clone(),
+                    group: workbench.tuning.shown_group.clone(),
                     texts: texts.map(Arc::clone),
                     is_running,
                     width: half,
@@ -137,8 +136,8 @@ impl Outputs {
         let half = ((rect.width() - theme::GAP) / 2.0).floor();
         let left = Rect::from_min_size(rect.min, vec2(half, height));
         let right = Rect::from_min_max(pos2(rect.right() - half, rect.top()), rect.max);
-        let waiting = cx.bench.prefixed.state == PaneState::Waiting;
-        let tuning = &cx.bench.tuning;
+        let waiting = cx.workbench.prefixed.state == PaneState::Waiting;
+        let tuning = &cx.workbench.tuning;
         let shown = tuning
             .shown_group
             .clone()
@@ -148,7 +147,7 @@ impl Outputs {
             self.panes.rewind();
         }
         self.marks.refresh(cx);
-        let stepped = cx.bench.difference().and_then(|(now, _)| now);
+        let stepped = cx.workbench.difference().and_then(|(now, _)| now);
         if stepped != self.stepped {
             self.stepped = stepped;
             if stepped.is_some() {
@@ -168,9 +167,9 @@ impl Outputs {
         let palette = Palette::of(ui);
         let text = cx.text;
         let pane = if run == RunKind::Baseline {
-            cx.bench.left()
+            cx.workbench.left()
         } else {
-            &cx.bench.prefixed
+            &cx.workbench.prefixed
         };
         let mut parts = CardParts::paint(ui, rect);
         if pane.error.is_some() {
@@ -212,7 +211,7 @@ impl Outputs {
                 _ => (text.prefixed_output, DiffSide::Right),
             };
             // While scores are computed no marks are drawn: those of the diff could be mistaken for them.
-            let by_kl = run == RunKind::Baseline && cx.bench.colouring() == Colouring::Kl;
+            let by_kl = run == RunKind::Baseline && cx.workbench.colouring() == Colouring::Kl;
             let content = Content {
                 text: &pane.text,
                 marks: if by_kl { &[] } else { marks },
@@ -268,9 +267,9 @@ impl CardParts {
 
 impl Marks {
     pub(super) fn refresh(&mut self, cx: &PanelContext<'_>) {
-        let bench = cx.bench;
-        let streaming = bench.prefixed.is_running() || bench.left().is_running();
-        let same = match (&self.of, &bench.diff) {
+        let workbench = cx.workbench;
+        let streaming = workbench.prefixed.is_running() || workbench.left().is_running();
+        let same = match (&self.of, &workbench.diff) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (None, None) => true,
             _ => false,
@@ -279,22 +278,22 @@ impl Marks {
             return;
         }
         *self = Self {
-            of: bench.diff.clone(),
+            of: workbench.diff.clone(),
             streaming,
             ..Self::default()
         };
         let Some(of) = &self.of else { return };
-        let first_difference = FirstDifference::of(&of.left, &of.right, bench.granularity);
+        let first_difference = FirstDifference::of(&of.left, &of.right, workbench.granularity);
         self.left = of.diff.removed().collect();
         self.right = of.diff.added().collect();
         if streaming {
             // Text that has not arrived is not "removed": the end of a partial text is not a difference.
-            let (arriving, other) = if bench.left().is_running() {
+            let (arriving, other) = if workbench.left().is_running() {
                 (&of.left, &mut self.right)
             } else {
                 (&of.right, &mut self.left)
             };
-            let end = if bench.left().is_running() {
+            let end = if workbench.left().is_running() {
                 of.right.len()
             } else {
                 of.left.len()
@@ -311,7 +310,7 @@ impl Marks {
 
     /// Returns marks and first difference of a run's text, if they belong to the shown text.
     pub(super) fn of(&self, cx: &PanelContext<'_>, run: RunKind) -> (&[Range<usize>], Option<FirstDifference>) {
-        if cx.bench.covered(run) == 0 {
+        if cx.workbench.covered(run) == 0 {
             return (&[], None);
         }
         let marks = if run == RunKind::Baseline {
@@ -325,8 +324,8 @@ impl Marks {
 
 /// Returns the current difference, as bytes of a pane's text.
 fn stepped_to(cx: &PanelContext<'_>, run: RunKind) -> Option<Range<usize>> {
-    let (now, _) = cx.bench.difference()?;
-    let change = cx.bench.diff.as_ref()?.diff.changes.get(now?)?;
+    let (now, _) = cx.workbench.difference()?;
+    let change = cx.workbench.diff.as_ref()?.diff.changes.get(now?)?;
     Some(match run {
         RunKind::Baseline => change.left.clone(),
         _ => change.right.clone(),
@@ -338,7 +337,7 @@ fn empty_words(cx: &PanelContext<'_>, run: RunKind, pane: &Pane) -> &'static str
     if pane.is_running() {
         return text.waiting;
     }
-    if let Some(why) = cx.bench.why_not_run() {
+    if let Some(why) = cx.workbench.why_not_run() {
         return (text.why_not)(why);
     }
     if run == RunKind::Baseline {
@@ -386,7 +385,7 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, run: RunKind, pane: &Pane) 
     }
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
-        let is_pinned = run == RunKind::Baseline && cx.bench.tuning.pinned().is_some();
+        let is_pinned = run == RunKind::Baseline && cx.workbench.tuning.pinned().is_some();
         if is_pinned {
             if ui
                 .add(Button::outlined(cx.sweep_text().unpin).small().height(28.0))
@@ -402,15 +401,15 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, run: RunKind, pane: &Pane) 
             let room = ui.available_width();
             granularity(ui, cx, room);
         }
-        if run == RunKind::Baseline && cx.bench.colouring() == Colouring::Kl {
+        if run == RunKind::Baseline && cx.workbench.colouring() == Colouring::Kl {
             let words = cx.scoring_text();
             kl::legend(ui, words.scale, words.nats);
         } else {
             legend(ui, cx, run);
         }
         let room = ui.available_width();
-        if run == RunKind::Baseline && !is_pinned && room >= 32.0 && !cx.bench.baseline.text.is_empty() {
-            let off = cx.bench.why_not_run().is_some() || cx.bench.is_running();
+        if run == RunKind::Baseline && !is_pinned && room >= 32.0 && !cx.workbench.baseline.text.is_empty() {
+            let off = cx.workbench.why_not_run().is_some() || cx.workbench.is_running();
             if ui
                 .add_enabled(!off, IconButton::new(Icon::Again, text.rerun_baseline))
                 .clicked()
@@ -423,23 +422,27 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, run: RunKind, pane: &Pane) 
 
 /// Returns the name of the left pane: the baseline, or the run that is pinned in its place.
 pub(super) fn left_name(cx: &PanelContext<'_>) -> String {
-    match cx.bench.tuning.pinned() {
-        Some(record) => label::of(cx, record, &cx.bench.tuning.analysis),
+    match cx.workbench.tuning.pinned() {
+        Some(record) => label::of(cx, record, &cx.workbench.tuning.analysis),
         None => cx.text.baseline.to_owned(),
     }
 }
 
 /// Returns the name and the recipe of the prefixed pane: those of a reopened run, or else of the controls.
 pub(super) fn named(cx: &PanelContext<'_>) -> (String, PrefixRecipe) {
-    let bench = cx.bench;
-    match &bench.prefixed.origin {
-        Some(origin) if bench.tuning.selected_record.is_some() => {
+    let workbench = cx.workbench;
+    match &workbench.prefixed.origin {
+        Some(origin) if workbench.tuning.selected_record.is_some() => {
             let size = label::magnitude(cx.text, &origin.recipe, origin.token_norms);
             (size, origin.recipe.clone())
         }
         _ => {
-            let built = bench.next_prefix.built.as_ref().and_then(|built| built.as_ref().ok());
-            let recipe = bench.prefix.recipe();
+            let built = workbench
+                .next_prefix
+                .built
+                .as_ref()
+                .and_then(|built| built.as_ref().ok());
+            let recipe = workbench.prefix.recipe();
             let size = label::magnitude(cx.text, &recipe, built.and_then(|built| built.token_norms));
             (size, recipe)
         }
@@ -448,14 +451,14 @@ pub(super) fn named(cx: &PanelContext<'_>) -> (String, PrefixRecipe) {
 
 /// The label of the run whose text a pane shows.
 fn whole_label(cx: &PanelContext<'_>, run: RunKind) -> Option<String> {
-    let tuning = &cx.bench.tuning;
+    let tuning = &cx.workbench.tuning;
     let record = match run {
         RunKind::Baseline => tuning.pinned().or(tuning.baseline()),
         _ => tuning.current().map(|(record, _)| record),
     };
     let shown = match run {
-        RunKind::Baseline => cx.bench.left(),
-        _ => &cx.bench.prefixed,
+        RunKind::Baseline => cx.workbench.left(),
+        _ => &cx.workbench.prefixed,
     };
     let record = record.filter(|record| !shown.is_running() && record.output() == &*shown.text)?;
     Some(label::of(cx, record, &tuning.analysis))
@@ -465,15 +468,15 @@ fn whole_label(cx: &PanelContext<'_>, run: RunKind) -> Option<String> {
 pub(super) fn stale_words(cx: &PanelContext<'_>, run: RunKind) -> Option<String> {
     let text = cx.text;
     let pane = match run {
-        RunKind::Baseline => cx.bench.left(),
-        _ => &cx.bench.prefixed,
+        RunKind::Baseline => cx.workbench.left(),
+        _ => &cx.workbench.prefixed,
     };
     if pane.text.is_empty() || !pane.stale {
         return None;
     }
     let origin = pane.stale_from.as_ref().filter(|_| run == RunKind::Prefixed);
-    let now = cx.bench.group_key();
-    let shown = cx.bench.tuning.shown_group.as_ref().unwrap_or(&now);
+    let now = cx.workbench.group_key();
+    let shown = cx.workbench.tuning.shown_group.as_ref().unwrap_or(&now);
     let differs = label::differing(cx, shown, origin.map(|origin| (&origin.recipe, origin.token_norms)));
     Some(match differs.is_empty() {
         true => text.other_settings.to_owned(),
@@ -483,12 +486,12 @@ pub(super) fn stale_words(cx: &PanelContext<'_>, run: RunKind) -> Option<String>
 
 /// Returns whether the text no longer matches the controls. A reopened run is not stale.
 fn is_stale(cx: &PanelContext<'_>, run: RunKind, pane: &Pane) -> bool {
-    pane.stale && (run == RunKind::Baseline || cx.bench.tuning.selected_record.is_none())
+    pane.stale && (run == RunKind::Baseline || cx.workbench.tuning.selected_record.is_none())
 }
 
 /// Draws a legend of this pane's marks.
 fn legend(ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind) {
-    if cx.bench.diff.is_none() {
+    if cx.workbench.diff.is_none() {
         return;
     }
     let palette = Palette::of(ui);
@@ -520,7 +523,7 @@ fn legend(ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind) {
 
 /// Draws the buttons for the previous and next difference, and its number.
 pub(super) fn differences(ui: &mut Ui, cx: &mut PanelContext<'_>) {
-    let Some((now, count)) = cx.bench.difference() else {
+    let Some((now, count)) = cx.workbench.difference() else {
         return;
     };
     let palette = Palette::of(ui);
@@ -551,7 +554,7 @@ pub(super) fn differences(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 
 fn granularity(ui: &mut Ui, cx: &mut PanelContext<'_>, room: f32) {
     let text = cx.text;
-    let current = cx.bench.granularity;
+    let current = cx.workbench.granularity;
     let button = Button::quiet((text.granularities)(current))
         .trailing(Icon::ChevronDown)
         .small()
@@ -603,7 +606,7 @@ fn footer_of(ui: &mut Ui, cx: &mut PanelContext<'_>, run: RunKind, pane: &Pane) 
     if let Some(problem) = &pane.error {
         let room = ui.available_rect_before_wrap().shrink2(vec2(0.0, 10.0));
         let mut child = ui.new_child(UiBuilder::new().max_rect(room).layout(Layout::top_down(Align::Min)));
-        let words = problem.whole(cx.bench.settings.language);
+        let words = problem.whole(cx.workbench.settings.language);
         super::module_card::with_mark(&mut child, Status::Broken, |ui| {
             let mut job = egui::text::LayoutJob::simple(
                 words.clone(),
@@ -652,8 +655,8 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind, pane: &Pane) {
         (PaneState::Done, Some(finish)) => Some((text.finish)(finish)),
         _ => None,
     };
-    let is_baseline = run == RunKind::Baseline && cx.bench.tuning.pinned().is_none();
-    let check = cx.bench.repeat_progress().filter(|_| is_baseline);
+    let is_baseline = run == RunKind::Baseline && cx.workbench.tuning.pinned().is_none();
+    let check = cx.workbench.repeat_progress().filter(|_| is_baseline);
     if let Some(share) = check {
         checking(ui, cx, share);
         return;
@@ -662,7 +665,7 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind, pane: &Pane) {
     if run == RunKind::Baseline && scores::figures_under_the_baseline(ui, cx) {
         return;
     }
-    if run == RunKind::Prefixed && cx.bench.colouring() == Colouring::Kl {
+    if run == RunKind::Prefixed && cx.workbench.colouring() == Colouring::Kl {
         scores::perplexity(ui, cx);
     }
     let running = pane.is_running();
@@ -729,7 +732,7 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind, pane: &Pane) {
 fn checking(ui: &mut Ui, cx: &PanelContext<'_>, share: f32) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let drafts = cx.bench.module.facts().is_some_and(|facts| facts.is_ours());
+    let drafts = cx.workbench.module.facts().is_some_and(|facts| facts.is_ours());
     let words = if drafts { text.checking } else { text.running_again };
     let galley = paint::cut_to(
         ui,
@@ -745,8 +748,8 @@ fn checking(ui: &mut Ui, cx: &PanelContext<'_>, share: f32) {
 
 /// Returns the warning that the module may not have applied the prefix.
 fn applied_words(cx: &PanelContext<'_>) -> Option<&'static str> {
-    let (_, point) = cx.bench.tuning.current()?;
-    match cx.bench.tuning.group()?.applied(point) {
+    let (_, point) = cx.workbench.tuning.current()?;
+    match cx.workbench.tuning.group()?.applied(point) {
         Applied::Proven | Applied::Plausible | Applied::NoPrefix => None,
         Applied::Doubtful | Applied::Contradicted => Some(cx.text.applied_doubtful),
         Applied::Unknown => Some(cx.text.applied_unknown),

@@ -63,7 +63,7 @@ impl PlotCard {
         ui.spacing_mut().item_spacing.y = 0.0;
         head(ui, cx, first_difference);
         ui.add_space(6.0);
-        if cx.bench.runs_shown {
+        if cx.workbench.runs_shown {
             self.runs.show(ui, cx);
             return;
         }
@@ -79,17 +79,17 @@ impl PlotCard {
     /// Builds the plot of the shown case and passes it to `show`.
     pub(super) fn with_plot<R>(&mut self, cx: &PanelContext<'_>, show: impl FnOnce(&Plot<'_>) -> R) -> R {
         let text = cx.text;
-        let bench = cx.bench;
-        let measure = bench.measure;
-        let recipe = bench.prefix.recipe();
+        let workbench = cx.workbench;
+        let measure = workbench.measure;
+        let recipe = workbench.prefix.recipe();
         self.points.clear();
-        let shown = bench.tuning.plotted();
+        let shown = workbench.tuning.plotted();
         self.points.extend(shown.iter().filter_map(|(record, point)| {
             Some(Point {
                 id: record.case.index as u64,
                 x: point.magnitude(),
                 y: measure.value(point.measures.as_ref()?)?,
-                collapsed: bench.tuning.is_loop(point),
+                collapsed: workbench.tuning.is_loop(point),
                 joined: record.case.recipe.as_ref()?.same_except_magnitude(&recipe),
             })
         }));
@@ -108,9 +108,9 @@ impl PlotCard {
         let most = self.points.iter().map(|point| point.y).fold(0.0, f64::max);
         let top = measure.full_scale().unwrap_or_else(|| round_top(most));
         let axis = cx.plot_axis();
-        let collapse = bench.tuning.collapse_from().filter(|x| *x > 0.0);
+        let collapse = workbench.tuning.collapse_from().filter(|x| *x > 0.0);
         let collapse_words = collapse.map(|x| (text.collapsed_above)(&cx.plot_magnitude(x)));
-        let noise = match (measure.full_scale(), bench.tuning.noise_floor(measure)) {
+        let noise = match (measure.full_scale(), workbench.tuning.noise_floor(measure)) {
             (Some(top), Some(floor)) if measure.is_similarity() => Some(NoiseBand {
                 from: floor,
                 to: top,
@@ -138,11 +138,11 @@ impl PlotCard {
                 points: &self.kl,
                 label: text.kl_axis,
             }),
-            selected: bench
+            selected: workbench
                 .tuning
                 .selected_record
                 .as_ref()
-                .and_then(|id| bench.tuning.record(id))
+                .and_then(|id| workbench.tuning.record(id))
                 .map(|record| record.case.index as u64),
             empty: text.plot_empty,
         };
@@ -152,7 +152,7 @@ impl PlotCard {
 
 /// Returns record and point by the plot's id, which is the record's index in the session.
 fn point_of<'d>(cx: &PanelContext<'d>, id: u64) -> Option<(&'d Record, &'d analysis::Point)> {
-    let mut shown = cx.bench.tuning.plotted().into_iter();
+    let mut shown = cx.workbench.tuning.plotted().into_iter();
     shown.find(|(record, _)| record.case.index as u64 == id)
 }
 
@@ -177,25 +177,25 @@ pub(super) fn touched(cx: &mut PanelContext<'_>, touched: Touched) {
 
 /// Returns the visible part of the plot of runs.
 pub(super) fn view(cx: &PanelContext<'_>) -> View {
-    View::of(cx.text.plot, (cx.text.measures)(cx.bench.measure), cx.plot_axis())
+    View::of(cx.text.plot, (cx.text.measures)(cx.workbench.measure), cx.plot_axis())
 }
 
 /// Returns the current prefix: its position on the axis, and the run with exactly this prefix.
 fn current(cx: &PanelContext<'_>, recipe: &PrefixRecipe) -> Option<Current> {
-    let bench = cx.bench;
+    let workbench = cx.workbench;
     let of_recipe = |(record, _): &(&Record, &analysis::Point)| record.case.recipe.as_ref() == Some(recipe);
-    let made = bench.tuning.points().rfind(of_recipe);
+    let made = workbench.tuning.points().rfind(of_recipe);
     let x = match made {
         Some((_, point)) => Some(point.magnitude()),
         None => cx.plot_magnitude_in_hand(),
     }?;
-    let y = made.and_then(|(_, point)| bench.measure.value(point.measures.as_ref()?));
+    let y = made.and_then(|(_, point)| workbench.measure.value(point.measures.as_ref()?));
     let tag = match y {
         Some(y) => format!(
             "{} · {} {}",
             cx.plot_magnitude(x),
-            (cx.text.measures)(bench.measure),
-            figures(bench.measure, Some(y))
+            (cx.text.measures)(workbench.measure),
+            figures(workbench.measure, Some(y))
         ),
         None => String::new(),
     };
@@ -223,7 +223,7 @@ fn describe(cx: &PanelContext<'_>, record: &Record, point: &analysis::Point) -> 
     }
     format!(
         "{}\n{}\n{}",
-        label::of(cx, record, &cx.bench.tuning.analysis),
+        label::of(cx, record, &cx.workbench.tuning.analysis),
         values.join(" · "),
         beginning.replace('\n', " ")
     )
@@ -269,7 +269,7 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, first_difference: Option<FirstDi
 /// Draws the menu of the points, the buttons of a reopened run, and the zoom reset.
 fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.text;
-    if cx.bench.tuning.points().next().is_some() {
+    if cx.workbench.tuning.points().next().is_some() {
         let menu = ui.add(IconButton::new(Icon::Menu, text.plot_menu));
         Popup::menu(&menu)
             .close_behavior(PopupCloseBehavior::CloseOnClick)
@@ -278,16 +278,16 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     }
     fill_button(ui, cx);
     let options = [(false, text.curve), (true, text.runs)];
-    let shown = segmented(ui, text.plot_or_runs, cx.bench.runs_shown, &options, SWITCH);
+    let shown = segmented(ui, text.plot_or_runs, cx.workbench.runs_shown, &options, SWITCH);
     if let Some(runs) = shown {
         cx.act(Action::ShowRuns(runs));
     }
-    if let Some(count) = cx.bench.tuning.chosen()
+    if let Some(count) = cx.workbench.tuning.chosen()
         && ui.add(Button::quiet(&(text.chosen_plotted)(count)).small()).clicked()
     {
         cx.act(Action::PlotRuns(Vec::new()));
     }
-    if let Some(id) = cx.bench.tuning.selected_record.clone() {
+    if let Some(id) = cx.workbench.tuning.selected_record.clone() {
         if ui.add(Button::quiet(text.back_to_last).small()).clicked() {
             cx.act(Action::SelectRun(None));
         }
@@ -307,8 +307,8 @@ const SWITCH: f32 = 112.0;
 /// Draws the button that fills the curve; while running, it shows the progress and stops it.
 fn fill_button(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.text;
-    let why_not = cx.bench.why_not_fill();
-    let progress = cx.bench.curve.progress();
+    let why_not = cx.workbench.why_not_fill();
+    let progress = cx.workbench.curve.progress();
     let words = progress.map_or_else(
         || text.fill_curve.to_owned(),
         |(done, total)| (text.filling)(done, total),
@@ -326,9 +326,9 @@ fn fill_button(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 
 fn title(ui: &mut Ui, cx: &PanelContext<'_>, words: &str, room: Rect) {
     let palette = Palette::of(ui);
-    let bench = cx.bench;
+    let workbench = cx.workbench;
     // The verdict dims with the texts that it belongs to.
-    let is_stale = bench.tuning.selected_record.is_none() && (bench.prefixed.stale || bench.left().stale);
+    let is_stale = workbench.tuning.selected_record.is_none() && (workbench.prefixed.stale || workbench.left().stale);
     let colour = theme::faded(palette.text, if is_stale { super::outputs::STALE } else { 1.0 });
     let mut left = ui.new_child(
         UiBuilder::new()
@@ -337,16 +337,16 @@ fn title(ui: &mut Ui, cx: &PanelContext<'_>, words: &str, room: Rect) {
             .layout(Layout::left_to_right(Align::Center)),
     );
     let galley = paint::cut_to(&left, words, theme::CARD_TITLE.semibold(), colour, room.width());
-    let mut about = (cx.text.points)(bench.tuning.points().count());
-    if bench.tuning.group().is_some_and(Group::is_deterministic) {
+    let mut about = (cx.text.points)(workbench.tuning.points().count());
+    if workbench.tuning.group().is_some_and(Group::is_deterministic) {
         about = format!("{about}  ·  {}", cx.text.noise_none);
     }
-    if let Some((record, _)) = bench
+    if let Some((record, _)) = workbench
         .tuning
         .current()
-        .filter(|_| bench.tuning.selected_record.is_some())
+        .filter(|_| workbench.tuning.selected_record.is_some())
     {
-        let run = label::of(cx, record, &bench.tuning.analysis);
+        let run = label::of(cx, record, &workbench.tuning.analysis);
         about = format!("{}\n{about}", (cx.text.shown_run)(&run));
     }
     left.add(Label::new(galley).show_tooltip_when_elided(false))
@@ -355,10 +355,10 @@ fn title(ui: &mut Ui, cx: &PanelContext<'_>, words: &str, room: Rect) {
 
 fn menu_items(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.text;
-    let saved = crate::text::ScoringText::of(cx.bench.settings.language).save_as;
+    let saved = crate::text::ScoringText::of(cx.workbench.settings.language).save_as;
     let own = [text.use_settings, text.remove_point, text.clear_points];
     select::as_wide_as(ui, own.into_iter().chain(crate::figure::ImageFormat::ALL.map(saved)));
-    if let Some(id) = cx.bench.tuning.current().map(|(record, _)| record.id.clone()) {
+    if let Some(id) = cx.workbench.tuning.current().map(|(record, _)| record.id.clone()) {
         if select::item(ui, text.use_settings, false).clicked() {
             cx.act(Action::AdoptRun(id.clone()));
         }
@@ -385,13 +385,13 @@ enum VerdictLength {
 /// Returns a sentence about the effect of the prefix on the shown output.
 fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, length: VerdictLength) -> String {
     let text = cx.text;
-    let bench = cx.bench;
+    let workbench = cx.workbench;
     let parts = match length {
         VerdictLength::Whole | VerdictLength::Part => text.verdict_parts,
         VerdictLength::Short => text.verdict_parts_short,
     };
-    if bench.tuning.pinned().is_some() && !bench.prefixed.text.is_empty() {
-        let is_running = bench.prefixed.is_running();
+    if workbench.tuning.pinned().is_some() && !workbench.prefixed.text.is_empty() {
+        let is_running = workbench.prefixed.is_running();
         let parts = match length {
             VerdictLength::Whole | VerdictLength::Part => text.pinned_parts,
             VerdictLength::Short => text.pinned_parts_short,
@@ -399,23 +399,23 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, len
         return match first_difference {
             Some(first_difference) => parts(&(text.nth)(first_difference.unit, first_difference.number)),
             None if is_running => text.pinned_same_so_far.to_owned(),
-            None if bench.left().text == bench.prefixed.text => text.pinned_same.to_owned(),
+            None if workbench.left().text == workbench.prefixed.text => text.pinned_same.to_owned(),
             // The texts are being compared.
             None => String::new(),
         };
     }
-    if bench.is_running() && bench.tuning.selected_record.is_none() {
+    if workbench.is_running() && workbench.tuning.selected_record.is_none() {
         // While text arrives, the verdict describes this text, not the previous run.
         return match first_difference {
             Some(first_difference) => parts(&(text.nth)(first_difference.unit, first_difference.number)),
             None => text.verdict_running.to_owned(),
         };
     }
-    let shown = bench.tuning.current().zip(bench.tuning.group());
+    let shown = workbench.tuning.current().zip(workbench.tuning.group());
     let Some(((_, point), group)) = shown else {
-        return if bench.module.is_ready() {
+        return if workbench.module.is_ready() {
             text.verdict_begin
-        } else if bench.module.is_busy() {
+        } else if workbench.module.is_busy() {
             (text.why_not)(Unavailable::StillConnecting)
         } else {
             text.verdict_connect
@@ -437,8 +437,8 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, len
         None => (text.nth)(Unit::Character, measures.first_divergence.graphemes + 1),
     };
     // A reopened run has its own label; the collapse of the series is not its property.
-    let collapse = bench.tuning.collapse_from().filter(|x| *x > 0.0);
-    match collapse.filter(|_| length == VerdictLength::Whole && bench.tuning.selected_record.is_none()) {
+    let collapse = workbench.tuning.collapse_from().filter(|x| *x > 0.0);
+    match collapse.filter(|_| length == VerdictLength::Whole && workbench.tuning.selected_record.is_none()) {
         Some(x) => (text.verdict_parts_collapse)(&place, &cx.plot_magnitude(x)),
         None => parts(&place),
     }
@@ -456,16 +456,16 @@ struct Chips {
 impl Chips {
     /// Returns as many as there is `room` for beside the menu, at most `most`, including the selected one.
     fn of(ui: &Ui, cx: &PanelContext<'_>, room: f32, most: usize) -> Self {
-        let bench = cx.bench;
-        let current = bench.tuning.current();
-        let recipe = bench.prefix.recipe();
-        let stale = bench.tuning.selected_record.is_none()
+        let workbench = cx.workbench;
+        let current = workbench.tuning.current();
+        let recipe = workbench.prefix.recipe();
+        let stale = workbench.tuning.selected_record.is_none()
             && current.is_some_and(|(record, _)| record.case.recipe.as_ref() != Some(&recipe));
         let is_known =
             |measure: &Measure| *measure != Measure::KlMean || value(cx, *measure) != figures(*measure, None);
         let mut offered: Vec<Measure> = CHIPS.into_iter().filter(is_known).collect();
-        if !offered.contains(&bench.measure) {
-            offered.insert(1, bench.measure);
+        if !offered.contains(&workbench.measure) {
+            offered.insert(1, workbench.measure);
         }
         let gap = ui.spacing().item_spacing.x;
         let menu = more_button(cx).measure(ui) + gap;
@@ -476,14 +476,14 @@ impl Chips {
             let figures = paint::line_of_text(ui, "100.0", theme::BODY.mono(), palette.text);
             name.size().x + figures.size().x + 27.0 + gap
         };
-        let against = bench.tuning.pinned().map(|_| cx.text.against_pinned);
+        let against = workbench.tuning.pinned().map(|_| cx.text.against_pinned);
         let against_width = against.map_or(0.0, |words| {
             let font = theme::CAPTION.regular();
             paint::line_of_text(ui, words, font, Palette::of(ui).text2).size().x + gap
         });
-        let mut width = menu + against_width + width_of(bench.measure);
-        let mut fits: Vec<Measure> = vec![bench.measure];
-        for measure in offered.iter().copied().filter(|measure| *measure != bench.measure) {
+        let mut width = menu + against_width + width_of(workbench.measure);
+        let mut fits: Vec<Measure> = vec![workbench.measure];
+        for measure in offered.iter().copied().filter(|measure| *measure != workbench.measure) {
             if width + width_of(measure) > room || fits.len() >= most {
                 break;
             }
@@ -505,7 +505,7 @@ impl Chips {
 
     fn show(&self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let text = cx.text;
-        let on = cx.bench.measure;
+        let on = cx.workbench.measure;
         if let Some(words) = self.against {
             ui.label(paint::words(words, theme::CAPTION, Palette::of(ui).text2))
                 .on_hover_text(text.against_pinned_about);
@@ -543,6 +543,6 @@ fn more_button(cx: &PanelContext<'_>) -> Button<'static> {
 
 /// Formats the value of a measure for the shown run, against the text that it is shown beside.
 fn value(cx: &PanelContext<'_>, measure: Measure) -> String {
-    let measures = cx.bench.measures();
+    let measures = cx.workbench.measures();
     figures(measure, measures.and_then(|measures| measure.value(&measures)))
 }

@@ -92,8 +92,8 @@ impl Rail {
         ui.add_space(8.0);
         material::source(ui, cx, &mut self.invalid_text);
         material::envelope(ui, cx, &mut self.envelope_open);
-        let mut advanced = cx.bench.settings.advanced;
-        let rounding = rounding_words(cx, cx.bench.prefix.rounding);
+        let mut advanced = cx.workbench.settings.advanced;
+        let rounding = rounding_words(cx, cx.workbench.prefix.rounding);
         if fold::heading(ui, &mut advanced, text.advanced, rounding).changed() {
             cx.act(Action::SetAdvanced(advanced));
         }
@@ -112,7 +112,7 @@ impl Rail {
 
     fn magnitude(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, height: Height) {
         let text = cx.text;
-        let form = &cx.bench.prefix;
+        let form = &cx.workbench.prefix;
         let unit = form.unit;
         let axis = Axis::of(unit);
         let value = shown_magnitude(cx);
@@ -120,7 +120,7 @@ impl Rail {
         ui.add_space(if height == Height::Tall { 8.0 } else { 4.0 });
         self.refresh_norms(cx);
         // With raw values, the curve is scaled to the raw values of its norms.
-        let scaled = match (unit, cx.bench.raw_per_norm(), &self.norms) {
+        let scaled = match (unit, cx.workbench.raw_per_norm(), &self.norms) {
             (MagnitudeUnit::Raw, Some(scale), Some((_, curve))) => Some(NormsCurve {
                 points: curve.points.iter().map(|(x, y)| (x * scale, *y)).collect(),
             }),
@@ -132,9 +132,9 @@ impl Rail {
         };
         let spoken = (text.magnitude_spoken)(
             &format!("{}{}", format_magnitude(value), axis.unit),
-            cx.bench.magnitude_raw().map(format_magnitude).as_deref(),
+            cx.workbench.magnitude_raw().map(format_magnitude).as_deref(),
         );
-        let saved = cx.bench.saved_magnitudes();
+        let saved = cx.workbench.saved_magnitudes();
         let slider = MagnitudeSlider {
             name: text.magnitude,
             spoken: &spoken,
@@ -185,11 +185,11 @@ impl Rail {
                     ui.spacing_mut().interact_size.y = 16.0;
                     let (name, other) = match unit {
                         MagnitudeUnit::TokenNorms => {
-                            let raw = cx.bench.magnitude_raw();
+                            let raw = cx.workbench.magnitude_raw();
                             (text.token_norm, raw.map(|raw| (text.raw, format_magnitude(raw))))
                         }
                         MagnitudeUnit::Raw => {
-                            let norms = cx.bench.magnitude_norms();
+                            let norms = cx.workbench.magnitude_norms();
                             (
                                 text.raw_value,
                                 norms.map(|norms| ("", format!("{}×", format_magnitude(norms)))),
@@ -218,7 +218,7 @@ impl Rail {
     }
 
     fn refresh_norms(&mut self, cx: &PanelContext<'_>) {
-        let Some(vocabulary) = &cx.bench.vocabulary else {
+        let Some(vocabulary) = &cx.workbench.vocabulary else {
             self.norms = None;
             return;
         };
@@ -231,8 +231,8 @@ impl Rail {
         let palette = Palette::of(ui);
         let text = cx.text;
         // The field accepts more, up to `MAX_LEN`.
-        let slider_max = cx.bench.max_len() as u32;
-        let len = cx.bench.prefix.len as u32;
+        let slider_max = cx.workbench.max_len() as u32;
+        let len = cx.workbench.prefix.len as u32;
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 8.0;
             ui.add(egui::Label::new(paint::words(text.vectors, theme::BODY, palette.text2)));
@@ -262,15 +262,15 @@ impl Rail {
                 Entered::Nothing => {}
             }
         });
-        let len = cx.bench.prefix.len;
-        if let Some(rows) = cx.bench.prefix.rows_repeated_to(len) {
+        let len = cx.workbench.prefix.len;
+        if let Some(rows) = cx.workbench.prefix.rows_repeated_to(len) {
             let words = (cx.prefix_text().file_repeats)(rows, len);
             ui.label(paint::words(words, theme::CAPTION, palette.text2));
         }
         ui.add_space(8.0);
-        match cx.bench.budget {
+        match cx.workbench.budget {
             Some(window_use) => budget::show(ui, text, &window_use),
-            None if cx.bench.module.is_ready() => {
+            None if cx.workbench.module.is_ready() => {
                 ui.label(paint::words(text.budget_unknown, theme::CAPTION, palette.text3));
             }
             None => {}
@@ -280,9 +280,9 @@ impl Rail {
 
 /// Returns the magnitude to show; for unscaled rows, the magnitude that they have.
 fn shown_magnitude(cx: &PanelContext<'_>) -> f64 {
-    let form = &cx.bench.prefix;
+    let form = &cx.workbench.prefix;
     let built = cx
-        .bench
+        .workbench
         .next_prefix
         .built
         .as_ref()
@@ -325,13 +325,13 @@ fn advanced_rows(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     };
     let roundings =
         [Rounding::NearestEven, Rounding::Truncate].map(|rounding| (rounding, rounding_words(cx, rounding).to_owned()));
-    let current = cx.bench.prefix.rounding;
+    let current = cx.workbench.prefix.rounding;
     row(ui, text.rounding, &mut |ui| {
         if let Some(rounding) = select::select(ui, text.rounding, Some(&current), &roundings, "", 176.0) {
             cx.act(Action::SetRounding(rounding));
         }
     });
-    if cx.bench.vocabulary.is_none() && cx.bench.module.is_ready() {
+    if cx.workbench.vocabulary.is_none() && cx.workbench.module.is_ready() {
         ui.label(paint::words(text.unit_raw_only, theme::CAPTION, palette.text3));
         return;
     }
@@ -339,7 +339,7 @@ fn advanced_rows(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         (MagnitudeUnit::TokenNorms, text.unit_norms.to_owned()),
         (MagnitudeUnit::Raw, text.unit_raw.to_owned()),
     ];
-    let current_unit = cx.bench.prefix.unit;
+    let current_unit = cx.workbench.prefix.unit;
     row(ui, text.unit, &mut |ui| {
         if let Some(unit) = select::select(ui, text.unit, Some(&current_unit), &units, "", 176.0) {
             cx.act(Action::SetMagnitudeUnit(unit));

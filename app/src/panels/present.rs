@@ -54,11 +54,11 @@ impl Presenter {
         let palette = Palette::of(ui);
         CentralPanel::no_frame()
             .frame(Frame::NONE.fill(palette.window))
-            .show(ui, |ui| match cx.bench.chooses() {
+            .show(ui, |ui| match cx.workbench.chooses() {
                 true => find::present(ui, cx),
                 false => self.centre(ui, cx),
             });
-        if cx.own.playback.is_none() && !cx.bench.chooses() {
+        if cx.own.playback.is_none() && !cx.workbench.chooses() {
             keys(ui, cx);
         }
     }
@@ -133,8 +133,8 @@ impl Presenter {
             response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &words));
         }
 
-        let waiting = cx.bench.prefixed.state == PaneState::Waiting;
-        let shown = Some((cx.bench.tuning.shown_group.clone(), waiting));
+        let waiting = cx.workbench.prefixed.state == PaneState::Waiting;
+        let shown = Some((cx.workbench.tuning.shown_group.clone(), waiting));
         if shown != self.shown {
             self.shown = shown;
             self.panes.rewind();
@@ -146,7 +146,7 @@ impl Presenter {
             .of(cx, RunKind::Prefixed)
             .1
             .map(|first_difference| first_difference.byte);
-        let first_difference = first_difference.filter(|_| !cx.bench.is_running());
+        let first_difference = first_difference.filter(|_| !cx.workbench.is_running());
         if first_difference != self.revealed {
             self.revealed = first_difference;
             if let Some(byte) = first_difference {
@@ -156,7 +156,7 @@ impl Presenter {
         // Both texts use the same size. It is computed from the complete baseline, so that it stays the same while the
         // other text arrives.
         let kind = letters(
-            &[&cx.bench.left().text, &cx.bench.prefixed.text],
+            &[&cx.workbench.left().text, &cx.workbench.prefixed.text],
             left.width(),
             left.height() - diff::MARGIN.y,
         );
@@ -170,17 +170,17 @@ impl Presenter {
     fn output(&mut self, ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind, rect: Rect, kind: Type) {
         let palette = Palette::of(ui);
         let pane = if run == RunKind::Baseline {
-            cx.bench.left()
+            cx.workbench.left()
         } else {
-            &cx.bench.prefixed
+            &cx.workbench.prefixed
         };
         // The panes have a margin of their own; the text is aligned with its heading.
         let body = rect.expand2(vec2(16.0, 0.0));
         let mut child = ui.new_child(UiBuilder::new().id_salt(("present", run)).max_rect(body));
         child.set_clip_rect(body.intersect(ui.clip_rect()));
         if pane.text.is_empty() {
-            let words = match (&pane.error, cx.bench.why_not_run()) {
-                (Some(problem), _) => problem.whole(cx.bench.settings.language),
+            let words = match (&pane.error, cx.workbench.why_not_run()) {
+                (Some(problem), _) => problem.whole(cx.workbench.settings.language),
                 (None, Some(why)) => (cx.text.why_not)(why).to_owned(),
                 (None, None) if pane.is_running() => cx.text.waiting.to_owned(),
                 (None, None) => String::new(),
@@ -218,7 +218,7 @@ impl Presenter {
         let name = cx.text.magnitude;
         let spoken = (cx.text.magnitude_spoken)(
             &cx.plot_magnitude(value),
-            cx.bench.magnitude_raw().map(format_magnitude).as_deref(),
+            cx.workbench.magnitude_raw().map(format_magnitude).as_deref(),
         );
         let mut child = ui.new_child(UiBuilder::new().id_salt("stage").max_rect(rect));
         let touched = self.plot.with_plot(cx, |plot| {
@@ -272,7 +272,7 @@ impl Presenter {
 /// Draws the prompt in at most two lines; returns its bottom.
 fn prompt(ui: &mut Ui, cx: &PanelContext<'_>, inner: Rect) -> f32 {
     let palette = Palette::of(ui);
-    let words = cx.bench.prompt.user.trim();
+    let words = cx.workbench.prompt.user.trim();
     if words.is_empty() {
         return inner.top();
     }
@@ -319,10 +319,10 @@ pub(super) fn letters(texts: &[&str], width: f32, height: f32) -> Type {
 
 /// Returns the current magnitude in the unit of the plot's axis.
 fn value_on_axis(cx: &PanelContext<'_>) -> f64 {
-    let form = &cx.bench.prefix;
+    let form = &cx.workbench.prefix;
     let converted = match (cx.plot_axis() == Axis::NORMS, form.unit) {
-        (true, MagnitudeUnit::Raw) => cx.bench.magnitude_norms(),
-        (false, MagnitudeUnit::TokenNorms) => cx.bench.magnitude_raw(),
+        (true, MagnitudeUnit::Raw) => cx.workbench.magnitude_norms(),
+        (false, MagnitudeUnit::TokenNorms) => cx.workbench.magnitude_raw(),
         _ => None,
     };
     converted.unwrap_or(form.magnitude)
@@ -335,7 +335,7 @@ fn norms(cx: &PanelContext<'_>) -> Option<NormsCurve> {
 
 /// Handles keys: the arrows move the slider, Page Up and Page Down select a preset, Home sets 0.
 fn keys(ui: &Ui, cx: &mut PanelContext<'_>) {
-    if cx.bench.dialog.is_some() || ui.ctx().egui_wants_keyboard_input() {
+    if cx.workbench.dialog.is_some() || ui.ctx().egui_wants_keyboard_input() {
         return;
     }
     let (steps, large, presets, home, run) = ui.input(|input| {
@@ -359,11 +359,11 @@ fn keys(ui: &Ui, cx: &mut PanelContext<'_>) {
         cx.act(Action::SetMagnitude(0.0));
     }
     if presets != 0 {
-        let now = cx.bench.prompt.preset.unwrap_or(0) as i32;
+        let now = cx.workbench.prompt.preset.unwrap_or(0) as i32;
         let next = (now + presets).rem_euclid(PRESETS.len() as i32) as usize;
         cx.act(Action::LoadPreset(next));
         cx.act(Action::Run);
-    } else if run && cx.bench.why_not_run().is_none() {
+    } else if run && cx.workbench.why_not_run().is_none() {
         cx.act(Action::Run);
     }
 }

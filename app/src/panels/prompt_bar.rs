@@ -94,7 +94,7 @@ impl PromptBar {
             theme::BODY.regular(),
             palette.text3,
         );
-        let prompt = &cx.bench.prompt;
+        let prompt = &cx.workbench.prompt;
         let preview = [
             prompt.system.replace('\n', " "),
             (text.tokens_summary)(prompt.max_tokens),
@@ -128,17 +128,17 @@ impl PromptBar {
             .map(|(index, preset)| {
                 (
                     Choice::Preset(index),
-                    preset.title(cx.bench.settings.language).to_owned(),
+                    preset.title(cx.workbench.settings.language).to_owned(),
                 )
             })
             .collect();
-        let own = cx.bench.own_prompts.iter().enumerate();
+        let own = cx.workbench.own_prompts.iter().enumerate();
         presets.extend(own.map(|(index, prompt)| (Choice::Own(index), beginning(&prompt.user))));
         let asked = prompt.prompt();
         let now = match prompt.preset {
             Some(index) => Some(Choice::Preset(index)),
             None => cx
-                .bench
+                .workbench
                 .own_prompts
                 .iter()
                 .position(|own| *own == asked)
@@ -164,7 +164,7 @@ impl PromptBar {
 fn system_fields(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let prompt = &cx.bench.prompt;
+    let prompt = &cx.workbench.prompt;
     let mut system = prompt.system.clone();
     let response = edit(
         ui,
@@ -244,7 +244,7 @@ fn sampling_words(cx: &PanelContext<'_>, sampling: Sampling) -> &'static str {
 
 fn prompt_row(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.text;
-    let bench = cx.bench;
+    let workbench = cx.workbench;
     let shortcut = |id: CommandId| {
         command(id)
             .shortcut(ui.ctx().os().is_mac())
@@ -268,7 +268,7 @@ fn prompt_row(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let width = ui.available_width() - button - live_width - 32.0;
     ui.horizontal_top(|ui| {
         ui.spacing_mut().item_spacing.x = 16.0;
-        let mut user = bench.prompt.user.clone();
+        let mut user = workbench.prompt.user.clone();
         let response = edit(
             ui,
             "prompt text",
@@ -285,18 +285,18 @@ fn prompt_row(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             vec2(live_width, theme::CONTROL_LARGE),
             Layout::left_to_right(Align::Center),
             |ui| {
-                let mut live = bench.live;
+                let mut live = workbench.live;
                 if toggle::toggle(ui, &mut live, text.live).changed() {
                     cx.act(Action::SetLive(live));
                 }
             },
         );
-        if bench.is_running() {
+        if workbench.is_running() {
             if ui.add(stop.width(button)).clicked() {
                 cx.act(Action::Stop);
             }
         } else {
-            let why_not = bench.why_not_run();
+            let why_not = workbench.why_not_run();
             let response = ui.add_enabled(why_not.is_none(), run.width(button));
             if response.clicked() {
                 cx.act(Action::Run);

@@ -16,10 +16,10 @@ const WIDTH: f32 = stars::WIDTH + 4.0 + NOTE;
 
 /// Draws both, from right to left like the footer of a card. Draws nothing if there is no run to rate, or not enough `room`.
 pub(super) fn controls(ui: &mut Ui, cx: &mut PanelContext<'_>, room: f32) {
-    let Some(record) = cx.bench.rated_run().filter(|_| room >= WIDTH) else {
+    let Some(record) = cx.workbench.rated_run().filter(|_| room >= WIDTH) else {
         return;
     };
-    let text = RatingText::of(cx.bench.settings.language);
+    let text = RatingText::of(cx.workbench.settings.language);
     ui.spacing_mut().item_spacing.x = 4.0;
     let rating = &record.rating;
     let name = if rating.note.is_empty() {

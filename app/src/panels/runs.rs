@@ -127,8 +127,8 @@ impl RunsTable {
             .hline(rect.x_range(), rect.top() + LINE - 1.0, Stroke::new(1.0, palette.line));
         let foot = 28.0;
         let height = (rect.height() - LINE - foot).max(LINE);
-        let shown = cx.bench.tuning.current().map(|(record, _)| record.id.clone());
-        let pinned = cx.bench.tuning.pinned().map(|record| record.id.clone());
+        let shown = cx.workbench.tuning.current().map(|(record, _)| record.id.clone());
+        let pinned = cx.workbench.tuning.pinned().map(|record| record.id.clone());
         let at = lines
             .iter()
             .position(|line| line.id().is_some() && line.id() == shown.as_deref());
@@ -193,7 +193,7 @@ impl RunsTable {
             cx.act(Action::SelectRun(Some(id)));
         }
         // Runs that were deleted meanwhile are no longer chosen.
-        self.chosen.retain(|id| cx.bench.tuning.saved.is_undeleted(id));
+        self.chosen.retain(|id| cx.workbench.tuning.saved.is_undeleted(id));
         ui.horizontal(|ui| {
             ui.set_min_height(foot);
             toggle::toggle(ui, &mut self.only_this_prompt, text.only_this_prompt);
@@ -201,7 +201,7 @@ impl RunsTable {
             if self.chosen.is_empty() {
                 let about = [
                     text.choose_about,
-                    RatingText::of(cx.bench.settings.language).table_about,
+                    RatingText::of(cx.workbench.settings.language).table_about,
                 ]
                 .join(" ");
                 let galley = paint::cut_to(
@@ -239,7 +239,7 @@ impl RunsTable {
         }
         match self.chosen.len() {
             1 | 2 => self.pin(cx),
-            _ => cx.actions.extend(command.action(cx.bench)),
+            _ => cx.actions.extend(command.action(cx.workbench)),
         }
     }
 
@@ -316,16 +316,16 @@ impl RunsTable {
     }
 
     fn lines<'d>(&self, cx: &PanelContext<'d>) -> Vec<Line<'d>> {
-        let bench = cx.bench;
-        let key = bench.group_key();
-        let records = bench
+        let workbench = cx.workbench;
+        let key = workbench.group_key();
+        let records = workbench
             .tuning
             .saved
             .undeleted()
             .filter(|record| !record.output().is_empty());
         let records = records.filter(|record| !self.only_this_prompt || GroupKey::of(record).prompt == key.prompt);
         let mut lines: Vec<Line<'d>> = records.map(|record| line_of(cx, record)).collect();
-        let filling = bench.curve.running();
+        let filling = workbench.curve.running();
         let filling = filling.filter(|filling| !self.only_this_prompt || filling.input.prompt == key.prompt);
         lines.extend(filling.map(|filling| line_of_filling(cx, filling)));
         lines.reverse();
@@ -341,7 +341,7 @@ fn name_of(cx: &PanelContext<'_>, column: usize) -> &'static str {
         2 => magnitude,
         3 => len,
         4 => model,
-        RATING => RatingText::of(cx.bench.settings.language).column,
+        RATING => RatingText::of(cx.workbench.settings.language).column,
         _ => MEASURES
             .get(column - 5)
             .map_or(ending, |measure| (cx.text.measures)(*measure)),
@@ -351,7 +351,7 @@ fn name_of(cx: &PanelContext<'_>, column: usize) -> &'static str {
 fn line_of<'d>(cx: &PanelContext<'d>, record: &'d Record) -> Line<'d> {
     let text = cx.text;
     let recipe = record.case.recipe.as_ref();
-    let point = cx.bench.tuning.analysis.find(&record.id).map(|(_, point)| point);
+    let point = cx.workbench.tuning.analysis.find(&record.id).map(|(_, point)| point);
     let magnitude = recipe.and(point).map(|point| point.magnitude());
     let measured = |measure: Measure| {
         let measures = recipe.and(point)?.measures.as_ref()?;
@@ -374,7 +374,7 @@ fn line_of<'d>(cx: &PanelContext<'d>, record: &'d Record) -> Line<'d> {
     }
     cells[ENDING] = finish_of(record).map_or_else(String::new, |finish| (text.finish)(finish).to_owned());
     values[RATING] = record.rating.stars.map(|stars| f64::from(stars.count()));
-    cells[RATING] = RatingText::of(cx.bench.settings.language).words(&record.rating);
+    cells[RATING] = RatingText::of(cx.workbench.settings.language).words(&record.rating);
     Line {
         run: LineRun::Finished(record),
         cells,
@@ -387,9 +387,9 @@ fn line_of_filling<'d>(cx: &PanelContext<'d>, filling: &'d Filling) -> Line<'d> 
     let recipe = &filling.recipe;
     let mut values = [None; COLUMNS];
     values[2] = if cx.in_norms() {
-        cx.bench.norms_of(recipe)
+        cx.workbench.norms_of(recipe)
     } else {
-        cx.bench.raw_of(recipe)
+        cx.workbench.raw_of(recipe)
     };
     values[3] = Some(recipe.len as f64);
     let mut cells: [String; COLUMNS] = std::array::from_fn(|_| String::new());
@@ -398,7 +398,7 @@ fn line_of_filling<'d>(cx: &PanelContext<'d>, filling: &'d Filling) -> Line<'d> 
     cells[2] = values[2].map_or_else(String::new, |x| cx.plot_magnitude(x));
     cells[3] = recipe.len.to_string();
     cells[4] = cx
-        .bench
+        .workbench
         .module
         .facts()
         .map_or_else(String::new, |facts| facts.identity.model.clone());
@@ -423,7 +423,7 @@ fn rate_by_keys(ui: &Ui, cx: &mut PanelContext<'_>, record: Option<&Record>) {
         cx.act(Action::Rate(record.id.clone(), Rating { stars, note }));
     }
     let is_asked = ui.input_mut(|input| input.consume_key(Modifiers::NONE, Key::E));
-    if is_asked && cx.bench.rated_run().is_some_and(|shown| shown.id == record.id) {
+    if is_asked && cx.workbench.rated_run().is_some_and(|shown| shown.id == record.id) {
         cx.act(Action::ShowDialog(Dialog::Note));
     }
 }

@@ -21,12 +21,12 @@ const SWITCH: f32 = 104.0;
 
 impl PanelContext<'_> {
     pub(super) fn scoring_text(&self) -> &'static ScoringText {
-        ScoringText::of(self.bench.settings.language)
+        ScoringText::of(self.workbench.settings.language)
     }
 
     /// Returns the scores that colour the baseline.
     pub(super) fn colouring_scores(&self) -> Option<&Arc<Scores>> {
-        match (self.bench.colouring(), self.bench.scores()) {
+        match (self.workbench.colouring(), self.workbench.scores()) {
             (Colouring::Kl, Some(Ok(scores))) => Some(scores),
             _ => None,
         }
@@ -72,7 +72,7 @@ pub(super) fn spoken(text: &ScoringText, scores: &Scores) -> String {
 
 /// Draws the switch, with the reason if it is disabled.
 pub(super) fn switch(ui: &mut Ui, cx: &mut PanelContext<'_>) {
-    let (off, current) = (cx.bench.kl_off(), cx.bench.colouring());
+    let (off, current) = (cx.workbench.kl_off(), cx.workbench.colouring());
     switch_of(ui, cx, off, current);
     if let Some(off) = off {
         let palette = Palette::of(ui);
@@ -103,9 +103,9 @@ fn switch_of(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<KlOff>, current
 
 /// Draws the switch for a sweep's pair, with the reason if the pair has no KL.
 pub(super) fn pair_switch(ui: &mut Ui, cx: &mut PanelContext<'_>) {
-    let off = cx.bench.pair_scores().err();
+    let off = cx.workbench.pair_scores().err();
     let current = if off.is_none() {
-        cx.bench.scores.colouring
+        cx.workbench.scores.colouring
     } else {
         Colouring::Diff
     };
@@ -121,8 +121,8 @@ pub(super) struct PairHeats {
 
 impl PairHeats {
     pub(super) fn of(&mut self, cx: &PanelContext<'_>) -> Option<&[Heat]> {
-        let scores = cx.bench.pair_scores().ok()?;
-        if cx.bench.scores.colouring != Colouring::Kl {
+        let scores = cx.workbench.pair_scores().ok()?;
+        if cx.workbench.scores.colouring != Colouring::Kl {
             return None;
         }
         if self.of.as_ref() != Some(scores) {
@@ -148,7 +148,7 @@ pub(super) fn short_tooltip(ui: &Ui, cx: &PanelContext<'_>, text: &str, heat: &H
 
 /// Draws the numbers below the baseline; returns `true` if they replace the usual ones.
 pub(super) fn figures_under_the_baseline(ui: &mut Ui, cx: &PanelContext<'_>) -> bool {
-    if cx.bench.colouring() != Colouring::Kl {
+    if cx.workbench.colouring() != Colouring::Kl {
         return false;
     }
     let text = cx.scoring_text();
@@ -158,7 +158,7 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, cx: &PanelContext<'_>) -> 
         ui.add(Label::new(galley).show_tooltip_when_elided(false))
             .on_hover_text(words);
     };
-    match cx.bench.scores() {
+    match cx.workbench.scores() {
         Some(Ok(scores)) => {
             let measures = &scores.measures;
             facts(
@@ -175,9 +175,9 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, cx: &PanelContext<'_>) -> 
                 say(ui, text.not_laid);
             }
         }
-        Some(Err(problem)) => say(ui, &problem.whole(cx.bench.settings.language)),
-        None if cx.bench.scores.is_under_way() => say(ui, text.measuring),
-        None if cx.bench.is_running() => return false,
+        Some(Err(problem)) => say(ui, &problem.whole(cx.workbench.settings.language)),
+        None if cx.workbench.scores.is_under_way() => say(ui, text.measuring),
+        None if cx.workbench.is_running() => return false,
         None => say(ui, text.no_run),
     }
     true
@@ -185,7 +185,9 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, cx: &PanelContext<'_>) -> 
 
 /// Draws the perplexity of the prefixed text, if known.
 pub(super) fn perplexity(ui: &mut Ui, cx: &PanelContext<'_>) {
-    let Some(Ok(scores)) = cx.bench.scores() else { return };
+    let Some(Ok(scores)) = cx.workbench.scores() else {
+        return;
+    };
     let Some(perplexity) = scores.perplexity else { return };
     let text = cx.scoring_text();
     let palette = Palette::of(ui);

@@ -37,7 +37,7 @@ pub struct Sheets {
 
 impl Sheets {
     pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
-        let dialog = cx.bench.dialog;
+        let dialog = cx.workbench.dialog;
         let opened = dialog != self.open;
         self.open = dialog;
         let Some(dialog) = dialog else { return };
@@ -45,11 +45,11 @@ impl Sheets {
         if opened {
             self.address_wrong = false;
             self.path_taken = false;
-            let rated = cx.bench.rated_run();
+            let rated = cx.workbench.rated_run();
             self.rated = rated.map(|record| (record.id.clone(), record.rating.clone()));
-            let suggested = cx.bench.path_asked.as_ref().and_then(FileQuestion::suggested);
+            let suggested = cx.workbench.path_asked.as_ref().and_then(FileQuestion::suggested);
             self.path = suggested.unwrap_or_default().to_owned();
-            if let (Dialog::Connect, Target::Remote { address, .. }) = (dialog, &cx.bench.target) {
+            if let (Dialog::Connect, Target::Remote { address, .. }) = (dialog, &cx.workbench.target) {
                 self.address = address.clone();
             }
         }
@@ -101,9 +101,9 @@ impl Sheets {
         let text = cx.text;
         ui.label(paint::words(text.connect_about, theme::BODY, palette.text2));
         ui.add_space(4.0);
-        let embedded = matches!(cx.bench.target, Target::Embedded { .. });
+        let embedded = matches!(cx.workbench.target, Target::Embedded { .. });
         choice(ui, text.connect_embedded, text.connect_embedded_about, |ui| {
-            let now = embedded && cx.bench.module.is_ready();
+            let now = embedded && cx.workbench.module.is_ready();
             if now {
                 status::mark(ui, Status::Good);
                 ui.label(paint::words(text.in_use, theme::BODY, palette.text2));
@@ -112,7 +112,7 @@ impl Sheets {
                 .clicked()
             {
                 let target = if embedded {
-                    cx.bench.target.clone()
+                    cx.workbench.target.clone()
                 } else {
                     Target::default()
                 };
@@ -162,10 +162,17 @@ impl Sheets {
     fn note(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
         let Some((id, rating)) = &mut self.rated else { return };
         let palette = Palette::of(ui);
-        let text = RatingText::of(cx.bench.settings.language);
-        let bench = cx.bench;
-        let tuned = bench.tuning.record(id).map(|record| (record, &bench.tuning.analysis));
-        if let Some((record, among)) = tuned.or(bench.sweep.record(id).map(|record| (record, &bench.sweep.analysis))) {
+        let text = RatingText::of(cx.workbench.settings.language);
+        let workbench = cx.workbench;
+        let tuned = workbench
+            .tuning
+            .record(id)
+            .map(|record| (record, &workbench.tuning.analysis));
+        if let Some((record, among)) = tuned.or(workbench
+            .sweep
+            .record(id)
+            .map(|record| (record, &workbench.sweep.analysis)))
+        {
             let words = super::label::of(cx, record, among);
             ui.label(paint::words(words, theme::BODY, palette.text2));
         }
@@ -237,7 +244,7 @@ impl Sheets {
         if go && !self.path.trim().is_empty() {
             let path = PathBuf::from(self.path.trim());
             let is_new = cx
-                .bench
+                .workbench
                 .path_asked
                 .as_ref()
                 .is_some_and(|asked| asked.suggested().is_some());
@@ -279,12 +286,12 @@ fn title(ui: &mut Ui, cx: &mut PanelContext<'_>, dialog: Dialog) {
         Dialog::Models => text.models_title,
         Dialog::LeftOverTasks => text.left_over_title,
         Dialog::Identity => cx.prefix_text().identity_title,
-        Dialog::Note => RatingText::of(cx.bench.settings.language).title,
+        Dialog::Note => RatingText::of(cx.workbench.settings.language).title,
         Dialog::About => text.about_title,
-        Dialog::External => text::ExternalText::of(cx.bench.settings.language)
+        Dialog::External => text::ExternalText::of(cx.workbench.settings.language)
             .title
             .trim_end_matches('…'),
-        Dialog::FirstSteps => StepsText::of(cx.bench.settings.language).title,
+        Dialog::FirstSteps => StepsText::of(cx.workbench.settings.language).title,
         Dialog::Path => text.path_title,
     };
     ui.horizontal(|ui| {
@@ -318,7 +325,7 @@ fn choice(ui: &mut Ui, name: &str, about: &str, controls: impl FnOnce(&mut Ui)) 
 fn help(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let steps = StepsText::of(cx.bench.settings.language).title;
+    let steps = StepsText::of(cx.workbench.settings.language).title;
     if ui.add(Button::outlined(steps)).clicked() {
         cx.act(Action::ShowDialog(Dialog::FirstSteps));
     }
@@ -380,17 +387,17 @@ fn models(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.text;
     ui.label(paint::words(text.models_about, theme::BODY, palette.text2));
     ui.add_space(4.0);
-    let bench = cx.bench;
-    if bench.models.is_empty() {
+    let workbench = cx.workbench;
+    if workbench.models.is_empty() {
         ui.label(paint::words(text.models_none, theme::BODY, palette.text3));
     }
-    for model in &bench.models {
+    for model in &workbench.models {
         paint::rule(ui);
         model_row(ui, cx, model);
     }
     paint::rule(ui);
     if ui
-        .add_enabled(!bench.file.asking, Button::outlined(text.choose_file))
+        .add_enabled(!workbench.file.asking, Button::outlined(text.choose_file))
         .clicked()
     {
         cx.act(Action::ChooseModelFile);
@@ -410,11 +417,11 @@ fn model_row(ui: &mut Ui, cx: &mut PanelContext<'_>, model: &ModelChoice) {
         about.push(text.not_verified.to_owned());
     }
     about.retain(|part| !part.is_empty());
-    let facts = cx.bench.module.facts();
+    let facts = cx.workbench.module.facts();
     let used = facts.is_some_and(|facts| facts.is_embedded() && facts.identity.model == model.name);
-    let fetching = matches!(&cx.bench.module, ModuleState::Fetching(fetch) if fetch.name == model.name)
+    let fetching = matches!(&cx.workbench.module, ModuleState::Fetching(fetch) if fetch.name == model.name)
         || cx
-            .bench
+            .workbench
             .background_fetch
             .as_ref()
             .and_then(BackgroundFetch::progress)
@@ -449,7 +456,7 @@ fn left_over(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
     ui.label(paint::words(text.left_over_about, theme::BODY, palette.text2));
-    let ModuleState::TaskFull { tasks } = &cx.bench.module else {
+    let ModuleState::TaskFull { tasks } = &cx.workbench.module else {
         return;
     };
     for task in tasks {
@@ -469,7 +476,7 @@ fn left_over(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 fn about(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let about = AboutText::of(cx.bench.settings.language);
+    let about = AboutText::of(cx.workbench.settings.language);
     ui.label(paint::words(text.about_text, theme::BODY, palette.text));
     let features = version::features().join(", ");
     for (name, value) in [

@@ -17,7 +17,7 @@ use crate::workbench::{Action, Notice, PlaybackAction, SweepAction, Tab};
 
 /// Returns the views with their names.
 pub fn tabs(cx: &PanelContext<'_>) -> [(Tab, &'static str); 4] {
-    let language = cx.bench.settings.language;
+    let language = cx.workbench.settings.language;
     [
         (Tab::Tune, cx.text.tune),
         (Tab::Sweep, text::SweepText::of(language).tab),
@@ -43,7 +43,7 @@ pub fn views(ui: &mut Ui, cx: &mut PanelContext<'_>) -> Rect {
     let tabs = tabs(cx);
     let mut entered = false;
     for (index, (which, words)) in tabs.into_iter().enumerate() {
-        let on = cx.bench.tab == which;
+        let on = cx.workbench.tab == which;
         let response = tab(&mut left, words, Some(on));
         if response.clicked() {
             cx.act(Action::ShowTab(which));
@@ -62,7 +62,7 @@ pub fn views(ui: &mut Ui, cx: &mut PanelContext<'_>) -> Rect {
             left.data_mut(|data| data.insert_temp(moved, true));
         }
     }
-    let present = text::SweepText::of(cx.bench.settings.language).present;
+    let present = text::SweepText::of(cx.workbench.settings.language).present;
     if tab(&mut left, present, None).clicked() {
         cx.act(Action::Present(true));
     }
@@ -158,9 +158,9 @@ const FOLDER: f32 = 72.0;
 fn notice_or_session(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let first = text::FirstText::of(cx.bench.settings.language);
+    let first = text::FirstText::of(cx.workbench.settings.language);
     let name = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let (words, path) = match &cx.bench.notice {
+    let (words, path) = match &cx.workbench.notice {
         Some(Notice::Saved(path)) => (Some((text.saved)(&name(path).unwrap_or_default())), Some(path)),
         Some(Notice::Opened(path, runs, tab)) => {
             let words = (text.opened)(&name(path).unwrap_or_default(), *runs, *tab);
@@ -194,7 +194,7 @@ fn notice_or_session(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         status::mark(ui, status::Status::Good);
         return;
     }
-    if let ModuleState::Failed { retry: Some(retry), .. } = &cx.bench.module {
+    if let ModuleState::Failed { retry: Some(retry), .. } = &cx.workbench.module {
         let words = (text.reconnecting)(*retry);
         let galley = paint::cut_to(ui, &words, theme::BODY.regular(), palette.text, width - 24.0);
         ui.add(egui::Label::new(galley));
@@ -202,7 +202,7 @@ fn notice_or_session(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         return;
     }
     // The session, in which all runs are saved.
-    let shown = cx.bench.tuning.saved.experiment.name.replace('\n', " ");
+    let shown = cx.workbench.tuning.saved.experiment.name.replace('\n', " ");
     let galley = paint::cut_to(ui, &shown, theme::BODY.regular(), palette.text3, width - 8.0);
     ui.add(egui::Label::new(galley));
 }
@@ -210,7 +210,7 @@ fn notice_or_session(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 fn settings(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
-    let settings = &cx.bench.settings;
+    let settings = &cx.workbench.settings;
     let caption = |ui: &mut Ui, words: &str| {
         ui.label(paint::words(words, theme::CAPTION, palette.text3));
     };
@@ -268,8 +268,8 @@ fn settings(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     }
     ui.add_space(4.0);
     paint::rule(ui);
-    let demo = text::DemoText::of(cx.bench.settings.language);
-    let external = text::ExternalText::of(cx.bench.settings.language);
+    let demo = text::DemoText::of(cx.workbench.settings.language);
+    let external = text::ExternalText::of(cx.workbench.settings.language);
     for (words, action) in [
         (demo.record, Action::ToggleRecording),
         (demo.open_recording, Action::Playback(PlaybackAction::Open)),
@@ -300,22 +300,23 @@ fn settings(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 pub fn banner(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.text;
     // The Sweep view has its own button.
-    let rest = match cx.bench.tab {
+    let rest = match cx.workbench.tab {
         Tab::Sweep => None,
-        _ => cx.bench.sweep_rest(),
+        _ => cx.workbench.sweep_rest(),
     };
-    let (headline, words) = match (&cx.bench.notice, rest) {
-        (Some(Notice::Problem(problem)), _) => {
-            ((text.problem)(problem.kind), problem.whole(cx.bench.settings.language))
-        }
+    let (headline, words) = match (&cx.workbench.notice, rest) {
+        (Some(Notice::Problem(problem)), _) => (
+            (text.problem)(problem.kind),
+            problem.whole(cx.workbench.settings.language),
+        ),
         (Some(Notice::Refused(file)), _) => {
-            let words = file.sentence.get(cx.bench.settings.language);
+            let words = file.sentence.get(cx.workbench.settings.language);
             ((cx.prefix_text().refusal)(file.why), words.to_owned())
         }
         (_, Some(rest)) => (cx.sweep_text().interrupted_sweep, (cx.sweep_text().rest)(rest)),
         _ => return,
     };
-    let offers_rest = !matches!(cx.bench.notice, Some(Notice::Problem(_) | Notice::Refused(_)));
+    let offers_rest = !matches!(cx.workbench.notice, Some(Notice::Problem(_) | Notice::Refused(_)));
     let palette = Palette::of(ui);
     let frame = Frame::NONE
         .fill(palette.raised)

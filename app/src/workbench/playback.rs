@@ -26,7 +26,7 @@ pub const STEP: Duration = Duration::from_secs(5);
 pub struct Playback {
     pub recording: Arc<PreparedRecording>,
     /// The workbench that shows it.
-    pub bench: Workbench,
+    pub workbench: Workbench,
     pub playing: bool,
     pub looping: bool,
     pub speed: f64,
@@ -47,7 +47,7 @@ impl Playback {
 
     fn new(recording: Arc<PreparedRecording>, own: &Workbench) -> Self {
         let mut playback = Self {
-            bench: blank(&own.settings),
+            workbench: blank(&own.settings),
             recording,
             playing: true,
             looping: false,
@@ -106,7 +106,7 @@ impl Playback {
             .checked_sub(1)
             .and_then(|last| self.recording.lines().get(last));
         if last.is_some_and(|(at, _)| *at as f64 > self.at) {
-            self.bench = blank(&self.bench.settings);
+            self.workbench = blank(&self.workbench.settings);
             self.played = 0;
         }
         self.jumps += 1;
@@ -129,18 +129,18 @@ impl Playback {
             if by < end && by > place {
                 continue;
             }
-            self.bench.play_line(line);
+            self.workbench.play_line(line);
             if matches!(line, Line::Ended(..) | Line::Case(_)) {
                 // Points must exist before one of them is opened; the panes are compared once, at the end.
-                let panes = self.bench.pending_requests.extract_if(.., is_for_panes).next();
-                answer(&mut self.bench, |left, right| measures(&recording, left, right));
-                self.bench.pending_requests.extend(panes);
+                let panes = self.workbench.pending_requests.extract_if(.., is_for_panes).next();
+                answer(&mut self.workbench, |left, right| measures(&recording, left, right));
+                self.workbench.pending_requests.extend(panes);
             }
         }
         self.played = end.max(self.played);
-        answer(&mut self.bench, |left, right| measures(&recording, left, right));
-        self.bench.file = super::FileState::default();
-        self.bench.effects.clear();
+        answer(&mut self.workbench, |left, right| measures(&recording, left, right));
+        self.workbench.file = super::FileState::default();
+        self.workbench.effects.clear();
     }
 
     fn act(&mut self, action: PlaybackAction) {
@@ -193,12 +193,12 @@ fn blank(settings: &Settings) -> Workbench {
     Workbench::new(remembered)
 }
 
-/// Compares the texts that `bench` requests, and drops its other requests.
-fn answer(bench: &mut Workbench, measures: impl FnMut(&Arc<str>, &Arc<str>) -> Measures) {
+/// Compares the texts that `workbench` requests, and drops its other requests.
+fn answer(workbench: &mut Workbench, measures: impl FnMut(&Arc<str>, &Arc<str>) -> Measures) {
     let mut measures = measures;
     // Each answer may request one more comparison; two rounds are enough, and the loop is bounded.
     for _ in 0..8 {
-        let requests = bench.take_requests();
+        let requests = workbench.take_requests();
         if requests.is_empty() {
             return;
         }
@@ -208,14 +208,14 @@ fn answer(bench: &mut Workbench, measures: impl FnMut(&Arc<str>, &Arc<str>) -> M
                     let until = Instant::now() + DIFF_TIME;
                     let diff = diff(&texts.left, &texts.right, texts.granularity, Some(until));
                     let measures = texts.measured.then(|| Box::new(measures(&texts.left, &texts.right)));
-                    bench.absorb(Event::Compared { texts, diff, measures });
+                    workbench.absorb(Event::Compared { texts, diff, measures });
                 }
                 Request::Measure(comparisons) => {
                     let measured = comparisons.into_iter().map(|comparison| MeasuredText {
                         measures: measures(&comparison.baseline.text, &comparison.text),
                         record: comparison.record,
                     });
-                    bench.absorb(Event::Measured(measured.collect()));
+                    workbench.absorb(Event::Measured(measured.collect()));
                 }
                 _ => {}
             }
@@ -490,14 +490,14 @@ impl Workbench {
                     // An opened point must not be overwritten by playback.
                     playback.playing = false;
                 }
-                playback.bench.apply(action);
+                playback.workbench.apply(action);
                 let recording = Arc::clone(&playback.recording);
-                answer(&mut playback.bench, |left, right| measures(&recording, left, right));
+                answer(&mut playback.workbench, |left, right| measures(&recording, left, right));
                 None
             }
             Action::CopyText(_) => {
-                playback.bench.apply(action);
-                self.effects.append(&mut playback.bench.effects);
+                playback.workbench.apply(action);
+                self.effects.append(&mut playback.workbench.effects);
                 None
             }
             Action::ShowTab(Tab::Tune) => None,
@@ -511,19 +511,19 @@ impl Workbench {
     /// Copies the window's own settings to the played workbench.
     pub(super) fn show_played(&mut self) {
         let Some(playback) = &mut self.playback else { return };
-        let bench = &mut playback.bench;
-        bench.settings = Settings {
+        let workbench = &mut playback.workbench;
+        workbench.settings = Settings {
             live: false,
             ..self.settings.clone()
         };
-        bench.presenting = self.presenting;
-        bench.fullscreen = self.fullscreen;
-        bench.tab = Tab::Tune;
-        bench.dialog = self
+        workbench.presenting = self.presenting;
+        workbench.fullscreen = self.fullscreen;
+        workbench.tab = Tab::Tune;
+        workbench.dialog = self
             .dialog
             .filter(|dialog| matches!(dialog, super::Dialog::Help | super::Dialog::About | super::Dialog::Path));
-        bench.path_asked.clone_from(&self.path_asked);
-        bench.notice = match &self.notice {
+        workbench.path_asked.clone_from(&self.path_asked);
+        workbench.notice = match &self.notice {
             Some(notice @ super::Notice::Problem(_)) => Some(notice.clone()),
             _ => None,
         };
@@ -544,7 +544,7 @@ impl Workbench {
 
     /// Returns the workbench to show: that of the recording, or the user's own.
     pub fn shown(&self) -> &Self {
-        self.playback.as_ref().map_or(self, |playback| &playback.bench)
+        self.playback.as_ref().map_or(self, |playback| &playback.workbench)
     }
 }
 
@@ -556,11 +556,11 @@ mod tests {
     #[test]
     fn the_lines_of_a_recording_name_every_pair_of_texts_that_playing_it_compares() {
         let recording = PreparedRecording::new(None, Recording::read(DEMO, "demo.jsonl").unwrap());
-        let mut bench = blank(&Settings::default());
+        let mut workbench = blank(&Settings::default());
         let mut compared = 0;
         for (_, line) in recording.lines() {
-            bench.play_line(line);
-            answer(&mut bench, |left, right| {
+            workbench.play_line(line);
+            answer(&mut workbench, |left, right| {
                 compared += 1;
                 recording.measures(left, right).unwrap().clone()
             });

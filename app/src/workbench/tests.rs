@@ -56,7 +56,7 @@ fn vocabulary() -> Arc<Vocabulary> {
     })
 }
 
-fn bench() -> Workbench {
+fn workbench() -> Workbench {
     let mut remembered = Remembered::default();
     remembered.settings.live = false;
     Workbench::new(remembered)
@@ -64,22 +64,22 @@ fn bench() -> Workbench {
 
 /// A workbench connected to our unit, without the initial requests.
 fn ready() -> Workbench {
-    let mut bench = bench();
-    bench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
-    let (system, user) = (bench.prompt.system.clone(), bench.prompt.user.clone());
+    let mut workbench = workbench();
+    workbench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
+    let (system, user) = (workbench.prompt.system.clone(), workbench.prompt.user.clone());
     let count = extension::TokenCounts {
         template: 21,
         prompt: 18,
         window: 1024,
         prefill_window: 1024,
     };
-    bench.absorb(Event::Counted { system, user, count });
-    bench.take_requests();
-    bench
+    workbench.absorb(Event::Counted { system, user, count });
+    workbench.take_requests();
+    workbench
 }
 
-fn inferences(bench: &mut Workbench) -> Vec<Inference> {
-    bench
+fn inferences(workbench: &mut Workbench) -> Vec<Inference> {
+    workbench
         .take_requests()
         .into_iter()
         .filter_map(|request| match request {
@@ -135,31 +135,31 @@ fn identity(recipe: &PrefixRecipe) -> PrefixIdentity {
     }
 }
 
-fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
+fn finish(workbench: &mut Workbench, inference: &Inference, text: &str) {
     let (run, kind) = (inference.run, inference.kind);
-    bench.absorb(Event::Started {
+    workbench.absorb(Event::Started {
         run,
         kind,
         built: inference.recipe.as_ref().map(identity),
     });
-    bench.absorb(Event::Delta {
+    workbench.absorb(Event::Delta {
         run,
         kind,
         text: text.to_owned(),
     });
     let record = record(inference, text, FinishReason::Stop);
-    bench.absorb(Event::Finished { run, kind, record });
-    compare(bench);
+    workbench.absorb(Event::Finished { run, kind, record });
+    compare(workbench);
 }
 
 /// Answers comparisons as the bridge does, until none is left; other requests stay queued.
-fn compare(bench: &mut Workbench) {
+fn compare(workbench: &mut Workbench) {
     loop {
-        let (comparisons, others): (Vec<_>, Vec<_>) = bench
+        let (comparisons, others): (Vec<_>, Vec<_>) = workbench
             .take_requests()
             .into_iter()
             .partition(|request| matches!(request, Request::Compare(_) | Request::Measure(_)));
-        bench.pending_requests = others;
+        workbench.pending_requests = others;
         if comparisons.is_empty() {
             return;
         }
@@ -168,11 +168,11 @@ fn compare(bench: &mut Workbench) {
                 Request::Compare(texts) => {
                     let diff = diff(&texts.left, &texts.right, texts.granularity, None);
                     let measures = None;
-                    bench.absorb(Event::Compared { texts, diff, measures });
+                    workbench.absorb(Event::Compared { texts, diff, measures });
                 }
                 Request::Measure(comparisons) => {
                     let measured = comparisons.into_iter().map(Comparison::measure).collect();
-                    bench.absorb(Event::Measured(measured));
+                    workbench.absorb(Event::Measured(measured));
                 }
                 _ => {}
             }
@@ -181,79 +181,79 @@ fn compare(bench: &mut Workbench) {
 }
 
 /// Number of points of the plot.
-fn points(bench: &Workbench) -> usize {
-    bench.tuning.points().count()
+fn points(workbench: &Workbench) -> usize {
+    workbench.tuning.points().count()
 }
 
-fn is_deterministic(bench: &Workbench) -> bool {
-    bench.tuning.group().is_some_and(Group::is_deterministic)
+fn is_deterministic(workbench: &Workbench) -> bool {
+    workbench.tuning.group().is_some_and(Group::is_deterministic)
 }
 
 /// Ready, with a deterministic baseline and one prefixed run at 1x.
 fn with_one_run() -> Workbench {
-    let mut bench = ready();
-    bench.apply(Action::Run);
-    let launched = inferences(&mut bench);
-    finish(&mut bench, &launched[0], "春の風");
-    finish(&mut bench, &launched[1], "春の雨");
-    let repeat = inferences(&mut bench);
+    let mut workbench = ready();
+    workbench.apply(Action::Run);
+    let launched = inferences(&mut workbench);
+    finish(&mut workbench, &launched[0], "春の風");
+    finish(&mut workbench, &launched[1], "春の雨");
+    let repeat = inferences(&mut workbench);
     assert_eq!(repeat.len(), 1);
-    finish(&mut bench, &repeat[0], "春の風");
-    bench.take_requests();
-    bench
+    finish(&mut workbench, &repeat[0], "春の風");
+    workbench.take_requests();
+    workbench
 }
 
 #[test]
 fn the_controls_describe_a_recipe_and_the_raw_value_is_shown_beside_the_token_norms() {
-    let mut bench = ready();
-    bench.apply(Action::SetMagnitude(2.9));
-    bench.apply(Action::SetLen(4));
-    bench.apply(Action::SetRounding(Rounding::Truncate));
-    let recipe = bench.prefix.recipe();
+    let mut workbench = ready();
+    workbench.apply(Action::SetMagnitude(2.9));
+    workbench.apply(Action::SetLen(4));
+    workbench.apply(Action::SetRounding(Rounding::Truncate));
+    let recipe = workbench.prefix.recipe();
     assert_eq!(recipe.kind, PrefixKind::Constant);
     assert_eq!(recipe.len, 4);
     assert_eq!(recipe.magnitude, Magnitude::TokenNorms(2.9));
     assert_eq!(recipe.rounding, Rounding::Truncate);
-    let raw = bench.magnitude_raw().unwrap();
+    let raw = workbench.magnitude_raw().unwrap();
     assert!((raw - 0.0499).abs() < 1e-4, "{raw}");
 }
 
 #[test]
 fn switching_the_unit_keeps_the_prefix_and_changes_the_number() {
-    let mut bench = ready();
-    bench.apply(Action::SetMagnitude(1.0));
-    bench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
-    assert!((bench.prefix.magnitude - MEDIAN / (H as f64).sqrt()).abs() < 1e-12);
-    bench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::TokenNorms));
-    assert!((bench.prefix.magnitude - 1.0).abs() < 1e-12);
+    let mut workbench = ready();
+    workbench.apply(Action::SetMagnitude(1.0));
+    workbench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
+    assert!((workbench.prefix.magnitude - MEDIAN / (H as f64).sqrt()).abs() < 1e-12);
+    workbench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::TokenNorms));
+    assert!((workbench.prefix.magnitude - 1.0).abs() < 1e-12);
 }
 
 #[test]
 fn a_reset_raw_value_is_that_of_one_token_norm() {
-    let mut bench = ready();
-    bench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
-    bench.apply(Action::SetMagnitude(3.0));
-    bench.apply(Action::ResetMagnitude);
-    assert!((bench.magnitude_norms().unwrap() - 1.0).abs() < 1e-12);
+    let mut workbench = ready();
+    workbench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
+    workbench.apply(Action::SetMagnitude(3.0));
+    workbench.apply(Action::ResetMagnitude);
+    assert!((workbench.magnitude_norms().unwrap() - 1.0).abs() < 1e-12);
     // The rows of words are as long as tokens are, without a factor.
-    bench.apply(Action::SetKind(KindChoice::Words));
-    bench.apply(Action::ResetMagnitude);
-    assert_eq!(bench.prefix.magnitude, 1.0);
+    workbench.apply(Action::SetKind(KindChoice::Words));
+    workbench.apply(Action::ResetMagnitude);
+    assert_eq!(workbench.prefix.magnitude, 1.0);
 }
 
 #[test]
 fn a_curve_of_raw_values_has_the_norms_of_the_other_one_also_from_the_stop() {
-    let mut bench = ready();
-    bench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
-    bench.apply(Action::SetMagnitude(0.0));
-    bench.apply(Action::FillCurve);
-    let requests = bench.take_requests();
+    let mut workbench = ready();
+    workbench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
+    workbench.apply(Action::SetMagnitude(0.0));
+    workbench.apply(Action::FillCurve);
+    let requests = workbench.take_requests();
     let filled = requests.iter().find_map(|request| match request {
         Request::FillCurve(inferences) => Some(inferences),
         _ => None,
     });
     let recipes = filled.unwrap().iter().filter_map(|one| one.recipe.as_ref());
-    let norms: Vec<f64> = recipes.filter_map(|recipe| bench.norms_of(recipe)).collect();
+    let norms: Vec<f64> = recipes.filter_map(|recipe| workbench.norms_of(recipe)).collect();
     assert_eq!(norms.len(), super::curve::MAGNITUDES.len());
     for (norm, expected) in norms.iter().zip(super::curve::MAGNITUDES) {
         assert!((norm - expected).abs() < 1e-9, "{norm} instead of {expected}");
@@ -262,200 +262,200 @@ fn a_curve_of_raw_values_has_the_norms_of_the_other_one_also_from_the_stop() {
 
 #[test]
 fn a_magnitude_that_is_no_number_or_negative_is_not_taken() {
-    let mut bench = ready();
+    let mut workbench = ready();
     for value in [f64::NAN, f64::INFINITY, -1.0] {
-        bench.apply(Action::SetMagnitude(value));
-        assert_eq!(bench.prefix.magnitude, 1.0);
+        workbench.apply(Action::SetMagnitude(value));
+        assert_eq!(workbench.prefix.magnitude, 1.0);
     }
 }
 
 #[test]
 fn scaling_down_at_the_lower_end_reaches_the_stop_and_scaling_up_leaves_it() {
-    let mut bench = ready();
-    bench.apply(Action::SetMagnitude(0.001));
-    bench.apply(Action::ScaleMagnitude(1.0 / 1.02));
-    assert_eq!(bench.prefix.magnitude, 0.0);
-    bench.apply(Action::ScaleMagnitude(1.02));
-    assert_eq!(bench.prefix.magnitude, 0.001);
+    let mut workbench = ready();
+    workbench.apply(Action::SetMagnitude(0.001));
+    workbench.apply(Action::ScaleMagnitude(1.0 / 1.02));
+    assert_eq!(workbench.prefix.magnitude, 0.0);
+    workbench.apply(Action::ScaleMagnitude(1.02));
+    assert_eq!(workbench.prefix.magnitude, 0.001);
 }
 
 #[test]
 fn every_change_of_the_prefix_asks_for_its_norm_and_digest_but_only_the_last_is_queued() {
-    let mut bench = ready();
+    let mut workbench = ready();
     for step in 1..=5 {
-        bench.apply(Action::SetMagnitude(f64::from(step)));
+        workbench.apply(Action::SetMagnitude(f64::from(step)));
     }
-    let requests = bench.take_requests();
+    let requests = workbench.take_requests();
     assert_eq!(
         requests,
         vec![Request::Describe {
-            recipe: bench.prefix.recipe()
+            recipe: workbench.prefix.recipe()
         }]
     );
-    assert!(bench.next_prefix.stale);
-    let recipe = bench.prefix.recipe();
-    bench.absorb(Event::Described {
+    assert!(workbench.next_prefix.stale);
+    let recipe = workbench.prefix.recipe();
+    workbench.absorb(Event::Described {
         recipe,
-        built: Ok(identity(&bench.prefix.recipe())),
+        built: Ok(identity(&workbench.prefix.recipe())),
     });
-    assert!(!bench.next_prefix.stale);
+    assert!(!workbench.next_prefix.stale);
 }
 
 #[test]
 fn a_description_of_a_prefix_that_is_no_longer_set_is_ignored() {
-    let mut bench = ready();
-    let old = bench.prefix.recipe();
-    bench.apply(Action::SetMagnitude(2.0));
-    bench.absorb(Event::Described {
+    let mut workbench = ready();
+    let old = workbench.prefix.recipe();
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.absorb(Event::Described {
         recipe: old,
-        built: Ok(identity(&bench.prefix.recipe())),
+        built: Ok(identity(&workbench.prefix.recipe())),
     });
-    assert!(bench.next_prefix.built.is_none());
+    assert!(workbench.next_prefix.built.is_none());
 }
 
 #[test]
 fn the_budget_follows_p_at_once_and_says_what_is_free() {
-    let mut bench = ready();
-    bench.apply(Action::SetLen(4));
-    bench.apply(Action::SetMaxTokens(64));
-    let budget = bench.budget.unwrap();
+    let mut workbench = ready();
+    workbench.apply(Action::SetLen(4));
+    workbench.apply(Action::SetMaxTokens(64));
+    let budget = workbench.budget.unwrap();
     assert_eq!(
         (budget.prefix, budget.template, budget.prompt, budget.output),
         (4, 21, 18, 64)
     );
     assert_eq!(budget.free(), 1024 - 4 - 21 - 18 - 64);
-    assert_eq!(bench.max_len(), 1024 - 21 - 18);
+    assert_eq!(workbench.max_len(), 1024 - 21 - 18);
 }
 
 #[test]
 fn a_prefix_that_leaves_no_room_for_an_output_token_cannot_be_run() {
-    let mut bench = ready();
-    bench.apply(Action::SetLen(986));
-    assert_eq!(bench.why_not_run(), Some(Unavailable::DoesNotFit));
-    let output = bench.prompt.max_tokens as i64;
-    assert_eq!(bench.budget.unwrap().free(), -1 - output);
-    bench.apply(Action::Run);
-    assert!(inferences(&mut bench).is_empty());
-    bench.apply(Action::SetLen(985));
-    assert_eq!(bench.why_not_run(), None);
+    let mut workbench = ready();
+    workbench.apply(Action::SetLen(986));
+    assert_eq!(workbench.why_not_run(), Some(Unavailable::DoesNotFit));
+    let output = workbench.prompt.max_tokens as i64;
+    assert_eq!(workbench.budget.unwrap().free(), -1 - output);
+    workbench.apply(Action::Run);
+    assert!(inferences(&mut workbench).is_empty());
+    workbench.apply(Action::SetLen(985));
+    assert_eq!(workbench.why_not_run(), None);
 }
 
 #[test]
 fn run_says_why_it_is_off() {
-    let mut bench = bench();
-    assert_eq!(bench.why_not_run(), Some(Unavailable::NotConnected));
-    bench.absorb(Event::Loading {
+    let mut workbench = workbench();
+    assert_eq!(workbench.why_not_run(), Some(Unavailable::NotConnected));
+    workbench.absorb(Event::Loading {
         model: "m".to_owned(),
         fraction: 0.5,
         stage: LoadStage::Weights,
     });
-    assert_eq!(bench.why_not_run(), Some(Unavailable::StillConnecting));
-    let mut bench = ready();
-    bench.apply(Action::SetPrompt("  \n".to_owned()));
-    assert_eq!(bench.why_not_run(), Some(Unavailable::EmptyPrompt));
-    bench.apply(Action::LoadPreset(0));
-    bench.apply(Action::SetKind(KindChoice::Words));
-    bench.apply(Action::SetWords(String::new()));
-    assert_eq!(bench.why_not_run(), Some(Unavailable::NoWords));
+    assert_eq!(workbench.why_not_run(), Some(Unavailable::StillConnecting));
+    let mut workbench = ready();
+    workbench.apply(Action::SetPrompt("  \n".to_owned()));
+    assert_eq!(workbench.why_not_run(), Some(Unavailable::EmptyPrompt));
+    workbench.apply(Action::LoadPreset(0));
+    workbench.apply(Action::SetKind(KindChoice::Words));
+    workbench.apply(Action::SetWords(String::new()));
+    assert_eq!(workbench.why_not_run(), Some(Unavailable::NoWords));
 }
 
 #[test]
 fn the_first_run_asks_for_the_baseline_and_the_prefixed_side_and_later_ones_keep_the_baseline() {
-    let mut bench = ready();
-    bench.apply(Action::Run);
-    let launched = inferences(&mut bench);
+    let mut workbench = ready();
+    workbench.apply(Action::Run);
+    let launched = inferences(&mut workbench);
     assert_eq!(
         launched.iter().map(|i| i.kind).collect::<Vec<_>>(),
         [RunKind::Baseline, RunKind::Prefixed]
     );
     assert!(launched[0].recipe.is_none() && launched[1].recipe.is_some());
     // The magnitude changes before the baseline has arrived: it is still running and is not requested again.
-    bench.apply(Action::SetMagnitude(2.0));
-    bench.apply(Action::Run);
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.apply(Action::Run);
     assert_eq!(
-        inferences(&mut bench).iter().map(|i| i.kind).collect::<Vec<_>>(),
+        inferences(&mut workbench).iter().map(|i| i.kind).collect::<Vec<_>>(),
         [RunKind::Prefixed]
     );
-    finish(&mut bench, &launched[0], "baseline");
-    bench.apply(Action::Run);
+    finish(&mut workbench, &launched[0], "baseline");
+    workbench.apply(Action::Run);
     assert_eq!(
-        inferences(&mut bench).iter().map(|i| i.kind).collect::<Vec<_>>(),
+        inferences(&mut workbench).iter().map(|i| i.kind).collect::<Vec<_>>(),
         [RunKind::Prefixed]
     );
 }
 
 #[test]
 fn another_prompt_or_another_limit_of_tokens_needs_another_baseline() {
-    let mut bench = with_one_run();
-    bench.apply(Action::SetPrompt("Another one.".to_owned()));
-    assert!(bench.baseline.stale && bench.prefixed.stale);
-    bench.apply(Action::Run);
-    assert_eq!(inferences(&mut bench).len(), 2);
+    let mut workbench = with_one_run();
+    workbench.apply(Action::SetPrompt("Another one.".to_owned()));
+    assert!(workbench.baseline.stale && workbench.prefixed.stale);
+    workbench.apply(Action::Run);
+    assert_eq!(inferences(&mut workbench).len(), 2);
     // Back to the first prompt: its baseline is still there.
-    bench.apply(Action::LoadPreset(0));
-    bench.apply(Action::Run);
+    workbench.apply(Action::LoadPreset(0));
+    workbench.apply(Action::Run);
     assert_eq!(
-        inferences(&mut bench).iter().map(|i| i.kind).collect::<Vec<_>>(),
+        inferences(&mut workbench).iter().map(|i| i.kind).collect::<Vec<_>>(),
         [RunKind::Prefixed]
     );
-    assert_eq!(&*bench.baseline.text, "春の風");
+    assert_eq!(&*workbench.baseline.text, "春の風");
 }
 
 #[test]
 fn a_finished_run_becomes_a_point_with_its_measures_and_its_diff() {
-    let bench = with_one_run();
-    assert_eq!(points(&bench), 1);
-    let (_, point) = bench.tuning.points().next().unwrap();
+    let workbench = with_one_run();
+    assert_eq!(points(&workbench), 1);
+    let (_, point) = workbench.tuning.points().next().unwrap();
     assert_eq!(point.measures.as_ref().unwrap().first_divergence.code_points, 2);
     assert_eq!(point.magnitude(), 1.0);
-    assert_eq!(bench.tuning.group().unwrap().applied(point), Applied::Proven);
-    assert_eq!(bench.covered(RunKind::Baseline), "春の風".len());
-    let of = bench.diff.as_ref().unwrap();
+    assert_eq!(workbench.tuning.group().unwrap().applied(point), Applied::Proven);
+    assert_eq!(workbench.covered(RunKind::Baseline), "春の風".len());
+    let of = workbench.diff.as_ref().unwrap();
     let removed: Vec<&str> = of.diff.removed().map(|range| &"春の風"[range]).collect();
     assert_eq!(removed, ["風"]);
 }
 
 #[test]
 fn two_equal_baselines_say_that_the_module_is_deterministic() {
-    let bench = with_one_run();
-    assert!(is_deterministic(&bench));
+    let workbench = with_one_run();
+    assert!(is_deterministic(&workbench));
 }
 
 #[test]
 fn two_different_baselines_give_a_noise_floor() {
-    let mut bench = ready();
-    bench.apply(Action::Run);
-    let launched = inferences(&mut bench);
-    finish(&mut bench, &launched[0], "The sky is blue.");
-    finish(&mut bench, &launched[1], "The sky is green.");
-    let repeat = inferences(&mut bench);
+    let mut workbench = ready();
+    workbench.apply(Action::Run);
+    let launched = inferences(&mut workbench);
+    finish(&mut workbench, &launched[0], "The sky is blue.");
+    finish(&mut workbench, &launched[1], "The sky is green.");
+    let repeat = inferences(&mut workbench);
     assert_eq!(repeat[0].kind, RunKind::BaselineRepeat);
-    finish(&mut bench, &repeat[0], "The sea is blue.");
-    assert!(!is_deterministic(&bench));
-    let floor = bench.tuning.noise_floor(Measure::Indel).unwrap();
+    finish(&mut workbench, &repeat[0], "The sea is blue.");
+    assert!(!is_deterministic(&workbench));
+    let floor = workbench.tuning.noise_floor(Measure::Indel).unwrap();
     assert!(floor > 0.5 && floor < 1.0);
 }
 
 #[test]
 fn once_two_baselines_differed_an_equal_third_one_proves_nothing() {
-    let mut bench = with_one_run();
+    let mut workbench = with_one_run();
     for text in ["春の海", "春の海"] {
-        bench.apply(Action::RerunBaseline);
-        let again = inferences(&mut bench).remove(0);
-        finish(&mut bench, &again, text);
+        workbench.apply(Action::RerunBaseline);
+        let again = inferences(&mut workbench).remove(0);
+        finish(&mut workbench, &again, text);
     }
-    assert!(!is_deterministic(&bench));
+    assert!(!is_deterministic(&workbench));
 }
 
 #[test]
 fn live_mode_waits_for_the_hand_and_launches_once_for_many_moves_within_a_frame() {
-    let mut bench = ready();
-    bench.apply(Action::SetLive(true));
-    bench.take_requests();
+    let mut workbench = ready();
+    workbench.apply(Action::SetLive(true));
+    workbench.take_requests();
     for step in 1..=10 {
-        bench.apply(Action::SetMagnitude(f64::from(step) / 10.0));
+        workbench.apply(Action::SetMagnitude(f64::from(step) / 10.0));
     }
-    let launched = inferences(&mut bench);
+    let launched = inferences(&mut workbench);
     let prefixed: Vec<_> = launched.iter().filter(|i| i.kind == RunKind::Prefixed).collect();
     assert_eq!(prefixed.len(), 1);
     assert_eq!(prefixed[0].delay, LIVE_DELAY);
@@ -467,97 +467,101 @@ fn live_mode_waits_for_the_hand_and_launches_once_for_many_moves_within_a_frame(
 
 #[test]
 fn events_of_a_run_that_was_replaced_leave_the_pane_alone() {
-    let mut bench = with_one_run();
-    bench.apply(Action::SetMagnitude(2.0));
-    bench.apply(Action::Run);
-    let old = inferences(&mut bench).remove(0);
-    bench.apply(Action::SetMagnitude(3.0));
-    bench.apply(Action::Run);
-    let new = inferences(&mut bench).remove(0);
-    bench.absorb(Event::Delta {
+    let mut workbench = with_one_run();
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.apply(Action::Run);
+    let old = inferences(&mut workbench).remove(0);
+    workbench.apply(Action::SetMagnitude(3.0));
+    workbench.apply(Action::Run);
+    let new = inferences(&mut workbench).remove(0);
+    workbench.absorb(Event::Delta {
         run: old.run,
         kind: RunKind::Prefixed,
         text: "old".to_owned(),
     });
-    bench.absorb(Event::Finished {
+    workbench.absorb(Event::Finished {
         run: old.run,
         kind: RunKind::Prefixed,
         record: record(&old, "old", FinishReason::Stop),
     });
-    assert_eq!(&*bench.prefixed.text, "春の雨");
-    finish(&mut bench, &new, "春の海");
-    assert_eq!(&*bench.prefixed.text, "春の海");
-    assert_eq!(points(&bench), 3, "one that came to its end all the same is a point");
+    assert_eq!(&*workbench.prefixed.text, "春の雨");
+    finish(&mut workbench, &new, "春の海");
+    assert_eq!(&*workbench.prefixed.text, "春の海");
+    assert_eq!(
+        points(&workbench),
+        3,
+        "one that came to its end all the same is a point"
+    );
 }
 
 #[test]
 fn a_stopped_run_shows_its_text_but_is_no_point() {
-    let mut bench = with_one_run();
-    bench.apply(Action::SetMagnitude(2.0));
-    bench.apply(Action::Run);
-    let run = inferences(&mut bench).remove(0);
-    bench.absorb(Event::Delta {
+    let mut workbench = with_one_run();
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.apply(Action::Run);
+    let run = inferences(&mut workbench).remove(0);
+    workbench.absorb(Event::Delta {
         run: run.run,
         kind: RunKind::Prefixed,
         text: "half".to_owned(),
     });
-    bench.apply(Action::Stop);
+    workbench.apply(Action::Stop);
     assert_eq!(
-        bench.take_requests().last(),
+        workbench.take_requests().last(),
         Some(&Request::Stop {
             kind: RunKind::Prefixed
         })
     );
-    bench.absorb(Event::Finished {
+    workbench.absorb(Event::Finished {
         run: run.run,
         kind: RunKind::Prefixed,
         record: record(&run, "half", FinishReason::Stopped),
     });
     assert_eq!(
-        (&*bench.prefixed.text, bench.prefixed.finish),
+        (&*workbench.prefixed.text, workbench.prefixed.finish),
         ("half", Some(FinishReason::Stopped))
     );
-    assert!(!bench.is_running());
-    compare(&mut bench);
-    assert_eq!(points(&bench), 1);
-    assert_eq!(bench.tuning.saved.records.len(), 4, "it is a record all the same");
+    assert!(!workbench.is_running());
+    compare(&mut workbench);
+    assert_eq!(points(&workbench), 1);
+    assert_eq!(workbench.tuning.saved.records.len(), 4, "it is a record all the same");
 }
 
 #[test]
 fn a_text_made_with_another_magnitude_than_the_slider_says_is_stale_and_says_from_where() {
-    let mut bench = with_one_run();
-    assert!(!bench.prefixed.stale);
-    bench.apply(Action::SetMagnitude(2.4));
-    assert!(bench.prefixed.stale);
-    assert_eq!(bench.prefixed.stale_from.as_ref().unwrap().token_norms, Some(1.0));
-    assert!(!bench.baseline.stale);
-    bench.apply(Action::SetMagnitude(1.0));
-    assert!(!bench.prefixed.stale);
+    let mut workbench = with_one_run();
+    assert!(!workbench.prefixed.stale);
+    workbench.apply(Action::SetMagnitude(2.4));
+    assert!(workbench.prefixed.stale);
+    assert_eq!(workbench.prefixed.stale_from.as_ref().unwrap().token_norms, Some(1.0));
+    assert!(!workbench.baseline.stale);
+    workbench.apply(Action::SetMagnitude(1.0));
+    assert!(!workbench.prefixed.stale);
 }
 
 #[test]
 fn the_old_text_stands_until_the_first_token_and_after_an_error() {
-    let mut bench = with_one_run();
-    bench.apply(Action::Run);
-    let run = inferences(&mut bench).remove(0);
+    let mut workbench = with_one_run();
+    workbench.apply(Action::Run);
+    let run = inferences(&mut workbench).remove(0);
     assert_eq!(
-        (&*bench.prefixed.text, bench.prefixed.state),
+        (&*workbench.prefixed.text, workbench.prefixed.state),
         ("春の雨", PaneState::Waiting)
     );
     let problem = Problem::new(ProblemKind::Module, "The module went silent.", "Reconnect.");
-    bench.absorb(Event::Failed {
+    workbench.absorb(Event::Failed {
         run: run.run,
         kind: RunKind::Prefixed,
         problem: problem.clone(),
     });
-    assert_eq!(&*bench.prefixed.text, "春の雨");
-    assert_eq!(bench.prefixed.error, Some(problem));
-    assert!(!bench.is_running());
+    assert_eq!(&*workbench.prefixed.text, "春の雨");
+    assert_eq!(workbench.prefixed.error, Some(problem));
+    assert!(!workbench.is_running());
 }
 
-fn fail(bench: &mut Workbench, inference: &Inference, kind: ProblemKind) -> Problem {
+fn fail(workbench: &mut Workbench, inference: &Inference, kind: ProblemKind) -> Problem {
     let problem = Problem::new(kind, "It broke.", "Try again.");
-    bench.absorb(Event::Failed {
+    workbench.absorb(Event::Failed {
         run: inference.run,
         kind: inference.kind,
         problem: problem.clone(),
@@ -566,172 +570,178 @@ fn fail(bench: &mut Workbench, inference: &Inference, kind: ProblemKind) -> Prob
 }
 
 /// Starts a run at another magnitude than those before.
-fn start_another(bench: &mut Workbench) -> Inference {
-    bench.apply(Action::SetMagnitude(2.0));
-    bench.apply(Action::Run);
-    inferences(bench).remove(0)
+fn start_another(workbench: &mut Workbench) -> Inference {
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.apply(Action::Run);
+    inferences(workbench).remove(0)
 }
 
 #[test]
 fn a_failure_that_follows_its_record_is_told_on_the_pane() {
-    let mut bench = with_one_run();
-    let run = start_another(&mut bench);
+    let mut workbench = with_one_run();
+    let run = start_another(&mut workbench);
     let mut failed = record(&run, "", FinishReason::Unknown);
     failed.outcome = CaseOutcome::Failed(softprefix_core::experiment::Failure {
         error: "It broke.".to_owned(),
         partial_text: "half".to_owned(),
         elapsed_sec: 0.1,
     });
-    bench.absorb(Event::Finished {
+    workbench.absorb(Event::Finished {
         run: run.run,
         kind: run.kind,
         record: failed,
     });
-    let problem = fail(&mut bench, &run, ProblemKind::Connection);
-    assert_eq!(bench.prefixed.error, Some(problem));
+    let problem = fail(&mut workbench, &run, ProblemKind::Connection);
+    assert_eq!(workbench.prefixed.error, Some(problem));
 }
 
 #[test]
 fn a_run_that_made_way_for_a_saved_one_fails_without_an_error_on_its_pane() {
-    let mut bench = with_one_run();
-    let saved = bench.tuning.points().next().unwrap().0.id.clone();
-    let run = start_another(&mut bench);
-    bench.apply(Action::SelectRun(Some(saved)));
-    fail(&mut bench, &run, ProblemKind::Connection);
-    assert_eq!((&*bench.prefixed.text, &bench.prefixed.error), ("春の雨", &None));
+    let mut workbench = with_one_run();
+    let saved = workbench.tuning.points().next().unwrap().0.id.clone();
+    let run = start_another(&mut workbench);
+    workbench.apply(Action::SelectRun(Some(saved)));
+    fail(&mut workbench, &run, ProblemKind::Connection);
+    assert_eq!(
+        (&*workbench.prefixed.text, &workbench.prefixed.error),
+        ("春の雨", &None)
+    );
     // The same where the controls ask for a saved run.
-    let run = start_another(&mut bench);
-    bench.apply(Action::SetMagnitude(1.0));
-    fail(&mut bench, &run, ProblemKind::Connection);
-    assert_eq!((&*bench.prefixed.text, &bench.prefixed.error), ("春の雨", &None));
+    let run = start_another(&mut workbench);
+    workbench.apply(Action::SetMagnitude(1.0));
+    fail(&mut workbench, &run, ProblemKind::Connection);
+    assert_eq!(
+        (&*workbench.prefixed.text, &workbench.prefixed.error),
+        ("春の雨", &None)
+    );
 }
 
 #[test]
 fn a_run_of_an_earlier_session_fails_without_an_error_in_the_new_one() {
-    let mut bench = with_one_run();
-    let run = start_another(&mut bench);
-    bench.apply(Action::NewSession);
-    fail(&mut bench, &run, ProblemKind::Connection);
-    assert!(bench.prefixed.is_untouched(), "{:?}", bench.prefixed);
+    let mut workbench = with_one_run();
+    let run = start_another(&mut workbench);
+    workbench.apply(Action::NewSession);
+    fail(&mut workbench, &run, ProblemKind::Connection);
+    assert!(workbench.prefixed.is_untouched(), "{:?}", workbench.prefixed);
 }
 
 #[test]
 fn a_run_that_failed_has_no_error_on_the_pane_of_the_next_one() {
-    let mut bench = with_one_run();
-    let old = start_another(&mut bench);
-    bench.absorb(Event::Finished {
+    let mut workbench = with_one_run();
+    let old = start_another(&mut workbench);
+    workbench.absorb(Event::Finished {
         run: old.run,
         kind: old.kind,
         record: record(&old, "old", FinishReason::Stop),
     });
-    bench.apply(Action::SetMagnitude(3.0));
-    bench.apply(Action::Run);
-    fail(&mut bench, &old, ProblemKind::Module);
+    workbench.apply(Action::SetMagnitude(3.0));
+    workbench.apply(Action::Run);
+    fail(&mut workbench, &old, ProblemKind::Module);
     assert_eq!(
-        (bench.prefixed.state, &bench.prefixed.error),
+        (workbench.prefixed.state, &workbench.prefixed.error),
         (PaneState::Waiting, &None)
     );
 }
 
 #[test]
 fn a_record_that_was_not_saved_is_told_even_if_its_run_is_no_longer_shown() {
-    let mut bench = with_one_run();
-    let run = start_another(&mut bench);
-    bench.apply(Action::NewSession);
-    let problem = fail(&mut bench, &run, ProblemKind::File);
-    assert_eq!(bench.notice, Some(Notice::Problem(problem)));
-    assert!(bench.prefixed.is_untouched());
+    let mut workbench = with_one_run();
+    let run = start_another(&mut workbench);
+    workbench.apply(Action::NewSession);
+    let problem = fail(&mut workbench, &run, ProblemKind::File);
+    assert_eq!(workbench.notice, Some(Notice::Problem(problem)));
+    assert!(workbench.prefixed.is_untouched());
 }
 
 #[test]
 fn a_failure_that_is_not_shown_is_not_recorded_either() {
-    let mut bench = with_one_run();
-    bench.apply(Action::ToggleRecording);
-    let run = start_another(&mut bench);
-    bench.apply(Action::NewSession);
-    fail(&mut bench, &run, ProblemKind::Connection);
+    let mut workbench = with_one_run();
+    workbench.apply(Action::ToggleRecording);
+    let run = start_another(&mut workbench);
+    workbench.apply(Action::NewSession);
+    fail(&mut workbench, &run, ProblemKind::Connection);
     let is_failure = |request: &Request| matches!(request, Request::Recording(RecordingRequest::Line(line)) if matches!(**line, Line::Failed(..)));
-    assert!(!bench.take_requests().iter().any(is_failure));
+    assert!(!workbench.take_requests().iter().any(is_failure));
 }
 
 #[test]
 fn the_baseline_of_another_prompt_does_not_reach_the_pane_of_this_one() {
-    let mut bench = with_one_run();
-    bench.apply(Action::SetPrompt("Another one.".to_owned()));
-    bench.apply(Action::Run);
-    let other = inferences(&mut bench).remove(0);
+    let mut workbench = with_one_run();
+    workbench.apply(Action::SetPrompt("Another one.".to_owned()));
+    workbench.apply(Action::Run);
+    let other = inferences(&mut workbench).remove(0);
     assert_eq!(other.kind, RunKind::Baseline);
     // Back to the first prompt, which has its baseline.
-    bench.apply(Action::LoadPreset(0));
-    bench.apply(Action::Run);
-    bench.absorb(Event::Delta {
+    workbench.apply(Action::LoadPreset(0));
+    workbench.apply(Action::Run);
+    workbench.absorb(Event::Delta {
         run: other.run,
         kind: other.kind,
         text: "one".to_owned(),
     });
-    bench.absorb(Event::Finished {
+    workbench.absorb(Event::Finished {
         run: other.run,
         kind: other.kind,
         record: record(&other, "one two", FinishReason::Stopped),
     });
-    assert_eq!(&*bench.baseline.text, "春の風");
+    assert_eq!(&*workbench.baseline.text, "春の風");
 }
 
 #[test]
 fn a_chosen_run_opens_its_text_and_diff_again_and_can_set_the_controls() {
-    let mut bench = with_one_run();
-    let first = bench.tuning.points().next().unwrap().0.id.clone();
-    bench.apply(Action::SetMagnitude(5.8));
-    bench.apply(Action::SetLen(2));
-    bench.apply(Action::Run);
-    let run = inferences(&mut bench).remove(0);
-    finish(&mut bench, &run, "夏夏夏夏");
-    bench.apply(Action::SelectRun(Some(first.clone())));
-    compare(&mut bench);
-    assert_eq!(&*bench.prefixed.text, "春の雨");
-    assert!(bench.prefixed.stale);
-    assert_eq!(bench.diff.as_ref().map(|of| &*of.right), Some("春の雨"));
-    bench.apply(Action::AdoptRun(first));
-    assert_eq!((bench.prefix.magnitude, bench.prefix.len), (1.0, 1));
-    assert!(!bench.prefixed.stale);
+    let mut workbench = with_one_run();
+    let first = workbench.tuning.points().next().unwrap().0.id.clone();
+    workbench.apply(Action::SetMagnitude(5.8));
+    workbench.apply(Action::SetLen(2));
+    workbench.apply(Action::Run);
+    let run = inferences(&mut workbench).remove(0);
+    finish(&mut workbench, &run, "夏夏夏夏");
+    workbench.apply(Action::SelectRun(Some(first.clone())));
+    compare(&mut workbench);
+    assert_eq!(&*workbench.prefixed.text, "春の雨");
+    assert!(workbench.prefixed.stale);
+    assert_eq!(workbench.diff.as_ref().map(|of| &*of.right), Some("春の雨"));
+    workbench.apply(Action::AdoptRun(first));
+    assert_eq!((workbench.prefix.magnitude, workbench.prefix.len), (1.0, 1));
+    assert!(!workbench.prefixed.stale);
 }
 
 #[test]
 fn the_first_baseline_stays_what_everything_is_measured_against_and_another_tells_the_noise() {
-    let mut bench = with_one_run();
-    bench.apply(Action::RerunBaseline);
-    let again = inferences(&mut bench).remove(0);
+    let mut workbench = with_one_run();
+    workbench.apply(Action::RerunBaseline);
+    let again = inferences(&mut workbench).remove(0);
     assert_eq!(again.kind, RunKind::Baseline);
-    finish(&mut bench, &again, "春の雨");
-    assert_eq!((points(&bench), &*bench.baseline.text), (1, "春の風"));
-    assert!(!is_deterministic(&bench));
+    finish(&mut workbench, &again, "春の雨");
+    assert_eq!((points(&workbench), &*workbench.baseline.text), (1, "春の風"));
+    assert!(!is_deterministic(&workbench));
 }
 
 #[test]
 fn a_repeat_is_launched_once_also_while_its_measures_are_under_way() {
-    let mut bench = ready();
-    bench.apply(Action::Run);
-    let launched = inferences(&mut bench);
-    finish(&mut bench, &launched[0], "春の風");
-    finish(&mut bench, &launched[1], "春の雨");
-    let repeat = inferences(&mut bench).remove(0);
+    let mut workbench = ready();
+    workbench.apply(Action::Run);
+    let launched = inferences(&mut workbench);
+    finish(&mut workbench, &launched[0], "春の風");
+    finish(&mut workbench, &launched[1], "春の雨");
+    let repeat = inferences(&mut workbench).remove(0);
     let record = record(&repeat, "春の風", FinishReason::Stop);
-    bench.absorb(Event::Finished {
+    workbench.absorb(Event::Finished {
         run: repeat.run,
         kind: repeat.kind,
         record,
     });
-    assert!(inferences(&mut bench).is_empty());
+    assert!(inferences(&mut workbench).is_empty());
 }
 
 #[test]
 fn a_removed_run_is_a_line_of_its_journal() {
-    let mut bench = with_one_run();
-    bench.tuning.saved.experiment.id = "session".to_owned();
-    let id = bench.tuning.points().next().unwrap().0.id.clone();
-    bench.apply(Action::RemoveRun(id.clone()));
-    assert_eq!(points(&bench), 0);
-    let appended = bench.take_requests().into_iter().any(|request| {
+    let mut workbench = with_one_run();
+    workbench.tuning.saved.experiment.id = "session".to_owned();
+    let id = workbench.tuning.points().next().unwrap().0.id.clone();
+    workbench.apply(Action::RemoveRun(id.clone()));
+    assert_eq!(points(&workbench), 0);
+    let appended = workbench.take_requests().into_iter().any(|request| {
         matches!(&request, Request::Library(LibraryRequest::Append(entry)) if **entry == Entry::Deleted { id: id.clone() })
     });
     assert!(appended);
@@ -739,82 +749,85 @@ fn a_removed_run_is_a_line_of_its_journal() {
 
 #[test]
 fn a_module_that_does_not_tell_its_vocabulary_is_worked_in_raw_values() {
-    let mut bench = bench();
-    bench.absorb(Event::Ready(Box::new(facts(false)), None));
-    assert_eq!(bench.prefix.unit, MagnitudeUnit::Raw);
-    assert_eq!(bench.prefix.recipe().magnitude, Magnitude::Raw(0.02));
-    assert!(bench.budget.is_none());
-    assert_eq!(bench.why_not_run(), None);
+    let mut workbench = workbench();
+    workbench.absorb(Event::Ready(Box::new(facts(false)), None));
+    assert_eq!(workbench.prefix.unit, MagnitudeUnit::Raw);
+    assert_eq!(workbench.prefix.recipe().magnitude, Magnitude::Raw(0.02));
+    assert!(workbench.budget.is_none());
+    assert_eq!(workbench.why_not_run(), None);
 }
 
 #[test]
 fn an_ignored_prefix_is_said_out_loud() {
-    let mut bench = bench();
-    bench.absorb(Event::Ready(Box::new(facts(false)), None));
-    bench.apply(Action::SetMagnitude(0.5));
-    bench.apply(Action::Run);
-    let launched = inferences(&mut bench);
+    let mut workbench = workbench();
+    workbench.absorb(Event::Ready(Box::new(facts(false)), None));
+    workbench.apply(Action::SetMagnitude(0.5));
+    workbench.apply(Action::Run);
+    let launched = inferences(&mut workbench);
     for inference in &launched {
         let mut silent = record(inference, "same", FinishReason::Unknown);
         silent.module = facts(false).identity;
         if let CaseOutcome::Done(answer) = &mut silent.outcome {
             answer.echo = None;
         }
-        bench.absorb(Event::Finished {
+        workbench.absorb(Event::Finished {
             run: inference.run,
             kind: inference.kind,
             record: silent,
         });
     }
-    compare(&mut bench);
-    let (_, point) = bench.tuning.points().next().unwrap();
-    assert_eq!(bench.tuning.group().unwrap().applied(point), Applied::Doubtful);
+    compare(&mut workbench);
+    let (_, point) = workbench.tuning.points().next().unwrap();
+    assert_eq!(workbench.tuning.group().unwrap().applied(point), Applied::Doubtful);
 }
 
 #[test]
 fn a_lost_module_ends_what_is_under_way_and_keeps_texts_and_facts() {
-    let mut bench = with_one_run();
-    bench.apply(Action::SetMagnitude(2.0));
-    bench.apply(Action::Run);
-    bench.absorb(Event::Lost(Problem::new(
+    let mut workbench = with_one_run();
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.apply(Action::Run);
+    workbench.absorb(Event::Lost(Problem::new(
         ProblemKind::Connection,
         "The module closed the connection.",
         "Reconnect.",
     )));
-    assert!(!bench.is_running());
-    assert_eq!(&*bench.baseline.text, "春の風");
-    assert_eq!(bench.module.last_facts().and_then(|facts| facts.hidden_size()), Some(H));
-    assert_eq!(bench.why_not_run(), Some(Unavailable::NotConnected));
-    bench.apply(Action::SetMagnitude(4.0));
-    assert_eq!(bench.magnitude_norms(), Some(4.0));
+    assert!(!workbench.is_running());
+    assert_eq!(&*workbench.baseline.text, "春の風");
+    assert_eq!(
+        workbench.module.last_facts().and_then(|facts| facts.hidden_size()),
+        Some(H)
+    );
+    assert_eq!(workbench.why_not_run(), Some(Unavailable::NotConnected));
+    workbench.apply(Action::SetMagnitude(4.0));
+    assert_eq!(workbench.magnitude_norms(), Some(4.0));
 }
 
 #[test]
 fn left_over_tasks_are_exited_only_when_the_person_agrees() {
-    let mut bench = bench();
+    let mut workbench = workbench();
     let tasks = vec!["llm.1000".to_owned(), "llm.1001".to_owned()];
-    bench.absorb(Event::TaskFull { tasks: tasks.clone() });
-    assert_eq!(bench.dialog, Some(Dialog::LeftOverTasks));
-    assert!(bench.take_requests().is_empty());
-    bench.apply(Action::ExitLeftOverTasks);
-    assert_eq!(bench.take_requests(), vec![Request::ExitTasks { tasks }]);
-    assert_eq!(bench.dialog, None);
+    workbench.absorb(Event::TaskFull { tasks: tasks.clone() });
+    assert_eq!(workbench.dialog, Some(Dialog::LeftOverTasks));
+    assert!(workbench.take_requests().is_empty());
+    workbench.apply(Action::ExitLeftOverTasks);
+    assert_eq!(workbench.take_requests(), vec![Request::ExitTasks { tasks }]);
+    assert_eq!(workbench.dialog, None);
 }
 
 #[test]
 fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers_a_beginning() {
-    let mut bench = with_one_run();
-    bench.apply(Action::SetMagnitude(2.0));
-    bench.apply(Action::Run);
-    let run = inferences(&mut bench).remove(0);
+    let mut workbench = with_one_run();
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.apply(Action::Run);
+    let run = inferences(&mut workbench).remove(0);
     for piece in ["春", "の", "山"] {
-        bench.absorb(Event::Delta {
+        workbench.absorb(Event::Delta {
             run: run.run,
             kind: RunKind::Prefixed,
             text: piece.to_owned(),
         });
     }
-    let comparisons: Vec<Texts> = bench
+    let comparisons: Vec<Texts> = workbench
         .take_requests()
         .into_iter()
         .filter_map(|request| match request {
@@ -827,26 +840,26 @@ fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers
     assert_eq!(texts.pair, Pair::Panes);
     let diff = diff(&texts.left, &texts.right, Granularity::Auto, None);
     let measures = None;
-    bench.absorb(Event::Compared { texts, diff, measures });
-    assert_eq!(bench.covered(RunKind::Prefixed), "春".len());
-    compare(&mut bench);
-    assert_eq!(bench.covered(RunKind::Prefixed), "春の山".len());
+    workbench.absorb(Event::Compared { texts, diff, measures });
+    assert_eq!(workbench.covered(RunKind::Prefixed), "春".len());
+    compare(&mut workbench);
+    assert_eq!(workbench.covered(RunKind::Prefixed), "春の山".len());
 }
 
 #[test]
 fn texts_that_could_not_be_compared_are_told_and_the_next_ones_are_compared() {
-    let mut bench = with_one_run();
-    let asked = |bench: &mut Workbench| {
-        let requests = bench.take_requests();
+    let mut workbench = with_one_run();
+    let asked = |workbench: &mut Workbench| {
+        let requests = workbench.take_requests();
         requests.iter().any(|request| matches!(request, Request::Compare(_)))
     };
-    bench.apply(Action::ToggleGranularity);
-    assert!(asked(&mut bench));
+    workbench.apply(Action::ToggleGranularity);
+    assert!(asked(&mut workbench));
     let problem = Problem::new(ProblemKind::Program, "It broke.", "Try again.");
-    bench.absorb(Event::NotCompared(problem.clone()));
-    assert_eq!(bench.notice, Some(Notice::Problem(problem)));
-    bench.apply(Action::ToggleGranularity);
-    assert!(asked(&mut bench));
+    workbench.absorb(Event::NotCompared(problem.clone()));
+    assert_eq!(workbench.notice, Some(Notice::Problem(problem)));
+    workbench.apply(Action::ToggleGranularity);
+    assert!(asked(&mut workbench));
 }
 
 #[test]
@@ -868,26 +881,29 @@ fn an_opened_session_brings_its_prompt_settings_prefix_points_and_texts() {
     let mut saved: SavedExperiment = before.tuning.saved.clone();
     saved.experiment.id = "session".to_owned();
 
-    let mut bench = ready();
-    bench.apply(Action::ShowTab(Tab::Sweep));
-    bench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![saved.clone()]))));
-    assert!(bench.take_requests_of_tuning(&saved));
-    compare(&mut bench);
-    assert_eq!(bench.tab, Tab::Tune);
+    let mut workbench = ready();
+    workbench.apply(Action::ShowTab(Tab::Sweep));
+    workbench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![saved.clone()]))));
+    assert!(workbench.take_requests_of_tuning(&saved));
+    compare(&mut workbench);
+    assert_eq!(workbench.tab, Tab::Tune);
     assert_eq!(
-        (bench.prompt.user.as_str(), bench.prompt.max_tokens),
+        (workbench.prompt.user.as_str(), workbench.prompt.max_tokens),
         ("Another one.", 17)
     );
-    assert_eq!((bench.prefix.magnitude, bench.prefix.len), (3.0, 2));
-    assert_eq!((&*bench.baseline.text, &*bench.prefixed.text), ("one two", "one three"));
-    assert_eq!(points(&bench), 1);
-    assert!(!bench.baseline.stale && !bench.prefixed.stale);
+    assert_eq!((workbench.prefix.magnitude, workbench.prefix.len), (3.0, 2));
+    assert_eq!(
+        (&*workbench.baseline.text, &*workbench.prefixed.text),
+        ("one two", "one three")
+    );
+    assert_eq!(points(&workbench), 1);
+    assert!(!workbench.baseline.stale && !workbench.prefixed.stale);
     // The first prompt's runs are there as well.
-    bench.apply(Action::LoadPreset(0));
-    bench.apply(Action::SetMaxTokens(64));
-    bench.apply(Action::Run);
-    assert_eq!(points(&bench), 1);
-    assert_eq!(&*bench.baseline.text, "春の風");
+    workbench.apply(Action::LoadPreset(0));
+    workbench.apply(Action::SetMaxTokens(64));
+    workbench.apply(Action::Run);
+    assert_eq!(points(&workbench), 1);
+    assert_eq!(&*workbench.baseline.text, "春の風");
 }
 
 /// The cost of one more run must not grow with the session: comparing each of 20,000 with all others would take
@@ -910,9 +926,9 @@ fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
         record.prefix.as_mut().unwrap().sha256 = format!("prefix {}", index / 2);
         record
     }));
-    let mut bench = ready();
-    bench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![saved]))));
-    let requests = bench.take_requests();
+    let mut workbench = ready();
+    workbench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![saved]))));
+    let requests = workbench.take_requests();
     let comparisons = requests.into_iter().find_map(|request| match request {
         Request::Measure(comparisons) => Some(comparisons),
         _ => None,
@@ -920,10 +936,10 @@ fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
     let begun = std::time::Instant::now();
     // The latest first: in any order, the latest of two equal ones is the point.
     for comparison in comparisons.unwrap().into_iter().rev() {
-        bench.absorb(Event::Measured(vec![comparison.measure()]));
+        workbench.absorb(Event::Measured(vec![comparison.measure()]));
     }
-    assert_eq!(points(&bench), RUNS / 2 + 1);
-    let (last, _) = bench.tuning.points().next_back().unwrap();
+    assert_eq!(points(&workbench), RUNS / 2 + 1);
+    let (last, _) = workbench.tuning.points().next_back().unwrap();
     assert_eq!(last.id, format!("session/live-{}", RUNS - 1));
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
@@ -940,22 +956,22 @@ impl Workbench {
 
 #[test]
 fn another_session_begins_empty_and_a_change_of_prompt_writes_over_nothing() {
-    let mut bench = with_one_run();
-    bench.apply(Action::NewSession);
-    assert_eq!(points(&bench), 0);
-    assert!(bench.baseline.text.is_empty() && bench.prefixed.text.is_empty());
-    assert!(bench.take_requests().contains(&Request::Tuning(None)));
-    assert!(!bench.can_export());
+    let mut workbench = with_one_run();
+    workbench.apply(Action::NewSession);
+    assert_eq!(points(&workbench), 0);
+    assert!(workbench.baseline.text.is_empty() && workbench.prefixed.text.is_empty());
+    assert!(workbench.take_requests().contains(&Request::Tuning(None)));
+    assert!(!workbench.can_export());
 }
 
 #[test]
 fn settings_and_fields_come_back_at_the_next_start() {
-    let mut bench = ready();
-    bench.apply(Action::SetMagnitude(3.3));
-    bench.apply(Action::SetPrompt("Remember me.".to_owned()));
-    bench.apply(Action::SetZoom(1.5));
-    bench.apply(Action::SetMeasure(Measure::Indel));
-    let stored = serde_json::to_string(&bench.remembered()).unwrap();
+    let mut workbench = ready();
+    workbench.apply(Action::SetMagnitude(3.3));
+    workbench.apply(Action::SetPrompt("Remember me.".to_owned()));
+    workbench.apply(Action::SetZoom(1.5));
+    workbench.apply(Action::SetMeasure(Measure::Indel));
+    let stored = serde_json::to_string(&workbench.remembered()).unwrap();
     let again = Workbench::new(serde_json::from_str(&stored).unwrap());
     assert_eq!(again.prefix.magnitude, 3.3);
     assert_eq!(again.prompt.user, "Remember me.");
@@ -984,83 +1000,83 @@ fn a_target_is_read_as_people_write_it() {
 
 #[test]
 fn the_second_baseline_is_asked_for_with_the_first_as_its_draft_and_says_how_far_it_is() {
-    let mut bench = ready();
-    bench.apply(Action::Run);
-    let launched = inferences(&mut bench);
+    let mut workbench = ready();
+    workbench.apply(Action::Run);
+    let launched = inferences(&mut workbench);
     assert!(launched.iter().all(|inference| inference.draft.is_empty()));
     let mut first = record(&launched[0], "The sky is blue.", FinishReason::Stop);
     if let CaseOutcome::Done(answer) = &mut first.outcome {
         answer.tokens = Some(vec![7, 8, 9]);
     }
     let (run, kind) = (launched[0].run, launched[0].kind);
-    bench.absorb(Event::Finished {
+    workbench.absorb(Event::Finished {
         run,
         kind,
         record: first,
     });
-    finish(&mut bench, &launched[1], "The sky is green.");
-    let repeat = inferences(&mut bench).remove(0);
+    finish(&mut workbench, &launched[1], "The sky is green.");
+    let repeat = inferences(&mut workbench).remove(0);
     assert_eq!(
         (repeat.kind, repeat.draft.as_slice()),
         (RunKind::BaselineRepeat, &[7, 8, 9][..])
     );
-    assert_eq!(bench.repeat_progress(), Some(0.0));
+    assert_eq!(workbench.repeat_progress(), Some(0.0));
     let (run, kind) = (repeat.run, repeat.kind);
     let text = "The sky ".to_owned();
-    bench.absorb(Event::Delta { run, kind, text });
-    assert_eq!(bench.repeat_progress(), Some(0.5));
-    finish(&mut bench, &repeat, "The sky is blue.");
-    assert_eq!(bench.repeat_progress(), None);
-    assert!(is_deterministic(&bench));
+    workbench.absorb(Event::Delta { run, kind, text });
+    assert_eq!(workbench.repeat_progress(), Some(0.5));
+    finish(&mut workbench, &repeat, "The sky is blue.");
+    assert_eq!(workbench.repeat_progress(), None);
+    assert!(is_deterministic(&workbench));
 }
 
 #[test]
 fn between_two_kept_magnitudes_the_texts_of_both_are_the_draft_the_nearer_one_first() {
-    let mut bench = with_one_run();
-    let tokens_at = |bench: &mut Workbench, magnitude: f64, tokens: Vec<u32>| {
-        bench.apply(Action::SetMagnitude(magnitude));
-        bench.apply(Action::Run);
-        let launched = inferences(bench).remove(0);
+    let mut workbench = with_one_run();
+    let tokens_at = |workbench: &mut Workbench, magnitude: f64, tokens: Vec<u32>| {
+        workbench.apply(Action::SetMagnitude(magnitude));
+        workbench.apply(Action::Run);
+        let launched = inferences(workbench).remove(0);
         let mut done = record(&launched, &format!("text {magnitude}"), FinishReason::Stop);
         if let CaseOutcome::Done(answer) = &mut done.outcome {
             answer.tokens = Some(tokens);
         }
         let (run, kind) = (launched.run, launched.kind);
-        bench.absorb(Event::Finished {
+        workbench.absorb(Event::Finished {
             run,
             kind,
             record: done,
         });
-        compare(bench);
+        compare(workbench);
     };
-    tokens_at(&mut bench, 0.1, vec![1]);
-    tokens_at(&mut bench, 4.0, vec![4]);
+    tokens_at(&mut workbench, 0.1, vec![1]);
+    tokens_at(&mut workbench, 4.0, vec![4]);
     for (magnitude, expected) in [(0.2, vec![1, 4]), (3.0, vec![4, 1]), (5.0, vec![4])] {
-        bench.apply(Action::SetMagnitude(magnitude));
-        bench.apply(Action::Run);
-        assert_eq!(inferences(&mut bench)[0].draft, expected);
+        workbench.apply(Action::SetMagnitude(magnitude));
+        workbench.apply(Action::Run);
+        assert_eq!(inferences(&mut workbench)[0].draft, expected);
     }
     // Another prefix repeats none of these; the baseline's text is what it may repeat.
-    bench.apply(Action::SetLen(bench.prefix.len + 1));
-    bench.apply(Action::Run);
-    let baseline = bench
+    workbench.apply(Action::SetLen(workbench.prefix.len + 1));
+    workbench.apply(Action::Run);
+    let baseline = workbench
         .tuning
         .baseline()
         .and_then(Record::tokens)
         .unwrap_or_default()
         .to_vec();
-    assert_eq!(inferences(&mut bench)[0].draft, baseline);
+    assert_eq!(inferences(&mut workbench)[0].draft, baseline);
 }
 
 #[test]
 fn saved_is_no_longer_said_once_something_new_was_run() {
-    let mut bench = with_one_run();
-    bench.absorb(Event::FigureSaved("plot.png".into()));
-    assert!(matches!(bench.notice, Some(Notice::Saved(_))));
-    bench.apply(Action::SetMagnitude(2.0));
-    bench.apply(Action::Run);
-    assert!(bench.notice.is_some(), "nothing new is there yet");
-    let launched = inferences(&mut bench);
-    finish(&mut bench, &launched[0], "another text");
-    assert_eq!(bench.notice, None);
+    let mut workbench = with_one_run();
+    workbench.absorb(Event::FigureSaved("plot.png".into()));
+    assert!(matches!(workbench.notice, Some(Notice::Saved(_))));
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.apply(Action::Run);
+    assert!(workbench.notice.is_some(), "nothing new is there yet");
+    let launched = inferences(&mut workbench);
+    finish(&mut workbench, &launched[0], "another text");
+    assert_eq!(workbench.notice, None);
 }

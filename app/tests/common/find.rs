@@ -28,23 +28,23 @@ const FIRST_ENDED: FindEvent = FindEvent::Ended {
 
 /// The Find view, with nothing learned yet.
 pub fn empty(language: Language, theme: Theme) -> Workbench {
-    let mut bench = super::ready(language, theme);
-    bench.apply(Action::ShowTab(Tab::Find));
-    bench
+    let mut workbench = super::ready(language, theme);
+    workbench.apply(Action::ShowTab(Tab::Find));
+    workbench
 }
 
-fn experiment(bench: &Workbench, id: &str) -> Experiment {
+fn experiment(workbench: &Workbench, id: &str) -> Experiment {
     Experiment {
         version: JOURNAL_VERSION,
         id: id.to_owned(),
         name: id.to_owned(),
         started_unix: 1_795_406_700.0,
-        plan: Some(SearchForm::plan(&bench.prompt)),
-        module: bench.module.last_facts().unwrap().identity.clone(),
+        plan: Some(SearchForm::plan(&workbench.prompt)),
+        module: workbench.module.last_facts().unwrap().identity.clone(),
     }
 }
 
-fn record(bench: &Workbench, experiment: &str, index: usize, recipe: Option<PrefixRecipe>, text: &str) -> Record {
+fn record(workbench: &Workbench, experiment: &str, index: usize, recipe: Option<PrefixRecipe>, text: &str) -> Record {
     Record {
         version: RECORD_VERSION,
         id: format!("{experiment}/{index}"),
@@ -55,7 +55,7 @@ fn record(bench: &Workbench, experiment: &str, index: usize, recipe: Option<Pref
             user: PROMPT.to_owned(),
         },
         settings: Settings::default(),
-        module: bench.module.last_facts().unwrap().identity.clone(),
+        module: workbench.module.last_facts().unwrap().identity.clone(),
         prefix: None,
         started_unix: 1_795_406_700.0 + index as f64,
         attempts: 1,
@@ -75,21 +75,21 @@ fn record(bench: &Workbench, experiment: &str, index: usize, recipe: Option<Pref
     }
 }
 
-fn find(bench: &mut Workbench, event: FindEvent) {
-    bench.absorb(Event::Find(Box::new(event)));
+fn find(workbench: &mut Workbench, event: FindEvent) {
+    workbench.absorb(Event::Find(Box::new(event)));
 }
 
 /// Learning for the target: at step 84 of 200, or at its end.
 pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Workbench {
-    let mut bench = empty(language, theme);
-    bench.apply(Action::Find(FindAction::SetPrompt(PROMPT.to_owned())));
-    bench.apply(Action::Find(FindAction::SetTarget(TARGET.to_owned())));
-    bench.apply(Action::Find(FindAction::Start));
-    bench.take_requests();
-    let begun = experiment(&bench, "learning");
-    let plan = Box::new(bench.find.form.plan(""));
+    let mut workbench = empty(language, theme);
+    workbench.apply(Action::Find(FindAction::SetPrompt(PROMPT.to_owned())));
+    workbench.apply(Action::Find(FindAction::SetTarget(TARGET.to_owned())));
+    workbench.apply(Action::Find(FindAction::Start));
+    workbench.take_requests();
+    let begun = experiment(&workbench, "learning");
+    let plan = Box::new(workbench.find.form.plan(""));
     find(
-        &mut bench,
+        &mut workbench,
         FindEvent::Began {
             experiment: Box::new(begun),
             plan,
@@ -122,7 +122,7 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
                 instruction: Some(3.3),
             }),
         };
-        find(&mut bench, FindEvent::Judged(Box::new(frame)));
+        find(&mut workbench, FindEvent::Judged(Box::new(frame)));
     }
     let recipe = PrefixRecipe {
         kind: PrefixKind::Imported {
@@ -159,7 +159,7 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
         nearest: Nearest::Pending,
     };
     find(
-        &mut bench,
+        &mut workbench,
         FindEvent::Rows {
             experiment: "learning".to_owned(),
             rows: Box::new(found),
@@ -169,17 +169,17 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
         recipe: recipe.clone(),
         nearest: Nearest::Known(near.to_vec()),
     };
-    find(&mut bench, nearest);
+    find(&mut workbench, nearest);
     let said = match end {
         Some(LearnEnd::Reached) => TARGET,
         _ => SAID,
     };
-    let run = record(&bench, "learning", 0, Some(recipe), said);
-    find(&mut bench, FindEvent::Output(Box::new(run)));
+    let run = record(&workbench, "learning", 0, Some(recipe), said);
+    find(&mut workbench, FindEvent::Output(Box::new(run)));
     if end.is_some() {
-        find(&mut bench, FIRST_ENDED);
+        find(&mut workbench, FIRST_ENDED);
     }
-    bench
+    workbench
 }
 
 fn learned(step: usize) -> Learned {
@@ -206,35 +206,35 @@ fn prefix_search(population: Option<usize>) -> PrefixSearch {
 
 /// The third generation of four candidates, the last of which is still streaming.
 pub fn choosing(language: Language, theme: Theme) -> Workbench {
-    let mut bench = empty(language, theme);
-    bench.apply(Action::SetPrompt(PROMPT.to_owned()));
-    bench.apply(Action::Find(FindAction::SetMode(FindMode::Choose)));
-    bench.apply(Action::Find(FindAction::Start));
-    bench.take_requests();
-    let begun = experiment(&bench, "choosing");
-    find(&mut bench, FindEvent::ChooseBegan(Box::new(begun)));
+    let mut workbench = empty(language, theme);
+    workbench.apply(Action::SetPrompt(PROMPT.to_owned()));
+    workbench.apply(Action::Find(FindAction::SetMode(FindMode::Choose)));
+    workbench.apply(Action::Find(FindAction::Start));
+    workbench.take_requests();
+    let begun = experiment(&workbench, "choosing");
+    find(&mut workbench, FindEvent::ChooseBegan(Box::new(begun)));
     let texts = [SAID, TARGET, super::LONG_BASELINE, super::LONG_PREFIXED];
     let mut search = prefix_search(Some(4));
     let mut index = 0;
-    let add = |bench: &mut Workbench, generation: Generation| {
+    let add = |workbench: &mut Workbench, generation: Generation| {
         let entry = Entry::Generation {
             experiment: "choosing".to_owned(),
             generation: Box::new(generation),
         };
-        find(bench, FindEvent::Chosen(Box::new(entry)));
+        find(workbench, FindEvent::Chosen(Box::new(entry)));
     };
     for generation in 0..3 {
-        add(&mut bench, Generation::opened(search.clone()));
+        add(&mut workbench, Generation::opened(search.clone()));
         let mut records = Vec::new();
         for (at, recipe) in search.candidates().into_iter().enumerate() {
             if generation == 2 && at == 3 {
                 let text = super::LONG_PREFIXED.chars().take(120).collect();
-                find(&mut bench, FindEvent::CandidateText { candidate: at, text });
+                find(&mut workbench, FindEvent::CandidateText { candidate: at, text });
                 continue;
             }
-            let run = record(&bench, "choosing", index, Some(recipe), texts[at]);
+            let run = record(&workbench, "choosing", index, Some(recipe), texts[at]);
             records.push(run.id.clone());
-            find(&mut bench, FindEvent::Chosen(Box::new(Entry::Case(Box::new(run)))));
+            find(&mut workbench, FindEvent::Chosen(Box::new(Entry::Case(Box::new(run)))));
             index += 1;
         }
         if generation < 2 {
@@ -243,31 +243,31 @@ pub fn choosing(language: Language, theme: Theme) -> Workbench {
                 cosine: 0.93 - 0.11 * generation as f64,
             };
             find(
-                &mut bench,
+                &mut workbench,
                 FindEvent::ComparedWithFirst(vec![(records[generation].clone(), since_first)]),
             );
             let picked = Generation::picked(search, records, generation);
             search = picked.next().unwrap();
-            add(&mut bench, picked);
+            add(&mut workbench, picked);
         }
     }
-    bench
+    workbench
 }
 
 /// A search after 40 runs, and how it ended.
 pub fn searched(language: Language, theme: Theme, end: Option<RunEnd>) -> Workbench {
-    let mut bench = empty(language, theme);
-    bench.apply(Action::SetPrompt(PROMPT.to_owned()));
-    bench.apply(Action::Find(FindAction::SetMode(FindMode::Search)));
-    let mut form = bench.find.search_form.clone();
+    let mut workbench = empty(language, theme);
+    workbench.apply(Action::SetPrompt(PROMPT.to_owned()));
+    workbench.apply(Action::Find(FindAction::SetMode(FindMode::Search)));
+    let mut form = workbench.find.search_form.clone();
     form.text = TARGET.to_owned();
     form.wanted = "sea, thunder".to_owned();
-    bench.apply(Action::Find(FindAction::SetSearch(form.clone())));
-    bench.apply(Action::Find(FindAction::Start));
-    bench.take_requests();
-    let tell = |bench: &mut Workbench, event: RunEvent| find(bench, FindEvent::Searched(Box::new(event)));
-    let begun = experiment(&bench, "search");
-    tell(&mut bench, RunEvent::Started(Box::new(begun)));
+    workbench.apply(Action::Find(FindAction::SetSearch(form.clone())));
+    workbench.apply(Action::Find(FindAction::Start));
+    workbench.take_requests();
+    let tell = |workbench: &mut Workbench, event: RunEvent| find(workbench, FindEvent::Searched(Box::new(event)));
+    let begun = experiment(&workbench, "search");
+    tell(&mut workbench, RunEvent::Started(Box::new(begun)));
     let objective: Objective = form.objective(false);
     let search = prefix_search(Some(40));
     let opening = Generation {
@@ -276,7 +276,7 @@ pub fn searched(language: Language, theme: Theme, end: Option<RunEnd>) -> Workbe
         objective: Some(objective.clone()),
         budget: Some(form.budget),
     };
-    tell(&mut bench, RunEvent::Generation(Box::new(opening)));
+    tell(&mut workbench, RunEvent::Generation(Box::new(opening)));
     let texts = [
         super::LONG_BASELINE,
         SAID,
@@ -285,11 +285,11 @@ pub fn searched(language: Language, theme: Theme, end: Option<RunEnd>) -> Workbe
     ];
     for (index, recipe) in search.candidates().into_iter().enumerate() {
         let text = texts[(index * index + index / 7) % texts.len()];
-        let mut run = record(&bench, "search", index, Some(recipe), text);
+        let mut run = record(&workbench, "search", index, Some(recipe), text);
         let mut score = objective.score(super::LONG_BASELINE, text, None);
         score.total += (index as f64).sin() * 0.05;
         run.score = Some(score);
-        tell(&mut bench, RunEvent::CaseFinished(Box::new(run)));
+        tell(&mut workbench, RunEvent::CaseFinished(Box::new(run)));
     }
     let progress = RunProgress {
         finished: 40,
@@ -297,10 +297,10 @@ pub fn searched(language: Language, theme: Theme, end: Option<RunEnd>) -> Workbe
         left: Some(std::time::Duration::from_secs(52)),
         ..RunProgress::default()
     };
-    tell(&mut bench, RunEvent::Progress(progress));
+    tell(&mut workbench, RunEvent::Progress(progress));
     if let Some(end) = end {
-        tell(&mut bench, RunEvent::Ended(end));
-        find(&mut bench, FIRST_ENDED);
+        tell(&mut workbench, RunEvent::Ended(end));
+        find(&mut workbench, FIRST_ENDED);
     }
-    bench
+    workbench
 }

@@ -45,9 +45,9 @@ pub fn empty(language: Language, theme: Theme) -> Workbench {
     remembered.settings.live = false;
     remembered.settings.language = language;
     remembered.settings.theme = theme;
-    let mut bench = Workbench::new(remembered);
-    list(&mut bench, Vec::new());
-    bench
+    let mut workbench = Workbench::new(remembered);
+    list(&mut workbench, Vec::new());
+    workbench
 }
 
 /// What interrupts a run whose module, at an address, is lost.
@@ -63,86 +63,86 @@ pub fn lost() -> RunError {
 }
 
 /// The library is open, and this is in it.
-pub fn list(bench: &mut Workbench, experiments: Vec<Summary>) {
+pub fn list(workbench: &mut Workbench, experiments: Vec<Summary>) {
     let event = LibraryEvent::Listed {
         experiments,
         problems: Vec::new(),
     };
-    bench.absorb(Event::Library(Box::new(event)));
+    workbench.absorb(Event::Library(Box::new(event)));
 }
 
 /// The embedded module is ready, the prompt is counted.
 pub fn ready(language: Language, theme: Theme) -> Workbench {
-    let mut bench = empty(language, theme);
-    bench.absorb(Event::Models(models()));
-    bench.absorb(Event::Ready(Box::new(facts()), Some(vocabulary())));
-    let (system, user) = (bench.prompt.system.clone(), bench.prompt.user.clone());
+    let mut workbench = empty(language, theme);
+    workbench.absorb(Event::Models(models()));
+    workbench.absorb(Event::Ready(Box::new(facts()), Some(vocabulary())));
+    let (system, user) = (workbench.prompt.system.clone(), workbench.prompt.user.clone());
     let count = TokenCounts {
         template: 21,
         prompt: 18,
         window: 1024,
         prefill_window: 1024,
     };
-    bench.absorb(Event::Counted { system, user, count });
-    bench.apply(Action::SetLen(4));
-    settle(&mut bench, &|_| String::new());
-    bench
+    workbench.absorb(Event::Counted { system, user, count });
+    workbench.apply(Action::SetLen(4));
+    settle(&mut workbench, &|_| String::new());
+    workbench
 }
 
 /// A session of 25 runs from 0 to 100 token norms, back at 2.9.
 pub fn tuned(language: Language, theme: Theme) -> Workbench {
-    let mut bench = ready(language, theme);
+    let mut workbench = ready(language, theme);
     let sizes = [
         0.0, 0.001, 0.002, 0.005, 0.01, 0.022, 0.05, 0.1, 0.16, 0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0, 5.8, 8.0,
         12.0, 18.0, 30.0, 55.0, 100.0, 2.9,
     ];
     for size in sizes {
-        bench.apply(Action::SetMagnitude(size));
-        bench.apply(Action::Run);
-        settle(&mut bench, &text_at);
+        workbench.apply(Action::SetMagnitude(size));
+        workbench.apply(Action::Run);
+        settle(&mut workbench, &text_at);
     }
-    bench
+    workbench
 }
 
 /// English texts of about 140 words, by word, of a few magnitudes, back at 1.4.
 pub fn long(language: Language, theme: Theme) -> Workbench {
-    let mut bench = ready(language, theme);
+    let mut workbench = ready(language, theme);
     let prompt = "Write a short story about a lighthouse keeper and a storm.";
-    bench.apply(Action::SetPrompt(prompt.to_owned()));
-    bench.apply(Action::SetMaxTokens(512));
-    bench.apply(Action::SetGranularity(softprefix_core::compare::Granularity::Word));
+    workbench.apply(Action::SetPrompt(prompt.to_owned()));
+    workbench.apply(Action::SetMaxTokens(512));
+    workbench.apply(Action::SetGranularity(softprefix_core::compare::Granularity::Word));
     for size in [0.002, 0.01, 0.05, 0.25, 1.0, 4.0, 1.4] {
-        bench.apply(Action::SetMagnitude(size));
-        bench.apply(Action::Run);
-        settle(&mut bench, &|inference| match inference.recipe {
+        workbench.apply(Action::SetMagnitude(size));
+        workbench.apply(Action::Run);
+        settle(&mut workbench, &|inference| match inference.recipe {
             None => LONG_BASELINE.to_owned(),
             Some(_) => LONG_PREFIXED.to_owned(),
         });
     }
-    bench
+    workbench
 }
 
 /// The same, with a new prefixed text on its way.
 pub fn streaming(language: Language, theme: Theme) -> Workbench {
-    let mut bench = tuned(language, theme);
-    bench.apply(Action::SetMagnitude(3.0));
-    bench.apply(Action::Run);
-    let requests = bench.take_requests();
+    let mut workbench = tuned(language, theme);
+    workbench.apply(Action::SetMagnitude(3.0));
+    workbench.apply(Action::Run);
+    let requests = workbench.take_requests();
     for request in requests {
         if let Request::Infer(inference) = request {
             let (run, kind) = (inference.run, inference.kind);
-            bench.absorb(Event::Started {
+            workbench.absorb(Event::Started {
                 run,
                 kind,
                 built: built(&inference),
             });
             let text: String = PREFIXED.chars().take(32).collect();
-            bench.absorb(Event::Delta { run, kind, text });
+            workbench.absorb(Event::Delta { run, kind, text });
         }
     }
-    compare(&mut bench);
-    assert_eq!(bench.prefixed.state, PaneState::Streaming);
-    bench
+    compare(&mut workbench);
+    assert_eq!(workbench.prefixed.state, PaneState::Streaming);
+    workbench
 }
 
 pub fn facts() -> ModuleFacts {
@@ -248,40 +248,40 @@ fn text_at(inference: &Inference) -> String {
 }
 
 /// Answers everything the workbench asks for, until it asks for nothing more.
-pub fn settle(bench: &mut Workbench, answer: &dyn Fn(&Inference) -> String) {
+pub fn settle(workbench: &mut Workbench, answer: &dyn Fn(&Inference) -> String) {
     for _ in 0..8 {
-        let requests = bench.take_requests();
+        let requests = workbench.take_requests();
         if requests.is_empty() {
             return;
         }
-        self::answer(bench, requests, answer);
+        self::answer(workbench, requests, answer);
     }
 }
 
 /// Answers these requests, once.
-pub fn answer(bench: &mut Workbench, requests: Vec<Request>, answer: &dyn Fn(&Inference) -> String) {
+pub fn answer(workbench: &mut Workbench, requests: Vec<Request>, answer: &dyn Fn(&Inference) -> String) {
     for request in requests {
         match request {
-            Request::Infer(inference) => finish(bench, &inference, &answer(&inference)),
+            Request::Infer(inference) => finish(workbench, &inference, &answer(&inference)),
             Request::Describe { recipe } => {
                 let built = Ok(identity(&recipe));
-                bench.absorb(Event::Described { recipe, built });
+                workbench.absorb(Event::Described { recipe, built });
             }
             Request::Compare(texts) => {
                 let diff = diff(&texts.left, &texts.right, texts.granularity, None);
                 let measures = texts
                     .measured
                     .then(|| Box::new(Measures::of(&texts.left, &texts.right)));
-                bench.absorb(Event::Compared { texts, diff, measures });
+                workbench.absorb(Event::Compared { texts, diff, measures });
             }
             Request::Measure(comparisons) => {
                 let measured = comparisons.into_iter().map(Comparison::measure).collect();
-                bench.absorb(Event::Measured(measured));
+                workbench.absorb(Event::Measured(measured));
             }
             Request::Score(request) => {
                 for run in &request.runs {
                     let (record, scores) = (run.record.clone(), Arc::new(scores(&request)));
-                    bench.absorb(Event::Scored { record, scores });
+                    workbench.absorb(Event::Scored { record, scores });
                 }
             }
             _ => {}
@@ -336,8 +336,8 @@ pub fn scores(request: &ScoreRuns) -> Scores {
     }
 }
 
-fn compare(bench: &mut Workbench) {
-    settle(bench, &|_| String::new());
+fn compare(workbench: &mut Workbench) {
+    settle(workbench, &|_| String::new());
 }
 
 /// A prefix as it was built: its digest follows from its norm.
@@ -359,7 +359,7 @@ fn built(inference: &Inference) -> Option<PrefixIdentity> {
 }
 
 /// The record of a run that came to its end with this text.
-pub fn record(bench: &Workbench, inference: &Inference, text: &str) -> Record {
+pub fn record(workbench: &Workbench, inference: &Inference, text: &str) -> Record {
     let tokens = text.chars().count() * 7 / 10;
     let prefix = built(inference);
     let echo = prefix.as_ref().map(|prefix| SoftPrefixEcho {
@@ -375,7 +375,7 @@ pub fn record(bench: &Workbench, inference: &Inference, text: &str) -> Record {
         case: Case::new(index, 0, 0, inference.recipe.clone()),
         prompt: inference.input.prompt.clone(),
         settings: inference.input.settings.clone(),
-        module: bench.module.last_facts().unwrap().identity.clone(),
+        module: workbench.module.last_facts().unwrap().identity.clone(),
         started_unix: 1_795_406_700.0 + index as f64,
         attempts: 1,
         outcome: CaseOutcome::Done(Answer {
@@ -407,17 +407,17 @@ pub fn record(bench: &Workbench, inference: &Inference, text: &str) -> Record {
     }
 }
 
-fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
+fn finish(workbench: &mut Workbench, inference: &Inference, text: &str) {
     let (run, kind) = (inference.run, inference.kind);
     let made = built(inference);
-    bench.absorb(Event::Started { run, kind, built: made });
-    bench.absorb(Event::Delta {
+    workbench.absorb(Event::Started { run, kind, built: made });
+    workbench.absorb(Event::Delta {
         run,
         kind,
         text: text.to_owned(),
     });
-    let record = Box::new(record(bench, inference, text));
-    if bench.tuning.saved.experiment.id.is_empty() {
+    let record = Box::new(record(workbench, inference, text));
+    if workbench.tuning.saved.experiment.id.is_empty() {
         let experiment = Box::new(Experiment {
             version: JOURNAL_VERSION,
             id: TUNING.to_owned(),
@@ -426,7 +426,7 @@ fn finish(bench: &mut Workbench, inference: &Inference, text: &str) {
             plan: None,
             module: record.module.clone(),
         });
-        bench.absorb(Event::TuningBegan { run, experiment });
+        workbench.absorb(Event::TuningBegan { run, experiment });
     }
-    bench.absorb(Event::Finished { run, kind, record });
+    workbench.absorb(Event::Finished { run, kind, record });
 }

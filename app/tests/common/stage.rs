@@ -10,16 +10,16 @@ use softprefix::{fonts, theme};
 /// What the harness shows.
 pub struct Stage {
     pub window: Window,
-    pub bench: Workbench,
+    pub workbench: Workbench,
     /// What was done in the window so far, oldest first.
     pub done: Vec<Action>,
 }
 
 impl Stage {
-    pub fn new(bench: Workbench) -> Self {
+    pub fn new(workbench: Workbench) -> Self {
         Self {
             window: Window::default(),
-            bench,
+            workbench,
             done: Vec::new(),
         }
     }
@@ -29,7 +29,7 @@ impl Stage {
         // The harness leaves a margin, a window does not.
         let whole = ui.ctx().content_rect();
         let ui = &mut ui.new_child(UiBuilder::new().max_rect(whole));
-        self.done.extend(frame_of(&mut self.window, &mut self.bench, ui));
+        self.done.extend(frame_of(&mut self.window, &mut self.workbench, ui));
     }
 }
 
@@ -40,22 +40,22 @@ pub fn prepare(ctx: &Context) {
 }
 
 /// The window at the smallest size it is made for.
-pub fn window(bench: Workbench) -> Harness<'static, Stage> {
-    sized(bench, [1280.0, 800.0])
+pub fn window(workbench: Workbench) -> Harness<'static, Stage> {
+    sized(workbench, [1280.0, 800.0])
 }
 
-pub fn sized(bench: Workbench, size: [f32; 2]) -> Harness<'static, Stage> {
-    paced(bench, size, 0.25)
+pub fn sized(workbench: Workbench, size: [f32; 2]) -> Harness<'static, Stage> {
+    paced(workbench, size, 0.25)
 }
 
 /// With `step` seconds from frame to frame: two presses make a double click only if they come quickly.
-pub fn paced(bench: Workbench, size: [f32; 2], step: f32) -> Harness<'static, Stage> {
+pub fn paced(workbench: Workbench, size: [f32; 2], step: f32) -> Harness<'static, Stage> {
     let mut harness = Harness::builder()
         .with_size(vec2(size[0], size[1]))
         .with_max_steps(20)
         .with_step_dt(step)
         .with_context_setup(prepare)
-        .build_ui_state(|ui, stage: &mut Stage| stage.show(ui), Stage::new(bench));
+        .build_ui_state(|ui, stage: &mut Stage| stage.show(ui), Stage::new(workbench));
     harness.run_steps(3);
     harness
 }

@@ -27,7 +27,7 @@ const LONG: Duration = Duration::from_secs(180);
 
 struct State {
     window: Window,
-    bench: Workbench,
+    workbench: Workbench,
     bridge: Bridge,
     _library: tempfile::TempDir,
 }
@@ -48,7 +48,7 @@ fn open_window(jail: &Jail, log: Log) -> WindowHarness {
     let library = tempfile::tempdir().unwrap();
     let state = State {
         window: Window::default(),
-        bench: Workbench::new(remembered),
+        workbench: Workbench::new(remembered),
         bridge: Bridge::by(
             ConnectOptions::default(),
             DoctorAccess::new(ssh, None, Some(log)),
@@ -74,14 +74,14 @@ fn open_window(jail: &Jail, log: Log) -> WindowHarness {
         .build_ui_state(
             |ui, state: &mut State| {
                 while let Some(event) = state.bridge.poll() {
-                    state.bench.absorb(event);
+                    state.workbench.absorb(event);
                 }
                 let whole = ui.ctx().content_rect();
                 let ui = &mut ui.new_child(egui::UiBuilder::new().max_rect(whole));
-                for action in state.window.show(ui, &state.bench) {
-                    state.bench.apply(action);
+                for action in state.window.show(ui, &state.workbench) {
+                    state.workbench.apply(action);
                 }
-                for request in state.bench.take_requests() {
+                for request in state.workbench.take_requests() {
                     state.bridge.send(request);
                 }
             },
@@ -93,13 +93,13 @@ fn open_window(jail: &Jail, log: Log) -> WindowHarness {
 fn until(harness: &mut WindowHarness, what: &str, done: impl Fn(&Workbench) -> bool) {
     let end = Instant::now() + LONG;
     harness.run_steps(2);
-    while !done(&harness.state().bench) {
-        let bench = &harness.state().bench;
+    while !done(&harness.state().workbench) {
+        let workbench = &harness.state().workbench;
         assert!(
             Instant::now() < end,
             "waited in vain for {what}: {:?}; {:?}",
-            bench.module,
-            bench.doctor
+            workbench.module,
+            workbench.doctor
         );
         std::thread::sleep(Duration::from_millis(10));
         harness.step();
@@ -128,8 +128,8 @@ fn write(harness: &mut WindowHarness, field: &str, text: &str) {
     harness.run_steps(2);
 }
 
-fn idle(bench: &Workbench) -> bool {
-    bench.doctor.work.is_none()
+fn idle(workbench: &Workbench) -> bool {
+    workbench.doctor.work.is_none()
 }
 
 #[test]
@@ -174,21 +174,21 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
     click(&mut harness, "Connect elsewhere…");
     write(&mut harness, "Host and port", ADDRESS);
     click(&mut harness, "Module at an address");
-    until(&mut harness, "the failure", |bench| {
-        matches!(bench.module, ModuleState::Failed { .. })
+    until(&mut harness, "the failure", |workbench| {
+        matches!(workbench.module, ModuleState::Failed { .. })
     });
     harness.get_by_label_contains("Could not connect to 127.0.0.1:10001");
     click(&mut harness, "Check with the doctor");
-    assert_eq!(harness.state().bench.tab, Tab::Doctor);
-    assert_eq!(harness.state().bench.doctor.host, "root@127.0.0.1");
+    assert_eq!(harness.state().workbench.tab, Tab::Doctor);
+    assert_eq!(harness.state().workbench.doctor.host, "root@127.0.0.1");
 
     click(&mut harness, "Check");
-    until(&mut harness, "the first look", |bench| {
-        idle(bench) && !bench.doctor.findings.is_empty()
+    until(&mut harness, "the first look", |workbench| {
+        idle(workbench) && !workbench.doctor.findings.is_empty()
     });
     let broken: Vec<_> = harness
         .state()
-        .bench
+        .workbench
         .doctor
         .findings
         .iter()
@@ -199,7 +199,7 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
 
     // Each finding that can be mended, in the guide's order.
     let mut undone = false;
-    while let Some((title, shown, id)) = harness.state().bench.doctor.findings.iter().find_map(|finding| {
+    while let Some((title, shown, id)) = harness.state().workbench.doctor.findings.iter().find_map(|finding| {
         let remedy = finding
             .remedy
             .as_ref()
@@ -210,7 +210,7 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
         harness.get_by_label(shown.as_str());
         click(&mut harness, "Fix it (backs up first)");
         until(&mut harness, "the remedy and the look after it", idle);
-        let said = harness.state().bench.doctor.said.clone();
+        let said = harness.state().workbench.doctor.said.clone();
         assert!(
             matches!(&said, Some(ChangeOutcome::Outcome { outcome, .. }) if outcome.ended == Ended::Done),
             "{id}: {said:?}"
@@ -224,8 +224,8 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
             undone = true;
         }
     }
-    let bench = &harness.state().bench;
-    let left: Vec<_> = bench
+    let workbench = &harness.state().workbench;
+    let left: Vec<_> = workbench
         .doctor
         .findings
         .iter()
@@ -239,30 +239,30 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
     write(&mut harness, "The unit's file, built for the module", unit);
     click(&mut harness, "Install (the stock unit stays)");
     until(&mut harness, "the installation and the look after it", idle);
-    let said = harness.state().bench.doctor.said.clone();
+    let said = harness.state().workbench.doctor.said.clone();
     assert!(matches!(said, Some(ChangeOutcome::Good(_))), "{said:?}");
     harness.get_by_label_contains("softprefix-unit is installed");
     assert_eq!(crate::installing::running(jail), crate::installing::OURS);
 
     click(&mut harness, "Connect and tune");
-    until(&mut harness, "the module", |bench| bench.module.is_ready());
-    assert_eq!(harness.state().bench.tab, Tab::Tune);
+    until(&mut harness, "the module", |workbench| workbench.module.is_ready());
+    assert_eq!(harness.state().workbench.tab, Tab::Tune);
     assert!(
         harness
             .state()
-            .bench
+            .workbench
             .module
             .facts()
             .is_some_and(|facts| facts.is_ours())
     );
     click(&mut harness, "Run");
-    until(&mut harness, "a prefixed text", |bench| {
-        !bench.is_running() && bench.tuning.points().next().is_some()
+    until(&mut harness, "a prefixed text", |workbench| {
+        !workbench.is_running() && workbench.tuning.points().next().is_some()
     });
-    let bench = &harness.state().bench;
-    let (_, point) = bench.tuning.points().next().unwrap();
+    let workbench = &harness.state().workbench;
+    let (_, point) = workbench.tuning.points().next().unwrap();
     assert_eq!(point.applied, softprefix_core::experiment::Applied::Proven);
-    assert!(!bench.prefixed.text.is_empty());
+    assert!(!workbench.prefixed.text.is_empty());
 }
 
 #[test]
@@ -278,8 +278,8 @@ fn a_build_is_started_watched_and_stopped_in_the_window() {
             press(&mut harness, Role::Tab, "Doctor");
             write(&mut harness, "Module, as for ssh", "root@127.0.0.1");
             click(&mut harness, "Check");
-            until(&mut harness, "the look", |bench| {
-                idle(bench) && !bench.doctor.findings.is_empty()
+            until(&mut harness, "the look", |workbench| {
+                idle(workbench) && !workbench.doctor.findings.is_empty()
             });
             press(
                 &mut harness,
@@ -287,8 +287,8 @@ fn a_build_is_started_watched_and_stopped_in_the_window() {
                 "The StackFlow tree is there, not built yet",
             );
             click(&mut harness, "Start the build");
-            until(&mut harness, "the answered question and the memory", |bench| {
-                let build = bench.doctor.build.as_ref();
+            until(&mut harness, "the answered question and the memory", |workbench| {
+                let build = workbench.doctor.build.as_ref();
                 build.is_some_and(|build| build.text.contains("answered Y") && build.free_mib == Some(781))
             });
             assert!(

@@ -102,11 +102,11 @@ fn a_first_start_asks_in_the_language_of_the_window() {
     ] {
         let first = Remembered::of_first_start(language);
         assert_eq!(first.settings.language, language);
-        let bench = Workbench::new(first);
+        let workbench = Workbench::new(first);
         let asked = [
-            &bench.prompt.user,
-            &bench.sweep.form.prompts[0].user,
-            &bench.find.form.examples[0].prompt,
+            &workbench.prompt.user,
+            &workbench.sweep.form.prompts[0].user,
+            &workbench.find.form.examples[0].prompt,
         ];
         assert!(asked.iter().all(|prompt| is_in_it(prompt)), "{asked:?}");
         assert!(asked.iter().all(|prompt| *prompt == asked[0]), "{asked:?}");
@@ -133,9 +133,9 @@ fn connect_takes_this_module_instead_of_the_one_used_last() {
     let folder = tempfile::tempdir().unwrap();
     let module = address(serve(tiny_model()));
     let mut harness = started(&["--connect", &module], folder.path(), former());
-    harness.until("the module", |bench| bench.module.is_ready());
-    assert_eq!(harness.bench.module.facts().unwrap().address, module);
-    assert_eq!(harness.bench.prompt, former().prompt, "the fields stay");
+    harness.until("the module", |workbench| workbench.module.is_ready());
+    assert_eq!(harness.workbench.module.facts().unwrap().address, module);
+    assert_eq!(harness.workbench.prompt, former().prompt, "the fields stay");
     for wrong in ["", "host:port", "a b"] {
         let refused = Cli::try_parse_from(["softprefix", "--connect", wrong]);
         assert!(refused.is_err(), "{wrong:?}");
@@ -147,8 +147,8 @@ fn model_sets_up_the_one_that_it_names_here_or_on_the_module() {
     let folder = tempfile::tempdir().unwrap();
     let file = tiny_model().to_string_lossy().into_owned();
     let mut harness = started(&["--model", &file], folder.path(), former());
-    harness.until("the embedded module", |bench| bench.module.is_ready());
-    let facts = harness.bench.module.facts().unwrap();
+    harness.until("the embedded module", |workbench| workbench.module.is_ready());
+    let facts = harness.workbench.module.facts().unwrap();
     assert!(facts.is_embedded());
     assert_eq!(facts.identity.model, "tiny");
 
@@ -163,10 +163,10 @@ fn model_sets_up_the_one_that_it_names_here_or_on_the_module() {
         folder.path(),
         former(),
     );
-    harness.until("the refusal", |bench| {
-        matches!(bench.module, ModuleState::Failed { .. } | ModuleState::Ready(_))
+    harness.until("the refusal", |workbench| {
+        matches!(workbench.module, ModuleState::Failed { .. } | ModuleState::Ready(_))
     });
-    let ModuleState::Failed { problem, .. } = &harness.bench.module else {
+    let ModuleState::Failed { problem, .. } = &harness.workbench.module else {
         panic!("the module's own model was taken");
     };
     assert!(problem.to_string().contains("no-such-model"), "{problem}");
@@ -178,20 +178,22 @@ fn fresh_starts_with_default_fields_restores_nothing_and_stores_nothing() {
     let unit = serve(tiny_model());
     let (module, link) = (address(unit), Link::to(unit));
     let mut former_start = started(&["--connect", &address(link.address)], folder.path(), former());
-    former_start.until("the module", |bench| bench.module.is_ready());
+    former_start.until("the module", |workbench| workbench.module.is_ready());
     former_start.run();
     former_start.apply(Action::Sweep(SweepAction::AddCurrentPrompt));
     link.breaks_after_inferences(1);
     former_start.apply(Action::Sweep(SweepAction::Start));
-    former_start.until("the cut of a sweep", |bench| {
-        bench.sweep.experiment().is_some() && !bench.module.is_ready()
+    former_start.until("the cut of a sweep", |workbench| {
+        workbench.sweep.experiment().is_some() && !workbench.module.is_ready()
     });
     drop(former_start);
 
     let mut restored = started(&["--connect", &module], folder.path(), former());
-    restored.until("the session of the former start", |bench| !bench.tuning.is_empty());
-    restored.until("the sweep of the former start", |bench| {
-        bench.sweep.resumable().is_some()
+    restored.until("the session of the former start", |workbench| {
+        !workbench.tuning.is_empty()
+    });
+    restored.until("the sweep of the former start", |workbench| {
+        workbench.sweep.resumable().is_some()
     });
     drop(restored);
 
@@ -205,10 +207,10 @@ fn fresh_starts_with_default_fields_restores_nothing_and_stores_nothing() {
     assert_eq!(begun.workbench.settings.zoom, Remembered::default().settings.zoom);
     let mut fresh = Harness::begun(begun.workbench, begun.requests, folder.path());
     // A session is asked for in the moment in which it is listed.
-    let asked = fresh.requests_until("the history", |bench| !bench.library.experiments.is_empty());
+    let asked = fresh.requests_until("the history", |workbench| !workbench.library.experiments.is_empty());
     let reads = |request: &Request| matches!(request, Request::Library(LibraryRequest::Read(_)));
     assert!(!asked.iter().any(reads), "{asked:?}");
-    assert!(fresh.bench.tuning.is_empty() && fresh.bench.sweep.experiment().is_none());
+    assert!(fresh.workbench.tuning.is_empty() && fresh.workbench.sweep.experiment().is_none());
 }
 
 #[test]
@@ -219,8 +221,8 @@ fn prefix_file_is_imported_when_the_width_of_the_models_rows_is_known() {
     files::export_npy(&rows, &path).unwrap();
     let (module, path) = (address(serve(tiny_model())), path.to_string_lossy().into_owned());
     let mut harness = started(&["--connect", &module, "--prefix-file", &path], folder.path(), former());
-    harness.until("the rows", |bench| bench.prefix.imported.is_some());
-    let prefix = &harness.bench.prefix;
+    harness.until("the rows", |workbench| workbench.prefix.imported.is_some());
+    let prefix = &harness.workbench.prefix;
     assert_eq!((prefix.kind, prefix.len), (KindChoice::Imported, 3));
 }
 
@@ -241,8 +243,15 @@ fn a_results_file_is_opened_and_no_first_steps_are_shown_over_it() {
         ..Remembered::default()
     };
     let mut harness = started(&["--connect", &module, &file], folder.path(), first_start());
-    assert_eq!(harness.bench.dialog, None);
-    let holds = |bench: &Workbench| bench.tuning.saved.records.iter().any(|record| record.output() == text);
+    assert_eq!(harness.workbench.dialog, None);
+    let holds = |workbench: &Workbench| {
+        workbench
+            .tuning
+            .saved
+            .records
+            .iter()
+            .any(|record| record.output() == text)
+    };
     harness.until("the file's runs", holds);
 
     let begun = begun(&["--connect", &module], || stored(folder.path(), first_start()));

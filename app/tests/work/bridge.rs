@@ -27,7 +27,7 @@ fn embedded(path: std::path::PathBuf) -> Target {
 fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_the_baseline() {
     let mut harness = Harness::new();
     harness.connect(embedded(small_model()));
-    let facts = harness.bench.module.facts().unwrap().clone();
+    let facts = harness.workbench.module.facts().unwrap().clone();
     assert!(facts.is_ours() && facts.is_embedded());
     assert_eq!(facts.hidden_size(), Some(576));
     assert!(facts.identity.model_sha256.is_some_and(|digest| digest.len() == 64));
@@ -38,7 +38,7 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
             .iter()
             .any(|stored| stored.kind == "Q4_1" && stored.how == WeightRounding::Exact)
     );
-    let median = harness.bench.vocabulary.as_ref().unwrap().median;
+    let median = harness.workbench.vocabulary.as_ref().unwrap().median;
     assert!(median > 0.0);
 
     harness.apply(Action::SetMagnitude(3.0));
@@ -46,20 +46,21 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
     assert_eq!(harness.applied(), Applied::Proven);
     let (run, point) = harness.current();
     let sent = run.prefix.as_ref().unwrap().sha256.clone();
-    assert_eq!(run.output(), &*harness.bench.prefixed.text);
+    assert_eq!(run.output(), &*harness.workbench.prefixed.text);
     assert!(point.measures.as_ref().unwrap().chrf2 < 100.0);
-    assert!(!harness.bench.baseline.text.is_empty());
-    assert_ne!(harness.bench.baseline.text, harness.bench.prefixed.text);
-    assert_eq!(harness.bench.prefixed.timings.tokens, Some(24));
-    assert!(harness.bench.prefixed.timings.first_token.is_some());
-    assert_eq!(harness.bench.prefixed.finish, Some(FinishReason::Length));
-    harness.until("the diff of the whole texts", |bench| {
+    assert!(!harness.workbench.baseline.text.is_empty());
+    assert_ne!(harness.workbench.baseline.text, harness.workbench.prefixed.text);
+    assert_eq!(harness.workbench.prefixed.timings.tokens, Some(24));
+    assert!(harness.workbench.prefixed.timings.first_token.is_some());
+    assert_eq!(harness.workbench.prefixed.finish, Some(FinishReason::Length));
+    harness.until("the diff of the whole texts", |workbench| {
         let differ = |of: &Arc<DiffOf>| of.diff.added().next().is_some();
-        bench.covered(RunKind::Prefixed) == bench.prefixed.text.len() && bench.diff.as_ref().is_some_and(differ)
+        workbench.covered(RunKind::Prefixed) == workbench.prefixed.text.len()
+            && workbench.diff.as_ref().is_some_and(differ)
     });
     // The unit is deterministic, and says so by running the baseline twice.
     harness.until_noise_is_known();
-    assert!(is_deterministic(&harness.bench));
+    assert!(is_deterministic(&harness.workbench));
     // The first text was the draft of the second: the unit computed all of it again, and each token came out the same.
     let again = harness.finished(RunKind::BaselineRepeat).remove(0);
     let usage = again.answer().unwrap().usage.clone().unwrap();
@@ -67,18 +68,18 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
     assert!(usage.accepted >= 16, "{usage:?}");
 
     // What the card promised is what was sent, and the same prefix gives the same text again.
-    let built = harness.bench.next_prefix.built.clone().unwrap().unwrap();
+    let built = harness.workbench.next_prefix.built.clone().unwrap().unwrap();
     assert_eq!(built.sha256, sent);
     assert!((built.row_norms[1] / median - 3.0).abs() < 0.02);
     harness.apply(Action::Run);
-    harness.until("the second run", |bench| !bench.is_running());
+    harness.until("the second run", |workbench| !workbench.is_running());
     harness.for_a_while(Duration::from_millis(300));
     assert_eq!(
-        points(&harness.bench),
+        points(&harness.workbench),
         1,
         "the same prefix with the same text is the same point"
     );
-    assert_eq!(harness.bench.tuning.saved.records.len(), 4, "every run is a record");
+    assert_eq!(harness.workbench.tuning.saved.records.len(), 4, "every run is a record");
     assert_eq!(harness.started(RunKind::Baseline), 1, "the baseline is kept");
 }
 
@@ -108,12 +109,12 @@ fn live_mode_runs_only_the_last_of_several_quick_moves_and_keeps_the_baseline() 
     for step in 1..=8 {
         harness.apply(Action::SetMagnitude(f64::from(step)));
     }
-    harness.until("the last move's run", |bench| {
-        bench
+    harness.until("the last move's run", |workbench| {
+        workbench
             .tuning
             .points()
             .any(|(record, _)| record.token_norms() == Some(8.0))
-            && !bench.is_running()
+            && !workbench.is_running()
     });
     let whole: Vec<_> = harness
         .finished(RunKind::Prefixed)
@@ -128,10 +129,10 @@ fn live_mode_runs_only_the_last_of_several_quick_moves_and_keeps_the_baseline() 
             .any(|seen| matches!(seen, Seen::Dropped(RunKind::Prefixed, _)))
     );
     assert_eq!(harness.started(RunKind::Baseline), 0);
-    let points = harness.bench.tuning.points();
+    let points = harness.workbench.tuning.points();
     let norms: Vec<_> = points.map(|(record, _)| record.token_norms().unwrap()).collect();
     assert_eq!(norms, [1.0, 8.0]);
-    assert!(!harness.bench.prefixed.stale);
+    assert!(!harness.workbench.prefixed.stale);
 }
 
 #[test]
@@ -143,32 +144,34 @@ fn a_run_that_the_slider_replaces_leaves_no_record_and_one_that_the_person_stops
     ));
     harness.connect(at(serve(small_model())));
     harness.apply(Action::SetLive(true));
-    harness.until("text that streams in", |bench| bench.prefixed.text.chars().count() > 20);
+    harness.until("text that streams in", |workbench| {
+        workbench.prefixed.text.chars().count() > 20
+    });
     harness.apply(Action::SetMagnitude(5.0));
-    harness.until("the new run's text", |bench| {
-        bench
+    harness.until("the new run's text", |workbench| {
+        workbench
             .prefixed
             .origin
             .as_ref()
             .is_some_and(|origin| origin.token_norms.is_some_and(|norms| (norms - 5.0).abs() < 0.1))
     });
     harness.apply(Action::Stop);
-    harness.until("the end of both", |bench| !bench.is_running());
-    assert_eq!(harness.bench.prefixed.finish, Some(FinishReason::Stopped));
-    assert_eq!(points(&harness.bench), 0, "a part of an output is no point");
+    harness.until("the end of both", |workbench| !workbench.is_running());
+    assert_eq!(harness.workbench.prefixed.finish, Some(FinishReason::Stopped));
+    assert_eq!(points(&harness.workbench), 0, "a part of an output is no point");
     let [saved] = &kept(&harness.folder)[..] else {
         panic!("one session, one journal");
     };
     assert_eq!(
         by_id(&saved.records),
-        by_id(&harness.bench.tuning.saved.records),
+        by_id(&harness.workbench.tuning.saved.records),
         "what is shown is on disk"
     );
     let prefixed: Vec<_> = saved.records.iter().filter(|record| !record.is_baseline()).collect();
     assert_eq!(prefixed.len(), 1, "the one that was replaced is none");
     assert_eq!(prefixed[0].token_norms(), Some(5.0));
     assert_eq!(prefixed[0].answer().unwrap().finish_reason, FinishReason::Stopped);
-    assert_eq!(prefixed[0].output(), &*harness.bench.prefixed.text);
+    assert_eq!(prefixed[0].output(), &*harness.workbench.prefixed.text);
 }
 
 #[test]
@@ -179,7 +182,7 @@ fn another_system_prompt_or_sampling_sets_the_task_up_again_and_leaves_no_task_b
     harness.run();
     harness.apply(Action::SetSystem("You are a pirate.".to_owned()));
     harness.run();
-    assert_eq!(harness.bench.tuning.analysis.groups.len(), 2);
+    assert_eq!(harness.workbench.tuning.analysis.groups.len(), 2);
     assert_eq!(tasks_at(address).len(), 1);
     harness.bridge.shutdown(Duration::from_secs(5));
     assert_eq!(tasks_at(address), Vec::<String>::new());
@@ -190,9 +193,9 @@ fn a_connection_given_up_while_it_is_set_up_leaves_no_task_behind_and_says_nothi
     let (first, second) = (serve(small_model()), serve(tiny_model()));
     let mut harness = Harness::new();
     harness.apply(Action::Connect(at(first)));
-    harness.until("the set-up", |bench| {
+    harness.until("the set-up", |workbench| {
         matches!(
-            bench.module,
+            workbench.module,
             ModuleState::Connecting {
                 what: ConnectStep::SettingUp
             }
@@ -219,7 +222,11 @@ fn a_connection_given_up_while_it_is_set_up_leaves_no_task_behind_and_says_nothi
     });
     harness.for_a_while(Duration::from_millis(200));
     assert_eq!(
-        harness.bench.module.facts().map(|facts| facts.identity.model.as_str()),
+        harness
+            .workbench
+            .module
+            .facts()
+            .map(|facts| facts.identity.model.as_str()),
         Some("tiny")
     );
 }
@@ -240,18 +247,20 @@ fn raw_values_are_sent_as_existing_scripts_send_them() {
 fn the_budget_is_counted_by_the_unit_and_a_prefix_that_does_not_fit_is_refused_in_words() {
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
-    harness.until("the budget", |bench| bench.budget.is_some_and(|budget| budget.current));
-    let budget = harness.bench.budget.unwrap();
+    harness.until("the budget", |workbench| {
+        workbench.budget.is_some_and(|budget| budget.current)
+    });
+    let budget = harness.workbench.budget.unwrap();
     assert_eq!(budget.window, 2048);
     assert!(budget.prompt > 5 && budget.template > 5);
-    let most = harness.bench.max_len();
+    let most = harness.workbench.max_len();
     harness.apply(Action::SetLen(most + 1));
-    assert!(harness.bench.why_not_run().is_some());
+    assert!(harness.workbench.why_not_run().is_some());
     // Without the workbench's own check the unit says it, with its numbers.
-    harness.bench.budget = None;
+    harness.workbench.budget = None;
     harness.apply(Action::Run);
-    harness.until("the refusal", |bench| bench.prefixed.error.is_some());
-    let problem = harness.bench.prefixed.error.clone().unwrap();
+    harness.until("the refusal", |workbench| workbench.prefixed.error.is_some());
+    let problem = harness.workbench.prefixed.error.clone().unwrap();
     assert!(problem.sentence.en.contains("2048"), "{problem}");
 }
 
@@ -261,23 +270,27 @@ fn tasks_left_by_a_former_client_are_listed_and_exited_only_when_the_person_agre
     let left = Stranger::at(address);
     let mut harness = Harness::new();
     harness.apply(Action::Connect(at(address)));
-    harness.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
-    let ModuleState::TaskFull { tasks } = &harness.bench.module else {
-        panic!("{:?}", harness.bench.module)
+    harness.until("the question", |workbench| {
+        workbench.dialog == Some(Dialog::LeftOverTasks)
+    });
+    let ModuleState::TaskFull { tasks } = &harness.workbench.module else {
+        panic!("{:?}", harness.workbench.module)
     };
     assert_eq!(*tasks, left.ids());
     assert_eq!(tasks_at(address).len(), 2);
     harness.apply(Action::ExitLeftOverTasks);
-    harness.until("the module", |bench| bench.module.is_ready());
+    harness.until("the module", |workbench| workbench.module.is_ready());
     assert_eq!(tasks_at(address).len(), 1);
 }
 
 /// Asks for `target`, which cannot be had, and waits until that was told.
 fn not_reached(harness: &mut Harness, target: Target) -> Problem {
-    harness.bench.notice = None;
+    harness.workbench.notice = None;
     harness.apply(Action::Connect(target));
-    harness.until("the problem", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
-    match harness.bench.notice.take() {
+    harness.until("the problem", |workbench| {
+        matches!(workbench.notice, Some(Notice::Problem(_)))
+    });
+    match harness.workbench.notice.take() {
         Some(Notice::Problem(problem)) => problem,
         _ => unreachable!(),
     }
@@ -303,10 +316,10 @@ fn a_connection_that_fails_leaves_the_module_in_use_as_it_was() {
         let problem = not_reached(&mut harness, target);
         assert!(problem.sentence.en.contains(&named), "{problem}");
         assert_eq!(
-            harness.bench.module.facts().map(|facts| facts.address.clone()),
+            harness.workbench.module.facts().map(|facts| facts.address.clone()),
             Some(first.to_string())
         );
-        assert_eq!(harness.bench.target, at(first), "what Reconnect asks for");
+        assert_eq!(harness.workbench.target, at(first), "what Reconnect asks for");
         harness.apply(Action::ScaleMagnitude(1.5));
         harness.run();
     }
@@ -314,8 +327,8 @@ fn a_connection_that_fails_leaves_the_module_in_use_as_it_was() {
     // A module that is reached takes its place.
     let second = serve(tiny_model());
     harness.apply(Action::Connect(at(second)));
-    harness.until("the second module", |bench| {
-        bench
+    harness.until("the second module", |workbench| {
+        workbench
             .module
             .facts()
             .is_some_and(|facts| facts.address == second.to_string())
@@ -330,11 +343,13 @@ fn who_leaves_another_modules_tasks_alone_is_back_at_the_module_in_use() {
     let mut harness = Harness::new();
     harness.connect(at(first));
     harness.apply(Action::Connect(at(full)));
-    harness.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
-    assert!(!harness.bench.module.is_ready());
+    harness.until("the question", |workbench| {
+        workbench.dialog == Some(Dialog::LeftOverTasks)
+    });
+    assert!(!harness.workbench.module.is_ready());
     harness.apply(Action::CloseDialog);
-    harness.until("the first module", |bench| bench.module.is_ready());
-    assert_eq!(harness.bench.target, at(first));
+    harness.until("the first module", |workbench| workbench.module.is_ready());
+    assert_eq!(harness.workbench.target, at(first));
     harness.run();
     assert!(left.has_its_tasks());
 }
@@ -361,8 +376,10 @@ fn an_exported_results_file_is_opened_again_with_every_point() {
 
     let mut other = Harness::new();
     other.apply(Action::OpenPath(path));
-    other.until("the points", |bench| points(bench) == 2);
-    for ((saved, of_saved), (opened, of_opened)) in harness.bench.tuning.points().zip(other.bench.tuning.points()) {
+    other.until("the points", |workbench| points(workbench) == 2);
+    for ((saved, of_saved), (opened, of_opened)) in
+        harness.workbench.tuning.points().zip(other.workbench.tuning.points())
+    {
         assert_eq!(saved.output(), opened.output());
         let (saved, opened) = (saved.prefix.as_ref().unwrap(), opened.prefix.as_ref().unwrap());
         assert_eq!(saved.sha256, opened.sha256);
@@ -371,8 +388,13 @@ fn an_exported_results_file_is_opened_again_with_every_point() {
         assert_eq!(chrf2(of_saved), chrf2(of_opened));
     }
     other.until_noise_is_known();
-    assert!(is_deterministic(&other.bench));
-    let asked = |harness: &Harness| (harness.bench.group_key().prompt, harness.bench.group_key().settings);
+    assert!(is_deterministic(&other.workbench));
+    let asked = |harness: &Harness| {
+        (
+            harness.workbench.group_key().prompt,
+            harness.workbench.group_key().settings,
+        )
+    };
     assert_eq!(asked(&other), asked(&harness), "words, limit and sampling");
     assert_eq!(kept(&other.folder).len(), 1, "what was opened is in the library");
 }
@@ -388,15 +410,15 @@ fn a_model_file_that_is_none_is_refused_with_the_files_name() {
     ] {
         let mut harness = Harness::new();
         harness.apply(Action::Connect(embedded(path)));
-        harness.until("the problem", |bench| {
-            matches!(bench.module, ModuleState::NoModel { problem: Some(_) })
+        harness.until("the problem", |workbench| {
+            matches!(workbench.module, ModuleState::NoModel { problem: Some(_) })
         });
-        let ModuleState::NoModel { problem: Some(problem) } = &harness.bench.module else {
+        let ModuleState::NoModel { problem: Some(problem) } = &harness.workbench.module else {
             unreachable!()
         };
         assert!(problem.sentence.en.contains(word), "{problem}");
         assert_eq!(problem.kind, ProblemKind::Model);
-        harness.until("the alternatives", |bench| !bench.models.is_empty());
+        harness.until("the alternatives", |workbench| !workbench.models.is_empty());
     }
 }
 
@@ -407,23 +429,28 @@ fn a_filled_curve_streams_its_texts_and_keeps_a_scored_record_of_each_magnitude(
     harness.connect(at(serve(tiny_model())));
     harness.run();
     harness.apply(Action::FillCurve);
-    harness.until("a text of the curve before its end", |bench| {
-        bench.curve.running().any(|filling| !filling.text.is_empty())
+    harness.until("a text of the curve before its end", |workbench| {
+        workbench.curve.running().any(|filling| !filling.text.is_empty())
     });
-    harness.until("the whole curve", |bench| bench.curve.progress().is_none());
-    assert_eq!(harness.bench.notice, None);
-    harness.until("a point for each", |bench| points(bench) == 12);
-    harness.until("the KL of each point", |bench| {
-        let cases = bench.tuning.saved.records.iter().filter(|record| !record.is_baseline());
+    harness.until("the whole curve", |workbench| workbench.curve.progress().is_none());
+    assert_eq!(harness.workbench.notice, None);
+    harness.until("a point for each", |workbench| points(workbench) == 12);
+    harness.until("the KL of each point", |workbench| {
+        let cases = workbench
+            .tuning
+            .saved
+            .records
+            .iter()
+            .filter(|record| !record.is_baseline());
         cases.clone().count() == 12 && cases.into_iter().all(|record| record.scores.is_some())
     });
     let saved = kept(folder.path()).remove(0);
     assert_eq!(saved.records.iter().filter(|record| !record.is_baseline()).count(), 12);
 
     harness.apply(Action::SetMagnitude(2.5));
-    assert!(!harness.bench.is_running(), "a kept point shows its text at once");
+    assert!(!harness.workbench.is_running(), "a kept point shows its text at once");
     let (run, _) = harness.current();
-    assert_eq!(run.output(), &*harness.bench.prefixed.text);
+    assert_eq!(run.output(), &*harness.workbench.prefixed.text);
 }
 
 #[test]

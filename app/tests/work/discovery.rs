@@ -8,8 +8,8 @@ use softprefix_unit::announce::Announcement;
 use crate::shell::program;
 use crate::support::{Harness, at, closed_port, serve, tiny_model};
 
-fn found<'b>(bench: &'b Workbench, address: &str) -> Option<&'b FoundModule> {
-    bench.discovery.found.iter().find(|found| found.address == address)
+fn found<'b>(workbench: &'b Workbench, address: &str) -> Option<&'b FoundModule> {
+    workbench.discovery.found.iter().find(|found| found.address == address)
 }
 
 #[test]
@@ -24,18 +24,18 @@ fn a_unit_that_announces_itself_is_listed_with_its_model_as_ours_and_used_module
         ours: false,
     }];
     let mut harness = Harness::new();
-    harness.bench.settings.used_modules = remembered.settings.used_modules;
+    harness.workbench.settings.used_modules = remembered.settings.used_modules;
     harness.apply(Action::ShowDialog(Dialog::Connect));
     let address = unit.to_string();
-    harness.until("the announced unit", |bench| {
-        let answer = found(bench, &address).map(|found| &found.answer);
+    harness.until("the announced unit", |workbench| {
+        let answer = found(workbench, &address).map(|found| &found.answer);
         matches!(answer, Some(ModuleAnswer::Module { ours: true, model: Some(model) }) if model == "tiny")
     });
-    let name = &found(&harness.bench, &address).unwrap().name;
+    let name = &found(&harness.workbench, &address).unwrap().name;
     assert!(name.starts_with("softprefix-unit on "), "{name}");
-    harness.until("the one that is gone", |bench| {
+    harness.until("the one that is gone", |workbench| {
         matches!(
-            found(bench, &gone).map(|found| &found.answer),
+            found(workbench, &gone).map(|found| &found.answer),
             Some(ModuleAnswer::Problem(_))
         )
     });
@@ -55,7 +55,7 @@ fn a_unit_that_announces_itself_is_listed_with_its_model_as_ours_and_used_module
     // The module that is used is remembered as it is.
     harness.connect(at(unit));
     harness.apply(Action::CloseDialog);
-    let used = &harness.bench.remembered().settings.used_modules;
+    let used = &harness.workbench.remembered().settings.used_modules;
     assert_eq!(
         used[0],
         UsedModule {
@@ -68,16 +68,16 @@ fn a_unit_that_announces_itself_is_listed_with_its_model_as_ours_and_used_module
 
     // What is taken back is not found any more.
     drop(announcement);
-    harness.bench.settings.used_modules.clear();
+    harness.workbench.settings.used_modules.clear();
     harness.apply(Action::ShowDialog(Dialog::Connect));
     harness.for_a_while(std::time::Duration::from_secs(3));
-    assert_eq!(found(&harness.bench, &address), None);
+    assert_eq!(found(&harness.workbench, &address), None);
 }
 
 #[test]
 fn the_network_is_searched_only_while_the_list_is_open_and_neither_in_a_demo_nor_when_it_is_off() {
-    fn searches(bench: &mut Workbench) -> Vec<DiscoveryRequest> {
-        let requests = bench.take_requests().into_iter();
+    fn searches(workbench: &mut Workbench) -> Vec<DiscoveryRequest> {
+        let requests = workbench.take_requests().into_iter();
         requests
             .filter_map(|request| match request {
                 Request::Discovery(request) => Some(request),
@@ -85,21 +85,21 @@ fn the_network_is_searched_only_while_the_list_is_open_and_neither_in_a_demo_nor
             })
             .collect()
     }
-    let mut bench = Workbench::new(Remembered::default());
-    assert_eq!(searches(&mut bench), []);
-    bench.apply(Action::ShowDialog(Dialog::Connect));
+    let mut workbench = Workbench::new(Remembered::default());
+    assert_eq!(searches(&mut workbench), []);
+    workbench.apply(Action::ShowDialog(Dialog::Connect));
     let begun = DiscoveryRequest::Start { known: Vec::new() };
-    assert_eq!(searches(&mut bench), std::slice::from_ref(&begun));
-    bench.apply(Action::SetDiscover(false));
-    assert_eq!(searches(&mut bench), [DiscoveryRequest::Stop]);
-    bench.apply(Action::SetDiscover(true));
-    bench.apply(Action::CloseDialog);
-    assert_eq!(searches(&mut bench), [begun, DiscoveryRequest::Stop]);
+    assert_eq!(searches(&mut workbench), std::slice::from_ref(&begun));
+    workbench.apply(Action::SetDiscover(false));
+    assert_eq!(searches(&mut workbench), [DiscoveryRequest::Stop]);
+    workbench.apply(Action::SetDiscover(true));
+    workbench.apply(Action::CloseDialog);
+    assert_eq!(searches(&mut workbench), [begun, DiscoveryRequest::Stop]);
 
     let mut harness = Harness::new();
     harness.apply(Action::Playback(PlaybackAction::Demo));
-    harness.until("the recording", |bench| bench.playback.is_some());
-    harness.bench.apply(Action::ShowDialog(Dialog::Connect));
-    assert_eq!(searches(&mut harness.bench), []);
-    assert!(!harness.bench.discovery.is_searching());
+    harness.until("the recording", |workbench| workbench.playback.is_some());
+    harness.workbench.apply(Action::ShowDialog(Dialog::Connect));
+    assert_eq!(searches(&mut harness.workbench), []);
+    assert!(!harness.workbench.discovery.is_searching());
 }

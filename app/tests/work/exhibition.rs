@@ -13,14 +13,14 @@ const TOUCH: Action = Action::Exhibit(ExhibitionAction::Touched);
 /// Lets the loop's own time pass in large steps, and the bridge's as it does.
 fn idle(harness: &mut Harness, what: &str, done: impl Fn(&Workbench) -> bool) {
     let until = Instant::now() + LONG;
-    while !done(&harness.bench) {
+    while !done(&harness.workbench) {
         assert!(
             Instant::now() < until,
             "waited in vain for {what}: {:?}",
-            harness.bench.module
+            harness.workbench.module
         );
         // A text is read for seconds of the loop's time; nobody reads here.
-        harness.bench.pass(Duration::from_millis(200));
+        harness.workbench.pass(Duration::from_millis(200));
         harness.turn();
     }
 }
@@ -31,16 +31,16 @@ fn presets_are_played_in_turn_from_nothing_to_overdriven_and_the_persons_fields_
     harness.connect(at(serve(tiny_model())));
     harness.apply(Action::SetMagnitude(0.7));
     harness.apply(Action::SetMaxTokens(8));
-    let own = (harness.bench.prefix.clone(), harness.bench.prompt.clone());
+    let own = (harness.workbench.prefix.clone(), harness.workbench.prompt.clone());
     harness.apply(TOGGLE);
-    assert!(harness.bench.presenting);
-    idle(&mut harness, "the second preset", |bench| {
-        bench.prompt.preset == Some(1)
+    assert!(harness.workbench.presenting);
+    idle(&mut harness, "the second preset", |workbench| {
+        workbench.prompt.preset == Some(1)
     });
-    let first = points(&harness.bench);
+    let first = points(&harness.workbench);
     assert!(first >= 6, "{first} points of the first preset");
     let magnitudes: Vec<f64> = harness
-        .bench
+        .workbench
         .tuning
         .points()
         .map(|(_, point)| point.magnitude())
@@ -49,10 +49,13 @@ fn presets_are_played_in_turn_from_nothing_to_overdriven_and_the_persons_fields_
         magnitudes.contains(&0.0) && magnitudes.iter().any(|&x| x >= 100.0),
         "{magnitudes:?}"
     );
-    assert!(harness.bench.playback.is_none(), "live: no recording");
+    assert!(harness.workbench.playback.is_none(), "live: no recording");
     harness.apply(TOGGLE);
-    assert_eq!((harness.bench.prefix.clone(), harness.bench.prompt.clone()), own);
-    assert!(!harness.bench.presenting && harness.bench.exhibition.is_none());
+    assert_eq!(
+        (harness.workbench.prefix.clone(), harness.workbench.prompt.clone()),
+        own
+    );
+    assert!(!harness.workbench.presenting && harness.workbench.exhibition.is_none());
     assert_eq!(
         journals(&harness.folder),
         Vec::<std::path::PathBuf>::new(),
@@ -69,39 +72,41 @@ fn whoever_touches_has_the_controls_until_a_minute_after_the_last_touch() {
     harness.apply(TOUCH);
     harness.apply(Action::SetMagnitude(3.3));
     for _ in 0..5 {
-        harness.bench.pass(Duration::from_secs(30));
+        harness.workbench.pass(Duration::from_secs(30));
         assert_eq!(
-            harness.bench.prefix.magnitude, 3.3,
+            harness.workbench.prefix.magnitude, 3.3,
             "the hand stays where the visitor put it"
         );
         harness.apply(TOUCH);
     }
-    harness.bench.pass(Duration::from_secs(59));
-    assert!(harness.bench.exhibition.as_ref().unwrap().is_touched());
-    harness.bench.pass(Duration::from_secs(2));
-    assert!(!harness.bench.exhibition.as_ref().unwrap().is_touched());
-    idle(&mut harness, "the loop to go on", |bench| bench.prefix.magnitude != 3.3);
+    harness.workbench.pass(Duration::from_secs(59));
+    assert!(harness.workbench.exhibition.as_ref().unwrap().is_touched());
+    harness.workbench.pass(Duration::from_secs(2));
+    assert!(!harness.workbench.exhibition.as_ref().unwrap().is_touched());
+    idle(&mut harness, "the loop to go on", |workbench| {
+        workbench.prefix.magnitude != 3.3
+    });
 }
 
 #[test]
 fn without_a_module_the_recording_stands_in_and_nothing_is_connected_or_fetched() {
     let mut harness = Harness::new();
     harness.apply(TOGGLE);
-    idle(&mut harness, "the recording", |bench| bench.playback.is_some());
-    assert!(harness.bench.playback.as_ref().unwrap().looping);
+    idle(&mut harness, "the recording", |workbench| workbench.playback.is_some());
+    assert!(harness.workbench.playback.as_ref().unwrap().looping);
     for _ in 0..600 {
-        harness.bench.pass(Duration::from_millis(500));
+        harness.workbench.pass(Duration::from_millis(500));
     }
-    assert_eq!(harness.bench.module, ModuleState::Idle);
-    assert_eq!(harness.bench.take_requests(), []);
-    assert!(harness.bench.shown().presenting);
+    assert_eq!(harness.workbench.module, ModuleState::Idle);
+    assert_eq!(harness.workbench.take_requests(), []);
+    assert!(harness.workbench.shown().presenting);
     harness.apply(TOGGLE);
-    assert!(harness.bench.playback.is_none() && !harness.bench.presenting);
+    assert!(harness.workbench.playback.is_none() && !harness.workbench.presenting);
     // The same begun from a recording that is shown already.
     harness.apply(Action::Playback(PlaybackAction::Demo));
-    harness.until("the recording", |bench| bench.playback.is_some());
+    harness.until("the recording", |workbench| workbench.playback.is_some());
     harness.apply(TOGGLE);
-    assert!(harness.bench.playback.as_ref().unwrap().looping);
+    assert!(harness.workbench.playback.as_ref().unwrap().looping);
 }
 
 #[test]
@@ -111,23 +116,23 @@ fn a_unit_that_is_killed_is_stood_in_for_and_worked_on_again_when_it_is_back() {
     harness.connect(at(unit.address));
     harness.apply(Action::SetMaxTokens(8));
     harness.apply(TOGGLE);
-    idle(&mut harness, "the first points", |bench| points(bench) >= 2);
+    idle(&mut harness, "the first points", |workbench| points(workbench) >= 2);
     let address = unit.kill();
-    idle(&mut harness, "the loss", |bench| {
-        matches!(bench.module, ModuleState::Failed { .. })
+    idle(&mut harness, "the loss", |workbench| {
+        matches!(workbench.module, ModuleState::Failed { .. })
     });
-    idle(&mut harness, "the recording", |bench| bench.playback.is_some());
+    idle(&mut harness, "the recording", |workbench| workbench.playback.is_some());
     // It is looked for while it is away, and not found.
     for _ in 0..60 {
-        harness.bench.pass(Duration::from_secs(1));
+        harness.workbench.pass(Duration::from_secs(1));
         harness.turn();
     }
-    assert!(harness.bench.playback.is_some());
+    assert!(harness.workbench.playback.is_some());
     let _unit = Killable::on(address);
-    let before = harness.bench.tuning.saved.records.len();
-    idle(&mut harness, "the module", |bench| bench.module.is_ready());
-    idle(&mut harness, "new points", |bench| {
-        bench.tuning.saved.records.len() > before
+    let before = harness.workbench.tuning.saved.records.len();
+    idle(&mut harness, "the module", |workbench| workbench.module.is_ready());
+    idle(&mut harness, "new points", |workbench| {
+        workbench.tuning.saved.records.len() > before
     });
-    assert!(harness.bench.playback.is_none() && harness.bench.presenting);
+    assert!(harness.workbench.playback.is_none() && harness.workbench.presenting);
 }

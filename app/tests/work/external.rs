@@ -31,10 +31,12 @@ fn external(action: ExternalAction) -> Action {
 fn listen(harness: &mut Harness) -> SocketAddr {
     harness.apply(external(ExternalAction::SetListen("127.0.0.1:0".to_owned())));
     harness.apply(external(ExternalAction::Open));
-    harness.until("the socket", |bench| matches!(bench.external.link, Link::Open { .. }));
+    harness.until("the socket", |workbench| {
+        matches!(workbench.external.link, Link::Open { .. })
+    });
     let Link::Open {
         listen: Some(address), ..
-    } = harness.bench.external.link
+    } = harness.workbench.external.link
     else {
         panic!("no socket listens");
     };
@@ -77,9 +79,9 @@ impl Peer {
 }
 
 fn sent(harness: &mut Harness, peer: &Peer, packet: &[u8]) {
-    let before = harness.bench.external.packets;
+    let before = harness.workbench.external.packets;
     peer.send(packet);
-    harness.until("the packet", |bench| bench.external.packets > before);
+    harness.until("the packet", |workbench| workbench.external.packets > before);
 }
 
 #[test]
@@ -125,12 +127,12 @@ fn packets_move_the_controls_as_the_window_does_and_bad_ones_are_counted_and_mov
     for name in ["p", "seed", "row", "blend", "prompt", "magnitude"] {
         sent(&mut harness, &peer, &packets[name]);
     }
-    let form = &harness.bench.prefix;
+    let form = &harness.workbench.prefix;
     assert_eq!((form.len, form.seed, form.blend, form.magnitude), (4, 7, 0.75, 2.5));
     assert_eq!(form.envelope.bars(4), [1.0, 0.25, 1.0, 1.0]);
-    assert_eq!(harness.bench.prompt.user, "海について短く書いてください。");
+    assert_eq!(harness.workbench.prompt.user, "海について短く書いてください。");
     sent(&mut harness, &peer, &packets["preset"]);
-    assert_eq!(harness.bench.prompt.preset, Some(1));
+    assert_eq!(harness.workbench.prompt.preset, Some(1));
     // A mapping of what a fader sends.
     let mapping = Mapping {
         on: true,
@@ -139,10 +141,10 @@ fn packets_move_the_controls_as_the_window_does_and_bad_ones_are_counted_and_mov
     };
     harness.apply(external(ExternalAction::SetMapping(Mapped::Magnitude, mapping)));
     sent(&mut harness, &peer, &packets["magnitude"]);
-    assert_eq!(harness.bench.prefix.magnitude, 1.5);
+    assert_eq!(harness.workbench.prefix.magnitude, 1.5);
 
-    let before = (harness.bench.prefix.clone(), harness.bench.prompt.clone());
-    let refused = harness.bench.external.refused;
+    let before = (harness.workbench.prefix.clone(), harness.workbench.prompt.clone());
+    let refused = harness.workbench.external.refused;
     let bad: Vec<&Vec<u8>> = packets
         .iter()
         .filter(|(name, _)| name.starts_with("bad: "))
@@ -151,12 +153,15 @@ fn packets_move_the_controls_as_the_window_does_and_bad_ones_are_counted_and_mov
     for packet in &bad {
         sent(&mut harness, &peer, packet);
     }
-    assert_eq!(harness.bench.external.refused, refused + bad.len() as u64);
-    assert!(harness.bench.external.why.is_some());
-    assert_eq!((harness.bench.prefix.clone(), harness.bench.prompt.clone()), before);
+    assert_eq!(harness.workbench.external.refused, refused + bad.len() as u64);
+    assert!(harness.workbench.external.why.is_some());
+    assert_eq!(
+        (harness.workbench.prefix.clone(), harness.workbench.prompt.clone()),
+        before
+    );
     // A row that the prefix does not have.
     sent(&mut harness, &peer, &osc_packet("/softprefix/row/9", 0.0));
-    assert_eq!(harness.bench.prefix, before.0);
+    assert_eq!(harness.workbench.prefix, before.0);
 }
 
 fn osc_packet(address: &str, value: f32) -> Vec<u8> {
@@ -175,22 +180,24 @@ fn a_run_that_a_packet_starts_is_sent_to_the_named_address_token_by_token_and_no
     let peer = Peer::of(listen(&mut harness));
     let stranger = Peer::of(peer.to);
     stranger.send(&packets["seed"]);
-    harness.until("the packet", |bench| bench.external.packets == 1);
+    harness.until("the packet", |workbench| workbench.external.packets == 1);
     let own = peer.socket.local_addr().unwrap().to_string();
     harness.apply(external(ExternalAction::SetSendTo(own)));
-    harness.until("both sockets", |bench| {
-        matches!(bench.external.link, Link::Open { send_to: Some(_), .. })
+    harness.until("both sockets", |workbench| {
+        matches!(workbench.external.link, Link::Open { send_to: Some(_), .. })
     });
     let Link::Open {
         listen: Some(address), ..
-    } = harness.bench.external.link
+    } = harness.workbench.external.link
     else {
         panic!("no socket listens");
     };
     let peer = Peer { to: address, ..peer };
     sent(&mut harness, &peer, &packets["all at once"]);
-    let similarity = |bench: &Workbench| bench.tuning.current()?.1.measures.as_ref().map(|m| m.chrf2);
-    harness.until("the run", |bench| !bench.is_running() && similarity(bench).is_some());
+    let similarity = |workbench: &Workbench| workbench.tuning.current()?.1.measures.as_ref().map(|m| m.chrf2);
+    harness.until("the run", |workbench| {
+        !workbench.is_running() && similarity(workbench).is_some()
+    });
     let mut received = peer.received();
     let until = Instant::now() + LONG;
     while received.last() != Some(&("state".to_owned(), OscType::String("idle".to_owned()))) || received.len() < 3 {
@@ -211,14 +218,14 @@ fn a_run_that_a_packet_starts_is_sent_to_the_named_address_token_by_token_and_no
         .filter(|(name, _)| name == "similarity")
         .map(|(_, value)| value.clone().float().unwrap())
         .collect();
-    assert_eq!(sent, [similarity(&harness.bench).unwrap() as f32]);
+    assert_eq!(sent, [similarity(&harness.workbench).unwrap() as f32]);
     assert_eq!(stranger.received(), []);
     // A point that is shown again is sent again.
     harness.apply(Action::SetMagnitude(0.7));
     harness.run();
     peer.received();
     harness.apply(Action::SetMagnitude(1.5));
-    harness.until("the diff", |bench| bench.diff.is_some());
+    harness.until("the diff", |workbench| workbench.diff.is_some());
     let again = ("text".to_owned(), OscType::String(record.output().to_owned()));
     let end = Instant::now() + LONG;
     while !peer.received().contains(&again) {
@@ -236,21 +243,21 @@ fn packets_move_the_magnitude_and_run_while_the_presenter_is_shown() {
     let peer = Peer::of(listen(&mut harness));
     harness.apply(Action::Present(true));
     sent(&mut harness, &peer, &packets["magnitude"]);
-    assert_eq!(harness.bench.prefix.magnitude, 2.5);
+    assert_eq!(harness.workbench.prefix.magnitude, 2.5);
     let before = harness.finished(RunKind::Prefixed).len();
     sent(&mut harness, &peer, &packets["run"]);
-    harness.until("the run", |bench| {
-        let (record, _) = bench.tuning.current().unwrap();
-        !bench.is_running()
+    harness.until("the run", |workbench| {
+        let (record, _) = workbench.tuning.current().unwrap();
+        !workbench.is_running()
             && record
                 .prefix
                 .as_ref()
                 .is_some_and(|prefix| prefix.recipe.magnitude == TokenNorms(2.5))
     });
     assert_eq!(harness.finished(RunKind::Prefixed).len(), before + 1);
-    assert!(harness.bench.presenting, "the Presenter stays");
+    assert!(harness.workbench.presenting, "the Presenter stays");
     harness.apply(Action::Present(false));
-    assert_eq!(harness.bench.prefix.magnitude, 2.5);
+    assert_eq!(harness.workbench.prefix.magnitude, 2.5);
 }
 
 #[test]
@@ -269,10 +276,10 @@ fn in_live_mode_values_that_never_rest_start_a_run_at_most_once_a_delay_and_are_
         peer.send(&osc_packet("/softprefix/magnitude", value));
         harness.turn();
     }
-    harness.until("the last value", |bench| {
-        (bench.prefix.magnitude - f64::from(value)).abs() < 1e-9
+    harness.until("the last value", |workbench| {
+        (workbench.prefix.magnitude - f64::from(value)).abs() < 1e-9
     });
-    harness.until("the last run", |bench| !bench.is_running());
+    harness.until("the last run", |workbench| !workbench.is_running());
     let started = harness.started(RunKind::Prefixed) - before;
     let most = begin.elapsed().as_millis() / LIVE_DELAY.as_millis() + 2;
     assert!(
@@ -288,8 +295,10 @@ fn a_port_that_is_in_use_is_said_in_a_sentence_and_the_next_one_is_taken() {
     let mut harness = Harness::new();
     harness.apply(external(ExternalAction::SetListen(address.clone())));
     harness.apply(external(ExternalAction::Open));
-    harness.until("the refusal", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
-    let Some(Notice::Problem(problem)) = harness.bench.notice.take() else {
+    harness.until("the refusal", |workbench| {
+        matches!(workbench.notice, Some(Notice::Problem(_)))
+    });
+    let Some(Notice::Problem(problem)) = harness.workbench.notice.take() else {
         panic!("no problem is shown");
     };
     let said = problem.sentence();
@@ -300,12 +309,12 @@ fn a_port_that_is_in_use_is_said_in_a_sentence_and_the_next_one_is_taken() {
         )
     );
     assert!(said.ja.contains("使用中"));
-    assert_eq!(harness.bench.external.link, Link::Off);
+    assert_eq!(harness.workbench.external.link, Link::Off);
     listen(&mut harness);
     // Closed and opened on the same port.
     let Link::Open {
         listen: Some(address), ..
-    } = harness.bench.external.link
+    } = harness.workbench.external.link
     else {
         panic!("no socket listens");
     };
@@ -314,8 +323,10 @@ fn a_port_that_is_in_use_is_said_in_a_sentence_and_the_next_one_is_taken() {
         harness.apply(external(ExternalAction::Close));
         harness.apply(external(ExternalAction::Open));
     }
-    harness.until("the socket", |bench| matches!(bench.external.link, Link::Open { .. }));
-    assert!(harness.bench.notice.is_none(), "{:?}", harness.bench.notice);
+    harness.until("the socket", |workbench| {
+        matches!(workbench.external.link, Link::Open { .. })
+    });
+    assert!(harness.workbench.notice.is_none(), "{:?}", harness.workbench.notice);
     harness.apply(external(ExternalAction::Close));
     let end = Instant::now() + LONG;
     while UdpSocket::bind(address).is_err() {
@@ -345,11 +356,11 @@ fn a_flood_of_packets_is_counted_bounded_and_leaves_the_window_responsive() {
     });
     let (mut deliveries, mut longest) = (0_u128, Duration::ZERO);
     while !flood.is_finished() {
-        let before = (harness.bench.external.packets, Instant::now());
+        let before = (harness.workbench.external.packets, Instant::now());
         harness.turn();
         longest = longest.max(before.1.elapsed());
-        deliveries += u128::from(harness.bench.external.packets > before.0);
-        assert!(harness.bench.external.last.len() <= 8);
+        deliveries += u128::from(harness.workbench.external.packets > before.0);
+        assert!(harness.workbench.external.last.len() <= 8);
     }
     flood.join().unwrap();
     let most = begin.elapsed().as_millis() / LIVE_DELAY.as_millis() + 2;
@@ -360,14 +371,14 @@ fn a_flood_of_packets_is_counted_bounded_and_leaves_the_window_responsive() {
     );
     // What the system dropped is resent by a real sender with its next value.
     let end = Instant::now() + LONG;
-    while harness.bench.prefix.magnitude != 2.5 {
+    while harness.workbench.prefix.magnitude != 2.5 {
         assert!(Instant::now() < end);
         peer.send(&packets["magnitude"]);
         harness.turn();
     }
-    let counted = harness.bench.external.packets;
+    let counted = harness.workbench.external.packets;
     assert!(counted > 1000, "{counted} packets were counted");
-    assert_eq!(harness.bench.external.refused, 0);
+    assert_eq!(harness.workbench.external.refused, 0);
     println!(
         "{counted} packets of {} in {:?}, longest turn {longest:?}",
         2 * PACKETS,
@@ -384,9 +395,14 @@ fn a_recording_keeps_what_came_in_and_plays_to_the_same_end() {
     let peer = Peer::of(listen(&mut harness));
     harness.apply(Action::ToggleRecording);
     sent(&mut harness, &peer, &packets["all at once"]);
-    harness.until("the run", |bench| !bench.is_running() && bench.diff.is_some());
+    harness.until("the run", |workbench| {
+        !workbench.is_running() && workbench.diff.is_some()
+    });
     let path = folder.path().join("session.jsonl");
-    let shown = (harness.bench.prefix.clone(), harness.bench.prefixed.text.clone());
+    let shown = (
+        harness.workbench.prefix.clone(),
+        harness.workbench.prefixed.text.clone(),
+    );
     end_into(&mut harness, &path);
     let recording = Recording::read(&std::fs::read(&path).unwrap(), "session").unwrap();
     let came = recording
@@ -412,12 +428,15 @@ fn a_recording_keeps_what_came_in_and_plays_to_the_same_end() {
 
     // While a recording is shown nothing is moved behind it.
     harness.apply(Action::OpenPath(path));
-    harness.until("the recording", |bench| bench.playback.is_some());
+    harness.until("the recording", |workbench| workbench.playback.is_some());
     sent(&mut harness, &peer, &packets["magnitude"]);
-    assert_eq!(harness.bench.external.why, Some(ExternalError::Playing));
+    assert_eq!(harness.workbench.external.why, Some(ExternalError::Playing));
     harness.apply(Action::Playback(PlaybackAction::Leave));
     assert_eq!(
-        (harness.bench.prefix.clone(), harness.bench.prefixed.text.clone()),
+        (
+            harness.workbench.prefix.clone(),
+            harness.workbench.prefixed.text.clone()
+        ),
         shown
     );
 }
@@ -433,9 +452,11 @@ fn what_cannot_be_sent_is_said_once() {
         Some(false)
     );
     harness.apply(external(ExternalAction::Open));
-    harness.until("the problem", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+    harness.until("the problem", |workbench| {
+        matches!(workbench.notice, Some(Notice::Problem(_)))
+    });
     harness.apply(Action::DismissNotice);
     harness.connect(at(serve(tiny_model())));
     harness.run();
-    assert!(harness.bench.notice.is_none(), "{:?}", harness.bench.notice);
+    assert!(harness.workbench.notice.is_none(), "{:?}", harness.workbench.notice);
 }

@@ -48,8 +48,8 @@ const UNREACHABLE: &str = "the land and the thing ";
 fn learn(harness: &mut Harness, steps: usize) {
     find(harness, FindAction::SetSteps(steps));
     find(harness, FindAction::Start);
-    harness.until("the learned rows", |bench| bench.find.at_work().is_none());
-    assert_eq!(harness.bench.find.trouble(), None);
+    harness.until("the learned rows", |workbench| workbench.find.at_work().is_none());
+    assert_eq!(harness.workbench.find.trouble(), None);
 }
 
 #[test]
@@ -57,17 +57,17 @@ fn learned_rows_come_into_tune_as_they_are_at_1x_are_halved_at_half_of_it_and_ar
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     learn(&mut harness, 5);
-    let learning = harness.bench.find.learning().unwrap();
+    let learning = harness.workbench.find.learning().unwrap();
     assert!(learning.is_finished() && learning.references().is_some());
-    assert!(harness.bench.find.output().is_some(), "the last rows were run");
-    let id = harness.bench.find.saved.as_ref().unwrap().experiment.id.clone();
+    assert!(harness.workbench.find.output().is_some(), "the last rows were run");
+    let id = harness.workbench.find.saved.as_ref().unwrap().experiment.id.clone();
     let file = harness.folder.join(&id).with_extension("safetensors");
     let learned = files::import(&file, Some(64), Rounding::default()).unwrap();
 
     find(&mut harness, FindAction::UseInTune);
-    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    harness.until("the rows in Tune", |workbench| workbench.tab == Tab::Tune);
     assert_eq!(
-        (harness.bench.prefix.magnitude, harness.bench.prefix.unit),
+        (harness.workbench.prefix.magnitude, harness.workbench.prefix.unit),
         (1.0, MagnitudeUnit::TokenNorms)
     );
     harness.apply(Action::SetMaxTokens(4));
@@ -105,10 +105,12 @@ fn learned_rows_come_into_tune_as_they_are_at_1x_are_halved_at_half_of_it_and_ar
     harness.apply(Action::Sweep(SweepAction::SetLens(vec![3])));
     harness.apply(Action::Sweep(SweepAction::SetMagnitudes("0.5, 1".to_owned())));
     harness.apply(Action::Sweep(SweepAction::Start));
-    harness.until("the sweep", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
-    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    harness.until("the sweep", |workbench| {
+        matches!(workbench.sweep.stage, Stage::Ended(_))
+    });
+    assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
     let swept = harness
-        .bench
+        .workbench
         .sweep
         .records()
         .filter_map(|record| record.prefix.as_ref());
@@ -122,24 +124,27 @@ fn a_stopped_learning_is_in_the_history_and_opens_again_with_its_rows() {
     find(&mut harness, FindAction::SetTarget(UNREACHABLE.repeat(40)));
     find(&mut harness, FindAction::SetSteps(10_000));
     find(&mut harness, FindAction::Start);
-    harness.until("some frames", |bench| {
-        bench.find.learning().is_some_and(|learning| learning.frames.len() > 3)
+    harness.until("some frames", |workbench| {
+        workbench
+            .find
+            .learning()
+            .is_some_and(|learning| learning.frames.len() > 3)
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the end", |bench| bench.find.at_work().is_none());
-    let last = harness.bench.find.learning().unwrap().last().unwrap().clone();
+    harness.until("the end", |workbench| workbench.find.at_work().is_none());
+    let last = harness.workbench.find.learning().unwrap().last().unwrap().clone();
     assert_eq!(last.end, Some(LearnEnd::Stopped));
     let saved = kept(&harness.folder)
         .into_iter()
         .find(|saved| saved.learning.is_some())
         .unwrap();
-    assert_eq!(saved.learning.as_ref(), harness.bench.find.learning());
+    assert_eq!(saved.learning.as_ref(), harness.workbench.find.learning());
     let library = harness.folder.clone();
     drop(harness);
     let mut again = Harness::again(&library);
-    again.until("the learning", |bench| bench.find.rows.is_some());
-    assert_eq!(again.bench.find.form.examples[0].target, UNREACHABLE.repeat(40));
-    assert_eq!(again.bench.find.learning(), saved.learning.as_ref());
+    again.until("the learning", |workbench| workbench.find.rows.is_some());
+    assert_eq!(again.workbench.find.form.examples[0].target, UNREACHABLE.repeat(40));
+    assert_eq!(again.workbench.find.learning(), saved.learning.as_ref());
 }
 
 #[test]
@@ -147,33 +152,34 @@ fn what_cannot_be_learned_is_told_before_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     find(&mut harness, FindAction::SetTarget("  ".to_owned()));
-    assert_eq!(harness.bench.why_not_learn(), Some(LearnOff::EmptyTarget(1)));
+    assert_eq!(harness.workbench.why_not_learn(), Some(LearnOff::EmptyTarget(1)));
     find(&mut harness, FindAction::SetTarget("land ".repeat(3000)));
     find(&mut harness, FindAction::Start);
-    harness.until("the refusal", |bench| bench.find.at_work().is_none());
+    harness.until("the refusal", |workbench| workbench.find.at_work().is_none());
     assert!(
-        harness.bench.find.trouble().is_some() && harness.bench.find.learning().is_none_or(|of| of.frames.is_empty())
+        harness.workbench.find.trouble().is_some()
+            && harness.workbench.find.learning().is_none_or(|of| of.frames.is_empty())
     );
     harness.connect(at(stock_module(serve(tiny_model()))));
-    harness.until("the stock module", |bench| {
-        bench.module.facts().is_some_and(|facts| !facts.is_ours())
+    harness.until("the stock module", |workbench| {
+        workbench.module.facts().is_some_and(|facts| !facts.is_ours())
     });
     find(&mut harness, FindAction::SetTarget("the land".to_owned()));
-    assert_eq!(harness.bench.why_not_learn(), Some(LearnOff::CannotLearn(None)));
+    assert_eq!(harness.workbench.why_not_learn(), Some(LearnOff::CannotLearn(None)));
 }
 
 fn search(harness: &mut Harness, mode: FindMode, change: impl FnOnce(&mut SearchForm)) {
     harness.apply(Action::SetMaxTokens(6));
     find(harness, FindAction::SetMode(mode));
-    let mut form = harness.bench.find.search_form.clone();
+    let mut form = harness.workbench.find.search_form.clone();
     change(&mut form);
     find(harness, FindAction::SetSearch(form));
 }
 
 fn chosen(harness: &mut Harness) {
-    harness.until("the candidates", |bench| bench.find.at_work().is_none());
-    assert_eq!(harness.bench.find.trouble(), None);
-    let candidates = harness.bench.find.chooser.candidates();
+    harness.until("the candidates", |workbench| workbench.find.at_work().is_none());
+    assert_eq!(harness.workbench.find.trouble(), None);
+    let candidates = harness.workbench.find.chooser.candidates();
     assert!(!candidates.is_empty() && candidates.iter().all(|candidate| candidate.record.is_some()));
 }
 
@@ -185,11 +191,11 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
     find(&mut harness, FindAction::Start);
     chosen(&mut harness);
     for generation in 1..=10 {
-        assert_eq!(harness.bench.find.chooser.number(), Some(generation));
+        assert_eq!(harness.workbench.find.chooser.number(), Some(generation));
         find(&mut harness, FindAction::Pick(generation as usize % 4));
         chosen(&mut harness);
     }
-    let line = harness.bench.find.chooser.line();
+    let line = harness.workbench.find.chooser.line();
     let picks: Vec<(u64, usize)> = line.iter().map(|one| (one.generation, one.candidate)).collect();
     assert_eq!(
         picks,
@@ -199,12 +205,12 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
         one.since_first
             .is_some_and(|since| since.norm > 0.0 && since.cosine <= 1.0)
     }));
-    let runs = harness.bench.find.chooser.saved.as_ref().unwrap().records.len();
+    let runs = harness.workbench.find.chooser.saved.as_ref().unwrap().records.len();
     assert_eq!(runs, 11 * 4 + 1, "each candidate once, and the baseline");
 
     find(&mut harness, FindAction::StepBack(4));
     chosen(&mut harness);
-    let chooser = &harness.bench.find.chooser;
+    let chooser = &harness.workbench.find.chooser;
     assert_eq!((chooser.number(), chooser.line().len()), (Some(4), 3));
     assert_eq!(
         chooser.saved.as_ref().unwrap().records.len(),
@@ -213,7 +219,7 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
     );
     find(&mut harness, FindAction::Pick(1));
     chosen(&mut harness);
-    let saved = harness.bench.find.chooser.saved.clone().unwrap();
+    let saved = harness.workbench.find.chooser.saved.clone().unwrap();
     let on_disk = kept(&harness.folder);
     let on_disk = on_disk.iter().find(|saved| !saved.generations.is_empty()).unwrap();
     assert!(on_disk.generations == saved.generations, "what is shown is saved");
@@ -227,12 +233,12 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
     assert_eq!(ids(on_disk), ids(&saved));
 
     find(&mut harness, FindAction::UseInTune);
-    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    harness.until("the rows in Tune", |workbench| workbench.tab == Tab::Tune);
     let of = origin(&harness);
     assert_eq!((of.by, of.generation), (FoundBy::Person, 4));
     harness.run();
     let chosen_record = harness
-        .bench
+        .workbench
         .find
         .chooser
         .last_chosen()
@@ -248,8 +254,8 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
     let library = harness.folder.clone();
     drop(harness);
     let mut again = Harness::again(&library);
-    again.until("the generations", |bench| bench.find.chooser.saved.is_some());
-    assert!(again.bench.find.chooser.saved.as_ref().unwrap().generations == saved.generations);
+    again.until("the generations", |workbench| workbench.find.chooser.saved.is_some());
+    assert!(again.workbench.find.chooser.saved.as_ref().unwrap().generations == saved.generations);
 }
 
 #[test]
@@ -258,8 +264,8 @@ fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
     let mut harness = ready_at(folder.path(), that_holds_one_back(serve(tiny_model())));
     search(&mut harness, FindMode::Choose, |form| form.candidates = 2);
     find(&mut harness, FindAction::Start);
-    harness.until("text of a candidate", |bench| {
-        bench
+    harness.until("text of a candidate", |workbench| {
+        workbench
             .find
             .chooser
             .candidates()
@@ -267,20 +273,20 @@ fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
             .any(|candidate| !candidate.text.is_empty())
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |bench| bench.find.at_work().is_none());
+    harness.until("the stop", |workbench| workbench.find.at_work().is_none());
     let missing = |harness: &Harness| {
-        let candidates = harness.bench.find.chooser.candidates();
+        let candidates = harness.workbench.find.chooser.candidates();
         candidates.iter().filter(|candidate| candidate.record.is_none()).count()
     };
     assert!(missing(&harness) > 0, "a stopped candidate has no record");
-    let candidates = harness.bench.find.chooser.candidates();
+    let candidates = harness.workbench.find.chooser.candidates();
     let stopped = candidates
         .iter()
         .position(|candidate| candidate.record.is_none())
         .unwrap();
     find(&mut harness, FindAction::Pick(stopped));
     assert!(
-        harness.bench.find.at_work().is_none(),
+        harness.workbench.find.at_work().is_none(),
         "what has no text cannot be chosen"
     );
     find(&mut harness, FindAction::StepBack(1));
@@ -293,16 +299,16 @@ fn a_search_keeps_its_best_output_and_that_prefix_runs_in_tune() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     search(&mut harness, FindMode::Search, |form| form.budget = 24);
-    assert_eq!(harness.bench.why_not_search(), Some(SearchOff::NoObjective));
+    assert_eq!(harness.workbench.why_not_search(), Some(SearchOff::NoObjective));
     search(&mut harness, FindMode::Search, |form| {
         form.text = "the land".to_owned();
         form.floor = 0.0;
     });
     find(&mut harness, FindAction::Start);
-    harness.until("the end of the search", |bench| bench.find.at_work().is_none());
-    let searcher = &harness.bench.find.searcher;
+    harness.until("the end of the search", |workbench| workbench.find.at_work().is_none());
+    let searcher = &harness.workbench.find.searcher;
     assert_eq!(
-        (harness.bench.find.trouble(), &searcher.end),
+        (harness.workbench.find.trouble(), &searcher.end),
         (None, &Some(RunEnd::Complete))
     );
     assert_eq!(searcher.scored().count(), 24);
@@ -310,7 +316,7 @@ fn a_search_keeps_its_best_output_and_that_prefix_runs_in_tune() {
     assert!(searcher.scored().all(|(_, other)| other.total <= score.total));
     let (id, sent) = (best.id.clone(), best.prefix.clone().unwrap().sha256);
     find(&mut harness, FindAction::UseInTune);
-    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    harness.until("the rows in Tune", |workbench| workbench.tab == Tab::Tune);
     let of = origin(&harness);
     assert_eq!((of.by, &of.record), (FoundBy::Objective, &id));
     harness.run();
@@ -324,14 +330,16 @@ fn a_search_keeps_its_best_output_and_that_prefix_runs_in_tune() {
     harness
         .bridge
         .await_answer(async move { Event::Chosen { question, path } });
-    harness.until("the file", |bench| matches!(&bench.notice, Some(Notice::Saved(_))));
+    harness.until("the file", |workbench| {
+        matches!(&workbench.notice, Some(Notice::Saved(_)))
+    });
     let file = files::import(&file, None, Rounding::default()).unwrap();
     assert_eq!(file.origin, Origin::Found(Box::new(origin(&harness))));
 }
 
 /// Where the rows in Tune were found.
 fn origin(harness: &Harness) -> Found {
-    match harness.bench.prefix.origin() {
+    match harness.workbench.prefix.origin() {
         Some(Origin::Found(found)) => (**found).clone(),
         other => panic!("{other:?}"),
     }
@@ -343,9 +351,9 @@ fn a_search_that_is_opened_again_has_the_scores_that_were_measured() {
     let mut harness = ready(folder.path());
     // Three more than a generation has: the budget cuts the second one short.
     search_for_the_land(&mut harness, 13);
-    harness.until("the end of the search", |bench| bench.find.at_work().is_none());
+    harness.until("the end of the search", |workbench| workbench.find.at_work().is_none());
     let scores = |harness: &Harness| {
-        let scored = harness.bench.find.searcher.scored();
+        let scored = harness.workbench.find.searcher.scored();
         scored
             .map(|(record, score)| (record.id.clone(), score))
             .collect::<Vec<_>>()
@@ -356,7 +364,7 @@ fn a_search_that_is_opened_again_has_the_scores_that_were_measured() {
     let library = harness.folder.clone();
     drop(harness);
     let mut again = Harness::again(&library);
-    again.until("the search", |bench| bench.find.searcher.saved.is_some());
+    again.until("the search", |workbench| workbench.find.searcher.saved.is_some());
     assert_eq!(scores(&again), measured);
 }
 
@@ -370,15 +378,15 @@ fn when_the_unit_is_gone_the_best_rows_are_on_disk_and_come_into_tune() {
     find(&mut harness, FindAction::SetTarget("the land".to_owned()));
     find(&mut harness, FindAction::SetSteps(5000));
     find(&mut harness, FindAction::Start);
-    harness.until("the failure", |bench| bench.find.trouble().is_some());
-    let find_view = &harness.bench.find;
+    harness.until("the failure", |workbench| workbench.find.trouble().is_some());
+    let find_view = &harness.workbench.find;
     assert!(!find_view.is_busy() && !find_view.learning().unwrap().is_finished());
     let id = find_view.saved.as_ref().unwrap().experiment.id.clone();
     let file = harness.folder.join(&id).with_extension("safetensors");
     let learned = files::import(&file, None, Rounding::default()).unwrap();
     find(&mut harness, FindAction::UseInTune);
-    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
-    let taken = harness.bench.prefix.imported.as_ref().unwrap();
+    harness.until("the rows in Tune", |workbench| workbench.tab == Tab::Tune);
+    let taken = harness.workbench.prefix.imported.as_ref().unwrap();
     assert_eq!(taken.sha256, learned.prefix.sha256());
 }
 
@@ -389,11 +397,11 @@ fn a_full_disk_ends_learning_with_a_sentence_and_it_can_begin_again() {
     let full = inject(&harness.folder, Fault::Full(14));
     find(&mut harness, FindAction::SetSteps(5000));
     find(&mut harness, FindAction::Start);
-    harness.until("the failure", |bench| bench.find.trouble().is_some());
+    harness.until("the failure", |workbench| workbench.find.trouble().is_some());
     assert!(full.was_met());
-    assert_eq!(harness.bench.find.trouble().unwrap().kind, ProblemKind::File);
+    assert_eq!(harness.workbench.find.trouble().unwrap().kind, ProblemKind::File);
     let on_screen = harness
-        .bench
+        .workbench
         .find
         .learning()
         .map_or(0, |learning| learning.frames.len());
@@ -421,17 +429,19 @@ fn a_candidate_can_be_chosen_while_others_still_run() {
     search(&mut harness, FindMode::Choose, |form| form.candidates = 4);
     harness.apply(Action::SetMaxTokens(1500));
     find(&mut harness, FindAction::Start);
-    harness.until("the first candidate", |bench| bench.find.chooser.can_pick(0));
-    let is_still_running = harness.bench.find.is_busy();
+    harness.until("the first candidate", |workbench| workbench.find.chooser.can_pick(0));
+    let is_still_running = harness.workbench.find.is_busy();
     find(&mut harness, FindAction::Pick(0));
-    assert!(is_still_running && harness.bench.find.is_busy());
-    harness.until("the next generation", |bench| bench.find.chooser.number() == Some(2));
+    assert!(is_still_running && harness.workbench.find.is_busy());
+    harness.until("the next generation", |workbench| {
+        workbench.find.chooser.number() == Some(2)
+    });
     assert!(
-        harness.bench.find.is_busy(),
+        harness.workbench.find.is_busy(),
         "the end of what was replaced is no end of choosing"
     );
     chosen(&mut harness);
-    let chooser = &harness.bench.find.chooser;
+    let chooser = &harness.workbench.find.chooser;
     assert_eq!((chooser.number(), chooser.line().len()), (Some(2), 1));
     let records = &chooser.saved.as_ref().unwrap().records;
     let ids: BTreeSet<&String> = records.iter().map(|record| &record.id).collect();
@@ -453,10 +463,10 @@ fn child_learns_until_it_is_killed() {
     find(&mut harness, FindAction::SetSteps(10_000));
     find(&mut harness, FindAction::Start);
     let mut shown = 0;
-    while harness.bench.find.trouble().is_none() {
+    while harness.workbench.find.trouble().is_none() {
         harness.turn();
         let frames = harness
-            .bench
+            .workbench
             .find
             .learning()
             .map_or(0, |learning| learning.frames.len());
@@ -480,11 +490,11 @@ fn a_window_that_is_killed_while_it_learns_comes_back_with_every_frame_and_its_b
     shown = window.kill().last().map_or(shown, |frames| frames.parse().unwrap());
 
     let mut harness = Harness::again(&library);
-    harness.until("the learning", |bench| bench.find.rows.is_some());
-    let learning = harness.bench.find.learning().unwrap();
+    harness.until("the learning", |workbench| workbench.find.rows.is_some());
+    let learning = harness.workbench.find.learning().unwrap();
     assert!(!learning.is_finished() && learning.frames.len() >= shown);
     let best = &learning.last().unwrap().best;
-    let id = harness.bench.find.saved.as_ref().unwrap().experiment.id.clone();
+    let id = harness.workbench.find.saved.as_ref().unwrap().experiment.id.clone();
     let file = harness.folder.join(&id).with_extension("safetensors");
     let rows = files::import(&file, None, Rounding::default()).unwrap();
     // The rows are written before the frame that names them.
@@ -515,7 +525,7 @@ fn child_searches_until_it_is_killed() {
     harness.connect(at(address));
     search_for_the_land(&mut harness, MANY);
     let mut shown = 0;
-    while harness.bench.find.trouble().is_none() {
+    while harness.workbench.find.trouble().is_none() {
         harness.turn();
         let generations = told(&harness).len();
         if generations > shown {
@@ -527,7 +537,7 @@ fn child_searches_until_it_is_killed() {
 
 /// The generations of the search on screen of which all candidates are judged.
 fn told(harness: &Harness) -> Vec<Generation> {
-    let saved = harness.bench.find.searcher.saved.iter();
+    let saved = harness.workbench.find.searcher.saved.iter();
     let generations = saved.flat_map(|saved| saved.generations.iter().cloned());
     generations
         .filter(|generation| !generation.candidates.is_empty())
@@ -548,26 +558,26 @@ fn a_window_that_is_killed_while_it_searches_goes_on_where_it_was() {
 
     let mut harness = Harness::again(&library);
     harness.use_prefix_store(&library.with_extension("prefixes"));
-    harness.until("the search", |bench| bench.find.searcher.saved.is_some());
+    harness.until("the search", |workbench| workbench.find.searcher.saved.is_some());
     let before = told(&harness);
     assert!(before.len() >= shown);
-    assert!(harness.bench.find.searcher.best().is_some());
-    assert_eq!(harness.bench.why_not_search_on(), Some(SearchOff::NotConnected));
+    assert!(harness.workbench.find.searcher.best().is_some());
+    assert_eq!(harness.workbench.why_not_search_on(), Some(SearchOff::NotConnected));
     // The first unit still has the tasks of the killed process.
     harness.connect(at(serve(tiny_model())));
-    assert_eq!(harness.bench.why_not_search_on(), None);
+    assert_eq!(harness.workbench.why_not_search_on(), None);
     find(&mut harness, FindAction::SearchOn);
     let wanted = before.len() + 2;
-    harness.until("two more generations", |bench| {
-        let saved = bench.find.searcher.saved.as_ref().unwrap();
-        saved.generations.len() >= wanted || bench.find.trouble().is_some()
+    harness.until("two more generations", |workbench| {
+        let saved = workbench.find.searcher.saved.as_ref().unwrap();
+        saved.generations.len() >= wanted || workbench.find.trouble().is_some()
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |bench| bench.find.at_work().is_none());
-    assert_eq!(harness.bench.find.trouble(), None);
+    harness.until("the stop", |workbench| workbench.find.at_work().is_none());
+    assert_eq!(harness.workbench.find.trouble(), None);
     let after = told(&harness);
     assert!(after[..before.len()] == before[..], "what was there is kept");
-    let saved = harness.bench.find.searcher.saved.as_ref().unwrap();
+    let saved = harness.workbench.find.searcher.saved.as_ref().unwrap();
     let baselines = saved.records.iter().filter(|record| record.is_baseline()).count();
     assert_eq!(baselines, 1, "the baseline is not run again");
 
@@ -576,7 +586,7 @@ fn a_window_that_is_killed_while_it_searches_goes_on_where_it_was() {
     let mut whole = ready(elsewhere.path());
     let population = after[0].candidates.len();
     search_for_the_land(&mut whole, population * wanted);
-    whole.until("the end of the search", |bench| bench.find.at_work().is_none());
+    whole.until("the end of the search", |workbench| workbench.find.at_work().is_none());
     for (interrupted, whole) in after.iter().zip(told(&whole)) {
         assert!(interrupted.search == whole.search, "{}", whole.search.generation());
     }
@@ -593,37 +603,38 @@ fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
     find(&mut harness, FindAction::SetTarget(sentence.to_owned()));
     find(&mut harness, FindAction::SetLen(8));
     find(&mut harness, FindAction::Start);
-    while harness.bench.find.at_work().is_some() {
+    while harness.workbench.find.at_work().is_some() {
         let frames = harness
-            .bench
+            .workbench
             .find
             .learning()
             .map_or(0, |learning| learning.frames.len());
-        harness.until("the next step", |bench| {
-            bench.find.at_work().is_none() || bench.find.learning().map_or(0, |learning| learning.frames.len()) > frames
+        harness.until("the next step", |workbench| {
+            workbench.find.at_work().is_none()
+                || workbench.find.learning().map_or(0, |learning| learning.frames.len()) > frames
         });
     }
-    assert_eq!(harness.bench.find.trouble(), None);
-    let last = harness.bench.find.learning().unwrap().last().unwrap();
+    assert_eq!(harness.workbench.find.trouble(), None);
+    let last = harness.workbench.find.learning().unwrap().last().unwrap();
     assert_eq!(last.end, Some(LearnEnd::Reached));
-    assert!(harness.bench.find.reproduced().unwrap().is_whole());
+    assert!(harness.workbench.find.reproduced().unwrap().is_whole());
 
     find(&mut harness, FindAction::UseInTune);
-    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    harness.until("the rows in Tune", |workbench| workbench.tab == Tab::Tune);
     harness.apply(Action::SetMaxTokens(60));
     harness.run();
-    assert_eq!(&*harness.bench.prefixed.text, sentence, "at 1x");
+    assert_eq!(&*harness.workbench.prefixed.text, sentence, "at 1x");
     let sha256 = harness.current().0.prefix.as_ref().unwrap().sha256.clone();
     // How far down it holds depends on the model and the sentence.
     let lets_go = [0.5, 0.25, 0.1, 0.05, 0.02].into_iter().find(|magnitude| {
         harness.apply(Action::SetMagnitude(*magnitude));
         harness.run();
-        &*harness.bench.prefixed.text != sentence
+        &*harness.workbench.prefixed.text != sentence
     });
     assert!(lets_go.is_some(), "the sentence stays however small the prefix is");
     harness.apply(Action::SetMagnitude(1.0));
     harness.run();
-    assert_eq!(&*harness.bench.prefixed.text, sentence, "back at 1x");
+    assert_eq!(&*harness.workbench.prefixed.text, sentence, "back at 1x");
 
     let file = folder.path().join("prefix.safetensors");
     find(&mut harness, FindAction::Export(ExportForm::Safetensors));
@@ -632,15 +643,17 @@ fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
     harness
         .bridge
         .await_answer(async move { Event::Chosen { question, path } });
-    harness.until("the file", |bench| matches!(&bench.notice, Some(Notice::Saved(_))));
+    harness.until("the file", |workbench| {
+        matches!(&workbench.notice, Some(Notice::Saved(_)))
+    });
     drop(harness);
 
     let mut second = Harness::patient(&folder.path().join("second"));
     second.use_prefix_store(&folder.path().join("second prefixes"));
     second.connect(at(serve(model.to_owned())));
     second.apply(Action::Material(MaterialAction::Import(file)));
-    second.until("the file", |bench| bench.prefix.imported.is_some());
-    let Some(Origin::Learned(learned)) = second.bench.prefix.origin() else {
+    second.until("the file", |workbench| workbench.prefix.imported.is_some());
+    let Some(Origin::Learned(learned)) = second.workbench.prefix.origin() else {
         panic!("the file does not say how its rows were learned")
     };
     assert_eq!(learned.first_target, sentence);
@@ -650,9 +663,15 @@ fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
     second.apply(Action::Sweep(SweepAction::SetLens(vec![8])));
     second.apply(Action::Sweep(SweepAction::SetMagnitudes("0.5, 1".to_owned())));
     second.apply(Action::Sweep(SweepAction::Start));
-    second.until("the sweep", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
-    assert_eq!(second.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
-    let prefixes = second.bench.sweep.records().filter(|record| record.prefix.is_some());
+    second.until("the sweep", |workbench| {
+        matches!(workbench.sweep.stage, Stage::Ended(_))
+    });
+    assert_eq!(second.workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    let prefixes = second
+        .workbench
+        .sweep
+        .records()
+        .filter(|record| record.prefix.is_some());
     let same = prefixes
         .into_iter()
         .find(|record| record.prefix.as_ref().unwrap().sha256 == sha256);
@@ -692,22 +711,25 @@ fn a_recording_of_a_session_in_find_shows_what_came_into_tune() {
     find(&mut harness, FindAction::Pick(0));
     chosen(&mut harness);
     find(&mut harness, FindAction::UseInTune);
-    harness.until("the rows in Tune", |bench| bench.tab == Tab::Tune);
+    harness.until("the rows in Tune", |workbench| workbench.tab == Tab::Tune);
     harness.run();
-    let (text, shown) = (harness.bench.prefixed.text.clone(), harness.bench.prefix.clone());
+    let (text, shown) = (
+        harness.workbench.prefixed.text.clone(),
+        harness.workbench.prefix.clone(),
+    );
     let path = folder.path().join("session.jsonl");
     end_into(&mut harness, &path);
     harness.apply(Action::ShowTab(Tab::Find));
     harness.apply(Action::OpenPath(path));
-    harness.until("the recording", |bench| bench.playback.is_some());
-    while harness.bench.pass(Duration::from_millis(50)).is_some() {}
-    let played = harness.bench.shown();
-    assert_eq!((played.tab, harness.bench.shown_tab()), (Tab::Tune, Tab::Tune));
+    harness.until("the recording", |workbench| workbench.playback.is_some());
+    while harness.workbench.pass(Duration::from_millis(50)).is_some() {}
+    let played = harness.workbench.shown();
+    assert_eq!((played.tab, harness.workbench.shown_tab()), (Tab::Tune, Tab::Tune));
     assert_eq!(
         (&played.prefixed.text, &played.prefix.magnitude),
         (&text, &shown.magnitude)
     );
     harness.apply(Action::Playback(PlaybackAction::Leave));
-    assert_eq!(harness.bench.tab, Tab::Find);
-    assert!(harness.bench.find.chooser.saved.is_some());
+    assert_eq!(harness.workbench.tab, Tab::Find);
+    assert!(harness.workbench.find.chooser.saved.is_some());
 }

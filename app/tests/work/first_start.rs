@@ -49,18 +49,20 @@ fn with_small_model(folder: &Path) {
     std::fs::copy(small_model(), own.join(small().file_name)).unwrap();
 }
 
-fn model_in_use(bench: &Workbench) -> Option<&str> {
-    bench.module.facts().map(|facts| facts.identity.model.as_str())
+fn model_in_use(workbench: &Workbench) -> Option<&str> {
+    workbench.module.facts().map(|facts| facts.identity.model.as_str())
 }
 
-fn stored(bench: &Workbench) -> Target {
-    bench.remembered().settings.target
+fn stored(workbench: &Workbench) -> Target {
+    workbench.remembered().settings.target
 }
 
 fn start(harness: &mut Harness) {
     harness.apply(Action::Connect(Target::default()));
-    harness.until("the attempt", |bench| !bench.module.is_ready());
-    harness.until("the small model", |bench| model_in_use(bench) == Some(small().name));
+    harness.until("the attempt", |workbench| !workbench.module.is_ready());
+    harness.until("the small model", |workbench| {
+        model_in_use(workbench) == Some(small().name)
+    });
 }
 
 #[test]
@@ -75,17 +77,19 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
     let server = Server::with_files(vec![(default_model().file_name, slow), (small().file_name, quick)]);
     let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
     harness.apply(Action::Connect(Target::default()));
-    harness.until("the download of the small model", |bench| {
-        matches!(&bench.module, ModuleState::Fetching(fetch)
+    harness.until("the download of the small model", |workbench| {
+        matches!(&workbench.module, ModuleState::Fetching(fetch)
             if fetch.name == small().name && fetch.total_bytes == small().bytes)
     });
-    harness.until("the small model", |bench| model_in_use(bench) == Some(small().name));
-    harness.until("the download behind it", |bench| {
-        let progress = bench.background_fetch.as_ref().and_then(BackgroundFetch::progress);
+    harness.until("the small model", |workbench| {
+        model_in_use(workbench) == Some(small().name)
+    });
+    harness.until("the download behind it", |workbench| {
+        let progress = workbench.background_fetch.as_ref().and_then(BackgroundFetch::progress);
         progress.is_some_and(|fetch| fetch.name == default_model().name && fetch.total_bytes.is_some())
     });
     assert_eq!(
-        stored(&harness.bench),
+        stored(&harness.workbench),
         Target::default(),
         "the next start looks for the default model again"
     );
@@ -97,21 +101,23 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
     harness.apply(Action::SetMaxTokens(2000));
     harness.apply(Action::SetMagnitude(2.0));
     harness.apply(Action::Run);
-    harness.until("a run", |bench| bench.prefixed.state == PaneState::Streaming);
+    harness.until("a run", |workbench| workbench.prefixed.state == PaneState::Streaming);
     server.change(|manners| manners.stalls = None);
-    harness.until("the default model", |bench| {
-        matches!(&bench.background_fetch, Some(BackgroundFetch::Arrived(_)))
+    harness.until("the default model", |workbench| {
+        matches!(&workbench.background_fetch, Some(BackgroundFetch::Arrived(_)))
     });
-    assert_eq!(model_in_use(&harness.bench), Some(small().name), "something runs");
+    assert_eq!(model_in_use(&harness.workbench), Some(small().name), "something runs");
     harness.apply(Action::Stop);
-    harness.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
-    assert_eq!(harness.bench.background_fetch, None);
+    harness.until("the switch", |workbench| {
+        model_in_use(workbench) == Some(default_model().name)
+    });
+    assert_eq!(harness.workbench.background_fetch, None);
     assert_eq!(
-        harness.bench.notice,
+        harness.workbench.notice,
         Some(Notice::TakenOver(default_model().name.to_owned()))
     );
     assert_eq!(
-        stored(&harness.bench),
+        stored(&harness.workbench),
         Target::Embedded {
             model: Some(default_model().name.to_owned())
         }
@@ -131,7 +137,7 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
         models(RunKind::Prefixed).last().map(String::as_str),
         Some(default_model().name)
     );
-    let groups = &harness.bench.tuning.analysis.groups;
+    let groups = &harness.workbench.tuning.analysis.groups;
     let of = |model: &str| groups.iter().filter(|group| group.key.model == model).count();
     assert!(
         of(small().name) > 0 && of(default_model().name) > 0,
@@ -150,23 +156,25 @@ fn a_default_model_that_cannot_be_had_is_a_sentence_and_the_small_one_goes_on() 
     let server = Server::with_files(vec![(default_model().file_name, refused)]);
     let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
     start(&mut harness);
-    harness.until("the failure", |bench| {
-        matches!(bench.background_fetch, Some(BackgroundFetch::Failed { .. }))
+    harness.until("the failure", |workbench| {
+        matches!(workbench.background_fetch, Some(BackgroundFetch::Failed { .. }))
     });
-    let Some(BackgroundFetch::Failed { name, problem }) = harness.bench.background_fetch.clone() else {
+    let Some(BackgroundFetch::Failed { name, problem }) = harness.workbench.background_fetch.clone() else {
         panic!()
     };
     assert!(
         !problem.sentence.en.is_empty() && !problem.remedy.ja.is_empty(),
         "{problem}"
     );
-    assert_eq!(harness.bench.notice, None, "it is said in one place");
-    assert_eq!(stored(&harness.bench), Target::default());
+    assert_eq!(harness.workbench.notice, None, "it is said in one place");
+    assert_eq!(stored(&harness.workbench), Target::default());
     harness.run();
 
     server.change(|manners| manners.status = None);
     harness.apply(Action::FetchModel(name));
-    harness.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
+    harness.until("the switch", |workbench| {
+        model_in_use(workbench) == Some(default_model().name)
+    });
 }
 
 #[test]
@@ -180,8 +188,8 @@ fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_
     let server = Server::with_files(vec![(default_model().file_name, slow())]);
     let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
     start(&mut harness);
-    harness.until("the download", |bench| {
-        bench
+    harness.until("the download", |workbench| {
+        workbench
             .background_fetch
             .as_ref()
             .and_then(BackgroundFetch::progress)
@@ -192,14 +200,14 @@ fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_
     };
     // The person chooses a model while the other one is on its way.
     harness.apply(Action::Connect(chosen.clone()));
-    harness.until("the choice", |bench| bench.module.is_ready());
+    harness.until("the choice", |workbench| workbench.module.is_ready());
     server.change(|manners| manners.stalls = None);
     let fetched = Notice::Fetched(default_model().name.to_owned());
-    harness.until("the notice", |bench| {
-        bench.notice.as_ref() == Some(&fetched) && bench.module.is_ready()
+    harness.until("the notice", |workbench| {
+        workbench.notice.as_ref() == Some(&fetched) && workbench.module.is_ready()
     });
     assert_eq!(
-        (model_in_use(&harness.bench), stored(&harness.bench)),
+        (model_in_use(&harness.workbench), stored(&harness.workbench)),
         (Some(small().name), chosen.clone())
     );
 
@@ -208,17 +216,17 @@ fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_
     let server = Server::with_files(vec![(default_model().file_name, slow())]);
     let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
     start(&mut harness);
-    harness.until("the download", |bench| {
-        bench
+    harness.until("the download", |workbench| {
+        workbench
             .background_fetch
             .as_ref()
             .and_then(BackgroundFetch::progress)
             .is_some()
     });
     harness.apply(Action::CancelFetch);
-    harness.until("the end of it", |bench| bench.background_fetch.is_none());
+    harness.until("the end of it", |workbench| workbench.background_fetch.is_none());
     assert_eq!(
-        stored(&harness.bench),
+        stored(&harness.workbench),
         chosen,
         "the next start downloads nothing by itself"
     );
@@ -232,10 +240,10 @@ fn without_a_network_the_first_start_has_a_sentence_and_the_demo() {
     harness.apply(Action::Connect(Target::default()));
     harness.until(
         "the failure",
-        |bench| matches!(&bench.module, ModuleState::NoModel { problem: Some(problem) } if !problem.remedy.en.is_empty()),
+        |workbench| matches!(&workbench.module, ModuleState::NoModel { problem: Some(problem) } if !problem.remedy.en.is_empty()),
     );
     harness.apply(Action::Playback(PlaybackAction::Demo));
-    harness.until("the demo", |bench| bench.playback.is_some());
+    harness.until("the demo", |workbench| workbench.playback.is_some());
 }
 
 #[test]
@@ -252,22 +260,28 @@ fn a_default_model_that_cannot_take_over_says_why_beside_the_small_one_and_takes
     // It arrives while a dialog is open, and its file is gone before it is used.
     harness.apply(Action::ShowDialog(Dialog::Help));
     server.change(|manners| manners.stalls = None);
-    harness.until("the default model", |bench| {
-        matches!(&bench.background_fetch, Some(BackgroundFetch::Arrived(_)))
+    harness.until("the default model", |workbench| {
+        matches!(&workbench.background_fetch, Some(BackgroundFetch::Arrived(_)))
     });
     std::fs::remove_file(folder.path().join("models").join(default_model().file_name)).unwrap();
     server.change(|manners| manners.status = Some(503));
     harness.apply(Action::CloseDialog);
     harness.until(
         "the failure",
-        |bench| matches!(&bench.background_fetch, Some(BackgroundFetch::Failed { name, .. }) if name == default_model().name),
+        |workbench| matches!(&workbench.background_fetch, Some(BackgroundFetch::Failed { name, .. }) if name == default_model().name),
     );
-    assert_eq!(model_in_use(&harness.bench), Some(small().name));
-    assert_eq!(harness.bench.notice, None, "it is said in one place");
-    assert_eq!(stored(&harness.bench), Target::default(), "the next start tries again");
+    assert_eq!(model_in_use(&harness.workbench), Some(small().name));
+    assert_eq!(harness.workbench.notice, None, "it is said in one place");
+    assert_eq!(
+        stored(&harness.workbench),
+        Target::default(),
+        "the next start tries again"
+    );
     harness.run();
 
     server.change(|manners| manners.status = None);
     harness.apply(Action::FetchModel(default_model().name.to_owned()));
-    harness.until("the switch", |bench| model_in_use(bench) == Some(default_model().name));
+    harness.until("the switch", |workbench| {
+        model_in_use(workbench) == Some(default_model().name)
+    });
 }

@@ -47,10 +47,10 @@ fn server(answer: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketA
 fn problem_with(target: Target) -> Problem {
     let mut harness = Harness::with(short_limits());
     harness.apply(Action::Connect(target));
-    harness.until("the problem", |bench| {
-        matches!(bench.module, ModuleState::Failed { .. })
+    harness.until("the problem", |workbench| {
+        matches!(workbench.module, ModuleState::Failed { .. })
     });
-    let ModuleState::Failed { problem, .. } = &harness.bench.module else {
+    let ModuleState::Failed { problem, .. } = &harness.workbench.module else {
         unreachable!()
     };
     assert!(!problem.remedy.en.is_empty(), "{problem}");
@@ -111,8 +111,8 @@ fn between(module: SocketAddr, text: &'static [u8], limit: usize, then: fn(&TcpS
 const FRAME: &[u8] = b"\"finish\":false";
 
 /// Whether the module is away and there is another attempt to reach it.
-fn is_reconnecting(bench: &Workbench) -> bool {
-    matches!(bench.module, ModuleState::Failed { retry: Some(_), .. })
+fn is_reconnecting(workbench: &Workbench) -> bool {
+    matches!(workbench.module, ModuleState::Failed { retry: Some(_), .. })
 }
 
 #[test]
@@ -125,17 +125,17 @@ fn a_connection_that_breaks_in_the_middle_of_a_stream_is_reported_and_comes_back
     harness.connect(at(address));
     harness.apply(Action::Run);
     harness.until("the loss", is_reconnecting);
-    let ModuleState::Failed { problem, last, .. } = &harness.bench.module else {
+    let ModuleState::Failed { problem, last, .. } = &harness.workbench.module else {
         unreachable!()
     };
     assert!(!problem.remedy.en.is_empty());
     assert!(last.is_some(), "what the module was stays readable");
-    assert!(!harness.bench.is_running());
-    harness.until("the module", |bench| bench.module.is_ready());
+    assert!(!harness.workbench.is_running());
+    harness.until("the module", |workbench| workbench.module.is_ready());
     harness.apply(Action::SetMaxTokens(12));
     harness.run();
-    assert_eq!(points(&harness.bench), 1);
-    let records = &harness.bench.tuning.saved.records;
+    assert_eq!(points(&harness.workbench), 1);
+    let records = &harness.workbench.tuning.saved.records;
     let cut = records
         .iter()
         .filter(|record| record.settings.max_new_tokens == Some(400));
@@ -154,14 +154,14 @@ fn a_stream_that_stops_without_an_end_is_given_up_and_its_text_stays_on_screen()
     harness.apply(Action::SetMaxTokens(400));
     harness.connect(at(address));
     harness.apply(Action::Run);
-    harness.until("the error", |bench| {
-        bench.prefixed.error.is_some() || bench.baseline.error.is_some()
+    harness.until("the error", |workbench| {
+        workbench.prefixed.error.is_some() || workbench.baseline.error.is_some()
     });
     // The module says nothing more at all, so that nothing else is waited for either.
     harness.until("the loss", is_reconnecting);
-    assert!(!harness.bench.is_running());
-    assert!(!harness.bench.baseline.text.is_empty() || !harness.bench.prefixed.text.is_empty());
-    harness.until("the module", |bench| bench.module.is_ready());
+    assert!(!harness.workbench.is_running());
+    assert!(!harness.workbench.baseline.text.is_empty() || !harness.workbench.prefixed.text.is_empty());
+    harness.until("the module", |workbench| workbench.module.is_ready());
 }
 
 /// A relay to a module, whose link breaks and comes back.
@@ -281,11 +281,11 @@ fn a_connection_that_went_mute_while_the_machine_slept_is_noticed_on_waking_and_
     harness.connect(at(link.address));
     harness.bridge.send(Request::Woke);
     harness.run();
-    assert!(harness.bench.module.is_ready(), "a connection that works stays");
+    assert!(harness.workbench.module.is_ready(), "a connection that works stays");
     link.goes_mute();
     harness.bridge.send(Request::Woke);
     harness.until("the loss", is_reconnecting);
-    harness.until("the module", |bench| bench.module.is_ready());
+    harness.until("the module", |workbench| workbench.module.is_ready());
     harness.apply(Action::SetMagnitude(2.0));
     harness.run();
 }
@@ -299,18 +299,18 @@ fn a_module_that_does_not_come_back_is_given_up_and_says_so_and_a_reconnect_by_h
     });
     harness.connect(at(link.address));
     link.goes_down();
-    harness.until("the last attempt", |bench| {
+    harness.until("the last attempt", |workbench| {
         matches!(
-            bench.module,
+            workbench.module,
             ModuleState::Failed {
                 retry: Some(Retry { attempt: 3, of: 3 }),
                 ..
             }
         )
     });
-    harness.until("the end", |bench| {
+    harness.until("the end", |workbench| {
         matches!(
-            &bench.module,
+            &workbench.module,
             ModuleState::Failed {
                 retry: None,
                 last: Some(_),
@@ -320,7 +320,7 @@ fn a_module_that_does_not_come_back_is_given_up_and_says_so_and_a_reconnect_by_h
     });
     link.comes_back();
     harness.apply(Action::Reconnect);
-    harness.until("the module", |bench| bench.module.is_ready());
+    harness.until("the module", |workbench| workbench.module.is_ready());
     harness.run();
 }
 
@@ -338,7 +338,7 @@ fn who_chooses_another_module_ends_the_attempts_to_reach_the_lost_one() {
     harness.until("the loss", is_reconnecting);
     harness.connect(at(module));
     harness.run();
-    assert_eq!(harness.bench.target, at(module));
+    assert_eq!(harness.workbench.target, at(module));
 }
 
 /// A module whose connection is gone at the first message with these words in it.
@@ -473,12 +473,12 @@ fn hide(value: &mut Value) {
 fn a_stock_module_is_worked_one_inference_at_a_time_in_raw_values_and_its_word_is_not_taken() {
     let mut harness = Harness::new();
     harness.connect(at(stock_module(serve(tiny_model()))));
-    let facts = harness.bench.module.facts().unwrap().clone();
+    let facts = harness.workbench.module.facts().unwrap().clone();
     assert!(!facts.is_ours() && facts.identity.unit.is_none());
     assert_eq!(facts.concurrency, 1);
     assert_eq!(facts.hidden_size(), Some(64), "H comes from the card");
-    assert_eq!(harness.bench.prefix.unit, MagnitudeUnit::Raw);
-    assert!(harness.bench.budget.is_none() && harness.bench.vocabulary.is_none());
+    assert_eq!(harness.workbench.prefix.unit, MagnitudeUnit::Raw);
+    assert!(harness.workbench.budget.is_none() && harness.workbench.vocabulary.is_none());
     harness.apply(Action::SetMagnitude(0.5));
     harness.run();
     assert_eq!(
@@ -506,8 +506,10 @@ fn a_stock_module_cannot_make_a_prefix_of_words_and_says_so() {
     harness.apply(Action::SetKind(KindChoice::Words));
     harness.apply(Action::SetWords("the".to_owned()));
     harness.apply(Action::SetUnscaled(true));
-    harness.until("the reason", |bench| matches!(bench.next_prefix.built, Some(Err(_))));
-    let Some(Err(problem)) = &harness.bench.next_prefix.built else {
+    harness.until("the reason", |workbench| {
+        matches!(workbench.next_prefix.built, Some(Err(_)))
+    });
+    let Some(Err(problem)) = &harness.workbench.next_prefix.built else {
         unreachable!()
     };
     assert!(problem.remedy.en.contains("softprefix-unit"), "{problem}");
@@ -526,13 +528,17 @@ fn a_file_that_is_no_results_file_is_refused_and_nothing_is_lost() {
         std::fs::write(&path, text).unwrap();
         let mut harness = Harness::new();
         harness.apply(Action::OpenPath(path));
-        harness.until("the notice", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
-        assert!(harness.bench.tuning.is_empty());
-        assert_eq!(harness.bench.prompt.user, "Why is the sky blue?");
+        harness.until("the notice", |workbench| {
+            matches!(workbench.notice, Some(Notice::Problem(_)))
+        });
+        assert!(harness.workbench.tuning.is_empty());
+        assert_eq!(harness.workbench.prompt.user, "Why is the sky blue?");
     }
     let mut harness = Harness::new();
     harness.apply(Action::OpenPath(folder.path().join("missing.json")));
-    harness.until("the notice", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
+    harness.until("the notice", |workbench| {
+        matches!(workbench.notice, Some(Notice::Problem(_)))
+    });
 }
 
 /// A bridge whose next wake-up panics, in the task that reports something.

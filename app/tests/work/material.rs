@@ -43,8 +43,8 @@ fn adapter(folder: &Path, width: usize) -> PathBuf {
 
 fn import(harness: &mut Harness, path: PathBuf) {
     material(harness, MaterialAction::Import(path));
-    harness.until("the file", |bench| {
-        bench.prefix.imported.is_some() || matches!(bench.notice, Some(Notice::Refused(_)))
+    harness.until("the file", |workbench| {
+        workbench.prefix.imported.is_some() || matches!(workbench.notice, Some(Notice::Refused(_)))
     });
 }
 
@@ -77,23 +77,23 @@ fn every_kind_of_prefix_runs_by_hand_and_the_unit_confirms_what_the_card_promise
         let sent = harness.current().0.prefix.clone().unwrap();
         assert_eq!(KindChoice::of(&sent.recipe.kind), Some(kind));
         assert_eq!(sent.recipe.kind.envelope(), Some(&[1.0, 0.0][..]), "{kind:?}");
-        harness.until("the card", |bench| !bench.next_prefix.stale);
-        let built = harness.bench.next_prefix.built.clone().unwrap().unwrap();
+        harness.until("the card", |workbench| !workbench.next_prefix.stale);
+        let built = harness.workbench.next_prefix.built.clone().unwrap().unwrap();
         assert_eq!(built.sha256, sent.sha256, "{kind:?}");
         assert!(
             built.row_norms[2] > 0.0 && built.row_norms[0] == 0.0,
             "{kind:?}: the second row fades to nothing"
         );
     }
-    assert_eq!(points(&harness.bench), KindChoice::ALL.len());
+    assert_eq!(points(&harness.workbench), KindChoice::ALL.len());
 }
 
 fn sweep_through(harness: &mut Harness) {
     sweep(harness, SweepAction::Start);
-    harness.until("the sweep", |bench| {
-        bench.sweep.is_busy() || matches!(bench.sweep.stage, Stage::Ended(_))
+    harness.until("the sweep", |workbench| {
+        workbench.sweep.is_busy() || matches!(workbench.sweep.stage, Stage::Ended(_))
     });
-    harness.until("its end", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
+    harness.until("its end", |workbench| matches!(workbench.sweep.stage, Stage::Ended(_)));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn every_kind_of_prefix_runs_in_a_sweep_and_single_rows_go_without_the_envelope(
     for kind in KindChoice::ALL {
         harness.apply(Action::SetKind(kind));
         sweep_through(&mut harness);
-        let records: Vec<_> = harness.bench.sweep.records().cloned().collect();
+        let records: Vec<_> = harness.workbench.sweep.records().cloned().collect();
         assert_eq!(records.len(), 2 + 4, "{kind:?}");
         for record in &records {
             assert_eq!(record.error(), None, "{kind:?} {}", record.case.name);
@@ -116,15 +116,17 @@ fn every_kind_of_prefix_runs_in_a_sweep_and_single_rows_go_without_the_envelope(
                 assert_eq!(recipe.kind.envelope(), envelope, "{kind:?} P = {}", recipe.len);
             }
         }
-        assert_eq!(harness.bench.sweep.groups().next().unwrap().proof(), Proof::Echoed);
+        assert_eq!(harness.workbench.sweep.groups().next().unwrap().proof(), Proof::Echoed);
         // The fields can be taken from what was run.
-        let id = harness.bench.sweep.experiment().unwrap().experiment.id.clone();
-        harness.until("its line in the history", |bench| bench.library.get(&id).is_some());
+        let id = harness.workbench.sweep.experiment().unwrap().experiment.id.clone();
+        harness.until("its line in the history", |workbench| {
+            workbench.library.get(&id).is_some()
+        });
         harness.apply(Action::SetKind(KindChoice::Constant));
         sweep(&mut harness, SweepAction::CloneSettings(id));
-        assert_eq!(harness.bench.prefix.kind, kind);
-        assert_eq!(harness.bench.prefix.envelope, Envelope::OnlyFirst);
-        assert_eq!(harness.bench.sweep.form.lens, [1, 3]);
+        assert_eq!(harness.workbench.prefix.kind, kind);
+        assert_eq!(harness.workbench.prefix.envelope, Envelope::OnlyFirst);
+        assert_eq!(harness.workbench.sweep.form.lens, [1, 3]);
     }
 }
 
@@ -134,14 +136,14 @@ fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gon
     let library = folder.path().join("experiments");
     let mut harness = Harness::in_library(&library);
     make_ready(&mut harness, folder.path());
-    let file = harness.bench.prefix.imported.clone().unwrap();
+    let file = harness.workbench.prefix.imported.clone().unwrap();
     assert_eq!(file.sha256, rows(H).sha256());
     sweep(&mut harness, SweepAction::SetLens(vec![3]));
     sweep(&mut harness, SweepAction::SetUnit(MagnitudeUnit::Raw));
     sweep(&mut harness, SweepAction::SetMagnitudes("1".to_owned()));
     sweep_through(&mut harness);
     let sent = |harness: &Harness| {
-        let records = harness.bench.sweep.records();
+        let records = harness.workbench.sweep.records();
         let sent: Vec<_> = records
             .filter_map(|record| Some(record.prefix.as_ref()?.sha256.clone()))
             .collect();
@@ -157,11 +159,11 @@ fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gon
     fs::remove_dir_all(folder.path().join(format!("adapter-{H}"))).unwrap();
     let mut later = Harness::in_library(&library).with_prefix_store(&folder.path().join("prefixes"));
     later.connect(at(serve(tiny_model())));
-    let id = later.bench.library.experiments[0].experiment.id.clone();
+    let id = later.workbench.library.experiments[0].experiment.id.clone();
     sweep(&mut later, SweepAction::RunAgain(id));
-    later.until("its end", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
+    later.until("its end", |workbench| matches!(workbench.sweep.stage, Stage::Ended(_)));
     assert_eq!(sent(&later), std::slice::from_ref(&file.sha256));
-    assert_eq!(later.bench.prefix.imported.as_ref().unwrap().sha256, file.sha256);
+    assert_eq!(later.workbench.prefix.imported.as_ref().unwrap().sha256, file.sha256);
 }
 
 #[test]
@@ -169,10 +171,12 @@ fn rows_that_are_not_in_the_store_are_missed_in_a_sentence() {
     let folder = tempfile::tempdir().unwrap();
     let here = ready(folder.path());
     let mut elsewhere = Harness::new().with_prefix_store(&folder.path().join("another store"));
-    elsewhere.bench.prefix = here.bench.prefix.clone();
+    elsewhere.workbench.prefix = here.workbench.prefix.clone();
     elsewhere.connect(at(serve(tiny_model())));
-    elsewhere.until("the reason", |bench| matches!(bench.next_prefix.built, Some(Err(_))));
-    let Some(Err(problem)) = &elsewhere.bench.next_prefix.built else {
+    elsewhere.until("the reason", |workbench| {
+        matches!(workbench.next_prefix.built, Some(Err(_)))
+    });
+    let Some(Err(problem)) = &elsewhere.workbench.next_prefix.built else {
         unreachable!()
     };
     assert!(problem.to_string().contains("Import the file again"), "{problem}");
@@ -184,10 +188,12 @@ fn live_mode_runs_again_when_the_blend_moves() {
     let mut harness = ready(folder.path());
     harness.apply(Action::SetKind(KindChoice::Blend));
     harness.apply(Action::SetLive(true));
-    harness.until("the first run", |bench| points(bench) > 0 && !bench.is_running());
+    harness.until("the first run", |workbench| {
+        points(workbench) > 0 && !workbench.is_running()
+    });
     material(&mut harness, MaterialAction::SetBlend(0.25));
-    harness.until("the second run", |bench| {
-        let last = bench
+    harness.until("the second run", |workbench| {
+        let last = workbench
             .tuning
             .points()
             .next_back()
@@ -232,11 +238,11 @@ fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_chang
         (place("poisoned.npy"), Refusal::BadValues, "NaN"),
         (place("missing.npy"), Refusal::Unreadable, "missing.npy"),
     ] {
-        let before = harness.bench.prefix.clone();
-        harness.bench.notice = None;
+        let before = harness.workbench.prefix.clone();
+        harness.workbench.notice = None;
         import(&mut harness, path);
-        let Some(Notice::Refused(refused)) = &harness.bench.notice else {
-            panic!("{:?}", harness.bench.notice);
+        let Some(Notice::Refused(refused)) = &harness.workbench.notice else {
+            panic!("{:?}", harness.workbench.notice);
         };
         let Bilingual { en, ja } = &refused.sentence;
         assert_eq!(refused.why, why, "{en}");
@@ -245,7 +251,7 @@ fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_chang
         for sentence in [en, ja] {
             assert!(!sentence.contains(&*folders), "only the name: {sentence}");
         }
-        assert_eq!(harness.bench.prefix, before);
+        assert_eq!(harness.workbench.prefix, before);
     }
     assert!(!place("prefixes").exists(), "nothing was kept");
 }
@@ -257,14 +263,14 @@ fn what_is_written_is_read_again_bit_by_bit() {
     harness.apply(Action::SetKind(KindChoice::RandomNormal));
     harness.apply(Action::SetLen(5));
     harness.apply(Action::SetMagnitude(3.0));
-    harness.until("the card", |bench| {
-        !bench.next_prefix.stale && matches!(&bench.next_prefix.built, Some(Ok(built)) if built.len == 5)
+    harness.until("the card", |workbench| {
+        !workbench.next_prefix.stale && matches!(&workbench.next_prefix.built, Some(Ok(built)) if built.len == 5)
     });
-    let sent = harness.bench.next_prefix.built.clone().unwrap().unwrap().sha256;
+    let sent = harness.workbench.next_prefix.built.clone().unwrap().unwrap().sha256;
     for (form, name) in [(ExportForm::Peft, "mine"), (ExportForm::Npy, "mine.npy")] {
         harness.apply(Action::SetKind(KindChoice::RandomNormal));
-        harness.until("the card", |bench| !bench.next_prefix.stale);
-        harness.bench.notice = None;
+        harness.until("the card", |workbench| !workbench.next_prefix.stale);
+        harness.workbench.notice = None;
         material(&mut harness, MaterialAction::Export(form));
         let question = harness.question();
         let path = folder.path().join(name);
@@ -272,18 +278,21 @@ fn what_is_written_is_read_again_bit_by_bit() {
         harness
             .bridge
             .await_answer(async move { Event::Chosen { question, path: answer } });
-        harness.until("the file", |bench| matches!(bench.notice, Some(Notice::Saved(_))));
+        harness.until("the file", |workbench| {
+            matches!(workbench.notice, Some(Notice::Saved(_)))
+        });
 
-        harness.bench.prefix.imported = None;
+        harness.workbench.prefix.imported = None;
         import(&mut harness, path);
-        let file = harness.bench.prefix.imported.clone().unwrap();
+        let file = harness.workbench.prefix.imported.clone().unwrap();
         assert_eq!(file.sha256, sent, "{name}");
         let about = file.about.unwrap();
         assert_eq!((about.rows, about.hidden_size, about.exact), (5, H, true));
-        harness.until("the card of the file", |bench| {
-            matches!(&bench.next_prefix.built, Some(Ok(built)) if built.sha256 == sent) && !bench.next_prefix.stale
+        harness.until("the card of the file", |workbench| {
+            matches!(&workbench.next_prefix.built, Some(Ok(built)) if built.sha256 == sent)
+                && !workbench.next_prefix.stale
         });
-        assert_eq!(harness.bench.prefix.len, 5);
+        assert_eq!(harness.workbench.prefix.len, 5);
     }
 }
 
@@ -296,22 +305,22 @@ fn the_sheet_tells_norms_digest_and_neighbours_without_being_waited_for() {
     harness.apply(Action::SetUnscaled(true));
     harness.apply(Action::SetLen(2));
     harness.apply(Action::ShowDialog(Dialog::Identity));
-    assert_eq!(harness.bench.dialog, Some(Dialog::Identity), "open at once");
-    assert_eq!(harness.bench.sheet.as_ref().unwrap().card, None);
-    harness.until("the neighbours", |bench| {
-        bench
+    assert_eq!(harness.workbench.dialog, Some(Dialog::Identity), "open at once");
+    assert_eq!(harness.workbench.sheet.as_ref().unwrap().card, None);
+    harness.until("the neighbours", |workbench| {
+        workbench
             .sheet
             .as_ref()
             .is_some_and(|sheet| sheet.nearest != Nearest::Pending)
     });
-    let sheet = harness.bench.sheet.clone().unwrap();
+    let sheet = harness.workbench.sheet.clone().unwrap();
     let card = sheet.card.unwrap().unwrap();
     assert_eq!((card.len, card.hidden_size, card.norms.len()), (2, H, 2));
     assert!(card.token_norm.is_some());
-    harness.until("the card", |bench| !bench.next_prefix.stale);
+    harness.until("the card", |workbench| !workbench.next_prefix.stale);
     assert_eq!(
         card.sha256,
-        harness.bench.next_prefix.built.clone().unwrap().unwrap().sha256
+        harness.workbench.next_prefix.built.clone().unwrap().unwrap().sha256
     );
     let Nearest::Known(found) = sheet.nearest else {
         panic!("{:?}", sheet.nearest);
@@ -329,19 +338,21 @@ fn a_stock_module_tells_the_rows_of_a_number_but_no_neighbours() {
     let mut harness = Harness::new();
     harness.connect(at(stock_module(serve(tiny_model()))));
     harness.apply(Action::ShowDialog(Dialog::Identity));
-    harness.until("the sheet", |bench| {
-        bench
+    harness.until("the sheet", |workbench| {
+        workbench
             .sheet
             .as_ref()
             .is_some_and(|sheet| sheet.nearest != Nearest::Pending)
     });
-    let sheet = harness.bench.sheet.clone().unwrap();
+    let sheet = harness.workbench.sheet.clone().unwrap();
     assert_eq!(sheet.nearest, Nearest::NotTold);
     assert_eq!(sheet.card.unwrap().unwrap().token_norm, None);
 
     harness.apply(Action::SetKind(KindChoice::Sampled));
-    harness.until("the reason", |bench| matches!(bench.next_prefix.built, Some(Err(_))));
-    let Some(Err(problem)) = &harness.bench.next_prefix.built else {
+    harness.until("the reason", |workbench| {
+        matches!(workbench.next_prefix.built, Some(Err(_)))
+    });
+    let Some(Err(problem)) = &harness.workbench.next_prefix.built else {
         unreachable!()
     };
     assert!(problem.remedy.en.contains("softprefix-unit"), "{problem}");
@@ -352,17 +363,17 @@ fn what_is_missing_keeps_run_off_and_is_named() {
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
     harness.apply(Action::SetKind(KindChoice::Imported));
-    assert_eq!(harness.bench.why_not_run(), Some(Unavailable::NoPrefixFile));
-    assert_eq!(harness.bench.why_not_sweep(), Some(SweepOff::NoMaterial));
+    assert_eq!(harness.workbench.why_not_run(), Some(Unavailable::NoPrefixFile));
+    assert_eq!(harness.workbench.why_not_sweep(), Some(SweepOff::NoMaterial));
     harness.apply(Action::SetKind(KindChoice::Contrast));
-    assert_eq!(harness.bench.why_not_run(), None);
+    assert_eq!(harness.workbench.why_not_run(), None);
     material(&mut harness, MaterialAction::SetContrastMinus("喜び".to_owned()));
-    assert_eq!(harness.bench.why_not_run(), Some(Unavailable::SameTexts));
+    assert_eq!(harness.workbench.why_not_run(), Some(Unavailable::SameTexts));
     material(&mut harness, MaterialAction::SetContrastMinus(String::new()));
-    assert_eq!(harness.bench.why_not_run(), Some(Unavailable::NoWords));
+    assert_eq!(harness.workbench.why_not_run(), Some(Unavailable::NoWords));
     harness.apply(Action::SetKind(KindChoice::Blend));
     material(&mut harness, MaterialAction::SetBlendTo(String::new()));
-    assert_eq!(harness.bench.why_not_run(), Some(Unavailable::NoWords));
+    assert_eq!(harness.workbench.why_not_run(), Some(Unavailable::NoWords));
 }
 
 #[test]
@@ -388,7 +399,7 @@ fn what_prefixes_are_made_of_is_remembered_as_the_window_stores_it() {
             material(&mut harness, MaterialAction::SetGenerator(generator));
             material(&mut harness, MaterialAction::SetEnvelope(envelope));
             let mut memory = Memory::default();
-            let remembered = harness.bench.remembered();
+            let remembered = harness.workbench.remembered();
             eframe::set_value(&mut memory, Remembered::KEY, &remembered);
             assert_eq!(
                 eframe::get_value::<Remembered>(&memory, Remembered::KEY),
@@ -405,17 +416,16 @@ fn a_file_that_is_named_at_the_start_waits_until_the_width_of_the_rows_is_known(
         let mut harness = Harness::new().with_prefix_store(&folder.path().join("prefixes"));
         harness.apply(Action::Connect(at(serve(tiny_model()))));
         import(&mut harness, adapter(folder.path(), width));
-        assert!(harness.bench.module.is_ready());
-        assert_eq!(harness.bench.prefix.imported.is_some(), imported);
+        assert!(harness.workbench.module.is_ready());
+        assert_eq!(harness.workbench.prefix.imported.is_some(), imported);
         if !imported {
-            let refused =
-                matches!(&harness.bench.notice, Some(Notice::Refused(refused)) if refused.why == Refusal::OtherWidth);
-            assert!(refused, "{:?}", harness.bench.notice);
+            let refused = matches!(&harness.workbench.notice, Some(Notice::Refused(refused)) if refused.why == Refusal::OtherWidth);
+            assert!(refused, "{:?}", harness.workbench.notice);
         }
     }
     // Where no module comes, the file is read all the same.
     let mut harness = Harness::new().with_prefix_store(&folder.path().join("prefixes"));
     harness.apply(Action::Connect(at(crate::support::closed_port())));
     import(&mut harness, adapter(folder.path(), H));
-    assert!(harness.bench.prefix.imported.is_some());
+    assert!(harness.workbench.prefix.imported.is_some());
 }

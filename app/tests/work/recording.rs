@@ -29,13 +29,15 @@ pub fn harness(folder: &Path) -> Harness {
 /// Ends the recording and answers the dialog with `to`.
 pub fn end_into(harness: &mut Harness, to: &Path) {
     harness.apply(Action::ToggleRecording);
-    harness.until("the question", |bench| bench.file.asking);
+    harness.until("the question", |workbench| workbench.file.asking);
     let question = harness.question();
-    harness.bench.absorb(softprefix::messages::Event::Chosen {
+    harness.workbench.absorb(softprefix::messages::Event::Chosen {
         question,
         path: Some(to.to_owned()),
     });
-    harness.until("the file", |bench| matches!(bench.notice, Some(Notice::Saved(_))));
+    harness.until("the file", |workbench| {
+        matches!(workbench.notice, Some(Notice::Saved(_)))
+    });
 }
 
 /// What a person sees of a workbench.
@@ -54,15 +56,15 @@ struct Seen {
     measure: Measure,
 }
 
-fn seen(bench: &Workbench) -> Seen {
+fn seen(workbench: &Workbench) -> Seen {
     Seen {
-        prefix: bench.prefix.clone(),
-        user: bench.prompt.user.clone(),
-        baseline: bench.baseline.text.to_string(),
-        prefixed: bench.prefixed.text.to_string(),
-        finish: bench.prefixed.finish,
-        stale: (bench.baseline.stale, bench.prefixed.stale),
-        points: bench
+        prefix: workbench.prefix.clone(),
+        user: workbench.prompt.user.clone(),
+        baseline: workbench.baseline.text.to_string(),
+        prefixed: workbench.prefixed.text.to_string(),
+        finish: workbench.prefixed.finish,
+        stale: (workbench.baseline.stale, workbench.prefixed.stale),
+        points: workbench
             .tuning
             .points()
             .map(|(record, point)| {
@@ -71,17 +73,17 @@ fn seen(bench: &Workbench) -> Seen {
                 (point.magnitude(), point.sha256.clone(), text, chrf2)
             })
             .collect(),
-        selected: bench
+        selected: workbench
             .tuning
             .selected_record
             .as_ref()
-            .and_then(|id| bench.tuning.points().position(|(record, _)| record.id == *id)),
-        is_deterministic: bench
+            .and_then(|id| workbench.tuning.points().position(|(record, _)| record.id == *id)),
+        is_deterministic: workbench
             .tuning
             .group()
             .filter(|group| group.noise.is_some())
             .map(Group::is_deterministic),
-        measure: bench.measure,
+        measure: workbench.measure,
     }
 }
 
@@ -90,18 +92,18 @@ fn viewer() -> Workbench {
 }
 
 fn played(session: &Arc<PreparedRecording>) -> Workbench {
-    let mut bench = viewer();
-    bench.play(Arc::clone(session));
-    bench
+    let mut workbench = viewer();
+    workbench.play(Arc::clone(session));
+    workbench
 }
 
-fn playback(bench: &Workbench) -> &Playback {
-    bench.playback.as_ref().unwrap()
+fn playback(workbench: &Workbench) -> &Playback {
+    workbench.playback.as_ref().unwrap()
 }
 
-fn to_the_end(bench: &mut Workbench) {
+fn to_the_end(workbench: &mut Workbench) {
     for _ in 0..1_000_000 {
-        if bench.pass(Duration::from_millis(50)).is_none() {
+        if workbench.pass(Duration::from_millis(50)).is_none() {
             return;
         }
     }
@@ -116,7 +118,7 @@ fn recorded(folder: &Path) -> (Seen, PathBuf) {
     harness.run();
     // What was there before belongs to it.
     harness.apply(Action::ToggleRecording);
-    assert!(harness.bench.recording().is_some());
+    assert!(harness.workbench.recording().is_some());
     for magnitude in [0.0, 1.0, 2.9] {
         harness.apply(Action::SetMagnitude(magnitude));
         harness.run();
@@ -130,18 +132,18 @@ fn recorded(folder: &Path) -> (Seen, PathBuf) {
     }
     harness.until_noise_is_known();
     let runs: Vec<_> = harness
-        .bench
+        .workbench
         .tuning
         .points()
         .map(|(record, _)| record.id.clone())
         .collect();
     harness.apply(Action::RemoveRun(runs[1].clone()));
     harness.apply(Action::SelectRun(Some(runs[0].clone())));
-    harness.until("the diff", |bench| bench.diff.is_some());
-    let was = seen(&harness.bench);
+    harness.until("the diff", |workbench| workbench.diff.is_some());
+    let was = seen(&harness.workbench);
     let path = folder.join("session.jsonl");
     end_into(&mut harness, &path);
-    assert!(harness.bench.recording().is_none());
+    assert!(harness.workbench.recording().is_none());
     (was, path)
 }
 
@@ -150,19 +152,19 @@ fn a_session_played_without_a_module_ends_where_the_recorded_one_ended() {
     let folder = tempfile::tempdir().unwrap();
     let (was, path) = recorded(folder.path());
     let session = Arc::new(read(&path).unwrap());
-    let mut bench = played(&session);
-    to_the_end(&mut bench);
-    assert_eq!(seen(bench.shown()), was);
-    assert_eq!(bench.shown().module.facts().unwrap().identity.model, "tiny");
-    assert!(bench.shown().diff.is_some(), "what differs is marked");
+    let mut workbench = played(&session);
+    to_the_end(&mut workbench);
+    assert_eq!(seen(workbench.shown()), was);
+    assert_eq!(workbench.shown().module.facts().unwrap().identity.model, "tiny");
+    assert!(workbench.shown().diff.is_some(), "what differs is marked");
 }
 
 #[test]
 fn a_recording_begins_with_what_was_there_already() {
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = recorded(folder.path());
-    let bench = played(&Arc::new(read(&path).unwrap()));
-    let shown = bench.shown();
+    let workbench = played(&Arc::new(read(&path).unwrap()));
+    let shown = workbench.shown();
     assert_eq!(points(shown), 1, "the point from before the recording");
     assert_eq!(shown.prompt.user, "Why is the sky blue?");
     assert!(!shown.baseline.text.is_empty());
@@ -196,10 +198,10 @@ fn every_moment_looks_the_same_whether_it_was_played_to_or_jumped_to() {
 fn nothing_that_is_done_to_a_recording_reaches_a_module_a_file_or_the_settings() {
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = recorded(folder.path());
-    let mut bench = viewer();
-    let before = bench.remembered();
-    bench.take_requests();
-    bench.play(Arc::new(read(&path).unwrap()));
+    let mut workbench = viewer();
+    let before = workbench.remembered();
+    workbench.take_requests();
+    workbench.play(Arc::new(read(&path).unwrap()));
     for action in [
         Action::Run,
         Action::Stop,
@@ -216,14 +218,14 @@ fn nothing_that_is_done_to_a_recording_reaches_a_module_a_file_or_the_settings()
         Action::ShowTab(Tab::Doctor),
         Action::ClearRuns,
     ] {
-        bench.apply(action.clone());
-        assert_eq!(bench.take_requests(), [], "{action:?}");
-        assert!(playback(&bench).refused, "{action:?} is told to be impossible");
+        workbench.apply(action.clone());
+        assert_eq!(workbench.take_requests(), [], "{action:?}");
+        assert!(playback(&workbench).refused, "{action:?} is told to be impossible");
     }
-    to_the_end(&mut bench);
-    assert_eq!(bench.take_requests(), []);
-    assert_eq!(bench.remembered(), before);
-    assert_eq!(bench.module, ModuleState::Idle);
+    to_the_end(&mut workbench);
+    assert_eq!(workbench.take_requests(), []);
+    assert_eq!(workbench.remembered(), before);
+    assert_eq!(workbench.module, ModuleState::Idle);
 }
 
 #[test]
@@ -234,17 +236,17 @@ fn leaving_a_recording_brings_the_persons_own_work_back() {
     harness.connect(at(serve(tiny_model())));
     harness.apply(Action::SetMagnitude(2.0));
     harness.run();
-    let own = seen(&harness.bench);
-    harness.bench.play(Arc::new(read(&path).unwrap()));
-    assert_ne!(seen(harness.bench.shown()), own);
+    let own = seen(&harness.workbench);
+    harness.workbench.play(Arc::new(read(&path).unwrap()));
+    assert_ne!(seen(harness.workbench.shown()), own);
     harness.apply(Action::Playback(PlaybackAction::Large));
-    harness.bench.pass(Duration::from_secs(5));
+    harness.workbench.pass(Duration::from_secs(5));
     harness.apply(Action::Playback(PlaybackAction::Leave));
-    assert!(harness.bench.playback.is_none() && !harness.bench.presenting);
-    assert_eq!(seen(harness.bench.shown()), own);
+    assert!(harness.workbench.playback.is_none() && !harness.workbench.presenting);
+    assert_eq!(seen(harness.workbench.shown()), own);
     harness.apply(Action::SetMagnitude(4.0));
     harness.run();
-    assert_eq!(points(&harness.bench), 2, "and it goes on");
+    assert_eq!(points(&harness.workbench), 2, "and it goes on");
 }
 
 #[test]
@@ -252,26 +254,26 @@ fn a_recording_keeps_its_own_pace_can_be_hurried_paused_and_played_again_and_aga
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = recorded(folder.path());
     let session = Arc::new(read(&path).unwrap());
-    let mut bench = played(&session);
+    let mut workbench = played(&session);
     // How long the recording is depends on the machine.
     let step = Duration::from_millis(session.length().as_millis() as u64 / 8);
     assert!(!step.is_zero(), "{:?}", session.length());
-    bench.pass(step);
-    assert_eq!(playback(&bench).at(), step);
-    bench.apply(Action::Playback(PlaybackAction::NextSpeed));
-    bench.pass(step);
-    assert_eq!(playback(&bench).at(), step * 3);
-    bench.apply(Action::Playback(PlaybackAction::Toggle));
-    assert_eq!(bench.pass(step), None, "nothing to come back for");
-    assert_eq!(playback(&bench).at(), step * 3);
-    bench.apply(Action::Playback(PlaybackAction::Toggle));
-    to_the_end(&mut bench);
-    assert!(playback(&bench).is_over());
-    bench.apply(Action::Playback(PlaybackAction::Toggle));
-    assert!(playback(&bench).at().is_zero(), "from the beginning");
-    bench.apply(Action::Playback(PlaybackAction::ToggleLoop));
-    bench.pass(session.length());
-    assert!(playback(&bench).playing && !playback(&bench).is_over());
+    workbench.pass(step);
+    assert_eq!(playback(&workbench).at(), step);
+    workbench.apply(Action::Playback(PlaybackAction::NextSpeed));
+    workbench.pass(step);
+    assert_eq!(playback(&workbench).at(), step * 3);
+    workbench.apply(Action::Playback(PlaybackAction::Toggle));
+    assert_eq!(workbench.pass(step), None, "nothing to come back for");
+    assert_eq!(playback(&workbench).at(), step * 3);
+    workbench.apply(Action::Playback(PlaybackAction::Toggle));
+    to_the_end(&mut workbench);
+    assert!(playback(&workbench).is_over());
+    workbench.apply(Action::Playback(PlaybackAction::Toggle));
+    assert!(playback(&workbench).at().is_zero(), "from the beginning");
+    workbench.apply(Action::Playback(PlaybackAction::ToggleLoop));
+    workbench.pass(session.length());
+    assert!(playback(&workbench).playing && !playback(&workbench).is_over());
 }
 
 #[test]
@@ -310,10 +312,10 @@ fn lines_are_in_the_file_as_soon_as_they_happen() {
         let mode = file.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "it is its owner's");
     }
-    let bench = played(&Arc::new(read(&file.path()).unwrap()));
-    let mut bench = bench;
-    to_the_end(&mut bench);
-    assert_eq!(bench.shown().baseline.text, harness.bench.baseline.text);
+    let workbench = played(&Arc::new(read(&file.path()).unwrap()));
+    let mut workbench = workbench;
+    to_the_end(&mut workbench);
+    assert_eq!(workbench.shown().baseline.text, harness.workbench.baseline.text);
 }
 
 #[test]
@@ -335,7 +337,7 @@ fn a_connection_that_is_lost_is_recorded_without_the_modules_address() {
         detail: "connection reset by peer".to_owned(),
     });
     assert!(problem.sentence.en.contains(&module.to_string()), "{problem}");
-    harness.bench.absorb(softprefix::messages::Event::Lost(problem));
+    harness.workbench.absorb(softprefix::messages::Event::Lost(problem));
     harness.until("the line", |_| text().contains("\"lost\""));
     let text = text();
     assert!(text.contains("onnection to the module was lost"), "{text}");
@@ -364,12 +366,16 @@ fn whichever_line_the_disk_refuses_the_failure_is_said_and_what_was_recorded_bef
                     // A recording that could not begin is removed meanwhile.
                     .any(|file| std::fs::read_to_string(file).unwrap_or_default().contains(text))
             };
-            harness.until("the end of the lines", |bench| {
-                written("prompt 2") || matches!(bench.notice, Some(Notice::Problem(_)))
+            harness.until("the end of the lines", |workbench| {
+                written("prompt 2") || matches!(workbench.notice, Some(Notice::Problem(_)))
             });
             let met = injected.was_met();
             drop(injected);
-            assert_eq!(matches!(harness.bench.notice, Some(Notice::Problem(_))), met, "{told}");
+            assert_eq!(
+                matches!(harness.workbench.notice, Some(Notice::Problem(_))),
+                met,
+                "{told}"
+            );
             for file in files() {
                 let text = std::fs::read(&file).unwrap();
                 let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
@@ -433,8 +439,10 @@ fn files_that_are_no_recordings_are_refused_in_one_sentence() {
     }
     let mut harness = Harness::new();
     harness.bridge.send(Request::Recording(RecordingRequest::Open(path)));
-    harness.until("the refusal", |bench| matches!(bench.notice, Some(Notice::Problem(_))));
-    assert!(harness.bench.playback.is_none());
+    harness.until("the refusal", |workbench| {
+        matches!(workbench.notice, Some(Notice::Problem(_)))
+    });
+    assert!(harness.workbench.playback.is_none());
 }
 
 #[test]
@@ -443,8 +451,8 @@ fn what_a_newer_writer_adds_within_the_version_is_passed_over() {
                 {\"t\":0,\"prefix\":{\"magnitude\":2.5,\"colour\":1}}\n";
     let recording = Recording::read(file.as_bytes(), "x").unwrap();
     assert_eq!(recording.lines.len(), 1);
-    let bench = played(&Arc::new(PreparedRecording::new(None, recording)));
-    assert_eq!(bench.shown().prefix.magnitude, 2.5);
+    let workbench = played(&Arc::new(PreparedRecording::new(None, recording)));
+    assert_eq!(workbench.shown().prefix.magnitude, 2.5);
 }
 
 #[test]
@@ -460,9 +468,9 @@ fn numbers_no_machine_has_do_no_harm() {
         None,
         Recording::read(file.as_bytes(), "x").unwrap(),
     ));
-    let mut bench = played(&session);
-    bench.apply(Action::Playback(PlaybackAction::Seek(session.length())));
-    assert_eq!(&*bench.shown().prefixed.text, "text of nothing");
+    let mut workbench = played(&session);
+    workbench.apply(Action::Playback(PlaybackAction::Seek(session.length())));
+    assert_eq!(&*workbench.shown().prefixed.text, "text of nothing");
     // More tokens than any model has are not even read.
     let file = file.replace("16777216", "18446744073709551615");
     let refused = Recording::read(file.as_bytes(), "x").unwrap_err().to_string();
@@ -518,17 +526,17 @@ fn ten_minutes() -> Recording {
 fn ten_minutes_are_jumped_through_at_once() {
     let session = Arc::new(PreparedRecording::new(None, ten_minutes()));
     assert!(session.length() > Duration::from_secs(590));
-    let mut bench = played(&session);
+    let mut workbench = played(&session);
     let mut longest = Duration::ZERO;
     for share in [100, 3, 97, 50, 99] {
         let to = session.length() * share / 100;
         // The processor's time: others may be at work on this machine.
         let before = cpu_time::ThreadTime::now();
-        bench.apply(Action::Playback(PlaybackAction::Seek(to)));
+        workbench.apply(Action::Playback(PlaybackAction::Seek(to)));
         longest = longest.max(before.elapsed());
-        assert_eq!(playback(&bench).at(), to);
+        assert_eq!(playback(&workbench).at(), to);
     }
-    assert_eq!(points(bench.shown()), 297, "a point for every run until then");
+    assert_eq!(points(workbench.shown()), 297, "a point for every run until then");
     eprintln!("the longest jump took {longest:?}");
     // Measured: 0.1 s without optimisation, a tenth of it with.
     assert!(longest < Duration::from_secs(1), "{longest:?}");
@@ -548,12 +556,12 @@ fn the_recording_that_ships_shows_the_idea_in_about_a_minute() {
         length > Duration::from_secs(40) && length < Duration::from_secs(110),
         "{length:?}"
     );
-    let mut bench = played(&session);
+    let mut workbench = played(&session);
     let mut prompts = Vec::new();
     let mut furthest: f64 = 100.0;
     let mut most = 0;
-    while bench.pass(Duration::from_millis(100)).is_some() {
-        let shown = bench.shown();
+    while workbench.pass(Duration::from_millis(100)).is_some() {
+        let shown = workbench.shown();
         if !prompts.contains(&shown.prompt.user) {
             prompts.push(shown.prompt.user.clone());
         }
@@ -580,11 +588,11 @@ fn the_recording_that_ships_shows_the_idea_in_about_a_minute() {
 
 #[test]
 fn settings_changed_while_a_recording_is_shown_are_the_persons() {
-    let mut bench = played(&Arc::new(PreparedRecording::new(None, ten_minutes())));
-    bench.apply(Action::SetLanguage(Language::Japanese));
-    assert_eq!(bench.shown().settings.language, Language::Japanese);
-    bench.apply(Action::Playback(PlaybackAction::Leave));
-    assert_eq!(bench.settings.language, Language::Japanese);
+    let mut workbench = played(&Arc::new(PreparedRecording::new(None, ten_minutes())));
+    workbench.apply(Action::SetLanguage(Language::Japanese));
+    assert_eq!(workbench.shown().settings.language, Language::Japanese);
+    workbench.apply(Action::Playback(PlaybackAction::Leave));
+    assert_eq!(workbench.settings.language, Language::Japanese);
 }
 
 #[test]

@@ -14,22 +14,22 @@ use softprefix_core::protocol::SetUp;
 use crate::hardship::that_scores_alone;
 use crate::support::{Harness, at, points, serve, tiny_model};
 
-fn scored(bench: &Workbench) -> bool {
-    matches!(bench.scores(), Some(Ok(_)))
+fn scored(workbench: &Workbench) -> bool {
+    matches!(workbench.scores(), Some(Ok(_)))
 }
 
 #[test]
 fn after_a_run_the_baseline_is_led_through_the_model_with_and_without_the_prefix() {
     let address = serve(tiny_model());
     let mut harness = Harness::new();
-    assert_eq!(harness.bench.kl_off(), Some(KlOff::NotConnected));
+    assert_eq!(harness.workbench.kl_off(), Some(KlOff::NotConnected));
     harness.connect(at(address));
-    assert_eq!(harness.bench.kl_off(), None);
+    assert_eq!(harness.workbench.kl_off(), None);
     harness.apply(Action::SetMagnitude(3.0));
     harness.run();
     harness.until("the scores", scored);
-    let scores = harness.bench.scores().unwrap().unwrap().clone();
-    let baseline = harness.bench.baseline.text.clone();
+    let scores = harness.workbench.scores().unwrap().unwrap().clone();
+    let baseline = harness.workbench.baseline.text.clone();
     assert_eq!(scores.text, baseline);
     assert!(scores.measures.kl_mean > 0.0 && scores.measures.kl_max >= scores.measures.kl_p95);
 
@@ -50,13 +50,16 @@ fn after_a_run_the_baseline_is_led_through_the_model_with_and_without_the_prefix
 
     // The same as the unit says to anyone who asks.
     let run = harness.current().0.clone();
-    let (system, user) = (harness.bench.prompt.system.clone(), harness.bench.prompt.user.clone());
-    let tokens = harness.bench.tuning.baseline().unwrap().tokens().unwrap().to_vec();
+    let (system, user) = (
+        harness.workbench.prompt.system.clone(),
+        harness.workbench.prompt.user.clone(),
+    );
+    let tokens = harness.workbench.tuning.baseline().unwrap().tokens().unwrap().to_vec();
     let (model, hidden) = {
-        let facts = harness.bench.module.facts().unwrap();
+        let facts = harness.workbench.module.facts().unwrap();
         (facts.identity.model.clone(), facts.hidden_size().unwrap())
     };
-    let median = harness.bench.vocabulary.as_ref().unwrap().median;
+    let median = harness.workbench.vocabulary.as_ref().unwrap().median;
     let prefix = run
         .prefix
         .as_ref()
@@ -97,12 +100,12 @@ fn whoever_watches_goes_first_and_the_scores_are_those_of_the_run_that_is_shown(
     harness.run();
     harness.until("the scores of the second run", scored);
     let second = harness.current().0.id.clone();
-    let large = harness.bench.scores().unwrap().unwrap().measures;
-    let first = harness.bench.tuning.points().next().unwrap().0.id.clone();
+    let large = harness.workbench.scores().unwrap().unwrap().measures;
+    let first = harness.workbench.tuning.points().next().unwrap().0.id.clone();
     assert_ne!(first, second);
     harness.apply(Action::SelectRun(Some(first)));
     harness.until("the scores of the first run", scored);
-    assert!(harness.bench.scores().unwrap().unwrap().measures.kl_mean < large.kl_mean);
+    assert!(harness.workbench.scores().unwrap().unwrap().measures.kl_mean < large.kl_mean);
     assert_eq!(harness.finished(RunKind::Prefixed).len(), 2);
 }
 
@@ -113,14 +116,14 @@ fn while_an_output_is_on_its_way_nothing_is_scored() {
     harness.run();
     harness.until_noise_is_known();
     harness.until("the scores", scored);
-    let bench = &mut harness.bench;
-    bench.apply(Action::SetMagnitude(2.0));
-    bench.apply(Action::Run);
-    let requests = bench.take_requests();
+    let workbench = &mut harness.workbench;
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.apply(Action::Run);
+    let requests = workbench.take_requests();
     assert!(requests.iter().any(|request| matches!(request, Request::Infer(_))));
     assert!(!requests.iter().any(|request| matches!(request, Request::Score(_))));
     assert!(
-        bench.scores().is_none(),
+        workbench.scores().is_none(),
         "the scores of the run before are not shown as this one's"
     );
 }
@@ -134,15 +137,15 @@ fn where_the_scores_of_several_runs_are_refused_each_is_scored_alone_with_the_sa
         harness.connect(at(address));
         harness.run();
         harness.apply(Action::FillCurve);
-        harness.until("the whole curve", |bench| {
-            bench.curve.progress().is_none() && points(bench) == 12
+        harness.until("the whole curve", |workbench| {
+            workbench.curve.progress().is_none() && points(workbench) == 12
         });
         let is_scored = |record: &Record| {
             let has_all = |scores: &CaseScores| scores.perplexity.is_some() || record.output().is_empty();
             record.scores.as_deref().is_some_and(has_all)
         };
-        harness.until("all scores", |bench| {
-            bench.tuning.points().all(|(record, _)| is_scored(record))
+        harness.until("all scores", |workbench| {
+            workbench.tuning.points().all(|(record, _)| is_scored(record))
         });
         let of = |(record, _): (&Record, &Point)| {
             let scores = record.scores.as_ref().unwrap();
@@ -151,7 +154,7 @@ fn where_the_scores_of_several_runs_are_refused_each_is_scored_alone_with_the_sa
                 format!("{:?} {:?}", scores.measures, scores.perplexity),
             )
         };
-        harness.bench.tuning.points().map(of).collect::<BTreeMap<_, _>>()
+        harness.workbench.tuning.points().map(of).collect::<BTreeMap<_, _>>()
     };
     let together = scores_at(unit);
     assert_eq!(refused.load(Ordering::SeqCst), 0);
@@ -165,7 +168,7 @@ fn a_module_that_was_left_while_it_scored_is_asked_again_by_the_next() {
     harness.connect(at(serve(tiny_model())));
     harness.run();
     harness.apply(Action::Reconnect);
-    harness.until("the scores after the reconnect", |bench| {
-        bench.module.is_ready() && scored(bench)
+    harness.until("the scores after the reconnect", |workbench| {
+        workbench.module.is_ready() && scored(workbench)
     });
 }

@@ -46,7 +46,7 @@ fn two_windows_keep_their_sessions_side_by_side_in_one_library() {
     let kept = kept(folder.path());
     assert_eq!(kept.len(), 2, "each in a file of its own");
     for harness in &windows {
-        let own = &harness.bench.tuning.saved;
+        let own = &harness.workbench.tuning.saved;
         assert_eq!(own.records.len(), 4, "two baselines and two prefixes");
         let there = kept
             .iter()
@@ -57,7 +57,7 @@ fn two_windows_keep_their_sessions_side_by_side_in_one_library() {
     // Each finds the other's in the list.
     drop(windows);
     let harness = Harness::in_library(folder.path());
-    assert_eq!(harness.bench.library.undeleted().count(), 2);
+    assert_eq!(harness.workbench.library.undeleted().count(), 2);
 }
 
 #[test]
@@ -67,13 +67,15 @@ fn a_session_that_is_left_while_its_first_run_streams_keeps_what_had_come_and_th
     harness.apply(Action::SetPrompt("Tell me of the sea.".to_owned()));
     harness.connect(at(serve(small_model())));
     harness.apply(Action::Run);
-    harness.until("text that streams in", |bench| bench.prefixed.text.chars().count() > 20);
-    harness.apply(Action::NewSession);
-    harness.until("the left session in the list", |bench| {
-        bench.library.undeleted().any(|one| one.finished == 2)
+    harness.until("text that streams in", |workbench| {
+        workbench.prefixed.text.chars().count() > 20
     });
-    assert_eq!(harness.bench.notice, None);
-    assert!(harness.bench.tuning.is_empty() && harness.bench.tuning.saved.experiment.id.is_empty());
+    harness.apply(Action::NewSession);
+    harness.until("the left session in the list", |workbench| {
+        workbench.library.undeleted().any(|one| one.finished == 2)
+    });
+    assert_eq!(harness.workbench.notice, None);
+    assert!(harness.workbench.tuning.is_empty() && harness.workbench.tuning.saved.experiment.id.is_empty());
 
     harness.apply(Action::SetPrompt("Tell me of the snow.".to_owned()));
     harness.apply(Action::SetMaxTokens(4));
@@ -101,11 +103,11 @@ struct Shown {
     prefixed: String,
 }
 
-fn shown(bench: &Workbench) -> Shown {
+fn shown(workbench: &Workbench) -> Shown {
     Shown {
-        prefix: bench.prefix.recipe(),
-        prompt: bench.prompt.clone(),
-        points: bench
+        prefix: workbench.prefix.recipe(),
+        prompt: workbench.prompt.clone(),
+        points: workbench
             .tuning
             .points()
             .map(|(record, point)| {
@@ -113,8 +115,8 @@ fn shown(bench: &Workbench) -> Shown {
                 (point.magnitude(), record.output().to_owned(), chrf2)
             })
             .collect(),
-        baseline: bench.baseline.text.to_string(),
-        prefixed: bench.prefixed.text.to_string(),
+        baseline: workbench.baseline.text.to_string(),
+        prefixed: workbench.prefixed.text.to_string(),
     }
 }
 
@@ -129,22 +131,24 @@ fn the_last_session_is_there_at_the_next_start_and_goes_on_in_its_journal() {
     harness.apply(Action::SetMaxTokens(9));
     harness.apply(Action::SetLen(3));
     tune(&mut harness, &[0.5, 2.0, 8.0]);
-    let was = shown(&harness.bench);
-    let id = harness.bench.tuning.saved.experiment.id.clone();
+    let was = shown(&harness.workbench);
+    let id = harness.workbench.tuning.saved.experiment.id.clone();
     drop(harness);
 
     let mut again = Harness::again(folder.path());
-    again.until("the session", |bench| points(bench) == 3 && noise_is_known(bench));
-    assert_eq!(shown(&again.bench), was);
-    assert_eq!(again.bench.tuning.saved.experiment.id, id);
-    assert!(!again.bench.is_running());
+    again.until("the session", |workbench| {
+        points(workbench) == 3 && noise_is_known(workbench)
+    });
+    assert_eq!(shown(&again.workbench), was);
+    assert_eq!(again.workbench.tuning.saved.experiment.id, id);
+    assert!(!again.workbench.is_running());
     again.connect(at(address));
     tune(&mut again, &[20.0]);
-    assert_eq!(points(&again.bench), 4, "its baseline still holds");
+    assert_eq!(points(&again.workbench), 4, "its baseline still holds");
     let kept = kept(folder.path());
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].experiment.id, id);
-    assert_eq!(kept[0].records, again.bench.tuning.saved.records);
+    assert_eq!(kept[0].records, again.workbench.tuning.saved.records);
     let baselines = kept[0].records.iter().filter(|record| record.is_baseline()).count();
     assert_eq!((kept[0].records.len(), baselines), (6, 2));
     let unique: HashSet<_> = ids(&kept[0]).into_iter().collect();
@@ -152,7 +156,7 @@ fn the_last_session_is_there_at_the_next_start_and_goes_on_in_its_journal() {
 
     // A new session leaves it as it is.
     again.apply(Action::NewSession);
-    assert_eq!(points(&again.bench), 0);
+    assert_eq!(points(&again.workbench), 0);
     tune(&mut again, &[1.0]);
     assert_eq!(journals(folder.path()).len(), 2);
 }
@@ -166,8 +170,8 @@ fn without_that_wish_the_window_starts_with_nothing_shown() {
     drop(harness);
     let mut fresh = Harness::in_library(folder.path());
     fresh.for_a_while(Duration::from_millis(200));
-    assert!(fresh.bench.tuning.is_empty());
-    assert_eq!(fresh.bench.library.undeleted().count(), 1);
+    assert!(fresh.workbench.tuning.is_empty());
+    assert_eq!(fresh.workbench.library.undeleted().count(), 1);
 }
 
 #[test]
@@ -175,15 +179,15 @@ fn the_baseline_run_again_by_hand_is_another_record_and_the_first_stays_what_is_
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
     tune(&mut harness, &[2.0]);
-    let first = harness.bench.tuning.baseline().unwrap().id.clone();
+    let first = harness.workbench.tuning.baseline().unwrap().id.clone();
     let before = harness.finished(RunKind::Baseline).len();
     harness.apply(Action::RerunBaseline);
-    harness.until("the baseline again", |bench| {
-        !bench.is_running() && bench.tuning.saved.records.len() == 4
+    harness.until("the baseline again", |workbench| {
+        !workbench.is_running() && workbench.tuning.saved.records.len() == 4
     });
     assert_eq!(harness.finished(RunKind::Baseline).len(), before + 1);
-    assert_eq!(harness.bench.tuning.baseline().unwrap().id, first);
-    assert_eq!(points(&harness.bench), 1);
+    assert_eq!(harness.workbench.tuning.baseline().unwrap().id, first);
+    assert_eq!(points(&harness.workbench), 1);
     harness.until_all_is_on_disk();
 }
 
@@ -192,12 +196,12 @@ fn a_playback_writes_nothing_into_the_library() {
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
     tune(&mut harness, &[2.0]);
-    let before = harness.bench.tuning.saved.records.len();
-    harness.bench.play(demo().unwrap());
-    while harness.bench.pass(Duration::from_millis(500)).is_some() {
+    let before = harness.workbench.tuning.saved.records.len();
+    harness.workbench.play(demo().unwrap());
+    while harness.workbench.pass(Duration::from_millis(500)).is_some() {
         harness.turn();
     }
-    assert!(points(harness.bench.shown()) > 1, "it was played");
+    assert!(points(harness.workbench.shown()) > 1, "it was played");
     harness.apply(Action::Playback(PlaybackAction::Leave));
     harness.for_a_while(Duration::from_millis(200));
     let kept = kept(&harness.folder);
@@ -215,36 +219,36 @@ fn a_results_file_of_version_0_1_0_opens_in_the_tune_view_with_its_limit_and_eve
     let mut harness = Harness::new();
     harness.apply(Action::ShowTab(Tab::Sweep));
     harness.apply(Action::OpenPath(fixture("compare.json")));
-    harness.until("the points", |bench| points(bench) == 4);
-    let bench = &harness.bench;
-    assert_eq!(bench.tab, Tab::Tune);
-    assert_eq!(bench.prompt.user, "Say hello.");
-    assert_eq!(bench.prompt.max_tokens, 12);
-    assert_eq!((bench.prefix.len, bench.prefix.unit), (2, MagnitudeUnit::Raw));
-    let raws: Vec<f64> = bench.tuning.points().filter_map(|(_, point)| point.raw).collect();
+    harness.until("the points", |workbench| points(workbench) == 4);
+    let workbench = &harness.workbench;
+    assert_eq!(workbench.tab, Tab::Tune);
+    assert_eq!(workbench.prompt.user, "Say hello.");
+    assert_eq!(workbench.prompt.max_tokens, 12);
+    assert_eq!((workbench.prefix.len, workbench.prefix.unit), (2, MagnitudeUnit::Raw));
+    let raws: Vec<f64> = workbench.tuning.points().filter_map(|(_, point)| point.raw).collect();
     assert_eq!(raws, [-0.05, 0.0, 0.01, 1.0]);
-    assert!(!bench.baseline.text.is_empty() && !bench.prefixed.text.is_empty());
+    assert!(!workbench.baseline.text.is_empty() && !workbench.prefixed.text.is_empty());
 }
 
 #[test]
 fn a_sweep_of_version_0_1_0_opens_in_the_sweep_view_and_leaves_the_tune_view_as_it_was() {
     for name in ["sweep.json", "sweep.journal"] {
         let mut harness = Harness::new();
-        let (prompt, prefix) = (harness.bench.prompt.clone(), harness.bench.prefix.clone());
+        let (prompt, prefix) = (harness.workbench.prompt.clone(), harness.workbench.prefix.clone());
         harness.apply(Action::OpenPath(fixture(name)));
-        harness.until("the sweep", |bench| bench.sweep.experiment().is_some());
-        assert_eq!(harness.bench.tab, Tab::Sweep, "{name}");
-        assert!(harness.bench.sweep.records().count() > 4, "{name}");
+        harness.until("the sweep", |workbench| workbench.sweep.experiment().is_some());
+        assert_eq!(harness.workbench.tab, Tab::Sweep, "{name}");
+        assert!(harness.workbench.sweep.records().count() > 4, "{name}");
         assert_eq!(
             (
-                &harness.bench.prompt.user,
-                &harness.bench.prompt.system,
-                harness.bench.prefix.len
+                &harness.workbench.prompt.user,
+                &harness.workbench.prompt.system,
+                harness.workbench.prefix.len
             ),
             (&prompt.user, &prompt.system, prefix.len),
             "{name}"
         );
-        assert!(harness.bench.tuning.is_empty(), "{name}");
+        assert!(harness.workbench.tuning.is_empty(), "{name}");
     }
 }
 
@@ -252,11 +256,19 @@ fn a_sweep_of_version_0_1_0_opens_in_the_sweep_view_and_leaves_the_tune_view_as_
 fn a_results_file_of_a_sweep_never_sets_the_token_limit_to_one() {
     let mut harness = Harness::new();
     harness.apply(Action::OpenPath(fixture("sweep-results.json")));
-    harness.until("the file", |bench| {
-        points(bench) > 0 || bench.sweep.experiment().is_some_and(|saved| !saved.records.is_empty())
+    harness.until("the file", |workbench| {
+        points(workbench) > 0
+            || workbench
+                .sweep
+                .experiment()
+                .is_some_and(|saved| !saved.records.is_empty())
     });
-    assert!(harness.bench.prompt.max_tokens > 1, "{:?}", harness.bench.prompt);
-    assert_eq!(harness.bench.tab, Tab::Sweep);
+    assert!(
+        harness.workbench.prompt.max_tokens > 1,
+        "{:?}",
+        harness.workbench.prompt
+    );
+    assert_eq!(harness.workbench.tab, Tab::Sweep);
 }
 
 /// Not a test of its own: what the killed process does. Without the variable it does nothing.
@@ -267,22 +279,22 @@ fn child_tunes_until_it_is_killed() {
         return;
     };
     let mut harness = Harness::again(&library);
-    if harness.bench.library.undeleted().any(|one| one.finished > 0) {
-        harness.until("the session", |bench| !bench.tuning.is_empty());
+    if harness.workbench.library.undeleted().any(|one| one.finished > 0) {
+        harness.until("the session", |workbench| !workbench.tuning.is_empty());
     }
     harness.apply(Action::SetMaxTokens(4));
     harness.apply(Action::Connect(at(address)));
     // Those that were killed before have left their tasks.
-    harness.until("the module", |bench| {
-        bench.module.is_ready() || matches!(bench.module, ModuleState::TaskFull { .. })
+    harness.until("the module", |workbench| {
+        workbench.module.is_ready() || matches!(workbench.module, ModuleState::TaskFull { .. })
     });
     harness.apply(Action::ExitLeftOverTasks);
-    harness.until("the module", |bench| bench.module.is_ready());
+    harness.until("the module", |workbench| workbench.module.is_ready());
     let mut told = 0;
-    for step in harness.bench.tuning.saved.records.len().. {
+    for step in harness.workbench.tuning.saved.records.len().. {
         harness.apply(Action::SetMagnitude(0.01 * (step + 1) as f64));
         harness.apply(Action::Run);
-        while harness.bench.is_running() {
+        while harness.workbench.is_running() {
             harness.turn();
             for seen in &harness.seen[told..] {
                 if let Seen::Finished(_, _, record) = seen {
@@ -329,9 +341,9 @@ fn a_window_killed_at_random_moments_comes_back_with_every_finished_run() {
     let sessions = kept(&library).iter().filter(|saved| !saved.records.is_empty()).count();
     assert_eq!(sessions, 1, "each went on with the session of the one before");
     let mut harness = Harness::again(&library);
-    harness.until("the session", |bench| !bench.tuning.is_empty());
+    harness.until("the session", |workbench| !workbench.tuning.is_empty());
     let there: HashSet<String> = harness
-        .bench
+        .workbench
         .tuning
         .saved
         .records
@@ -366,14 +378,18 @@ fn stars_and_notes_of_tune_and_sweep_are_lines_of_their_journals_and_there_at_th
     ] {
         harness.apply(Action::Sweep(action));
     }
-    harness.until("the sweep", |bench| matches!(bench.sweep.stage, Stage::Ended(_)));
-    let swept = harness.bench.sweep.experiment().unwrap().records[1].id.clone();
+    harness.until("the sweep", |workbench| {
+        matches!(workbench.sweep.stage, Stage::Ended(_))
+    });
+    let swept = harness.workbench.sweep.experiment().unwrap().records[1].id.clone();
     harness.apply(Action::Sweep(SweepAction::Select(Some(swept.clone()))));
-    assert_eq!(harness.bench.rated_run().map(|record| &record.id), Some(&swept));
-    let more = harness.bench.with_stars(1).unwrap();
+    assert_eq!(harness.workbench.rated_run().map(|record| &record.id), Some(&swept));
+    let more = harness.workbench.with_stars(1).unwrap();
     harness.apply(more);
-    harness.until("its star", |bench| {
-        bench.rated_run().is_some_and(|record| record.rating == rating(1, ""))
+    harness.until("its star", |workbench| {
+        workbench
+            .rated_run()
+            .is_some_and(|record| record.rating == rating(1, ""))
     });
     let csv = folder.path().join("runs.csv");
     harness.export(Format::Csv, &csv);
@@ -387,8 +403,8 @@ fn stars_and_notes_of_tune_and_sweep_are_lines_of_their_journals_and_there_at_th
     assert_eq!((found(&tuned), found(&swept)), (rating(0, "cold"), rating(1, "")));
     drop(harness);
     let mut harness = Harness::again(folder.path());
-    harness.until("the session", |bench| !bench.tuning.is_empty());
-    let record = harness.bench.tuning.record(&tuned).unwrap();
+    harness.until("the session", |workbench| !workbench.tuning.is_empty());
+    let record = harness.workbench.tuning.record(&tuned).unwrap();
     assert_eq!(record.rating, rating(0, "cold"));
 }
 
@@ -397,10 +413,10 @@ fn the_example_opens_in_sweep_without_a_model_and_is_in_the_history_once() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = Harness::in_library(folder.path());
     harness.apply(Action::OpenExample);
-    harness.until("the example", |bench| {
-        bench.tab == Tab::Sweep && !bench.sweep.shown.is_empty()
+    harness.until("the example", |workbench| {
+        workbench.tab == Tab::Sweep && !workbench.sweep.shown.is_empty()
     });
-    let shown = harness.bench.sweep.shown[0].clone();
+    let shown = harness.workbench.sweep.shown[0].clone();
     assert!(shown.records.iter().filter(|record| !record.is_baseline()).count() > 20);
     assert!(!shown.is_open(), "there is nothing to go on with");
 
@@ -413,8 +429,8 @@ fn the_example_opens_in_sweep_without_a_model_and_is_in_the_history_once() {
     harness.apply(Action::Rate(rated.clone(), rating.clone()));
     harness.apply(Action::ShowTab(Tab::Tune));
     harness.apply(Action::OpenExample);
-    harness.until("the example again", |bench| bench.tab == Tab::Sweep);
-    let again = harness.bench.sweep.shown[0].clone();
+    harness.until("the example again", |workbench| workbench.tab == Tab::Sweep);
+    let again = harness.workbench.sweep.shown[0].clone();
     assert_eq!(again.experiment.id, shown.experiment.id);
     let record = again.records.iter().find(|record| record.id == rated).unwrap();
     assert_eq!(record.rating, rating);
@@ -422,10 +438,10 @@ fn the_example_opens_in_sweep_without_a_model_and_is_in_the_history_once() {
 
     // One that was deleted is added anew.
     harness.apply(Action::Sweep(SweepAction::Delete(shown.experiment.id.clone())));
-    harness.until("the deletion", |bench| bench.library.deleted.is_some());
+    harness.until("the deletion", |workbench| workbench.library.deleted.is_some());
     harness.apply(Action::OpenExample);
-    harness.until("a new copy", |bench| {
-        let first = bench.sweep.shown.first();
+    harness.until("a new copy", |workbench| {
+        let first = workbench.sweep.shown.first();
         first.is_some_and(|saved| saved.experiment.id != shown.experiment.id)
     });
 }

@@ -43,7 +43,7 @@ pub enum Seen {
 
 /// The window's loop without a window.
 pub struct Harness {
-    pub bench: Workbench,
+    pub workbench: Workbench,
     pub bridge: Bridge,
     pub seen: Vec<Seen>,
     /// The library's.
@@ -98,7 +98,7 @@ impl Harness {
     /// As the window starts without `--fresh`: the last session comes back.
     pub fn again(folder: &Path) -> Self {
         let mut harness = Self::before(ConnectOptions::default(), Models::from_env(), folder.to_owned());
-        harness.bench.library.restore = true;
+        harness.workbench.library.restore = true;
         harness.open_library();
         harness
     }
@@ -109,7 +109,7 @@ impl Harness {
         remembered.prompt.user = "Why is the sky blue?".to_owned();
         remembered.prompt.max_tokens = 24;
         Self {
-            bench: Workbench::new(remembered),
+            workbench: Workbench::new(remembered),
             bridge: Bridge::by(limits, DoctorAccess::default(), models, || ()).unwrap(),
             seen: Vec::new(),
             folder,
@@ -118,9 +118,9 @@ impl Harness {
     }
 
     /// A window that has just begun, with all its files in `folder` instead of the person's own.
-    pub fn begun(bench: Workbench, requests: Vec<Request>, folder: &Path) -> Self {
+    pub fn begun(workbench: Workbench, requests: Vec<Request>, folder: &Path) -> Self {
         let harness = Self {
-            bench,
+            workbench,
             bridge: Bridge::start(|| ()).unwrap(),
             seen: Vec::new(),
             folder: folder.join("experiments"),
@@ -153,7 +153,7 @@ impl Harness {
             folder: self.folder.clone(),
             old: self.folder.join("none"),
         }));
-        self.until("the library", |bench| bench.library.state == LibraryState::Open);
+        self.until("the library", |workbench| workbench.library.state == LibraryState::Open);
     }
 
     /// Keeps imported prefixes in `folder`.
@@ -169,12 +169,12 @@ impl Harness {
     }
 
     pub fn apply(&mut self, action: Action) {
-        self.bench.apply(action);
+        self.workbench.apply(action);
         self.hand_over();
     }
 
     fn hand_over(&mut self) {
-        for request in self.bench.take_requests() {
+        for request in self.workbench.take_requests() {
             self.bridge.send(request);
         }
     }
@@ -182,12 +182,12 @@ impl Harness {
     /// Turns until `done`, and returns what the workbench asked of the bridge meanwhile.
     pub fn requests_until(&mut self, what: &str, done: impl Fn(&Workbench) -> bool) -> Vec<Request> {
         let (end, mut asked) = (Instant::now() + LONG, Vec::new());
-        while !done(&self.bench) {
+        while !done(&self.workbench) {
             assert!(Instant::now() < end, "waited in vain for {what}");
             if let Some(event) = self.bridge.wait(Duration::from_millis(20)) {
-                self.bench.absorb(event);
+                self.workbench.absorb(event);
             }
-            let requests = self.bench.take_requests();
+            let requests = self.workbench.take_requests();
             asked.extend(requests.iter().cloned());
             requests.into_iter().for_each(|request| self.bridge.send(request));
         }
@@ -206,7 +206,7 @@ impl Harness {
                 Event::Dropped { run, kind } => self.seen.push(Seen::Dropped(*kind, *run)),
                 _ => {}
             }
-            self.bench.absorb(event);
+            self.workbench.absorb(event);
         }
         self.hand_over();
     }
@@ -214,13 +214,13 @@ impl Harness {
     /// Turns until `done`, or panics with what was waited for.
     pub fn until(&mut self, what: &str, done: impl Fn(&Workbench) -> bool) {
         let end = Instant::now() + LONG;
-        while !done(&self.bench) {
+        while !done(&self.workbench) {
             assert!(
                 Instant::now() < end,
                 "waited in vain for {what}; {:?}; {:?}; {:?}; {:?}",
-                self.bench.module,
-                self.bench.prefixed.error,
-                self.bench.notice,
+                self.workbench.module,
+                self.workbench.prefixed.error,
+                self.workbench.notice,
                 self.seen
             );
             self.turn();
@@ -236,24 +236,30 @@ impl Harness {
 
     pub fn connect(&mut self, target: Target) {
         self.apply(Action::Connect(target));
-        self.until("the module", |bench| bench.module.is_ready());
+        self.until("the module", |workbench| workbench.module.is_ready());
     }
 
     /// Runs, and waits until the new point and its measures are there.
     pub fn run(&mut self) {
-        let last = |bench: &Workbench| bench.tuning.points().next_back().map(|(record, _)| record.id.clone());
-        let before = last(&self.bench);
+        let last = |workbench: &Workbench| {
+            workbench
+                .tuning
+                .points()
+                .next_back()
+                .map(|(record, _)| record.id.clone())
+        };
+        let before = last(&self.workbench);
         self.apply(Action::Run);
-        self.until("a finished run", |bench| {
-            !bench.is_running() && last(bench).is_some() && last(bench) != before
+        self.until("a finished run", |workbench| {
+            !workbench.is_running() && last(workbench).is_some() && last(workbench) != before
         });
     }
 
     /// Waits until the only journal of the library holds what is in memory: a run is on disk before it is here.
     pub fn until_all_is_on_disk(&mut self) {
         let folder = self.folder.clone();
-        self.until("the records as on disk", |bench| {
-            let here = by_id(&bench.tuning.saved.records);
+        self.until("the records as on disk", |workbench| {
+            let here = by_id(&workbench.tuning.saved.records);
             matches!(&kept(&folder)[..], [only] if by_id(&only.records) == here)
         });
     }
@@ -265,7 +271,7 @@ impl Harness {
 
     /// The question for a file that the window would ask by the system's dialog.
     pub fn question(&mut self) -> FileQuestion {
-        let mut effects = self.bench.take_effects().into_iter();
+        let mut effects = self.workbench.take_effects().into_iter();
         let question = effects.find_map(|effect| match effect {
             Effect::Ask(question) => Some(question),
             _ => None,
@@ -275,7 +281,7 @@ impl Harness {
 
     /// Writes what the view shows to `path`, which is chosen where the system's dialog would be asked.
     pub fn export(&mut self, format: Format, path: &Path) {
-        self.bench.notice = None;
+        self.workbench.notice = None;
         self.apply(Action::Export(format));
         let question = self.question();
         let to = path.to_owned();
@@ -285,19 +291,19 @@ impl Harness {
                 path: Some(to),
             }
         });
-        self.until("the file", |bench| {
-            matches!(&bench.notice, Some(Notice::Saved(saved)) if saved == path) && !bench.file.writing
+        self.until("the file", |workbench| {
+            matches!(&workbench.notice, Some(Notice::Saved(saved)) if saved == path) && !workbench.file.writing
         });
     }
 
     /// The point whose text the right pane shows.
     pub fn current(&self) -> (&Record, &Point) {
-        self.bench.tuning.current().unwrap()
+        self.workbench.tuning.current().unwrap()
     }
 
     /// Whether the prefix of that point was used.
     pub fn applied(&self) -> Applied {
-        self.bench.tuning.group().unwrap().applied(self.current().1)
+        self.workbench.tuning.group().unwrap().applied(self.current().1)
     }
 
     pub fn started(&self, kind: RunKind) -> usize {
@@ -368,17 +374,17 @@ impl KilledWindow {
 }
 
 /// Whether the baseline of what is shown ran twice.
-pub fn noise_is_known(bench: &Workbench) -> bool {
-    bench.tuning.group().is_some_and(|group| group.noise.is_some())
+pub fn noise_is_known(workbench: &Workbench) -> bool {
+    workbench.tuning.group().is_some_and(|group| group.noise.is_some())
 }
 
-pub fn is_deterministic(bench: &Workbench) -> bool {
-    bench.tuning.group().is_some_and(Group::is_deterministic)
+pub fn is_deterministic(workbench: &Workbench) -> bool {
+    workbench.tuning.group().is_some_and(Group::is_deterministic)
 }
 
 /// Points of the plot.
-pub fn points(bench: &Workbench) -> usize {
-    bench.tuning.points().count()
+pub fn points(workbench: &Workbench) -> usize {
+    workbench.tuning.points().count()
 }
 
 /// The records in the order of their ids: of two runs that end together, either may be written first.

@@ -60,16 +60,16 @@ const CASES: usize = 2 + 3 * 8;
 /// Starts a larger sweep, whose link breaks when some cases are finished, some are running and some were not begun.
 fn cut_in_the_middle(mut harness: Harness, link: &Link) -> Harness {
     sweep(&mut harness, SweepAction::SetLens((1..=8).collect()));
-    let at_once = harness.bench.module.facts().unwrap().concurrency;
+    let at_once = harness.workbench.module.facts().unwrap().concurrency;
     assert!(at_once + 4 < CASES - 2, "{at_once}");
     // One more than run at once is only sent when another is finished, which is then on disk.
     link.breaks_after_inferences(at_once + 4);
     sweep(&mut harness, SweepAction::Start);
-    harness.until("the loss", |bench| !bench.module.is_ready());
+    harness.until("the loss", |workbench| !workbench.module.is_ready());
     let library = harness.folder.clone();
-    harness.until("the cut of the sweep", |bench| {
+    harness.until("the cut of the sweep", |workbench| {
         matches!(
-            &bench.sweep.stage,
+            &workbench.sweep.stage,
             Stage::Running { reconnecting: true, .. } | Stage::Ended(_)
         )
     });
@@ -82,12 +82,12 @@ fn sweep(harness: &mut Harness, action: SweepAction) {
     harness.apply(Action::Sweep(action));
 }
 
-fn has_ended(bench: &Workbench) -> bool {
-    matches!(bench.sweep.stage, Stage::Ended(_))
+fn has_ended(workbench: &Workbench) -> bool {
+    matches!(workbench.sweep.stage, Stage::Ended(_))
 }
 
-fn shown_records(bench: &Workbench) -> usize {
-    bench.sweep.experiment().map_or(0, |saved| saved.records.len())
+fn shown_records(workbench: &Workbench) -> usize {
+    workbench.sweep.experiment().map_or(0, |saved| saved.records.len())
 }
 
 /// Chooses a file where the system's dialog would be asked.
@@ -111,28 +111,28 @@ fn a_sweep_is_shown_case_by_case_and_each_case_is_on_disk_before_it_is_shown() {
     sweep(&mut harness, SweepAction::Start);
     let end = Instant::now() + LONG;
     let mut seen = BTreeSet::new();
-    while !has_ended(&harness.bench) {
-        assert!(Instant::now() < end, "{:?}", harness.bench.sweep.stage);
+    while !has_ended(&harness.workbench) {
+        assert!(Instant::now() < end, "{:?}", harness.workbench.sweep.stage);
         harness.turn();
-        let shown = shown_records(&harness.bench);
+        let shown = shown_records(&harness.workbench);
         seen.insert(shown);
         assert!(shown <= kept_ids(&library).len());
     }
     assert!(seen.len() > 3, "it grew case by case: {seen:?}");
-    let bench = &harness.bench;
-    assert_eq!(bench.sweep.stage, Stage::Ended(RunEnd::Complete));
-    assert_eq!(shown_records(bench), 8);
-    assert!(bench.sweep.running.is_empty());
-    harness.until("the comparison of the repeated baseline", |bench| {
-        bench.sweep.groups().next().is_some_and(Group::is_deterministic)
+    let workbench = &harness.workbench;
+    assert_eq!(workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    assert_eq!(shown_records(workbench), 8);
+    assert!(workbench.sweep.running.is_empty());
+    harness.until("the comparison of the repeated baseline", |workbench| {
+        workbench.sweep.groups().next().is_some_and(Group::is_deterministic)
     });
-    let group = harness.bench.sweep.groups().next().unwrap();
+    let group = harness.workbench.sweep.groups().next().unwrap();
     assert_eq!(group.proof(), Proof::Echoed);
     assert_eq!(group.lines().len(), 2);
-    harness.until("the difference of what is looked at", |bench| {
-        bench.sweep.diff.is_some()
+    harness.until("the difference of what is looked at", |workbench| {
+        workbench.sweep.diff.is_some()
     });
-    let (left, right) = harness.bench.sweep.pair().unwrap();
+    let (left, right) = harness.workbench.sweep.pair().unwrap();
     assert!(left.is_baseline() && !right.is_baseline());
 }
 
@@ -143,7 +143,7 @@ fn a_pinned_run_is_compared_with_the_next_one_that_is_looked_at() {
     sweep(&mut harness, SweepAction::Start);
     harness.until("the end", has_ended);
     let ids: Vec<String> = harness
-        .bench
+        .workbench
         .sweep
         .records()
         .filter(|record| !record.is_baseline())
@@ -152,13 +152,19 @@ fn a_pinned_run_is_compared_with_the_next_one_that_is_looked_at() {
     sweep(&mut harness, SweepAction::Select(Some(ids[0].clone())));
     sweep(&mut harness, SweepAction::Pin);
     sweep(&mut harness, SweepAction::Select(Some(ids[3].clone())));
-    let pair = |bench: &Workbench| bench.sweep.pair().map(|(a, b)| (a.id.clone(), b.id.clone())).unwrap();
-    assert_eq!(pair(&harness.bench), (ids[0].clone(), ids[3].clone()));
-    harness.until("their difference", |bench| bench.sweep.diff.is_some());
+    let pair = |workbench: &Workbench| {
+        workbench
+            .sweep
+            .pair()
+            .map(|(a, b)| (a.id.clone(), b.id.clone()))
+            .unwrap()
+    };
+    assert_eq!(pair(&harness.workbench), (ids[0].clone(), ids[3].clone()));
+    harness.until("their difference", |workbench| workbench.sweep.diff.is_some());
     sweep(&mut harness, SweepAction::Swap);
-    assert_eq!(pair(&harness.bench), (ids[3].clone(), ids[0].clone()));
+    assert_eq!(pair(&harness.workbench), (ids[3].clone(), ids[0].clone()));
     sweep(&mut harness, SweepAction::Unpin);
-    assert!(harness.bench.sweep.pair().unwrap().0.is_baseline());
+    assert!(harness.workbench.sweep.pair().unwrap().0.is_baseline());
 }
 
 #[test]
@@ -170,12 +176,12 @@ fn a_sweep_whose_link_breaks_goes_on_with_its_missing_cases_and_the_window_is_co
     let before = kept_ids(&library);
     link.comes_back();
     harness.until("the end", has_ended);
-    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
-    harness.until("the module", |bench| bench.module.is_ready());
+    assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    harness.until("the module", |workbench| workbench.module.is_ready());
     let after = kept_ids(&library);
     assert!(before.iter().all(|id| after.contains(id)), "nothing is run again");
     let names: BTreeSet<String> = harness
-        .bench
+        .workbench
         .sweep
         .records()
         .map(|record| record.case.name.clone())
@@ -193,15 +199,17 @@ fn after_a_restart_the_tasks_of_another_client_are_left_alone_though_they_have_t
     let stranger = Stranger::at(unit.address);
     link.comes_back();
     harness.until("the end", has_ended);
-    let Stage::Ended(RunEnd::Interrupted { error }) = &harness.bench.sweep.stage else {
-        panic!("{:?}", harness.bench.sweep.stage);
+    let Stage::Ended(RunEnd::Interrupted { error }) = &harness.workbench.sweep.stage else {
+        panic!("{:?}", harness.workbench.sweep.stage);
     };
     let (ids, sentence) = (stranger.ids().join(", "), error.to_string());
     assert!(
         sentence.contains(&ids) && sentence.contains("so none was ended"),
         "{sentence}"
     );
-    harness.until("the question", |bench| bench.dialog == Some(Dialog::LeftOverTasks));
+    harness.until("the question", |workbench| {
+        workbench.dialog == Some(Dialog::LeftOverTasks)
+    });
     assert!(stranger.has_its_tasks());
     assert_eq!(tasks_at(unit.address).len(), 2);
 }
@@ -219,24 +227,24 @@ fn when_the_module_of_an_interrupted_sweep_is_back_the_rest_is_offered_and_runs(
     let mut harness = cut_in_the_middle(harness, &link);
     harness.until("the end", has_ended);
     assert!(matches!(
-        harness.bench.sweep.stage,
+        harness.workbench.sweep.stage,
         Stage::Ended(RunEnd::Interrupted { .. })
     ));
-    harness.until("the last attempt", |bench| {
-        matches!(bench.module, ModuleState::Failed { retry: None, .. })
+    harness.until("the last attempt", |workbench| {
+        matches!(workbench.module, ModuleState::Failed { retry: None, .. })
     });
-    assert_eq!(harness.bench.sweep_rest(), None, "nothing can run without a module");
+    assert_eq!(harness.workbench.sweep_rest(), None, "nothing can run without a module");
     let left = CASES - kept_ids(&library).len();
     link.comes_back();
     harness.apply(Action::Reconnect);
-    harness.until("the module", |bench| bench.module.is_ready());
-    assert_eq!(harness.bench.sweep_rest(), Some(left));
+    harness.until("the module", |workbench| workbench.module.is_ready());
+    assert_eq!(harness.workbench.sweep_rest(), Some(left));
     sweep(&mut harness, SweepAction::Resume);
-    assert_eq!(harness.bench.sweep_rest(), None);
-    harness.until("the end of the rest", |bench| {
-        bench.sweep.stage == Stage::Ended(RunEnd::Complete)
+    assert_eq!(harness.workbench.sweep_rest(), None);
+    harness.until("the end of the rest", |workbench| {
+        workbench.sweep.stage == Stage::Ended(RunEnd::Complete)
     });
-    assert_eq!(harness.bench.sweep_rest(), None);
+    assert_eq!(harness.workbench.sweep_rest(), None);
     assert_eq!(kept_ids(&library).len(), CASES);
 }
 
@@ -248,31 +256,35 @@ fn a_cancelled_sweep_goes_on_with_what_is_missing() {
     harness.apply(Action::SetMaxTokens(200));
     sweep(&mut harness, SweepAction::SetLens(vec![1, 2, 3, 4, 5, 6, 7, 8]));
     sweep(&mut harness, SweepAction::Start);
-    harness.until("the first case", |bench| shown_records(bench) > 0);
+    harness.until("the first case", |workbench| shown_records(workbench) > 0);
     sweep(&mut harness, SweepAction::Pause);
-    harness.until("the pause", |bench| {
-        bench
+    harness.until("the pause", |workbench| {
+        workbench
             .sweep
             .progress()
             .is_some_and(|progress| progress.paused && progress.running == 0)
     });
-    let held = shown_records(&harness.bench);
+    let held = shown_records(&harness.workbench);
     harness.for_a_while(Duration::from_millis(300));
-    assert_eq!(shown_records(&harness.bench), held, "nothing begins while it is paused");
+    assert_eq!(
+        shown_records(&harness.workbench),
+        held,
+        "nothing begins while it is paused"
+    );
     sweep(&mut harness, SweepAction::Cancel);
     harness.until("the end", has_ended);
-    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Cancelled));
+    assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Cancelled));
 
-    assert!(harness.bench.sweep.resumable().is_some());
+    assert!(harness.workbench.sweep.resumable().is_some());
     sweep(&mut harness, SweepAction::Resume);
-    harness.until("the end of the rest", |bench| {
-        bench.sweep.stage == Stage::Ended(RunEnd::Complete)
+    harness.until("the end of the rest", |workbench| {
+        workbench.sweep.stage == Stage::Ended(RunEnd::Complete)
     });
     let ids = kept_ids(&library);
     assert_eq!(ids.len(), 26);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 26, "no case ran twice");
-    let summary = Summary::of(harness.bench.sweep.experiment().unwrap(), Condition::default());
-    assert_eq!(harness.bench.sweep.standing(&summary), Standing::Complete);
+    let summary = Summary::of(harness.workbench.sweep.experiment().unwrap(), Condition::default());
+    assert_eq!(harness.workbench.sweep.standing(&summary), Standing::Complete);
 }
 
 #[test]
@@ -292,14 +304,14 @@ fn a_sweep_that_the_program_left_reopens_at_the_next_start_and_goes_on() {
     let before = kept_ids(&library).len();
 
     let mut harness = Harness::again(&library);
-    harness.until("the sweep", |bench| bench.sweep.experiment().is_some());
-    assert_eq!(harness.bench.tab, Tab::Sweep);
-    assert_eq!(shown_records(&harness.bench), before);
-    assert_eq!(harness.bench.sweep.form.lens, [1, 2, 3, 4, 5, 6, 7, 8]);
+    harness.until("the sweep", |workbench| workbench.sweep.experiment().is_some());
+    assert_eq!(harness.workbench.tab, Tab::Sweep);
+    assert_eq!(shown_records(&harness.workbench), before);
+    assert_eq!(harness.workbench.sweep.form.lens, [1, 2, 3, 4, 5, 6, 7, 8]);
     harness.connect(at(serve(tiny_model())));
     sweep(&mut harness, SweepAction::Resume);
-    harness.until("the end of the rest", |bench| {
-        bench.sweep.stage == Stage::Ended(RunEnd::Complete)
+    harness.until("the end of the rest", |workbench| {
+        workbench.sweep.stage == Stage::Ended(RunEnd::Complete)
     });
     let ids = kept_ids(&library);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
@@ -314,34 +326,36 @@ fn names_deletions_and_their_undoing_are_kept() {
     sweep(&mut harness, SweepAction::SetMagnitudes("1".to_owned()));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the end", has_ended);
-    let id = harness.bench.sweep.shown[0].experiment.id.clone();
+    let id = harness.workbench.sweep.shown[0].experiment.id.clone();
     sweep(&mut harness, SweepAction::Rename(id.clone(), "春".to_owned()));
-    harness.until("the name", |bench| {
-        bench
+    harness.until("the name", |workbench| {
+        workbench
             .sweep
             .experiment()
             .is_some_and(|saved| saved.experiment.name == "春")
     });
-    harness.until("its line in the list", |bench| bench.library.get(&id).is_some());
+    harness.until("its line in the list", |workbench| workbench.library.get(&id).is_some());
     sweep(&mut harness, SweepAction::Delete(id.clone()));
-    harness.until("the deletion", |bench| bench.library.undeleted().next().is_none());
-    assert!(harness.bench.sweep.shown.is_empty());
+    harness.until("the deletion", |workbench| {
+        workbench.library.undeleted().next().is_none()
+    });
+    assert!(harness.workbench.sweep.shown.is_empty());
     sweep(&mut harness, SweepAction::UndoDelete);
-    harness.until("its return", |bench| bench.library.undeleted().next().is_some());
+    harness.until("its return", |workbench| workbench.library.undeleted().next().is_some());
     drop(harness);
 
     let mut harness = Harness::in_library(&library);
-    let found = harness.bench.library.undeleted().next().unwrap();
+    let found = harness.workbench.library.undeleted().next().unwrap();
     assert_eq!(found.experiment.name, "春");
     assert_eq!(
-        harness.bench.tab,
+        harness.workbench.tab,
         Tab::Tune,
         "what is complete is not pushed at anybody"
     );
     for (words, ids) in [("春 sky", vec![id]), ("autumn", Vec::new())] {
         sweep(&mut harness, SweepAction::Find(words.to_owned()));
         let wanted = Some((words.to_owned(), ids));
-        harness.until("what is found", |bench| bench.library.found == wanted);
+        harness.until("what is found", |workbench| workbench.library.found == wanted);
     }
 }
 
@@ -351,8 +365,8 @@ fn a_sweep_leaves_in_every_form_and_comes_back_from_json_and_from_a_results_file
     let mut harness = ready(&folder.path().join("j"));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the end", has_ended);
-    let texts = |bench: &Workbench| {
-        let mut texts: Vec<_> = bench
+    let texts = |workbench: &Workbench| {
+        let mut texts: Vec<_> = workbench
             .sweep
             .records()
             .map(|record| (record.case.index, record.text().unwrap().to_owned()))
@@ -360,38 +374,42 @@ fn a_sweep_leaves_in_every_form_and_comes_back_from_json_and_from_a_results_file
         texts.sort();
         texts
     };
-    let original = texts(&harness.bench);
-    let first = harness.bench.sweep.shown[0].experiment.id.clone();
+    let original = texts(&harness.workbench);
+    let first = harness.workbench.sweep.shown[0].experiment.id.clone();
     for format in Format::ALL {
         harness.apply(Action::Export(format));
         let path = folder.path().join(format!("out{}", format.ending()));
         let question = choose(&mut harness, path.clone());
         assert!(matches!(question, FileQuestion::Export { suggested, .. } if suggested.ends_with(format.ending())));
         harness.until("the file", |_| path.exists());
-        harness.until("the word of it", |bench| !bench.file.writing && !bench.file.asking);
+        harness.until("the word of it", |workbench| {
+            !workbench.file.writing && !workbench.file.asking
+        });
     }
     let page = std::fs::read_to_string(folder.path().join("out.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("Why is the sky blue?"));
     for file in ["out.json", "out-compare_results.json"] {
         harness.apply(Action::Open);
         choose(&mut harness, folder.path().join(file));
-        harness.until("the import", |bench| {
-            bench
+        harness.until("the import", |workbench| {
+            workbench
                 .sweep
                 .experiment()
                 .is_some_and(|saved| saved.experiment.id != first)
         });
-        assert_eq!(texts(&harness.bench), original, "{file}");
-        assert_eq!(harness.bench.tab, Tab::Sweep);
+        assert_eq!(texts(&harness.workbench), original, "{file}");
+        assert_eq!(harness.workbench.tab, Tab::Sweep);
         sweep(&mut harness, SweepAction::Show(first.clone()));
-        harness.until("the first one", |bench| {
-            bench
+        harness.until("the first one", |workbench| {
+            workbench
                 .sweep
                 .experiment()
                 .is_some_and(|saved| saved.experiment.id == first)
         });
     }
-    harness.until("all three in the list", |bench| bench.library.undeleted().count() == 3);
+    harness.until("all three in the list", |workbench| {
+        workbench.library.undeleted().count() == 3
+    });
 }
 
 #[test]
@@ -403,15 +421,15 @@ fn a_threshold_search_joins_the_sweep_whose_case_it_searches() {
     sweep(&mut harness, SweepAction::SetBudgetMeasure(Measure::Indel));
     sweep(&mut harness, SweepAction::SetBudget(0.9));
     sweep(&mut harness, SweepAction::FindThreshold(1));
-    harness.until("its beginning", |bench| bench.sweep.shown.len() == 2);
+    harness.until("its beginning", |workbench| workbench.sweep.shown.len() == 2);
     harness.until("its end", has_ended);
-    let (_, found) = harness.bench.sweep.threshold.clone().unwrap();
+    let (_, found) = harness.workbench.sweep.threshold.clone().unwrap();
     assert!(
         found.measured > 3,
         "the points of the sweep are measured too: {found:?}"
     );
-    let group = harness.bench.sweep.groups().next().unwrap();
-    assert_eq!(harness.bench.sweep.groups().count(), 1, "one case on one module");
+    let group = harness.workbench.sweep.groups().next().unwrap();
+    assert_eq!(harness.workbench.sweep.groups().count(), 1, "one case on one module");
     let lines = group.lines();
     assert_eq!(lines.len(), 2, "its points are on the line of their P");
     assert!(lines[0].1.len() > 3);
@@ -422,7 +440,7 @@ fn without_a_module_or_a_library_nothing_starts() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = Harness::in_library(&folder.path().join("j"));
     sweep(&mut harness, SweepAction::Start);
-    assert_eq!(harness.bench.sweep.stage, Stage::Idle);
+    assert_eq!(harness.workbench.sweep.stage, Stage::Idle);
     // Where the library should be is a file.
     let file = folder.path().join("file");
     std::fs::write(&file, "somebody's diary").unwrap();
@@ -431,26 +449,26 @@ fn without_a_module_or_a_library_nothing_starts() {
         folder: file.clone(),
         old: folder.path().join("none"),
     }));
-    other.until("the refusal", |bench| {
-        matches!(bench.library.state, LibraryState::Unusable(_))
+    other.until("the refusal", |workbench| {
+        matches!(workbench.library.state, LibraryState::Unusable(_))
     });
     other.connect(at(serve(tiny_model())));
     sweep(&mut other, SweepAction::Start);
-    assert_eq!(other.bench.sweep.stage, Stage::Idle);
+    assert_eq!(other.workbench.sweep.stage, Stage::Idle);
     other.apply(Action::Run);
-    other.until("the reason", |bench| bench.prefixed.error.is_some());
-    assert!(other.bench.tuning.is_empty(), "nothing is shown that is not kept");
+    other.until("the reason", |workbench| workbench.prefixed.error.is_some());
+    assert!(other.workbench.tuning.is_empty(), "nothing is shown that is not kept");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "somebody's diary");
 }
 
 /// Waits until the sweep is refused, and returns why.
 fn refusal(harness: &mut Harness) -> Problem {
-    let told = |bench: &Workbench| match &bench.sweep.trouble {
+    let told = |workbench: &Workbench| match &workbench.sweep.trouble {
         Some(Trouble::Problem(problem)) => Some(problem.clone()),
         _ => None,
     };
-    harness.until("the refusal", |bench| told(bench).is_some());
-    told(&harness.bench).unwrap()
+    harness.until("the refusal", |workbench| told(workbench).is_some());
+    told(&harness.workbench).unwrap()
 }
 
 #[test]
@@ -459,9 +477,9 @@ fn a_plan_for_another_module_waits_for_no_sweep_that_is_running_but_is_refused()
     let module = serve(tiny_model());
     let mut harness = ready_at(folder.path(), module);
     sweep(&mut harness, SweepAction::Start);
-    harness.until("the sweep", |bench| bench.sweep.experiment().is_some());
+    harness.until("the sweep", |workbench| workbench.sweep.experiment().is_some());
     sweep(&mut harness, SweepAction::Pause);
-    let plan = harness.bench.sweep.experiment().unwrap().experiment.plan.clone();
+    let plan = harness.workbench.sweep.experiment().unwrap().experiment.plan.clone();
     let request = SweepRequest::StartOn {
         plan: plan.unwrap(),
         target: at(module),
@@ -477,7 +495,7 @@ fn an_experiment_without_a_plan_cannot_be_resumed_and_the_reason_is_told() {
     harness.connect(at(serve(tiny_model())));
     harness.run();
     let request = SweepRequest::Resume {
-        saved: Box::new(harness.bench.tuning.saved.clone()),
+        saved: Box::new(harness.workbench.tuning.saved.clone()),
         canary: true,
     };
     harness.bridge.send(Request::Sweep(Box::new(request)));
@@ -581,23 +599,23 @@ fn the_shells_sweep_tells_wrong_arguments_and_files_by_its_exit_code() {
 fn each_case_has_its_kl_to_plot_and_colour_by_and_the_exports_carry_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(&folder.path().join("j"));
-    assert!(harness.bench.sweep_plan().scored, "the unit can, so it does");
+    assert!(harness.workbench.sweep_plan().scored, "the unit can, so it does");
     harness.apply(Action::SetMeasure(Measure::KlMean));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the end", has_ended);
-    let bench = &harness.bench;
-    assert_eq!(bench.sweep.stage, Stage::Ended(RunEnd::Complete));
-    let group = bench.sweep.groups().next().unwrap();
+    let workbench = &harness.workbench;
+    assert_eq!(workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    let group = workbench.sweep.groups().next().unwrap();
     let scored = group.points.iter().filter(|point| point.is_scored()).count();
     assert_eq!(scored, 6, "six prefixes, and the baselines need none");
     let large = group.lines()[0].1.last().unwrap().record.clone();
     sweep(&mut harness, SweepAction::Select(Some(large.clone())));
-    let scores = harness.bench.pair_scores().unwrap().clone();
-    let (left, _) = harness.bench.sweep.pair().unwrap();
+    let scores = harness.workbench.pair_scores().unwrap().clone();
+    let (left, _) = harness.workbench.sweep.pair().unwrap();
     assert_eq!(scores.places.last().unwrap()[1], left.text().unwrap().len());
     // Against another prefix there is none.
     sweep(&mut harness, SweepAction::Pin);
-    assert!(harness.bench.pair_scores().is_err());
+    assert!(harness.workbench.pair_scores().is_err());
     sweep(&mut harness, SweepAction::Unpin);
 
     for (format, wanted) in [
@@ -619,9 +637,9 @@ fn a_sweep_may_be_run_without_kl() {
     sweep(&mut harness, SweepAction::SetScored(false));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the end", has_ended);
-    let group = harness.bench.sweep.groups().next().unwrap();
+    let group = harness.workbench.sweep.groups().next().unwrap();
     assert!(!group.points.iter().any(|point| point.is_scored()));
-    assert!(harness.bench.sweep.resumable().is_none(), "nothing is missing");
+    assert!(harness.workbench.sweep.resumable().is_none(), "nothing is missing");
 }
 
 #[test]
@@ -635,16 +653,16 @@ fn where_a_large_prefix_changes_nothing_the_sweep_stops_with_the_reason_and_goes
     sweep(&mut harness, SweepAction::SetMagnitudes("0.1, 1".to_owned()));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the end", has_ended);
-    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::NoEffect));
-    let trouble = &harness.bench.sweep.trouble;
+    assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::NoEffect));
+    let trouble = &harness.workbench.sweep.trouble;
     assert!(matches!(trouble, Some(Trouble::Canary(canary)) if canary.finding == CanaryFinding::NoEffect));
-    assert_eq!(shown_records(&harness.bench), 0, "no case was spent on it");
+    assert_eq!(shown_records(&harness.workbench), 0, "no case was spent on it");
 
-    assert!(harness.bench.sweep.had_no_effect());
+    assert!(harness.workbench.sweep.had_no_effect());
     sweep(&mut harness, SweepAction::Resume);
     harness.until("the end", has_ended);
-    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
-    assert_eq!(shown_records(&harness.bench), 4);
-    let group = &harness.bench.sweep.analysis.groups[0];
+    assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    assert_eq!(shown_records(&harness.workbench), 4);
+    let group = &harness.workbench.sweep.analysis.groups[0];
     assert_eq!(group.proof(), Proof::NoEffect, "and what it showed is said of it");
 }

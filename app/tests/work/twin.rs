@@ -45,8 +45,8 @@ fn ready() -> Harness {
     harness
 }
 
-fn is_done(bench: &Workbench) -> bool {
-    !bench.sweep.is_busy() && (bench.sweep.shown.len() == 2 || bench.sweep.trouble.is_some())
+fn is_done(workbench: &Workbench) -> bool {
+    !workbench.sweep.is_busy() && (workbench.sweep.shown.len() == 2 || workbench.sweep.trouble.is_some())
 }
 
 #[test]
@@ -55,27 +55,27 @@ fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
     let mut harness = ready();
     let second = serve(wide_model());
     sweep(&mut harness, SweepAction::SetAlso("no such: address".to_owned()));
-    assert_eq!(harness.bench.sweep.form.also, "", "what is no address is left out");
+    assert_eq!(harness.workbench.sweep.form.also, "", "what is no address is left out");
     sweep(&mut harness, SweepAction::SetAlso(second.to_string()));
     sweep(&mut harness, SweepAction::Start);
     // It has not the first one's model: nothing is run before the person has chosen another.
-    harness.until("the question", |bench| bench.sweep.trouble.is_some());
+    harness.until("the question", |workbench| workbench.sweep.trouble.is_some());
     assert_eq!(
-        harness.bench.sweep.trouble,
+        harness.workbench.sweep.trouble,
         Some(Trouble::WhichModel("tiny".to_owned()))
     );
-    assert_eq!(harness.bench.sweep.also_models, ["wide"]);
-    assert!(harness.bench.sweep.shown.is_empty() && !harness.bench.sweep.is_busy());
+    assert_eq!(harness.workbench.sweep.also_models, ["wide"]);
+    assert!(harness.workbench.sweep.shown.is_empty() && !harness.workbench.sweep.is_busy());
     sweep(&mut harness, SweepAction::SetAlsoModel("wide".to_owned()));
-    assert_eq!(harness.bench.sweep.trouble, None);
+    assert_eq!(harness.workbench.sweep.trouble, None);
     sweep(&mut harness, SweepAction::Start);
     harness.until("both", is_done);
-    assert_eq!(harness.bench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
 
-    harness.until("the comparison of the repeated baselines", |bench| {
-        bench.sweep.groups().all(|group| group.noise.is_some())
+    harness.until("the comparison of the repeated baselines", |workbench| {
+        workbench.sweep.groups().all(|group| group.noise.is_some())
     });
-    let groups: Vec<_> = harness.bench.sweep.groups().cloned().collect();
+    let groups: Vec<_> = harness.workbench.sweep.groups().cloned().collect();
     assert_eq!(groups.len(), 2);
     assert_eq!(
         (groups[0].key.model.as_str(), groups[1].key.model.as_str()),
@@ -110,13 +110,13 @@ fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
     }
 
     // Opened again from the history, both are there.
-    let first = harness.bench.sweep.shown[0].experiment.id.clone();
-    let shown = harness.bench.sweep.shown.clone();
+    let first = harness.workbench.sweep.shown[0].experiment.id.clone();
+    let shown = harness.workbench.sweep.shown.clone();
     sweep(&mut harness, SweepAction::CloneSettings(first.clone()));
-    assert!(harness.bench.sweep.shown.is_empty());
+    assert!(harness.workbench.sweep.shown.is_empty());
     sweep(&mut harness, SweepAction::Show(first));
-    harness.until("both again", |bench| bench.sweep.shown == shown);
-    assert_eq!(harness.bench.sweep.groups().count(), 2);
+    harness.until("both again", |workbench| workbench.sweep.shown == shown);
+    assert_eq!(harness.workbench.sweep.groups().count(), 2);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn the_second_module_runs_the_model_of_the_first_where_it_has_it() {
     sweep(&mut harness, SweepAction::SetAlso(second.to_string()));
     sweep(&mut harness, SweepAction::Start);
     harness.until("both", is_done);
-    let groups: Vec<_> = harness.bench.sweep.groups().collect();
+    let groups: Vec<_> = harness.workbench.sweep.groups().collect();
     assert_eq!(groups.len(), 2);
     assert!(groups.iter().all(|group| group.key.model == "tiny"));
     assert_eq!(groups[1].key.address, second.to_string());
@@ -139,14 +139,14 @@ fn a_second_module_that_cannot_be_reached_is_told_before_anything_is_run() {
     sweep(&mut harness, SweepAction::SetAlso(nobody.to_string()));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the trouble", is_done);
-    let trouble = format!("{:?}", harness.bench.sweep.trouble);
+    let trouble = format!("{:?}", harness.workbench.sweep.trouble);
     assert!(trouble.contains(&nobody.to_string()), "{trouble}");
-    assert!(harness.bench.sweep.shown.is_empty() && harness.bench.library.experiments.is_empty());
+    assert!(harness.workbench.sweep.shown.is_empty() && harness.workbench.library.experiments.is_empty());
     // And the next sweep can begin.
     sweep(&mut harness, SweepAction::SetAlso(String::new()));
     sweep(&mut harness, SweepAction::Start);
-    harness.until("another sweep", |bench| {
-        bench.sweep.stage == Stage::Ended(RunEnd::Complete)
+    harness.until("another sweep", |workbench| {
+        workbench.sweep.stage == Stage::Ended(RunEnd::Complete)
     });
 }
 

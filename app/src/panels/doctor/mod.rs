@@ -30,11 +30,11 @@ const TEXT: f32 = 760.0;
 /// Draws the view in the remaining space of the window.
 pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
-    let language = cx.bench.settings.language;
+    let language = cx.workbench.settings.language;
     let view = View {
         text: DoctorText::of(language),
         language,
-        state: &cx.bench.doctor,
+        state: &cx.workbench.doctor,
         connected: connected(cx),
         palette,
     };
@@ -73,11 +73,11 @@ struct View<'a> {
 }
 
 fn connected(cx: &PanelContext<'_>) -> bool {
-    let bench = cx.bench;
-    match (&bench.target, bench.doctor.connectable()) {
+    let workbench = cx.workbench;
+    match (&workbench.target, workbench.doctor.connectable()) {
         (Target::Remote { address, .. }, Some(looked_at)) => {
             let port = |address: &str| address.strip_suffix(":10001").unwrap_or(address).to_owned();
-            bench.module.is_ready() && port(address) == port(looked_at)
+            workbench.module.is_ready() && port(address) == port(looked_at)
         }
         _ => false,
     }

@@ -41,7 +41,7 @@ pub fn present(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let inner = ui.max_rect().shrink2(vec2(40.0, 20.0));
     let at = inner.left_top();
-    let prompt = cx.bench.find.prompt().map(|prompt| prompt.user).unwrap_or_default();
+    let prompt = cx.workbench.find.prompt().map(|prompt| prompt.user).unwrap_or_default();
     let galley = paint::cut_to(
         ui,
         &prompt,
@@ -59,7 +59,7 @@ pub fn present(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         galley,
     );
     let rect = inner.with_min_y(placed.bottom() + 16.0);
-    let chooser = &cx.bench.find.chooser;
+    let chooser = &cx.workbench.find.chooser;
     let shown: Vec<String> = chooser.candidates().iter().map(|one| one.text.to_owned()).collect();
     let texts: Vec<&str> = shown.iter().map(String::as_str).collect();
     let width = (rect.width() + theme::GAP) / texts.len().max(1) as f32 - theme::GAP;
@@ -71,11 +71,11 @@ pub fn present(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 /// Returns what the user should do next, or why nothing can start.
 fn verdict(cx: &PanelContext<'_>, wrong: bool) -> String {
     let text = cx.find_text();
-    let is_busy = cx.bench.find.is_busy();
-    match cx.bench.find.chooser.number() {
+    let is_busy = cx.workbench.find.is_busy();
+    match cx.workbench.find.chooser.number() {
         Some(number) => (text.choose_head)(number, is_busy),
         None if is_busy => text.starting.to_owned(),
-        None => match cx.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField)) {
+        None => match cx.workbench.why_not_search().or(wrong.then_some(SearchOff::WrongField)) {
             Some(off) => (text.search_off)(&off),
             None => text.choose_ready.to_owned(),
         },
@@ -96,7 +96,7 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
 /// Draws the buttons for the chosen prefix and for choosing, from right to left.
 fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let text = cx.find_text();
-    let find = &cx.bench.find;
+    let find = &cx.workbench.find;
     let number = find.chooser.number();
     let is_missing = find
         .chooser
@@ -108,7 +108,7 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         Some(_) => Button::quiet(text.choose_anew),
         None => Button::ink(text.choose_start).icon(Icon::Run),
     };
-    let off = cx.bench.why_not_search();
+    let off = cx.workbench.why_not_search();
     let off_here = off.as_ref().map(text.search_off);
     let steps = |ui: &mut Ui, cx: &mut PanelContext<'_>| {
         let Some(number) = number else { return };
@@ -128,7 +128,7 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
 /// Draws the candidates side by side.
 fn candidates(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect, kind: Type) {
     let text = cx.find_text();
-    let shown: Vec<(String, bool)> = (cx.bench.find.chooser.candidates().iter())
+    let shown: Vec<(String, bool)> = (cx.workbench.find.chooser.candidates().iter())
         .map(|candidate| (candidate.text.to_owned(), candidate.record.is_some()))
         .collect();
     if shown.is_empty() {
@@ -166,7 +166,7 @@ fn candidates(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect, kind: Type) {
 fn line(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let text = cx.find_text();
     let inside = card(ui, rect, text.line, text.line_about, "");
-    let chosen = cx.bench.find.chooser.line();
+    let chosen = cx.workbench.find.chooser.line();
     if chosen.is_empty() {
         return empty(ui, inside, text.line_empty);
     }

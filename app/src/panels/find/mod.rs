@@ -36,7 +36,7 @@ impl FindView {
             .show(ui, |ui| {
                 let wrong = self.rail.is_wrong();
                 let margin = Margin::same(theme::PADDING as i8);
-                crate::views::scrolled(ui, "find centre", margin, |ui, height| match cx.bench.find.mode {
+                crate::views::scrolled(ui, "find centre", margin, |ui, height| match cx.workbench.find.mode {
                     FindMode::Learn => results::show(ui, cx, height, wrong),
                     FindMode::Choose => choose::show(ui, cx, height, wrong),
                     FindMode::Search => search::show(ui, cx, height, wrong),
@@ -47,7 +47,7 @@ impl FindView {
 
 impl PanelContext<'_> {
     fn find_text(&self) -> &'static FindText {
-        FindText::of(self.bench.settings.language)
+        FindText::of(self.workbench.settings.language)
     }
 
     fn find(&mut self, action: FindAction) {

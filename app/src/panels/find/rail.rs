@@ -51,7 +51,7 @@ impl Rail {
             .show(ui, |ui| {
                 inset(12, 12).show(ui, |ui| {
                     ui.spacing_mut().item_spacing.y = 4.0;
-                    let mode = cx.bench.find.mode;
+                    let mode = cx.workbench.find.mode;
                     let modes = FindMode::ALL.map(|mode| (mode, (text.modes)(mode)));
                     let width = ui.available_width();
                     if let Some(mode) = segmented(ui, text.mode, mode, &modes, width) {
@@ -60,7 +60,7 @@ impl Rail {
                     ui.add_space(8.0);
                     ui.label(paint::words((text.about)(mode), theme::BODY, palette.text3));
                     ui.add_space(8.0);
-                    let busy = cx.bench.find.is_busy();
+                    let busy = cx.workbench.find.is_busy();
                     ui.add_enabled_ui(!busy, |ui| match mode {
                         FindMode::Learn => {
                             wanted(ui, cx);
@@ -76,7 +76,7 @@ impl Rail {
     /// Draws the settings of learning.
     fn learning(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let text = cx.find_text();
-        let form = &cx.bench.find.form;
+        let form = &cx.workbench.find.form;
         if form.examples.len() > 1 {
             let most = form.most_held_out();
             let row =
@@ -118,24 +118,24 @@ impl Rail {
         let palette = Palette::of(ui);
         let text = cx.find_text();
         ui.label(paint::strong(text.prompt, theme::BODY, palette.text));
-        let mut prompt = cx.bench.prompt.user.clone();
+        let mut prompt = cx.workbench.prompt.user.clone();
         if lines(ui, text.prompt, text.prompt_hint, 2, &mut prompt) {
             cx.act(Action::SetPrompt(prompt));
         }
         ui.add_space(4.0);
-        let recipe = cx.bench.prefix.recipe();
+        let recipe = cx.workbench.prefix.recipe();
         let label = label::recipe(cx.text, &recipe);
-        let around = match cx.bench.searches_from_text() {
+        let around = match cx.workbench.searches_from_text() {
             true => text.around_text.to_owned(),
             false => (text.around)(&label),
         };
         ui.label(paint::words(around, theme::BODY, palette.text2));
         ui.add_space(8.0);
-        let mut form = cx.bench.find.search_form.clone();
+        let mut form = cx.workbench.find.search_form.clone();
         if mode == FindMode::Search {
             ui.label(paint::strong(text.objective, theme::BODY, palette.text));
             let named = |ui: &mut Ui, name: &str| ui.label(paint::words(name, theme::BODY, palette.text2));
-            let scores = cx.bench.scores_texts();
+            let scores = cx.workbench.scores_texts();
             let near_text = (text.near_text)(form.by_likelihood && scores);
             named(ui, near_text);
             lines(ui, near_text, "", 3, &mut form.text);
@@ -175,7 +175,7 @@ impl Rail {
         self.field(ui, text.spread, &mut form.spread, SearchForm::SPREADS);
         self.field(ui, text.dimension, &mut form.dimension, SearchForm::DIMENSIONS);
         self.field(ui, text.seed, &mut form.seed, 0..=u64::MAX);
-        if form != cx.bench.find.search_form {
+        if form != cx.workbench.find.search_form {
             cx.find(FindAction::SetSearch(form));
         }
     }
@@ -281,7 +281,7 @@ fn field(ui: &mut Ui, name: &str, hint: &str, edit: TextEdit<'_>) -> bool {
 fn wanted(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
-    let example = cx.bench.find.form.example().cloned();
+    let example = cx.workbench.find.form.example().cloned();
     let (mut prompt, mut target) = example.map(|one| (one.prompt, one.target)).unwrap_or_default();
     ui.label(paint::strong(text.prompt, theme::BODY, palette.text));
     if lines(ui, text.prompt, text.prompt_hint, 2, &mut prompt) {
@@ -300,7 +300,7 @@ fn wanted(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 /// Draws the menu of examples.
 fn examples(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.find_text();
-    let form = &cx.bench.find.form;
+    let form = &cx.workbench.find.form;
     let count = form.examples.len();
     let words = (text.example_of)(form.shown + 1, count);
     let button = Button::quiet(&words)

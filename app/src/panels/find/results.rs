@@ -88,7 +88,7 @@ pub(super) fn verdict_of(ui: &mut Ui, verdict: &str, done: f32, words: &str) {
 }
 
 fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
-    let off = cx.bench.why_not_learn().or(wrong.then_some(LearnOff::WrongField));
+    let off = cx.workbench.why_not_learn().or(wrong.then_some(LearnOff::WrongField));
     head_of(
         ui,
         cx,
@@ -101,7 +101,7 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
 fn say(ui: &mut Ui, cx: &PanelContext<'_>, off: Option<&LearnOff>) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
-    let find = &cx.bench.find;
+    let find = &cx.workbench.find;
     let Some((first, last)) = find
         .learning()
         .and_then(|learning| Some((learning.frames.first()?, learning.last()?)))
@@ -156,7 +156,7 @@ fn step_words(cx: &PanelContext<'_>, find: &Finder, last: &LearnFrame) -> String
 /// Draws the buttons for the rows and for learning, from right to left.
 fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<&LearnOff>) {
     let text = cx.find_text();
-    let button = match cx.bench.find.found() {
+    let button = match cx.workbench.find.found() {
         Some(_) => Button::outlined(text.again),
         None => Button::ink(text.start).icon(Icon::Run),
     };
@@ -174,14 +174,14 @@ pub(super) fn buttons_of(
 ) {
     let text = cx.find_text();
     let large = theme::CONTROL_LARGE;
-    if cx.bench.found_prefix().is_some() {
+    if cx.workbench.found_prefix().is_some() {
         if ui.add(Button::ink(text.use_in_tune).height(large)).clicked() {
             cx.find(FindAction::UseInTune);
         }
         export(ui, cx);
     }
     others(ui, cx);
-    match cx.bench.find.stage() {
+    match cx.workbench.find.stage() {
         Some(stage) => {
             let button = Button::outlined(text.stop).icon(Icon::Stop).height(large);
             if ui.add_enabled(stage != FindStage::Stopping, button).clicked() {
@@ -215,7 +215,7 @@ pub(super) fn export(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         .name(text.export_named)
         .height(theme::CONTROL_LARGE)
         .trailing(Icon::ChevronDown);
-    let response = ui.add_enabled(!cx.bench.file.asking, button);
+    let response = ui.add_enabled(!cx.workbench.file.asking, button);
     let export_as = cx.prefix_text().export_as;
     Popup::menu(&response)
         .close_behavior(PopupCloseBehavior::CloseOnClick)
@@ -233,21 +233,21 @@ pub(super) fn export(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 /// Returns why the shown learning missed its target, or why no other can start.
 fn warning(cx: &PanelContext<'_>) -> Option<String> {
     let text = cx.find_text();
-    let find = &cx.bench.find;
+    let find = &cx.workbench.find;
     let last = find.learning()?.last()?;
     let is_short = find.reproduced().is_some_and(|found| !found.is_whole());
     if last.end == Some(LearnEnd::NotReached) && is_short {
         return Some(text.not_converged.to_owned());
     }
     // The header shows the results of an earlier learning instead of the reason.
-    let off = cx.bench.why_not_learn().filter(|_| !find.is_busy())?;
+    let off = cx.workbench.why_not_learn().filter(|_| !find.is_busy())?;
     Some((text.off)(&off))
 }
 
 /// Draws the message of a failure of the mode, or else a warning.
 pub(super) fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>, warning: Option<String>) {
-    let trouble = cx.bench.find.trouble();
-    match trouble.map(|problem| problem.whole(cx.bench.settings.language)) {
+    let trouble = cx.workbench.find.trouble();
+    match trouble.map(|problem| problem.whole(cx.workbench.settings.language)) {
         Some(words) => notice(ui, cx, Status::Broken, words, true),
         None => {
             if let Some(words) = warning {
@@ -309,7 +309,12 @@ pub(super) fn card(ui: &Ui, rect: Rect, title: &str, remark: &str, right: &str) 
 fn loss(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let text = cx.find_text();
     let inside = card(ui, rect, text.loss, text.loss_unit, "");
-    let Some(learning) = cx.bench.find.learning().filter(|learning| !learning.frames.is_empty()) else {
+    let Some(learning) = cx
+        .workbench
+        .find
+        .learning()
+        .filter(|learning| !learning.frames.is_empty())
+    else {
         return empty(ui, inside, text.loss_empty);
     };
     let request = &learning.plan.request;
@@ -359,7 +364,7 @@ fn loss(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
 fn output(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
-    let find = &cx.bench.find;
+    let find = &cx.workbench.find;
     let record = find.output();
     let step = record
         .and_then(Finder::step_of)
@@ -422,7 +427,7 @@ pub(super) fn output_text(ui: &mut Ui, id: impl AsIdSalt + Copy, inside: Rect, w
 
 fn rows(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let text = cx.find_text();
-    let find = &cx.bench.find;
+    let find = &cx.workbench.find;
     let step = find
         .rows
         .as_ref()
@@ -453,7 +458,7 @@ fn rows(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         })
         .collect();
     let percentile = |wanted: u8| {
-        let vocabulary = cx.bench.vocabulary.as_ref()?;
+        let vocabulary = cx.workbench.vocabulary.as_ref()?;
         let found = vocabulary.percentiles.iter().find(|(percent, _)| *percent == wanted);
         found.map(|(_, norm)| *norm)
     };

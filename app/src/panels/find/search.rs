@@ -50,7 +50,7 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
 fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
-    let find = &cx.bench.find;
+    let find = &cx.workbench.find;
     let (searcher, stage) = (&find.searcher, find.stage());
     let runs = searcher.scored().count();
     let broken_off = find.unfinished_search().and_then(SavedExperiment::unfinished_search);
@@ -60,7 +60,7 @@ fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
             ui.label(paint::words(words, theme::BODY, palette.text2));
             return;
         }
-        let off = cx.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
+        let off = cx.workbench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
         let words = match (stage, off) {
             (Some(FindStage::Stopping), _) => text.stopping.to_owned(),
             (Some(_), _) => text.starting.to_owned(),
@@ -95,14 +95,14 @@ fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
 /// Draws the buttons for the best prefix and for searching, from right to left.
 fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let text = cx.find_text();
-    let button = match cx.bench.found_prefix() {
+    let button = match cx.workbench.found_prefix() {
         Some(_) => Button::outlined(text.search_again),
         None => Button::ink(text.search_start).icon(Icon::Run),
     };
-    let off = cx.bench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
+    let off = cx.workbench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
     let go_on = |ui: &mut Ui, cx: &mut PanelContext<'_>| {
-        if cx.bench.find.unfinished_search().is_some() {
-            let off = cx.bench.why_not_search_on().as_ref().map(text.search_off);
+        if cx.workbench.find.unfinished_search().is_some() {
+            let off = cx.workbench.why_not_search_on().as_ref().map(text.search_off);
             offered(ui, cx, Button::outlined(text.search_on), off, FindAction::SearchOn);
         }
     };
@@ -112,7 +112,7 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
 fn scores(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let text = cx.find_text();
     let inside = card(ui, rect, text.scores, text.scores_about, "");
-    let searcher = &cx.bench.find.searcher;
+    let searcher = &cx.workbench.find.searcher;
     let scores: Vec<f64> = searcher.scored().map(|(_, score)| score.total).collect();
     if scores.is_empty() {
         return empty(ui, inside, text.scores_empty);
@@ -131,7 +131,7 @@ fn scores(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
 /// Draws the best output and its score.
 fn best(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let text = cx.find_text();
-    let searcher = &cx.bench.find.searcher;
+    let searcher = &cx.workbench.find.searcher;
     let best = searcher
         .best()
         .map(|(record, score)| (record.output().to_owned(), score));
@@ -152,7 +152,7 @@ fn runs(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
     let inside = card(ui, rect, text.best_runs, "", "");
-    let mut all: Vec<(Score, String)> = (cx.bench.find.searcher.scored())
+    let mut all: Vec<(Score, String)> = (cx.workbench.find.searcher.scored())
         .map(|(record, score)| (score, record.output().replace('\n', " ")))
         .collect();
     if all.is_empty() {

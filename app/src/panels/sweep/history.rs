@@ -56,7 +56,7 @@ impl HistoryPage {
                 )
                 .accessible_name(text.search);
             paint::focus_ring(ui, &response, response.rect, theme::RADIUS_CONTROL);
-            if cx.bench.library.deleted.is_some() {
+            if cx.workbench.library.deleted.is_some() {
                 ui.horizontal(|ui| {
                     ui.label(paint::words(text.deleted, theme::BODY, palette.text2));
                     if ui.add(Button::outlined(text.undo).small().height(28.0)).clicked() {
@@ -64,9 +64,9 @@ impl HistoryPage {
                     }
                 });
             }
-            if let LibraryState::Unusable(problem) = &cx.bench.library.state {
+            if let LibraryState::Unusable(problem) = &cx.workbench.library.state {
                 ui.label(paint::words(
-                    problem.whole(cx.bench.settings.language),
+                    problem.whole(cx.workbench.settings.language),
                     theme::BODY,
                     palette.broken,
                 ));
@@ -79,7 +79,7 @@ impl HistoryPage {
                 cx.sweep(SweepAction::Find(query.clone()));
             }
         }
-        let library = &cx.bench.library;
+        let library = &cx.workbench.library;
         // Until the texts have been searched, matches in names are shown.
         let found = library
             .found
@@ -126,12 +126,12 @@ fn row(ui: &mut Ui, cx: &mut PanelContext<'_>, one: &Summary, renaming: &mut Opt
     let text = cx.sweep_text();
     let id = &one.experiment.id;
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
-    let bench = cx.bench;
-    let running = bench.sweep.shown.iter().find(|saved| saved.experiment.id == *id);
-    let learned = bench.find.saved.as_ref().filter(|saved| saved.experiment.id == *id);
-    let on = running.is_some() || learned.is_some() || bench.tuning.saved.experiment.id == *id;
+    let workbench = cx.workbench;
+    let running = workbench.sweep.shown.iter().find(|saved| saved.experiment.id == *id);
+    let learned = workbench.find.saved.as_ref().filter(|saved| saved.experiment.id == *id);
+    let on = running.is_some() || learned.is_some() || workbench.tuning.saved.experiment.id == *id;
     let name = &one.experiment.name;
-    let standing = bench.sweep.standing(one);
+    let standing = workbench.sweep.standing(one);
     let count = running
         .or(learned)
         .map_or(one.finished, |saved| saved.undeleted().count());
@@ -194,8 +194,8 @@ fn row(ui: &mut Ui, cx: &mut PanelContext<'_>, one: &Summary, renaming: &mut Opt
     );
 
     let mut to_setup = false;
-    let busy = cx.bench.sweep.is_busy();
-    let can_run = !busy && cx.bench.module.is_ready();
+    let busy = cx.workbench.sweep.is_busy();
+    let can_run = !busy && cx.workbench.module.is_ready();
     let menu_name = (text.actions_of)(name);
     let menu = ui.place(menu_place, IconButton::new(Icon::Menu, &menu_name).size(28.0));
     Popup::menu(&menu)

@@ -45,7 +45,7 @@ impl SweepView {
             ui.add_space(theme::GAP);
             let used = ui.cursor().top() - top;
             let room = height - used;
-            if cx.bench.texts_alone {
+            if cx.workbench.texts_alone {
                 let width = ui.available_width();
                 let texts = (room - super::WAY_BACK).max(LOWER_LEAST);
                 self.pair.show(ui, cx, width, texts);
@@ -65,7 +65,7 @@ impl SweepView {
         let whole_map = results::map_height(&self.pictures);
         let most = (room - theme::GAP - whole_map.min(MAP_LEAST)).max(LOWER_LEAST);
         let half = (ui.available_width() - theme::GAP) / 2.0;
-        let lower = match cx.bench.settings.pair_height {
+        let lower = match cx.workbench.settings.pair_height {
             Some(set) => set,
             None => self.pair.need(ui, cx, half, most),
         };
@@ -118,7 +118,7 @@ const MAP_LEAST: f32 = 206.0;
 
 impl PanelContext<'_> {
     pub(super) fn sweep_text(&self) -> &'static SweepText {
-        SweepText::of(self.bench.settings.language)
+        SweepText::of(self.workbench.settings.language)
     }
 
     pub(super) fn sweep(&mut self, action: SweepAction) {

@@ -89,8 +89,8 @@ impl PairCard {
         ui.set_clip_rect(rect.intersect(ui.clip_rect()));
         ui.spacing_mut().item_spacing.y = 0.0;
         self.head(ui, cx);
-        let bench = cx.bench;
-        let Some((left, right)) = bench.sweep.pair() else {
+        let workbench = cx.workbench;
+        let Some((left, right)) = workbench.sweep.pair() else {
             ui.add_space(8.0);
             ui.label(paint::words(text.pair_empty, theme::BODY, palette.text3));
             return;
@@ -107,24 +107,24 @@ impl PairCard {
             false => (inner.width(), ((room - BETWEEN) / 2.0 - NAME).max(BOX_LEAST)),
         };
         self.kind = letters_of(ui, [left, right], width, each).0;
-        let stepped = bench.difference().and_then(|(now, _)| now);
+        let stepped = workbench.difference().and_then(|(now, _)| now);
         if stepped != self.stepped {
             self.stepped = stepped;
             if stepped.is_some() {
                 self.panes.step();
             }
         }
-        let letters = if bench.sweep.pinned.is_some() {
+        let letters = if workbench.sweep.pinned.is_some() {
             ("A ", "B ")
         } else {
             ("", "")
         };
-        let name = if bench.sweep.pinned.is_some() {
+        let name = if workbench.sweep.pinned.is_some() {
             text.output_a
         } else {
             cx.text.baseline_output
         };
-        let other = if bench.sweep.pinned.is_some() {
+        let other = if workbench.sweep.pinned.is_some() {
             text.output_b
         } else {
             cx.text.prefixed_output
@@ -153,7 +153,7 @@ impl PairCard {
 
     /// Returns the height of both texts one above the other, at most `most`.
     pub fn need(&self, ui: &Ui, cx: &PanelContext<'_>, width: f32, most: f32) -> f32 {
-        let Some((left, right)) = cx.bench.sweep.pair() else {
+        let Some((left, right)) = cx.workbench.sweep.pair() else {
             return 0.0;
         };
         let chrome = ABOVE + 2.0 * NAME + BETWEEN + 12.0;
@@ -165,7 +165,7 @@ impl PairCard {
     fn head(&self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
         let text = cx.sweep_text();
-        let sweep = &cx.bench.sweep;
+        let sweep = &cx.workbench.sweep;
         let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 28.0), Sense::hover());
         let title = if sweep.pinned.is_some() {
             text.pair_pinned
@@ -211,7 +211,7 @@ impl PairCard {
     }
 
     fn refresh(&mut self, cx: &PanelContext<'_>) {
-        let now = &cx.bench.sweep.diff;
+        let now = &cx.workbench.sweep.diff;
         let same = match (&self.of, now) {
             (Some(old), Some(new)) => Arc::ptr_eq(old, new),
             (None, None) => true,
@@ -252,7 +252,7 @@ impl PairCard {
         let text = cx.sweep_text();
         let (head, _) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::hover());
         let measure = Measure::Chrf2;
-        let value = cx.bench.sweep.point(&record.id).map(|(group, point)| {
+        let value = cx.workbench.sweep.point(&record.id).map(|(group, point)| {
             let verdict = (text.verdict)(group.verdict(point));
             match point.measures.as_ref().filter(|_| !record.is_baseline()) {
                 Some(measures) => format!(
@@ -291,7 +291,7 @@ impl PairCard {
             );
             x = placed.right() + 6.0;
         }
-        let made = label::of(cx, record, &cx.bench.sweep.analysis);
+        let made = label::of(cx, record, &cx.workbench.sweep.analysis);
         let galley = paint::cut_to(
             ui,
             &made,
@@ -361,8 +361,8 @@ impl PairCard {
 
 /// Returns the current difference, as bytes of a text of the pair.
 fn stepped_to(cx: &PanelContext<'_>, pane: DiffSide) -> Option<Range<usize>> {
-    let (now, _) = cx.bench.difference()?;
-    let change = cx.bench.sweep.diff.as_ref()?.diff.changes.get(now?)?;
+    let (now, _) = cx.workbench.difference()?;
+    let change = cx.workbench.sweep.diff.as_ref()?.diff.changes.get(now?)?;
     Some(match pane {
         DiffSide::Left => change.left.clone(),
         DiffSide::Right => change.right.clone(),
@@ -371,7 +371,7 @@ fn stepped_to(cx: &PanelContext<'_>, pane: DiffSide) -> Option<Range<usize>> {
 
 /// Returns the height of [`measures_card`]; 0 if there is no pair.
 pub fn measures_height(cx: &PanelContext<'_>) -> f32 {
-    match cx.bench.sweep.pair() {
+    match cx.workbench.sweep.pair() {
         Some((left, right)) => TABLE_ROW * (table(cx, left, right).len() + 1) as f32 + 16.0,
         None => 0.0,
     }
@@ -379,7 +379,7 @@ pub fn measures_height(cx: &PanelContext<'_>) -> f32 {
 
 /// Draws the card with the measures of both runs.
 pub fn measures_card(ui: &mut Ui, cx: &PanelContext<'_>, width: f32) {
-    let Some((left, right)) = cx.bench.sweep.pair() else {
+    let Some((left, right)) = cx.workbench.sweep.pair() else {
         return;
     };
     let rows = table(cx, left, right);
@@ -411,7 +411,7 @@ fn what_changed(ui: &mut Ui, cx: &PanelContext<'_>, left: &Record, right: &Recor
         ui.label(paint::words(said, theme::BODY, palette.text));
     });
     ui.add_space(2.0);
-    let sweep = &cx.bench.sweep;
+    let sweep = &cx.workbench.sweep;
     let measures = |record: &Record| sweep.point(&record.id).and_then(|(_, point)| point.measures.clone());
     let effect = match (measures(left), measures(right)) {
         (Some(a), Some(b)) if sweep.pinned.is_some() => between(cx, &a, &b),
@@ -456,7 +456,7 @@ struct Row {
 }
 
 fn table(cx: &PanelContext<'_>, left: &Record, right: &Record) -> Vec<Row> {
-    let sweep = &cx.bench.sweep;
+    let sweep = &cx.workbench.sweep;
     let (a, b) = (
         sweep.point(&left.id).map(|(_, point)| point),
         sweep.point(&right.id).map(|(_, point)| point),
@@ -475,8 +475,8 @@ fn table(cx: &PanelContext<'_>, left: &Record, right: &Record) -> Vec<Row> {
     if right.scores.is_some() || left.scores.is_some() {
         shown.extend([Measure::KlMean, Measure::Perplexity]);
     }
-    if !shown.contains(&cx.bench.measure) {
-        shown.push(cx.bench.measure);
+    if !shown.contains(&cx.workbench.measure) {
+        shown.push(cx.workbench.measure);
     }
     shown
         .into_iter()
@@ -499,7 +499,7 @@ fn show_table(ui: &mut Ui, cx: &PanelContext<'_>, rows: &[Row]) {
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
     let width = ui.available_width();
-    let pinned = cx.bench.sweep.pinned.is_some();
+    let pinned = cx.workbench.sweep.pinned.is_some();
     let columns = [width - 208.0, width - 104.0, width];
     let line = |ui: &mut Ui, cells: [&str; 4], head: bool, last: bool| {
         let (rect, _) = ui.allocate_exact_size(vec2(width, TABLE_ROW), Sense::hover());

@@ -83,8 +83,8 @@ pub struct Plotted {
 
 impl Cache {
     pub fn refresh(&mut self, cx: &PanelContext<'_>) {
-        let bench = cx.bench;
-        let sweep = &bench.sweep;
+        let workbench = cx.workbench;
+        let sweep = &workbench.sweep;
         let key = Key {
             shown: sweep.shown.iter().map(|saved| saved.experiment.id.clone()).collect(),
             points: sweep
@@ -102,20 +102,20 @@ impl Cache {
                 .count(),
             running: sweep.running.clone(),
             prompt: sweep.prompt,
-            measure: bench.measure,
+            measure: workbench.measure,
             form: sweep.form.clone(),
-            kind: bench.sweep_kind(),
+            kind: workbench.sweep_kind(),
             selected: sweep.selected.clone(),
             pinned: sweep.pinned.clone(),
-            language: bench.settings.language,
-            unit: bench.sweep_unit(),
+            language: workbench.settings.language,
+            unit: workbench.sweep_unit(),
             means: self.means,
         };
         if self.key.as_ref() == Some(&key) {
             return;
         }
         self.key = Some(key);
-        self.planned = bench.sweep_plan().cases().map_or(0, |cases| cases.len());
+        self.planned = workbench.sweep_plan().cases().map_or(0, |cases| cases.len());
         self.counts = sweep.form.prompts.iter().map(|prompt| sweep.done_of(prompt)).collect();
         let planned = planned(cx);
         self.map = map(cx, &planned);
@@ -130,9 +130,9 @@ impl Cache {
 
 /// Returns the prefixed cases of the shown prompt, from the plan of the shown sweep or else of the form.
 fn planned(cx: &PanelContext<'_>) -> Vec<Case> {
-    let sweep = &cx.bench.sweep;
+    let sweep = &cx.workbench.sweep;
     let shown = sweep.experiment().and_then(|saved| saved.experiment.plan.clone());
-    let plan: Plan = shown.unwrap_or_else(|| cx.bench.sweep_plan());
+    let plan: Plan = shown.unwrap_or_else(|| cx.workbench.sweep_plan());
     let shown = sweep.shown_prompt();
     let Some(place) = plan.prompts.iter().position(|prompt| Some(prompt) == shown) else {
         return Vec::new();
@@ -193,8 +193,8 @@ fn points(sweep: &Sweeps) -> HashMap<&str, (&Group, &Point)> {
 }
 
 fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
-    let bench = cx.bench;
-    let sweep = &bench.sweep;
+    let workbench = cx.workbench;
+    let sweep = &workbench.sweep;
     let points = points(sweep);
     let first = sweep.shown.first().map(|saved| &saved.experiment.id);
     // A search has no planned cells, so that its own magnitudes are the columns.
@@ -271,7 +271,7 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
         let value = point
             .measures
             .as_ref()
-            .and_then(|measures| bench.measure.value(measures));
+            .and_then(|measures| workbench.measure.value(measures));
         let looked_at = [&sweep.selected, &sweep.pinned]
             .into_iter()
             .flatten()
@@ -299,8 +299,8 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
                     sums[at].0 += value;
                     sums[at].1 += 1;
                     let mean = sums[at].0 / sums[at].1 as f64;
-                    cell.share = share(bench.measure, mean, group);
-                    cell.words = in_a_cell(bench.measure, mean);
+                    cell.share = share(workbench.measure, mean, group);
+                    cell.words = in_a_cell(workbench.measure, mean);
                 }
             }
             // There is no baseline yet.
@@ -314,13 +314,13 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
             CellState::Waiting => text.waiting.to_owned(),
             CellState::Running => text.running.to_owned(),
             CellState::Failed => text.case_failed.to_owned(),
-            CellState::Done => format!("{} {}", (cx.text.measures)(bench.measure), cell.words),
+            CellState::Done => format!("{} {}", (cx.text.measures)(workbench.measure), cell.words),
             CellState::Collapsed => {
                 format!(
                     "{}{}{} {}",
                     text.collapsed,
                     cx.text.comma,
-                    (cx.text.measures)(bench.measure),
+                    (cx.text.measures)(workbench.measure),
                     cell.words
                 )
             }
@@ -363,8 +363,8 @@ fn in_a_cell(measure: Measure, value: f64) -> String {
 }
 
 fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
-    let bench = cx.bench;
-    let sweep = &bench.sweep;
+    let workbench = cx.workbench;
+    let sweep = &workbench.sweep;
     let groups: Vec<&Group> = sweep.groups().collect();
     let prefixed = || {
         groups
@@ -374,7 +374,7 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
     };
     let norms = match prefixed().next() {
         Some(_) => prefixed().all(|point| point.token_norms.is_some()),
-        None => bench.sweep_unit() == MagnitudeUnit::TokenNorms,
+        None => workbench.sweep_unit() == MagnitudeUnit::TokenNorms,
     };
     let x_of = |point: &Point| {
         if norms {
@@ -426,7 +426,7 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
             let value = point
                 .measures
                 .as_ref()
-                .and_then(|measures| bench.measure.value(measures));
+                .and_then(|measures| workbench.measure.value(measures));
             let (Some(x), Some(y)) = (x_of(point), value) else {
                 continue;
             };
@@ -460,11 +460,11 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
         });
         out.ids.push(ids);
     }
-    out.top = bench.measure.full_scale().unwrap_or_else(|| round_top(most));
+    out.top = workbench.measure.full_scale().unwrap_or_else(|| round_top(most));
     out.noise = groups
         .iter()
         .filter(|group| !group.is_deterministic())
-        .filter_map(|group| group.noise_floor(bench.measure))
+        .filter_map(|group| group.noise_floor(workbench.measure))
         .reduce(f64::min);
     out.collapse = collapse(&out.curves);
     out
@@ -473,7 +473,7 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
 /// Returns the groups of all prompts that were run, by module.
 fn modules<'d>(cx: &PanelContext<'d>) -> Vec<Vec<&'d Group>> {
     let mut out: Vec<Vec<&Group>> = Vec::new();
-    for group in &cx.bench.sweep.analysis.groups {
+    for group in &cx.workbench.sweep.analysis.groups {
         let is_there = |others: &&mut Vec<&Group>| {
             let key = &others[0].key;
             (&key.address, &key.model, &key.settings) == (&group.key.address, &group.key.model, &group.key.settings)
@@ -488,7 +488,7 @@ fn modules<'d>(cx: &PanelContext<'d>) -> Vec<Vec<&'d Group>> {
 
 /// The means over all prompts: one line per P, with bars from the lowest prompt to the highest.
 fn means(cx: &PanelContext<'_>, modules: &[Vec<&Group>]) -> Plotted {
-    let measure = cx.bench.measure;
+    let measure = cx.workbench.measure;
     let mut lines: Vec<_> = modules
         .iter()
         .flat_map(|groups| over_prompts(groups, measure).into_iter().map(|line| (groups[0], line)))

@@ -85,9 +85,9 @@ impl Rail {
 
     /// Draws the field for a second module.
     fn second_module(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, width: f32) {
-        let text = TwinText::of(cx.bench.settings.language);
+        let text = TwinText::of(cx.workbench.settings.language);
         let palette = Palette::of(ui);
-        let also = &cx.bench.sweep.form.also;
+        let also = &cx.workbench.sweep.form.also;
         label(ui, text.also);
         let parse = |typed: &str| {
             let typed = typed.trim();
@@ -97,7 +97,7 @@ impl Rail {
         if self.taken(entered, |address| cx.sweep(SweepAction::SetAlso(address))) {
             refused(ui, text.refused);
         } else if !also.is_empty() {
-            let about = match cx.bench.sweep_unit() {
+            let about = match cx.workbench.sweep_unit() {
                 MagnitudeUnit::TokenNorms => text.about_norms,
                 MagnitudeUnit::Raw => text.about_raw,
             };
@@ -120,8 +120,8 @@ impl Rail {
     fn grid(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
         let text = cx.sweep_text();
-        let form = &cx.bench.sweep.form;
-        let busy = cx.bench.sweep.is_busy();
+        let form = &cx.workbench.sweep.form;
+        let busy = cx.workbench.sweep.is_busy();
         ui.spacing_mut().item_spacing.y = 0.0;
         self.wrong = false;
         let width = ui.available_width();
@@ -134,12 +134,12 @@ impl Rail {
                 refused(ui, text.lens_refused);
             }
             let longest = form.lens.iter().copied().max().unwrap_or(1);
-            if let Some(rows) = cx.bench.prefix.rows_repeated_to(longest) {
+            if let Some(rows) = cx.workbench.prefix.rows_repeated_to(longest) {
                 let words = (cx.prefix_text().file_repeats)(rows, longest);
                 ui.label(paint::words(words, theme::CAPTION, palette.text2));
             }
             ui.add_space(8.0);
-            let unit = cx.bench.sweep_unit();
+            let unit = cx.workbench.sweep_unit();
             let name = match unit {
                 MagnitudeUnit::TokenNorms => text.magnitudes_norms,
                 MagnitudeUnit::Raw => text.magnitudes_raw,
@@ -161,7 +161,7 @@ impl Rail {
                 ui.label(paint::words(text.truncated, theme::CAPTION, palette.text3));
             }
             ui.add_space(6.0);
-            if cx.bench.vocabulary.is_some() {
+            if cx.workbench.vocabulary.is_some() {
                 let units = [
                     (MagnitudeUnit::TokenNorms, cx.text.unit_norms),
                     (MagnitudeUnit::Raw, cx.text.unit_raw),
@@ -186,7 +186,7 @@ impl Rail {
                 });
             });
             self.second_module(ui, cx, width);
-            let able = cx.bench.module.facts().is_none_or(|facts| facts.scores);
+            let able = cx.workbench.module.facts().is_none_or(|facts| facts.scores);
             let words = cx.scoring_text();
             ui.add_enabled_ui(able, |ui| {
                 let mut scored = form.scored && able;
@@ -206,15 +206,15 @@ impl Rail {
         let measures: Vec<_> = Measure::ALL
             .map(|measure| (measure, (cx.text.measures)(measure).to_owned()))
             .to_vec();
-        if let Some(measure) = select::select(ui, text.measure, Some(&cx.bench.measure), &measures, "", width) {
+        if let Some(measure) = select::select(ui, text.measure, Some(&cx.workbench.measure), &measures, "", width) {
             cx.act(Action::SetMeasure(measure));
         }
         ui.add_space(8.0);
-        let kind = words::kind(cx.text, &cx.bench.sweep_kind());
+        let kind = words::kind(cx.text, &cx.workbench.sweep_kind());
         pair_line(ui, text.kind, &kind);
         ui.horizontal(|ui| {
             ui.set_min_height(28.0);
-            let prompt = &cx.bench.prompt;
+            let prompt = &cx.workbench.prompt;
             let drawn = if prompt.sampling == Sampling::Greedy {
                 text.greedy
             } else {
@@ -238,7 +238,7 @@ impl Rail {
 
 /// Draws the model of the second module, if it does not have the first one's.
 fn second_model(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &TwinText, width: f32) {
-    let sweep = &cx.bench.sweep;
+    let sweep = &cx.workbench.sweep;
     let chosen = sweep.form.also_model.as_ref();
     let named = sweep
         .also_models
@@ -259,7 +259,7 @@ fn second_model(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &TwinText, width: 
 fn cases(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
-    let sweep = &cx.bench.sweep;
+    let sweep = &cx.workbench.sweep;
     let padding = theme::PADDING as i8;
     let done = pictures
         .counts
@@ -281,7 +281,7 @@ fn cases(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
     for (index, prompt) in sweep.form.prompts.iter().enumerate() {
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), ROW), Sense::click());
         let on = index == sweep.prompt;
-        let (own, preset) = words::prompt(cx.bench.settings.language, prompt);
+        let (own, preset) = words::prompt(cx.workbench.settings.language, prompt);
         let count = pictures.counts.get(index).copied().flatten();
         let spoken = preset.map_or_else(|| own.clone(), |preset| format!("{preset}: {own}"));
         response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, on, &spoken));
@@ -378,10 +378,12 @@ fn cases(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
                     .close_behavior(PopupCloseBehavior::CloseOnClick)
                     .accessible_name(text.add_preset)
                     .show(|ui| {
-                        let names = PRESETS.iter().map(|preset| preset.title(cx.bench.settings.language));
+                        let names = PRESETS
+                            .iter()
+                            .map(|preset| preset.title(cx.workbench.settings.language));
                         select::as_wide_as(ui, names);
                         for (index, preset) in PRESETS.iter().enumerate() {
-                            if select::item(ui, preset.title(cx.bench.settings.language), false).clicked() {
+                            if select::item(ui, preset.title(cx.workbench.settings.language), false).clicked() {
                                 cx.sweep(SweepAction::AddPreset(index));
                             }
                         }
@@ -394,7 +396,7 @@ fn cases(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
 fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
-    let form = &cx.bench.sweep.form;
+    let form = &cx.workbench.sweep.form;
     ui.spacing_mut().item_spacing.y = 6.0;
     ui.label(paint::words(text.threshold_about, theme::CAPTION, palette.text3));
     let width = ui.available_width();
@@ -407,8 +409,8 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     if let Some(measure) = select::select(ui, &name, Some(&form.budget_measure), &measures, "", width) {
         cx.sweep(SweepAction::SetBudgetMeasure(measure));
     }
-    let busy = cx.bench.sweep.is_busy();
-    let mut off = busy || wrong || cx.bench.why_not_sweep().is_some();
+    let busy = cx.workbench.sweep.is_busy();
+    let mut off = busy || wrong || cx.workbench.why_not_sweep().is_some();
     ui.horizontal(|ui| {
         ui.label(paint::words(text.at_least, theme::BODY, palette.text2));
         let field = Field {
@@ -430,7 +432,7 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             }
         });
     });
-    if let Some((_, found)) = &cx.bench.sweep.threshold {
+    if let Some((_, found)) = &cx.workbench.sweep.threshold {
         ui.label(paint::strong(
             results::threshold_words(cx, found),
             theme::BODY,
@@ -442,7 +444,7 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
 
 /// Returns the P of a threshold search: that of the selected record, or the first.
 fn search_len(cx: &PanelContext<'_>) -> usize {
-    let sweep = &cx.bench.sweep;
+    let sweep = &cx.workbench.sweep;
     let looked_at = sweep
         .selected
         .as_deref()
@@ -456,7 +458,7 @@ fn exports(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.sweep_text();
     paint::rule(ui);
     ui.add_space(4.0);
-    let some = cx.bench.can_export();
+    let some = cx.workbench.can_export();
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
         let width = (ui.available_width() - theme::CONTROL - 16.0) / 2.0;

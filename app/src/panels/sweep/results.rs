@@ -28,7 +28,7 @@ use crate::workbench::sweep::{Stage, SweepOff, Trouble};
 pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
-    let sweep = &cx.bench.sweep;
+    let sweep = &cx.workbench.sweep;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), theme::CONTROL_LARGE), Sense::hover());
     let mut right = ui.new_child(
         UiBuilder::new()
@@ -37,7 +37,7 @@ pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
-    let why_start = cx.bench.why_not_sweep().or(wrong.then_some(SweepOff::WrongField));
+    let why_start = cx.workbench.why_not_sweep().or(wrong.then_some(SweepOff::WrongField));
     buttons(&mut right, cx, why_start.as_ref());
     let end = right.min_rect().left() - 16.0;
     let (title, share, remark) = match &sweep.stage {
@@ -77,7 +77,7 @@ pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             }
             None => {
                 let why = why_start.map(|why| (text.off)(&why));
-                let planned = cx.bench.sweep_plan().cases().map_or(0, |cases| cases.len());
+                let planned = cx.workbench.sweep_plan().cases().map_or(0, |cases| cases.len());
                 let words = why.unwrap_or_else(|| (text.ready)(planned));
                 let room = end - rect.left();
                 let galley = paint::cut_to(ui, &words, theme::BODY.regular(), palette.text2, room);
@@ -142,7 +142,7 @@ fn counted(cx: &PanelContext<'_>, progress: &RunProgress) -> String {
 
 /// Returns the progress of the shown experiment, from its records.
 fn standing(cx: &PanelContext<'_>) -> (Option<f32>, String) {
-    let Some(saved) = cx.bench.sweep.experiment() else {
+    let Some(saved) = cx.workbench.sweep.experiment() else {
         return (None, String::new());
     };
     let finished = saved.finished().len();
@@ -158,7 +158,7 @@ fn standing(cx: &PanelContext<'_>) -> (Option<f32>, String) {
 /// Draws the buttons from right to left, the primary one first.
 fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepOff>) {
     let text = cx.sweep_text();
-    let sweep = &cx.bench.sweep;
+    let sweep = &cx.workbench.sweep;
     let large = theme::CONTROL_LARGE;
     match &sweep.stage {
         Stage::Running { progress, .. } => {
@@ -186,7 +186,7 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepOff>)
         Stage::Idle | Stage::Ended(_) => {
             let resumable = sweep.resumable().is_some();
             if resumable {
-                let why = cx.bench.why_not_resume();
+                let why = cx.workbench.why_not_resume();
                 let words = if sweep.had_no_effect() {
                     text.run_anyway
                 } else {
@@ -226,24 +226,24 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepOff>)
 pub fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.sweep_text();
     let palette = Palette::of(ui);
-    let sweep = &cx.bench.sweep;
+    let sweep = &cx.workbench.sweep;
     let (mark, words) = match &sweep.trouble {
         Some(Trouble::Problem(problem)) => {
-            let mut words = problem.whole(cx.bench.settings.language);
+            let mut words = problem.whole(cx.workbench.settings.language);
             if sweep.is_busy() && problem.kind == ProblemKind::File {
                 words = format!("{words} {}", text.journal_retry);
             }
-            if let Some(rest) = cx.bench.sweep_rest() {
+            if let Some(rest) = cx.workbench.sweep_rest() {
                 words = format!("{words} {}", (text.rest)(rest));
             }
             (status::Status::Broken, words)
         }
         Some(Trouble::NotScored { count, problem }) => {
-            let why = problem.whole(cx.bench.settings.language);
+            let why = problem.whole(cx.workbench.settings.language);
             (status::Status::Warning, (cx.scoring_text().not_scored)(*count, &why))
         }
         Some(Trouble::WhichModel(model)) => {
-            let text = TwinText::of(cx.bench.settings.language);
+            let text = TwinText::of(cx.workbench.settings.language);
             (status::Status::Warning, (text.which_model)(model))
         }
         Some(Trouble::Canary(canary)) => match canary.finding {
@@ -252,8 +252,10 @@ pub fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
                 (status::Status::Warning, text.canary_unclear.to_owned())
             }
         },
-        None => match (&cx.bench.library.state, cx.bench.why_not_resume()) {
-            (LibraryState::Unusable(problem), _) => (status::Status::Broken, problem.whole(cx.bench.settings.language)),
+        None => match (&cx.workbench.library.state, cx.workbench.why_not_resume()) {
+            (LibraryState::Unusable(problem), _) => {
+                (status::Status::Broken, problem.whole(cx.workbench.settings.language))
+            }
             (_, Some(why)) if sweep.resumable().is_some() => (status::Status::Warning, (text.off)(&why)),
             _ => return,
         },
@@ -291,7 +293,7 @@ pub fn map_height(pictures: &Cache) -> f32 {
 pub fn map_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache, height: f32) {
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
-    let bench = cx.bench;
+    let workbench = cx.workbench;
     let map = &pictures.map;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
     card(ui, rect);
@@ -323,10 +325,10 @@ pub fn map_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache, height
         right.label(paint::words(text.near, theme::CAPTION, palette.text2));
     }
     let end = right.min_rect().left() - 16.0;
-    let name = bench
+    let name = workbench
         .sweep
         .shown_prompt()
-        .map(|prompt| words::prompt(cx.bench.settings.language, prompt));
+        .map(|prompt| words::prompt(cx.workbench.settings.language, prompt));
     let title = name.map_or_else(
         || text.tab.to_owned(),
         |(own, preset)| preset.map_or(own, str::to_owned),
@@ -339,8 +341,8 @@ pub fn map_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache, height
         (end - head.left()) * 0.45,
     );
     let placed = paint::place(ui.painter(), head.left_center(), Align2::LEFT_CENTER, galley);
-    let measure = (cx.text.measures)(bench.measure);
-    let about = if bench.measure.is_similarity() {
+    let measure = (cx.text.measures)(workbench.measure);
+    let about = if workbench.measure.is_similarity() {
         (text.map)(measure)
     } else {
         (text.map_distance)(measure)
@@ -390,7 +392,7 @@ const SWITCH: f32 = 152.0;
 pub fn lines_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &mut Cache, width: f32, height: f32) {
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
-    let bench = cx.bench;
+    let workbench = cx.workbench;
     let (rect, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
     card(ui, rect);
     let inner = rect.shrink2(vec2(theme::PADDING, 12.0));
@@ -420,7 +422,7 @@ pub fn lines_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &mut Cache, 
     let plotted = &pictures.plot;
     figure::menu(&mut right, cx, |cx| figure::lines(cx, plotted, is_mean));
     let axis = if plotted.norms { Axis::NORMS } else { Axis::RAW };
-    let y_label = (cx.text.measures)(cx.bench.measure);
+    let y_label = (cx.text.measures)(cx.workbench.measure);
     cx.zoomed(&mut right, View::of(text.lines, y_label, axis));
     let room = head
         .with_min_x(title.right() + 12.0)
@@ -460,8 +462,8 @@ pub fn lines_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &mut Cache, 
     let collapse_words = plotted
         .collapse
         .map(|x| (cx.text.collapsed_above)(&format!("{}{}", words::number(x), axis.unit)));
-    let noise = match (bench.measure.full_scale(), plotted.noise) {
-        (Some(top), Some(from)) if bench.measure.is_similarity() => Some(NoiseBand {
+    let noise = match (workbench.measure.full_scale(), plotted.noise) {
+        (Some(top), Some(from)) if workbench.measure.is_similarity() => Some(NoiseBand {
             from,
             to: top,
             words: text.noise,
@@ -486,7 +488,7 @@ pub fn lines_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &mut Cache, 
         }),
         second: None,
         selected: None,
-        empty: if bench.sweep.is_busy() {
+        empty: if workbench.sweep.is_busy() {
             cx.text.plot_empty
         } else {
             text.plot_empty
@@ -541,7 +543,7 @@ fn legend(ui: &Ui, room: Rect, plotted: &super::pictures::Plotted) {
 /// Returns the remark: the result of a threshold search, the baseline's noise, and whether prefixes were applied.
 fn remark(cx: &PanelContext<'_>) -> String {
     let text = cx.sweep_text();
-    let sweep = &cx.bench.sweep;
+    let sweep = &cx.workbench.sweep;
     let mut parts = Vec::new();
     if let Some((_, found)) = &sweep.threshold {
         parts.push(threshold_words(cx, found));
@@ -570,7 +572,7 @@ fn remark(cx: &PanelContext<'_>) -> String {
 /// Describes the result of a threshold search.
 pub fn threshold_words(cx: &PanelContext<'_>, found: &Threshold) -> String {
     let text = cx.sweep_text();
-    let sign = if cx.bench.sweep_unit() == MagnitudeUnit::TokenNorms {
+    let sign = if cx.workbench.sweep_unit() == MagnitudeUnit::TokenNorms {
         "×"
     } else {
         ""
@@ -607,7 +609,7 @@ fn mean_words(cx: &PanelContext<'_>, plotted: &super::pictures::Plotted, curve: 
     };
     let spread = of.spots.get(spot).and_then(|spot| Some((spot, spot.spread?)));
     spread.map_or(String::new(), |(spot, (least, most))| {
-        let measure = cx.bench.measure;
+        let measure = cx.workbench.measure;
         let figures = |value| words::figures(measure, Some(value));
         let sign = if plotted.norms { "×" } else { "" };
         format!(
@@ -626,7 +628,7 @@ fn mean_words(cx: &PanelContext<'_>, plotted: &super::pictures::Plotted, curve: 
 /// Describes a point.
 fn describe(cx: &PanelContext<'_>, id: &str) -> String {
     let text = cx.sweep_text();
-    let sweep = &cx.bench.sweep;
+    let sweep = &cx.workbench.sweep;
     let (Some(record), Some((group, point))) = (sweep.record(id), sweep.point(id)) else {
         return String::new();
     };
@@ -636,7 +638,7 @@ fn describe(cx: &PanelContext<'_>, id: &str) -> String {
         out = format!("{out}{}{}", cx.text.comma, (text.cut_off)(characters));
     }
     if let Some(measures) = &point.measures {
-        let measure = cx.bench.measure;
+        let measure = cx.workbench.measure;
         out = format!(
             "{out} · {} {}",
             (cx.text.measures)(measure),
