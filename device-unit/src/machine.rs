@@ -144,10 +144,11 @@ fn allowed_cores(status: &str, siblings: impl Fn(usize) -> Option<String>) -> Op
     for range in allowed.trim().split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         for number in first.parse().ok()?..=last.parse().ok()? {
-            cores.insert(siblings(number)?);
+            // The list also names processors that could be added to the machine.
+            cores.extend(siblings(number));
         }
     }
-    Some(cores.len())
+    (!cores.is_empty()).then_some(cores.len())
 }
 
 /// Returns the interface of the default route, if there is one.
@@ -205,6 +206,8 @@ mod tests {
         for (list, cores) in [("0-7", 4), ("0,2,4", 3), ("6-7", 1), ("1-2,5", 3)] {
             assert_eq!(allowed_cores(&status(list), siblings), Some(cores), "{list}");
         }
+        let four_are_there = |number: usize| siblings(number).filter(|_| number < 4);
+        assert_eq!(allowed_cores(&status("0-7"), four_are_there), Some(2));
         assert_eq!(allowed_cores(&status("0-7"), |_| None), None);
         assert_eq!(allowed_cores("Name:\tunit\n", siblings), None);
     }

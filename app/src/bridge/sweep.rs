@@ -249,9 +249,9 @@ struct SweepTask {
 impl SweepTask {
     /// Waits until the previous run has released its module. Returns `false` if the user cancels meanwhile, which is reported.
     async fn wait_for_previous(&mut self, previous: Option<RunningSweep>) -> bool {
-        let Some(previous) = previous else { return true };
+        let Some(mut previous) = previous else { return true };
         tokio::select! {
-            joined = previous.handle => {
+            joined = &mut previous.handle => {
                 if let Err(error) = joined {
                     tracing::warn!(%error, "the run before broke off");
                 }
@@ -259,6 +259,8 @@ impl SweepTask {
             }
             () = self.cancelled() => {
                 self.report_cancelled().await;
+                // The next run waits for this task, and with it for the module.
+                let _ = previous.handle.await;
                 false
             }
         }

@@ -1,6 +1,6 @@
 //! Words for errors of files of prefixes, and of the store of imported ones.
 
-use softprefix_core::prefix::files::FileError;
+use softprefix_core::prefix::files::{FileError, MoreThanRows};
 use softprefix_core::prefix::{MAX_LEN, PrefixStoreError};
 
 use super::{ErrorText, Part, prefix, system};
@@ -34,7 +34,7 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
         ),
         FileError::UnknownKind { file, start } => (
             format!("{file} はソフトプレフィックスのファイルではありません（先頭：{start:?}）。"),
-            "PEFT のフォルダー、.safetensors、.npy、KoboldAI の .zip のいずれかを選んでください。",
+            "PEFT のフォルダー、.safetensors、.npy、.npz、KoboldAI の .zip のいずれかを選んでください。",
         ),
         FileError::NotPeft { folder, missing } => (
             format!("{folder} は PEFT のフォルダーではありません（{missing} がありません）。"),
@@ -54,7 +54,7 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
         ),
         FileError::NotOneTable { file, found } => (
             format!("{file} の内容は P 行 H 列の一つの表ではありません（{found}）。"),
-            "その表だけを保存してください。",
+            "その表だけを P × H の二次元で保存してください。",
         ),
         FileError::WrongType { file, found } => (
             format!("{file} の値の型は {found} です。"),
@@ -79,14 +79,18 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
             "PROMPT_TUNING か P_TUNING で学習してください。",
         ),
         FileError::OtherAdapter { file, peft_type } => (
-            format!("{file} は {peft_type} 型のアダプターで、ソフトプレフィックスではありません。"),
-            "埋め込みの行を持つのは PROMPT_TUNING と P_TUNING だけです。",
+            format!("{file} は {peft_type} 型のアダプターです。"),
+            "ソフトプレフィックスの行だけを持つのは PROMPT_TUNING と P_TUNING です。どちらかを選んでください。",
         ),
         FileError::MoreThanRows { file, what } => (
-            format!(
-                "{file} のアダプターは行のほかにも変えるものがあり（{}）、行だけでは同じ出力になりません。",
-                system(what)
-            ),
+            match what {
+                MoreThanRows::OtherTask { task } => {
+                    format!("{file} のアダプターは {task} 用で、文の続きを生成するもの（CAUSAL_LM）ではありません。")
+                }
+                MoreThanRows::Modules { names } => format!(
+                    "{file} のアダプターはモデルの一部（modules_to_save：{names}）も置き換えるため、行だけでは同じ出力になりません。"
+                ),
+            },
             "行だけを CAUSAL_LM 用に学習したアダプターを選んでください。",
         ),
         FileError::EncoderDecoder { file, submodules } => (

@@ -2,7 +2,7 @@
 
 use softprefix_core::prefix::PrefixError;
 
-use super::{ErrorText, Part};
+use super::{ErrorText, Part, system};
 
 /// Describes what is wrong with a prefix.
 #[must_use]
@@ -127,7 +127,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
             "ファイルをもう一度読み込んでください。".to_owned(),
         ),
         PrefixError::StoredUnreadable { name, detail } => (
-            format!("手元にある「{name}」の行を使えません（{detail}）。"),
+            format!("手元にある「{name}」の行を使えません（{}）。", system(detail)),
             "元のファイルをもう一度読み込んでください。".to_owned(),
         ),
         PrefixError::StoredDiffers { name, sha256, found } => (

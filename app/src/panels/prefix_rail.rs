@@ -168,7 +168,7 @@ impl Rail {
                 colour: palette.prefix_fill,
                 width,
             };
-            match field.show(ui, parse_magnitude) {
+            match field.show(ui, |typed| parse_magnitude(typed, unit)) {
                 Entered::Value(value) => {
                     cx.act(Action::SetMagnitude(value));
                 }
@@ -296,13 +296,18 @@ fn shown_magnitude(cx: &PanelContext<'_>) -> f64 {
     }
 }
 
-/// Parses `2.9`, `2.9×`, `2.9x` or `1e-4`; a decimal comma is accepted, too.
-fn parse_magnitude(typed: &str) -> Option<f64> {
-    let typed = typed.trim().trim_end_matches(['×', 'x', 'X']).trim().replace(',', ".");
+/// Parses `2.9`, `2.9×`, `2.9x` or `1e-4`; a decimal comma is accepted, too. Only a raw value may be negative.
+fn parse_magnitude(typed: &str, unit: MagnitudeUnit) -> Option<f64> {
+    let typed = typed.trim();
+    let typed = typed
+        .strip_suffix(['×', 'x', 'X'])
+        .unwrap_or(typed)
+        .trim()
+        .replace(',', ".");
     typed
         .parse::<f64>()
         .ok()
-        .filter(|value| value.is_finite() && *value >= 0.0)
+        .filter(|value| value.is_finite() && (*value >= 0.0 || unit == MagnitudeUnit::Raw))
 }
 
 fn rounding_words(cx: &PanelContext<'_>, rounding: Rounding) -> &'static str {
@@ -352,12 +357,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_magnitude_may_be_typed_with_its_sign_or_with_a_comma() {
+    fn a_magnitude_may_be_typed_with_its_unit_or_with_a_comma() {
         for (typed, value) in [("2.9×", 2.9), ("2,9", 2.9), ("1e-4", 1e-4), (" 0 ", 0.0), ("3x", 3.0)] {
-            assert_eq!(parse_magnitude(typed), Some(value), "{typed}");
+            assert_eq!(
+                parse_magnitude(typed, MagnitudeUnit::TokenNorms),
+                Some(value),
+                "{typed}"
+            );
         }
-        for typed in ["", "-1", "NaN", "inf", "two"] {
-            assert_eq!(parse_magnitude(typed), None, "{typed}");
+        for typed in ["", "-1", "NaN", "inf", "two", "3xx"] {
+            assert_eq!(parse_magnitude(typed, MagnitudeUnit::TokenNorms), None, "{typed}");
         }
+    }
+
+    #[test]
+    fn a_raw_value_may_be_negative() {
+        assert_eq!(parse_magnitude("-0.06", MagnitudeUnit::Raw), Some(-0.06));
+        assert_eq!(parse_magnitude("-inf", MagnitudeUnit::Raw), None);
     }
 }

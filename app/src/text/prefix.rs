@@ -174,7 +174,7 @@ static ENGLISH: PrefixText = PrefixText {
     refusal: |why| match why {
         Refusal::Pickle => "Pickles are never opened",
         Refusal::PrefixTuning => "This is prefix tuning, not a soft prefix",
-        Refusal::OtherAdapter => "This adapter is not a soft prefix",
+        Refusal::OtherAdapter => "This kind of adapter cannot be used",
         Refusal::OtherWidth => "Made for a model of another width",
         Refusal::NoPrefix => "This file contains no readable prefix",
         Refusal::BadValues => "This file contains values that a prefix cannot have",
@@ -273,7 +273,7 @@ static JAPANESE: PrefixText = PrefixText {
     refusal: |why| match why {
         Refusal::Pickle => "pickle は開きません",
         Refusal::PrefixTuning => "これは prefix tuning で、ソフトプレフィックスではありません",
-        Refusal::OtherAdapter => "このアダプターはソフトプレフィックスではありません",
+        Refusal::OtherAdapter => "この種類のアダプターは使えません",
         Refusal::OtherWidth => "幅の異なるモデル用のファイルです",
         Refusal::NoPrefix => "読み取れるプレフィックスがこのファイルにありません",
         Refusal::BadValues => "プレフィックスに使えない値が含まれています",

@@ -220,7 +220,9 @@ impl Workbench {
                     // Scaling up from the stop starts at the slider's lower end; scaling down stays at the stop.
                     0.0 if factor > 1.0 => *range.start(),
                     0.0 => 0.0,
-                    value if value * factor < *range.start() && factor < 1.0 => 0.0,
+                    value if value > 0.0 && value * factor < *range.start() && factor < 1.0 => 0.0,
+                    value if value < 0.0 && -value * factor < *range.start() && factor < 1.0 => 0.0,
+                    value if value < 0.0 => (value * factor).max(-*range.end()),
                     value => self.to_saved(value, (value * factor).clamp(0.0, *range.end())),
                 };
                 self.set_magnitude(value);

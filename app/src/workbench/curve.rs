@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use softprefix_core::experiment::Record;
+use softprefix_core::experiment::{GroupKey, Record};
 use softprefix_core::prefix::PrefixRecipe;
 
 use super::running_inference::Filling;
@@ -97,14 +97,19 @@ impl Workbench {
         if !self.settings.fill_curve || self.is_running() || self.curve.progress().is_some() {
             return;
         }
-        let mut prefix = self.prefix.clone();
-        prefix.magnitude = 1.0;
-        let of = (self.group_key(), prefix.recipe());
+        let of = self.curve_at_controls();
         let has_baseline = self.tuning.group().is_some_and(|group| group.baseline.is_some());
         if has_baseline && self.tuning.shown_group.as_ref() == Some(&of.0) && self.curve.of.as_ref() != Some(&of) {
             self.curve.of = Some(of);
             self.fill_curve(PAUSE);
         }
+    }
+
+    /// Returns the prompt with its settings, and the prefix whatever its magnitude.
+    pub(super) fn curve_at_controls(&self) -> (GroupKey, PrefixRecipe) {
+        let mut prefix = self.prefix.clone();
+        prefix.magnitude = 1.0;
+        (self.group_key(), prefix.recipe())
     }
 
     pub(super) fn stop_curve(&mut self) {

@@ -112,6 +112,8 @@ pub struct Workbench {
     pub measure: Measure,
     /// Runs that fill the curve.
     pub curve: CurveFill,
+    /// Whether the baseline's second run waits for a run that is complete: it failed, or the user stopped what was running.
+    is_repeat_withheld: bool,
     /// Whether the plot's card shows the runs of the session as a table.
     pub runs_shown: bool,
 
@@ -205,6 +207,7 @@ impl Workbench {
             tuning: Tuning::default(),
             measure: settings.measure,
             curve: CurveFill::default(),
+            is_repeat_withheld: false,
             runs_shown: false,
             tab: Tab::default(),
             doctor: doctor::DoctorState::at(settings.doctor_host.clone()),

@@ -154,6 +154,9 @@ impl Workbench {
     pub(super) fn stop_all(&mut self) {
         self.stop_curve();
         self.detach(RunKind::BaselineRepeat);
+        // What is stopped ends with a record, after which nothing begins by itself.
+        self.is_repeat_withheld = true;
+        self.curve.of = Some(self.curve_at_controls());
         for kind in [RunKind::Prefixed, RunKind::Baseline] {
             // Its pane shows its last text and how it ended.
             if self.running.contains_key(&kind) {
@@ -205,7 +208,8 @@ impl Workbench {
             return;
         }
         let key = self.group_key();
-        if self.tuning.shown_group.as_ref() == Some(&key) && self.tuning.baselines(&key) == 1 {
+        let is_due = !self.is_repeat_withheld && self.tuning.baselines(&key) == 1;
+        if self.tuning.shown_group.as_ref() == Some(&key) && is_due {
             self.start_run(RunKind::BaselineRepeat, key, Duration::ZERO);
         }
         self.fill_when_idle();
@@ -288,6 +292,10 @@ impl Workbench {
         self.measure(comparisons);
         if is_shown {
             self.running.remove(&kind);
+            match kind {
+                RunKind::BaselineRepeat => self.is_repeat_withheld = !record.is_complete(),
+                RunKind::Baseline | RunKind::Prefixed => self.is_repeat_withheld &= !record.is_complete(),
+            }
             self.show_record(kind, &record);
             if kind == RunKind::Prefixed && record.is_complete() {
                 self.tuning.record_at_controls = Some(record.id.clone());
@@ -326,6 +334,10 @@ impl Workbench {
     pub(super) fn failed(&mut self, run: RunId, kind: RunKind, problem: Problem) {
         if self.running_inference(run, kind).is_some() {
             self.running.remove(&kind);
+            self.is_repeat_withheld |= kind == RunKind::BaselineRepeat;
+        }
+        if kind == RunKind::BaselineRepeat {
+            tracing::warn!(%problem, "the baseline's second run failed");
         }
         if self.is_on_pane(run, kind) {
             self.notify_of(Notification::Error(problem.to_string()));

@@ -437,6 +437,53 @@ fn two_different_baselines_give_a_noise_floor() {
 }
 
 #[test]
+fn a_second_baseline_that_fails_is_tried_again_only_after_a_complete_run() {
+    let mut workbench = ready();
+    workbench.apply(Action::Run);
+    let launched = inferences(&mut workbench);
+    finish(&mut workbench, &launched[0], "春の風");
+    finish(&mut workbench, &launched[1], "春の海");
+    for _ in 0..2 {
+        let repeat = inferences(&mut workbench).remove(0);
+        assert_eq!(repeat.kind, RunKind::BaselineRepeat);
+        let (run, kind) = (repeat.run, repeat.kind);
+        let record = record(&repeat, "", FinishReason::Unknown);
+        workbench.absorb(Event::Finished { run, kind, record });
+        fail(&mut workbench, &repeat, ProblemKind::Module);
+        compare(&mut workbench);
+        assert!(inferences(&mut workbench).is_empty());
+        let next = start_another(&mut workbench);
+        finish(&mut workbench, &next, "夏の海");
+        workbench.apply(Action::SetMagnitude(1.0));
+    }
+}
+
+#[test]
+fn after_a_stop_nothing_begins_by_itself() {
+    let mut workbench = ready();
+    workbench.apply(Action::Run);
+    let launched = inferences(&mut workbench);
+    finish(&mut workbench, &launched[0], "春の風");
+    workbench.apply(Action::Stop);
+    let (run, kind) = (launched[1].run, launched[1].kind);
+    let record = record(&launched[1], "春", FinishReason::Stopped);
+    workbench.absorb(Event::Finished { run, kind, record });
+    compare(&mut workbench);
+    assert!(inferences(&mut workbench).is_empty());
+}
+
+#[test]
+fn a_negative_raw_value_is_scaled_without_its_sign() {
+    let mut workbench = ready();
+    workbench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
+    workbench.apply(Action::SetMagnitude(-0.05));
+    workbench.apply(Action::ScaleMagnitude(2.0));
+    assert_eq!(workbench.prefix.magnitude, -0.1);
+    workbench.apply(Action::ScaleMagnitude(0.5));
+    assert_eq!(workbench.prefix.magnitude, -0.05);
+}
+
+#[test]
 fn once_two_baselines_differed_an_equal_third_one_proves_nothing() {
     let mut workbench = with_one_run();
     for text in ["春の海", "春の海"] {

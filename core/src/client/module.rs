@@ -219,7 +219,7 @@ impl Module {
     /// Whether the module runs our unit: by the mark of one of `cards`, else by asking the unit, since llm-sys lists cards of its own.
     ///
     /// # Errors
-    /// If there is no answer: [`ClientError::NoAnswer`] and [`ClientError::ConnectionLost`].
+    /// Those of every request, except [`ClientError::Refused`] and [`ClientError::Unreadable`].
     pub async fn runs_our_unit(&self, cards: &[ModelCard]) -> Result<bool, ClientError> {
         if cards.iter().any(|card| card.ours) {
             return Ok(true);

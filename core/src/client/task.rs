@@ -237,10 +237,17 @@ impl Task {
         let mut found = Vec::with_capacity(rows.len());
         for part in rows.values().chunks(MAX_NEAREST_ROWS * rows.hidden_size()) {
             let part = SoftPrefix::from_bf16(rows.hidden_size(), part.to_vec())?;
+            let len = part.len();
             let request = NearestRequest { rows: encode(&part), k };
             let nearest: Nearest = self
                 .call_feature_within(limit, feature::NEAREST, extension::NEAREST, to_data(&request))
                 .await?;
+            if nearest.rows.len() != len {
+                return Err(ClientError::Unreadable {
+                    action: extension::NEAREST.to_owned(),
+                    detail: "it does not cover every row".to_owned(),
+                });
+            }
             found.extend(nearest.rows);
         }
         Ok(found)

@@ -88,7 +88,7 @@ pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
     for _ in 0..value_count {
         let key = cursor.string()?.to_owned();
         let kind = cursor.u32()?;
-        let value = cursor.value(kind)?;
+        let value = cursor.value(&key, kind)?;
         if metadata.contains_key(&key) {
             return damaged(format!("its metadata names {key:?} twice"));
         }
@@ -244,7 +244,8 @@ impl<R: Read> Cursor<R> {
         })
     }
 
-    fn value(&mut self, kind: u32) -> Result<MetaValue, Fault> {
+    /// The value of `key`.
+    fn value(&mut self, key: &str, kind: u32) -> Result<MetaValue, Fault> {
         Ok(match kind {
             0 => MetaValue::U8(self.u8()?),
             1 => MetaValue::I8(self.u8()? as i8),
@@ -255,7 +256,7 @@ impl<R: Read> Cursor<R> {
             6 => MetaValue::F32(self.f32()?),
             7 => MetaValue::Bool(self.bool()?),
             8 => MetaValue::String(self.description()?),
-            9 => MetaValue::Array(self.array(0)?),
+            9 => MetaValue::Array(self.array(key, 0)?),
             10 => MetaValue::U64(self.u64()?),
             11 => MetaValue::I64(self.i64()?),
             12 => MetaValue::F64(self.f64()?),
@@ -263,7 +264,7 @@ impl<R: Read> Cursor<R> {
         })
     }
 
-    fn array(&mut self, depth: usize) -> Result<MetaArray, Fault> {
+    fn array(&mut self, key: &str, depth: usize) -> Result<MetaArray, Fault> {
         if depth >= MAX_NESTING {
             return damaged("its metadata nests arrays too deeply");
         }
@@ -281,13 +282,16 @@ impl<R: Read> Cursor<R> {
             8 => {
                 let mut table = StringTable::default();
                 for _ in 0..len {
-                    table.push(self.string()?);
+                    match key.starts_with("tokenizer.") {
+                        true => table.push(self.string()?),
+                        false => table.push(&self.description()?),
+                    }
                 }
                 MetaArray::Strings(table)
             }
             9 => {
                 for _ in 0..len {
-                    self.array(depth + 1)?;
+                    self.array(key, depth + 1)?;
                 }
                 MetaArray::Nested
             }

@@ -401,7 +401,8 @@ impl Worker {
 }
 
 impl Drop for Worker {
-    /// Ends every job, so that each sink gets its last call however the thread ended.
+    /// Ends every job, so that each sink gets its last call also if a step panics. A panic while a job begins ends the jobs that were
+    /// admitted with it without that call; a client is answered all the same, when the job is dropped.
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         let error = if state.closing {

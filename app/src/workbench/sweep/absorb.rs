@@ -13,7 +13,10 @@ impl Workbench {
         match event {
             SweepEvent::Run(event) => self.absorb_run(event),
             SweepEvent::Refused(problem) => {
-                self.sweep.stage = Stage::Idle;
+                // A run that is refused because of another leaves that one as it is.
+                if self.sweep.at_work.is_none() {
+                    self.sweep.stage = Stage::Idle;
+                }
                 self.sweep.trouble = Some(Trouble::Problem(problem));
             }
             SweepEvent::SecondModule(answer) => self.second_said(answer),

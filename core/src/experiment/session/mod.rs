@@ -126,6 +126,8 @@ pub struct Session {
     /// Positions of a task whose settings name no number. The unit's own number is no help: it is that of a task, bounded by what its
     /// set-up asked for.
     window: usize,
+    /// Longest prompt of a task, of which a stock unit's positions are made.
+    prefill_window: usize,
     vocabulary: Option<Arc<Vocabulary>>,
     current_task: Mutex<Option<CurrentTask>>,
     /// Cache of rows: while a slider moves, recipes are built again and again.
@@ -164,7 +166,16 @@ impl Session {
         progress(ConnectStep::SettingUp);
         let is_ours = module.runs_our_unit(&cards).await?;
         let window = card.and_then(|card| card.window).unwrap_or(DEFAULT_WINDOW);
-        let set_up = set_up(&model, &request.system, &request.settings, is_ours, window);
+        let prefill_window = card
+            .and_then(|card| card.prefill_window)
+            .unwrap_or(DEFAULT_PREFILL_WINDOW);
+        let set_up = set_up(
+            &model,
+            &request.system,
+            &request.settings,
+            is_ours,
+            (window, prefill_window),
+        );
         let task = module.set_up(&set_up).await?;
         let vocabulary = match task.support().is_some_and(|support| support.has(feature::VOCABULARY)) {
             true => Some(Arc::new(task.vocabulary().await?)),
@@ -191,6 +202,7 @@ impl Session {
             facts,
             vocabulary,
             window,
+            prefill_window,
             current_task: Mutex::new(Some(CurrentTask { set_up, task })),
             rows: std::sync::Mutex::default(),
             prefix_store: request.prefix_store,
@@ -227,7 +239,7 @@ impl Session {
 
     fn set_up_of(&self, system: &str, settings: &Settings) -> SetUp {
         let (model, is_ours) = (&self.facts.identity.model, self.facts.is_ours());
-        set_up(model, system, settings, is_ours, self.window)
+        set_up(model, system, settings, is_ours, (self.window, self.prefill_window))
     }
 
     /// The task for a system prompt and settings: the current one if it fits, else a new one in its place.
@@ -423,11 +435,11 @@ pub(super) async fn exit(task: &Task) {
 /// `max_token_len` counts prefix, prompt and output. Our unit has a limit of its own for the output of each inference.
 /// A stock unit has none, so its positions are its largest prefill plus the output limit, which bounds the output from
 /// above.
-fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, window: usize) -> SetUp {
+/// `windows` are the positions of the model and of its longest prefill.
+fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, windows: (usize, usize)) -> SetUp {
+    let (window, prefill_window) = windows;
     let output = settings.max_new_tokens.filter(|_| !is_ours);
-    let positions = output.map_or(window, |output| {
-        window.min(DEFAULT_PREFILL_WINDOW.saturating_add(output))
-    });
+    let positions = output.map_or(window, |output| window.min(prefill_window.saturating_add(output)));
     let positions = u32::try_from(positions).unwrap_or(u32::MAX);
     let mut set_up = SetUp::new(model, system).max_positions(settings.max_token_len.unwrap_or(positions));
     if let Some(streaming) = settings.streaming {

@@ -167,8 +167,8 @@ pub enum FileError {
     MoreThanRows {
         /// Path of its configuration.
         file: String,
-        /// What else it does, as a clause.
-        what: String,
+        /// What else it does.
+        what: MoreThanRows,
     },
     /// An adapter of an encoder-decoder model.
     #[error(
@@ -234,4 +234,21 @@ impl FileError {
             found: format!("{values} values in one dimension"),
         }
     }
+}
+
+/// What an adapter does to a model beside its rows. Displayed as a clause.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MoreThanRows {
+    /// It serves another task than to continue a text.
+    #[error("is made for the task {task}, not to continue a text (CAUSAL_LM)")]
+    OtherTask {
+        /// Its `task_type`, at most 40 characters.
+        task: String,
+    },
+    /// It replaces parts of the model.
+    #[error("replaces parts of the model too (modules_to_save: {names})")]
+    Modules {
+        /// Their names, at most 80 characters.
+        names: String,
+    },
 }

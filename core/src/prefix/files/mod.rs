@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use error::FileError;
+pub use error::{FileError, MoreThanRows};
 pub use table::Stored;
 
 use super::recipe::{Magnitude, Origin, PrefixKind, PrefixRecipe};

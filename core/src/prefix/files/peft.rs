@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::FileError;
 use super::table::Table;
+use super::{FileError, MoreThanRows};
 use crate::json;
 use crate::prefix::SoftPrefix;
 
@@ -103,15 +103,13 @@ impl Adapter {
 ///
 /// # Errors
 /// The entry that cannot be understood, as a clause.
-fn other_changes(config: &Value) -> Result<Option<String>, String> {
+fn other_changes(config: &Value) -> Result<Option<MoreThanRows>, String> {
     match config.get("task_type") {
         None | Some(Value::Null) => {}
         Some(Value::String(task)) if task == "CAUSAL_LM" => {}
         Some(Value::String(task)) => {
             let task: String = task.chars().take(40).collect();
-            return Ok(Some(format!(
-                "is made for the task {task}, not to continue a text (CAUSAL_LM)"
-            )));
+            return Ok(Some(MoreThanRows::OtherTask { task }));
         }
         Some(_) => return Err("its task_type is no text".to_owned()),
     }
@@ -123,7 +121,7 @@ fn other_changes(config: &Value) -> Result<Option<String>, String> {
     };
     let saved = saved.ok_or("its modules_to_save is no list of names")?;
     let names: String = saved.join(", ").chars().take(80).collect();
-    Ok((!saved.is_empty()).then(|| format!("replaces parts of the model too (modules_to_save: {names})")))
+    Ok((!saved.is_empty()).then_some(MoreThanRows::Modules { names }))
 }
 
 /// The number of layers of a prefix-tuning adapter with rows of this width; `None` where the width fits none. Few layers
