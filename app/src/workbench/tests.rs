@@ -447,7 +447,8 @@ fn a_second_baseline_that_fails_is_tried_again_only_after_a_complete_run() {
         let repeat = inferences(&mut workbench).remove(0);
         assert_eq!(repeat.kind, RunKind::BaselineRepeat);
         let (run, kind) = (repeat.run, repeat.kind);
-        let record = record(&repeat, "", FinishReason::Unknown);
+        let mut record = record(&repeat, "", FinishReason::Unknown);
+        record.outcome = broken();
         workbench.absorb(Event::Finished { run, kind, record });
         fail(&mut workbench, &repeat, ProblemKind::Module);
         compare(&mut workbench);
@@ -616,6 +617,14 @@ fn fail(workbench: &mut Workbench, inference: &Inference, kind: ProblemKind) -> 
     problem
 }
 
+fn broken() -> CaseOutcome {
+    CaseOutcome::Failed(softprefix_core::experiment::Failure {
+        error: "It broke.".to_owned(),
+        partial_text: "half".to_owned(),
+        elapsed_sec: 0.1,
+    })
+}
+
 /// Starts a run at another magnitude than those before.
 fn start_another(workbench: &mut Workbench) -> Inference {
     workbench.apply(Action::SetMagnitude(2.0));
@@ -628,11 +637,7 @@ fn a_failure_that_follows_its_record_is_told_on_the_pane() {
     let mut workbench = with_one_run();
     let run = start_another(&mut workbench);
     let mut failed = record(&run, "", FinishReason::Unknown);
-    failed.outcome = CaseOutcome::Failed(softprefix_core::experiment::Failure {
-        error: "It broke.".to_owned(),
-        partial_text: "half".to_owned(),
-        elapsed_sec: 0.1,
-    });
+    failed.outcome = broken();
     workbench.absorb(Event::Finished {
         run: run.run,
         kind: run.kind,

@@ -60,7 +60,7 @@ pub struct Map {
     pub ids: Vec<Option<String>>,
     pub zero_first: bool,
     pub current: Option<(usize, usize)>,
-    /// The values at the ends of the colour scale, the nearest to the baseline first; `None` if nothing is coloured.
+    /// The values at the ends of the colour scale, the nearest to the baseline first; `None` if nothing is coloured, or all alike.
     pub ends: Option<[String; 2]>,
 }
 
@@ -340,7 +340,8 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
     }
 }
 
-/// Scales the colours to the cells: the nearest to the baseline gets 1, the farthest 0. Returns their formatted values.
+/// Scales the colours to the cells: the nearest to the baseline gets 1, the farthest 0. Returns their formatted values. Cells that are all
+/// equally far keep the colour of their distance, and there is no scale.
 fn spread(cells: &mut [Cell]) -> Option<[String; 2]> {
     let coloured = |cell: &&Cell| cell.state == CellState::Done && cell.share.is_some();
     let by_share = |a: &&Cell, b: &&Cell| a.share.unwrap_or_default().total_cmp(&b.share.unwrap_or_default());
@@ -348,8 +349,11 @@ fn spread(cells: &mut [Cell]) -> Option<[String; 2]> {
     let farthest = cells.iter().filter(coloured).min_by(by_share)?;
     let ends = [nearest.words.clone(), farthest.words.clone()];
     let (high, low) = (nearest.share?, farthest.share?);
+    if high <= low {
+        return None;
+    }
     for share in cells.iter_mut().filter_map(|cell| cell.share.as_mut()) {
-        *share = if high > low { (*share - low) / (high - low) } else { 1.0 };
+        *share = (*share - low) / (high - low);
     }
     Some(ends)
 }
@@ -573,6 +577,26 @@ mod tests {
             chosen,
             unfinished: false,
         }
+    }
+
+    fn cell(share: f32) -> Cell {
+        Cell {
+            state: CellState::Done,
+            words: format!("{share}"),
+            share: Some(share),
+            tag: None,
+            spoken: String::new(),
+        }
+    }
+
+    #[test]
+    fn colours_spread_between_the_cells_and_stay_where_all_are_alike() {
+        let mut cells = [cell(0.25), cell(0.5)];
+        assert_eq!(spread(&mut cells), Some(["0.5".to_owned(), "0.25".to_owned()]));
+        assert_eq!([cells[0].share, cells[1].share], [Some(0.0), Some(1.0)]);
+        let mut alike = [cell(0.0), cell(0.0)];
+        assert_eq!(spread(&mut alike), None);
+        assert_eq!(alike[0].share, Some(0.0));
     }
 
     #[test]
