@@ -215,7 +215,8 @@ impl Task {
     /// The rows for a recipe's [`Need`] ([`crate::prefix::PrefixRecipe::needs`]). Our unit only.
     ///
     /// # Errors
-    /// [`PrefixError::StoredMissing`] for imported rows, which no unit has; [`ClientError::Unsupported`], and those of every request.
+    /// [`PrefixError::StoredMissing`](crate::prefix::PrefixError::StoredMissing) for imported rows, which no unit has;
+    /// [`ClientError::Unsupported`], and those of every request.
     pub async fn rows_for(&self, need: &Need) -> Result<EmbeddingRows, ClientError> {
         self.rows(&EmbedRequest::of(need)?).await
     }
