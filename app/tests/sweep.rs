@@ -13,7 +13,7 @@ use softprefix::messages::{
 };
 use softprefix::model::{Language, MagnitudeUnit, Problem, ProblemKind, Theme};
 use softprefix::text::{ScoringText, SweepText, TwinText};
-use softprefix::workbench::sweep::Stage;
+use softprefix::workbench::sweep::{Stage, Trouble};
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{LikelihoodMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
@@ -219,7 +219,7 @@ fn a_running_sweep_tells_the_time_left_and_shows_finished_running_and_waiting_ce
     let progress = harness.get_by_role_and_label(Role::ProgressIndicator, "About 4 min left");
     assert_eq!(progress.accesskit_node().numeric_value(), Some(62.5));
     harness.get_by_label("P 1, 1×: chrF2 36");
-    harness.get_by_label_contains("P 1, 12×: collapsed");
+    harness.get_by_label_contains("P 1, 12×: repeats itself");
     harness.get_by_label("P 4, 1×: running");
     harness.get_by_label("P 4, 12×: waiting");
     harness.get_by_label("Pause");
@@ -298,7 +298,7 @@ fn a_cell_opens_its_text_against_the_baseline_and_a_pinned_one_becomes_the_other
     assert_eq!(output.accesskit_node().value().as_deref(), Some(common::PREFIXED));
     harness.get_by_label("Pin").click();
     harness.run_steps(2);
-    harness.get_by_label_contains("P 4, 12×: collapsed").click();
+    harness.get_by_label_contains("P 4, 12×: repeats itself").click();
     harness.run_steps(3);
     let (a, b) = harness.state().workbench.sweep.pair().unwrap();
     assert_eq!(
@@ -450,6 +450,29 @@ fn nothing_asks_to_press_start_while_a_sweep_runs() {
     assert!(words(&harness, "Press Start").is_some());
     let harness = window(running(Language::English, 1));
     assert!(words(&harness, "Press Start").is_none());
+}
+
+#[test]
+fn a_second_run_that_is_refused_leaves_the_running_one_as_it_is() {
+    let refuse = |workbench: &mut Workbench| {
+        let problem = Problem::new(
+            ProblemKind::Input,
+            "A sweep is already running.",
+            "Cancel it, or wait for its end.",
+        );
+        sweep_event(workbench, SweepEvent::Refused(problem.clone()));
+        assert_eq!(workbench.sweep.trouble, Some(Trouble::Problem(problem)));
+    };
+    let mut workbench = running(Language::English, 1);
+    let before = workbench.sweep.stage.clone();
+    assert!(matches!(before, Stage::Running { .. }));
+    refuse(&mut workbench);
+    assert_eq!(workbench.sweep.stage, before);
+
+    let mut workbench = ready(Language::English);
+    workbench.apply(Action::Sweep(SweepAction::Start));
+    refuse(&mut workbench);
+    assert_eq!(workbench.sweep.stage, Stage::Idle);
 }
 
 #[test]

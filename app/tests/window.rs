@@ -82,15 +82,17 @@ fn what_is_typed_is_what_runs_when_the_keys_follow_at_once() {
 }
 
 #[test]
-fn the_magnitude_can_be_typed() {
-    let mut harness = window(ready());
-    harness.get_by_label("Type the magnitude").focus();
-    harness.run_steps(2);
-    harness.get_by_label("Type the magnitude").type_text("2.9");
-    harness.run_steps(2);
-    harness.key_press(Key::Enter);
-    harness.run_steps(3);
-    assert_eq!(harness.state().workbench.prefix.magnitude, 2.9);
+fn the_magnitude_can_be_typed_also_in_full_width_characters() {
+    for typed in ["2.9", "2,9", "２．９×"] {
+        let mut harness = window(ready());
+        harness.get_by_label("Type the magnitude").focus();
+        harness.run_steps(2);
+        harness.get_by_label("Type the magnitude").type_text(typed);
+        harness.run_steps(2);
+        harness.key_press(Key::Enter);
+        harness.run_steps(3);
+        assert_eq!(harness.state().workbench.prefix.magnitude, 2.9, "{typed}");
+    }
 }
 
 #[test]
@@ -279,7 +281,7 @@ fn without_a_model_the_default_one_is_offered_with_its_size() {
     workbench.absorb(Event::Models(common::models()));
     workbench.absorb(Event::NoModel(None));
     let mut harness = window(workbench);
-    harness.get_by_label("Fetch qwen2.5-0.5b-instruct, 491 MB").click();
+    harness.get_by_label("Download qwen2.5-0.5b-instruct, 491 MB").click();
     harness.run_steps(2);
     // As on a first start: with the small model in the meantime.
     assert_eq!(harness.state().done, [Action::Connect(Target::default())]);
@@ -350,7 +352,7 @@ fn where_the_system_shows_no_dialog_for_files_a_path_is_typed_and_no_file_is_rep
         harness.run_steps(2);
         harness.get_by_label("Path").type_text(&path.to_string_lossy());
         harness.run_steps(2);
-        harness.get_by_label("Use it").click();
+        harness.get_by_label("Use this path").click();
         harness.run_steps(2);
         let is_taken = harness
             .query_by_label_contains("A file of this name exists already")
@@ -554,7 +556,7 @@ fn the_sheet_for_osc_opens_from_the_settings_maps_ranges_and_shows_the_last_valu
 #[test]
 fn an_address_beyond_loopback_is_used_with_a_sentence_that_says_what_it_opens() {
     for (language, sentence) in [
-        (Language::English, "Whoever reaches 0.0.0.0:9000 can move the prefix"),
+        (Language::English, "Anybody who can reach 0.0.0.0:9000 can move the prefix"),
         (Language::Japanese, "0.0.0.0:9000 に届く人なら誰でも"),
     ] {
         let mut workbench = common::ready(language, Theme::Dark);
@@ -839,7 +841,7 @@ fn while_a_model_is_fetched_behind_the_card_says_so_and_a_failure_has_its_remedy
     };
     workbench.absorb(Event::FetchingInBackground(progress));
     let mut harness = window(workbench);
-    let words = "Fetching Qwen2.5 0.5B: 120 MB of 491 MB from models.example";
+    let words = "Downloading Qwen2.5 0.5B: 120 MB of 491 MB from models.example";
     assert!(harness.query_all_by_label(words).next().is_some());
     assert!(harness.query_by_label_contains("You can work meanwhile").is_some());
     assert!(

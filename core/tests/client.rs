@@ -791,6 +791,32 @@ async fn rows_norms_and_budgets_are_asked_of_our_unit_only() {
 }
 
 #[tokio::test]
+async fn nearest_tokens_that_are_not_of_every_row_are_no_readable_answer() {
+    let (module, peer) = with_module(|mut peer| async move {
+        let mut support = support();
+        support["features"] = json!(["nearest"]);
+        peer.set_up_with("llm.1000", Some(support)).await;
+        let row = json!([{"id": 5, "text": "海", "cosine": 0.5, "distance": 0.1}]);
+        for rows in [json!([row, row]), json!([row]), json!([row, row, row])] {
+            let request = peer.expect("llm.1000", "softprefix.nearest").await;
+            peer.reply(&request, "softprefix.nearest", json!({ "rows": rows })).await;
+        }
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let rows = SoftPrefix::from_f32(2, &[1.0, 0.0, 0.0, 1.0], Rounding::NearestEven).unwrap();
+    assert_eq!(task.nearest(&rows, 1).await.unwrap().len(), 2);
+    for _ in 0..2 {
+        let error = task.nearest(&rows, 1).await.unwrap_err();
+        assert!(
+            matches!(&error, ClientError::Unreadable { action, .. } if action == "softprefix.nearest"),
+            "{error}"
+        );
+    }
+    peer.await.unwrap();
+}
+
+#[tokio::test]
 async fn a_unit_too_old_for_taskinfo_is_a_stock_one_and_a_silent_one_is_left_without_the_task() {
     let (module, peer) = with_options(hasty(), |mut peer| async move {
         for work_id in ["llm.1000", "llm.1001"] {

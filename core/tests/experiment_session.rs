@@ -33,18 +33,22 @@ struct Manner {
     knows: &'static str,
     /// Whether tasks end when they are asked to.
     exits: bool,
+    /// Longest prompt according to the card.
+    prefill: Option<u64>,
 }
 
 const STOCK: Manner = Manner {
     unit: None,
     knows: "softprefix.embed NotAction",
     exits: true,
+    prefill: None,
 };
 /// Our unit behind llm-sys, whose cards have no mark.
 const OURS: Manner = Manner {
     unit: Some("softprefix-unit 0.0.0"),
     knows: "None",
     exits: true,
+    prefill: None,
 };
 
 struct FakeModule {
@@ -106,7 +110,8 @@ async fn serve(mut stream: TcpStream, manner: Manner, asked: Arc<Mutex<Vec<Strin
                 ("sys", "lsmode") => answer(
                     "sys.lsmode",
                     json!([{"mode": MODEL, "type": "llm",
-                        "mode_param": {"tokens_embed_size": H, "max_token_len": WINDOW}}]),
+                        "mode_param": {"tokens_embed_size": H, "max_token_len": WINDOW,
+                            "prefill_token_num": manner.prefill}}]),
                 ),
                 ("llm", "setup") => {
                     let data = request.data.as_ref().unwrap();
@@ -211,6 +216,16 @@ async fn on_a_stock_unit_the_positions_of_a_task_limit_the_output() {
         session.task_for("first", &at_most(max_new_tokens)).await.unwrap();
     }
     assert_eq!(module.asked(), ["setup first 144", "exit llm.1000", "setup first 928"]);
+}
+
+#[tokio::test]
+async fn a_stock_unit_whose_card_names_its_longest_prompt_gets_positions_for_that_one() {
+    let prefill = Some(320);
+    let module = FakeModule::start(Manner { prefill, ..STOCK }).await;
+    let session = module.open(at_most(16), None).await;
+    session.task_for("first", &at_most(64)).await.unwrap();
+    assert_eq!(module.asked(), ["setup first 336", "exit llm.1000", "setup first 384"]);
+    assert_eq!(session.facts().identity.prefill_window, Some(320));
 }
 
 #[tokio::test]

@@ -291,6 +291,15 @@ fn offset_of(bytes: &[u8], name: &str) -> usize {
     at + name.len() + 4 + 8 + 4
 }
 
+/// Checks that loading `what` gave what the table says, and that a refusal's sentence contains `told`.
+fn assert_as_documented(what: &str, got: Result<(), String>, verdict: &str, told: &str) {
+    match (got, verdict) {
+        (Ok(()), "computed") => {}
+        (Err(error), "refused") => assert!(error.contains(told), "{what}: {error}"),
+        (got, _) => panic!("{what} is {verdict}, and gives {got:?}"),
+    }
+}
+
 #[test]
 fn each_form_of_file_is_read_or_refused_as_documented() {
     let whole = TinyModel::llama().bytes();
@@ -398,16 +407,16 @@ fn each_form_of_file_is_read_or_refused_as_documented() {
             }
             "more than 65,536 keys or tensors" => (one(&changed(16, &65_537_u64.to_le_bytes())), "names 65537 keys"),
             "not GGUF" => (one(b"PK\x03\x04"), "not a GGUF file"),
+            "what Git LFS left in the place of a file" => (
+                one(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"),
+                "git lfs pull",
+            ),
             other => panic!("nothing tries {other}"),
         };
-        match (got, verdict) {
-            (Ok(()), "computed") => {}
-            (Err(error), "refused") => assert!(error.contains(told), "{what}: {error}"),
-            (got, _) => panic!("{what} is {verdict}, and gives {got:?}"),
-        }
+        assert_as_documented(what, got, verdict, told);
         tried += 1;
     }
-    assert_eq!(tried, 23);
+    assert_eq!(tried, 24);
 }
 
 #[test]
@@ -463,11 +472,7 @@ fn each_vocabulary_is_read_or_refused_as_documented() {
             "of qwen2 or qwen3 without `tokenizer.ggml.pre`" => (one(&with("pre", None)), ""),
             other => panic!("nothing tries {other}"),
         };
-        match (got, verdict) {
-            (Ok(()), "computed") => {}
-            (Err(error), "refused") => assert!(error.contains(told), "{what}: {error}"),
-            (got, _) => panic!("{what} is {verdict}, and gives {got:?}"),
-        }
+        assert_as_documented(what, got, verdict, told);
         tried += 1;
     }
     assert_eq!(tried, 6);
@@ -757,6 +762,14 @@ fn names_and_tokens_that_are_not_utf8_are_refused() {
     assert!(
         observe(&renamed(&model, "tiny llama", b"tiny lama\xff")).is_ok(),
         "a description"
+    );
+    let mut tagged = model.clone();
+    tagged
+        .keys
+        .push(("general.tags".into(), Some(Meta::Texts(vec!["of the sea".into()]))));
+    assert!(
+        observe(&renamed(&tagged, "of the sea", b"of the se\xff")).is_ok(),
+        "a list of descriptions"
     );
 }
 

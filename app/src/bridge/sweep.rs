@@ -115,13 +115,10 @@ impl SweepRunner {
                 };
                 self.run(planned, context).await
             }
-            SweepRequest::QuerySecondModule { target, model } => {
-                query_second_module(target, model, context);
-                Ok(())
-            }
-            SweepRequest::Pause => self.tell(Control::Pause),
-            SweepRequest::GoOn => self.tell(Control::GoOn),
-            SweepRequest::Cancel => self.tell(Control::Cancel),
+            SweepRequest::QuerySecondModule { target, model } => return query_second_module(target, model, context),
+            SweepRequest::Pause => return self.control(Control::Pause),
+            SweepRequest::GoOn => return self.control(Control::GoOn),
+            SweepRequest::Cancel => return self.control(Control::Cancel),
         };
         if let Err(problem) = started {
             report(events, SweepEvent::Refused(problem)).await;
@@ -140,12 +137,11 @@ impl SweepRunner {
         }
     }
 
-    fn tell(&self, control: Control) -> Result<(), Problem> {
+    fn control(&self, control: Control) {
         if let Some(running) = &self.running {
             // A run that has just ended no longer receives messages.
             let _ = running.control.send(control);
         }
-        Ok(())
     }
 
     /// Returns an error while a run has not reported its end.

@@ -21,6 +21,7 @@ mod scores;
 pub mod search_form;
 mod settings;
 pub mod sweep;
+pub mod typed;
 
 pub use bilingual::Bilingual;
 pub(crate) use bilingual::bilingual;

@@ -4,6 +4,7 @@ use eframe::egui::{self, Align, CornerRadius, Frame, Layout, Margin, Stroke, Tex
 use softprefix_core::prefix::{Generator, Rounding};
 
 use super::context::PanelContext;
+use crate::model::typed::decimal;
 use crate::model::{Envelope, ImportedFile, KindChoice, MagnitudeUnit};
 use crate::text::PrefixText;
 use crate::theme::{self, Palette};
@@ -225,8 +226,7 @@ fn blend(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<Strin
             shown: format!("{:.2}", cx.workbench.prefix.blend),
             width: FIGURES,
         };
-        let parse = |typed: &str| typed.replace(',', ".").parse::<f64>().ok();
-        match field.show(ui, |typed| parse(typed).filter(|t| (0.0..=1.0).contains(t))) {
+        match field.show(ui, |typed| decimal(typed).filter(|t| (0.0..=1.0).contains(t))) {
             Entered::Value(t) => {
                 cx.material(MaterialAction::SetBlend(t));
             }

@@ -7,6 +7,7 @@ use softprefix_core::prefix::Rounding;
 
 use super::context::{PanelContext, inset, rail_edge};
 use super::{identity, material, module_card};
+use crate::model::typed::decimal;
 use crate::model::{MagnitudeUnit, Vocabulary};
 use crate::theme::{self, Palette};
 use crate::views::axis::{Axis, format_magnitude};
@@ -296,18 +297,11 @@ fn shown_magnitude(cx: &PanelContext<'_>) -> f64 {
     }
 }
 
-/// Parses `2.9`, `2.9×`, `2.9x` or `1e-4`; a decimal comma is accepted, too. Only a raw value may be negative.
+/// Parses `2.9`, `2.9×`, `2.9x` or `1e-4`. Only a raw value may be negative.
 fn parse_magnitude(typed: &str, unit: MagnitudeUnit) -> Option<f64> {
     let typed = typed.trim();
-    let typed = typed
-        .strip_suffix(['×', 'x', 'X'])
-        .unwrap_or(typed)
-        .trim()
-        .replace(',', ".");
-    typed
-        .parse::<f64>()
-        .ok()
-        .filter(|value| value.is_finite() && (*value >= 0.0 || unit == MagnitudeUnit::Raw))
+    decimal(typed.strip_suffix(['×', 'x', 'X']).unwrap_or(typed).trim())
+        .filter(|value| *value >= 0.0 || unit == MagnitudeUnit::Raw)
 }
 
 fn rounding_words(cx: &PanelContext<'_>, rounding: Rounding) -> &'static str {
@@ -365,7 +359,7 @@ mod tests {
                 "{typed}"
             );
         }
-        for typed in ["", "-1", "NaN", "inf", "two", "3xx"] {
+        for typed in ["", "-1", "NaN", "inf", "two", "3xx", "1,000"] {
             assert_eq!(parse_magnitude(typed, MagnitudeUnit::TokenNorms), None, "{typed}");
         }
     }

@@ -7,6 +7,7 @@ use eframe::egui::{
 
 use super::context::PanelContext;
 use crate::commands::{CommandId, command};
+use crate::model::typed::decimal;
 use crate::model::{PRESETS, Sampling};
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
@@ -227,7 +228,7 @@ fn system_fields(ui: &mut Ui, cx: &mut PanelContext<'_>) {
                 shown: format!("{temperature}"),
                 width: 64.0,
             };
-            let parse = |typed: &str| typed.parse::<f64>().ok().filter(|t| t.is_finite() && *t >= 0.0);
+            let parse = |typed: &str| decimal(typed).filter(|t| *t >= 0.0);
             if let Entered::Value(temperature) = field.show(ui, parse) {
                 cx.act(Action::SetSampling(Sampling::TopK { k, temperature, seed }));
             }

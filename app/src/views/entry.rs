@@ -4,6 +4,7 @@
 use eframe::egui::{self, Align2, CornerRadius, Id, Key, Margin, Response, Stroke, TextEdit, Ui, Vec2, vec2};
 
 use super::paint;
+use crate::model::typed::half_width;
 use crate::theme::{self, Palette};
 
 /// The result of a field in this frame.
@@ -96,7 +97,7 @@ pub(super) fn draft_is_invalid(ui: &Ui, id: Id) -> bool {
         .is_some_and(|draft| draft.invalid_over.is_some())
 }
 
-/// Handles a typed text: kept while typing, accepted on Enter or loss of focus, dropped on Escape.
+/// Handles a typed number or list: kept while typing, accepted on Enter or loss of focus, dropped on Escape.
 pub(super) fn settle<T>(
     ui: &Ui,
     id: Id,
@@ -121,7 +122,7 @@ pub(super) fn settle<T>(
         ui.data_mut(|data| data.remove::<Draft>(id));
         return Entered::Nothing;
     }
-    match parse(text.trim()) {
+    match parse(&half_width(text.trim())) {
         Some(value) => {
             ui.data_mut(|data| data.remove::<Draft>(id));
             Entered::Value(value)

@@ -7,7 +7,7 @@ use softprefix_core::experiment::{Entry, GroupKey, Record};
 use softprefix_core::prefix::MAX_LEN;
 
 use super::doctor::DoctorAction;
-use super::{Action, Dialog, Effect, Notice, Tab, Workbench};
+use super::{Action, Dialog, Effect, Notice, Tab, Workbench, file_name};
 use crate::messages::{FileQuestion, LibraryRequest, RecordingRequest, Request};
 use crate::model::{
     Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PaneState, PrefixForm, RunKind, Settings,
@@ -215,15 +215,13 @@ impl Workbench {
         match action {
             Action::SetMagnitude(value) => self.set_magnitude(value),
             Action::ScaleMagnitude(factor) => {
-                let range = self.prefix.range();
-                let value = match self.prefix.magnitude {
+                let (old, range) = (self.prefix.magnitude, self.prefix.range());
+                let size = old.abs() * factor;
+                let value = match old {
                     // Scaling up from the stop starts at the slider's lower end; scaling down stays at the stop.
                     0.0 if factor > 1.0 => *range.start(),
-                    0.0 => 0.0,
-                    value if value > 0.0 && value * factor < *range.start() && factor < 1.0 => 0.0,
-                    value if value < 0.0 && -value * factor < *range.start() && factor < 1.0 => 0.0,
-                    value if value < 0.0 => (value * factor).max(-*range.end()),
-                    value => self.to_saved(value, (value * factor).clamp(0.0, *range.end())),
+                    _ if factor < 1.0 && size < *range.start() => 0.0,
+                    _ => self.to_saved(old, size.min(*range.end()).copysign(old)),
                 };
                 self.set_magnitude(value);
             }
@@ -458,6 +456,7 @@ impl Workbench {
     fn set_granularity(&mut self, granularity: Granularity) {
         self.granularity = granularity;
         self.compare_panes();
+        self.compare_pair();
     }
 
     fn doctor_acts(&mut self, action: DoctorAction) {
@@ -544,7 +543,7 @@ impl Workbench {
                 (saved.experiment.clone(), records, prompt)
             }
         };
-        self.file.writing = true;
+        self.file.write(&path);
         let export = Box::new(Export {
             format,
             experiment,
@@ -558,6 +557,7 @@ impl Workbench {
 
     /// Opens any file that this program writes.
     pub(super) fn open_path(&mut self, path: std::path::PathBuf) {
+        self.file.read(file_name(&path));
         let is_recording = path.extension().is_some_and(|ending| ending == "jsonl");
         self.pending_requests.push(if is_recording {
             Request::Recording(RecordingRequest::Open(path))

@@ -15,7 +15,7 @@ use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::extension::{self, FinishReason, SoftPrefixEcho};
 
 use super::*;
-use crate::messages::{Event, Inference, LibraryEvent, LibraryRequest, Pair, RecordingRequest, Texts};
+use crate::messages::{Event, FindEvent, Inference, LibraryEvent, LibraryRequest, Pair, RecordingRequest, Texts};
 use crate::model::{
     Histogram, KindChoice, LIVE_DELAY, LoadStage, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind,
 };
@@ -1131,4 +1131,27 @@ fn saved_is_no_longer_said_once_something_new_was_run() {
     let launched = inferences(&mut workbench);
     finish(&mut workbench, &launched[0], "another text");
     assert_eq!(workbench.notice, None);
+}
+
+#[test]
+fn a_fetched_model_waits_for_the_end_of_what_find_runs() {
+    let mut workbench = ready();
+    let learns = ModuleFacts {
+        learns: true,
+        ..facts(true)
+    };
+    workbench.absorb(Event::Ready(Box::new(learns), Some(vocabulary())));
+    workbench.apply(Action::Find(FindAction::SetTarget("The sea is calm.".to_owned())));
+    workbench.apply(Action::Find(FindAction::Start));
+    assert!(workbench.find.at_work().is_some());
+    workbench.takes_over = true;
+    workbench.background_fetch = Some(BackgroundFetch::Arrived("another".to_owned()));
+    workbench.take_over();
+    assert!(workbench.background_fetch.is_some());
+    workbench.absorb(Event::Find(Box::new(FindEvent::Ended {
+        number: 1,
+        problem: None,
+    })));
+    assert_eq!(workbench.background_fetch, None);
+    assert_eq!(workbench.notice, Some(Notice::TakenOver("another".to_owned())));
 }

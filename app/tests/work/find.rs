@@ -52,6 +52,18 @@ fn learn(harness: &mut Harness, steps: usize) {
     assert_eq!(harness.workbench.find.trouble(), None);
 }
 
+/// Sweeps the current prompt and prefix over half and all of its magnitude, to the end.
+fn sweep_current_prompt(harness: &mut Harness, len: usize) {
+    harness.apply(Action::Sweep(SweepAction::AddCurrentPrompt));
+    harness.apply(Action::Sweep(SweepAction::SetLens(vec![len])));
+    harness.apply(Action::Sweep(SweepAction::SetMagnitudes("0.5, 1".to_owned())));
+    harness.apply(Action::Sweep(SweepAction::Start));
+    harness.until("the sweep", |workbench| {
+        matches!(workbench.sweep.stage, Stage::Ended(_))
+    });
+    assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
+}
+
 #[test]
 fn learned_rows_come_into_tune_as_they_are_at_1x_are_halved_at_half_of_it_and_are_swept() {
     let folder = tempfile::tempdir().unwrap();
@@ -101,14 +113,7 @@ fn learned_rows_come_into_tune_as_they_are_at_1x_are_halved_at_half_of_it_and_ar
     assert_ne!(blended(0.5).sha256, sent.sha256);
     harness.apply(Action::SetKind(KindChoice::Imported));
 
-    harness.apply(Action::Sweep(SweepAction::AddCurrentPrompt));
-    harness.apply(Action::Sweep(SweepAction::SetLens(vec![3])));
-    harness.apply(Action::Sweep(SweepAction::SetMagnitudes("0.5, 1".to_owned())));
-    harness.apply(Action::Sweep(SweepAction::Start));
-    harness.until("the sweep", |workbench| {
-        matches!(workbench.sweep.stage, Stage::Ended(_))
-    });
-    assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    sweep_current_prompt(&mut harness, 3);
     let swept = harness
         .workbench
         .sweep
@@ -659,14 +664,7 @@ fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
     assert_eq!(learned.first_target, sentence);
     second.apply(Action::SetPrompt("Tell me something.".to_owned()));
     second.apply(Action::SetMaxTokens(60));
-    second.apply(Action::Sweep(SweepAction::AddCurrentPrompt));
-    second.apply(Action::Sweep(SweepAction::SetLens(vec![8])));
-    second.apply(Action::Sweep(SweepAction::SetMagnitudes("0.5, 1".to_owned())));
-    second.apply(Action::Sweep(SweepAction::Start));
-    second.until("the sweep", |workbench| {
-        matches!(workbench.sweep.stage, Stage::Ended(_))
-    });
-    assert_eq!(second.workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
+    sweep_current_prompt(&mut second, 8);
     let prefixes = second
         .workbench
         .sweep

@@ -395,6 +395,16 @@ pub fn unresponsive_stock_module(module: SocketAddr) -> SocketAddr {
     changed(module, hide, hide)
 }
 
+/// A module that is asked to set up a task only while nobody holds `gate`.
+pub fn that_sets_up_behind(gate: Arc<Mutex<()>>, module: SocketAddr) -> SocketAddr {
+    let wait = move |request: &mut Value| {
+        if request["action"] == "setup" {
+            drop(gate.lock());
+        }
+    };
+    changed(module, wait, |_reply| {})
+}
+
 /// A module that lists one card more, without a name.
 pub fn with_a_nameless_card(module: SocketAddr) -> SocketAddr {
     changed(

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use softprefix::messages::{Event, FileQuestion, LibraryRequest, Request, SweepRequest};
@@ -16,7 +17,7 @@ use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::experiment::{CanaryFinding, Condition, Entry, Group, Journal, RunEnd, Summary};
 
-use crate::hardship::{Link, unresponsive_stock_module};
+use crate::hardship::{Link, that_sets_up_behind, unresponsive_stock_module};
 use crate::support::{Harness, Killable, LONG, Stranger, at, journals, kept, serve, tasks_at, tiny_model};
 
 /// Ids of the cases in a journal.
@@ -640,6 +641,29 @@ fn a_sweep_may_be_run_without_kl() {
     let group = harness.workbench.sweep.groups().next().unwrap();
     assert!(!group.points.iter().any(|point| point.is_scored()));
     assert!(harness.workbench.sweep.resumable().is_none(), "nothing is missing");
+}
+
+#[test]
+fn a_sweep_that_waits_for_the_end_of_a_cancelled_one_can_be_cancelled_and_the_next_one_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let gate = Arc::<Mutex<()>>::default();
+    let module = that_sets_up_behind(Arc::clone(&gate), serve(tiny_model()));
+    let mut harness = ready_at(folder.path(), module);
+    let closed = gate.lock().unwrap();
+    // The first waits for its task, the second for the end of the first.
+    for _ in 0..2 {
+        sweep(&mut harness, SweepAction::Start);
+        assert_eq!(harness.workbench.sweep.stage, Stage::Starting);
+        sweep(&mut harness, SweepAction::Cancel);
+        harness.until("the end", |workbench| {
+            workbench.sweep.stage == Stage::Ended(RunEnd::Cancelled)
+        });
+    }
+    drop(closed);
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("all cases", |workbench| {
+        workbench.sweep.stage == Stage::Ended(RunEnd::Complete)
+    });
 }
 
 #[test]

@@ -62,8 +62,12 @@ pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
         at: 0,
         buffer: Vec::new(),
     };
-    if len < 4 || cursor.take(4)? != b"GGUF" {
-        return damaged("it is not a GGUF file (it does not begin with GGUF)");
+    let magic: &[u8] = if len < 4 { &[] } else { cursor.take(4)? };
+    match magic {
+        b"GGUF" => {}
+        // `version https://git-lfs…`
+        b"vers" => return damaged("it stands for a file that Git LFS has not fetched; run `git lfs pull` in its folder"),
+        _ => return damaged("it is not a GGUF file (it does not begin with GGUF)"),
     }
     let version = cursor.u32()?;
     if version.swap_bytes() == 2 || version.swap_bytes() == 3 {

@@ -11,6 +11,7 @@ use super::pictures::Cache;
 use super::{results, words};
 use crate::model::magnitudes;
 use crate::model::sweep::{Range, parse_lens, written_lens};
+use crate::model::typed::decimal;
 use crate::model::{Format, KlOff, MagnitudeUnit, PRESETS, Sampling, Target};
 use crate::panels::context::{PanelContext, inset, rail_edge};
 use crate::text::TwinText;
@@ -418,8 +419,7 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             shown: form.budget.to_string(),
             width: 72.0,
         };
-        let parse = |typed: &str| typed.parse::<f64>().ok().filter(|value| value.is_finite());
-        match field.show(ui, parse) {
+        match field.show(ui, decimal) {
             Entered::Value(budget) => cx.sweep(SweepAction::SetBudget(budget)),
             Entered::Invalid(_) => off = true,
             Entered::Nothing => {}

@@ -119,15 +119,32 @@ struct CurrentTask {
     task: Task,
 }
 
+/// Positions of the model's tasks.
+#[derive(Clone, Copy)]
+struct Windows {
+    /// Positions of a task whose settings name no number. The unit's own number is no help: it is that of a task, bounded by what its
+    /// set-up asked for.
+    all: usize,
+    /// Longest prompt of a task, of which a stock unit's positions are made.
+    prefill: usize,
+}
+
+impl Windows {
+    fn of(card: Option<&ModelCard>) -> Self {
+        Self {
+            all: card.and_then(|card| card.window).unwrap_or(DEFAULT_WINDOW),
+            prefill: card
+                .and_then(|card| card.prefill_window)
+                .unwrap_or(DEFAULT_PREFILL_WINDOW),
+        }
+    }
+}
+
 /// A module in use.
 pub struct Session {
     module: Module,
     facts: ModuleFacts,
-    /// Positions of a task whose settings name no number. The unit's own number is no help: it is that of a task, bounded by what its
-    /// set-up asked for.
-    window: usize,
-    /// Longest prompt of a task, of which a stock unit's positions are made.
-    prefill_window: usize,
+    windows: Windows,
     vocabulary: Option<Arc<Vocabulary>>,
     current_task: Mutex<Option<CurrentTask>>,
     /// Cache of rows: while a slider moves, recipes are built again and again.
@@ -165,17 +182,8 @@ impl Session {
 
         progress(ConnectStep::SettingUp);
         let is_ours = module.runs_our_unit(&cards).await?;
-        let window = card.and_then(|card| card.window).unwrap_or(DEFAULT_WINDOW);
-        let prefill_window = card
-            .and_then(|card| card.prefill_window)
-            .unwrap_or(DEFAULT_PREFILL_WINDOW);
-        let set_up = set_up(
-            &model,
-            &request.system,
-            &request.settings,
-            is_ours,
-            (window, prefill_window),
-        );
+        let windows = Windows::of(card);
+        let set_up = set_up(&model, &request.system, &request.settings, is_ours, windows);
         let task = module.set_up(&set_up).await?;
         let vocabulary = match task.support().is_some_and(|support| support.has(feature::VOCABULARY)) {
             true => Some(Arc::new(task.vocabulary().await?)),
@@ -185,7 +193,7 @@ impl Session {
             address: request.name.unwrap_or_else(|| module.address().to_owned()),
             version: Some(version),
             median_norm: vocabulary.as_ref().map(|vocabulary| vocabulary.percentiles.p50),
-            ..identity_of(&task, card, window)
+            ..identity_of(&task, card, windows)
         };
         let support = task.support();
         let facts = ModuleFacts {
@@ -201,8 +209,7 @@ impl Session {
             module,
             facts,
             vocabulary,
-            window,
-            prefill_window,
+            windows,
             current_task: Mutex::new(Some(CurrentTask { set_up, task })),
             rows: std::sync::Mutex::default(),
             prefix_store: request.prefix_store,
@@ -239,7 +246,7 @@ impl Session {
 
     fn set_up_of(&self, system: &str, settings: &Settings) -> SetUp {
         let (model, is_ours) = (&self.facts.identity.model, self.facts.is_ours());
-        set_up(model, system, settings, is_ours, (self.window, self.prefill_window))
+        set_up(model, system, settings, is_ours, self.windows)
     }
 
     /// The task for a system prompt and settings: the current one if it fits, else a new one in its place.
@@ -435,11 +442,9 @@ pub(super) async fn exit(task: &Task) {
 /// `max_token_len` counts prefix, prompt and output. Our unit has a limit of its own for the output of each inference.
 /// A stock unit has none, so its positions are its largest prefill plus the output limit, which bounds the output from
 /// above.
-/// `windows` are the positions of the model and of its longest prefill.
-fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, windows: (usize, usize)) -> SetUp {
-    let (window, prefill_window) = windows;
+fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, windows: Windows) -> SetUp {
     let output = settings.max_new_tokens.filter(|_| !is_ours);
-    let positions = output.map_or(window, |output| window.min(prefill_window.saturating_add(output)));
+    let positions = output.map_or(windows.all, |output| windows.all.min(windows.prefill.saturating_add(output)));
     let positions = u32::try_from(positions).unwrap_or(u32::MAX);
     let mut set_up = SetUp::new(model, system).max_positions(settings.max_token_len.unwrap_or(positions));
     if let Some(streaming) = settings.streaming {
@@ -450,7 +455,7 @@ fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, windows
 }
 
 /// The identity of the module behind `task`, from the unit and the card.
-fn identity_of(task: &Task, card: Option<&ModelCard>, window: usize) -> ModuleIdentity {
+fn identity_of(task: &Task, card: Option<&ModelCard>, windows: Windows) -> ModuleIdentity {
     let support = task.support();
     let non_empty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     ModuleIdentity {
@@ -470,11 +475,8 @@ fn identity_of(task: &Task, card: Option<&ModelCard>, window: usize) -> ModuleId
             None => STOCK_TEMPLATE,
         }
         .to_owned(),
-        window: Some(support.map_or(window, |support| support.window)),
-        prefill_window: support
-            .map(|support| support.prefill_window)
-            .or(card.and_then(|card| card.prefill_window))
-            .or(Some(DEFAULT_PREFILL_WINDOW)),
+        window: Some(support.map_or(windows.all, |support| support.window)),
+        prefill_window: Some(support.map_or(windows.prefill, |support| support.prefill_window)),
         ..ModuleIdentity::default()
     }
 }
