@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p softprefix --example record_demo -- assets/demo/demo.jsonl`
 //!
-//! It needs the Qwen model (`softprefix models fetch`), and a machine with nothing else to do: what is recorded is its pace.
+//! It needs the Qwen model (`softprefix models fetch qwen-coder`), and a machine with nothing else to do: what is recorded is its pace.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use softprefix_core::prefix::PrefixStore;
 
-/// Environment variable that names the folder for all stored files, instead of the system's default.
+/// Environment variable that names the folder for settings, history, recordings and imported prefixes, instead of the system's default.
 pub const STATE_DIR: &str = "SOFTPREFIX_STATE_DIR";
 
 /// Returns the folder of the history and imported prefixes: the one named by [`STATE_DIR`], or the system's folder for

@@ -22,8 +22,8 @@
 //! gguf/                   the file format: metadata, tensors, numbers
 //! stored_file.rs          a file that is read while its model is loaded
 //! budget.rs               the memory budget for clients
-//! errors.rs | files.rs    errors of models and engines | opening files whose names a peer may choose
-//!   | machine.rs | tasks.rs   | properties of this machine | logging of panicked tasks
+//! errors.rs | machine.rs  errors of models and engines | properties of this machine
+//!   | tasks.rs            | logging of panicked tasks
 //! ```
 //!
 //! # The protocol

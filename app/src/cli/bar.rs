@@ -1,4 +1,7 @@
-//! A progress bar with a label on standard error; plain lines if that is not a terminal.
+//! A progress bar with a label on standard error. Without a terminal only the lines of [`Bar::say`] are written.
+//!
+//! Own code instead of `indicatif`: without a terminal `indicatif` prints no lines above its bar either, and they belong into a log; and one
+//! place removes control characters from the names that a module sends.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -25,7 +28,6 @@ impl Bar {
     pub fn show(&mut self, fraction: Option<f32>, words: &str) {
         let words = printable(words);
         if !self.terminal {
-            // A log gets each label once, without the moving bar.
             return;
         }
         let line = match fraction {

@@ -17,7 +17,7 @@ use crate::model::{Bilingual, bilingual};
 pub struct Remedy {
     /// The name that `--fix` and `--undo` take.
     pub id: &'static str,
-    /// Label of the button: "Relink libstdc++".
+    /// Label of the button: "Point libstdc++ to the system's".
     pub title: Bilingual,
     /// What will be changed, and what can be undone.
     pub effect: Bilingual,

@@ -1,5 +1,9 @@
 //! Reads and writes the file format of recordings: [`Writer`] formats one line at a time, [`Recording::read`] parses a
 //! whole file or refuses it with one sentence.
+//!
+//! What a line holds completely is written by the model's own type with serde: the fields, kinds of runs, token counts, the vocabulary. The
+//! other rows are types of this module, since a recording leaves out a part of what the model's types hold: the module's address, the recipe
+//! that the fields already give, the text that has already arrived, digits that are not shown.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

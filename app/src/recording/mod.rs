@@ -1,14 +1,12 @@
 //! Recordings of a session at the workbench: what was moved, run and answered, each with its time.
 //!
 //! # The file, version 1
-//! JSON lines. The first is the header: `{"softprefix_recording":1,"written_by":"softprefix 0.1.0","at_unix":...}`.
-//! Each
-//! further line has a time `t`, in milliseconds since the start of the recording and never decreasing, and one of
+//! JSON lines. The first is the header: `{"softprefix_recording":1,"written_by":"softprefix 0.1.0","at_unix":...}`. Each further line has
+//! a time `t`, in milliseconds since the start of the recording and never decreasing, and one of
 //!
 //! | key | means |
 //! |---|---|
-//! | `module` | a module is ready: `model`, `hidden_size`, `window`, ..., and its `vocabulary`'s norms; never its
-//! address |
+//! | `module` | a module is ready: `model`, `hidden_size`, `window`, ..., and its `vocabulary`'s norms; never its address |
 //! | `lost` | the connection was lost: the sentence and the remedy |
 //! | `prefix`, `prompt` | the fields of the form that changed (the first line of each has all of them) |
 //! | `view` | measure of the plot, granularity of the diff |
@@ -21,9 +19,10 @@
 //! | `failed`, `dropped` | it ended without an answer |
 //! | `look` | a point was opened: its index among the points of the case, `null` for the last |
 //! | `remove`, `clear` | points were removed |
+//! | `external` | commands of other programs, as a line of the pipe has them |
 //! | `over` | the recording was ended; a file without it was interrupted |
 //!
-//! Unknown keys are ignored; an unknown version is refused. A last line that is cut off, as after a crash, is ignored.
+//! The run of `began`, `end` and `failed` is in their key `side`. Unknown keys are ignored; an unknown version is refused. A last line that is cut off, as after a crash, is ignored.
 //! A recording shows Tune. What is learned, chosen or searched for in Find is left out; the runs of a prefix that came from there are in it.
 //! A recording contains texts, times and digests: none of the user's settings, files or addresses.
 

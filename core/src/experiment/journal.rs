@@ -12,6 +12,8 @@
 //! | `{"scored": {"record": ID, "scores": SCORES}}` | scores by teacher forcing of a case that came before |
 //! | `{"rated": {"record": ID, "rating": {"stars": 4, "note": "…"}}}` | the user's stars (0 to 5) and note on a case; the last such line of a case replaces earlier ones, and a missing key removes its value |
 //! | `{"generation": {"experiment": ID, "generation": {…}}}` | the judged candidates of a search ([`Generation`]) |
+//! | `{"learning": {"experiment": ID, "plan": {…}}}` | what a prefix is learned for ([`LearnPlan`]) |
+//! | `{"learned": {"experiment": ID, "frame": {…}}}` | an evaluation of the learned rows ([`LearnFrame`]) |
 //! | `{"ended": {"experiment": ID, "how": "complete" or "cancelled", "at_unix": SECONDS}}` | a plan came to its end |
 //! | `{"renamed": {"id": ID, "name": "…"}}` | of an experiment or a case |
 //! | `{"deleted": {"id": ID}}`, `{"restored": {"id": ID}}` | of an experiment or a case |
