@@ -1,10 +1,12 @@
-"""Writes packets.json: OSC packets as python-osc makes them, in hexadecimal, for tests/work/external.rs.
+"""Writes OSC packets as python-osc makes them, in hexadecimal, for tests/work/external.rs: packets.json that are received, and
+notifications.json that are to be sent.
 
     python3 -m venv /tmp/osc && /tmp/osc/bin/pip install python-osc==1.10.2
-    /tmp/osc/bin/python make_packets.py > packets.json
+    /tmp/osc/bin/python make_packets.py
 """
 
 import json
+from pathlib import Path
 
 from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
@@ -63,4 +65,20 @@ packets = {
     "bad: in part": bundle(message("magnitude", 9.0), message("seed", -1)),
 }
 
-print(json.dumps({name: packet.dgram.hex() for name, packet in packets.items()}, indent=1, ensure_ascii=False))
+notifications = {
+    "state": message("state", "idle"),
+    "token": message("token", " the"),
+    "text": message("text", "海は彼の名を知っていた。"),
+    "similarity": message("similarity", 73.25),
+    "error": message("error", "The module is lost."),
+}
+
+
+def write(name, messages):
+    encoded = {name: packet.dgram.hex() for name, packet in messages.items()}
+    text = json.dumps(encoded, indent=1, ensure_ascii=False)
+    Path(__file__).with_name(name).write_text(text + "\n", encoding="utf-8")
+
+
+write("packets.json", packets)
+write("notifications.json", notifications)

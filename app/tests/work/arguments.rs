@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Instant;
 
 use clap::Parser as _;
 use softprefix::cli::{Cli, Command};
@@ -10,12 +11,14 @@ use softprefix::model::{Format, KindChoice, Language, ModuleState, Problem, Reme
 use softprefix::places;
 use softprefix::settings_file::SettingsFile;
 use softprefix::start::{Begun, Start, begin};
+use softprefix::workbench::external::Link as Osc;
 use softprefix::workbench::{Action, Dialog, SweepAction, Workbench};
 use softprefix_core::prefix::{Rounding, SoftPrefix, files};
 
+use crate::external::{Peer, packets, sent_by_python};
 use crate::hardship::Link;
 use crate::recording::{end_into, harness as recording_harness};
-use crate::support::{Harness, at, closed_port, serve, tiny_model};
+use crate::support::{Harness, LONG, at, closed_port, serve, tiny_model};
 
 /// The window's state as `softprefix ARGS` starts it, where `stored` is what the last start has stored.
 fn begun(args: &[&str], stored: impl FnOnce() -> (SettingsFile, Remembered, Option<Problem>)) -> Begun {
@@ -289,4 +292,46 @@ fn a_demo_as_an_exhibition_is_presented_full_screen_and_repeats() {
     assert!(start.workbench.exhibition.is_some());
     assert!(start.workbench.playback.as_ref().unwrap().looping);
     assert!(start.workbench.shown().presenting);
+}
+
+#[test]
+fn osc_is_received_at_the_first_address_and_sent_to_the_second_and_neither_unasked() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = address(serve(tiny_model()));
+    let opens = |begun: &Begun| {
+        let mut requests = begun.requests.iter();
+        requests.any(|request| matches!(request, Request::External(_)))
+    };
+    let unasked = begun(&["--connect", &module], || stored(folder.path(), former()));
+    assert!(!opens(&unasked) && unasked.workbench.external.link == Osc::Off);
+    for invalid in ["nowhere", "127.0.0.1:70000"] {
+        assert!(
+            Cli::try_parse_from(["softprefix", "--osc", invalid]).is_err(),
+            "{invalid}"
+        );
+    }
+
+    let mut peer = Peer::of(closed_port());
+    let peers_own = peer.address().to_string();
+    let args = ["--connect", &module, "--osc", "127.0.0.1:0", "--osc-to", &peers_own];
+    let mut harness = started(&args, folder.path(), former());
+    harness.until("both sockets", |workbench| {
+        matches!(&workbench.external.link, Osc::Open { send_to: Some(to), .. } if to.to_string() == peers_own)
+    });
+    let Osc::Open {
+        listen: Some(listen), ..
+    } = harness.workbench.external.link
+    else {
+        panic!("no socket listens");
+    };
+    assert!(listen.ip().is_loopback());
+    peer.to = listen;
+    peer.send(&packets()["magnitude"]);
+    harness.until("the packet", |workbench| workbench.prefix.magnitude == 2.5);
+    harness.until("the module", |workbench| workbench.module.is_ready());
+    let (idle, end) = (&sent_by_python()["state"], Instant::now() + LONG);
+    while peer.datagrams().last() != Some(idle) {
+        assert!(Instant::now() < end, "the state is not sent");
+        harness.turn();
+    }
 }

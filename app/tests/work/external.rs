@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use rosc::{OscPacket, OscType, decoder};
 use softprefix::bridge::osc;
-use softprefix::model::{Endpoint, ExternalCommand, ExternalError, LIVE_DELAY, Mapped, Mapping, RunKind};
+use softprefix::model::{
+    Endpoint, Envelope, ExternalCommand, ExternalError, ExternalState, LIVE_DELAY, Mapped, Mapping, Notification,
+    PrefixForm, RunKind,
+};
 use softprefix::recording::{Line, Recording};
 use softprefix::workbench::external::Link;
 use softprefix::workbench::{Action, ExternalAction, Notice, PlaybackAction, Workbench};
@@ -17,7 +20,16 @@ use crate::support::{Harness, LONG, at, serve, tiny_model};
 
 /// The packets of `tests/osc/make_packets.py` by their names.
 pub fn packets() -> BTreeMap<String, Vec<u8>> {
-    let file: BTreeMap<String, String> = serde_json::from_str(include_str!("../osc/packets.json")).unwrap();
+    by_name(include_str!("../osc/packets.json"))
+}
+
+/// What is to be sent, as python-osc encodes it.
+pub fn sent_by_python() -> BTreeMap<String, Vec<u8>> {
+    by_name(include_str!("../osc/notifications.json"))
+}
+
+fn by_name(file: &str) -> BTreeMap<String, Vec<u8>> {
+    let file: BTreeMap<String, String> = serde_json::from_str(file).unwrap();
     file.into_iter()
         .map(|(name, hex)| (name, hex::decode(hex).unwrap()))
         .collect()
@@ -45,36 +57,48 @@ fn listen(harness: &mut Harness) -> SocketAddr {
 }
 
 /// A program that sends and receives OSC.
-struct Peer {
+pub struct Peer {
     socket: UdpSocket,
-    to: SocketAddr,
+    pub to: SocketAddr,
 }
 
 impl Peer {
-    fn of(to: SocketAddr) -> Self {
+    pub fn of(to: SocketAddr) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         Self { socket, to }
     }
 
-    fn send(&self, packet: &[u8]) {
+    pub fn address(&self) -> SocketAddr {
+        self.socket.local_addr().unwrap()
+    }
+
+    pub fn send(&self, packet: &[u8]) {
         self.socket.send_to(packet, self.to).unwrap();
+    }
+
+    /// What has arrived.
+    pub fn datagrams(&self) -> Vec<Vec<u8>> {
+        let mut buffer = [0; 65_536];
+        let mut out = Vec::new();
+        while let Ok(len) = self.socket.recv(&mut buffer) {
+            out.push(buffer[..len].to_vec());
+        }
+        out
     }
 
     /// What has arrived: names and values.
     fn received(&self) -> Vec<(String, OscType)> {
-        let mut buffer = [0; 65_536];
-        let mut out = Vec::new();
-        while let Ok(len) = self.socket.recv(&mut buffer) {
-            let (rest, packet) = decoder::decode_udp(&buffer[..len]).unwrap();
+        let messages = self.datagrams().into_iter().map(|datagram| {
+            let (rest, packet) = decoder::decode_udp(&datagram).unwrap();
             assert!(rest.is_empty());
             let OscPacket::Message(message) = packet else {
                 panic!("a bundle was sent");
             };
             let [value] = <[OscType; 1]>::try_from(message.args).unwrap();
-            out.push((message.addr.strip_prefix("/softprefix/").unwrap().to_owned(), value));
-        }
-        out
+            (message.addr.strip_prefix("/softprefix/").unwrap().to_owned(), value)
+        });
+        messages.collect()
     }
 }
 
@@ -116,6 +140,23 @@ fn every_packet_of_python_osc_is_read_as_it_was_meant_and_bad_ones_are_refused()
     for name in bad {
         assert!(osc::parse(&packets[name]).is_err(), "{name}");
     }
+}
+
+#[test]
+fn every_notification_has_the_bytes_that_python_osc_gives_it() {
+    let expected = sent_by_python();
+    let notifications = [
+        Notification::State(ExternalState::Idle),
+        Notification::Token(" the".to_owned()),
+        Notification::Text("海は彼の名を知っていた。".to_owned()),
+        Notification::Similarity(73.25),
+        Notification::Error("The module is lost.".to_owned()),
+    ];
+    for notification in &notifications {
+        let sent = osc::datagram(notification).unwrap();
+        assert_eq!(hex::encode(sent), hex::encode(&expected[notification.name()]));
+    }
+    assert_eq!(expected.len(), notifications.len(), "no packet is left out");
 }
 
 #[test]
@@ -178,11 +219,10 @@ fn a_run_that_a_packet_starts_is_sent_to_the_named_address_token_by_token_and_no
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
     let peer = Peer::of(listen(&mut harness));
-    let stranger = Peer::of(peer.to);
-    stranger.send(&packets["seed"]);
+    let other_sender = Peer::of(peer.to);
+    other_sender.send(&packets["seed"]);
     harness.until("the packet", |workbench| workbench.external.packets == 1);
-    let own = peer.socket.local_addr().unwrap().to_string();
-    harness.apply(external(ExternalAction::SetSendTo(own)));
+    harness.apply(external(ExternalAction::SetSendTo(peer.address().to_string())));
     harness.until("both sockets", |workbench| {
         matches!(workbench.external.link, Link::Open { send_to: Some(_), .. })
     });
@@ -219,7 +259,7 @@ fn a_run_that_a_packet_starts_is_sent_to_the_named_address_token_by_token_and_no
         .map(|(_, value)| value.clone().float().unwrap())
         .collect();
     assert_eq!(sent, [similarity(&harness.workbench).unwrap() as f32]);
-    assert_eq!(stranger.received(), []);
+    assert_eq!(other_sender.received(), []);
     // A point that is shown again is sent again.
     harness.apply(Action::SetMagnitude(0.7));
     harness.run();
@@ -336,39 +376,56 @@ fn a_port_that_is_in_use_is_said_in_a_sentence_and_the_next_one_is_taken() {
 }
 
 #[test]
-fn a_flood_of_packets_is_counted_bounded_and_leaves_the_window_responsive() {
-    const PACKETS: u32 = 100_000;
+fn a_flood_of_packets_is_counted_bounded_and_leaves_the_window_responsive_and_no_bad_packet_in_it_is_obeyed_in_part() {
+    const ROUNDS: usize = 70_000;
+    const SENT: u64 = 3 * ROUNDS as u64;
     let packets = packets();
+    let rows: Vec<Vec<u8>> = (1..=1024)
+        .map(|row| osc_packet(&format!("/softprefix/row/{row}"), 0.5))
+        .collect();
+    let bad = packets.iter().filter(|(name, _)| name.starts_with("bad: "));
+    let bad: Vec<Vec<u8>> = bad.map(|(_, packet)| packet.clone()).collect();
     let mut harness = Harness::new();
     let peer = Peer::of(listen(&mut harness));
+    // Rows change the envelope alone.
+    let others = |workbench: &Workbench| {
+        let (prefix, envelope) = (workbench.prefix.clone(), Envelope::Flat);
+        (PrefixForm { envelope, ..prefix }, workbench.prompt.clone())
+    };
+    let before = others(&harness.workbench);
     let begin = Instant::now();
     let flood = std::thread::spawn({
         let socket = peer.socket.try_clone().unwrap();
         let (to, run) = (peer.to, packets["run"].clone());
         move || {
-            for packet in 0..PACKETS {
-                let address = format!("/softprefix/row/{}", packet % 1024 + 1);
-                // A full buffer of the receiver is no error of the sender.
-                socket.send_to(&osc_packet(&address, 0.5), to).unwrap();
-                socket.send_to(&run, to).unwrap();
+            for round in 0..ROUNDS {
+                for packet in [&rows[round % rows.len()], &run, &bad[round % bad.len()]] {
+                    // A full buffer of the receiver is no error of the sender.
+                    socket.send_to(packet, to).unwrap();
+                }
             }
+            begin.elapsed()
         }
     });
     let (mut deliveries, mut longest) = (0_u128, Duration::ZERO);
     while !flood.is_finished() {
-        let before = (harness.workbench.external.packets, Instant::now());
+        let (packets, turn) = (harness.workbench.external.packets, Instant::now());
         harness.turn();
-        longest = longest.max(before.1.elapsed());
-        deliveries += u128::from(harness.workbench.external.packets > before.0);
+        longest = longest.max(turn.elapsed());
+        deliveries += u128::from(harness.workbench.external.packets > packets);
         assert!(harness.workbench.external.last.len() <= 8);
+        assert_eq!(others(&harness.workbench), before);
     }
-    flood.join().unwrap();
+    let rate = SENT as f64 / flood.join().unwrap().as_secs_f64();
     let most = begin.elapsed().as_millis() / LIVE_DELAY.as_millis() + 2;
     assert!(deliveries <= most, "{deliveries} deliveries of at most {most}");
     assert!(
         longest < Duration::from_secs(2),
         "a turn of the window took {longest:?}"
     );
+    if std::env::var_os("SOFTPREFIX_TEST_LONG").is_some() {
+        assert!(rate >= 100_000.0, "only {rate:.0} packets a second were sent");
+    }
     // What the system dropped is resent by a real sender with its next value.
     let end = Instant::now() + LONG;
     while harness.workbench.prefix.magnitude != 2.5 {
@@ -376,14 +433,15 @@ fn a_flood_of_packets_is_counted_bounded_and_leaves_the_window_responsive() {
         peer.send(&packets["magnitude"]);
         harness.turn();
     }
-    let counted = harness.workbench.external.packets;
+    // How many of each kind the system dropped is not known.
+    let (counted, refused) = (harness.workbench.external.packets, harness.workbench.external.refused);
     assert!(counted > 1000, "{counted} packets were counted");
-    assert_eq!(harness.workbench.external.refused, 0);
-    println!(
-        "{counted} packets of {} in {:?}, longest turn {longest:?}",
-        2 * PACKETS,
-        begin.elapsed()
+    assert!(
+        (100..=SENT / 3).contains(&refused),
+        "{refused} of {counted} were refused"
     );
+    assert!(counted - refused > 100, "{refused} of {counted} were refused");
+    println!("{counted} of {SENT} packets at {rate:.0} a second, {refused} refused, longest turn {longest:?}");
 }
 
 #[test]
