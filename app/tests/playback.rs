@@ -79,7 +79,7 @@ fn the_bar_goes_to_any_moment_by_pointer_and_by_keys() {
 }
 
 #[test]
-fn a_hand_on_the_recorded_slider_is_told_what_this_is() {
+fn moving_the_slider_of_a_recording_changes_nothing_and_says_that_it_is_one() {
     let mut harness = sized(playing(Language::English), [1280.0, 800.0]);
     let before = playback(&harness).workbench.prefix.magnitude;
     harness.get_by_label("More").click();

@@ -14,7 +14,8 @@ use softprefix_core::protocol::extension::{FinishReason, WeightRounding};
 use softprefix_unit::testing::small_model;
 
 use crate::support::{
-    Harness, LONG, Seen, Stranger, at, by_id, closed_port, is_deterministic, kept, points, serve, tasks_at, tiny_model,
+    Harness, LONG, OtherClient, Seen, at, by_id, closed_port, is_deterministic, kept, points, serve, tasks_at,
+    tiny_model,
 };
 
 fn embedded(path: std::path::PathBuf) -> Target {
@@ -72,14 +73,14 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
     assert_eq!(built.sha256, sent);
     assert!((built.row_norms[1] / median - 3.0).abs() < 0.02);
     harness.apply(Action::Run);
-    harness.until("the second run", |workbench| !workbench.is_running());
-    harness.for_a_while(Duration::from_millis(300));
+    harness.until("the second run", |workbench| {
+        !workbench.is_running() && workbench.tuning.saved.records.len() == 4
+    });
     assert_eq!(
         points(&harness.workbench),
         1,
         "the same prefix with the same text is the same point"
     );
-    assert_eq!(harness.workbench.tuning.saved.records.len(), 4, "every run is a record");
     assert_eq!(harness.started(RunKind::Baseline), 1, "the baseline is kept");
 }
 
@@ -220,7 +221,7 @@ fn a_connection_given_up_while_it_is_set_up_leaves_no_task_behind_and_says_nothi
             .await
             .expect("a task stays behind");
     });
-    harness.for_a_while(Duration::from_millis(200));
+    harness.run();
     assert_eq!(
         harness
             .workbench
@@ -267,7 +268,7 @@ fn the_budget_is_counted_by_the_unit_and_a_prefix_that_does_not_fit_is_refused_i
 #[test]
 fn tasks_left_by_a_former_client_are_listed_and_exited_only_when_the_person_agrees() {
     let address = serve(tiny_model());
-    let left = Stranger::at(address);
+    let left = OtherClient::at(address);
     let mut harness = Harness::new();
     harness.apply(Action::Connect(at(address)));
     harness.until("the question", |workbench| {
@@ -339,7 +340,7 @@ fn a_connection_that_fails_leaves_the_module_in_use_as_it_was() {
 #[test]
 fn who_leaves_another_modules_tasks_alone_is_back_at_the_module_in_use() {
     let (first, full) = (serve(tiny_model()), serve(tiny_model()));
-    let left = Stranger::at(full);
+    let left = OtherClient::at(full);
     let mut harness = Harness::new();
     harness.connect(at(first));
     harness.apply(Action::Connect(at(full)));

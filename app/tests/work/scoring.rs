@@ -19,7 +19,7 @@ fn scored(workbench: &Workbench) -> bool {
 }
 
 #[test]
-fn after_a_run_the_baseline_is_led_through_the_model_with_and_without_the_prefix() {
+fn after_a_run_the_baselines_output_is_scored_with_and_without_the_prefix() {
     let address = serve(tiny_model());
     let mut harness = Harness::new();
     assert_eq!(harness.workbench.kl_off(), Some(KlOff::NotConnected));

@@ -227,13 +227,6 @@ impl Harness {
         }
     }
 
-    pub fn for_a_while(&mut self, time: Duration) {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            self.turn();
-        }
-    }
-
     pub fn connect(&mut self, target: Target) {
         self.apply(Action::Connect(target));
         self.until("the module", |workbench| workbench.module.is_ready());
@@ -509,12 +502,12 @@ pub fn closed_port() -> SocketAddr {
 }
 
 /// Another client of a module, with two tasks, which fill it.
-pub struct Stranger {
+pub struct OtherClient {
     runtime: tokio::runtime::Runtime,
     tasks: Vec<Task>,
 }
 
-impl Stranger {
+impl OtherClient {
     pub fn at(address: SocketAddr) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let tasks = runtime.block_on(async {

@@ -18,7 +18,7 @@ use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::experiment::{CanaryFinding, Condition, Entry, Group, Journal, RunEnd, Summary};
 
 use crate::hardship::{Link, that_sets_up_behind, unresponsive_stock_module};
-use crate::support::{Harness, Killable, LONG, Stranger, at, journals, kept, serve, tasks_at, tiny_model};
+use crate::support::{Harness, Killable, LONG, OtherClient, at, journals, kept, serve, tasks_at, tiny_model};
 
 /// Ids of the cases in a journal.
 fn recorded(journal: &Path) -> Vec<String> {
@@ -30,10 +30,12 @@ fn recorded(journal: &Path) -> Vec<String> {
     ids.collect()
 }
 
-/// Ids of the cases in a library.
+/// Ids of the cases of the sweeps in a library.
 fn kept_ids(library: &Path) -> Vec<String> {
-    let records = kept(library).into_iter().flat_map(|saved| saved.records);
-    records.map(|record| record.id).collect()
+    let sweeps = kept(library)
+        .into_iter()
+        .filter(|saved| saved.experiment.plan.is_some());
+    sweeps.flat_map(|saved| saved.records).map(|record| record.id).collect()
 }
 
 /// A module, a library, and a sweep of 2 x 3 cells on the current prompt.
@@ -197,13 +199,13 @@ fn after_a_restart_the_tasks_of_another_client_are_left_alone_though_they_have_t
     let link = Link::to(unit.address);
     let mut harness = cut_in_the_middle(ready_at(&folder.path().join("j"), link.address), &link);
     let unit = Killable::on(unit.kill());
-    let stranger = Stranger::at(unit.address);
+    let other = OtherClient::at(unit.address);
     link.comes_back();
     harness.until("the end", has_ended);
     let Stage::Ended(RunEnd::Interrupted { error }) = &harness.workbench.sweep.stage else {
         panic!("{:?}", harness.workbench.sweep.stage);
     };
-    let (ids, sentence) = (stranger.ids().join(", "), error.to_string());
+    let (ids, sentence) = (other.ids().join(", "), error.to_string());
     assert!(
         sentence.contains(&ids) && sentence.contains("so none was ended"),
         "{sentence}"
@@ -211,7 +213,7 @@ fn after_a_restart_the_tasks_of_another_client_are_left_alone_though_they_have_t
     harness.until("the question", |workbench| {
         workbench.dialog == Some(Dialog::LeftOverTasks)
     });
-    assert!(stranger.has_its_tasks());
+    assert!(other.has_its_tasks());
     assert_eq!(tasks_at(unit.address).len(), 2);
 }
 
@@ -266,12 +268,13 @@ fn a_cancelled_sweep_goes_on_with_what_is_missing() {
             .is_some_and(|progress| progress.paused && progress.running == 0)
     });
     let held = shown_records(&harness.workbench);
-    harness.for_a_while(Duration::from_millis(300));
+    harness.run();
     assert_eq!(
         shown_records(&harness.workbench),
         held,
         "nothing begins while it is paused"
     );
+    assert_eq!(harness.workbench.sweep.progress().unwrap().running, 0);
     sweep(&mut harness, SweepAction::Cancel);
     harness.until("the end", has_ended);
     assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Cancelled));
