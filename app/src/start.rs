@@ -29,7 +29,7 @@ pub struct WindowArgs {
     /// settings. Runs are kept in the history all the same.
     #[arg(long)]
     pub fresh: bool,
-    /// Start with the prefix from this file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip.
+    /// Start with the prefix from this file: a PEFT folder, .safetensors, .npy, .npz or a KoboldAI .zip.
     #[arg(long, value_name = "PATH")]
     pub prefix_file: Option<PathBuf>,
     #[command(flatten)]

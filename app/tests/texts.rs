@@ -742,15 +742,15 @@ fn runs_are_chosen_by_pointer_and_keyboard_and_plotted_together_whatever_their_p
         }
     };
     click(&mut harness, "0.50×", Held::COMMAND);
-    assert!(harness.query_by_label("1 chosen").is_some());
+    assert!(harness.query_by_label("1 selected").is_some());
     click(&mut harness, "2.0×", Held::SHIFT);
     // The baseline of the second prompt lies between and is no point of a plot.
-    assert!(harness.query_by_label("3 chosen").is_some());
+    assert!(harness.query_by_label("3 selected").is_some());
     harness.get_by_label("Plot them").click();
     harness.run_steps(3);
     assert_eq!(harness.state().workbench.tuning.plotted().len(), 3);
     assert!(!harness.state().workbench.runs_shown);
-    harness.get_by_label("3 chosen runs: show all").click();
+    harness.get_by_label("3 selected runs: show all").click();
     harness.run_steps(3);
     assert_eq!(
         harness.state().workbench.tuning.plotted().len(),
@@ -764,10 +764,10 @@ fn runs_are_chosen_by_pointer_and_keyboard_and_plotted_together_whatever_their_p
     harness.run_steps(2);
     harness.key_press(Key::Space);
     harness.run_steps(2);
-    assert!(harness.query_by_label("4 chosen").is_some());
+    assert!(harness.query_by_label("4 selected").is_some());
     harness.key_press_modifiers(Held::SHIFT, Key::ArrowUp);
     harness.run_steps(2);
-    assert!(harness.query_by_label_contains("chosen").is_some());
+    assert!(harness.query_by_label_contains("selected").is_some());
 }
 
 #[test]
@@ -812,7 +812,7 @@ fn a_run_is_pinned_in_the_baselines_place_by_key_and_button_and_others_are_compa
     press(&mut harness, Key::Space);
     press(&mut harness, Key::ArrowDown);
     press(&mut harness, Key::Space);
-    assert!(harness.query_by_label("2 chosen").is_some());
+    assert!(harness.query_by_label("2 selected").is_some());
     harness.get_by_role_and_label(Role::Button, "Pin").click();
     harness.run_steps(2);
     common::settle(&mut harness.state_mut().workbench, &answer);

@@ -43,7 +43,7 @@ pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -
                 format!("もう一つのモジュール（{name}）に言語モデルがありません。"),
             ),
             Bilingual::new(
-                "Install or fetch one there, or run on one module.",
+                "Install or download one there, or run on one module.",
                 "モデルを入れるか、一つのモジュールだけで実行してください。",
             ),
         ));

@@ -40,7 +40,7 @@ pub struct ReachArgs {
     /// File to log changes in, instead of the default one.
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
-    /// Language of the output [default: that of the environment (LANG)].
+    /// Language of the output [default: that of the environment: LC_ALL, LC_MESSAGES or LANG].
     #[arg(long, value_name = "LANGUAGE")]
     lang: Option<Lang>,
 }

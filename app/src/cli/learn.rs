@@ -58,7 +58,7 @@ pub struct LearnArgs {
     /// Text for --init words.
     #[arg(long, value_name = "TEXT", required_if_eq("init", "words"))]
     words: Option<String>,
-    /// Rows for --init file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip, for example from an earlier run.
+    /// Rows for --init file: a PEFT folder, .safetensors, .npy, .npz or a KoboldAI .zip, for example from an earlier run.
     #[arg(long, value_name = "PATH", required_if_eq("init", "file"))]
     from: Option<PathBuf>,
     /// Maximum number of steps; stops earlier once the answer is the target with a high probability.

@@ -30,8 +30,8 @@ use crate::start::WindowArgs;
     name = "softprefix",
     version = crate::version::VERSION.as_str(),
     about = "Soft-Prefix Workbench: tune a soft prefix by hand and watch the output leave the baseline.",
-    after_help = "Without a subcommand the window opens.\n\nExit codes: 0 success, 2 wrong arguments, 3 module or model error, 4 file error, \
-                  130 interrupted.",
+    after_help = "Without a subcommand the window opens.\n\nExit codes: 0 success; 2 wrong arguments; 3 the module, its model or the connection failed, also in a \
+                  single case, `learn` did not reach its only target, or `doctor` found something broken; 4 file error; 130 interrupted.",
     args_conflicts_with_subcommands = true
 )]
 pub struct Cli {
@@ -53,13 +53,13 @@ pub enum Command {
     Search(Box<search::SearchArgs>),
     /// Control a prefix from other programs: JSON lines through a pipe, or OSC.
     Play(Box<play::PlayArgs>),
-    /// Print every measure of a results file (ours or an existing script's), an exported experiment or a journal.
+    /// Print every measure of a results file (`compare_results.json`), an exported experiment or a journal.
     Report(report::ReportArgs),
     /// Export a saved experiment as HTML, CSV, JSON, a results file or for LLM Comparator.
     Export(export::ExportArgs),
     /// List the models for the embedded module, or download one.
     Models(models::ModelsArgs),
-    /// Show what a module is: version, models, tasks, and which unit it runs.
+    /// List the modules on the local network, or show one: its version, models, tasks and unit.
     Module(module::ModuleArgs),
     /// Play a recorded session in the window; by default the built-in one. Needs neither a module nor a model.
     Demo(demo::DemoArgs),

@@ -44,7 +44,7 @@ pub fn run(args: ModelsArgs) -> Result<Exit, Failure> {
             let entry = models::entry(&name).ok_or_else(|| {
                 let names: Vec<&str> = models::CATALOGUE.iter().map(|entry| entry.short_name).collect();
                 Failure::arguments(format!(
-                    "No model {name:?} can be fetched; there are {}.",
+                    "No model {name:?} can be downloaded; there are {}.",
                     names.join(", ")
                 ))
             })?;
@@ -88,12 +88,16 @@ fn table(choices: &[ModelChoice]) -> String {
         let state = match (choice.present, choice.usable) {
             (true, true) => "here",
             (true, false) => "unusable",
-            (false, _) => "to fetch",
+            (false, _) => "to download",
         };
         let default = if choice.default { ", taken by default" } else { "" };
-        let verified = if choice.verified { "" } else { ", not verified by us" };
+        let verified = if choice.verified {
+            ""
+        } else {
+            ", not verified by this program"
+        };
         out += &format!(
-            "{:width$}  {size:>8}  {state:8}  {}{verified}{default}\n",
+            "{:width$}  {size:>8}  {state:11}  {}{verified}{default}\n",
             choice.name, choice.about
         );
     }

@@ -32,7 +32,7 @@ pub(super) struct PrefixArgs {
     /// Two texts; every row is the mean row of the first minus that of the second.
     #[arg(long, num_args = 2, value_names = ["TEXT", "MINUS"], conflicts_with = "prefix_file")]
     contrast: Option<Vec<String>>,
-    /// Rows from a file: a PEFT folder, .safetensors, .npy or a KoboldAI .zip.
+    /// Rows from a file: a PEFT folder, .safetensors, .npy, .npz or a KoboldAI .zip.
     #[arg(long, value_name = "PATH")]
     prefix_file: Option<PathBuf>,
     /// Factors for the rows, such as 1,0.5,0; fewer than P are interpolated linearly from the first row to the last.
@@ -48,7 +48,7 @@ pub(super) struct PrefixArgs {
 pub(super) struct FirstPrefixArgs {
     #[command(flatten)]
     pub prefix: PrefixArgs,
-    /// P: rows of the prefix [default: as many as the file has, else 4].
+    /// P: rows of the prefix [default: as many as the file has; 8 where the search starts from the rows of --text; else 4].
     #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..))]
     len: Option<u16>,
     /// Magnitude of the first prefix, in token norms [default: rows of words and files as they are, others 1].

@@ -74,7 +74,7 @@ impl Store {
 
     /// Returns the message that says, after Ctrl-C, where finished cases are.
     pub fn to_go_on(&self) -> String {
-        format!("what was finished is in {}. Add --resume to go on.", self.name())
+        format!("what was finished is in {}. Add --resume to continue.", self.name())
     }
 
     /// Returns every experiment with a plan that is complete or can be continued, latest first, and whether it can be
@@ -344,12 +344,12 @@ impl Terminal {
         if let Some(saved) = &saved {
             let (name, count) = (&saved.experiment.name, done.records.len());
             if !saved.is_open() {
-                self.say(&format!("{name}: all {count} runs are there"));
+                self.say(&format!("{name}: all {count} runs are finished"));
                 done.experiment = Some(saved.experiment.clone());
                 done.end = RunEnd::Complete;
                 return Ok(done);
             }
-            self.say(&format!("going on with {name}: {count} runs are there"));
+            self.say(&format!("continuing {name}: {count} runs are finished"));
         }
         let request = request(session, plan, options, store.save_to(journal), saved).await;
         let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
@@ -507,7 +507,7 @@ fn first_fetch(models: &Models) -> Option<String> {
     // The entries of the default model have the same size, which not all of them state.
     let bytes = models.default.iter().find_map(|entry| entry.bytes)?;
     Some(format!(
-        "{} is fetched first (about {}, once). To begin sooner, stop with Ctrl-C and add --model {} ({})",
+        "{} is downloaded first (about {}, once). To begin sooner, stop with Ctrl-C and add --model {} ({})",
         default.name,
         mega(bytes),
         small.short_name,
@@ -550,7 +550,7 @@ pub(super) fn exit_of(end: RunEnd, failed: bool, store: &Store) -> Result<Exit, 
             let name = store.name();
             Err(interrupted(
                 &error,
-                &format!("What was finished is in {name}; add --resume to go on."),
+                &format!("What was finished is in {name}; add --resume to continue."),
             ))
         }
     }

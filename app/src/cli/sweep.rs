@@ -150,7 +150,7 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
     let plan = match (last_plan, described) {
         (Some(plan), Some(described)) if described != plan => {
             return Err(Failure::arguments(format!(
-                "{} holds an unfinished sweep of other settings ({}). Leave the settings out to go on with it, or --resume to begin a new \
+                "{} holds an unfinished sweep of other settings ({}). Leave the settings out to continue it, or --resume to begin a new \
                  one.",
                 store.name(),
                 last.map(|last| last.saved.experiment.name).unwrap_or_default()

@@ -24,7 +24,7 @@ impl Verdict {
             (Self::Warning, Language::English) => "warning",
             (Self::NotChecked, Language::English) => "not checked",
             (Self::Good, Language::English) => "good",
-            (Self::Broken, Language::Japanese) => "故障",
+            (Self::Broken, Language::Japanese) => "異常",
             (Self::Warning, Language::Japanese) => "要確認",
             (Self::NotChecked, Language::Japanese) => "確認できず",
             (Self::Good, Language::Japanese) => "正常",

@@ -168,11 +168,11 @@ pub enum SshError {
     #[error("{host} cannot be reached ({detail}); check cable, address and that the module is on")]
     Unreachable { host: String, detail: String },
     #[error(
-        "the connection to {host} was lost ({detail}); check again: a remedy under way finishes there or is taken back"
+        "the connection to {host} was lost ({detail}); check again: a remedy under way finishes there or is undone"
     )]
     Lost { host: String, detail: String },
     #[error(
-        "{host} ended a script before its last line ({detail}); check again: what it had begun is told or taken back then"
+        "{host} ended a script before its last line ({detail}); check again: what it had begun is reported or undone then"
     )]
     CutOff { host: String, detail: String },
     #[error("{host} did not run a script ({detail}); give the account a shell that runs `sh`, then check again")]

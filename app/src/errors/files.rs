@@ -115,7 +115,7 @@ pub fn fetch(error: &FetchError) -> ErrorText {
         } => {
             let reasons: Vec<String> = reasons.iter().map(source).collect();
             (
-                format!("{model} を取得できませんでした（{}）。", reasons.join("、")),
+                format!("{model} をダウンロードできませんでした（{}）。", reasons.join("、")),
                 format!(
                     "ネットワークを確かめるか、{file_name} を自分で {} に置くか、別のモデルを選んでください。",
                     folder.display()
@@ -124,7 +124,7 @@ pub fn fetch(error: &FetchError) -> ErrorText {
         }
         FetchError::DiskFull { path, needed_mb } => (
             format!("ディスクに空きがなく、{} を書けませんでした。", path.display()),
-            format!("{needed_mb} MB 空けてから、もう一度取得してください。"),
+            format!("{needed_mb} MB 空けてから、もう一度ダウンロードしてください。"),
         ),
         FetchError::Storage { path, source } => (
             format!(
@@ -135,7 +135,7 @@ pub fn fetch(error: &FetchError) -> ErrorText {
             "フォルダーの所有者を確かめるか、SOFTPREFIX_MODEL_DIR で別の場所を指定してください。".to_owned(),
         ),
         FetchError::Cancelled { model } => (
-            format!("{model} の取得を中止しました。"),
+            format!("{model} のダウンロードを中止しました。"),
             "届いた分は残してあり、次はそこから続けます。".to_owned(),
         ),
     };
@@ -165,7 +165,7 @@ fn hub(error: &HubError) -> String {
             wanted,
             record,
         } => format!(
-            "{address} のファイルは最初に取得したものと違います（SHA-256 は {wanted} でしたが、今は {announced}）。新しい方を信頼するなら {} を削除して取得し直してください",
+            "{address} のファイルは最初にダウンロードしたものと違います（SHA-256 は {wanted} でしたが、今は {announced}）。新しい方を信頼するなら {} を削除してダウンロードし直してください",
             record.display()
         ),
         HubError::Interrupted { address, bytes, detail } => {
@@ -184,7 +184,9 @@ fn wheels(error: &WheelError) -> String {
             format!("Python がありません（{tried} を探しました）。Python 3 を入れてください")
         }
         WheelError::NoPip { python } => format!("{python} に pip がありません。入れてください"),
-        WheelError::Pip { package, detail } => format!("pip が {package} を取得できませんでした（{}）", system(detail)),
+        WheelError::Pip { package, detail } => {
+            format!("pip が {package} をダウンロードできませんでした（{}）", system(detail))
+        }
         WheelError::Wheel { package, detail } => format!("{package} の wheel が想定と違います（{detail}）"),
         WheelError::Damaged { got, wanted } => {
             format!("つなげた結果が壊れています（SHA-256 は {wanted} ではなく {got}）")

@@ -641,10 +641,10 @@ fn facts(ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind, pane: &Pane) {
         facts.push(vec![word(text.first_token), (text::time(first), true)]);
     }
     if let Some(rate) = timings.tokens_per_second {
-        facts.push(vec![(format!("{rate:.0}"), true), word("tok/s")]);
+        facts.push(vec![(format!("{rate:.0}"), true), word(text.tokens_per_second)]);
     }
     if let Some(tokens) = timings.tokens {
-        facts.push(vec![(tokens.to_string(), true), word("tok")]);
+        facts.push(vec![(tokens.to_string(), true), word(text.tokens)]);
     }
     if let Some(share) = timings.drafted {
         facts.push(vec![(format!("{:.0}", share * 100.0), true), word(text.drafted)]);

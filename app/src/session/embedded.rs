@@ -172,7 +172,7 @@ pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
             ProblemKind::Model,
             Bilingual::new(sentence(&reason), format!("{model} は使えません（{reason}）。")),
             // The reason ends with what to do, in English.
-            Bilingual::new("", "取得し直すか、別のモデルを選んでください。"),
+            Bilingual::new("", "ダウンロードし直すか、別のモデルを選んでください。"),
         ));
     }
     match models.entries(model) {
@@ -180,8 +180,8 @@ pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
         None => Err(Problem::new(
             ProblemKind::Model,
             Bilingual::new(
-                format!("There is no model {model:?} on this machine, and none of that name can be fetched."),
-                format!("{model:?} というモデルはここになく、その名前では取得もできません。"),
+                format!("There is no model {model:?} on this computer, and none of that name can be downloaded."),
+                format!("{model:?} というモデルはこのコンピューターになく、その名前ではダウンロードもできません。"),
             ),
             Bilingual::new(
                 "Choose one of those that `softprefix models` lists, or give the path of a GGUF file.",
@@ -266,7 +266,7 @@ fn source_name(source: FetchSource) -> &'static str {
     }
 }
 
-/// Returns the key of a download step in the text tables (`fetch.<step>`).
+/// Returns the name of a download step, which the texts of the window match on.
 fn step_name(step: FetchStep) -> &'static str {
     match step {
         FetchStep::Waiting => "waiting",

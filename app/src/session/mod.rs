@@ -339,12 +339,12 @@ async fn find_or_fetch(
             Wanted::Missing(_) => Err(none(Problem::new(
                 ProblemKind::Model,
                 Bilingual::new(
-                    format!("{name} was fetched but cannot be found."),
-                    format!("{name} を取得しましたが、見つかりません。"),
+                    format!("{name} was downloaded but cannot be found."),
+                    format!("{name} をダウンロードしましたが、見つかりません。"),
                 ),
                 Bilingual::new(
-                    "Check that nothing clears the model folder, and fetch it again.",
-                    "モデルのフォルダーを消すものがないか確かめて、取得し直してください。",
+                    "Check that nothing clears the model folder, and download it again.",
+                    "モデルのフォルダーを消すものがないか確かめて、ダウンロードし直してください。",
                 ),
             ))),
         }

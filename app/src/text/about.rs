@@ -31,7 +31,7 @@ static ENGLISH: AboutText = AboutText {
     renderer: "Renderer",
     features: "Features",
     no_features: "none",
-    never_calls: "The program never checks for updates or contacts a server by itself. It uses the network only for the modules that you connect to and the models that it fetches.",
+    never_calls: "The program never checks for updates and reports nothing to anybody. It uses the network for modules (to find, connect to and check them), for the models that it downloads, and for OSC if that is on.",
     releases: "Open the releases page",
     no_releases: "This build was made from sources and has no releases page.",
 };
@@ -43,7 +43,7 @@ static JAPANESE: AboutText = AboutText {
     renderer: "描画",
     features: "機能（features）",
     no_features: "なし",
-    never_calls: "本ソフトが自分から更新を調べたり、どこかへ連絡したりすることはありません。通信するのは、接続したモジュールと、取得するモデルだけです。",
+    never_calls: "本ソフトは更新を確認せず、どこにも何も報告しません。通信するのは、モジュール（検索、接続、診断）、モデルのダウンロード、オンにしたときの OSC だけです。",
     releases: "リリースのページを開く",
-    no_releases: "ソースからのビルドのため、リリースのページの記録がありません。",
+    no_releases: "ソースからのビルドのため、リリースのページはありません。",
 };

@@ -54,7 +54,7 @@ static ENGLISH: DemoText = DemoText {
     end_recording: "End",
     is_recording: "Recording",
     is_demo: "Demo recording",
-    refused: "This is a recording. Leave it to try for yourself.",
+    refused: "This is a recording. Press Leave to try it yourself.",
     play: "Play",
     pause: "Pause",
     from_start: "Play from the start",

@@ -69,7 +69,7 @@ static ENGLISH: ExternalText = ExternalText {
     sending: |address| format!("sending to {address}"),
     receives_from_anyone: |address| {
         format!(
-            "Whoever reaches {address} can move the prefix, change the prompt and start runs: OSC has no password. Use it in a network that you trust."
+            "Anybody who can reach {address} can move the prefix, change the prompt and start runs: OSC has no password. Use it only in a network that you trust."
         )
     },
     sends_elsewhere: |address| format!("Every output is sent to {address} unencrypted."),

@@ -177,7 +177,7 @@ static ENGLISH: FindText = FindText {
             "Runs candidates around the prefix in Tune. Choose the output that you like best, and the next candidates lie closer to it."
         }
         FindMode::Search => {
-            "Runs candidates around the prefix in Tune, or around the text that is wanted, and scores them. Works with any module."
+            "Runs candidates around the prefix in Tune, or around the wanted text, and scores them. Works with any module."
         }
     },
     prompt: "Prompt",
@@ -197,7 +197,7 @@ static ENGLISH: FindText = FindText {
     remove_example: "Remove this example",
     open_examples: "Open a .jsonl file…",
     held_out: "Hold out the last",
-    held_out_about: "These examples are evaluated and not learned from.",
+    held_out_about: "These examples are used for evaluation only.",
     instruction: "Compare with an instruction",
     instruction_hint: "e.g. Answer like an old sailor.",
     instruction_about: "The plot also shows the loss with this text before each prompt and without a prefix.",
@@ -286,26 +286,26 @@ static ENGLISH: FindText = FindText {
     },
     not_converged: "Not every word is reproduced. More steps, more vectors, another seed or a larger norm may help.",
     around: |label| format!("Around the prefix in Tune: {label}"),
-    around_text: "Around the rows of the text that is wanted",
+    around_text: "Around the rows of the wanted text",
     from_text: "Start from the text's own rows",
     from_text_about: "Around random rows every text is about equally likely, so a search there reaches little.",
     candidates_title: "Candidates",
     candidates_about: "outputs side by side",
-    spread: "First distance, in token norms",
+    spread: "Initial distance, in token norms",
     dimension: "Dimensions",
-    objective: "What is wanted",
+    objective: "Objective",
     near_text: |by_likelihood| match by_likelihood {
-        true => "This text likely (mean ln p)",
-        false => "An output close to this text (chrF2)",
+        true => "Likelihood of this text (mean ln p)",
+        false => "Output close to this text (chrF2)",
     },
-    by_likelihood: "By likelihood, not by output",
+    by_likelihood: "Score by likelihood, not by output",
     by_likelihood_about: "Scores how likely the text is with each candidate, which tells candidates apart whose outputs are equal.",
     by_likelihood_off: "This module does not score texts, so outputs are compared by chrF2.",
-    wanted_words: "Words wanted",
-    unwanted_words: "Words not wanted",
+    wanted_words: "Wanted words",
+    unwanted_words: "Unwanted words",
     words_hint: "e.g. sea, storm",
     away: "Far from the baseline",
-    floor: "Least distinct-4",
+    floor: "Minimum distinct-4",
     budget: "Runs",
     search_off: |off| {
         match off {
@@ -314,9 +314,9 @@ static ENGLISH: FindText = FindText {
             SearchOff::NoHistory => "The history is not open, so nothing can be saved. Check its folder.",
             SearchOff::EmptyPrompt => "Write a prompt.",
             SearchOff::NoPrefix => "The prefix in Tune is incomplete. Complete it there.",
-            SearchOff::NoObjective => "Say what is wanted: a text, words, or distance from the baseline.",
+            SearchOff::NoObjective => "Enter an objective: a text, words, or distance from the baseline.",
             SearchOff::OtherModel(model) => {
-                return format!("This search ran with {model}. Connect that model to go on.");
+                return format!("This search ran with {model}. Connect to that model to resume it.");
             }
             SearchOff::OtherMode => "Another mode is running. Stop it first.",
             SearchOff::WrongField => "Correct the marked field.",
@@ -350,8 +350,8 @@ static ENGLISH: FindText = FindText {
     search_ready: "Press Search. The best output so far can be used at any time.",
     search_start: "Search",
     search_again: "Search again",
-    search_on: "Go on",
-    search_broken_off: |done, total| format!("broken off after {done} of {total} runs, which are saved; press Go on"),
+    search_on: "Resume",
+    search_broken_off: |done, total| format!("interrupted after {done} of {total} runs, which are saved"),
     search_verdict: |score, runs| match runs {
         1 => format!("Best score {score:.3} after 1 run."),
         _ => format!("Best score {score:.3} after {runs} runs."),
@@ -361,7 +361,7 @@ static ENGLISH: FindText = FindText {
         None => format!("{done} of {total} runs"),
     },
     search_complete: "all runs finished",
-    search_flat: "All candidates of the last generation gave the same output. Increase the first distance to reach further.",
+    search_flat: "All candidates of the last generation gave the same output. Increase the initial distance to reach further.",
     search_cancelled: "stopped; the runs are saved",
     search_no_effect: "Even a large prefix changes nothing: this module ignores prefixes.",
     scores: "Score",
@@ -453,7 +453,7 @@ static JAPANESE: FindText = FindText {
     remove_example: "この例を削除",
     open_examples: ".jsonl ファイルを開く…",
     held_out: "評価用に残す数",
-    held_out_about: "最後のこれらの例は毎ステップ評価し、学習には使いません。",
+    held_out_about: "これらの例は評価だけに使い、学習には使いません。",
     instruction: "比べる指示文",
     instruction_hint: "例：老いた船乗りのように答えて。",
     instruction_about: "プレフィックスなしで、この文をプロンプトの前に置いたときの損失をグラフに描きます。",
@@ -481,7 +481,7 @@ static JAPANESE: FindText = FindText {
     again: "もう一度学習",
     stop: "停止",
     use_in_tune: "「調整」で使う",
-    export: "書き出し",
+    export: "書き出す",
     export_named: "学習した行を書き出す",
     off: |off| {
         match off {
@@ -545,7 +545,7 @@ static JAPANESE: FindText = FindText {
     candidates_about: "出力を並べて表示",
     spread: "最初の距離（トークンノルム）",
     dimension: "次元数",
-    objective: "欲しい出力",
+    objective: "目的",
     near_text: |by_likelihood| match by_likelihood {
         true => "この文の尤度（平均 ln p）",
         false => "この文に近い出力（chrF2）",
@@ -566,7 +566,7 @@ static JAPANESE: FindText = FindText {
             SearchOff::NoHistory => "履歴を開けないため、結果を保存できません。フォルダーを確かめてください。",
             SearchOff::EmptyPrompt => "プロンプトを書いてください。",
             SearchOff::NoPrefix => "「調整」のプレフィックスに足りないものがあります。そこで補ってください。",
-            SearchOff::NoObjective => "欲しい出力を指定してください（文、言葉、またはベースラインからの距離）。",
+            SearchOff::NoObjective => "目的を指定してください（文、言葉、またはベースラインからの距離）。",
             SearchOff::OtherModel(model) => {
                 return format!("この探索は {model} で実行されました。続けるには、そのモデルに接続してください。");
             }
@@ -602,10 +602,8 @@ static JAPANESE: FindText = FindText {
     search_ready: "「探索を開始」を押してください。その時点で最良の出力をいつでも使えます。",
     search_start: "探索を開始",
     search_again: "もう一度探索",
-    search_on: "続ける",
-    search_broken_off: |done, total| {
-        format!("{total} 回のうち {done} 回で中断。実行結果は保存済みです。「続ける」を押してください")
-    },
+    search_on: "再開",
+    search_broken_off: |done, total| format!("{total} 回のうち {done} 回で中断。実行結果は保存済みです"),
     search_verdict: |score, runs| format!("{runs} 回実行して最良のスコアは {score:.3}"),
     search_progress: |done, total, left| match left {
         Some(left) => format!("{done} / {total} 回、{}", about_ja(left)),
@@ -624,7 +622,7 @@ static JAPANESE: FindText = FindText {
         parts.extend(score.similarity.map(|value| format!("chrF2 {value:.1}")));
         parts.push(format!("ベースラインとの差 {:.1}", score.distance));
         if score.below_floor {
-            parts.push("繰り返し".to_owned());
+            parts.push("反復".to_owned());
         }
         parts.join("、")
     },

@@ -44,11 +44,11 @@ static ENGLISH: FirstText = FirstText {
             None => of.done.to_owned(),
         };
         let step = match of.step {
-            "waiting" => "Another window is fetching",
-            "checking" => "Checking what has been fetched of",
+            "waiting" => "Another window is downloading",
+            "checking" => "Checking the downloaded part of",
             "unpacking" => "Unpacking",
             "finishing" => "Checking",
-            _ => "Fetching",
+            _ => "Downloading",
         };
         let from = match of.source {
             "" => String::new(),
@@ -56,11 +56,11 @@ static ENGLISH: FirstText = FirstText {
         };
         format!("{step} {}: {amount}{from}", of.model)
     },
-    small_first: "The small model is fetched first, in moments: you can work with it while the larger one is fetched. Or watch the demo meanwhile.",
-    background_fetch: "You can work meanwhile. It is used as soon as it is here and nothing runs; the runs of each model stay separate.",
-    arrived: |model| format!("{model} is here and is used as soon as nothing runs."),
-    fetched: |model| format!("{model} is here: choose it under Models"),
-    taken_over: |model| format!("Now with {model}; earlier runs stay with their model"),
+    small_first: "The small model is downloaded first, in a few moments. You can work with it while the larger one is downloaded, or watch the demo.",
+    background_fetch: "You can work meanwhile. It is used once it has been downloaded and nothing runs; the runs of each model stay separate.",
+    arrived: |model| format!("{model} has been downloaded and is used as soon as nothing runs."),
+    fetched: |model| format!("{model} has been downloaded: choose it under Models"),
+    taken_over: |model| format!("Now using {model}; earlier runs stay with their model"),
     again: "Try again",
 };
 
@@ -71,22 +71,22 @@ static JAPANESE: FirstText = FirstText {
             None => of.done.to_owned(),
         };
         let step = match of.step {
-            "waiting" => "ほかのウィンドウの取得を待っています",
-            "checking" => "取得済みの部分を確認中",
+            "waiting" => "ほかのウィンドウがダウンロード中",
+            "checking" => "ダウンロード済みの部分を確認中",
             "unpacking" => "展開中",
             "finishing" => "確認中",
-            _ => "取得中",
+            _ => "ダウンロード中",
         };
         let from = match of.source {
             "" => String::new(),
             source => format!("（{source}）"),
         };
-        format!("{} を{step}：{amount}{from}", of.model)
+        format!("{}：{step}、{amount}{from}", of.model)
     },
-    small_first: "まず小さなモデルを取得します（すぐに終わります）。大きいモデルの取得中も、これで作業できます。その間にデモも見られます。",
-    background_fetch: "取得中も作業できます。届いて何も実行していないときに切り替わります。実行結果はモデルごとに分かれます。",
-    arrived: |model| format!("{model} が届きました。実行が終わると切り替わります。"),
-    fetched: |model| format!("{model} を取得しました。「モデル」から選べます"),
+    small_first: "まず小さいモデルをダウンロードします（すぐに終わります）。大きいモデルのダウンロード中も、これで作業したり、デモを見たりできます。",
+    background_fetch: "ダウンロード中も作業できます。完了後、何も実行していないときに切り替わります。実行結果はモデルごとに分かれます。",
+    arrived: |model| format!("{model} のダウンロードが完了しました。実行が終わると切り替わります。"),
+    fetched: |model| format!("{model} のダウンロードが完了しました。「モデル」から選べます"),
     taken_over: |model| format!("{model} に切り替えました。これまでの実行は元のモデルのままです"),
     again: "もう一度試す",
 };

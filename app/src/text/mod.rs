@@ -180,6 +180,8 @@ pub struct Text {
     pub streaming: &'static str,
     pub finish: fn(FinishReason) -> &'static str,
     pub first_token: &'static str,
+    pub tokens: &'static str,
+    pub tokens_per_second: &'static str,
     pub drafted: &'static str,
     pub copy: &'static str,
     pub copy_baseline: &'static str,

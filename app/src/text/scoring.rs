@@ -133,7 +133,7 @@ const JA: ScoringText = ScoringText {
     max: "最大",
     same_top: "第1候補一致",
     perplexity: "パープレキシティ",
-    perplexity_about: "この文の、プレフィックスなしのモデルでのパープレキシティ。繰り返しの文では低くなるので、distinct-4 と併せて見てください。",
+    perplexity_about: "この文の、プレフィックスなしのモデルでのパープレキシティ。反復では低くなるので、distinct-4 と併せて見てください。",
     perplexity_under_base: "（ベースモデル）",
     probability: "確率",
     spoken: |mean, p95, max, same| {

@@ -28,7 +28,7 @@ impl StepsText {
 }
 
 static ENGLISH: StepsText = StepsText {
-    title: "Your first quarter of an hour",
+    title: "First steps",
     about: "A soft prefix is a few vectors put in front of a prompt. You change their size and see how the model's output moves away from its output without them.",
     steps: [
         FirstStep {
@@ -38,7 +38,7 @@ static ENGLISH: StepsText = StepsText {
         },
         FirstStep {
             name: "Look",
-            words: "Left is the baseline, right the output with the prefix: blue is gone, orange is new, the flag is the first difference, and {key} goes to the next. Every run is a point below and shows its texts again when you click it; {key} gives it a star, {key} a note.",
+            words: "Left is the baseline, right the output with the prefix. Blue text was removed, orange text was added, the flag marks the first difference, and {key} goes to the next. Every run is a point below and shows its texts again when you click it; {key} gives it a star, {key} a note.",
             button: "",
         },
         FirstStep {
@@ -48,41 +48,41 @@ static ENGLISH: StepsText = StepsText {
         },
         FirstStep {
             name: "Send to a module",
-            words: "The same prefix goes to an M5Stack LLM module by its address ({key}). A module as bought ignores prefixes; Doctor looks at it and installs what it needs, and can undo that.",
+            words: "The same prefix goes to an M5Stack LLM module by its address ({key}). A new module ignores prefixes; Doctor checks it, installs what it needs, and can undo that.",
             button: "Connect elsewhere…",
         },
     ],
     begin: "Begin",
-    found_again: "You find this page again under ?",
+    found_again: "The list of keys (?) opens this page again",
 };
 
 static JAPANESE: StepsText = StepsText {
-    title: "はじめての 15 分",
+    title: "はじめての手順",
     about: "ソフトプレフィックスは、プロンプトの前に置く数本のベクトルです。その大きさを変えると、言語モデルの出力が元の出力からどう離れていくかを見られます。",
     steps: [
         FirstStep {
             name: "動かす",
-            words: "「大きさ」のオレンジのつまみを動かすか、{key} と {key} を押してください。動かすたびに出力を書き直します。{key} でもう一度実行します。1× が普通のトークンと同じ長さです。",
+            words: "「大きさ」のオレンジのつまみを動かすか、{key} と {key} を押してください。動かすたびに出力が作り直されます。{key} でもう一度実行します。1× が普通のトークンと同じ長さです。",
             button: "",
         },
         FirstStep {
             name: "見る",
-            words: "左がベースライン、右がプレフィックス付きの出力です。青は消えた部分、オレンジは増えた部分、旗は最初の違いで、{key} で次の違いへ移ります。実行はどれも下の図の点になり、クリックすると本文をもう一度見られます。{key} で星、{key} でメモを付けられます。",
+            words: "左がベースライン、右がプレフィックス付きの出力です。青は消えた部分、オレンジは増えた部分、旗は最初の違いで、{key} で次の違いへ移ります。実行はどれも下のグラフの点になり、クリックすると文章をもう一度見られます。{key} で星、{key} でメモを付けられます。",
             button: "",
         },
         FirstStep {
             name: "一括実験",
-            words: "多くの大きさと長さをまとめて実行し、マップと線で見ます。結果は一回ごとにこのコンピューターに残り、上の「書き出す」でレポートや表に保存できます。",
+            words: "多くの大きさと長さをまとめて実行し、ヒートマップと線で見ます。結果は一回ごとにこのコンピューターに残り、上の「書き出す」でレポートや表に保存できます。",
             button: "このプロンプトで一括実験を開く",
         },
         FirstStep {
             name: "モジュールへ送る",
-            words: "同じプレフィックスを、アドレスを指定して M5Stack LLM モジュールへ送れます（{key}）。買ったままのモジュールはプレフィックスを無視します。「診断」が状態を調べて必要なものを入れ、元に戻すこともできます。",
+            words: "同じプレフィックスを、アドレスを指定して M5Stack LLM モジュールへ送れます（{key}）。新しいモジュールはプレフィックスを無視します。「診断」が状態を調べて必要なものを導入し、元に戻すこともできます。",
             button: "接続先を変える…",
         },
     ],
     begin: "始める",
-    found_again: "このページは「?」からいつでも開けます",
+    found_again: "このページはキーの一覧（?）からいつでも開けます",
 };
 
 #[cfg(test)]

@@ -684,7 +684,7 @@ fn a_compare_that_was_killed_goes_on_with_what_is_missing() {
         .output()
         .unwrap();
     assert_eq!(code(&done), 0, "{}", stderr(&done));
-    assert!(stderr(&done).contains("going on with"), "{}", stderr(&done));
+    assert!(stderr(&done).contains("continuing"), "{}", stderr(&done));
     let found = experiments(&state);
     assert_eq!(found.len(), 1, "the same experiment goes on");
     assert_eq!(found[0].ending, Some(Ending::Complete));

@@ -318,7 +318,7 @@ fn models_are_listed_as_here_unusable_or_to_fetch() {
         };
         assert!(line("good").contains("here"), "{table}");
         assert!(line("broken").contains("unusable"), "{table}");
-        assert!(line("qwen2.5-0.5b-instruct").contains("to fetch"), "{table}");
+        assert!(line("qwen2.5-0.5b-instruct").contains("to download"), "{table}");
     }
 }
 
