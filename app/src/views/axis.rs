@@ -230,7 +230,7 @@ impl Scale for Track {
     }
 }
 
-/// Paints the bands of `regions` over the height of `area`: blue under the floor, red where it is overdriven.
+/// Paints the bands of `regions` over the height of `area`: blue where a prefix is very small, red where it is overdriven.
 pub fn paint_bands(painter: &Painter, track: &Track, area: Rangef, regions: &Regions, palette: &Palette) {
     let (blue, red) = palette.band_tint;
     let (blue, red) = (faded(palette.baseline, blue), faded(palette.broken, red));
