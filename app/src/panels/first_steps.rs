@@ -1,4 +1,4 @@
-//! The page with the first steps: shown at the first start, and opened by `?`.
+//! The page with the first steps: shown at the first start, and opened by a button in the list of keys.
 
 use eframe::egui::{Align, Layout, Role, Ui, WidgetInfo, vec2};
 
