@@ -251,7 +251,8 @@ impl Command {
             CommandId::FewerStars => workbench.with_stars(-1),
             CommandId::EditNote => workbench.rated_run().map(|_| Action::ShowDialog(Dialog::Note)),
             CommandId::AddToSweep => {
-                (!workbench.prompt.user.trim().is_empty()).then_some(Action::Sweep(SweepAction::AddCurrentPrompt))
+                let possible = !workbench.prompt.user.trim().is_empty() && !workbench.sweep.is_busy();
+                possible.then_some(Action::Sweep(SweepAction::AddCurrentPrompt))
             }
             CommandId::Pin => match tab {
                 Tab::Sweep if workbench.sweep.pinned.is_some() => Some(Action::Sweep(SweepAction::Unpin)),

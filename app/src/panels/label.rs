@@ -1,5 +1,8 @@
 //! The labels of runs, and the format of measures, which are the same everywhere.
 
+use std::sync::Arc;
+
+use eframe::egui::{Color32, FontId, Galley, Ui};
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::label::LabelWords;
 use softprefix_core::experiment::{Analysis, GroupKey, Prompt, Record};
@@ -8,6 +11,7 @@ use softprefix_core::prefix::{BlendEndpoint, Generator, Origin, PrefixKind, Pref
 use super::context::PanelContext;
 use crate::model::{KindChoice, Preset};
 use crate::text::Text;
+use crate::views::paint;
 
 /// Maximum number of characters of a prompt without a title.
 const PROMPT: usize = 32;
@@ -26,13 +30,28 @@ pub(super) fn of(cx: &PanelContext<'_>, record: &Record, among: &Analysis) -> St
     with_words(cx.text, |words| words.label(record, &place))
 }
 
+/// Lays a label out on one line of `width`. What does not fit is left out from its end; that the text is cut off stays.
+pub(super) fn laid_out(ui: &Ui, text: &Text, label: &str, font: FontId, colour: Color32, width: f32) -> Arc<Galley> {
+    let ending = [text.comma, text.cut_off].concat();
+    let whole = paint::line_of_text(ui, label, font.clone(), colour);
+    let Some(beginning) = label.strip_suffix(&ending).filter(|_| whole.size().x > width) else {
+        return paint::cut_to(ui, label, font, colour, width);
+    };
+    let room = width - paint::line_of_text(ui, &ending, font.clone(), colour).size().x;
+    let shown = paint::cut_to(ui, beginning, font.clone(), colour, room.max(0.0));
+    // The last glyph is the ellipsis.
+    let count = shown.rows.first().map_or(0, |row| row.glyphs.len().saturating_sub(1));
+    let beginning: String = beginning.chars().take(count).collect();
+    paint::cut_to(ui, &format!("{beginning}…{ending}"), font, colour, width)
+}
+
 /// Returns the label of a recipe: `2.9×, P 4, Constant`.
 pub(super) fn recipe(text: &Text, of: &PrefixRecipe) -> String {
     with_words(text, |words| words.recipe(of))
 }
 
 /// Formats a magnitude: `2.9×`. For unscaled rows it is their own size, if known.
-pub(super) fn magnitude(text: &Text, of: &PrefixRecipe, token_norms: Option<f64>) -> String {
+fn magnitude(text: &Text, of: &PrefixRecipe, token_norms: Option<f64>) -> String {
     use softprefix_core::prefix::Magnitude::{TokenNorms, Unscaled};
     let shown = match (of.magnitude, token_norms) {
         (Unscaled, Some(norms)) => TokenNorms(norms),

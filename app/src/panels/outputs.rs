@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use eframe::egui::{self, Align, Label, Layout, Popup, PopupCloseBehavior, Rect, Sense, Ui, UiBuilder, pos2, vec2};
+use eframe::egui::{
+    self, Align, Galley, Label, Layout, Popup, PopupCloseBehavior, Rect, Sense, Ui, UiBuilder, Vec2, pos2, vec2,
+};
 use softprefix_core::compare::Granularity;
 use softprefix_core::experiment::{Applied, GroupKey};
-use softprefix_core::prefix::PrefixRecipe;
 
 use super::context::{CardParts, PanelContext};
 use super::{label, scores};
@@ -30,14 +31,14 @@ pub(super) const SIZES: [Type; 3] = [
 /// Minimum height of the panes, also used while there is no text.
 pub(super) const LEAST: f32 = 152.0;
 const WITHOUT_TEXT: f32 = 200.0;
-/// Room that the right side of a pane's heading needs beside the name.
-const BESIDE_NAME: f32 = 290.0;
+/// Room that the rest of a label has in its pane's heading, however little the buttons leave.
+const LEAST_OF_LABEL: f32 = 60.0;
 /// In a narrower footer the copy button has an icon and no label.
 const WORDS_ON_COPY: f32 = 480.0;
 /// Width of the sign before a doubt, with its gap.
 const MARK: f32 = 24.0;
-/// Maximum width of the left pane's name in its heading.
-const LEFT_NAME: f32 = 240.0;
+/// Maximum width of the left pane's label in its heading.
+const LEFT_LABEL: f32 = 240.0;
 /// A stale text is shown this strongly.
 pub(super) const STALE: f32 = 0.6;
 
@@ -352,36 +353,48 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, run: RunKind, pane: &Pane) 
     let text = cx.text;
     ui.spacing_mut().item_spacing.x = 8.0;
     let (sign, _) = ui.allocate_exact_size(vec2(14.0, 16.0), Sense::hover());
-    let strong = |words: String, colour| Label::new(paint::strong(words, theme::NAME, colour));
+    let whole = heading(cx, run);
+    let stale = stale_words(cx, run).filter(|_| is_stale(cx, run, pane));
+    let stale = stale.map(|words| {
+        let galley = paint::cut_to(ui, &words, theme::CAPTION.regular(), palette.text3, 140.0);
+        (words, galley)
+    });
+    // The whole label is one node for assistive technology, whatever is painted of it.
+    let put = |ui: &mut Ui, galley: Arc<Galley>| {
+        let (rect, _) = ui.allocate_exact_size(galley.size(), Sense::hover());
+        paint::place(ui.painter(), rect.min, egui::Align2::LEFT_TOP, galley);
+    };
     if run == RunKind::Baseline {
         status::baseline_ring(ui.painter(), sign.center(), 1.0, palette);
-        let name = left_name(cx);
-        let galley = paint::cut_to(ui, &name, theme::NAME.semibold(), palette.text, LEFT_NAME);
-        ui.add(Label::new(galley).show_tooltip_when_elided(false));
+        let font = theme::NAME.semibold();
+        let galley = label::laid_out(ui, text, &whole, font, palette.text, LEFT_LABEL);
+        put(ui, galley);
     } else {
         status::prefix_disc(ui.painter(), sign.center(), 1.0, palette);
+        let (size, rest) = whole.split_once(text.comma).unwrap_or((&whole, ""));
+        let [name, size] = [(text.prefixed, palette.text), (size, palette.prefix)]
+            .map(|(words, colour)| paint::line_of_text(ui, words, theme::NAME.semibold(), colour));
+        let font = theme::CAPTION.regular();
+        let rest_width = paint::line_of_text(ui, rest, font.clone(), palette.text2).size().x;
+        let stale_width = stale.as_ref().map_or(0.0, |(_, galley)| galley.size().x + 8.0);
+        let room = ui.available_width() - size.size().x - 5.0 - stale_width - beside_label(ui, cx);
         ui.spacing_mut().item_spacing.x = 5.0;
-        ui.add(strong(text.prefixed.to_owned(), palette.text));
-        let (size, rest) = named(cx);
-        ui.add(strong(size, palette.prefix));
-        ui.add(strong(format!("P {}", rest.len), palette.text));
-        ui.spacing_mut().item_spacing.x = 8.0;
-        let kind = label::kind(text, &rest.kind);
-        let galley = paint::cut_to(ui, &kind, theme::CAPTION.regular(), palette.text2, 140.0);
-        if ui.available_width() - galley.size().x >= BESIDE_NAME {
-            ui.add(Label::new(galley));
+        // The sign says that it is the prefix; the label says which.
+        if name.size().x + 5.0 + rest_width <= room {
+            put(ui, name);
         }
+        put(ui, size);
+        ui.spacing_mut().item_spacing.x = 8.0;
+        let room = room.max(LEAST_OF_LABEL);
+        let galley = label::laid_out(ui, text, rest, font, palette.text2, room);
+        put(ui, galley);
     }
-    if let Some(words) = stale_words(cx, run).filter(|_| is_stale(cx, run, pane)) {
-        let galley = paint::cut_to(ui, &words, theme::CAPTION.regular(), palette.text3, 140.0);
+    let response = ui.interact(ui.min_rect(), ui.scope_id().with(("label", run)), Sense::hover());
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &whole));
+    response.on_hover_text(whole);
+    if let Some((words, galley)) = stale {
         ui.add(Label::new(galley).show_tooltip_when_elided(false))
             .on_hover_text(words);
-    } else if let Some(words) = whole_label(cx, run) {
-        // The tooltip has the whole label, which may be cut in the heading.
-        let name = ui.min_rect();
-        let response = ui.interact(name, ui.scope_id().with(("label", run)), Sense::hover());
-        response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &words));
-        response.on_hover_text(words);
     }
     ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
@@ -421,32 +434,32 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, run: RunKind, pane: &Pane) 
 }
 
 /// Returns the name of the left pane: the baseline, or the run that is pinned in its place.
-pub(super) fn left_name(cx: &PanelContext<'_>) -> String {
+fn left_name(cx: &PanelContext<'_>) -> String {
     match cx.workbench.tuning.pinned() {
         Some(record) => label::of(cx, record, &cx.workbench.tuning.analysis),
         None => cx.text.baseline.to_owned(),
     }
 }
 
-/// Returns the name and the recipe of the prefixed pane: those of a reopened run, or else of the controls.
-pub(super) fn named(cx: &PanelContext<'_>) -> (String, PrefixRecipe) {
+/// Returns the label above a pane: that of the run whose text it shows, or of the controls while it shows none or an old one.
+pub(super) fn heading(cx: &PanelContext<'_>, run: RunKind) -> String {
     let workbench = cx.workbench;
-    match &workbench.prefixed.origin {
-        Some(origin) if workbench.tuning.selected_record.is_some() => {
-            let size = label::magnitude(cx.text, &origin.recipe, origin.token_norms);
-            (size, origin.recipe.clone())
-        }
-        _ => {
-            let built = workbench
-                .next_prefix
-                .built
-                .as_ref()
-                .and_then(|built| built.as_ref().ok());
-            let recipe = workbench.prefix.recipe();
-            let size = label::magnitude(cx.text, &recipe, built.and_then(|built| built.token_norms));
-            (size, recipe)
-        }
-    }
+    let pane = match run {
+        RunKind::Baseline => workbench.left(),
+        _ => &workbench.prefixed,
+    };
+    let shown = whole_label(cx, run).filter(|_| !is_stale(cx, run, pane));
+    shown.unwrap_or_else(|| match run {
+        RunKind::Baseline => left_name(cx),
+        _ => label::recipe(cx.text, &workbench.prefix.recipe()),
+    })
+}
+
+/// Returns the width of the buttons beside the prefixed pane's label.
+fn beside_label(ui: &Ui, cx: &PanelContext<'_>) -> f32 {
+    let gap = ui.spacing().item_spacing.x;
+    let differences = differences_words(ui, cx).map_or(0.0, |words| differences_size(&words).x + gap);
+    differences + granularity_button(cx).measure(ui) + gap
 }
 
 /// The label of the run whose text a pane shows.
@@ -521,22 +534,32 @@ fn legend(ui: &mut Ui, cx: &PanelContext<'_>, run: RunKind) {
     );
 }
 
+/// Returns the number of the current difference, or how many there are.
+fn differences_words(ui: &Ui, cx: &PanelContext<'_>) -> Option<Arc<Galley>> {
+    let (now, count) = cx.workbench.difference()?;
+    let words = match now {
+        Some(now) => (cx.text.difference_of)(now + 1, count),
+        None => (cx.text.differences)(count),
+    };
+    let colour = Palette::of(ui).text2;
+    Some(paint::line_of_text(ui, &words, theme::CAPTION.regular(), colour))
+}
+
+/// Returns the size of these words with a button at each side.
+fn differences_size(words: &Galley) -> Vec2 {
+    vec2(words.size().x + 2.0 * 24.0, 24.0)
+}
+
 /// Draws the buttons for the previous and next difference, and its number.
 pub(super) fn differences(ui: &mut Ui, cx: &mut PanelContext<'_>) {
-    let Some((now, count)) = cx.workbench.difference() else {
+    let Some(galley) = differences_words(ui, cx) else {
         return;
     };
-    let palette = Palette::of(ui);
     let text = cx.text;
-    let words = match now {
-        Some(now) => (text.difference_of)(now + 1, count),
-        None => (text.differences)(count),
-    };
-    let galley = paint::line_of_text(ui, &words, theme::CAPTION.regular(), palette.text2);
-    if ui.available_width() < galley.size().x + 2.0 * 24.0 {
+    let size = differences_size(&galley);
+    if ui.available_width() < size.x {
         return;
     }
-    let size = vec2(galley.size().x + 2.0 * 24.0, 24.0);
     let reading = Layout::left_to_right(Align::Center);
     ui.allocate_ui_with_layout(size, reading, |ui| {
         ui.spacing_mut().item_spacing.x = 0.0;
@@ -552,13 +575,17 @@ pub(super) fn differences(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     });
 }
 
+fn granularity_button(cx: &PanelContext<'_>) -> Button<'static> {
+    Button::quiet((cx.text.granularities)(cx.workbench.granularity))
+        .trailing(Icon::ChevronDown)
+        .small()
+        .name(cx.text.granularity)
+}
+
 fn granularity(ui: &mut Ui, cx: &mut PanelContext<'_>, room: f32) {
     let text = cx.text;
     let current = cx.workbench.granularity;
-    let button = Button::quiet((text.granularities)(current))
-        .trailing(Icon::ChevronDown)
-        .small()
-        .name(text.granularity);
+    let button = granularity_button(cx);
     if button.measure(ui) > room {
         return;
     }

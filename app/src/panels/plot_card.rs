@@ -299,6 +299,17 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         }
     }
     cx.zoomed(ui, view(cx));
+    scores_left(ui, cx);
+}
+
+/// Draws how many runs are still to be scored: those of a filled curve, or the one whose scores the plot shows.
+fn scores_left(ui: &mut Ui, cx: &PanelContext<'_>) {
+    let left = cx.workbench.scores.left();
+    let is_shown = matches!(cx.workbench.measure, Measure::KlMean | Measure::Perplexity);
+    if left > 1 || (left == 1 && is_shown) {
+        let words = (cx.scoring_text().scoring)(left);
+        ui.label(paint::words(words, theme::CAPTION, Palette::of(ui).text2));
+    }
 }
 
 /// Width of the switch between curve and runs.

@@ -82,29 +82,26 @@ impl Presenter {
         let (left, right) = halves(head);
         let y = head.center().y;
         status::baseline_ring(ui.painter(), pos2(left.left() + 8.0, y), 1.5, palette);
-        let name = outputs::left_name(cx);
-        let galley = paint::cut_to(
-            ui,
-            &name,
-            theme::TITLE.semibold(),
-            palette.baseline,
-            left.width() - 24.0,
-        );
+        let stale = [RunKind::Baseline, RunKind::Prefixed].map(|run| outputs::stale_words(cx, run));
+        let [left_share, right_share] = stale.each_ref().map(|words| if words.is_some() { 0.5 } else { 1.0 });
+        let room = (left.width() - 24.0) * left_share;
+        let name = outputs::heading(cx, RunKind::Baseline);
+        let galley = label::laid_out(ui, cx.text, &name, theme::TITLE.semibold(), palette.baseline, room);
         let place = pos2(left.left() + 24.0, y);
         paint::place(ui.painter(), place, egui::Align2::LEFT_CENTER, galley);
         status::prefix_disc(ui.painter(), pos2(right.left() + 8.0, y), 1.4, palette);
-        let (shown, made) = outputs::named(cx);
+        let label = outputs::heading(cx, RunKind::Prefixed);
+        let (size, rest) = label.split_once(cx.text.comma).unwrap_or((&label, ""));
         let placed = paint::text(
             ui.painter(),
             pos2(right.left() + 26.0, y),
             egui::Align2::LEFT_CENTER,
-            &shown,
+            size,
             egui::FontId::new(theme::HERO.size, fonts::semibold()),
             palette.prefix_fill,
         );
-        let made = format!("P {}{}{}", made.len, cx.text.comma, label::kind(cx.text, &made.kind));
-        let room = right.right() - placed.right() - 16.0;
-        let galley = paint::cut_to(ui, &made, theme::CARD_TITLE.regular(), palette.text2, room * 0.6);
+        let room = (right.right() - placed.right() - 16.0) * right_share;
+        let galley = label::laid_out(ui, cx.text, rest, theme::CARD_TITLE.regular(), palette.text2, room);
         let placed = paint::place(
             ui.painter(),
             pos2(placed.right() + 16.0, y),
@@ -113,16 +110,14 @@ impl Presenter {
         );
         let heading = placed.with_min_x(right.left());
         let response = ui.interact(heading, ui.scope_id().with("run"), egui::Sense::hover());
-        let label = format!("{shown}{}{made}", cx.text.comma);
         response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Label, true, &label));
         // A text with other settings than the controls is labelled with them.
-        for (run, at) in [
+        let places = [
             (RunKind::Baseline, left.right()),
             (RunKind::Prefixed, placed.right() + 16.0),
-        ] {
-            let Some(words) = outputs::stale_words(cx, run) else {
-                continue;
-            };
+        ];
+        for ((run, at), words) in places.into_iter().zip(stale) {
+            let Some(words) = words else { continue };
             let (align, room) = match run {
                 RunKind::Baseline => (egui::Align2::RIGHT_CENTER, left.width() * 0.5),
                 _ => (egui::Align2::LEFT_CENTER, right.right() - at),

@@ -13,7 +13,7 @@ use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::segmented::segmented;
 use crate::views::{paint, status};
-use crate::workbench::{Action, Notice, PlaybackAction, SweepAction, Tab};
+use crate::workbench::{Action, Notice, PlaybackAction, SweepAction, Tab, file_name};
 
 /// Returns the views with their names.
 pub fn tabs(cx: &PanelContext<'_>) -> [(Tab, &'static str); 4] {
@@ -154,24 +154,35 @@ fn right_side(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 /// Minimum width for showing a folder.
 const FOLDER: f32 = 72.0;
 
-/// Draws a notice, a reconnection under way, or else the session's name.
+/// Draws the file that is being written or read, a notice, a reconnection under way, or else the session's name.
 fn notice_or_session(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
     let first = text::FirstText::of(cx.workbench.settings.language);
-    let name = |path: &std::path::Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let width = ui.available_width();
+    let busy = |ui: &mut Ui, words: &str| {
+        let galley = paint::cut_to(ui, words, theme::BODY.regular(), palette.text, width - 24.0);
+        ui.add(egui::Label::new(galley));
+        status::mark(ui, status::Status::Busy);
+    };
+    let file = &cx.own.file;
+    if let Some(name) = &file.under_way {
+        let words = if file.writing { text.saving } else { text.opening };
+        busy(ui, &words(name));
+        return;
+    }
     let (words, path) = match &cx.workbench.notice {
-        Some(Notice::Saved(path)) => (Some((text.saved)(&name(path).unwrap_or_default())), Some(path)),
+        Some(Notice::Saved(path)) => (Some((text.saved)(&file_name(path))), Some(path)),
         Some(Notice::Opened(path, runs, tab)) => {
-            let words = (text.opened)(&name(path).unwrap_or_default(), *runs, *tab);
+            let words = (text.opened)(&file_name(path), *runs, *tab);
             (Some(words), Some(path))
         }
         Some(Notice::Copied) => (Some(text.copied.to_owned()), None),
+        Some(Notice::InSweep(prompts)) => (Some((cx.sweep_text().in_sweep)(*prompts)), None),
         Some(Notice::Fetched(model)) => (Some((first.fetched)(model)), None),
         Some(Notice::TakenOver(model)) => (Some((first.taken_over)(model)), None),
         Some(Notice::Problem(_) | Notice::Refused(_)) | None => (None, None),
     };
-    let width = ui.available_width();
     if let Some(words) = words {
         let whole = path.map(|path| path.display().to_string());
         if ui.add(IconButton::new(Icon::Close, text.dismiss).size(24.0)).clicked() {
@@ -195,10 +206,7 @@ fn notice_or_session(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         return;
     }
     if let ModuleState::Failed { retry: Some(retry), .. } = &cx.workbench.module {
-        let words = (text.reconnecting)(*retry);
-        let galley = paint::cut_to(ui, &words, theme::BODY.regular(), palette.text, width - 24.0);
-        ui.add(egui::Label::new(galley));
-        status::mark(ui, status::Status::Busy);
+        busy(ui, &(text.reconnecting)(*retry));
         return;
     }
     // The session, in which all runs are saved.

@@ -32,6 +32,8 @@ pub(super) static TEXT: Text = Text {
     close: "Close",
     cancel: "Cancel",
     dismiss: "Dismiss",
+    saving: |file| format!("Saving {file}…"),
+    opening: |file| format!("Opening {file}…"),
     saved: |file| format!("Saved {file}"),
     opened: |file, runs, tab| {
         let view = match tab {

@@ -32,6 +32,8 @@ pub(super) static TEXT: Text = Text {
     close: "閉じる",
     cancel: "キャンセル",
     dismiss: "消す",
+    saving: |file| format!("{file} に保存しています…"),
+    opening: |file| format!("{file} を開いています…"),
     saved: |file| format!("{file} に保存しました"),
     opened: |file, runs, tab| {
         let view = match tab {

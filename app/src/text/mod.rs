@@ -65,6 +65,9 @@ pub struct Text {
     pub close: &'static str,
     pub cancel: &'static str,
     pub dismiss: &'static str,
+    /// While a file is written, while it is read, and when it was written.
+    pub saving: fn(&str) -> String,
+    pub opening: fn(&str) -> String,
     pub saved: fn(&str) -> String,
     pub opened: fn(&str, usize, Tab) -> String,
     pub copied: &'static str,

@@ -96,7 +96,10 @@ const EN: ScoringText = ScoringText {
     },
     in_sweep: "KL and perplexity",
     in_sweep_about: "After each run, the baseline's text is scored with the run's prefix, and the run's own text without one (teacher forcing).",
-    scoring: |left| format!("KL of {left} left"),
+    scoring: |left| match left {
+        1 => "1 text left to score".to_owned(),
+        _ => format!("{left} texts left to score"),
+    },
     not_scored: |cases, why| match cases {
         1 => format!("1 case has no KL. {why}"),
         _ => format!("{cases} cases have no KL. {why}"),
@@ -147,6 +150,6 @@ const JA: ScoringText = ScoringText {
     },
     in_sweep: "KL とパープレキシティ",
     in_sweep_about: "実行のたびに、そのプレフィックスでのベースラインの文と、プレフィックスなしでのその出力を採点します（教師強制）。",
-    scoring: |left| format!("KL 計算 残り {left}"),
+    scoring: |left| format!("採点の残り {left} 件"),
     not_scored: |cases, why| format!("{cases} 件のケースは KL を測れませんでした。{why}"),
 };

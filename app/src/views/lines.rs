@@ -170,7 +170,8 @@ impl Lines<'_> {
         let palette = Palette::of(ui);
         let painter = ui.painter();
         self.ground.paint_cursor(ui, area);
-        self.ground.paint_collapse_tag(ui, area);
+        let points: Vec<Pos2> = self.all().map(|(_, spot)| area.at(spot.x, spot.y)).collect();
+        self.ground.paint_collapse_tag(ui, area, &points);
         for chosen in [false, true] {
             for ((index, place), spot) in self.all() {
                 let curve = &self.curves[index];

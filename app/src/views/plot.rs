@@ -347,7 +347,7 @@ impl Plot<'_> {
         if ui.is_rect_visible(rect) {
             self.paint_points(ui, &area, pointed);
             self.paint_current(ui, &area);
-            self.paint_collapse_tag(ui, &area);
+            self.paint_collapse_tag(ui, &area, &self.places(&area));
             if self.points.is_empty() {
                 paint::notice(ui, area.plot(), self.empty);
             }
@@ -675,10 +675,10 @@ impl Plot<'_> {
         }
     }
 
-    /// The words of the collapse; they lie over the line of the magnitude.
-    pub(super) fn paint_collapse_tag(&self, ui: &Ui, area: &Area) {
+    /// Paints the label of the collapse, over the line of the magnitude, where it covers none of `points`.
+    pub(super) fn paint_collapse_tag(&self, ui: &Ui, area: &Area, points: &[Pos2]) {
         let palette = Palette::of(ui);
-        if let (Some((_, words)), Some(tag)) = (self.collapse, self.collapse_tag(ui, area)) {
+        if let (Some((_, words)), Some(tag)) = (self.collapse, self.collapse_tag(ui, area, points)) {
             let style = TagStyle {
                 fill: palette.inset,
                 outline: Stroke::new(1.0, palette.broken),
@@ -727,8 +727,9 @@ impl Plot<'_> {
         );
     }
 
-    /// Returns the rectangle of the collapse label: right of its line, or moved inwards at the edge.
-    fn collapse_tag(&self, ui: &Ui, area: &Area) -> Option<Rect> {
+    /// Returns the rectangle of the collapse label: right of its line, or moved inwards at the edge. `None` if there is no place for it that
+    /// covers no point; the line stays, and the verdict says the magnitude.
+    fn collapse_tag(&self, ui: &Ui, area: &Area, points: &[Pos2]) -> Option<Rect> {
         let (from, words) = self.collapse?;
         let (plot, line) = (area.plot(), area.at(from, 0.0).x);
         if line > plot.right() {
@@ -738,13 +739,13 @@ impl Plot<'_> {
         let size = vec2(text.x + 24.0, text.y + 8.0);
         let left = (line.max(plot.left()) + 8.0).min(plot.right() - 8.0 - size.x);
         let top = plot.top() + if area.is_low() { 4.0 } else { 38.0 };
-        let at_height = |y: f32| Rect::from_min_size(pos2(left, y), size);
-        let is_free = |tag: &Rect| {
-            let mut points = self.points.iter().map(|point| area.at(point.x, point.y));
-            tag.bottom() <= plot.bottom() && !points.any(|point| tag.expand(5.0).contains(point))
-        };
-        let mut places = (0..12).map(|step| at_height(top + 12.0 * step as f32));
-        Some(places.find(is_free).unwrap_or(at_height(top)))
+        column_for_tag(plot, points, pos2(left, top), size)
+    }
+
+    /// Returns the positions of the points.
+    fn places(&self, area: &Area) -> Vec<Pos2> {
+        let points = self.points.iter();
+        points.map(|point| area.at(point.x, point.y)).collect()
     }
 
     fn paint_points(&self, ui: &Ui, area: &Area, pointed: Option<u64>) {
@@ -783,37 +784,6 @@ impl Plot<'_> {
         shown
     }
 
-    /// Finds a place for the tag of the mark at `at` that covers no point, label or edge, preferably at the lower left.
-    /// Returns `None` if there is none; the chip of the measure shows the value, too.
-    fn place_for_tag(&self, ui: &Ui, area: &Area, at: Pos2, size: Vec2) -> Option<Pos2> {
-        let within = Rect::from_min_max(area.parts.zero.left_top(), area.plot().right_bottom()).shrink(2.0);
-        let collapse = self.collapse_tag(ui, area);
-        let points: Vec<Pos2> = self.points.iter().map(|point| area.at(point.x, point.y)).collect();
-        let is_free = |place: &Pos2| {
-            let tag = Rect::from_min_size(*place, size);
-            within.contains_rect(tag)
-                && !collapse.is_some_and(|taken| taken.expand(4.0).intersects(tag))
-                && !points.iter().any(|point| tag.expand(5.0).contains(*point))
-        };
-        let (left, right) = (at.x - 16.0 - size.x, at.x + 16.0);
-        let rows = [
-            14.0,
-            -14.0 - size.y,
-            -size.y / 2.0,
-            34.0,
-            -34.0 - size.y,
-            58.0,
-            -58.0 - size.y,
-        ];
-        let beside = rows.into_iter().flat_map(|y| [left, right].map(|x| pos2(x, at.y + y)));
-        let further = [40.0, 80.0, 140.0, 220.0];
-        let further = further.into_iter().flat_map(|step| {
-            rows.into_iter()
-                .flat_map(move |y| [left - step, right + step].map(|x| pos2(x, at.y + y)))
-        });
-        beside.chain(further).find(is_free)
-    }
-
     fn paint_current(&self, ui: &Ui, area: &Area) {
         let (true, Some(current)) = (self.paint_cursor(ui, area), &self.current) else {
             return;
@@ -836,10 +806,13 @@ impl Plot<'_> {
         };
         let text = paint::line_of_text(ui, &current.tag, theme::CAPTION.semibold(), style.text).size();
         let size = vec2(text.x + 24.0, text.y + 8.0);
-        let Some(place) = self.place_for_tag(ui, area, at, size) else {
+        let within = Rect::from_min_max(area.parts.zero.left_top(), area.plot().right_bottom()).shrink(2.0);
+        let points = self.places(area);
+        let collapse = self.collapse_tag(ui, area, &points);
+        // Without a place for it, the chip of the measure shows the value.
+        let Some(box_) = place_for_tag(within, collapse, &points, at, size) else {
             return;
         };
-        let box_ = Rect::from_min_size(place, size);
         painter.rect(
             box_,
             CornerRadius::same(theme::RADIUS_TAG),
@@ -856,6 +829,42 @@ impl Plot<'_> {
             style.text,
         );
     }
+}
+
+/// Returns the first place for a tag of this size at or below `at`, within `plot`, that covers none of the points.
+fn column_for_tag(plot: Rect, points: &[Pos2], at: Pos2, size: Vec2) -> Option<Rect> {
+    let mut places = (0..12).map(|step| Rect::from_min_size(at + vec2(0.0, 12.0 * step as f32), size));
+    places.find(|tag| tag.bottom() <= plot.bottom() && !covers(*tag, points))
+}
+
+/// Returns a place for the tag of the mark at `at`, preferably at its lower left: inside `within`, not over `taken` or one of the points.
+/// `None` if there is none.
+fn place_for_tag(within: Rect, taken: Option<Rect>, points: &[Pos2], at: Pos2, size: Vec2) -> Option<Rect> {
+    let is_free = |tag: &Rect| {
+        within.contains_rect(*tag)
+            && !taken.is_some_and(|taken| taken.expand(4.0).intersects(*tag))
+            && !covers(*tag, points)
+    };
+    let (left, right) = (at.x - 16.0 - size.x, at.x + 16.0);
+    let rows = [
+        14.0,
+        -14.0 - size.y,
+        -size.y / 2.0,
+        34.0,
+        -34.0 - size.y,
+        58.0,
+        -58.0 - size.y,
+    ];
+    let places = [0.0, 40.0, 80.0, 140.0, 220.0].into_iter().flat_map(|step| {
+        let columns = [left - step, right + step];
+        rows.into_iter().flat_map(move |y| columns.map(|x| pos2(x, at.y + y)))
+    });
+    places.map(|place| Rect::from_min_size(place, size)).find(is_free)
+}
+
+/// Returns whether a tag covers one of the points or the edge of its disc.
+fn covers(tag: Rect, points: &[Pos2]) -> bool {
+    points.iter().any(|point| tag.expand(5.0).contains(*point))
 }
 
 /// Paints the mark of an output that is a loop.
@@ -1100,6 +1109,45 @@ mod tests {
         ] {
             assert_eq!(fewest_decimals(values), decimals, "{values:?}");
         }
+    }
+
+    #[test]
+    fn a_tag_covers_no_point_however_crowded_the_plot_is() {
+        let within = Rect::from_min_size(Pos2::ZERO, vec2(600.0, 300.0));
+        let size = vec2(130.0, 24.0);
+        let mut state = 1_u64;
+        let mut random = |most: f32| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 40) as f32 / (1_u64 << 24) as f32 * most
+        };
+        let mut found = [0; 2];
+        for count in (0..400).step_by(4) {
+            let mut place = || pos2(random(600.0), random(300.0));
+            let points: Vec<Pos2> = (0..count).map(|_| place()).collect();
+            let at = place();
+            let collapse = column_for_tag(within, &points, pos2(400.0, 38.0), size);
+            let tag = place_for_tag(within, collapse, &points, at, size);
+            for (number, tag) in [collapse, tag].into_iter().enumerate() {
+                let Some(tag) = tag else { continue };
+                found[number] += 1;
+                assert!(within.contains_rect(tag));
+                let nearest = points
+                    .iter()
+                    .map(|point| tag.distance_to_pos(*point))
+                    .fold(f32::MAX, f32::min);
+                assert!(nearest > 0.0, "{count} points");
+            }
+            if let (Some(a), Some(b)) = (collapse, tag) {
+                assert!(!a.intersects(b));
+            }
+        }
+        assert!(found.iter().all(|found| (10..100).contains(found)), "{found:?}");
+        // Points a few pixels apart leave no place.
+        let crowd: Vec<Pos2> = (0..60 * 30)
+            .map(|at| pos2((at % 60 * 10) as f32, (at / 60 * 10) as f32))
+            .collect();
+        assert_eq!(column_for_tag(within, &crowd, pos2(400.0, 38.0), size), None);
+        assert_eq!(place_for_tag(within, None, &crowd, pos2(300.0, 150.0), size), None);
     }
 
     #[test]

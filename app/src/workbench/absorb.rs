@@ -99,7 +99,10 @@ impl Workbench {
                 self.path_asked = Some(question);
                 self.dialog = Some(Dialog::Path);
             }
-            Event::FigureSaved(path) => self.notice = Some(Notice::Saved(path)),
+            Event::FigureSaved(path) => {
+                self.file.end();
+                self.notice = Some(Notice::Saved(path));
+            }
             Event::Doctor(event) => {
                 let in_use = self.doctor_compares_with();
                 let request = self.doctor.absorb(event, in_use);
@@ -113,7 +116,7 @@ impl Workbench {
             Event::External(event) => self.absorb_external(*event),
             Event::Discovery(event) => self.absorb_discovery(*event),
             Event::FileProblem(problem) => {
-                self.file.writing = false;
+                self.file.end();
                 self.notice = Some(Notice::Problem(problem));
             }
         }
@@ -233,7 +236,7 @@ impl Workbench {
                     self.compare_panes();
                 }
             }
-            Pair::Records => self.sweep.compared(left, right, diff),
+            Pair::Records => self.sweep.compared(left, right, granularity, diff),
         }
     }
 

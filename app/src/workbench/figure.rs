@@ -21,6 +21,7 @@ impl Workbench {
 
     pub(super) fn save_figure(&mut self, path: PathBuf, form: ImageFormat) {
         if let Some((Figure { drawing, .. }, paper)) = self.figure.take() {
+            self.file.write(&path);
             self.pending_requests.push(Request::SaveFigure(Box::new(WriteFigure {
                 path,
                 drawing,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use softprefix_core::prefix::Origin;
 
-use super::{Action, Dialog, MaterialAction, Notice, Workbench};
+use super::{Action, Dialog, MaterialAction, Notice, Workbench, file_name};
 use crate::messages::{FileQuestion, MaterialEvent, MaterialRequest, Request};
 use crate::model::{Envelope, ExportForm, ImportedFile, KindChoice, ModuleState, Nearest, PrefixSheet, Target};
 
@@ -76,6 +76,7 @@ impl Workbench {
             self.waiting_file = Some(path);
             return;
         }
+        self.file.read(file_name(&path));
         let facts = self.module.last_facts();
         self.ask_material(MaterialRequest::Import {
             path,
@@ -94,6 +95,7 @@ impl Workbench {
     }
 
     pub(super) fn export_prefix(&mut self, path: PathBuf, form: ExportForm) {
+        self.file.write(&path);
         let model = self.module.facts().map(|facts| facts.identity.model.clone());
         self.ask_material(MaterialRequest::Export {
             path,
@@ -131,6 +133,10 @@ impl Workbench {
     }
 
     pub(super) fn absorb_material(&mut self, event: MaterialEvent) {
+        let is_file = !matches!(event, MaterialEvent::Identified { .. } | MaterialEvent::Nearest { .. });
+        if is_file {
+            self.file.end();
+        }
         match event {
             MaterialEvent::Imported { file, norms } => self.take_file(file, &norms),
             MaterialEvent::Refused(refused) => self.notice = Some(Notice::Refused(refused)),

@@ -58,7 +58,7 @@ pub use material::dropped;
 pub use scores::ShownScores;
 pub use sessions::LONGEST_NOTE;
 pub use tuning::Tuning;
-pub use window::{Dialog, Effect, FileState, Notice, Tab};
+pub use window::{Dialog, Effect, FileState, Notice, Tab, file_name};
 
 /// The whole state of the window.
 pub struct Workbench {

@@ -258,8 +258,14 @@ impl Workbench {
                 self.recorder = None;
                 self.notice = Some(Notice::Problem(problem));
             }
-            RecordingEvent::Opened { recording } => self.play(recording),
-            RecordingEvent::Refused(problem) => self.notice = Some(Notice::Problem(problem)),
+            RecordingEvent::Opened { recording } => {
+                self.file.end();
+                self.play(recording);
+            }
+            RecordingEvent::Refused(problem) => {
+                self.file.end();
+                self.notice = Some(Notice::Problem(problem));
+            }
         }
     }
 

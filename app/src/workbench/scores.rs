@@ -22,6 +22,11 @@ impl ShownScores {
         self.known.get(record)
     }
 
+    /// Returns the number of runs that are being scored or wait for it.
+    pub fn left(&self) -> usize {
+        self.under_way.len()
+    }
+
     pub fn is_under_way(&self) -> bool {
         !self.under_way.is_empty()
     }

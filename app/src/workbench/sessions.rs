@@ -139,6 +139,7 @@ impl Workbench {
             return;
         }
         let twin = self.library.twin(summary).map(|twin| twin.experiment.id.clone());
+        self.file.read(summary.experiment.name.clone());
         let ids = std::iter::once(id.to_owned()).chain(twin).collect();
         self.ask_library(LibraryRequest::Read(ids));
     }
@@ -159,16 +160,22 @@ impl Workbench {
                 }
             }
             LibraryEvent::Unusable(problem) => self.library.state = LibraryState::Unusable(problem),
-            LibraryEvent::Read(experiments) => self.show_experiments(experiments),
+            LibraryEvent::Read(experiments) => {
+                self.file.end();
+                self.show_experiments(experiments);
+            }
             LibraryEvent::Found { query, ids } => self.library.found = Some((query, ids)),
             LibraryEvent::Appended(entry) => self.appended(*entry),
-            LibraryEvent::Imported { path, saved } => self.imported(path, *saved),
+            LibraryEvent::Imported { path, saved } => {
+                self.file.end();
+                self.imported(path, *saved);
+            }
             LibraryEvent::Exported(path) => {
-                self.file.writing = false;
+                self.file.end();
                 self.notice = Some(Notice::Saved(path));
             }
             LibraryEvent::Failed(problem) => {
-                self.file.writing = false;
+                self.file.end();
                 self.notice = Some(Notice::Problem(problem));
             }
         }

@@ -1,6 +1,6 @@
 //! The window's part of the state: view, dialog, notice, and effects for the window.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::messages::FileQuestion;
 use crate::model::{Problem, RefusedFile};
@@ -54,12 +54,40 @@ pub enum Effect {
     Ask(FileQuestion),
 }
 
-/// State of file dialogs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// State of file dialogs, and of the file that is being written or read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileState {
     /// A file dialog is open.
     pub asking: bool,
+    /// The name of the file that is being written or read; of a saved experiment, its own name.
+    pub under_way: Option<String>,
+    /// Whether that file is being written.
     pub writing: bool,
+}
+
+impl FileState {
+    /// Begins to write a file.
+    pub(super) fn write(&mut self, path: &Path) {
+        self.read(file_name(path));
+        self.writing = true;
+    }
+
+    /// Begins to read a file or a saved experiment of this name.
+    pub(super) fn read(&mut self, name: String) {
+        self.under_way = Some(name);
+        self.writing = false;
+    }
+
+    /// The file was written or read, or could not be.
+    pub(super) fn end(&mut self) {
+        self.under_way = None;
+        self.writing = false;
+    }
+}
+
+/// Returns the name of a file without its folder.
+pub fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// A short message in the top bar.
@@ -69,6 +97,8 @@ pub enum Notice {
     /// A file was opened in this view, with this number of runs.
     Opened(PathBuf, usize, Tab),
     Copied,
+    /// The prompt of Tune is one of this many in the sweep.
+    InSweep(usize),
     /// This model was downloaded, and is not in use.
     Fetched(String),
     /// This model was downloaded and takes the place of the one before.

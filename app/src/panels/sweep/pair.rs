@@ -10,6 +10,7 @@ use softprefix_core::experiment::{CaseOutcome, Record};
 
 use super::super::{label, outputs, rating, scores};
 use super::words;
+use crate::model::{FirstDifference, Unit};
 use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
@@ -33,8 +34,9 @@ pub struct PairCard {
     of: Option<Arc<PairDiff>>,
     left: Vec<Range<usize>>,
     right: Vec<Range<usize>>,
-    /// Byte offset of the first difference.
-    first_difference: Option<usize>,
+    first_difference: Option<FirstDifference>,
+    /// The label of its flag.
+    flag: String,
     heats: scores::PairHeats,
     /// Text style of the two texts.
     kind: Type,
@@ -51,6 +53,7 @@ impl Default for PairCard {
             left: Vec::new(),
             right: Vec::new(),
             first_difference: None,
+            flag: String::new(),
             heats: scores::PairHeats::default(),
             kind: smallest,
             stepped: None,
@@ -97,7 +100,7 @@ impl PairCard {
         };
         self.refresh(cx);
         ui.add_space(4.0);
-        what_changed(ui, cx, left, right);
+        what_changed(ui, cx, left, right, self.first_difference);
         ui.add_space(8.0);
         // Side by side if there is enough width, or else one above the other.
         let room = inner.bottom() - ui.cursor().top();
@@ -228,14 +231,10 @@ impl PairCard {
         if let Some(pair) = &self.of {
             self.left = pair.diff.removed().collect();
             self.right = pair.diff.added().collect();
-            let shared = pair
-                .left
-                .char_indices()
-                .zip(pair.right.chars())
-                .find(|((_, a), b)| a != b)
-                .map(|((at, _), _)| at);
-            let shorter = pair.left.len().min(pair.right.len());
-            self.first_difference = shared.or((pair.left != pair.right).then_some(shorter));
+            self.first_difference = FirstDifference::of(&pair.left, &pair.right, pair.granularity);
+            self.flag = self
+                .first_difference
+                .map_or_else(String::new, |first| first.number.to_string());
         }
     }
 
@@ -292,13 +291,8 @@ impl PairCard {
             x = placed.right() + 6.0;
         }
         let made = label::of(cx, record, &cx.workbench.sweep.analysis);
-        let galley = paint::cut_to(
-            ui,
-            &made,
-            theme::BODY.regular(),
-            palette.text2,
-            room - (x - head.left()),
-        );
+        let room = room - (x - head.left());
+        let galley = label::laid_out(ui, cx.text, &made, theme::BODY.regular(), palette.text2, room);
         paint::place(ui.painter(), pos2(x, head.center().y), Align2::LEFT_CENTER, galley);
 
         let (body, _) = ui.allocate_exact_size(vec2(ui.available_width(), height), Sense::hover());
@@ -339,16 +333,24 @@ impl PairCard {
             (true, DiffSide::Left) => &self.left,
             (true, DiffSide::Right) => &self.right,
         };
+        let first_difference = self.first_difference.filter(|_| current);
+        let spoken = match first_difference {
+            Some(first) => {
+                let place = (cx.text.first_difference_at)(first.unit, first.number);
+                [made.as_str(), &place].join(cx.text.comma)
+            }
+            None => made,
+        };
         let content = Content {
             text: output,
             marks,
             heats: heats.unwrap_or_default(),
-            first_difference: self.first_difference.filter(|_| current).map(|byte| (byte, "")),
+            first_difference: first_difference.map(|first| (first.byte, self.flag.as_str())),
             current: stepped_to(cx, pane).filter(|_| current),
             streaming: false,
             opacity: 1.0,
             name,
-            spoken: &made,
+            spoken: &spoken,
         };
         let touched = self.panes.show(&mut child, pane, &content, self.kind);
         if let (Some(touched), Some(heats)) = (touched, heats)
@@ -396,7 +398,13 @@ pub fn measures_card(ui: &mut Ui, cx: &PanelContext<'_>, width: f32) {
 }
 
 /// Draws one or two sentences on the changed settings and their effect.
-fn what_changed(ui: &mut Ui, cx: &PanelContext<'_>, left: &Record, right: &Record) {
+fn what_changed(
+    ui: &mut Ui,
+    cx: &PanelContext<'_>,
+    left: &Record,
+    right: &Record,
+    first_difference: Option<FirstDifference>,
+) {
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
     let changes = words::changes(cx.text, text, left, right);
@@ -417,7 +425,11 @@ fn what_changed(ui: &mut Ui, cx: &PanelContext<'_>, left: &Record, right: &Recor
         (Some(a), Some(b)) if sweep.pinned.is_some() => between(cx, &a, &b),
         (_, Some(b)) if !b.is_same() => {
             let measure = Measure::Chrf2;
-            let leaves = (text.leaves_at)(b.first_divergence.graphemes + 1);
+            let place = match first_difference {
+                Some(first) => (cx.text.nth)(first.unit, first.number),
+                None => (cx.text.nth)(Unit::Character, b.first_divergence.graphemes + 1),
+            };
+            let leaves = (text.leaves_at)(&place);
             let value = (text.value_is)((cx.text.measures)(measure), &words::figures(measure, measure.value(&b)));
             two_parts(cx, &leaves, &value)
         }

@@ -10,12 +10,16 @@ use crate::messages::{LibraryRequest, Pair, Request, SweepRequest, Texts};
 use crate::model::magnitudes;
 use crate::model::sweep::SweepForm;
 use crate::model::{MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sampling, Target};
-use crate::workbench::{SweepAction, Tab, Workbench};
+use crate::workbench::{Notice, SweepAction, Tab, Workbench};
 
 impl Workbench {
     pub(in crate::workbench) fn apply_sweep(&mut self, action: SweepAction) {
         match action {
-            SweepAction::AddCurrentPrompt => self.add_prompt(self.prompt.prompt()),
+            SweepAction::AddCurrentPrompt => {
+                if self.add_prompt(self.prompt.prompt()) {
+                    self.notice = Some(Notice::InSweep(self.sweep.form.prompts.len()));
+                }
+            }
             SweepAction::AddPreset(index) => {
                 if let Some(preset) = PRESETS.get(index) {
                     self.add_prompt(Prompt {
@@ -158,9 +162,10 @@ impl Workbench {
         self.pending_requests.push(Request::Sweep(Box::new(request)));
     }
 
-    fn add_prompt(&mut self, prompt: Prompt) {
+    /// Adds a prompt that is not there yet and shows it; returns whether it is there.
+    fn add_prompt(&mut self, prompt: Prompt) -> bool {
         if prompt.user.trim().is_empty() || self.sweep.is_busy() {
-            return;
+            return false;
         }
         let prompts = &mut self.sweep.form.prompts;
         let prompts_len = prompts.len();
@@ -170,6 +175,7 @@ impl Workbench {
         });
         self.sweep.prompt = at;
         self.look_at(None);
+        true
     }
 
     fn start_sweep(&mut self) {
@@ -321,7 +327,11 @@ impl Workbench {
     }
 
     /// Requests the diff of the selected pair.
-    pub(super) fn compare_pair(&mut self) {
+    pub(in crate::workbench) fn compare_pair(&mut self) {
+        let granularity = match self.granularity {
+            Granularity::Line => Granularity::Auto,
+            other => other,
+        };
         let texts = self
             .sweep
             .pair()
@@ -334,13 +344,9 @@ impl Workbench {
             .sweep
             .diff
             .as_ref()
-            .is_some_and(|pair| pair.left == left && pair.right == right);
+            .is_some_and(|pair| pair.left == left && pair.right == right && pair.granularity == granularity);
         if !known {
             self.sweep.diff = None;
-            let granularity = match self.granularity {
-                Granularity::Line => Granularity::Auto,
-                other => other,
-            };
             self.pending_requests.push(Request::Compare(Texts {
                 pair: Pair::Records,
                 left,

@@ -8,7 +8,7 @@ mod second;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use softprefix_core::compare::Diff;
+use softprefix_core::compare::{Diff, Granularity};
 use softprefix_core::experiment::analysis::{Analysis, Group, Point};
 use softprefix_core::experiment::{
     Canary, EffectBudget, Experiment, Plan, Prompt, Record, RunEnd, RunProgress, SavedExperiment, Summary, Threshold,
@@ -86,6 +86,8 @@ pub enum Trouble {
 pub struct PairDiff {
     pub left: Arc<str>,
     pub right: Arc<str>,
+    /// The unit in which they were compared.
+    pub granularity: Granularity,
     pub diff: Diff,
 }
 
@@ -276,13 +278,18 @@ impl Sweeps {
     }
 
     /// Stores the diff of two texts, if they are still selected.
-    pub(super) fn compared(&mut self, left: Arc<str>, right: Arc<str>, diff: Diff) {
+    pub(super) fn compared(&mut self, left: Arc<str>, right: Arc<str>, granularity: Granularity, diff: Diff) {
         let wanted = self
             .pair()
             .is_some_and(|(a, b)| a.text() == Some(&left) && b.text() == Some(&right));
         if wanted {
             self.difference = None;
-            self.diff = Some(Arc::new(PairDiff { left, right, diff }));
+            self.diff = Some(Arc::new(PairDiff {
+                left,
+                right,
+                granularity,
+                diff,
+            }));
         }
     }
 }
