@@ -2,12 +2,14 @@
 //!
 //! Only regular files are read: a path may come from a peer or a person, and a device or a pipe would never end.
 //!
-//! Every file that is kept is changed through [`OutFile`] or replaced by [`write_whole`], so that the tests of write errors reach
+//! Every file that is kept is changed through [`OutFile`] or replaced by [`write_whole`] and the functions beside it, so that the tests of write errors reach
 //! each step (module `faults` of the feature `testing`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 /// Writes a file at `path` atomically: at any moment, either the old content is there or the new.
 ///
@@ -39,8 +41,30 @@ enum Existing {
     Keep,
 }
 
+/// Replaces two files of which `head` describes `body`, so that the head of one version is never beside the body of another: at any moment
+/// both are old, both are new, or there is no head.
+///
+/// # Errors
+/// As [`write_whole`]. Where the disk has no room for the new files, both are as they were.
+pub(crate) fn write_pair(head: (&Path, &[u8]), body: (&Path, &[u8])) -> io::Result<()> {
+    let new_body = part(body.0, body.1, 0o666, Existing::Replace)?;
+    let new_head = part(head.0, head.1, 0o666, Existing::Replace)?;
+    faults::step(head.0)?;
+    match std::fs::remove_file(head.0) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    persist(new_body, body.0, Existing::Replace)?;
+    persist(new_head, head.0, Existing::Replace)
+}
+
 /// `mode` is the permissions of the new file on Unix, before the umask.
 fn replace(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io::Result<()> {
+    persist(part(path, bytes, mode, existing)?, path, existing)
+}
+
+/// Writes a file under a temporary name beside `path`; dropping it removes it.
+fn part(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io::Result<NamedTempFile<OutFile>> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -58,6 +82,11 @@ fn replace(path: &Path, bytes: &[u8], mode: u32, existing: Existing) -> io::Resu
     })?;
     part.as_file_mut().write_all(bytes)?;
     part.as_file().sync()?;
+    Ok(part)
+}
+
+/// Gives a part its name.
+fn persist(part: NamedTempFile<OutFile>, path: &Path, existing: Existing) -> io::Result<()> {
     faults::step(path)?;
     match existing {
         Existing::Replace => part.persist(path)?,

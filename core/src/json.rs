@@ -2,6 +2,7 @@
 //! to files.
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// A value as indented JSON with a line break at the end.
@@ -24,8 +25,8 @@ pub(crate) fn whole(value: &Value) -> Option<u64> {
 
 /// A JSON value, and how much of it was repaired.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Lenient {
-    pub value: Value,
+pub(crate) struct Lenient<T> {
+    pub value: T,
     /// Unpaired surrogates that were replaced by U+FFFD.
     pub surrogates: usize,
 }
@@ -34,7 +35,7 @@ pub(crate) struct Lenient {
 ///
 /// # Errors
 /// The error of the first attempt, whose line and column are those of the file.
-pub(crate) fn read(bytes: &[u8]) -> Result<Lenient, serde_json::Error> {
+pub(crate) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<Lenient<T>, serde_json::Error> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let error = match serde_json::from_slice(bytes) {
         Ok(value) => return Ok(Lenient { value, surrogates: 0 }),
@@ -97,7 +98,7 @@ mod tests {
 
     #[test]
     fn what_python_writes_is_read() {
-        let read = read(b"\xEF\xBB\xBF{\"loss\": NaN, \"a\": [-Infinity, Infinity, -1], \"t\": \"NaN \\\"a\\udce3b\\ud83d\\ude00\\\\\"}").unwrap();
+        let read: Lenient<Value> = read(b"\xEF\xBB\xBF{\"loss\": NaN, \"a\": [-Infinity, Infinity, -1], \"t\": \"NaN \\\"a\\udce3b\\ud83d\\ude00\\\\\"}").unwrap();
         assert_eq!(
             (read.value, read.surrogates),
             (
@@ -117,8 +118,8 @@ mod tests {
             "Infinity1",
             "nul",
         ] {
-            assert!(read(text.as_bytes()).is_err(), "{text}");
+            assert!(read::<Value>(text.as_bytes()).is_err(), "{text}");
         }
-        assert_eq!(read(b"{\n  x}").unwrap_err().line(), 2);
+        assert_eq!(read::<Value>(b"{\n  x}").unwrap_err().line(), 2);
     }
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use half::bf16;
 use proptest::prelude::*;
 use softprefix_core::prefix::files::{
-    FileError, Format, Imported, Stored, export_npy, export_peft, import, import_bytes,
+    FileError, Format, Imported, Stored, export_npy, export_peft, export_safetensors, import, import_bytes,
 };
 use softprefix_core::prefix::{
-    Magnitude, PrefixError, PrefixKind, PrefixStore, PrefixStoreError, Rounding, SoftPrefix,
+    Found, FoundBy, Magnitude, Origin, PrefixError, PrefixKind, PrefixStore, PrefixStoreError, Rounding, SoftPrefix,
 };
 
 const P: usize = 3;
@@ -99,6 +99,26 @@ fn every_way_in_which_people_save_the_same_rows_gives_the_same_rows() {
     assert_eq!(archive.format, Format::Npy);
 }
 
+#[test]
+fn an_unpaired_surrogate_in_a_field_that_does_not_matter_does_no_harm() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = r#"{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 1, "prompt_tuning_init_text": "\udce3 sea"}"#;
+    std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
+    let named =
+        r#"{"__metadata__":{"by":"\ud800"},"prompt_embeddings":{"dtype":"F32","shape":[1,8],"data_offsets":[0,32]}}"#;
+    let unnamed = r#"{"__metadata__":{"by \udce3":"me"},"\ud83c":{"dtype":"F32","shape":[1,8],"data_offsets":[0,32]}}"#;
+    for header in [named, unnamed] {
+        let path = folder.path().join("adapter_model.safetensors");
+        tensors_file(&path, header, 32, 0, &[]);
+        let alone = folder.path().join("alone.safetensors");
+        std::fs::copy(path, &alone).unwrap();
+        for path in [folder.path(), &alone] {
+            let imported = import(path, Some(H), Rounding::NearestEven).unwrap();
+            assert_eq!(imported.prefix.len(), 1);
+        }
+    }
+}
+
 /// A safetensors file with this header and this many bytes of data, of which only the last are written.
 fn tensors_file(path: &Path, header: &str, data: u64, at: u64, bytes: &[u8]) {
     use std::io::{Seek, SeekFrom, Write};
@@ -149,7 +169,7 @@ fn a_named_tensor_that_is_no_table_is_refused_and_no_other_is_taken() {
 fn a_folder_of_several_adapters_is_refused_with_their_names() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a", "b"] {
-        export_peft(&some_prefix(), &folder.path().join(name), None).unwrap();
+        export_peft(&some_prefix(), &folder.path().join(name), None, None).unwrap();
     }
     let error = import(folder.path(), None, Rounding::NearestEven)
         .unwrap_err()
@@ -324,7 +344,7 @@ fn adapters_that_change_more_than_rows_or_answer_with_something_else_than_text_a
 #[test]
 fn a_folder_that_was_cloned_without_its_weights_is_told_from_a_damaged_one() {
     let folder = tempfile::tempdir().unwrap();
-    export_peft(&some_prefix(), folder.path(), None).unwrap();
+    export_peft(&some_prefix(), folder.path(), None, None).unwrap();
     let weights = folder.path().join("adapter_model.safetensors");
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n";
     std::fs::write(&weights, pointer).unwrap();
@@ -590,7 +610,7 @@ fn an_exported_prefix_comes_back_bit_by_bit() {
     let npy = folder.path().join("prefix.npy");
     export_npy(&prefix, &npy).unwrap();
     let peft = folder.path().join("made/here/adapter");
-    export_peft(&prefix, &peft, Some("Qwen/Qwen2.5-0.5B-Instruct")).unwrap();
+    export_peft(&prefix, &peft, Some("Qwen/Qwen2.5-0.5B-Instruct"), None).unwrap();
     for path in [&npy, &peft, &peft.join("adapter_model.safetensors")] {
         let back = import(path, Some(H), Rounding::Truncate).unwrap();
         assert_eq!(back.prefix, prefix, "{path:?}");
@@ -608,6 +628,43 @@ fn an_exported_prefix_comes_back_bit_by_bit() {
         .map(|entry| entry.unwrap().file_name())
         .collect();
     assert_eq!(left.len(), 2, "nothing is left beside them: {left:?}");
+}
+
+#[test]
+fn rows_say_how_they_were_learned_or_found_when_their_file_is_imported_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = some_prefix();
+    let learned = serde_json::from_value(serde_json::json!({
+        "objective": "target", "examples": 1, "preserved": 0, "data_sha256": "", "first_prompt": "海\n\"とは\"",
+        "first_target": "The sea.", "init": "target", "seed": 1, "steps_asked": 200, "step": 84, "loss": 0.1,
+        "likelihood": 0.1, "matched": 5, "wanted": 6, "model": "tiny",
+    }));
+    let found = Found {
+        by: FoundBy::Person,
+        near: "spring".into(),
+        generation: 3,
+        record: "search/12".into(),
+        model: "tiny".into(),
+    };
+    for origin in [
+        Origin::Learned(learned.unwrap()),
+        Origin::Found(Box::new(found)),
+        Origin::File,
+    ] {
+        let note = origin.note(&prefix).map(|note| note.to_string());
+        let (peft, tensors) = (folder.path().join("adapter"), folder.path().join("rows.safetensors"));
+        export_peft(&prefix, &peft, None, note.as_deref()).unwrap();
+        export_safetensors(&prefix, &tensors, note.as_deref()).unwrap();
+        for path in [&peft, &peft.join("adapter_model.safetensors"), &tensors] {
+            let back = import(path, Some(H), Rounding::NearestEven).unwrap();
+            assert_eq!(back.prefix, prefix);
+            assert_eq!(back.origin, origin, "{path:?}");
+        }
+        // The note is true of these rows alone.
+        let other = SoftPrefix::from_bf16(H, vec![bf16::ONE; P * H]).unwrap();
+        export_peft(&other, &peft, None, note.as_deref()).unwrap();
+        assert_eq!(import(&peft, None, Rounding::NearestEven).unwrap().origin, Origin::File);
+    }
 }
 
 #[test]

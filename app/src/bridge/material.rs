@@ -140,12 +140,10 @@ pub(super) fn write(
     base_model: Option<&str>,
     origin: &Origin,
 ) -> Result<(), Problem> {
+    let note = origin.note(prefix).map(|note| note.to_string());
     let written = match form {
-        ExportForm::Safetensors => {
-            let note = origin.note(prefix).map(|note| note.to_string());
-            files::export_safetensors(prefix, to, note.as_deref())
-        }
-        ExportForm::Peft => files::export_peft(prefix, to, base_model),
+        ExportForm::Safetensors => files::export_safetensors(prefix, to, note.as_deref()),
+        ExportForm::Peft => files::export_peft(prefix, to, base_model, note.as_deref()),
         ExportForm::Npy => files::export_npy(prefix, to),
     };
     written.map_err(|error| errors::prefix_file_problem(&error))

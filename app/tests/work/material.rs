@@ -37,7 +37,7 @@ fn rows(width: usize) -> SoftPrefix {
 
 fn adapter(folder: &Path, width: usize) -> PathBuf {
     let place = folder.join(format!("adapter-{width}"));
-    files::export_peft(&rows(width), &place, Some("tiny")).unwrap();
+    files::export_peft(&rows(width), &place, Some("tiny"), None).unwrap();
     place
 }
 

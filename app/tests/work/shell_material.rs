@@ -43,7 +43,7 @@ fn first_case(module: &str, folder: &Path, more: &[&str]) -> Value {
 fn every_kind_of_prefix_is_made_from_arguments_and_recorded_with_the_case() {
     let folder = tempfile::tempdir().unwrap();
     let module = serve(tiny_model()).to_string();
-    files::export_peft(&rows(64, 3), &folder.path().join("adapter"), None).unwrap();
+    files::export_peft(&rows(64, 3), &folder.path().join("adapter"), None, None).unwrap();
     let adapter = folder.path().join("adapter").to_string_lossy().into_owned();
     for (more, kind, name, len) in [
         (vec!["--blend", "sea", "sky", "--t", "0.25"], "blend", "prefix_as_is", 1),
@@ -99,6 +99,28 @@ fn every_kind_of_prefix_is_made_from_arguments_and_recorded_with_the_case() {
         (kind["type"].as_str(), kind["of"]["type"].as_str()),
         (Some("shaped"), Some("imported"))
     );
+}
+
+#[test]
+fn a_p_beyond_the_rows_of_the_file_is_said_once_on_standard_error() {
+    let module = serve(tiny_model()).to_string();
+    for (command, lens, times) in [
+        ("compare", "9", 1),
+        ("compare", "3", 0),
+        ("sweep", "1,9", 1),
+        ("sweep", "1,3", 0),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("rows.npy");
+        files::export_npy(&rows(64, 3), &file).unwrap();
+        let short = ["--values", "0.5", "--max-tokens", "4", "--len", lens];
+        let more = [&short[..], &["--prefix-file", &file.to_string_lossy()]].concat();
+        let done = told(command, &module, folder.path(), &more);
+        let said = stderr(&done);
+        assert_eq!(done.status.code(), Some(0), "{said}");
+        let sentence = "The file has 3 rows: they are repeated, from the first on, to fill P = 9.";
+        assert_eq!(said.matches(sentence).count(), times, "{command} --len {lens}: {said}");
+    }
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn sweep_makes_every_kind_of_prefix_from_its_arguments() {
     let module = serve(tiny_model()).to_string();
     let rows: Vec<f32> = (0..128).map(|place| (place % 13) as f32 / 100.0).collect();
     let rows = softprefix_core::prefix::SoftPrefix::from_f32(64, &rows, Rounding::NearestEven).unwrap();
-    files::export_peft(&rows, &folder.path().join("adapter"), None).unwrap();
+    files::export_peft(&rows, &folder.path().join("adapter"), None, None).unwrap();
     let adapter = folder.path().join("adapter").to_string_lossy().into_owned();
     for (more, kind) in [
         (vec!["--kind", "uniform", "--seed", "3"], "random_uniform"),

@@ -216,7 +216,7 @@ impl ResultsFile {
         }
         std::str::from_utf8(bytes)
             .map_err(|error| not_one(format!("it is not text (byte {} is not UTF-8)", error.valid_up_to())))?;
-        let Lenient { value, surrogates } = json::read(bytes).map_err(|error| {
+        let Lenient::<Value> { value, surrogates } = json::read(bytes).map_err(|error| {
             let kind = if error.is_eof() {
                 "it ends in the middle"
             } else {

@@ -205,8 +205,8 @@ impl From<Origin> for OriginKeys {
 }
 
 impl Origin {
-    /// The note of a file with these rows; see [`export_safetensors`](super::files::export_safetensors). `None` where there is nothing
-    /// to say.
+    /// The note of a file with these rows; see [`export_safetensors`](super::files::export_safetensors). `None` where the origin is not
+    /// known.
     #[must_use]
     pub fn note(&self, rows: &SoftPrefix) -> Option<serde_json::Value> {
         let rows_sha256 = rows.sha256();

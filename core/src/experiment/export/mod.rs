@@ -143,7 +143,7 @@ pub fn from_json(bytes: &[u8], id: &str) -> Result<(Experiment, Vec<Record>), Im
             error.column()
         ))
     })?;
-    let head = read.value;
+    let head: Value = read.value;
     if head.get("format").and_then(Value::as_str) != Some(FORMAT) {
         if head.get("results").is_some() || head.get("meta").is_some() {
             return from_results_file(&ResultsFile::from_json(bytes)?, id);

@@ -163,10 +163,10 @@ fn from_bytes(
     }
     // Safetensors: 8 bytes with the length of the header, then the header as JSON.
     if bytes.get(8) == Some(&b'{') {
-        let imported = import(Format::Safetensors, tensors::read(file, bytes)?, name, None)?;
-        let origin = tensors::note(bytes).map(|note| Origin::from_note(&note, &imported.prefix));
+        let (table, note) = tensors::read(file, bytes)?;
+        let imported = import(Format::Safetensors, table, name, None)?;
         return Ok(Imported {
-            origin: origin.unwrap_or_default(),
+            origin: origin(note, &imported.prefix),
             ..imported
         });
     }
@@ -180,6 +180,11 @@ fn from_bytes(
         file: file.to_owned(),
         start: String::from_utf8_lossy(&bytes[..bytes.len().min(12)]).into_owned(),
     })
+}
+
+/// Where rows come from, by the note of their file.
+fn origin(note: Option<String>, rows: &SoftPrefix) -> Origin {
+    note.map_or(Origin::File, |note| Origin::from_note(&note, rows))
 }
 
 fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) -> Result<Imported, FileError> {
@@ -220,7 +225,7 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
         Some(_) => Vec::new(),
         None => read(&weights, LARGEST_FILE)?,
     };
-    let table = match &named {
+    let (table, note) = match &named {
         Some(tensor) => tensor.table(&file)?,
         None => tensors::read(&file, &bytes)?,
     };
@@ -230,13 +235,13 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
     let (prefix, exact) = table.into_prefix(&file, rounding)?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Imported {
-        prefix,
         name: if name.is_empty() { adapter.peft_type } else { name },
         format: Format::Peft,
         stored,
         exact,
         base_model: adapter.base_model,
-        origin: Origin::File,
+        origin: origin(note, &prefix),
+        prefix,
     })
 }
 
@@ -259,24 +264,26 @@ fn adapters_in(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
 }
 
 /// Writes `prefix` as a PEFT prompt-tuning adapter into `folder`, which is made if it is missing. Values are stored as
-/// f32, which is exact.
+/// f32, which is exact, with a note (JSON) as in [`export_safetensors`]. An adapter that is there already is replaced whole or not at all;
+/// where the disk fails between its two files, it is left without its configuration, which no reader takes for an adapter.
 ///
 /// # Errors
 /// [`FileError::Unwritable`].
-pub fn export_peft(prefix: &SoftPrefix, folder: &Path, base_model: Option<&str>) -> Result<(), FileError> {
+pub fn export_peft(
+    prefix: &SoftPrefix,
+    folder: &Path,
+    base_model: Option<&str>,
+    note: Option<&str>,
+) -> Result<(), FileError> {
     make_folder(folder)?;
-    let weights = folder.join(WEIGHTS);
-    write(
-        &weights,
-        &tensors::write(&weights.display().to_string(), prefix, Stored::F32, None)?,
-    )?;
-    // Written last, so that a folder with a configuration is complete.
-    let config = format!("{:#}\n", peft::config(prefix, base_model));
-    write(&folder.join(CONFIG), config.as_bytes())
+    let (config, weights) = (folder.join(CONFIG), folder.join(WEIGHTS));
+    let rows = tensors::write(&weights.display().to_string(), prefix, Stored::F32, note)?;
+    let about = format!("{:#}\n", peft::config(prefix, base_model));
+    crate::files::write_pair((&config, about.as_bytes()), (&weights, &rows)).map_err(|error| unwritable(folder, &error))
 }
 
-/// Writes `prefix` as a safetensors file of bf16 values, exactly, with a note (JSON) under `softprefix` in its metadata. The file is
-/// replaced whole or not at all.
+/// Writes `prefix` as a safetensors file of bf16 values, exactly, with a note (JSON, see [`Origin::note`]) under `softprefix` in its
+/// metadata. The file is replaced whole or not at all.
 ///
 /// # Errors
 /// [`FileError::Unwritable`].
@@ -285,7 +292,8 @@ pub fn export_safetensors(prefix: &SoftPrefix, path: &Path, note: Option<&str>) 
     write(path, &tensors::write(&file, prefix, Stored::Bf16, note)?)
 }
 
-/// Writes `prefix` as an `.npy` of P x H f32 values, which is exact.
+/// Writes `prefix` as an `.npy` of P x H f32 values, which is exact. The format has no place for a note. The file is replaced whole or
+/// not at all.
 ///
 /// # Errors
 /// [`FileError::Unwritable`].

@@ -24,7 +24,7 @@ impl Adapter {
             kind: "adapter_config.json",
             detail,
         };
-        let config = json::read(bytes).map_err(|error| malformed(error.to_string()))?.value;
+        let config: Value = json::read(bytes).map_err(|error| malformed(error.to_string()))?.value;
         let text = |key: &str| config.get(key).and_then(Value::as_str).map(str::to_owned);
         let number = |key: &str| match config.get(key) {
             None | Some(Value::Null) => Ok(None),

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 
-use safetensors::tensor::{Metadata, TensorView};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo, TensorView};
 
 use super::FileError;
 use super::table::{Stored, Table, rows_and_columns};
+use crate::json;
 use crate::prefix::SoftPrefix;
 
 /// The name of the tensor in which PEFT stores a soft prefix.
@@ -24,13 +25,15 @@ pub(super) struct Tensor {
     dtype: Dtype,
     shape: Vec<usize>,
     data: Vec<u8>,
+    note: Option<String>,
 }
 
 impl Tensor {
-    pub fn table(&self, file: &str) -> Result<Table<'_>, FileError> {
+    /// The tensor as a table, with the file's [`NOTE`].
+    pub fn table(&self, file: &str) -> Result<(Table<'_>, Option<String>), FileError> {
         let view =
             TensorView::new(self.dtype, self.shape.clone(), &self.data).map_err(|error| malformed(file, &error))?;
-        table(file, &view)
+        Ok((table(file, &view)?, self.note.clone()))
     }
 }
 
@@ -65,8 +68,8 @@ pub(super) fn read_named(
         .take(header_length)
         .read_to_end(&mut header)
         .map_err(unreadable)?;
-    let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| malformed(file, &error))?;
-    let Some(info) = metadata.info(PROMPT_EMBEDDINGS) else {
+    let header = parse(file, &header)?;
+    let Some(info) = header.info(PROMPT_EMBEDDINGS) else {
         return Ok(None);
     };
     let (from, to) = info.data_offsets;
@@ -86,7 +89,19 @@ pub(super) fn read_named(
         dtype: info.dtype,
         shape: info.shape.clone(),
         data,
+        note: note(&header),
     }))
+}
+
+/// Reads a header. Python writes unpaired surrogates in names and notes, which JSON allows.
+fn parse(file: &str, header: &[u8]) -> Result<Metadata, FileError> {
+    let read = json::read(header).map_err(|error| malformed(file, &error))?;
+    Ok(read.value)
+}
+
+/// The entry [`NOTE`] of a header, where it has one.
+fn note(header: &Metadata) -> Option<String> {
+    header.metadata().as_ref()?.get(NOTE).cloned()
 }
 
 fn malformed(file: &str, error: &dyn std::fmt::Display) -> FileError {
@@ -97,24 +112,38 @@ fn malformed(file: &str, error: &dyn std::fmt::Display) -> FileError {
     }
 }
 
-/// Reads the tensor [`PROMPT_EMBEDDINGS`], or else the only tensor in the file.
-pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileError> {
-    let tensors = SafeTensors::deserialize(bytes).map_err(|error| malformed(file, &error))?;
-    let mut tables = Vec::new();
-    let mut others = Vec::new();
-    for (name, tensor) in tensors.iter() {
-        if name == PROMPT_EMBEDDINGS {
-            // Other tables in the file do not make it ambiguous.
-            return table(file, &tensor);
-        }
-        match *tensor.shape() {
-            [_, _] | [1, _, _] => tables.push(tensor),
-            _ => others.push(tensor),
-        }
+/// Reads the tensor [`PROMPT_EMBEDDINGS`], or else the only tensor in the file, and the file's [`NOTE`].
+pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<(Table<'a>, Option<String>), FileError> {
+    let cut = || malformed(file, &"it is empty or cut");
+    let (length, rest) = bytes.split_first_chunk().ok_or_else(cut)?;
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let (header, data) = rest.split_at_checked(length).ok_or_else(cut)?;
+    let header = parse(file, header)?;
+    if header.data_len() != data.len() {
+        let (said, found) = (header.data_len(), data.len());
+        return Err(malformed(
+            file,
+            &format!("its tensors have {said} bytes, and {found} are there"),
+        ));
     }
+    // Other tables in the file do not make it ambiguous.
+    let tensor = match header.info(PROMPT_EMBEDDINGS) {
+        Some(named) => named,
+        None => only(file, &header)?,
+    };
+    let (from, to) = tensor.data_offsets;
+    let bytes = data.get(from..to).ok_or_else(cut)?;
+    let view = TensorView::new(tensor.dtype, tensor.shape.clone(), bytes).map_err(|error| malformed(file, &error))?;
+    Ok((table(file, &view)?, note(&header)))
+}
+
+/// The only tensor of a file.
+fn only<'h>(file: &str, header: &'h Metadata) -> Result<&'h TensorInfo, FileError> {
+    let is_table = |tensor: &&TensorInfo| matches!(tensor.shape[..], [_, _] | [1, _, _]);
+    let (tables, others): (Vec<_>, Vec<_>) = header.tensors().into_values().partition(is_table);
     // A table beside other tensors is a layer of a model.
     match (&tables[..], &others[..]) {
-        ([tensor], []) | ([], [tensor]) => table(file, tensor),
+        ([tensor], []) | ([], [tensor]) => Ok(tensor),
         _ => Err(FileError::NotOneTable {
             file: file.to_owned(),
             found: match (tables.len(), others.len()) {
@@ -157,12 +186,6 @@ fn table<'a>(file: &str, tensor: &TensorView<'a>) -> Result<Table<'a>, FileError
         by_columns: false,
         bytes: tensor.data(),
     })
-}
-
-/// The entry [`NOTE`] of a file, where it has one.
-pub(super) fn note(bytes: &[u8]) -> Option<String> {
-    let (_, metadata) = SafeTensors::read_metadata(bytes).ok()?;
-    metadata.metadata().as_ref()?.get(NOTE).cloned()
 }
 
 /// The prefix as the tensor [`PROMPT_EMBEDDINGS`], in f32 (which is exact) or in bf16, with `note` as the entry [`NOTE`].
