@@ -12,8 +12,8 @@ use softprefix::messages::{
     Event, ExternalEvent, ExternalRequest, FindEvent, FindRequest, FindWork, Inference, LibraryRequest, Request,
 };
 use softprefix::model::{
-    ExternalCommand, FetchProgress, FindMode, Format, Language, LoadStage, Mapped, Mapping, ModuleState, Problem,
-    ProblemKind, Received, Target, Theme,
+    ExternalCommand, FetchProgress, FindMode, Format, FoundPrefix, Language, LoadStage, Mapped, Mapping, ModuleState,
+    Problem, ProblemKind, Received, Target, Theme,
 };
 use softprefix::text::{StepsText, Text};
 use softprefix::workbench::find::FindStage;
@@ -23,6 +23,7 @@ use softprefix::workbench::{
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::experiment::RunEnd;
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
+use softprefix_core::protocol::learn::{LearnEnd, LearnFrame};
 
 use common::stage::{Stage, sized, window};
 
@@ -556,7 +557,10 @@ fn the_sheet_for_osc_opens_from_the_settings_maps_ranges_and_shows_the_last_valu
 #[test]
 fn an_address_beyond_loopback_is_used_with_a_sentence_that_says_what_it_opens() {
     for (language, sentence) in [
-        (Language::English, "Anybody who can reach 0.0.0.0:9000 can move the prefix"),
+        (
+            Language::English,
+            "Anybody who can reach 0.0.0.0:9000 can move the prefix",
+        ),
         (Language::Japanese, "0.0.0.0:9000 に届く人なら誰でも"),
     ] {
         let mut workbench = common::ready(language, Theme::Dark);
@@ -787,6 +791,190 @@ fn digits_choose_among_candidates_and_in_the_presenter_too() {
             ready().prefix.magnitude,
             "the key of 1x is that of the first candidate here"
         );
+    }
+}
+
+#[test]
+fn every_key_of_find_acts_in_the_mode_that_it_belongs_to() {
+    use common::find::{choosing, empty, learning, searched};
+    type Mode = fn() -> Workbench;
+    const ENGLISH: Language = Language::English;
+    let untouched: Mode = || empty(ENGLISH, Theme::Dark);
+    let to_learn: Mode = || {
+        let mut workbench = empty(ENGLISH, Theme::Dark);
+        workbench.apply(Action::Find(FindAction::SetTarget("the sea".to_owned())));
+        workbench
+    };
+    let to_choose: Mode = || {
+        let mut workbench = empty(ENGLISH, Theme::Dark);
+        workbench.apply(Action::Find(FindAction::SetMode(FindMode::Choose)));
+        workbench
+    };
+    let learns: Mode = || learning(ENGLISH, Theme::Dark, None);
+    let learned: Mode = || learning(ENGLISH, Theme::Dark, Some(LearnEnd::Reached));
+    let chooses: Mode = || choosing(ENGLISH, Theme::Dark);
+    let searches: Mode = || searched(ENGLISH, Theme::Dark, None);
+    let has_searched: Mode = || searched(ENGLISH, Theme::Dark, Some(RunEnd::Complete));
+    let (run, stop) = ((Modifiers::COMMAND, Key::Enter), (Modifiers::COMMAND, Key::Period));
+    let (take, back) = ((Modifiers::NONE, Key::U), (Modifiers::NONE, Key::Backspace));
+    for (name, workbench, (modifiers, key), expected) in [
+        ("nothing is wanted", untouched, run, None),
+        ("nothing is found", untouched, take, None),
+        ("a target", to_learn, run, Some(FindAction::Start)),
+        ("candidates", to_choose, run, Some(FindAction::Start)),
+        ("nothing runs", to_learn, stop, None),
+        ("learning", learns, run, None),
+        ("learning", learns, stop, Some(FindAction::Stop)),
+        ("learning", learns, take, Some(FindAction::UseInTune)),
+        ("learning", learns, back, None),
+        ("learned", learned, run, Some(FindAction::Start)),
+        ("learned", learned, take, Some(FindAction::UseInTune)),
+        ("choosing", chooses, run, None),
+        ("choosing", chooses, stop, Some(FindAction::Stop)),
+        ("choosing", chooses, take, Some(FindAction::UseInTune)),
+        ("choosing", chooses, back, Some(FindAction::StepBack(2))),
+        ("searching", searches, run, None),
+        ("searching", searches, stop, Some(FindAction::Stop)),
+        ("searching", searches, take, Some(FindAction::UseInTune)),
+        ("searching", searches, back, None),
+        ("searched", has_searched, run, Some(FindAction::Start)),
+        ("searched", has_searched, take, Some(FindAction::UseInTune)),
+    ] {
+        let mut harness = window(workbench());
+        harness.state_mut().done.clear();
+        harness.key_press_modifiers(modifiers, key);
+        harness.run_steps(2);
+        let expected: Vec<Action> = expected.map(Action::Find).into_iter().collect();
+        assert_eq!(harness.state().done, expected, "{name}, {key:?}");
+    }
+}
+
+#[test]
+fn a_candidate_is_chosen_by_its_button_once_it_is_complete_and_a_chosen_one_is_gone_back_to_by_its_mark() {
+    for (language, marks) in [
+        (
+            Language::English,
+            [
+                "Generation 1, candidate 1: norm 1.00×, cosine 0.93",
+                "Generation 2, candidate 2: norm 1.03×, cosine 0.82",
+            ],
+        ),
+        (
+            Language::Japanese,
+            [
+                "第 1 世代の候補 1：ノルム 1.00×、コサイン 0.93",
+                "第 2 世代の候補 2：ノルム 1.03×、コサイン 0.82",
+            ],
+        ),
+    ] {
+        let text = softprefix::text::FindText::of(language);
+        let clicked = |label: &str| {
+            let mut harness = window(common::find::choosing(language, Theme::Dark));
+            harness.state_mut().done.clear();
+            harness.get_by_role_and_label(Role::Button, label).click();
+            harness.run_steps(2);
+            std::mem::take(&mut harness.state_mut().done)
+        };
+        for candidate in 0..3 {
+            let picked = Action::Find(FindAction::Pick(candidate));
+            assert_eq!(clicked(&(text.pick)(candidate + 1)), [picked]);
+        }
+        assert_eq!(clicked(&(text.pick)(4)), [], "it still streams");
+        for (generation, mark) in (1..).zip(marks) {
+            assert_eq!(clicked(mark), [Action::Find(FindAction::StepBack(generation))]);
+        }
+    }
+}
+
+#[test]
+fn the_best_output_so_far_is_shown_and_can_be_used_while_the_search_runs() {
+    let workbench = common::find::searched(Language::English, Theme::Dark, None);
+    let (best, score) = workbench.find.searcher.best().unwrap();
+    let (id, output, total) = (best.id.clone(), best.output().to_owned(), score.total);
+    assert!(workbench.find.is_busy());
+    let mut harness = window(workbench);
+    assert!(harness.query_all_by_label(&output).next().is_some());
+    harness.get_by_label(&format!("Best score {total:.3} after 40 runs."));
+    let progress = harness.get_by_role(Role::ProgressIndicator).accesskit_node().label();
+    assert_eq!(progress.as_deref(), Some("40 of 100 runs, about 52 s left"));
+    harness.get_by_role_and_label(Role::Button, "Use in Tune").click();
+    harness.run_steps(2);
+    let requests = harness.state_mut().workbench.take_requests();
+    let taken = requests.into_iter().find_map(|request| match request {
+        Request::Find(FindRequest::Take {
+            found: FoundPrefix::Candidate { found, .. },
+        }) => Some(found.record),
+        _ => None,
+    });
+    assert_eq!(taken, Some(id));
+    assert!(harness.state().workbench.find.is_busy(), "the search goes on");
+}
+
+#[test]
+fn the_time_left_and_the_steps_that_were_taken_back_are_said_beside_the_bar() {
+    for (language, step, taken_back, words) in [
+        (Language::English, 85, 0, "step 85 of 200, about 2 min left"),
+        (
+            Language::English,
+            150,
+            1,
+            "step 150 of 200, about 50 s left, 1 step was undone: its numbers were not finite",
+        ),
+        (
+            Language::English,
+            150,
+            2,
+            "step 150 of 200, about 50 s left, 2 steps were undone: their numbers were not finite",
+        ),
+        (
+            Language::Japanese,
+            150,
+            2,
+            "ステップ 150 / 200、残り約 50 秒、2 ステップを取り消しました（値が有限でないため）",
+        ),
+    ] {
+        let mut workbench = common::find::learning(language, Theme::Dark, None);
+        let last = workbench.find.learning().unwrap().last().unwrap().clone();
+        let frame = LearnFrame {
+            step,
+            taken_back,
+            elapsed_ms: step as f64 * 1000.0,
+            ..last
+        };
+        workbench.absorb(Event::Find(Box::new(FindEvent::Judged(Box::new(frame)))));
+        let harness = window(workbench);
+        let progress = harness.get_by_role(Role::ProgressIndicator).accesskit_node().label();
+        assert_eq!(progress.as_deref(), Some(words));
+    }
+}
+
+#[test]
+fn a_unit_whose_engine_cannot_learn_is_named_before_the_start_and_the_button_is_disabled() {
+    for (language, words) in [
+        (
+            Language::English,
+            "softprefix-unit 9.9 cannot learn with its engine. Start the embedded module, or update the unit.",
+        ),
+        (
+            Language::Japanese,
+            "softprefix-unit 9.9 のエンジンは学習できません。内蔵モジュールを起動するか、ユニットを更新してください。",
+        ),
+    ] {
+        let mut workbench = common::find::empty(language, Theme::Dark);
+        workbench.apply(Action::Find(FindAction::SetTarget("the sea".to_owned())));
+        let ModuleState::Ready(facts) = &mut workbench.module else {
+            panic!("no module is ready");
+        };
+        facts.learns = false;
+        facts.identity.unit = Some("softprefix-unit 9.9".to_owned());
+        let mut harness = window(workbench);
+        assert!(harness.query_by_label_contains(words).is_some());
+        let start = harness.get_by_role_and_label(Role::Button, softprefix::text::FindText::of(language).start);
+        assert!(start.accesskit_node().is_disabled());
+        start.click();
+        harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+        harness.run_steps(2);
+        assert!(!harness.state().workbench.find.is_busy());
     }
 }
 
