@@ -5,7 +5,7 @@
 
 use eframe::egui::style::{HandleShape, ScrollStyle, Selection, TextCursorStyle, WidgetVisuals, Widgets};
 use eframe::egui::{
-    self, Color32, Context, CornerRadius, FontId, Margin, Shadow, Stroke, Style, TextStyle, Theme, Ui, Visuals, vec2,
+    Color32, Context, CornerRadius, FontId, Margin, Shadow, Stroke, Style, TextStyle, Theme, Ui, Visuals, vec2,
 };
 
 use crate::fonts;
@@ -277,14 +277,6 @@ fn visuals(palette: &Palette) -> Visuals {
         weak_text_color: Some(palette.text3),
         ..base
     }
-}
-
-/// The frame of a card: panel colour, hairline, radius 8.
-pub fn card(palette: &Palette) -> egui::Frame {
-    egui::Frame::NONE
-        .fill(palette.panel)
-        .stroke(Stroke::new(1.0, palette.line))
-        .corner_radius(CornerRadius::same(RADIUS_CARD))
 }
 
 #[cfg(test)]

@@ -162,12 +162,6 @@ impl Charge {
     pub fn add_overhead(&mut self) -> bool {
         self.grow(REQUEST_OVERHEAD)
     }
-
-    /// Returns the budget of the charge.
-    #[must_use]
-    pub fn budget(&self) -> &Budget {
-        &self.budget
-    }
 }
 
 impl Drop for Charge {

@@ -9,8 +9,6 @@ use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 /// A model with everything that an inference needs.
 pub struct LoadedModel {
-    /// The name in set-ups (`model`).
-    pub name: String,
     /// The engine with the model's weights.
     pub engine: Box<dyn Engine>,
     /// The model's tokenizer.

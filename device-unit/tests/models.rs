@@ -251,10 +251,7 @@ fn models_in_the_caches_of_other_programs_are_found_and_named_by_their_path() {
     ];
     assert_eq!(found, expected.map(|(name, place)| (name.to_owned(), place)));
     assert!(store.found().iter().all(|model| model.info.is_ok()));
-    assert_eq!(
-        store.load("qwen2.5:0.5b", &Map::new(), &|_, _| ()).unwrap().name,
-        "qwen2.5:0.5b"
-    );
+    store.load("qwen2.5:0.5b", &Map::new(), &|_, _| ()).unwrap();
 }
 
 #[test]
@@ -438,7 +435,6 @@ fn a_loaded_model_has_its_settings_its_digest_and_the_overrides_of_the_set_up() 
         })
         .unwrap();
 
-    assert_eq!(model.name, "x");
     assert_eq!(model.engine.info().hidden_size, 896);
     assert_eq!(model.tokenizer.vocab_size(), qwen_shaped().vocab_size());
     assert!(model.template.full_stop_after_system);
@@ -452,7 +448,6 @@ fn a_loaded_model_has_its_settings_its_digest_and_the_overrides_of_the_set_up() 
     assert!(fractions.windows(2).all(|pair| pair[0] <= pair[1]), "{fractions:?}");
 
     let module = store.load(MODULE_QWEN, &Map::new(), &|_, _| ()).unwrap();
-    assert_eq!(module.name, MODULE_QWEN);
     assert_eq!(module.settings.get("max_token_len"), None);
 }
 

@@ -178,10 +178,9 @@ fn a_token_can_be_half_a_character_and_control_tokens_have_no_text() {
 }
 
 #[test]
-fn stop_tokens_are_end_of_turn_and_end_of_text_but_on_the_stock_unit_end_of_text_only() {
+fn stop_tokens_are_end_of_turn_and_end_of_text() {
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&small_model())).unwrap();
     assert_eq!(tokenizer.stop_tokens(), [0, 2]);
-    assert_eq!(tokenizer.stock_stop_tokens(), [0]);
 }
 
 #[test]

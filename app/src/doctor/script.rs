@@ -93,11 +93,6 @@ impl Script {
         text.push_str(self.body.trim());
         text.push('\n');
     }
-
-    /// Returns the variables, which are shown above the commands.
-    pub fn variables(&self) -> &[(&'static str, String)] {
-        &self.variables
-    }
 }
 
 /// Quotes any text as one word for a POSIX shell.

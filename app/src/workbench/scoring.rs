@@ -184,11 +184,6 @@ impl Workbench {
             };
         }
     }
-
-    /// Returns the scores of a record, for views that show several.
-    pub fn scores_of(&self, record: &str) -> Option<&Arc<Scores>> {
-        self.scores.of(record)?.as_ref().ok()
-    }
 }
 
 /// Returns whether the perplexity of the run's own text is known, if it has a text.

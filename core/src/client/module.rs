@@ -15,7 +15,7 @@ use super::task::Task;
 use crate::protocol::card::ModelCard;
 use crate::protocol::extension::{self, Secret, feature};
 use crate::protocol::frame::DEFAULT_LIMIT;
-use crate::protocol::message::{CmmInfo, HwInfo, LLM, NONE, SYS, action, object, to_data};
+use crate::protocol::message::{CmmInfo, LLM, NONE, SYS, action, object, to_data};
 use crate::protocol::{Code, Reply, Request, SetUp, TaskInfo};
 
 /// The TCP port of llm-sys.
@@ -186,15 +186,6 @@ impl Module {
     /// Those of every request; see [`Module::ping`].
     pub async fn model_list(&self) -> Result<(Vec<ModelCard>, usize), ClientError> {
         Ok(ModelCard::read_all(&self.sys(action::LSMODE).await?.data))
-    }
-
-    /// Load, memory and temperature. A stock llm-sys crashes at this request on a machine without thermal zones: send
-    /// it to modules only.
-    ///
-    /// # Errors
-    /// Those of every request; see [`Module::ping`].
-    pub async fn hwinfo(&self) -> Result<HwInfo, ClientError> {
-        parse_data(action::HWINFO, self.sys(action::HWINFO).await?.data)
     }
 
     /// The memory for models: the NPU's, or the machine's where our unit runs without one.

@@ -157,11 +157,6 @@ impl ThresholdSearch {
         self.known.extend(points);
     }
 
-    /// Every magnitude that was run, in order, and whether it was within the budget.
-    pub fn tried(&self) -> &[(f64, bool)] {
-        &self.tried
-    }
-
     /// The most runs that may follow.
     pub(super) fn most_left(&self) -> usize {
         if self.next().is_some() {
@@ -246,7 +241,7 @@ mod tests {
             let (within, beyond) = (found.holds_to.unwrap(), found.falls_at.unwrap());
             assert!(within <= threshold && threshold < beyond);
             assert!(beyond / within < 1.015, "{within} to {beyond}");
-            assert!(search.tried().len() <= 14 && found.crossings.is_empty());
+            assert!(search.tried.len() <= 14 && found.crossings.is_empty());
         }
     }
 
@@ -256,7 +251,7 @@ mod tests {
         assert_eq!((all.found().holds_to, all.found().falls_at), (Some(10.0), None));
         let none = run(ThresholdSearch::new(0.1, 10.0, 14).unwrap(), |_| false);
         assert_eq!((none.found().holds_to, none.found().falls_at), (None, Some(0.1)));
-        assert_eq!((all.tried().len(), none.tried().len()), (OVERVIEW, OVERVIEW));
+        assert_eq!((all.tried.len(), none.tried.len()), (OVERVIEW, OVERVIEW));
     }
 
     #[test]
@@ -298,7 +293,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            search.tried()[..2],
+            search.tried[..2],
             [(0.001, true), (100.0, false)],
             "the rest of the overview was there"
         );

@@ -148,16 +148,6 @@ impl PrefixSearch {
         &self.parent
     }
 
-    /// The subspace that is searched.
-    pub fn subspace(&self) -> &Subspace {
-        &self.subspace
-    }
-
-    /// The current distance of candidates from the centre, in token norms.
-    pub fn spread(&self) -> f64 {
-        self.strategy.sigma()
-    }
-
     fn with(&self, strategy: CmaEs) -> Self {
         Self {
             strategy,

@@ -1,7 +1,8 @@
 //! Chooses the next token from logits.
 //!
-//! The default is greedy: the largest logit, on a tie the lowest token id. Random choices use a named generator with a recorded seed and
-//! exponentials from `libm`, so a seed gives the same tokens on every platform. The keys of the settings and the order of the steps
+//! The default is greedy: the largest logit, on a tie the lowest token id. Random choices use a generator with a recorded seed and
+//! exponentials from `libm`, so a seed gives the same tokens on every platform: SplitMix64 (Steele, Lea, Flood 2014), initialised with the
+//! seed, of which each token uses one output, its upper 53 bits times 2^-53. The keys of the settings and the order of the steps
 //! (temperature, repetition penalty, then top-p or top-k) are those of the stock unit (PROTOCOL 5.2). Its default, a random choice
 //! among the ten likeliest, is not used, because experiments must be repeatable.
 
@@ -9,10 +10,6 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 use softprefix_core::prefix::split_mix;
-
-/// The generator's name, for records: SplitMix64 (Steele, Lea, Flood 2014), initialised with the seed. Each token uses one output, its
-/// upper 53 bits times 2^-53.
-pub const GENERATOR: &str = "softprefix.splitmix64-v1";
 
 /// Sampling settings.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -200,10 +200,6 @@ impl GgufFile {
     pub fn u32s(&self, key: &str) -> Option<Vec<u32>> {
         self.metadata(key)?.as_u32s()
     }
-    /// An array of floats; f64 values are rounded.
-    pub fn f32s(&self, key: &str) -> Option<Vec<f32>> {
-        self.metadata(key)?.as_f32s()
-    }
 }
 
 impl TensorInfo {

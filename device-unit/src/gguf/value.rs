@@ -150,15 +150,6 @@ impl MetaValue {
             _ => None,
         }
     }
-
-    /// An array of either float type; f64 values are rounded. `None` for other types.
-    pub fn as_f32s(&self) -> Option<Vec<f32>> {
-        match self {
-            Self::Array(MetaArray::F32(v)) => Some(v.clone()),
-            Self::Array(MetaArray::F64(v)) => Some(v.iter().map(|&v| v as f32).collect()),
-            _ => None,
-        }
-    }
 }
 
 impl StringTable {

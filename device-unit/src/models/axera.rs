@@ -94,7 +94,6 @@ impl ModelSource for AxeraModels {
         let runtime = self.runtime().map_err(EngineError::from)?;
         let engine = AxeraEngine::load(&runtime, &folder, &parameters, progress)?;
         Ok(LoadedModel {
-            name: model.to_owned(),
             engine: Box::new(engine),
             stop_tokens: tokenizer.stop_tokens(),
             tokenizer: Arc::new(tokenizer),

@@ -256,11 +256,6 @@ impl ModelSource for ModelStore {
         let mut settings = info.mode_param(&found.file_name(), by_module_name);
         settings.extend(overrides.clone());
         Ok(LoadedModel {
-            name: if by_module_name {
-                model.to_owned()
-            } else {
-                found.name.clone()
-            },
             engine: Box::new(engine?),
             stop_tokens: tokenizer.stop_tokens(),
             tokenizer: Arc::new(tokenizer),

@@ -192,13 +192,6 @@ impl Tokenizer {
     pub fn end_of_turn(&self) -> Option<u32> {
         self.token_id(IM_END).or_else(|| self.token_id(END_OF_TEXT))
     }
-
-    /// The tokens that end a text on the stock unit: `<|endoftext|>` (151643 for Qwen) alone. There `<|im_end|>` is left
-    /// out of the text, but generation goes on behind it (PROTOCOL 5.2).
-    #[must_use]
-    pub fn stock_stop_tokens(&self) -> Vec<u32> {
-        self.token_id(END_OF_TEXT).into_iter().collect()
-    }
 }
 
 impl std::fmt::Debug for Tokenizer {

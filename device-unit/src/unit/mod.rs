@@ -73,8 +73,6 @@ pub struct UnitOptions {
     pub longest_inference: Duration,
     /// Whether to draft tokens if the engine can verify several in one step. Affects the speed, not the tokens.
     pub drafts: bool,
-    /// Whether to keep the last model when its last task ends, so that the next set-up is fast.
-    pub keep_idle_model: bool,
     /// Receives the progress of loading models.
     pub on_load: Option<LoadObserver>,
 }
@@ -90,7 +88,6 @@ impl Default for UnitOptions {
             memory: Budget::default(),
             longest_inference: Duration::from_secs(3600),
             drafts: true,
-            keep_idle_model: true,
             on_load: None,
         }
     }
@@ -133,7 +130,7 @@ impl Unit {
             inner: Arc::new(Inner {
                 source,
                 directory,
-                models: ModelCache::new(options.keep_idle_model),
+                models: ModelCache::default(),
                 options,
                 tasks: Mutex::default(),
                 task_ended: Condvar::new(),

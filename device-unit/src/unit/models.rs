@@ -1,12 +1,13 @@
-//! The loaded models, shared by the tasks that use them. The model used last can stay loaded after its last task has ended.
+//! The loaded models, shared by the tasks that use them. The model used last stays loaded after its last task has ended, so that the
+//! next set-up is fast.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::shared_model::SharedModel;
 
 /// A cache of loaded models.
+#[derive(Default)]
 pub struct ModelCache {
-    keep_idle: bool,
     loaded: Mutex<Loaded>,
 }
 
@@ -18,13 +19,6 @@ struct Loaded {
 }
 
 impl ModelCache {
-    pub fn new(keep_idle: bool) -> Self {
-        Self {
-            keep_idle,
-            loaded: Mutex::default(),
-        }
-    }
-
     /// Returns the model of this key, and calls `load` if it is not loaded. Must not be called concurrently.
     ///
     /// # Errors
@@ -49,11 +43,7 @@ impl ModelCache {
             .by_key
             .retain(|(other, model)| other != key && model.strong_count() > 0);
         loaded.by_key.push((key.to_owned(), Arc::downgrade(&model)));
-        let before = if self.keep_idle {
-            loaded.last_used.replace(Arc::clone(&model))
-        } else {
-            None
-        };
+        let before = loaded.last_used.replace(Arc::clone(&model));
         drop(loaded);
         drop(before);
         Ok(model)

@@ -131,8 +131,6 @@ pub struct ModelParameters {
     pub hidden_size: usize,
     /// `b_dynamic_load_axmodel_layer`: load each layer for each use.
     pub dynamic_layers: bool,
-    /// `b_eos`: the built-in tokenizer appends `<|endoftext|>`.
-    pub append_eos: bool,
     /// All of `mode_param` with the overrides.
     pub settings: Map<String, Value>,
 }
@@ -210,7 +208,6 @@ impl ModelParameters {
             vocab_size: count("tokens_embed_num", MAX_VOCAB)?,
             hidden_size: count("tokens_embed_size", MAX_HIDDEN_SIZE as u64)?,
             dynamic_layers: flag("b_dynamic_load_axmodel_layer")?,
-            append_eos: flag("b_eos")?,
             settings,
         })
     }

@@ -8,8 +8,6 @@
 //!
 //! [`Kernel`]: super::Kernel
 
-use super::tier::{Kernel, Tier};
-
 /// Number of partial sums.
 pub const LANES: usize = 16;
 
@@ -43,14 +41,6 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
         lanes[lane] = a.mul_add(*b, lanes[lane]);
     }
     fold(lanes)
-}
-
-/// `out += factor * values`, with one fused multiply-add per element.
-#[inline(always)]
-pub fn add_scaled(out: &mut [f32], factor: f32, values: &[f32]) {
-    for (out, value) in out.iter_mut().zip(values) {
-        *out = factor.mul_add(*value, *out);
-    }
 }
 
 /// Returns the sum of `values`.
@@ -127,14 +117,6 @@ pub fn silu(x: f32) -> f32 {
     x / (1.0 + exp(-x))
 }
 
-/// `gate[i] = silu(gate[i]) * up[i]`.
-#[inline(always)]
-pub fn silu_times(gate: &mut [f32], up: &[f32]) {
-    for (gate, up) in gate.iter_mut().zip(up) {
-        *gate = silu(*gate) * up;
-    }
-}
-
 /// Replaces `values` by e^(value - largest) / their sum. An empty slice is left unchanged.
 #[inline(always)]
 pub fn softmax(values: &mut [f32]) {
@@ -184,46 +166,9 @@ pub fn add(out: &mut [f32], values: &[f32]) {
     }
 }
 
-struct SiluTimes<'a>(&'a mut [f32], &'a [f32]);
-
-impl Kernel for SiluTimes<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run(self) {
-        silu_times(self.0, self.1);
-    }
-}
-
-struct RmsNorm<'a>(&'a [f32], &'a [f32], f32, &'a mut [f32]);
-
-impl Kernel for RmsNorm<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run(self) {
-        for (values, out) in self
-            .0
-            .chunks_exact(self.1.len())
-            .zip(self.3.chunks_exact_mut(self.1.len()))
-        {
-            rms_norm(values, self.1, self.2, out);
-        }
-    }
-}
-
-/// [`silu_times`] compiled for a tier, for callers outside a kernel.
-pub fn silu_times_on(tier: Tier, gate: &mut [f32], up: &[f32]) {
-    tier.run(SiluTimes(gate, up));
-}
-
-/// [`rms_norm`] of each row of `rows`, with the length of `weight` as row width, compiled for a tier, for callers outside a kernel.
-pub fn rms_norm_on(tier: Tier, rows: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
-    if !weight.is_empty() {
-        tier.run(RmsNorm(rows, weight, epsilon, out));
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::tier::{Kernel, Tier};
     use super::*;
 
     #[test]
@@ -306,14 +251,12 @@ mod tests {
             rms_norm(values, values, 1e-5, &mut normed);
             let mut soft = values.to_vec();
             softmax(&mut soft);
-            let mut gated = values.to_vec();
-            silu_times(&mut gated, &normed);
-            let mut scaled = soft.clone();
-            add_scaled(&mut scaled, 0.37, &gated);
-            add(&mut scaled, values);
+            let gated: Vec<f32> = values.iter().zip(&normed).map(|(gate, up)| silu(*gate) * up).collect();
+            let mut added = soft.clone();
+            add(&mut added, &gated);
             let mut all = vec![dot(values, &normed), sum(values), largest(values)];
             all.extend(values.iter().map(|x| exp(*x)));
-            all.extend(normed.iter().chain(&soft).chain(&gated).chain(&scaled));
+            all.extend(normed.iter().chain(&soft).chain(&gated).chain(&added));
             all.iter().map(|x| x.to_bits()).collect()
         }
     }
