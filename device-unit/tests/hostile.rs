@@ -48,40 +48,67 @@ fn a_model_file_is_loaded_and_computes_or_is_refused() {
     let path = folder.path().join("one.gguf");
     each(&samples, HEAD, |input| {
         std::fs::write(&path, input).unwrap();
-        let store = ModelStore::new(Places::only(folder.path().to_owned())).with_engine(CpuOptions {
-            threads: Some(1),
-            ..CpuOptions::default()
-        });
-        let mut model = match store.load("one", &Map::new(), &|_, _| ()) {
-            Ok(model) => model,
-            Err(error) => {
-                assert!(!error.to_string().is_empty());
-                return;
-            }
-        };
-        let tokens = model.tokenizer.encode("Say hello.", Special::Parse).unwrap();
-        let width = model.engine.embeddings().hidden_size();
-        let mut rows = vec![bf16::ZERO; tokens.len().min(4) * width];
-        for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(width)) {
-            model.engine.embeddings().row(*token, row).unwrap();
-        }
-        if rows.is_empty() {
-            return;
-        }
-        let Ok(sequence) = model.engine.open(4) else { return };
-        let stop = AtomicBool::new(false);
-        let mut steps = [Step {
-            sequence,
-            rows: &rows,
-            logits: Logits::Last,
-            out: Vec::new(),
-            stop: &stop,
-        }];
-        if let Err(error) = model.engine.forward(&mut steps) {
-            assert!(!error.to_string().is_empty());
-        }
-        model.engine.close(sequence);
+        compute_or_refuse(folder.path(), "one")
     });
+}
+
+#[test]
+fn a_model_in_several_files_is_loaded_and_computes_or_is_refused() {
+    let name = |number: u8| format!("split-0000{number}-of-00003.gguf");
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cases");
+    let files = [1, 2, 3].map(|number| std::fs::read(cases.join(name(number))).unwrap());
+    // The first byte says which of the files it is.
+    let samples = [1, 2, 3].map(|number| [&[number], &files[usize::from(number) - 1][..]].concat());
+    let folder = tempfile::tempdir().unwrap();
+    each(&samples, HEAD, |input| {
+        let (&number, input) = input.split_first().unwrap_or((&1, &[]));
+        for (whole, own) in files.iter().zip(1..) {
+            let is_damaged = own == 1 + number.wrapping_sub(1) % 3;
+            let bytes = if is_damaged { input } else { whole };
+            std::fs::write(folder.path().join(name(own)), bytes).unwrap();
+        }
+        compute_or_refuse(folder.path(), "split")
+    });
+}
+
+/// Loads a model by its name and computes some rows. Returns `false` if it is refused.
+fn compute_or_refuse(folder: &Path, name: &str) -> bool {
+    let store = ModelStore::new(Places::only(folder.to_owned())).with_engine(CpuOptions {
+        threads: Some(1),
+        ..CpuOptions::default()
+    });
+    let mut model = match store.load(name, &Map::new(), &|_, _| ()) {
+        Ok(model) => model,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            return false;
+        }
+    };
+    let tokens = model.tokenizer.encode("Say hello.", Special::Parse).unwrap();
+    let width = model.engine.embeddings().hidden_size();
+    let mut rows = vec![bf16::ZERO; tokens.len().min(4) * width];
+    for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(width)) {
+        model.engine.embeddings().row(*token, row).unwrap();
+    }
+    if rows.is_empty() {
+        return true;
+    }
+    let Ok(sequence) = model.engine.open(4) else {
+        return true;
+    };
+    let stop = AtomicBool::new(false);
+    let mut steps = [Step {
+        sequence,
+        rows: &rows,
+        logits: Logits::Last,
+        out: Vec::new(),
+        stop: &stop,
+    }];
+    if let Err(error) = model.engine.forward(&mut steps) {
+        assert!(!error.to_string().is_empty());
+    }
+    model.engine.close(sequence);
+    true
 }
 
 /// Conversations with a new unit, whose tasks are llm.1000 and llm.1001: every action, with the numbers that sizes are made of.
@@ -93,6 +120,12 @@ fn conversations() -> Vec<Vec<u8>> {
     };
     let ours = |action: &str, data: Value| request("o", "llm.1000", action, "None", data);
     let options = json!({"max_new_tokens": 12, "usage": true, "stream": true, "priority": "batch", "draft_tokens": [5, 6, 7, 300]});
+    let learn = |init: Value| {
+        let example = |target: &str| json!({"prompt": "hello", "target": target});
+        json!({"examples": [example("the land"), example("and")], "held_out": [example("in it")], "instruction": "Say it.",
+               "preserve": ["good day"], "preserve_weight": 0.5, "len": 1, "init": init, "steps": 2, "batch": 1, "lr": 0.3, "seed": 4,
+               "norm_limit": {"token_norms": 2.5}})
+    };
     let mut nearest = numbered_prefix(3);
     nearest["k"] = json!(4);
     let texts = [
@@ -142,6 +175,11 @@ fn conversations() -> Vec<Vec<u8>> {
                 json!({"prompt": "hello", "tokens": [5, 6, 7], "soft_prefixes": [numbered_prefix(9)], "top": 3}),
             ),
             ours("softprefix.stop", json!({"request_id": "o"})),
+        ],
+        vec![
+            set_up(whole("tiny", 127)),
+            ours("softprefix.learn", learn(json!("target"))),
+            ours("softprefix.learn", learn(json!({"rows": numbered_prefix(5)}))),
         ],
     ];
     let mut conversations: Vec<Vec<u8>> = texts
