@@ -27,6 +27,14 @@ pub fn local(unix: f64) -> String {
     written(unix, TimeZone::system(), "%Y-%m-%d %H:%M")
 }
 
+/// As [`local`], with the zone's distance from UTC, for a text that is read elsewhere: `2026-11-23 13:05 (UTC+09:00)`.
+#[must_use]
+pub fn local_with_zone(unix: f64) -> String {
+    written(unix, TimeZone::system(), WITH_ZONE)
+}
+
+const WITH_ZONE: &str = "%Y-%m-%d %H:%M (UTC%:z)";
+
 /// A Unix time in seconds for a file's name, in this computer's time zone: `2026-11-23-130506`.
 #[must_use]
 pub fn stamp(unix: f64) -> String {
@@ -62,6 +70,14 @@ mod tests {
     #[test]
     fn a_local_time_is_that_of_its_zone() {
         let tokyo = TimeZone::fixed(jiff::tz::offset(9));
-        assert_eq!(written(1_795_406_706.0, tokyo, "%Y-%m-%d %H:%M"), "2026-11-23 13:05");
+        assert_eq!(
+            written(1_795_406_706.0, tokyo.clone(), "%Y-%m-%d %H:%M"),
+            "2026-11-23 13:05"
+        );
+        assert_eq!(
+            written(1_795_406_706.0, tokyo, WITH_ZONE),
+            "2026-11-23 13:05 (UTC+09:00)"
+        );
+        assert_eq!(local_with_zone(0.0), "–");
     }
 }

@@ -4,6 +4,9 @@
 
 mod common;
 
+use std::path::Path;
+
+use half::bf16;
 use serde_json::{Value, json};
 use softprefix_core::compare::{Measure, Report, ResultsFile, Verdict};
 use softprefix_core::experiment::export::{self, ImportError};
@@ -14,54 +17,157 @@ use softprefix_core::experiment::{
 };
 use softprefix_core::files;
 use softprefix_core::files::faults::{Fault, inject};
-use softprefix_core::prefix::{Found, FoundBy, Learned, Magnitude, Origin, PrefixKind, Rounding};
+use softprefix_core::prefix::files::{FileError, export_npy, export_peft, export_safetensors, import};
+use softprefix_core::prefix::{
+    Found, FoundBy, Learned, Magnitude, Origin, PrefixKind, PrefixStore, Rounding, SoftPrefix,
+};
 use softprefix_core::protocol::Sampling;
 use softprefix_core::protocol::extension::SoftPrefixEcho;
 
 const BASE: &str = "こんにちは。私は人工知能です。何かお手伝いできることはありますか?";
 
+/// Lets each step of `write` fail in turn, once with EIO and once with ENOSPC from there on, in a folder as `prepare` makes it. `read` gives
+/// what a reader finds there, `None` where it refuses. What is found after a failure is what was there before, or is refused where
+/// `may_be_refused`, and no temporary file is left.
+fn with_each_step_refused<T: PartialEq>(
+    told: &str,
+    prepare: impl Fn(&Path),
+    write: impl Fn(&Path) -> Result<(), String>,
+    read: impl Fn(&Path) -> Option<T>,
+    may_be_refused: bool,
+) {
+    for fault in [Fault::Broken as fn(usize) -> Fault, Fault::Full] {
+        for at in 0.. {
+            let told = format!("{told}, {:?}", fault(at));
+            let folder = tempfile::tempdir().unwrap();
+            prepare(folder.path());
+            let old = read(folder.path());
+            let injected = inject(folder.path(), fault(at));
+            let written = write(folder.path());
+            let met = injected.was_met();
+            drop(injected);
+            assert_eq!(written.is_err(), met, "{told}");
+            if let Err(sentence) = &written {
+                assert!(sentence.contains("os error"), "{told}: {sentence}");
+            }
+            let found = read(folder.path());
+            let parts = files_in(folder.path()).filter(|name| name.starts_with(".softprefix-"));
+            assert_eq!(parts.count(), 0, "{told}: a part is left");
+            if !met {
+                assert!(at >= 4, "{told}: there are more steps than {at}");
+                assert!(found != old && found.is_some(), "{told}: the new one is not there");
+                break;
+            }
+            assert!(
+                found == old || (may_be_refused && found.is_none()),
+                "{told}: neither the old one nor refused"
+            );
+        }
+    }
+}
+
+/// Names of all files below a folder.
+fn files_in(folder: &Path) -> impl Iterator<Item = String> {
+    let mut names = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.path().is_dir() {
+                folders.push(entry.path());
+            } else {
+                names.push(entry.file_name().into_string().unwrap());
+            }
+        }
+    }
+    names.into_iter()
+}
+
 #[test]
 fn whichever_step_the_disk_refuses_an_export_is_the_old_file_or_the_new_one() {
     let (experiment, records) = sweep();
     let results = export::to_results_file(&experiment, &records, 0);
-    let forms = [
-        export::to_json(&experiment, &records).unwrap(),
-        export::to_csv(&records),
-        export::to_llm_comparator(&experiment, &records).unwrap(),
-        html::to_html(&experiment, &records, Language::English, &untitled),
-        results.to_json().unwrap(),
-    ];
-    for fault in [Fault::Broken as fn(usize) -> Fault, Fault::Full] {
-        for (form, text) in forms.iter().enumerate() {
-            for at in 0.. {
-                let told = format!("form {form}, {:?}", fault(at));
-                let folder = tempfile::tempdir().unwrap();
-                let path = folder.path().join("export");
-                std::fs::write(&path, "the older one").unwrap();
-                let injected = inject(folder.path(), fault(at));
-                let written = match form {
-                    4 => results.write(&path).map_err(|error| error.to_string()),
-                    _ => files::write_whole(&path, text.as_bytes()).map_err(|error| error.to_string()),
-                };
-                let met = injected.was_met();
-                drop(injected);
-                assert_eq!(written.is_err(), met, "{told}");
-                if let Err(sentence) = &written {
-                    assert!(sentence.contains("os error"), "{told}: {sentence}");
+    let old = |folder: &Path| std::fs::write(folder.join("export"), "the older one").unwrap();
+    let read = |folder: &Path| std::fs::read_to_string(folder.join("export")).ok();
+    for (form, text) in [
+        ("JSON", export::to_json(&experiment, &records).unwrap()),
+        ("CSV", export::to_csv(&records)),
+        (
+            "LLM Comparator",
+            export::to_llm_comparator(&experiment, &records).unwrap(),
+        ),
+        (
+            "HTML",
+            html::to_html(&experiment, &records, Language::English, &untitled),
+        ),
+    ] {
+        let write = |folder: &Path| {
+            let path = folder.join("export");
+            files::write_whole(&path, text.as_bytes()).map_err(|error| error.to_string())
+        };
+        with_each_step_refused(form, old, write, read, false);
+    }
+    let write = |folder: &Path| {
+        let path = folder.join("export");
+        results.write(&path).map_err(|error| error.to_string())
+    };
+    with_each_step_refused("results file", old, write, read, false);
+}
+
+#[test]
+fn whichever_step_the_disk_refuses_an_exported_prefix_is_the_old_one_or_the_new_one_or_refused() {
+    // As many rows as the new one, so that no count tells them apart.
+    let old = SoftPrefix::from_bf16(8, vec![bf16::ONE; 16]).unwrap();
+    let new = SoftPrefix::from_bf16(8, vec![bf16::NEG_ONE; 16]).unwrap();
+    let told = |error: FileError| error.to_string();
+    let rows = |path: &Path| import(path, None, Rounding::NearestEven).ok();
+
+    let path = |folder: &Path| folder.join("prefix.safetensors");
+    with_each_step_refused(
+        "safetensors",
+        |folder| export_safetensors(&old, &path(folder), None).unwrap(),
+        |folder| export_safetensors(&new, &path(folder), Some("{}")).map_err(told),
+        |folder| rows(&path(folder)),
+        false,
+    );
+    let path = |folder: &Path| folder.join("prefix.npy");
+    with_each_step_refused(
+        "npy",
+        |folder| export_npy(&old, &path(folder)).unwrap(),
+        |folder| export_npy(&new, &path(folder)).map_err(told),
+        |folder| rows(&path(folder)),
+        false,
+    );
+    let path = |folder: &Path| folder.join("adapter");
+    for was_there in [true, false] {
+        with_each_step_refused(
+            "PEFT",
+            |folder| {
+                if was_there {
+                    export_peft(&old, &path(folder), Some("old model"), None).unwrap();
                 }
-                let expected = if met { "the older one" } else { text };
-                assert!(std::fs::read_to_string(&path).unwrap() == expected, "{told}");
-                assert_eq!(
-                    std::fs::read_dir(folder.path()).unwrap().count(),
-                    1,
-                    "{told}: a part is left"
-                );
-                if !met {
-                    assert!(at >= 4, "there are more steps than {at}");
-                    break;
+            },
+            |folder| export_peft(&new, &path(folder), Some("new model"), None).map_err(told),
+            |folder| rows(&path(folder)),
+            true,
+        );
+    }
+    let digest = new.sha256();
+    for damaged in [false, true] {
+        with_each_step_refused(
+            "store",
+            |folder| {
+                if damaged {
+                    std::fs::write(folder.join(format!("{digest}.safetensors")), "damaged").unwrap();
                 }
-            }
-        }
+            },
+            |folder| {
+                let stored = PrefixStore::new(folder).put(&new);
+                stored.map(drop).map_err(|error| error.to_string())
+            },
+            |folder| PrefixStore::new(folder).get(&digest).ok(),
+            false,
+        );
     }
 }
 
@@ -1100,4 +1206,131 @@ fn rows_that_were_found_are_named_by_who_found_them_in_the_table_and_in_both_rep
             assert!(html.contains(words), "{words}");
         }
     }
+}
+
+#[test]
+fn the_csv_has_every_setting_on_which_an_output_depends() {
+    let (_, mut records) = two_prompts();
+    // Case by case: sampled as it is planned, greedy in three ways, the module's own, and another program's.
+    let greedy = Settings {
+        max_token_len: Some(320),
+        ..Settings::new(64, &Sampling::default())
+    };
+    let penalty = Sampling {
+        repetition_penalty: Some((1.2, 50)),
+        ..Sampling::default()
+    };
+    let cold = Sampling {
+        temperature: Some(0.0),
+        top_k: Some(10),
+        ..Sampling::default()
+    };
+    let theirs = Settings {
+        other: json!({"temperature": "hot"}).as_object().unwrap().clone(),
+        ..Settings::default()
+    };
+    let nucleus = Sampling {
+        top_p: Some(0.9),
+        ..Sampling::default()
+    };
+    for (record, settings) in records.iter_mut().skip(1).zip([
+        greedy,
+        Settings::new(8, &penalty),
+        Settings::new(8, &cold),
+        Settings::default(),
+        theirs,
+        Settings::new(8, &nucleus),
+    ]) {
+        record.settings = settings;
+    }
+    records[2].module.address = "192.168.1.20:10001".into();
+    records[2].module.model = "stock".into();
+    records[2].module.model_sha256 = None;
+    records[2].module.unit = None;
+    records[3].written_by = "softprefix 0.2.0".into();
+    let rows = read_csv(&export::to_csv(&records));
+    let columns = [
+        "user_prompt",
+        "module",
+        "model",
+        "model_sha256",
+        "unit",
+        "written_by",
+        "max_new_tokens",
+        "max_token_len",
+        "sampling",
+        "temperature",
+        "top_k",
+        "top_p",
+        "repetition_penalty",
+        "seed",
+    ];
+    let places = columns.map(|name| rows[0].iter().position(|head| head == name).unwrap());
+    let of = |id: &str| {
+        let row = rows.iter().find(|row| row[0] == id).unwrap();
+        places.map(|place| row[place].clone())
+    };
+    let digest = "ab".repeat(32);
+    let here = [
+        "127.0.0.1:10001",
+        "qwen2.5-0.5B-prefill-20e",
+        &digest,
+        "softprefix-unit 0.1.0",
+        "softprefix 0.1.0",
+    ];
+    let stock = ["192.168.1.20:10001", "stock", "", "", "softprefix 0.1.0"];
+    let newer = [here[0], here[1], here[2], here[3], "softprefix 0.2.0"];
+    let planned = ["64", "", "sampled", "0.8", "10", "", "", "7"];
+    for (record, module, settings) in [
+        (0, here, planned),
+        (1, here, ["64", "320", "greedy", "", "", "", "", ""]),
+        (2, stock, ["8", "", "greedy", "", "", "", "1.2 over 50 tokens", ""]),
+        (3, newer, ["8", "", "greedy", "0", "10", "", "", ""]),
+        (4, here, ["", "", "module", "", "", "", "", ""]),
+        (5, here, ["", "", "", "", "", "", "", ""]),
+        (6, here, ["8", "", "sampled", "", "", "0.9", "", ""]),
+        (7, here, planned),
+        (records.len() - 1, here, planned),
+    ] {
+        let record = &records[record];
+        let wanted = [&[record.prompt.user.as_str()][..], &module, &settings].concat();
+        assert_eq!(of(&record.id)[..], wanted[..], "{}", record.id);
+    }
+    let prompts: std::collections::BTreeSet<_> = records.iter().map(|record| &record.prompt.user).collect();
+    assert_eq!(prompts.len(), 2);
+}
+
+#[test]
+fn a_report_in_japanese_has_no_english_units_and_its_time_has_a_zone() {
+    let experiments = [sweep(), two_prompts()];
+    let pages = |language| {
+        let page = |(experiment, records): &(Experiment, Vec<Record>)| {
+            let page = html::to_html(experiment, records, language, &untitled);
+            page.split("</style>").nth(1).unwrap().to_owned()
+        };
+        experiments.iter().map(page).collect::<String>()
+    };
+    let (english, japanese) = (pages(Language::English), pages(Language::Japanese));
+    for words in ["tok/s", "× norm", " nats ", "× token norm", "constant, P 1</text>"] {
+        assert!(english.contains(words), "{words}");
+    }
+    for words in ["tok/s", "× norm", "nats", "token norm", "constant", " s</th>"] {
+        assert!(!japanese.contains(words), "{words}");
+    }
+    for words in [
+        "トークン/秒",
+        "ノルム比",
+        " nat ",
+        "大きさ（× トークンノルム）",
+        "定数、P 1</text>",
+        ">反復</span>",
+    ] {
+        assert!(japanese.contains(words), "{words}");
+    }
+    let time = softprefix_core::time::local_with_zone(experiments[0].0.started_unix);
+    let head = format!("<p class=\"soft\">{time}");
+    assert!(
+        time.contains(" (UTC") && english.contains(&head) && japanese.contains(&head),
+        "{time}"
+    );
 }

@@ -121,6 +121,10 @@ impl Page<'_> {
         self.language.pick(english, japanese)
     }
 
+    fn nats(&self) -> &'static str {
+        self.word("nats", "nat")
+    }
+
     /// What a prompt is called: its title, or its first words.
     fn title(&self, prompt: &Prompt) -> String {
         (self.title_of)(prompt).unwrap_or_else(|| one_line(&prompt.user, 40))
@@ -182,7 +186,7 @@ impl Page<'_> {
         let _ = writeln!(
             out,
             "<p class=\"soft\">{} · {} {} · {} {}</p>",
-            time::utc(experiment.started_unix),
+            time::local_with_zone(experiment.started_unix),
             records.len(),
             self.word("cases", "件"),
             failed,
@@ -309,6 +313,9 @@ impl Page<'_> {
 
     fn sampling_words(&self, sampling: &Sampling) -> Vec<String> {
         let mut words = Vec::new();
+        if sampling.is_greedy() {
+            words.push(self.word("greedy", "貪欲法").to_owned());
+        }
         if let Some(k) = sampling.top_k {
             words.push(format!("top-k {k}"));
         }
@@ -317,9 +324,6 @@ impl Page<'_> {
         }
         if let Some(temperature) = sampling.temperature {
             words.push(format!("{} {temperature}", self.word("temperature", "温度")));
-        }
-        if words.is_empty() {
-            words.push(self.word("greedy", "貪欲").to_owned());
         }
         if let Some((penalty, window)) = sampling.repetition_penalty {
             words.push(match self.language {
@@ -395,7 +399,7 @@ impl Page<'_> {
             (_, Verdict::Same) => "同じ",
             (_, Verdict::InsideNoise) => "ノイズの内",
             (_, Verdict::Changed) => "変化",
-            (_, Verdict::Loop) => "繰り返し",
+            (_, Verdict::Loop) => "反復",
             (_, Verdict::Empty) => "空",
             (_, Verdict::Failed) => "失敗",
         }
@@ -411,7 +415,7 @@ impl Page<'_> {
             "",
             "P",
             self.word("value", "値"),
-            "× norm",
+            self.word("× norm", "ノルム比"),
             "chrF2",
             "indel",
             "difflib",
@@ -421,9 +425,9 @@ impl Page<'_> {
             "dist-2",
             "dist-4",
             self.word("chars", "文字"),
-            self.word("first s", "初出 s"),
-            self.word("all s", "全体 s"),
-            "tok/s",
+            self.word("first s", "初出（秒）"),
+            self.word("all s", "全体（秒）"),
+            self.word("tok/s", "トークン/秒"),
         ];
         let scored = group.points.iter().any(|point| point.is_scored());
         let mut heads = heads.to_vec();
@@ -555,7 +559,7 @@ impl Page<'_> {
                 out,
                 "<div class=\"kl\"><h4>{} · {}</h4><div class=\"text\" dir=\"auto\">{}</div></div>",
                 self.word("baseline, coloured by KL", "ベースライン（KL による色分け）"),
-                html_cards::scale(),
+                html_cards::scale(self.nats()),
                 html_cards::coloured(&baseline.text, scores)
             );
         }
@@ -591,10 +595,11 @@ impl Page<'_> {
         let [low, median, high] = prefix.row_norms;
         let norms = match record.module.median_norm.filter(|norm| *norm > 0.0) {
             Some(norm) => format!(
-                "{:.3} / {:.3} / {:.3} × token norm",
+                "{:.3} / {:.3} / {:.3} {}",
                 low / norm,
                 median / norm,
-                high / norm
+                high / norm,
+                self.word("× token norm", "× トークンノルム")
             ),
             None => format!("{low:.4} / {median:.4} / {high:.4}"),
         };
@@ -629,13 +634,14 @@ impl Page<'_> {
             let measures = &scores.measures;
             let _ = write!(
                 out,
-                "<dt>{}</dt><dd>{} {:.3} · p95 {:.3} · {} {:.3} nats · {} {:.0} %</dd><dt>{}</dt><dd>{} {} · {} {:.2} → {:.2}</dd>",
+                "<dt>{}</dt><dd>{} {:.3} · p95 {:.3} · {} {:.3} {} · {} {:.0} %</dd><dt>{}</dt><dd>{} {} · {} {:.2} → {:.2}</dd>",
                 self.word("KL at the baseline's tokens", "ベースライントークンの KL"),
                 self.word("mean", "平均"),
                 measures.kl_mean,
                 measures.kl_p95,
                 self.word("largest", "最大"),
                 measures.kl_max,
+                self.nats(),
                 self.word("same likeliest token", "第1候補の一致"),
                 measures.same_top * 100.0,
                 self.word("Perplexity", "パープレキシティ"),

@@ -77,14 +77,13 @@ pub fn stars(stars: Stars) -> String {
     )
 }
 
-/// A legend of the steps, each with its lower end in nats.
-pub fn scale() -> String {
+/// A legend of the steps, each with its lower end in nats; `nats` is the unit's name.
+pub fn scale(nats: &str) -> String {
     let mut out = String::from("<span class=\"scale\">");
     for (index, edge) in KL_STEPS.iter().enumerate() {
         let _ = write!(out, "<span class=\"k{}\">{edge}</span> ", index + 1);
     }
-    out.push_str("nats</span>");
-    out
+    out + nats + "</span>"
 }
 
 /// The baseline's text with each token coloured by its KL. Tokens that share a character get one colour, that of the

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::analysis::{Analysis, Group, Point, over_prompts};
+use super::analysis::{Analysis, Group, Point, Series, over_prompts};
 use super::html::{Language, Page, one_line};
 use super::svg::{Chart, Dot, Line, Map, MapCell};
 use crate::compare::{Measure, Verdict};
@@ -51,11 +51,25 @@ impl Page<'_> {
         }
     }
 
+    /// What a line is called beside a plot.
+    fn line_label(&self, series: &Series) -> String {
+        let below = match series.negative {
+            true => self.word(", values below 0", "、0 未満の値"),
+            false => "",
+        };
+        let comma = self.word(", ", "、");
+        format!(
+            "{}{comma}P {}{below}",
+            self.kind(&series.recipe.kind),
+            series.recipe.len
+        )
+    }
+
     fn mean_chart(&self, groups: &[&Group], measure: Measure) -> Option<Chart> {
         let lines: Vec<Line> = over_prompts(groups, measure)
             .into_iter()
             .map(|(series, spreads)| Line {
-                label: series.label.clone(),
+                label: self.line_label(series),
                 points: spreads
                     .into_iter()
                     .map(|spread| Dot {
@@ -136,10 +150,7 @@ impl Page<'_> {
         Some(Map {
             title: measure_title(measure, self).to_owned(),
             x_label: self
-                .word(
-                    "magnitude; crossed: collapsed into repetition",
-                    "大きさ（× は反復への崩壊）",
-                )
+                .word("magnitude; crossed: repeats itself", "大きさ（× は反復）")
                 .to_owned(),
             rows: lines
                 .iter()
@@ -178,7 +189,7 @@ pub(super) fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
             lines: lines
                 .iter()
                 .map(|(series, points)| Line {
-                    label: series.label.clone(),
+                    label: page.line_label(series),
                     points: points
                         .iter()
                         .filter_map(|point| dot(group, point, value(point)?, page))
@@ -228,8 +239,8 @@ fn measure_title(measure: Measure, page: &Page<'_>) -> &'static str {
         Measure::Indel => page.word("Indel ratio against the baseline", "indel 比 (ベースライン比)"),
         Measure::FirstDivergence => page.word("Characters shared from the start", "先頭から一致する文字数"),
         Measure::Distinct4 => page.word(
-            "Distinct 4-grams (crossed: collapsed into repetition)",
-            "異なる 4-gram の割合 (× は反復への崩壊)",
+            "Distinct 4-grams (crossed: repeats itself)",
+            "異なる 4-gram の割合 (× は反復)",
         ),
         Measure::Length => page.word("Length in characters", "文字数"),
         Measure::KlMean => page.word(
@@ -251,11 +262,7 @@ fn axis<'p, I: Iterator<Item = &'p Point>>(points: impl Fn() -> I, page: &Page<'
         .all(|point| point.token_norms.is_some());
     let regimes = if in_norms {
         vec![
-            (
-                0.0,
-                0.05,
-                page.word("under the norm's floor", "ノルムの床より下").to_owned(),
-            ),
+            (0.0, 0.05, page.word("very small", "微小").to_owned()),
             (0.1, 3.0, page.word("token-like", "トークン並み").to_owned()),
             (5.0, f64::MAX, page.word("overdriven", "過大").to_owned()),
         ]
@@ -264,9 +271,9 @@ fn axis<'p, I: Iterator<Item = &'p Point>>(points: impl Fn() -> I, page: &Page<'
     };
     Chart {
         x_label: if in_norms {
-            "× token norm"
+            page.word("× token norm", "大きさ（× トークンノルム）")
         } else {
-            page.word("raw value", "生の値")
+            page.word("raw value", "大きさ（生の値）")
         }
         .to_owned(),
         regimes,

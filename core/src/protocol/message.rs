@@ -325,6 +325,16 @@ pub struct Sampling {
     pub seed: Option<u64>,
 }
 
+impl Sampling {
+    /// Whether the likeliest token is taken each time: neither top-p nor top-k is in effect, or one of the settings is 0. A temperature alone
+    /// draws nothing.
+    #[must_use]
+    pub fn is_greedy(&self) -> bool {
+        let draws = self.top_p.is_some() || self.top_k.is_some_and(|k| k > 0);
+        !draws || self.temperature == Some(0.0) || self.top_p == Some(0.0)
+    }
+}
+
 /// `data` of an inference in stream form, as a client writes it. `soft_prefix` counts only in the frame with `finish` true.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StreamInput {

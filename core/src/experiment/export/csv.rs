@@ -11,7 +11,8 @@ use crate::compare::Measure;
 
 /// One line for each record, with every measure; RFC 4180, UTF-8 with a byte order mark (spreadsheets need it for Japanese).
 ///
-/// A text that a spreadsheet would interpret as a formula gets an apostrophe in front.
+/// A text that a spreadsheet would interpret as a formula gets an apostrophe in front. `sampling` is `greedy`, `sampled`, or `module` where
+/// nothing was asked for, so that the module's default applies; it is empty where the settings are those of another program.
 pub fn to_csv(records: &[Record]) -> String {
     let records = in_plan_order(records);
     let analysis = Analysis::of(&records);
@@ -47,6 +48,8 @@ pub fn to_csv(records: &[Record]) -> String {
         "text",
         "model_sha256",
         "max_new_tokens",
+        "max_token_len",
+        "sampling",
         "temperature",
         "top_k",
         "top_p",
@@ -128,12 +131,25 @@ pub fn to_csv(records: &[Record]) -> String {
             record.error().unwrap_or_default().to_owned(),
             record.output().to_owned(),
         ]);
-        // What else an output depends on; empty sampling is greedy.
+        // What else an output depends on.
         let usage = record.answer().and_then(|answer| answer.usage.as_ref());
-        let sampling = record.settings.sampling().ok().flatten().unwrap_or_default();
+        let sampling = record.settings.sampling();
+        let drawn = match &sampling {
+            Ok(None) => "module",
+            Ok(Some(sampling)) if sampling.is_greedy() => "greedy",
+            Ok(Some(_)) => "sampled",
+            Err(_) => "",
+        };
+        let sampling = sampling.ok().flatten().unwrap_or_default();
         cells.extend([
             record.module.model_sha256.clone().unwrap_or_default(),
             count(record.settings.max_new_tokens),
+            record
+                .settings
+                .max_token_len
+                .map(|positions| positions.to_string())
+                .unwrap_or_default(),
+            drawn.to_owned(),
             number(sampling.temperature),
             sampling.top_k.map(|k| k.to_string()).unwrap_or_default(),
             number(sampling.top_p),
