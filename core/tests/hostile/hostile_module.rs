@@ -5,14 +5,17 @@
 
 use std::time::Duration;
 
-use softprefix_core::client::{ClientError, ConnectOptions, InferenceRequest, Module, ScoreRequest, ScoredText};
-use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix};
+use softprefix_core::client::{ClientError, ConnectOptions, InferenceRequest, Module, ScoreRequest, ScoredText, Task};
+use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, decode};
 use softprefix_core::protocol::{FrameReader, Request, SetUp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::mutate::each;
+use super::written::{frames, learn_request};
 
+/// Number of questions.
+const ALL: usize = 14;
 /// Stands between the answers to two requests.
 const PART: &str = "\n--\n";
 /// Stands for the id of the request that is answered.
@@ -20,14 +23,19 @@ const ID: &str = "@ID@";
 /// How long the module waits for the next request.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// The answers to each request, as messages.
+pub fn messages() -> impl Iterator<Item = Vec<u8>> {
+    answers().into_iter().map(String::into_bytes)
+}
+
 /// What the client asks of a module in turn, and the answer to each.
-fn answers() -> Vec<u8> {
+fn answers() -> [String; 15] {
     let reply = |work_id: &str, object: &str, data: &str| {
         format!(
             "{{\"created\":1,\"data\":{data},\"error\":{{\"code\":0,\"message\":\"\"}},\"object\":\"{object}\",\"request_id\":\"{ID}\",\"work_id\":\"{work_id}\"}}\n"
         )
     };
-    let support = r#"{"version":1,"hidden_size":2,"window":1024,"prefill_window":1024,"concurrency":16,"unit":"softprefix-unit 0.1.0","backend":"cpu/avx2","features":["embed","vocabulary","budget","stop","nearest","score","stream"],"model_sha256":null,"memory":{"budget":100,"requests":25,"requests_used":0,"work":75,"work_used":0}}"#;
+    let support = r#"{"version":1,"hidden_size":2,"window":1024,"prefill_window":1024,"concurrency":16,"unit":"softprefix-unit 0.1.0","backend":"cpu/avx2","features":["embed","vocabulary","budget","stop","nearest","score","stream","learn"],"model_sha256":null,"memory":{"budget":100,"requests":25,"requests_used":0,"work":75,"work_used":0}}"#;
     let info = format!(
         r#"{{"enoutput":true,"inputs":["llm.utf-8"],"model":"a","response_format":"llm.utf-8.stream","soft_prefix":{support}}}"#
     );
@@ -67,7 +75,11 @@ fn answers() -> Vec<u8> {
             r#"{"hidden_size":2,"len":2,"data_b64":"gD8AQEBAgEA=","tokens":[{"id":5,"text":"sea"},{"id":6,"text":" x"}]}"#,
         ),
         [
-            reply("llm.1000", "llm.utf-8.stream", r#"{"delta":"so it is","finish":false,"index":0}"#),
+            reply(
+                "llm.1000",
+                "llm.utf-8.stream",
+                r#"{"delta":"so it is","finish":false,"index":0}"#,
+            ),
             last,
         ]
         .concat(),
@@ -76,11 +88,16 @@ fn answers() -> Vec<u8> {
             "softprefix.score",
             r#"{"tokens":[{"id":5,"text":"So"}],"base":{"logprobs":[-0.5],"perplexity":1.6},"prefixed":[]}"#,
         ),
-        reply("llm.1000", "softprefix.nearest", r#"{"rows":[[{"id":5,"text":"sea","cosine":0.5,"distance":0.1}]]}"#),
+        reply(
+            "llm.1000",
+            "softprefix.nearest",
+            r#"{"rows":[[{"id":5,"text":"sea","cosine":0.5,"distance":0.1}]]}"#,
+        ),
+        frames(&prefix())
+            .map(|frame| reply("llm.1000", "softprefix.learn", &serde_json::to_string(&frame).unwrap()))
+            .concat(),
         reply("llm.1000", "None", "\"None\""),
     ]
-    .join(PART)
-    .into_bytes()
 }
 
 fn prefix() -> SoftPrefix {
@@ -160,8 +177,22 @@ async fn ask(module: &Module) -> usize {
     let score = ScoreRequest::new("Why?", ScoredText::Text("So.".to_owned()));
     count(task.score(score).await.map(drop));
     count(task.nearest(&prefix(), 1).await.map(drop));
+    count(learn(&task).await);
     count(task.exit().await);
     answered
+}
+
+/// Learns to the last frame, and reads the rows of each.
+async fn learn(task: &Task) -> Result<(), ClientError> {
+    let mut learning = task.learn(&learn_request())?;
+    while let Some(frame) = learning.next().await? {
+        if let Some(rows) = &frame.best.rows
+            && let Ok(rows) = decode(rows, 2)
+        {
+            assert!(rows.values().iter().all(|value| value.is_finite()));
+        }
+    }
+    Ok(())
 }
 
 #[test]
@@ -184,7 +215,7 @@ fn whatever_a_module_answers_the_client_has_an_answer_or_an_error_in_time() {
         ..ConnectOptions::default()
     };
     let mut most = 0;
-    each(&[answers()], usize::MAX, |input| {
+    each(&[answers().join(PART).into_bytes()], usize::MAX, |input| {
         let answered = runtime.block_on(async {
             let (module, accepted) = tokio::join!(Module::connect(&address, options.clone()), listener.accept());
             let (stream, _) = accepted.unwrap();
@@ -196,7 +227,8 @@ fn whatever_a_module_answers_the_client_has_an_answer_or_an_error_in_time() {
             asking.expect("every question ends")
         });
         most = most.max(answered);
+        answered == ALL
     });
     // As the module means it, everything is answered, so that damage reaches everything.
-    assert_eq!(most, 13);
+    assert_eq!(most, ALL);
 }

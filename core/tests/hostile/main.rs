@@ -4,8 +4,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
 
+#[path = "../common/mod.rs"]
+mod common;
 mod hostile_module;
 mod mutate;
+mod written;
 
 use std::path::Path;
 
@@ -14,8 +17,9 @@ use softprefix_core::compare::ResultsFile;
 use softprefix_core::experiment::html::{self, Language};
 use softprefix_core::experiment::{Experiment, Journal, Library, Record, experiments, export};
 use softprefix_core::prefix::Rounding;
-use softprefix_core::prefix::files::import_bytes;
+use softprefix_core::prefix::files::{FileError, Imported, export_peft, import, import_bytes};
 use softprefix_core::protocol::extension::{Embedded, Nearest, Scored, TokenCounts, Vocabulary};
+use softprefix_core::protocol::learn::LearnFrame;
 use softprefix_core::protocol::{FrameReader, ModelCard, Reply, Request, TaskInfo};
 
 fn fixtures(folder: &str) -> std::path::PathBuf {
@@ -24,8 +28,17 @@ fn fixtures(folder: &str) -> std::path::PathBuf {
         .join(folder)
 }
 
+/// A journal of version 1 and one as it is written now, in parts.
+fn journals() -> Vec<Vec<u8>> {
+    let older = std::fs::read(fixtures("v1/sweep.journal")).unwrap();
+    [older, written::journal()]
+        .iter()
+        .flat_map(|journal| parts(journal))
+        .collect()
+}
+
 /// Everything that is made of records.
-fn written(experiment: &Experiment, records: &[Record]) {
+fn export_all(experiment: &Experiment, records: &[Record]) {
     let html = html::to_html(experiment, records, Language::Japanese, &|_| None);
     assert!(html.ends_with("</html>\n"), "the report has no end");
     export::to_csv(records);
@@ -82,7 +95,7 @@ fn a_sum_that_is_made_anew_is_that_of_the_journal() {
 #[test]
 fn a_stream_of_bytes_is_cut_into_messages_or_given_up() {
     // A few messages each, so that much of each kind of message is damaged.
-    let samples: Vec<Vec<u8>> = files(&fixtures("conversations"), 1 << 20)
+    let mut samples: Vec<Vec<u8>> = files(&fixtures("conversations"), 1 << 20)
         .iter()
         .flat_map(|file| {
             let messages = spoken(file);
@@ -90,7 +103,9 @@ fn a_stream_of_bytes_is_cut_into_messages_or_given_up() {
             messages.chunks(4).map(<[_]>::concat).collect::<Vec<_>>()
         })
         .collect();
+    samples.extend(hostile_module::messages());
     each(&samples, usize::MAX, |input| {
+        let mut read = false;
         let mut reader = FrameReader::new(1 << 16);
         for piece in input.chunks(1 + input.len() / 3) {
             reader.push(piece);
@@ -98,6 +113,7 @@ fn a_stream_of_bytes_is_cut_into_messages_or_given_up() {
                 match reader.next() {
                     Ok(Some(message)) => {
                         assert!(message.len() <= 1 << 16);
+                        read = true;
                         if let Ok(reply) = serde_json::from_slice::<Reply>(&message) {
                             ModelCard::read_all(&reply.data);
                             let data = reply.data.to_string();
@@ -106,6 +122,7 @@ fn a_stream_of_bytes_is_cut_into_messages_or_given_up() {
                             let _ = serde_json::from_str::<TokenCounts>(&data);
                             let _ = serde_json::from_str::<Nearest>(&data);
                             let _ = serde_json::from_str::<Scored>(&data);
+                            let _ = serde_json::from_str::<LearnFrame>(&data);
                             if let Ok(embedded) = serde_json::from_str::<Embedded>(&data) {
                                 let _ = embedded.rows();
                             }
@@ -115,11 +132,12 @@ fn a_stream_of_bytes_is_cut_into_messages_or_given_up() {
                     Ok(None) => break,
                     // After each of them the reader goes on or refuses for good.
                     Err(error) if error.to_string().is_empty() => panic!("a refusal without a sentence"),
-                    Err(softprefix_core::protocol::FrameError::TooLarge { .. }) => return,
+                    Err(softprefix_core::protocol::FrameError::TooLarge { .. }) => return read,
                     Err(_) => {}
                 }
             }
         }
+        read
     });
 }
 
@@ -127,9 +145,8 @@ fn a_stream_of_bytes_is_cut_into_messages_or_given_up() {
 fn a_journal_is_read_as_far_as_it_is_whole_and_everything_is_made_of_what_was_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("one.journal");
-    let samples = parts(&std::fs::read(fixtures("v1/sweep.journal")).unwrap());
     let mut write_too = now_and_then(100);
-    each(&samples, usize::MAX, |input| {
+    each(&journals(), usize::MAX, |input| {
         // Every second one has lines whose sums are right, whatever they hold.
         let whole = if input.len() % 2 == 0 {
             input.to_vec()
@@ -137,16 +154,29 @@ fn a_journal_is_read_as_far_as_it_is_whole_and_everything_is_made_of_what_was_re
             summed_anew(input)
         };
         std::fs::write(&path, whole).unwrap();
-        if let Ok((entries, _)) = Journal::read(&path) {
-            for saved in experiments(entries) {
-                let records: Vec<Record> = saved.undeleted().cloned().collect();
-                saved.finished();
-                saved.prompts();
-                if write_too() {
-                    written(&saved.experiment, &records);
+        let Ok((entries, _)) = Journal::read(&path) else {
+            return false;
+        };
+        for saved in experiments(entries) {
+            let records: Vec<Record> = saved.undeleted().cloned().collect();
+            saved.finished();
+            saved.prompts();
+            for generation in &saved.generations {
+                generation.best();
+                generation.is_flat(&records);
+                if let Ok(search) = generation.next() {
+                    search.candidates();
                 }
             }
+            if let Some(learning) = &saved.learning {
+                learning.references();
+                learning.is_finished();
+            }
+            if write_too() {
+                export_all(&saved.experiment, &records);
+            }
         }
+        true
     });
 }
 
@@ -154,10 +184,9 @@ fn a_journal_is_read_as_far_as_it_is_whole_and_everything_is_made_of_what_was_re
 fn a_library_with_a_damaged_file_lists_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let library = Library::open(folder.path()).unwrap();
-    let samples = parts(&std::fs::read(fixtures("v1/sweep.journal")).unwrap());
-    each(&samples, usize::MAX, |input| {
+    each(&journals(), usize::MAX, |input| {
         std::fs::write(library.path_of("damaged"), input).unwrap();
-        library.list().unwrap();
+        !library.list().unwrap().experiments.is_empty()
     });
 }
 
@@ -170,21 +199,78 @@ fn a_results_file_is_imported_and_written_in_every_form_or_refused() {
         .collect();
     let mut write_too = now_and_then(100);
     each(&samples, usize::MAX, |input| {
-        if export::is_json(input)
-            && let Ok((experiment, records)) = export::from_json(input, "one")
+        let imported = export::is_json(input).then(|| export::from_json(input, "one").ok());
+        if let Some((experiment, records)) = imported.flatten().filter(|_| write_too()) {
+            export_all(&experiment, &records);
+        }
+        let Ok(file) = ResultsFile::from_json(input) else {
+            return false;
+        };
+        file.doubts();
+        file.baseline();
+        if let Ok((experiment, records)) = export::from_results_file(&file, "one")
             && write_too()
         {
-            written(&experiment, &records);
+            export_all(&experiment, &records);
         }
-        if let Ok(file) = ResultsFile::from_json(input) {
-            file.doubts();
-            file.baseline();
-            if let Ok((experiment, records)) = export::from_results_file(&file, "one")
-                && write_too()
-            {
-                written(&experiment, &records);
-            }
+        true
+    });
+}
+
+/// Returns whether a prefix was read; its rows are finite and of the width that was asked for.
+fn is_prefix(read: Result<Imported, FileError>, width: Option<usize>) -> bool {
+    match read {
+        Ok(imported) => {
+            assert!(imported.prefix.values().iter().all(|value| value.is_finite()));
+            assert!(width.is_none_or(|width| imported.prefix.hidden_size() == width));
+            true
         }
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            false
+        }
+    }
+}
+
+/// Stands between the two files of an adapter.
+const NEXT_FILE: &[u8] = b"\n--\n";
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// Adapters as they are written here and by PEFT: the configuration, a mark, the weights.
+fn adapters() -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = common::some_prefix();
+    let note = r#"{"kind":"chosen","by":"person","near":"a","generation":1,"record":"b","model":"c","rows_sha256":""}"#;
+    export_peft(&prefix, folder.path(), Some("tiny"), Some(note)).unwrap();
+    let theirs = ["peft_prompt_tuning", "peft_p_tuning", "peft_lora", "peft_wrong_rows"];
+    let theirs = theirs.map(|name| fixtures("prefix").join(name));
+    let folders = [folder.path()].into_iter().chain(theirs.iter().map(AsRef::as_ref));
+    let joined = folders.map(|folder| {
+        let read = |name| std::fs::read(folder.join(name)).unwrap();
+        [&read(CONFIG), NEXT_FILE, &read(WEIGHTS)].concat()
+    });
+    joined.collect()
+}
+
+#[test]
+fn an_adapter_gives_as_many_finite_rows_as_it_says_or_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    each(&adapters(), usize::MAX, |input| {
+        let mark = input.windows(NEXT_FILE.len()).position(|bytes| bytes == NEXT_FILE);
+        let (config, weights) = match mark {
+            Some(at) => (&input[..at], &input[at + NEXT_FILE.len()..]),
+            None => (input, &[][..]),
+        };
+        std::fs::write(folder.path().join(CONFIG), config).unwrap();
+        std::fs::write(folder.path().join(WEIGHTS), weights).unwrap();
+        let read = import(folder.path(), None, Rounding::NearestEven);
+        if let (Ok(imported), Ok(config)) = (&read, serde_json::from_slice::<serde_json::Value>(config))
+            && let Some(rows) = config["num_virtual_tokens"].as_u64()
+        {
+            assert_eq!(imported.prefix.len() as u64, rows);
+        }
+        is_prefix(read, None) | is_prefix(import(folder.path(), Some(8), Rounding::Truncate), Some(8))
     });
 }
 
@@ -192,14 +278,7 @@ fn a_results_file_is_imported_and_written_in_every_form_or_refused() {
 fn a_prefix_file_gives_finite_rows_of_the_width_that_was_asked_for_or_is_refused() {
     let samples = files(&fixtures("prefix"), 64 << 10);
     each(&samples, usize::MAX, |input| {
-        for width in [None, Some(8)] {
-            match import_bytes("one", input, width, Rounding::NearestEven) {
-                Ok(imported) => {
-                    assert!(imported.prefix.values().iter().all(|value| value.is_finite()));
-                    assert!(width.is_none_or(|width| imported.prefix.hidden_size() == width));
-                }
-                Err(error) => assert!(!error.to_string().is_empty()),
-            }
-        }
+        let read = |width| import_bytes("one", input, width, Rounding::NearestEven);
+        is_prefix(read(None), None) | is_prefix(read(Some(8)), Some(8))
     });
 }

@@ -1,11 +1,22 @@
-//! Inputs that nobody would write: the committed samples, damaged in the ways that find faults in readers. The same seed gives the same
-//! inputs for ever, so that a failure is repeated by its number.
+//! Inputs that nobody would write: samples, damaged in the ways that find faults in readers.
+//!
+//! A fuzzer that is guided by coverage needs a nightly compiler and leaves a corpus of its own. These inputs need neither: the stable
+//! toolchain builds them, and each follows from its number alone, so that a failure is repeated anywhere by its number.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `SOFTPREFIX_TEST_INPUTS=N` | each target reads N inputs instead of a few |
+//! | `SOFTPREFIX_TEST_SECONDS=N` | each target reads ever new inputs for N seconds instead of counting them |
+//! | `SOFTPREFIX_TEST_INPUT=N` | each target reads the input of this number alone |
+//! | `SOFTPREFIX_TEST_NUMBERS=1` | the number of each input is printed before it is read |
 
 use std::alloc::System;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
+use std::time::{Duration, Instant};
 
 use cap::Cap;
 
@@ -20,6 +31,13 @@ static PANICS: AtomicUsize = AtomicUsize::new(0);
 /// program ends.
 const CONSTANT: usize = 64 << 20;
 const FACTOR: usize = 64;
+
+/// Time that a reader may take for an input: this much, and so much more for each byte. Every target stays far below it on an idle machine;
+/// a reader whose time grows with the square of the length does not.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_PER_BYTE: Duration = Duration::from_micros(50);
+/// The number of the input that is being read, and the end of its time.
+static READING: Mutex<Option<(u64, Instant)>> = Mutex::new(None);
 
 /// Numbers at which readers break.
 const NUMBERS: [&str; 14] = [
@@ -55,16 +73,54 @@ const VALUES: [&str; 10] = [
 /// Damaged inputs of each target where nobody asks for more.
 const FEW: u64 = 600;
 
-/// How many damaged inputs each target gets: `SOFTPREFIX_TEST_INPUTS`, or a few.
-fn inputs() -> u64 {
-    std::env::var("SOFTPREFIX_TEST_INPUTS").map_or(FEW, |count| count.parse().expect("a number of inputs"))
+/// A variable that is a number.
+fn number_in(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+/// How many inputs a target reads, and for how long.
+fn extent() -> (u64, Option<Duration>) {
+    match number_in("SOFTPREFIX_TEST_SECONDS") {
+        Some(seconds) => (u64::MAX, Some(Duration::from_secs(seconds))),
+        None => (number_in("SOFTPREFIX_TEST_INPUTS").unwrap_or(FEW), None),
+    }
+}
+
+/// Whether a reader accepted an input, where it says so.
+pub trait Accepted {
+    fn accepted(self) -> Option<bool>;
+}
+
+impl Accepted for () {
+    fn accepted(self) -> Option<bool> {
+        None
+    }
+}
+
+impl Accepted for bool {
+    fn accepted(self) -> Option<bool> {
+        Some(self)
+    }
+}
+
+/// Ends the process if an input is still being read after its time, which may be for ever.
+fn watch() {
+    loop {
+        std::thread::sleep(Duration::from_secs(1));
+        let reading = *READING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((number, _)) = reading.filter(|(_, end)| *end < Instant::now()) {
+            let _ = writeln!(std::io::stderr(), "input {number} takes too long");
+            std::process::abort();
+        }
+    }
 }
 
 /// Returns `true` at every call where the inputs are few, and at every `most`th where they are many: for what takes far longer than to read
 /// an input.
 #[allow(dead_code, reason = "not all targets have such a part")]
 pub fn now_and_then(most: u64) -> impl FnMut() -> bool {
-    let every = if inputs() > FEW { most } else { 1 };
+    let every = if extent().0 > FEW { most } else { 1 };
     let mut calls = 0;
     move || {
         calls += 1;
@@ -72,8 +128,9 @@ pub fn now_and_then(most: u64) -> impl FnMut() -> bool {
     }
 }
 
-/// Hands the samples and damaged copies of them to `reader`, under the limits of memory. Damage is done within the first `reach` bytes.
-pub fn each(samples: &[Vec<u8>], reach: usize, mut reader: impl FnMut(&[u8])) {
+/// Hands the samples and damaged copies of them to `reader`, under the limits of memory and time. Damage is done within the first `reach`
+/// bytes. Where the inputs are many, it prints how many were read and accepted in what time.
+pub fn each<A: Accepted>(samples: &[Vec<u8>], reach: usize, mut reader: impl FnMut(&[u8]) -> A) {
     assert!(!samples.is_empty(), "there is no sample");
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     static COUNTED: Once = Once::new();
@@ -83,7 +140,9 @@ pub fn each(samples: &[Vec<u8>], reach: usize, mut reader: impl FnMut(&[u8])) {
             PANICS.fetch_add(1, Ordering::SeqCst);
             told(panic);
         }));
+        std::thread::spawn(watch);
     });
+    let (mut done, mut accepted) = (0_u64, None);
     let mut read = |input: &[u8], number: u64| {
         if std::env::var_os("SOFTPREFIX_TEST_NUMBERS").is_some() {
             eprintln!("input {number}: {} bytes", input.len());
@@ -91,23 +150,44 @@ pub fn each(samples: &[Vec<u8>], reach: usize, mut reader: impl FnMut(&[u8])) {
         let limit = ALLOCATOR.allocated() + CONSTANT + FACTOR * input.len();
         ALLOCATOR.set_limit(limit).expect("a limit above what is held");
         let before = PANICS.load(Ordering::SeqCst);
+        let length = u32::try_from(input.len()).expect("a short input");
+        let end = Instant::now() + PATIENCE + PATIENCE_PER_BYTE * length;
+        *READING.lock().unwrap_or_else(PoisonError::into_inner) = Some((number, end));
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            reader(input);
+            let outcome = reader(input);
             assert_eq!(PANICS.load(Ordering::SeqCst), before, "another thread panicked");
+            outcome.accepted()
         }));
+        *READING.lock().unwrap_or_else(PoisonError::into_inner) = None;
         ALLOCATOR.set_limit(usize::MAX).expect("no limit");
-        if let Err(panic) = outcome {
-            eprintln!(
-                "input {number} is {:?}",
-                String::from_utf8_lossy(&input[..input.len().min(4000)])
-            );
-            std::panic::resume_unwind(panic);
+        match outcome {
+            Ok(was_accepted) => {
+                done += 1;
+                if let Some(was_accepted) = was_accepted {
+                    *accepted.get_or_insert(0_u64) += u64::from(was_accepted);
+                }
+            }
+            Err(panic) => {
+                eprintln!(
+                    "input {number} is {:?}",
+                    String::from_utf8_lossy(&input[..input.len().min(4000)])
+                );
+                std::panic::resume_unwind(panic);
+            }
         }
     };
-    for (number, sample) in samples.iter().enumerate() {
-        read(sample, number as u64);
-    }
-    for number in samples.len() as u64..inputs() {
+    let begin = Instant::now();
+    let (most, long) = extent();
+    let only = number_in("SOFTPREFIX_TEST_INPUT");
+    for number in only.unwrap_or(0)..only.map_or(most.max(samples.len() as u64), |only| only + 1) {
+        if long.is_some_and(|long| begin.elapsed() >= long) {
+            break;
+        }
+        let sample = usize::try_from(number).ok().and_then(|number| samples.get(number));
+        if let Some(sample) = sample {
+            read(sample, number);
+            continue;
+        }
         let mut draw = Draw(number.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut input = samples[draw.below(samples.len())].clone();
         let tail = input.split_off(reach.min(input.len()));
@@ -117,6 +197,16 @@ pub fn each(samples: &[Vec<u8>], reach: usize, mut reader: impl FnMut(&[u8])) {
         }
         input.extend(tail);
         read(&input, number);
+    }
+    if most > FEW {
+        let target = std::thread::current().name().unwrap_or_default().to_owned();
+        let accepted = accepted.map_or(String::new(), |accepted| format!(", {accepted} accepted"));
+        // Not by a macro, whose text is not shown where a test passes.
+        let _ = writeln!(
+            std::io::stderr(),
+            "{target}: {done} inputs{accepted}, {:.0} s",
+            begin.elapsed().as_secs_f64()
+        );
     }
 }
 
