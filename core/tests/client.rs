@@ -17,6 +17,7 @@ use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho};
 use softprefix_core::protocol::{Code, FrameReader, Request, SetUp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 const SYS: &str = include_str!("fixtures/conversations/sys.txt");
@@ -57,6 +58,12 @@ impl Peer {
         let request = self.request().await;
         assert_eq!((&request.work_id[..], &request.action[..]), (work_id, action));
         request
+    }
+
+    /// Answers a ping, which must be the next request: nothing else was sent before it.
+    async fn ping(&mut self) {
+        let ping = self.expect("sys", "ping").await;
+        self.reply(&ping, "None", json!("None")).await;
     }
 
     async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -404,7 +411,7 @@ async fn a_recorded_stream_is_joined_from_its_frames() {
 async fn a_full_unit_is_told_with_the_tasks_that_fill_it_and_none_is_ended_unasked() {
     let (module, peer) = with_module(|mut peer| async move {
         peer.play(LLM, &["third setup: task full", "taskinfo llm"]).await;
-        assert_eq!(peer.try_request(Duration::from_millis(100)).await, None);
+        peer.ping().await;
     })
     .await;
     let error = module.set_up(&whole()).await.unwrap_err();
@@ -415,6 +422,7 @@ async fn a_full_unit_is_told_with_the_tasks_that_fill_it_and_none_is_ended_unask
         }
     );
     assert!(error.to_string().contains("llm.1000"), "{error}");
+    module.ping().await.unwrap();
     peer.await.unwrap();
 }
 
@@ -799,7 +807,8 @@ async fn nearest_tokens_that_are_not_of_every_row_are_no_readable_answer() {
         let row = json!([{"id": 5, "text": "海", "cosine": 0.5, "distance": 0.1}]);
         for rows in [json!([row, row]), json!([row]), json!([row, row, row])] {
             let request = peer.expect("llm.1000", "softprefix.nearest").await;
-            peer.reply(&request, "softprefix.nearest", json!({ "rows": rows })).await;
+            peer.reply(&request, "softprefix.nearest", json!({ "rows": rows }))
+                .await;
         }
     })
     .await;
@@ -893,10 +902,17 @@ async fn nobody_at_the_address_is_an_error_with_the_address_and_a_remedy() {
 
 #[tokio::test]
 async fn a_module_that_never_answers_is_told_after_the_limit() {
-    let (module, peer) = with_options(hasty(), |mut peer| async move {
+    let (given_up, is_given_up) = oneshot::channel();
+    let limit = Duration::from_millis(200);
+    let options = ConnectOptions {
+        request: limit,
+        set_up: limit,
+        ..hasty()
+    };
+    let (module, peer) = with_options(options, |mut peer| async move {
         peer.expect("sys", "ping").await;
         let late = peer.expect("llm", "setup").await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        is_given_up.await.unwrap();
         peer.reply_as(&late.request_id, "llm.1000", "None", json!("None")).await;
         // A set-up that was given up is ended once it is ready.
         peer.expect("llm.1000", "exit").await;
@@ -917,14 +933,18 @@ async fn a_module_that_never_answers_is_told_after_the_limit() {
     assert!(start.elapsed() < Duration::from_secs(10));
     let error = module.set_up(&whole()).await.unwrap_err();
     assert!(matches!(error, ClientError::SetUpTimedOut { .. }), "{error}");
+    given_up.send(()).unwrap();
     peer.await.unwrap();
 }
 
 #[tokio::test]
 async fn a_set_up_whose_caller_went_away_is_ended() {
+    let (came, has_come) = oneshot::channel();
+    let (gone, is_gone) = oneshot::channel();
     let (module, peer) = with_module(|mut peer| async move {
         let request = peer.expect("llm", "setup").await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        came.send(()).unwrap();
+        is_gone.await.unwrap();
         peer.reply_as(&request.request_id, "llm.1000", "None", json!("None"))
             .await;
         let asked = peer.expect("llm.1000", "taskinfo").await;
@@ -932,11 +952,12 @@ async fn a_set_up_whose_caller_went_away_is_ended() {
         peer.expect("llm.1000", "exit").await;
     })
     .await;
-    assert!(
-        tokio::time::timeout(Duration::from_millis(50), module.set_up(&whole()))
-            .await
-            .is_err()
-    );
+    let wanted = whole();
+    tokio::select! {
+        set_up = module.set_up(&wanted) => panic!("{:?}", set_up.map(drop)),
+        came = has_come => came.unwrap(),
+    }
+    gone.send(()).unwrap();
     peer.await.unwrap();
 }
 
@@ -949,10 +970,12 @@ async fn other_programs_behind_the_port_are_recognised() {
         b"{broken}",
         b"}",
     ] {
+        let (read, is_read) = oneshot::channel();
         let (module, peer) = with_module(move |mut peer| async move {
             peer.expect("sys", "ping").await;
             peer.send(answer).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // It is known before the connection ends.
+            is_read.await.unwrap();
         })
         .await;
         let error = module.ping().await.unwrap_err();
@@ -960,6 +983,7 @@ async fn other_programs_behind_the_port_are_recognised() {
             matches!(error, ClientError::Garbage { .. }) && error.to_string().contains("10001"),
             "{error}"
         );
+        read.send(()).unwrap();
         peer.await.unwrap();
     }
 }
@@ -1013,6 +1037,7 @@ async fn a_connection_that_closes_mid_stream_is_lost_for_everybody_who_waits() {
 
 #[tokio::test]
 async fn replies_of_others_are_ignored_and_replies_are_cut_by_value_not_by_line() {
+    let (read, mut is_read) = mpsc::unbounded_channel();
     let (module, peer) = with_module(|mut peer| async move {
         peer.set_up("llm.1000").await;
         let request = peer.expect("llm.1000", "inference").await;
@@ -1030,24 +1055,32 @@ async fn replies_of_others_are_ignored_and_replies_are_cut_by_value_not_by_line(
         peer.send(frame("q", "llm.1000", "former client", true)).await;
         peer.send(frame(id, "llm.1001", "another task", true)).await;
         peer.error("k5", "llm", -25, "Stream data index error.").await;
+        // The last one comes without a newline, in two pieces, of which the first is read with what comes before it.
+        let last = frame(id, "llm.1000", "", true);
+        let (head, tail) = last.split_at(30);
         peer.send(
             frame(id, "llm.1000", "a", false)
                 + &frame("q", "llm.1000", "x", false)
-                + &frame(id, "llm.1000", "b", false),
+                + &frame(id, "llm.1000", "b", false)
+                + head,
         )
         .await;
-        // The last one comes without a newline, in two pieces.
-        let last = frame(id, "llm.1000", "", true);
-        let (head, tail) = last.split_at(30);
-        peer.send(head).await;
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        is_read.recv().await.unwrap();
         peer.send(tail).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // It is whole without the end of the connection.
+        is_read.recv().await.unwrap();
     })
     .await;
     let task = module.set_up(&streaming()).await.unwrap();
-    let outcome = outcome(&task, "x").await.unwrap();
+    let mut inference = task.infer(InferenceRequest::new("x"));
+    let mut text = String::new();
+    while text != "ab" {
+        text += &delta(&mut inference).await;
+    }
+    read.send(()).unwrap();
+    let outcome = inference.outcome().await.unwrap();
     assert_eq!((&outcome.text[..], outcome.chunks), ("ab", 2));
+    read.send(()).unwrap();
     peer.await.unwrap();
 }
 
@@ -1086,11 +1119,13 @@ async fn errors_without_a_useful_id_reach_the_only_one_they_can_concern() {
 
 #[tokio::test]
 async fn the_last_word_of_a_score_that_was_given_up_reaches_no_inference() {
-    let (module, peer) = with_module(async |mut peer: Peer| {
+    let (came, has_come) = oneshot::channel();
+    let (module, peer) = with_module(|mut peer: Peer| async move {
         let mut support = support();
         support["features"] = json!(["stop", "score"]);
         peer.set_up_with("llm.1000", Some(support)).await;
         let score = peer.expect("llm.1000", "softprefix.score").await;
+        came.send(()).unwrap();
         let stop = peer.expect("llm.1000", "softprefix.stop").await;
         assert_eq!(stop.data.as_ref().unwrap()["request_id"], score.request_id);
         let inference = peer.expect("llm.1000", "inference").await;
@@ -1101,7 +1136,10 @@ async fn the_last_word_of_a_score_that_was_given_up_reaches_no_inference() {
     .await;
     let task = module.set_up(&streaming()).await.unwrap();
     let score = task.score(ScoreRequest::new("Why?", ScoredText::Text("So.".to_owned())));
-    assert!(tokio::time::timeout(Duration::from_millis(50), score).await.is_err());
+    tokio::select! {
+        score = score => panic!("{score:?}"),
+        came = has_come => came.unwrap(),
+    }
     assert_eq!(outcome(&task, "Hello").await.unwrap().text, "all well");
     peer.await.unwrap();
 }
@@ -1407,16 +1445,15 @@ async fn an_empty_answer_is_a_failure_unless_our_unit_says_why_it_is_empty() {
 
 #[tokio::test]
 async fn a_stock_module_gets_one_inference_at_a_time() {
+    let (came, mut has_come) = mpsc::unbounded_channel();
     let (module, peer) = with_module(|mut peer| async move {
         peer.set_up("llm.1000").await;
         for text in ["one", "two", "three"] {
             let request = peer.expect("llm.1000", "inference").await;
             assert_eq!(request.data, Some(json!(text)));
-            assert_eq!(
-                peer.try_request(Duration::from_millis(80)).await,
-                None,
-                "only one may be on its way"
-            );
+            came.send(()).unwrap();
+            // Only one may be on its way.
+            peer.ping().await;
             peer.reply(&request, "llm.utf-8", json!(text)).await;
         }
     })
@@ -1425,9 +1462,12 @@ async fn a_stock_module_gets_one_inference_at_a_time() {
     let mut all = Vec::new();
     for text in ["one", "two", "three"] {
         all.push(task.infer(InferenceRequest::new(text)));
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Each takes its place before the next one.
+        tokio::task::yield_now().await;
     }
     for (inference, text) in all.into_iter().zip(["one", "two", "three"]) {
+        has_come.recv().await.unwrap();
+        module.ping().await.unwrap();
         assert_eq!(inference.outcome().await.unwrap().text, text);
     }
     peer.await.unwrap();
@@ -1466,17 +1506,17 @@ async fn our_unit_gets_many_at_once_and_each_keeps_its_own_text() {
 
 #[tokio::test]
 async fn stopping_on_a_stock_module_pauses_and_waits_for_the_last_frame_before_the_next_run() {
+    let (paused, is_paused) = oneshot::channel();
     let (module, peer) = with_module(|mut peer| async move {
         peer.set_up("llm.1000").await;
         let request = peer.expect("llm.1000", "inference").await;
         peer.delta(&request, "t0 ", 0, false).await;
         let pause = peer.expect("llm.1000", "pause").await;
         peer.reply(&pause, "None", json!("None")).await;
-        assert_eq!(
-            peer.try_request(Duration::from_millis(100)).await,
-            None,
-            "the next run waits for the end of this one"
-        );
+        paused.send(()).unwrap();
+        // The next run waits for the end of this one. After the first ping, the client has read the reply to the pause.
+        peer.ping().await;
+        peer.ping().await;
         peer.delta(&request, "t1 ", 1, false).await;
         peer.delta(&request, "", 2, true).await;
         let next = peer.expect("llm.1000", "inference").await;
@@ -1488,6 +1528,10 @@ async fn stopping_on_a_stock_module_pauses_and_waits_for_the_last_frame_before_t
     let second = task.infer(InferenceRequest::new("y"));
     assert_eq!(delta(&mut first).await, "t0 ");
     first.stop();
+    is_paused.await.unwrap();
+    for _ in 0..2 {
+        module.ping().await.unwrap();
+    }
     let outcome = first.outcome().await.unwrap();
     assert_eq!(
         (&outcome.text[..], outcome.finish_reason),
@@ -1501,8 +1545,9 @@ async fn stopping_on_a_stock_module_pauses_and_waits_for_the_last_frame_before_t
 async fn stopping_on_our_unit_ends_that_inference_alone() {
     let (module, peer) = with_module(|mut peer| async move {
         peer.set_up_with("llm.1000", Some(support())).await;
-        let (first, second) = (peer.request().await, peer.request().await);
+        let first = peer.request().await;
         peer.delta(&first, "a", 0, false).await;
+        let second = peer.request().await;
         peer.delta(&second, "b", 0, false).await;
         let stop = peer.expect("llm.1000", "softprefix.stop").await;
         assert_eq!(stop.data, Some(json!({"request_id": first.request_id})));
@@ -1520,9 +1565,9 @@ async fn stopping_on_our_unit_ends_that_inference_alone() {
     .await;
     let task = module.set_up(&streaming()).await.unwrap();
     let mut first = task.infer(InferenceRequest::new("1"));
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    let second = task.infer(InferenceRequest::new("2"));
     assert_eq!(delta(&mut first).await, "a");
+    let mut second = task.infer(InferenceRequest::new("2"));
+    assert_eq!(delta(&mut second).await, "b");
     first.stop();
     assert_eq!(first.outcome().await.unwrap().finish_reason, FinishReason::Stopped);
     assert_eq!(second.outcome().await.unwrap().text, "bc");
@@ -1550,23 +1595,27 @@ async fn a_dropped_inference_is_stopped() {
 
 #[tokio::test]
 async fn an_inference_stopped_while_it_waits_for_its_turn_is_never_sent() {
+    let (came, has_come) = oneshot::channel();
+    let (stopped, is_stopped) = oneshot::channel();
     let (module, peer) = with_module(|mut peer| async move {
         peer.set_up("llm.1000").await;
         let request = peer.expect("llm.1000", "inference").await;
-        assert_eq!(peer.try_request(Duration::from_millis(100)).await, None);
+        came.send(()).unwrap();
+        is_stopped.await.unwrap();
         peer.reply(&request, "llm.utf-8", json!("one")).await;
         peer.expect("llm.1000", "exit").await;
     })
     .await;
     let task = module.set_up(&whole()).await.unwrap();
     let first = task.infer(InferenceRequest::new("one"));
-    tokio::time::sleep(Duration::from_millis(40)).await;
+    has_come.await.unwrap();
     let second = task.infer(InferenceRequest::new("two"));
     second.stop();
     assert_eq!(
         second.outcome().await.unwrap_err(),
         ClientError::Stopped { text: String::new() }
     );
+    stopped.send(()).unwrap();
     assert_eq!(first.outcome().await.unwrap().text, "one");
     drop(task);
     peer.await.unwrap();
