@@ -161,6 +161,28 @@ fn optional(name: String, columns: usize, rows: usize) -> ExpectedTensor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::TinyModel;
+
+    #[test]
+    fn the_documentation_has_a_row_for_every_tensor_and_another_where_it_may_not_be_missing() {
+        let documentation = include_str!("../../model-files.md");
+        let folder = tempfile::tempdir().unwrap();
+        for model in [TinyModel::llama(), TinyModel::qwen2(), TinyModel::qwen3()] {
+            let path = folder.path().join("m.gguf");
+            model.write(&path).unwrap();
+            let config = Config::read(&GgufFile::open(&path).unwrap()).unwrap();
+            let outside_layers = model_tensors(&config, model.vocab_size());
+            for ExpectedTensor { name, required, .. } in outside_layers.into_iter().chain(layer_tensors(&config, 0)) {
+                let front = format!("| tensor `{name}` of `");
+                let has_row = |end: &str| {
+                    let mut rows = documentation.lines().filter(|line| line.starts_with(&front));
+                    rows.any(|row| row.ends_with(end))
+                };
+                assert!(has_row("` | computed |"), "{name}");
+                assert_eq!(has_row("` = nothing | refused |"), required, "{name}");
+            }
+        }
+    }
 
     #[test]
     fn a_small_file_cannot_claim_gigabytes_of_weights() {
