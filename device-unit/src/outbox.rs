@@ -266,6 +266,7 @@ impl ReplySink for Outbox {
 mod tests {
     use std::sync::Arc;
 
+    use softprefix_core::prefix::split_mix;
     use tokio::io::AsyncReadExt;
 
     use super::*;
@@ -287,6 +288,107 @@ mod tests {
         assert_eq!(text, (0..100).map(|i| format!("{i}\n")).collect::<String>());
         writer.await.unwrap().unwrap();
         assert!(outbox.is_closed());
+    }
+
+    const SENDERS: usize = 4;
+    const MESSAGES: usize = 60;
+
+    /// Returns a number from 0 to `end - 1`.
+    fn below(random: &mut u64, end: usize) -> usize {
+        (split_mix(random) % end as u64) as usize
+    }
+
+    /// Sends numbered messages of random sizes, some as frames, and sometimes waits for room. Returns early if the connection ends.
+    async fn send_many(outbox: Arc<Outbox>, sender: usize, mut random: u64) {
+        for number in 0..MESSAGES {
+            let size = match below(&mut random, 20) {
+                0 => 2 * HAS_ROOM_BYTES,
+                _ => below(&mut random, 3000),
+            };
+            let message = format!("{sender} {number} {size} {}\n", "x".repeat(size)).into_bytes();
+            match below(&mut random, 12) {
+                0 => outbox.send_frame(message, sender as u64),
+                _ => outbox.send(message),
+            }
+            match below(&mut random, 3) {
+                0 if !outbox.wait_for_room().await => return,
+                1 => tokio::task::yield_now().await,
+                _ => {}
+            }
+        }
+    }
+
+    /// Returns how many messages of each sender a text contains, which must be its first ones, each whole; the last may be cut.
+    fn received(bytes: &[u8]) -> [usize; SENDERS] {
+        let mut numbers = [0; SENDERS];
+        let text = String::from_utf8_lossy(bytes);
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        for line in whole.lines() {
+            let parts: Vec<&str> = line.split(' ').collect();
+            let [sender, number, size] = [0, 1, 2].map(|part| parts[part].parse::<usize>().unwrap());
+            assert_eq!((number, size), (numbers[sender], parts[3].len()), "of sender {sender}");
+            numbers[sender] += 1;
+        }
+        numbers
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn messages_of_many_senders_arrive_whole_in_order_and_once_until_the_queue_is_abandoned() {
+        for seed in 0..12 {
+            let mut random = seed;
+            let outbox = Arc::new(Outbox::default());
+            let (mut client, server) = tokio::io::duplex(1 + below(&mut random, 1 << 16));
+            let writer = tokio::spawn({
+                let outbox = Arc::clone(&outbox);
+                async move { outbox.write_to(server).await }
+            });
+            let senders: Vec<_> = (0..SENDERS)
+                .map(|sender| tokio::spawn(send_many(Arc::clone(&outbox), sender, split_mix(&mut random))))
+                .collect();
+            // In half of the runs the queue is abandoned when so many bytes have been read.
+            let most = if seed % 2 == 0 {
+                usize::MAX
+            } else {
+                below(&mut random, 1 << 20)
+            };
+            let reader = tokio::spawn({
+                let outbox = Arc::clone(&outbox);
+                async move {
+                    let mut bytes = Vec::new();
+                    let mut buffer = vec![0; 1 << 16];
+                    loop {
+                        let size = 1 + below(&mut random, 1 << 16);
+                        match client.read(&mut buffer[..size]).await.unwrap() {
+                            0 => return bytes,
+                            count => bytes.extend_from_slice(&buffer[..count]),
+                        }
+                        if bytes.len() > most {
+                            outbox.abandon();
+                        }
+                    }
+                }
+            });
+            let everything = async {
+                for sender in senders {
+                    sender.await.unwrap();
+                }
+                outbox.close();
+                writer.await.unwrap().unwrap();
+                outbox.ended().await;
+                reader.await.unwrap()
+            };
+            let patience = Duration::from_secs(60);
+            let bytes = tokio::time::timeout(patience, everything).await;
+            let bytes =
+                bytes.unwrap_or_else(|_| panic!("seed {seed}: a sender, the writer or the reader waits for ever"));
+            let numbers = received(&bytes);
+            if seed % 2 == 0 {
+                assert_eq!(numbers, [MESSAGES; SENDERS], "seed {seed}");
+            }
+            outbox.send(b"later".to_vec());
+            let queue = outbox.lock();
+            assert_eq!((queue.messages.len(), queue.bytes), (0, 0), "seed {seed}");
+        }
     }
 
     #[tokio::test]
