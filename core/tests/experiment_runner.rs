@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use softprefix_core::client::{ClientError, ConnectOptions};
+use softprefix_core::client::{ClientError, ConnectOptions, Module};
 use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::runner::CanaryFinding;
 use softprefix_core::experiment::session::OpenRequest;
@@ -652,7 +652,13 @@ async fn a_pause_begins_no_case_and_going_on_finishes() {
         }
     }
     let before = unit.seen.inferences.load(Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    // The unit answers other questions meanwhile, more of them than it has cases left.
+    let module = Module::connect(unit.address.clone(), ConnectOptions::default())
+        .await
+        .unwrap();
+    for _ in 0..20 {
+        module.ping().await.unwrap();
+    }
     assert_eq!(unit.seen.inferences.load(Ordering::SeqCst), before);
     run.resume();
     let rest = Outcomes::of(run).await;
@@ -851,7 +857,7 @@ async fn a_run_whose_runner_panics_and_one_whose_journal_cannot_be_created_say_s
     assert!(matches!(error, RunError::Panicked(_)), "{error:?}");
     let sentence = error.to_string();
     assert!(
-        sentence.contains("a fault for this test") && sentence.contains("Resume to go on"),
+        sentence.contains("a fault for this test") && sentence.contains("Resume to continue"),
         "{sentence}"
     );
 
