@@ -1601,6 +1601,7 @@ async fn an_inference_stopped_while_it_waits_for_its_turn_is_never_sent() {
         peer.set_up("llm.1000").await;
         let request = peer.expect("llm.1000", "inference").await;
         came.send(()).unwrap();
+        peer.ping().await;
         is_stopped.await.unwrap();
         peer.reply(&request, "llm.utf-8", json!("one")).await;
         peer.expect("llm.1000", "exit").await;
@@ -1610,6 +1611,7 @@ async fn an_inference_stopped_while_it_waits_for_its_turn_is_never_sent() {
     let first = task.infer(InferenceRequest::new("one"));
     has_come.await.unwrap();
     let second = task.infer(InferenceRequest::new("two"));
+    module.ping().await.unwrap();
     second.stop();
     assert_eq!(
         second.outcome().await.unwrap_err(),
