@@ -12,7 +12,7 @@ pub enum LoadError {
         name: String,
     },
     /// The file is damaged, incomplete or of another format.
-    #[error("{path} is not usable: {reason}; fetch it again or choose another file")]
+    #[error("{path} is not usable: {reason}; download it again or choose another file")]
     BadFile {
         /// The file.
         path: PathBuf,
@@ -29,7 +29,7 @@ pub enum LoadError {
     },
     /// A file in our folder under the name of a model that can be fetched, with another content.
     #[error(
-        "{path} is not {model}, whose name it has: its SHA-256 is {found}, not {expected}; fetch the model again, or give the file another \
+        "{path} is not {model}, whose name it has: its SHA-256 is {found}, not {expected}; download the model again, or give the file another \
          name"
     )]
     OtherContent {

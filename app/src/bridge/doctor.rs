@@ -67,7 +67,7 @@ pub(super) async fn work(request: DoctorRequest, access: DoctorAccess, events: E
             }
             None => Some(ChangeOutcome::Problem(bilingual!(
                 "There is no remedy {id} to undo.",
-                "{id} という作業は元に戻せません。"
+                "{id} という修復は元に戻せません。"
             ))),
         },
         DoctorRequest::ExitTasks { host } => Some(access.exit_tasks(&host).await),

@@ -158,7 +158,7 @@ impl ReachArgs {
         if !std::io::stdin().is_terminal() {
             return Err(self.wrong(&bilingual!(
                 "There is no terminal to ask for agreement. Add --yes to run the commands above without being asked.",
-                "同意する人がいません。上のコマンドを確認なしで実行するには --yes を付けてください。"
+                "確認を求める端末がありません。上のコマンドを確認なしで実行するには --yes を付けてください。"
             )));
         }
         print(&format!("{} [y/N] ", question.get(self.language())));
@@ -244,7 +244,7 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
         );
         args.reach.say(&bilingual!(
             "\n{broken} broken, {look} to check, {could_not} not checked, {good} good. Nothing was changed.",
-            "\n故障 {broken}・要確認 {look}・確認できず {could_not}・正常 {good}。何も変更していません。"
+            "\n異常 {broken}・要確認 {look}・確認できず {could_not}・正常 {good}。何も変更していません。"
         ));
     }
     Ok(if broken == 0 { Exit::Success } else { Exit::Module })
@@ -353,7 +353,7 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
             let known = crate::doctor::REMEDIES.join(", ");
             return Err(reach.wrong(&bilingual!(
                 "There is no remedy {id:?}. There are: {known}, {EXIT_TASKS}, {BUILD}.",
-                "{id:?} という作業はありません。あるのは：{known}, {EXIT_TASKS}, {BUILD}。"
+                "{id:?} という修復はありません。あるのは：{known}, {EXIT_TASKS}, {BUILD}。"
             )));
         }
         reach.say(&bilingual!(
@@ -402,7 +402,7 @@ async fn undo(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> 
         let known = crate::doctor::REMEDIES.join(", ");
         return Err(reach.wrong(&bilingual!(
             "There is no remedy {id:?} to undo. There are: {known}.",
-            "{id:?} という、元に戻せる作業はありません。あるのは：{known}。"
+            "{id:?} という、元に戻せる修復はありません。あるのは：{known}。"
         )));
     };
     let ssh = reach.open(host).await?;

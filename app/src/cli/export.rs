@@ -49,7 +49,7 @@ impl Forms {
         for (at, path) in self.asked().enumerate() {
             if self.asked().take(at).any(|other| is_same(other, path)) {
                 return Err(Failure::arguments(format!(
-                    "{} is named for two forms, and would hold only one of them. Give each a file of its own.",
+                    "{} is named for two formats. Name a separate file for each.",
                     path.display()
                 )));
             }
@@ -67,7 +67,7 @@ impl Forms {
         match self.asked().find(is_source) {
             None => Ok(()),
             Some(path) => Err(Failure::arguments(format!(
-                "{} holds the runs that are to be written in another form. Choose another name; it was left as it was.",
+                "{} contains the runs to be exported. Choose another name; this file was left unchanged.",
                 path.display()
             ))),
         }
@@ -137,7 +137,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
                 .enumerate();
             at.and_then(|at| several.get(at)).ok_or_else(|| {
                 Failure::arguments(format!(
-                    "{} holds {} experiments, and a file has room for one. Choose one of these with --experiment: {}.",
+                    "{} contains {} experiments, and only one can be exported to a file. Choose one of these with --experiment: {}.",
                     args.path.display(),
                     several.len(),
                     names.map(named).collect::<Vec<_>>().join(", ")
@@ -171,7 +171,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let held = firsts.iter().filter(|record| record.case.prompt == prompt).count();
     if args.forms.results.is_some() && held < records.len() {
         tell(format!(
-            "the results file holds prompt {} of {} on the first module, which is all that its form has room for; --prompt chooses another",
+            "a results file has one prompt and one module: this one has prompt {} of {} on the first module; --prompt chooses another",
             args.prompt,
             prompts.len()
         ));

@@ -177,7 +177,7 @@ pub fn run(args: LearnArgs) -> Result<Exit, Failure> {
     args.request(None)?;
     writable(&args.out)?;
     let told = format!(
-        "the best rows so far are in {}. Learn on from them with --init file.",
+        "the best rows so far are in {}. Continue from them with --init file.",
         args.out.display()
     );
     Terminal::work(&told, async |terminal| {
@@ -273,7 +273,7 @@ fn progress(frame: &LearnFrame) -> (f32, String) {
         words.push_str(&format!(". {}", still_left(left)));
     }
     if frame.taken_back > 0 {
-        words.push_str(&format!(" ({} steps taken back)", frame.taken_back));
+        words.push_str(&format!(" ({} steps undone)", frame.taken_back));
     }
     (done as f32, words)
 }
@@ -284,7 +284,7 @@ fn words_of(loss: &LearnLoss) -> String {
         kl => format!(", KL {kl:.4} on what is preserved"),
     };
     format!(
-        "{:.4} nat a token, {} of {} tokens right{kept}",
+        "{:.4} nats per token, {} of {} tokens right{kept}",
         loss.likelihood, loss.matched, loss.wanted
     )
 }
@@ -311,7 +311,7 @@ fn report(args: &LearnArgs, rows: &SoftPrefix, last: &LearnFrame, said: Option<&
     );
     if last.taken_back > 0 {
         out += &format!(
-            "{} steps were taken back, since what came out was no number; a smaller --lr avoids that\n",
+            "{} steps were undone because their numbers were not finite; a smaller --lr avoids that\n",
             last.taken_back
         );
     }

@@ -29,7 +29,7 @@ use crate::start::WindowArgs;
 #[command(
     name = "softprefix",
     version = crate::version::VERSION.as_str(),
-    about = "Soft-Prefix Workbench: tune a soft prefix by hand and watch the output leave the baseline.",
+    about = "Soft-Prefix Workbench: tune a soft prefix by hand and see how the output moves away from the baseline.",
     after_help = "Without a subcommand the window opens.\n\nExit codes: 0 success; 2 wrong arguments; 3 the module, its model or the connection failed, also in a \
                   single case, `learn` did not reach its only target, or `doctor` found something broken; 4 file error; 130 interrupted.",
     args_conflicts_with_subcommands = true

@@ -132,9 +132,9 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
         look.version
     );
     out += if look.ours {
-        "unit    softprefix-unit: takes soft prefixes and confirms them, runs many inferences at once\n"
+        "unit    softprefix-unit: applies and confirms soft prefixes, runs many inferences at once\n"
     } else {
-        "unit    a stock unit: one inference at a time; whether it takes soft prefixes only a comparison tells\n"
+        "unit    a stock unit: one inference at a time; only a comparison shows whether it applies soft prefixes\n"
     };
     match &look.tasks {
         Ok(tasks) if tasks.is_empty() => out += "tasks   none\n",

@@ -67,7 +67,9 @@ impl PlayArgs {
     fn remembered(&self) -> Result<Remembered, Failure> {
         let recipe = self.first.recipe(1)?;
         if KindChoice::of(&recipe.kind).is_none() {
-            return Err(Failure::arguments("These rows cannot be moved; choose another --kind."));
+            return Err(Failure::arguments(
+                "Rows of this kind cannot be changed while playing; choose another --kind.",
+            ));
         }
         let is_usable = match recipe.magnitude {
             Magnitude::TokenNorms(norms) => norms.is_finite() && norms >= 0.0,
@@ -76,7 +78,7 @@ impl PlayArgs {
         };
         if !is_usable {
             return Err(Failure::arguments(
-                "The magnitude is no number from 0 up; give one such as 1.5.",
+                "The magnitude must be a finite number, in token norms at least 0; give one such as 1.5.",
             ));
         }
         let mut prefix = PrefixForm::default();
@@ -100,7 +102,7 @@ impl PlayArgs {
 pub fn run(args: PlayArgs) -> Result<Exit, Failure> {
     if !args.stdin && args.external.osc.is_none() {
         return Err(Failure::arguments(
-            "Nothing would come in: give --stdin, --osc ADDR, or both.",
+            "There is no input: give --stdin, --osc ADDR, or both.",
         ));
     }
     let remembered = args.remembered()?;
@@ -109,7 +111,7 @@ pub fn run(args: PlayArgs) -> Result<Exit, Failure> {
         let wake = Arc::clone(&woken);
         let bridge = Bridge::start(move || wake.notify_one()).map_err(|error| Failure {
             exit: Exit::Module,
-            message: format!("The system gives no threads ({error}). Close other programs and try again."),
+            message: format!("No thread can be started ({error}). Close other programs and try again."),
         })?;
         let mut player = Player {
             workbench: Workbench::new(remembered),

@@ -522,7 +522,7 @@ fn words_of(step: &OpenStep) -> (Option<f32>, String) {
             let words = match step {
                 ConnectStep::Starting => "starting the embedded module",
                 ConnectStep::Opening => "connecting",
-                ConnectStep::Asking => "asking the module what it is",
+                ConnectStep::Asking => "reading its model and limits",
                 ConnectStep::SettingUp => "setting up the model",
             };
             (None, words.to_owned())

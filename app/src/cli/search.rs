@@ -163,7 +163,7 @@ pub fn run(args: SearchArgs) -> Result<Exit, Failure> {
         None => Store::library()?,
     };
     let told = format!(
-        "the best rows so far are in {}. Search on from them with --prefix-file.",
+        "the best rows so far are in {}. Continue from them with --prefix-file.",
         args.out.display()
     );
     Terminal::work(&told, async |terminal| {
@@ -250,7 +250,7 @@ async fn search(
     match done.end {
         RunEnd::Interrupted { error } => {
             let (name, out) = (store.name(), args.out.display());
-            let to_go_on = format!("The runs are in {name}; search on with --prefix-file {out}.");
+            let to_go_on = format!("The runs are in {name}; continue with --prefix-file {out}.");
             Err(interrupted(&error, &to_go_on))
         }
         end => exit_of(end, best.is_none(), store),

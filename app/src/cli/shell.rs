@@ -65,7 +65,7 @@ pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
         .build()
         .map_err(|error| Failure {
             exit: Exit::Module,
-            message: format!("The system gives no threads ({error}). Close other programs and try again."),
+            message: format!("No thread can be started ({error}). Close other programs and try again."),
         })
 }
 

@@ -159,7 +159,7 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
         (Some(plan), _) | (None, Some(plan)) => plan,
         (None, None) => {
             return Err(Failure::arguments(format!(
-                "There is no unfinished sweep in {}. Say with --prompt what is to be run.",
+                "There is no unfinished sweep in {}. Give the prompt to run with --prompt.",
                 store.name()
             )));
         }

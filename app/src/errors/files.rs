@@ -66,18 +66,21 @@ pub fn journal(error: &JournalError) -> ErrorText {
     let (what, todo) = match error {
         JournalError::Open { path, source } => (
             format!(
-                "記録 {} を開けません（{}）。",
+                "実験のファイル {} を開けません（{}）。",
                 path.display(),
                 system(&source.to_string())
             ),
             "フォルダーの権限と、ディスクがつながっていることを確かめてください。",
         ),
         JournalError::InUse { path } => (
-            format!("記録 {} は別のウィンドウまたはシェルが使っています。", path.display()),
+            format!(
+                "実験のファイル {} は別のウィンドウまたはシェルが使っています。",
+                path.display()
+            ),
             "そちらを閉じるか、終わるのを待ってください。",
         ),
         JournalError::NotAJournal { path } => (
-            format!("{} は本ソフトの記録ファイルではありません。", path.display()),
+            format!("{} は本ソフトの実験のファイルではありません。", path.display()),
             "別のファイルを選んでください。このファイルには触れていません。",
         ),
         JournalError::Newer { path, version } => (
@@ -89,7 +92,7 @@ pub fn journal(error: &JournalError) -> ErrorText {
         ),
         JournalError::Write { path, source } => (
             format!(
-                "記録 {} に保存できません（{}）。",
+                "実験のファイル {} に保存できません（{}）。",
                 path.display(),
                 system(&source.to_string())
             ),
@@ -215,7 +218,7 @@ pub fn damaged(path: &Path, condition: &Condition) -> Problem {
         ja.push(format!("最後の行が途中で終わっています（{bytes} バイト）"));
     }
     if condition.damaged > 0 {
-        en.push(format!("{} lines are damaged and passed over", condition.damaged));
+        en.push(format!("{} lines are damaged and were skipped", condition.damaged));
         ja.push(format!("{} 行が壊れているため読み飛ばしました", condition.damaged));
     }
     if condition.unknown > 0 {
@@ -271,9 +274,9 @@ pub fn no_experiment(path: &Path) -> Problem {
         ProblemKind::File,
         Bilingual::new(
             format!(
-                "{shown} holds no experiment: it is neither a results file nor an exported experiment nor a journal."
+                "{shown} contains no experiment: it is neither a results file nor an exported experiment nor a journal."
             ),
-            format!("{shown} には実験がありません。結果ファイルでも、書き出した実験でも、記録ファイルでもありません。"),
+            format!("{shown} には実験がありません。結果ファイルでも、書き出した実験でも、ジャーナルでもありません。"),
         ),
         Bilingual::new(
             "Choose another file; this one was left as it was.",

@@ -118,7 +118,7 @@ pub fn session(error: &SessionError, is_embedded: bool) -> Problem {
             "別のモデルを選ぶか、モジュールに softprefix-unit を導入してください。",
         ),
         SessionError::Unsupported { .. } => (
-            "このモジュールのユニットは必要な行を教えないため、この種類のプレフィックスを作れません。".to_owned(),
+            "このモジュールのユニットは必要な行を返さないため、この種類のプレフィックスを作れません。".to_owned(),
             "別の種類のプレフィックスを選ぶか、softprefix-unit のモジュールに接続してください。",
         ),
         SessionError::Panicked(error) => (

@@ -105,7 +105,7 @@ pub fn search(error: &SearchError) -> ErrorText {
             "元のプレフィックスから探索し直してください。".to_owned(),
         ),
         SearchError::NoObjective => (
-            "欲しい出力が指定されていません。".to_owned(),
+            "目的が指定されていません。".to_owned(),
             "文、言葉、またはベースラインからの距離を指定してください。".to_owned(),
         ),
         SearchError::NoLikelihood => (
@@ -113,7 +113,7 @@ pub fn search(error: &SearchError) -> ErrorText {
             "文との近さを chrF2 で測るか、コンピューター上の softprefix-unit に接続してください。".to_owned(),
         ),
         SearchError::EmptyWord => (
-            "欲しい言葉か避けたい言葉に、空のものがあります。".to_owned(),
+            "含めたい言葉か含めたくない言葉に、空のものがあります。".to_owned(),
             "書くか、取り除いてください。".to_owned(),
         ),
         SearchError::Floor { floor } => (

@@ -40,7 +40,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
             "H を確かめるか、P を小さくしてください。".to_owned(),
         ),
         PrefixError::HiddenSizeZero => (
-            "隠れ幅 H が 0 です。".to_owned(),
+            "隠れ層の幅 H が 0 です。".to_owned(),
             "モデルカードの tokens_embed_size の値を使ってください。".to_owned(),
         ),
         PrefixError::NotAnObject { got } => (
@@ -95,12 +95,12 @@ fn japanese(error: &PrefixError) -> (String, String) {
             "0 以上にしてください。".to_owned(),
         ),
         PrefixError::MedianNormUnusable { got } => (
-            format!("トークンノルム比の大きさには語彙のノルムの中央値が必要です（得られた値：{got}）。"),
-            "ユニットに語彙を尋ねるか、生の値で指定してください。".to_owned(),
+            format!("ノルム比の大きさには語彙のノルムの中央値が必要です（得られた値：{got}）。"),
+            "ユニットから語彙のノルムを取得するか、生の値で指定してください。".to_owned(),
         ),
         PrefixError::RowsMissing { text } => (
             format!("言葉から作るプレフィックスには「{text}」の埋め込み行が必要です。"),
-            "先にユニットに埋め込みを尋ねてください。".to_owned(),
+            "先にユニットから埋め込みを取得してください。".to_owned(),
         ),
         PrefixError::NoTokens { text } => (
             format!("「{text}」にはトークンがなく、プレフィックスの行を作れません。"),
@@ -108,7 +108,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
         ),
         PrefixError::UnscaledNeedsOwnSize { kind } => (
             format!("「行をそのまま使う」のは言葉かファイルの行だけです（種類：{kind}）。"),
-            "大きさを、生の値かトークンノルム比で指定してください。".to_owned(),
+            "大きさを、生の値かノルム比で指定してください。".to_owned(),
         ),
         PrefixError::BlendOutOfRange { t } => (
             format!("混ぜる割合が t = {t} です。"),
@@ -120,7 +120,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
         ),
         PrefixError::SampleMissing => (
             "語彙から抽出するプレフィックスには、そのトークンの行が必要です。".to_owned(),
-            "先にユニットに抽出を頼んでください。".to_owned(),
+            "先にユニットから抽出した行を取得してください。".to_owned(),
         ),
         PrefixError::StoredMissing { name, sha256 } => (
             format!("「{name}」から読み込んだ行（sha256 {sha256}）が手元にありません。"),
@@ -139,12 +139,12 @@ fn japanese(error: &PrefixError) -> (String, String) {
             "元のプレフィックスから探索し直してください。".to_owned(),
         ),
         PrefixError::EnvelopeEmpty => (
-            "包絡線に点がありません。".to_owned(),
+            "行ごとの強さに点がありません。".to_owned(),
             "描くか、取り除いてください。".to_owned(),
         ),
         PrefixError::EnvelopeNotFinite { point, value } => (
             format!(
-                "包絡線の {} 番目の点が {value} です。どの係数も有限でなければなりません。",
+                "行ごとの強さの {} 番目の点が {value} です。どの係数も有限でなければなりません。",
                 point + 1
             ),
             "描き直してください。".to_owned(),

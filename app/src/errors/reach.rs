@@ -266,7 +266,7 @@ fn remedy(code: Code) -> &'static str {
         Code::STREAM_INDEX => {
             "フレームを 0, 1, 2 … の順に送り、ほかのクライアントがこのタスクに書かないようにしてください。"
         }
-        Code::PREFIX_SIZE => "このモデルの隠れ幅 H に合わせてプレフィックスを作り直してください。",
+        Code::PREFIX_SIZE => "このモデルの隠れ層の幅 H に合わせてプレフィックスを作り直してください。",
         Code::PREFIX_NOT_FINITE => "大きさを小さくするか、データを直してください。",
         Code::WINDOW => "入力・プレフィックス・出力のいずれかを短くしてください。",
         Code::PREFIX_UNUSABLE => "プレフィックスはストリーム形式の、finish が true のフレームで送ってください。",

@@ -89,7 +89,7 @@ pub(super) static TEXT: Text = Text {
     reconnect: "再接続",
     reconnecting: |retry| format!("接続が切れました。再接続しています…（{}/{}）", retry.attempt, retry.of),
     other_models: "ほかのモデル…",
-    stock: "本ソフトのユニットではありません。推論は一度に一つで、プレフィックスが使われたことを確かめる手段がありません。",
+    stock: "標準のモジュールです。推論は一度に一つで、プレフィックスを使ったかどうかを確認しません。",
     tasks_full: |tasks| {
         format!("空きがありません。ほかのクライアント、または以前のクライアントのタスクが {tasks} 件あります。")
     },

@@ -543,7 +543,9 @@ static JAPANESE: SweepText = SweepText {
     noise: "ノイズの範囲",
     deterministic: "決定的：ベースラインは毎回同じ出力でした。",
     noise_runs: |runs, floor| {
-        format!("ベースラインを {runs} 回再実行、最初との chrF2 は {floor} まで。これより上はノイズです。")
+        format!(
+            "ノイズ：ベースラインをさらに {runs} 回実行し、最初との chrF2 は {floor} 以上でした。これより上の値では効果があるとはいえません。"
+        )
     },
     proof: |proof| match proof {
         Proof::NothingToProve => "",

@@ -310,7 +310,7 @@ fn a_sweep_whose_files_cannot_be_written_is_refused_before_anything_is_run() {
     for (files, exit, words) in [
         (["--journal", &journal, "--report", &nowhere], 4, "cannot be written"),
         (["--csv", &table, "--json", &table], 2, "two forms"),
-        (["--journal", &journal, "--json", &journal], 2, "holds the runs"),
+        (["--journal", &journal, "--json", &journal], 2, "contains the runs"),
     ] {
         let done = softprefix(&[&["sweep", "--module", &module, "--prompt", "Why?"][..], &files].concat());
         assert_eq!(code(&done), exit, "{files:?}: {}", stderr(&done));

@@ -14,7 +14,7 @@ pub enum TokenizerError {
         source: std::io::Error,
     },
     /// Lists of the vocabulary are missing, or do not belong together.
-    #[error("{what} has no usable vocabulary: {reason}; fetch the model again or choose another")]
+    #[error("{what} has no usable vocabulary: {reason}; download the model again or choose another")]
     BadVocabulary {
         /// The file, or where else the vocabulary is from.
         what: String,

@@ -24,7 +24,7 @@ pub enum RunError {
     Journal(#[source] Arc<JournalError>),
     /// A part of this program panicked.
     #[error(
-        "a fault in this program ({0}); everything finished is kept. Resume to go on, and report the fault if it comes again"
+        "a fault in this program ({0}); everything finished is kept. Resume to continue, and report the fault if it comes again"
     )]
     Panicked(#[source] Arc<JoinError>),
     /// All other cases have a record, but some panicked.

@@ -60,7 +60,7 @@ impl TokenEmbeddings for StoredEmbeddings {
                     "the row of token {token} in {} has numbers that are not finite",
                     self.table.name
                 ),
-                remedy: "fetch the model again or choose another".into(),
+                remedy: "download the model again or choose another".into(),
             });
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum FetchError {
     /// Every source failed.
     #[error(
-        "{model} could not be fetched: {}; check the network, or put {file_name} into {} yourself, or choose another model",
+        "{model} could not be downloaded: {}; check the network, or put {file_name} into {} yourself, or choose another model",
         sentences(.reasons), .folder.display()
     )]
     NotAvailable {
@@ -21,7 +21,7 @@ pub enum FetchError {
         reasons: Vec<SourceError>,
     },
     /// The disk has no room for the file.
-    #[error("the disk is full: {} could not be written; free {needed_mb} MB and fetch again", .path.display())]
+    #[error("the disk is full: {} could not be written; free {needed_mb} MB and download again", .path.display())]
     DiskFull {
         /// The file that could not be written.
         path: PathBuf,
@@ -37,7 +37,9 @@ pub enum FetchError {
         source: std::io::Error,
     },
     /// The caller cancelled the fetch.
-    #[error("fetching {model} was cancelled; what has arrived is kept, and the next fetch continues from there")]
+    #[error(
+        "the download of {model} was cancelled; what has arrived is kept, and the next download continues from there"
+    )]
     Cancelled {
         /// Name of the model.
         model: String,
@@ -92,8 +94,8 @@ pub enum HubError {
     },
     /// The hub has another version of the file than at the first fetch.
     #[error(
-        "{address} holds another file than at the first fetch: its SHA-256 is {announced}, and was {wanted}; if you trust the new one, remove \
-         {} and fetch again", .record.display()
+        "{address} has another file than at the first download: its SHA-256 is {announced}, and was {wanted}; if you trust the new one, remove \
+         {} and download again", .record.display()
     )]
     Changed {
         /// Address that was requested.

