@@ -50,9 +50,10 @@ pub(crate) fn write_pair(head: (&Path, &[u8]), body: (&Path, &[u8])) -> io::Resu
     let new_body = part(body.0, body.1, 0o666, Existing::Replace)?;
     let new_head = part(head.0, head.1, 0o666, Existing::Replace)?;
     faults::step(head.0)?;
-    match std::fs::remove_file(head.0) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    if let Err(error) = std::fs::remove_file(head.0)
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        return Err(error);
     }
     persist(new_body, body.0, Existing::Replace)?;
     persist(new_head, head.0, Existing::Replace)

@@ -425,8 +425,8 @@ impl Page<'_> {
             "dist-2",
             "dist-4",
             self.word("chars", "文字"),
-            self.word("first s", "初出（秒）"),
-            self.word("all s", "全体（秒）"),
+            self.word("first s", "初出 秒"),
+            self.word("all s", "全体 秒"),
             self.word("tok/s", "トークン/秒"),
         ];
         let scored = group.points.iter().any(|point| point.is_scored());
