@@ -9,7 +9,7 @@ use softprefix_core::compare::Report;
 use softprefix_core::experiment::{Experiment, Magnitudes, Plan, Record, RunOptions, Sweep, Values, export};
 
 use super::args::{PromptArgs, TargetArgs};
-use super::prefix::{Material, PrefixArgs};
+use super::prefix::PrefixArgs;
 use super::running::{Begun, Store, Terminal, exit_of};
 use super::shell::{Failure, List, in_json, list_of_magnitudes, name_of, print, writable};
 use crate::errors;
@@ -56,10 +56,12 @@ pub struct CompareArgs {
 
 impl CompareArgs {
     fn plan(&self) -> Result<Plan, Failure> {
-        let Material { kind, rows } = self.prefix.material()?;
+        let material = self.prefix.material()?;
+        let len = self.len.map_or(material.rows.unwrap_or(1), usize::from);
+        material.tell_if_repeated(len);
         let values = match &self.values {
             Some(values) => Some(values.0.clone()),
-            None if kind.has_own_size() && !self.token_norms && !self.raw => None,
+            None if material.kind.has_own_size() && !self.token_norms && !self.raw => None,
             None => Some(list_of_magnitudes(USUAL_RAW).map_err(Failure::arguments)?.0),
         };
         let magnitudes = match values.map(Values::List) {
@@ -68,8 +70,8 @@ impl CompareArgs {
             Some(values) => Magnitudes::Raw(values),
         };
         let sweep = Sweep {
-            kind,
-            lens: vec![self.len.map_or(rows.unwrap_or(1), usize::from)],
+            kind: material.kind,
+            lens: vec![len],
             magnitudes,
             rounding: self.prefix.rounding(),
         };

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding, files};
 
-use super::shell::{Failure, List};
+use super::shell::{Failure, List, tell};
 use crate::errors::{prefix_file_problem, prefix_store_problem};
+use crate::model::Language;
 use crate::places;
+use crate::text::PrefixText;
 
 #[derive(Debug, Args)]
 pub(super) struct PrefixArgs {
@@ -69,8 +71,10 @@ impl FirstPrefixArgs {
             (None, None) if material.kind.has_own_size() => Magnitude::Unscaled,
             (None, None) => Magnitude::TokenNorms(1.0),
         };
+        let len = self.len.map_or(material.rows.unwrap_or(rows), usize::from);
+        material.tell_if_repeated(len);
         Ok(PrefixRecipe {
-            len: self.len.map_or(material.rows.unwrap_or(rows), usize::from),
+            len,
             kind: material.kind,
             magnitude,
             rounding: self.prefix.rounding(),
@@ -141,6 +145,15 @@ pub(super) struct Material {
     pub kind: PrefixKind,
     /// Number of rows in the file, if there is one: the default for P.
     pub rows: Option<usize>,
+}
+
+impl Material {
+    /// Says on standard error that the rows of the file are repeated, if they are fewer than `len`.
+    pub fn tell_if_repeated(&self, len: usize) {
+        if let Some(rows) = self.rows.filter(|rows| *rows < len) {
+            tell((PrefixText::of(Language::English).file_repeats)(rows, len));
+        }
+    }
 }
 
 impl PrefixArgs {

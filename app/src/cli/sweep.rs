@@ -12,7 +12,7 @@ use softprefix_core::protocol::Sampling;
 
 use super::args::TargetArgs;
 use super::export::Forms;
-use super::prefix::{Material, PrefixArgs};
+use super::prefix::PrefixArgs;
 use super::report::{print_all, tables};
 use super::running::{Begun, Done, Store, Terminal, exit_of};
 use super::shell::{Failure, List, list_of_magnitudes, name_of};
@@ -88,14 +88,16 @@ fn lens_of(text: &str) -> Result<List<usize>, String> {
 
 impl SweepArgs {
     fn plan(&self) -> Result<Plan, Failure> {
-        let Material { kind, rows } = self.prefix.material()?;
+        let material = self.prefix.material()?;
+        let lens = match &self.len {
+            Some(lens) => lens.0.clone(),
+            None => vec![material.rows.unwrap_or(1)],
+        };
+        material.tell_if_repeated(lens.iter().copied().max().unwrap_or(1));
         let values = Values::List(self.values.0.clone());
         let sweep = Sweep {
-            kind,
-            lens: self
-                .len
-                .as_ref()
-                .map_or_else(|| vec![rows.unwrap_or(1)], |lens| lens.0.clone()),
+            kind: material.kind,
+            lens,
             magnitudes: if self.token_norms {
                 Magnitudes::TokenNorms(values)
             } else {

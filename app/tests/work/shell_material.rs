@@ -113,8 +113,17 @@ fn a_p_beyond_the_rows_of_the_file_is_said_once_on_standard_error() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("rows.npy");
         files::export_npy(&rows(64, 3), &file).unwrap();
-        let short = ["--values", "0.5", "--max-tokens", "4", "--len", lens];
-        let more = [&short[..], &["--prefix-file", &file.to_string_lossy()]].concat();
+        let file = file.to_string_lossy();
+        let more = [
+            "--values",
+            "0.5",
+            "--max-tokens",
+            "4",
+            "--len",
+            lens,
+            "--prefix-file",
+            &file,
+        ];
         let done = told(command, &module, folder.path(), &more);
         let said = stderr(&done);
         assert_eq!(done.status.code(), Some(0), "{said}");
