@@ -12,8 +12,8 @@ use softprefix::messages::{Event, FileQuestion, MaterialEvent, MaterialRequest};
 use softprefix::model::{
     Bilingual, Envelope, FileAbout, ImportedFile, KindChoice, Language, Nearest, Refusal, RefusedFile, Theme,
 };
-use softprefix::text::Text;
-use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, Workbench};
+use softprefix::text::{PrefixText, Text};
+use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, SweepAction, Tab, Workbench};
 use softprefix_core::prefix::files::{Format, Stored};
 use softprefix_core::prefix::{Generator, IdentityCard, Neighbour, Origin, PrefixKind};
 
@@ -233,7 +233,8 @@ fn an_imported_file_says_what_it_is_and_what_became_of_its_values() {
     };
     harness.state_mut().workbench.absorb(Event::Material(Box::new(event)));
     harness.run_steps(2);
-    for words in ["haiku", "Qwen/Qwen2.5-0.5B-Instruct", "8 × 896, f32", "rounded to bf16"] {
+    harness.get_by_label("haiku");
+    for words in ["Qwen/Qwen2.5-0.5B-Instruct", "8 × 896, f32", "rounded to bf16"] {
         assert!(harness.query_by_label_contains(words).is_some(), "{words}");
     }
     assert_eq!(harness.state().workbench.prefix.len, 8, "all of its rows");
@@ -310,11 +311,18 @@ fn neighbour(text: &str, cosine: f64) -> Neighbour {
 }
 
 fn opened(nearest: Nearest) -> Harness<'static, Stage> {
-    let mut harness = window(ready());
-    harness.get_by_label("Details…").click();
+    opened_over(ready(), nearest)
+}
+
+/// The sheet about the prefix of a workbench.
+fn opened_over(workbench: Workbench, nearest: Nearest) -> Harness<'static, Stage> {
+    let language = workbench.settings.language;
+    let text = PrefixText::of(language);
+    let mut harness = window(workbench);
+    harness.get_by_label(text.identity).click();
     harness.run_steps(3);
     assert_eq!(harness.state().workbench.dialog, Some(Dialog::Identity));
-    assert!(harness.query_by_label_contains("Building the prefix").is_some());
+    assert!(harness.query_by_label(text.building).is_some());
     let recipe = harness.state().workbench.prefix.recipe();
     let asked = harness.state_mut().workbench.take_requests();
     let wanted = MaterialRequest::Identify { recipe: recipe.clone() };
@@ -327,7 +335,7 @@ fn opened(nearest: Nearest) -> Harness<'static, Stage> {
     let events = [
         MaterialEvent::Identified {
             recipe: recipe.clone(),
-            card: Ok(card(4)),
+            card: Ok(card(recipe.len)),
         },
         MaterialEvent::Nearest { recipe, nearest },
     ];
@@ -364,6 +372,73 @@ fn the_sheet_says_what_the_prefix_is_and_warns_where_neighbours_say_nothing() {
     harness.run_steps(2);
     let effects = harness.state_mut().workbench.take_effects();
     assert_eq!(effects, [Effect::Copy("0123456789abcdef".repeat(4))]);
+}
+
+#[test]
+fn the_sheet_of_learned_rows_says_what_they_were_learned_for_and_warns_of_the_tokens_that_are_near_them() {
+    for (language, facts) in [
+        (
+            Language::English,
+            [
+                "to answer “Write a short story about a lighthouse keeper an…” with “The sea knew”; loss 0.95, 20 of 30 tokens",
+                "rows of step 84 of 200, seed 7",
+                "1 of 2 rows are far from every token.",
+                "Tokens below a cosine of 0.3 say nothing about a row",
+            ],
+        ),
+        (
+            Language::Japanese,
+            [
+                "「The sea knew」と答える。損失 0.95、30 トークン中 20",
+                "200 ステップ中 84 の行、シード 7",
+                "2 行中 1 行は、どのトークンからも遠く離れています。",
+                "コサインが 0.3 未満のトークンは行の意味を表しません",
+            ],
+        ),
+    ] {
+        let mut workbench = common::ready(language, Theme::Dark);
+        let learned = common::find::learned("The sea knew", 7, 84);
+        let imported = MaterialEvent::Imported {
+            file: ImportedFile {
+                about: None,
+                origin: Origin::Learned(Box::new(learned)),
+                ..file()
+            },
+            norms: vec![0.5; 2],
+        };
+        workbench.absorb(Event::Material(Box::new(imported)));
+        common::settle(&mut workbench, &|_| String::new());
+        let near = vec![vec![neighbour(" sea", 0.41)], vec![neighbour("春", 0.12)]];
+        let harness = opened_over(workbench, Nearest::Known(near));
+        for words in facts.into_iter().chain(["“ sea” 0.41", "“春” 0.12", "2 × 896"]) {
+            assert!(harness.query_all_by_label_contains(words).next().is_some(), "{words}");
+        }
+    }
+}
+
+#[test]
+fn a_p_beyond_the_rows_of_the_file_is_explained_beside_p_and_beside_the_lengths_of_a_sweep() {
+    for language in [Language::English, Language::Japanese] {
+        let words = match language {
+            Language::English => "The file has 8 rows: they are repeated, from the first on, to fill P = 9.",
+            Language::Japanese => "ファイルは 8 行です。P = 9 になるまで先頭から繰り返します。",
+        };
+        let mut workbench = common::ready(language, Theme::Dark);
+        let norms = vec![0.5; 8];
+        let imported = MaterialEvent::Imported { file: file(), norms };
+        workbench.absorb(Event::Material(Box::new(imported)));
+        for tab in [Tab::Tune, Tab::Sweep] {
+            workbench.apply(Action::ShowTab(tab));
+            for (len, is_shown) in [(8, false), (9, true)] {
+                workbench.apply(Action::SetLen(len));
+                workbench.apply(Action::Sweep(SweepAction::SetLens(vec![1, len])));
+                let mut harness = window(workbench);
+                let shown = harness.query_all_by_label(words).next().is_some();
+                assert_eq!(shown, is_shown, "{tab:?}, P = {len}");
+                workbench = std::mem::replace(&mut harness.state_mut().workbench, common::ready(language, Theme::Dark));
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The identity of a prefix: norm and digest in the rail, and a sheet with all details.
 
 use eframe::egui::{self, Align, Layout, Popup, PopupCloseBehavior, Ui, vec2};
-use softprefix_core::prefix::{COSINE_CAUTION, IdentityCard, Neighbour, PrefixKind};
+use softprefix_core::prefix::{COSINE_CAUTION, IdentityCard, Neighbour, Origin, PrefixKind};
 
 use super::context::PanelContext;
 use super::module_card;
@@ -128,10 +128,14 @@ pub(super) fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     };
     let made_of = super::label::kind(cx.text, &sheet.recipe.kind);
     fact(ui, words.made_of, &made_of, false);
-    if let PrefixKind::Imported { origin, .. } = sheet.recipe.kind.base()
-        && let Some(about) = words.about_origin(origin)
-    {
-        fact(ui, (cx.text.origin)(origin), &about, false);
+    if let PrefixKind::Imported { origin, .. } = sheet.recipe.kind.base() {
+        if let Some(about) = words.about_origin(origin) {
+            fact(ui, (cx.text.origin)(origin), &about, false);
+        }
+        if let Origin::Learned(learned) = origin {
+            let steps = (words.learned_steps)(learned.step, learned.steps_asked, learned.seed);
+            fact(ui, cx.find_text().steps, &steps, false);
+        }
     }
     fact(ui, words.shape, &format!("{} × {}", card.len, card.hidden_size), true);
     digest(ui, cx, card);

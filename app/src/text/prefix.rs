@@ -40,6 +40,8 @@ pub struct PrefixText {
     from_examples: fn(usize) -> String,
     /// What rows were learned for, their loss, and how many of the target's tokens they give.
     learned: fn(&str, f64, usize, usize) -> String,
+    /// The step of learned rows, the maximum number of steps, and the seed.
+    pub learned_steps: fn(usize, usize, u64) -> String,
     /// The prefix near which rows were found, and the generation.
     found: fn(&str, u64) -> String,
     pub base_model: fn(&str) -> String,
@@ -167,6 +169,7 @@ static ENGLISH: PrefixText = PrefixText {
     from_example: |prompt, target| format!("to answer “{prompt}” with “{target}”"),
     from_examples: |examples| format!("from {examples} examples"),
     learned: |what, loss, matched, wanted| format!("{what}; loss {loss:.2}, {matched} of {wanted} tokens"),
+    learned_steps: |step, steps, seed| format!("rows of step {step} of {steps}, seed {seed}"),
     found: |near, generation| format!("near “{near}”, generation {generation}"),
     base_model: |model| format!("made for {model}"),
     rounded: "values were rounded to bf16",
@@ -266,6 +269,7 @@ static JAPANESE: PrefixText = PrefixText {
     from_example: |prompt, target| format!("「{prompt}」に「{target}」と答える"),
     from_examples: |examples| format!("{examples} 件の例から"),
     learned: |what, loss, matched, wanted| format!("{what}。損失 {loss:.2}、{wanted} トークン中 {matched}"),
+    learned_steps: |step, steps, seed| format!("{steps} ステップ中 {step} の行、シード {seed}"),
     found: |near, generation| format!("「{near}」の近く、第 {generation} 世代"),
     base_model: |model| format!("対象モデル: {model}"),
     rounded: "値は bf16 に丸められました",

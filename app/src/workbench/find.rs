@@ -41,7 +41,7 @@ pub enum FindStage {
     /// Requested; nothing of it is on screen yet.
     Starting,
     Running,
-    /// PromptAndSettings to stop; its end is awaited.
+    /// Asked to stop; its end is awaited.
     Stopping,
 }
 

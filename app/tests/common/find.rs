@@ -128,7 +128,7 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
         kind: PrefixKind::Imported {
             name: "The sea knew".to_owned(),
             sha256: "7a".repeat(32),
-            origin: Origin::Learned(Box::new(learned(last))),
+            origin: Origin::Learned(Box::new(learned(TARGET, 1, last))),
         },
         len: 8,
         magnitude: Magnitude::Unscaled,
@@ -182,10 +182,11 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
     workbench
 }
 
-fn learned(step: usize) -> Learned {
+/// How rows for this target were learned.
+pub fn learned(target: &str, seed: u64, step: usize) -> Learned {
     serde_json::from_value(serde_json::json!({
-        "objective": "", "examples": 1, "preserved": 0, "data_sha256": "", "first_prompt": PROMPT, "first_target": TARGET,
-        "init": "target", "seed": 1, "steps_asked": STEPS, "step": step, "loss": 0.95, "likelihood": 0.95, "matched": 20,
+        "objective": "", "examples": 1, "preserved": 0, "data_sha256": "", "first_prompt": PROMPT, "first_target": target,
+        "init": "target", "seed": seed, "steps_asked": STEPS, "step": step, "loss": 0.95, "likelihood": 0.95, "matched": 20,
         "wanted": 30, "model": "qwen2.5-0.5b-instruct",
     }))
     .unwrap()

@@ -46,7 +46,7 @@ impl FindView {
 }
 
 impl PanelContext<'_> {
-    fn find_text(&self) -> &'static FindText {
+    pub(in crate::panels) fn find_text(&self) -> &'static FindText {
         FindText::of(self.workbench.settings.language)
     }
 
