@@ -223,6 +223,9 @@ fn example(line: &str) -> Result<Example, Bilingual> {
 
 #[cfg(test)]
 mod tests {
+    use softprefix_core::files::faults::{Fault, inject};
+    use softprefix_core::prefix::Rounding;
+
     use super::*;
     use crate::model::Language;
 
@@ -249,24 +252,57 @@ mod tests {
         assert!(en.contains("has no examples") && ja.contains("例がありません"), "{en}");
     }
 
-    #[test]
-    fn a_full_disk_is_told_with_the_name_of_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let best = Best {
-            rows: SoftPrefix::from_f32(2, &[0.5; 4], softprefix_core::prefix::Rounding::default()).unwrap(),
+    /// The best rows after a step.
+    fn best(step: usize) -> Best {
+        let values = [0.5 + step as f32; 4];
+        Best {
+            rows: SoftPrefix::from_f32(2, &values, Rounding::default()).unwrap(),
             learned: serde_json::from_value(serde_json::json!({
                 "objective": "", "examples": 1, "preserved": 0, "data_sha256": "", "first_prompt": "", "first_target": "",
-                "init": "target", "seed": 0, "steps_asked": 1, "step": 0, "loss": 1.0, "likelihood": 1.0, "matched": 0,
+                "init": "target", "seed": 0, "steps_asked": 1, "step": step, "loss": 1.0, "likelihood": 1.0, "matched": 0,
                 "wanted": 1, "model": "m",
             }))
             .unwrap(),
+        }
+    }
+
+    #[test]
+    fn whichever_step_of_writing_the_rows_fails_the_file_has_the_old_rows_or_the_new_ones_and_the_error_names_it() {
+        let names = |folder: &Path| {
+            let files = std::fs::read_dir(folder).unwrap();
+            files.map(|file| file.unwrap().file_name()).collect::<Vec<_>>()
         };
-        let nowhere = folder.path().join("gone").join("rows.safetensors");
-        let problem = write(&best, &nowhere, None).unwrap_err();
-        assert_eq!(problem.kind, ProblemKind::File);
-        assert!(
-            problem.whole(Language::English).contains("rows.safetensors"),
-            "{problem}"
-        );
+        for fault in [Fault::Broken as fn(usize) -> Fault, Fault::Full] {
+            for at in 0.. {
+                let folder = tempfile::tempdir().unwrap();
+                let file = folder.path().join("rows.safetensors");
+                let store = PrefixStore::new(folder.path().join("prefixes"));
+                write(&best(0), &file, Some(&store)).unwrap();
+                let injected = inject(folder.path(), fault(at));
+                let written = write(&best(1), &file, Some(&store));
+                let met = injected.was_met();
+                drop(injected);
+                assert_eq!(written.is_err(), met, "{:?}: {written:?}", fault(at));
+                let imported = files::import(&file, None, Rounding::default()).unwrap();
+                let recipe = imported.recipe();
+                let step = recipe.kind.learned().unwrap().step;
+                assert_eq!(imported.prefix, best(step).rows, "{:?}", fault(at));
+                let left = (names(folder.path()).len(), names(store.folder()).len());
+                assert_eq!(left, if met { (2, 1) } else { (2, 2) }, "{:?}", fault(at));
+                let Err(problem) = written else {
+                    assert!(step == 1 && at >= 8, "{at} steps");
+                    store.get(&best(1).rows.sha256()).unwrap();
+                    break;
+                };
+                // The store comes after the file.
+                let named = if step == 0 { "rows.safetensors" } else { "prefixes" };
+                for language in [Language::English, Language::Japanese] {
+                    let sentence = problem.whole(language);
+                    assert!(sentence.contains(named) && sentence.contains("os error"), "{sentence}");
+                }
+                assert_eq!(problem.kind, ProblemKind::File);
+                write(&best(1), &file, Some(&store)).unwrap();
+            }
+        }
     }
 }

@@ -17,6 +17,7 @@ use softprefix::workbench::{Action, Notice, Workbench};
 use softprefix_core::client::ConnectOptions;
 use softprefix_core::compare::Granularity;
 use softprefix_core::experiment::Applied;
+use softprefix_core::protocol::extension::feature;
 
 use crate::support::{Harness, Seen, at, closed_port, points, serve, tiny_model};
 
@@ -393,6 +394,20 @@ pub fn stock_module(module: SocketAddr) -> SocketAddr {
 /// A stock unit indeed: what it is told of prefixes it passes over without a word.
 pub fn unresponsive_stock_module(module: SocketAddr) -> SocketAddr {
     changed(module, hide, hide)
+}
+
+/// A unit of ours whose engine has no gradient.
+pub fn that_cannot_learn(module: SocketAddr) -> SocketAddr {
+    changed(
+        module,
+        |_request| {},
+        |reply| {
+            let features = reply.pointer_mut("/data/soft_prefix/features");
+            if let Some(features) = features.and_then(Value::as_array_mut) {
+                features.retain(|feature| feature != feature::LEARN);
+            }
+        },
+    )
 }
 
 /// A module that is asked to set up a task only while nobody holds `gate`.

@@ -199,6 +199,35 @@ fn the_best_rows_so_far_are_on_disk_when_the_unit_is_gone() {
     assert_eq!(found(folder.path()).len(), 8);
 }
 
+#[cfg(unix)]
+#[test]
+fn where_no_rows_can_be_written_learning_ends_with_4_and_the_reason_and_no_task_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model());
+    let (module_name, out) = (module.to_string(), folder.path().join("found.safetensors"));
+    let out = out.to_string_lossy();
+    let args = ["learn", "--module", &module_name, "--out", &out];
+    let learn = program(&folder.path().join("state"), &[&args[..], &ONE].concat());
+    // Like a full disk, the system then refuses every byte that is written to a file.
+    let done = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 0; exec \"$@\"", "sh"])
+        .arg(learn.get_program())
+        .args(learn.get_args())
+        .envs(learn.get_envs().filter_map(|(name, value)| Some((name, value?))))
+        .output()
+        .unwrap();
+    let said = stderr(&done);
+    assert_eq!(done.status.code(), Some(4), "{said}");
+    assert!(
+        said.contains("found.safetensors") && said.contains("os error 27"),
+        "{said}"
+    );
+    let left = std::fs::read_dir(folder.path()).unwrap();
+    let mut left = left.map(|file| file.unwrap().file_name());
+    assert!(left.all(|name| name == "state"), "nothing is left of the file");
+    assert_eq!(tasks_at(module), [] as [String; 0]);
+}
+
 #[test]
 fn a_learning_that_reaches_the_target_ends_with_0_and_its_rows_say_it() {
     let folder = tempfile::tempdir().unwrap();
