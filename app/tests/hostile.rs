@@ -14,11 +14,12 @@ use std::time::Duration;
 use mutate::each;
 use softprefix::doctor::log::{Entry, Log};
 use softprefix::doctor::script::{Found, answer};
-use softprefix::model::Remembered;
-use softprefix::recording::{DEMO, PreparedRecording, Recording, Writer};
+use softprefix::model::{ExternalCommand, Problem, ProblemKind, Remembered, RunKind};
+use softprefix::recording::{DEMO, Line, PreparedRecording, Recording, Writer};
 use softprefix::workbench::{PlaybackAction, Workbench};
 
-/// Parts of the recording that ships: its beginning with a few lines, so that much of each kind is damaged.
+/// Parts of the recording that ships, each after its first lines, so that much of each kind of line is damaged; and a recording of what
+/// that one does not have.
 fn recordings() -> Vec<Vec<u8>> {
     let lines: Vec<&[u8]> = DEMO.split_inclusive(|&byte| byte == b'\n').collect();
     let setting = lines.len().min(8);
@@ -26,19 +27,54 @@ fn recordings() -> Vec<Vec<u8>> {
         .chunks(40)
         .map(|part| [&lines[..setting], part].concat().concat())
         .collect();
-    let lost = r#"{"t":99999999,"lost":["It is gone.","Look for it."]}"#;
-    let failed = r#"{"t":99999999,"failed":{"side":"p","because":["It broke.","Mend it."]}}"#;
-    parts.push(
-        [
-            &lines[..setting].concat(),
-            lost.as_bytes(),
-            b"\n",
-            failed.as_bytes(),
-            b"\n",
-        ]
-        .concat(),
-    );
+    parts.push(others(&lines[..setting].concat()));
     parts
+}
+
+/// A recording that begins with these lines, and goes on with lines of the kinds that the one that ships does not have.
+fn others(setting: &[u8]) -> Vec<u8> {
+    let demo = Arc::new(PreparedRecording::new(None, Recording::read(DEMO, "demo").unwrap()));
+    let mut workbench = Workbench::new(Remembered::default());
+    workbench.play(Arc::clone(&demo));
+    let end = PlaybackAction::Seek(demo.length());
+    workbench.apply(softprefix::workbench::Action::Playback(end));
+    let mut case = workbench.shown().tuning.saved.records.clone();
+    case.truncate(4);
+    assert!(case[0].is_baseline() && case.len() == 4);
+    let problem = || Problem::new(ProblemKind::Module, "It is gone.", "Look for it.");
+    let commands =
+        r#"{"magnitude":0.5,"p":4,"seed":7,"row/2":0.25,"blend":0.75,"prompt":"Hello","preset":1,"run":true}"#;
+    let lines = [
+        Line::Case(case),
+        Line::Look(Some(0)),
+        Line::Look(None),
+        Line::External(ExternalCommand::parse_line(commands).unwrap()),
+        Line::Run(RunKind::Prefixed),
+        Line::Dropped(RunKind::Prefixed),
+        Line::Run(RunKind::Baseline),
+        Line::Failed(RunKind::Baseline, problem()),
+        Line::Remove(1),
+        Line::Clear,
+        Line::Lost(problem()),
+        Line::Over,
+    ];
+    let before = Recording::read(setting, "setting").unwrap();
+    let mut writer = Writer::default();
+    let mut file = Writer::head(before.at_unix);
+    for (time, line) in &before.lines {
+        file.extend(writer.line(*time, line));
+    }
+    let begin = before.lines.last().unwrap().0;
+    for (time, line) in (begin..).zip(&lines) {
+        file.extend(writer.line(time, line));
+    }
+    let read = Recording::read(file.as_bytes(), "others").unwrap();
+    assert_eq!(
+        read.lines.len(),
+        before.lines.len() + lines.len(),
+        "every line is written and read"
+    );
+    file.into_bytes()
 }
 
 #[test]
