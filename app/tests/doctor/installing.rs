@@ -141,15 +141,17 @@ fn a_swap_that_nobody_confirms_is_taken_back_by_the_module_itself() {
             };
             tokio::select! { _ = work => panic!("it cannot end"), () = swapped => {} }
         }
+        // Taking a swap back removes this file last.
+        let watch = jail.at("/var/lib/softprefix/install/watch");
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
-        while running(&jail) != STOCK {
+        while watch.exists() {
             assert!(
                 std::time::Instant::now() < deadline,
                 "the module did not take the swap back"
             );
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(running(&jail), STOCK);
         assert_eq!(
             (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
             before

@@ -383,13 +383,14 @@ fn a_connection_that_is_lost_leaves_the_remedy_to_finish() {
 #[test]
 fn every_remedy_finishes_on_the_module_when_the_connection_is_lost() {
     with_jail!(jail, {
-        // Every remedy asks for the time before it changes anything: there it waits, and there the cable is pulled.
+        // Every remedy asks for the time before it changes anything: there it waits until the connection is cut.
         let date = jail.at("/usr/bin/date");
         fs::rename(&date, jail.at("/usr/bin/date.real")).unwrap();
-        let began = jail.at("/tmp/date-began");
+        let (began, is_cut) = (jail.at("/tmp/date-began"), jail.at("/tmp/connection-cut"));
+        fs::write(&is_cut, "").unwrap();
         fs::write(
             &date,
-            "#!/bin/sh\n: >/tmp/date-began\nsleep 1\nexec /usr/bin/date.real \"$@\"\n",
+            "#!/bin/sh\n: >/tmp/date-began\nwhile [ ! -e /tmp/connection-cut ]; do sleep 0.02; done\nexec /usr/bin/date.real \"$@\"\n",
         )
         .unwrap();
         fs::set_permissions(&date, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -408,10 +409,11 @@ fn every_remedy_finishes_on_the_module_when_the_connection_is_lost() {
             let Some(remedy) = offered.or_else(|| remedy(id).filter(|_| id == "start-llm-llm")) else {
                 panic!("{id} is not offered")
             };
-            let _ = fs::remove_file(&began);
+            let _ = (fs::remove_file(&began), fs::remove_file(&is_cut));
             let cut = async {
                 exists(&began).await;
                 jail.cut_connections();
+                fs::write(&is_cut, "").unwrap();
             };
             let (ended, ()) = tokio::join!(remedy.apply(&ssh), cut);
             // The unit is tried before its libraries are found: nothing of that stays.
