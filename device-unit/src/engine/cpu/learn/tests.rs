@@ -7,7 +7,7 @@ use super::*;
 use crate::engine::cpu::kernel::{Kernel, Tier};
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::engine::gradient::Differentiable as _;
-use crate::testing::{TinyModel, TinyWeights};
+use crate::testing::{Meta, TinyModel, TinyWeights};
 
 /// Pseudo-random numbers in -1..1.
 fn numbers(count: usize, seed: u64) -> Vec<f32> {
@@ -126,8 +126,8 @@ fn both_losses_and_their_gradients_equal_finite_differences() {
     assert!(none.run().abs() < 1e-6, "the divergence of a prediction from itself");
 }
 
-/// A model of every architecture; the tests use more rows than one block of any product.
-fn models() -> Vec<TinyModel> {
+/// A model of every architecture and with every scaling of the rotation; the tests use more rows than one block of any product.
+fn models() -> Vec<(&'static str, TinyModel)> {
     let exact = |model: TinyModel| TinyModel {
         weights: TinyWeights::Q8_0,
         ..model
@@ -137,11 +137,29 @@ fn models() -> Vec<TinyModel> {
         own_output: true,
         ..TinyModel::llama()
     };
+    let scaled = |model: TinyModel, scaling: &str| {
+        let key = |name: &str| format!("{}.rope.scaling.{name}", model.architecture);
+        TinyModel {
+            keys: vec![
+                (key("type"), Some(Meta::Text(scaling.into()))),
+                (key("factor"), Some(Meta::F32(4.0))),
+            ],
+            ..exact(model)
+        }
+    };
+    let pairs_of_llama = 16;
+    let with_factors = TinyModel {
+        tensors: vec![("rope_freqs.weight".into(), vec![pairs_of_llama])],
+        ..exact(TinyModel::llama())
+    };
     vec![
-        exact(TinyModel::qwen2()),
-        exact(TinyModel::qwen3()),
-        exact(TinyModel::llama()),
-        with_minima,
+        ("qwen2", exact(TinyModel::qwen2())),
+        ("qwen3", exact(TinyModel::qwen3())),
+        ("llama", exact(TinyModel::llama())),
+        ("llama with minima", with_minima),
+        ("llama with linear scaling", scaled(TinyModel::llama(), "linear")),
+        ("qwen2 with yarn", scaled(TinyModel::qwen2(), "yarn")),
+        ("llama with factors", with_factors),
     ]
 }
 
@@ -192,7 +210,7 @@ fn targets(engine: &CpuEngine) -> Vec<Target> {
 
 #[test]
 fn the_gradient_of_attention_equals_finite_differences() {
-    for model in models() {
+    for (name, model) in models() {
         let engine = engine(&model, 2);
         let (model, layer) = (&engine.model, &engine.model.weights.layers[1]);
         let config = &model.config;
@@ -208,13 +226,13 @@ fn the_gradient_of_attention_equals_finite_differences() {
             along(&Heads::of(model, layer, &angles, qkv).attend(model), &d)
         });
         let ours = Heads::of(model, layer, &angles, &qkv).attend_backward(model, layer, &qkv, &d);
-        assert_near(&config.architecture, &ours, &theirs);
+        assert_near(name, &ours, &theirs);
     }
 }
 
 #[test]
 fn the_gradient_of_the_whole_model_equals_finite_differences() {
-    for model in models() {
+    for (name, model) in models() {
         let engine = engine(&model, 2);
         let targets = targets(&engine);
         let width = engine.info.hidden_size;
@@ -229,13 +247,13 @@ fn the_gradient_of_the_whole_model_equals_finite_differences() {
             }
             pass.loss
         });
-        assert_near(&model.architecture, &ours.rows, &theirs);
+        assert_near(name, &ours.rows, &theirs);
     }
 }
 
 #[test]
 fn a_gradient_is_the_same_bits_on_any_number_of_threads() {
-    for model in models() {
+    for (name, model) in models() {
         let bits = |threads| {
             let engine = engine(&model, threads);
             let found = gradient(&engine, &numbers(23 * engine.info.hidden_size, 14), &targets(&engine));
@@ -243,7 +261,7 @@ fn a_gradient_is_the_same_bits_on_any_number_of_threads() {
             (found.loss.to_bits(), rows)
         };
         let expected = bits(1);
-        assert!(expected == bits(2) && expected == bits(3));
+        assert!(expected == bits(2) && expected == bits(3), "{name}");
     }
 }
 
