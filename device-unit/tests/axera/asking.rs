@@ -1,13 +1,17 @@
 //! The calls to the runtime: their order, the contents of the buffers, and the release of all resources after any failure.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use half::bf16;
 use serde_json::json;
 use softprefix_unit::engine::{Engine, EngineError, Logits, Step};
+use softprefix_unit::testing::TinyModel;
+use softprefix_unit::unit::{Unit, UnitOptions};
 
+use crate::common::{Server, bare, error, request, whole};
 use crate::feeding::*;
-use crate::world::{CACHE, PREFILL, World};
+use crate::world::{CACHE, MODEL, PREFILL, World};
 
 #[test]
 fn calls_to_the_runtime_are_in_order_and_everything_is_released() {
@@ -233,4 +237,25 @@ fn a_dynamically_loaded_layer_is_held_only_while_it_is_used() {
     ]
     .concat();
     assert_eq!(beside, expected);
+}
+
+#[test]
+fn a_request_to_learn_is_refused_before_anything_is_computed() {
+    let world = World::sized(TinyModel::qwen2(), 160, 200);
+    let unit = Unit::new(Arc::new(world.models()), UnitOptions::default());
+    let server = Server::serving(Arc::new(unit));
+    let mut client = server.client();
+    let task = client.set_up(&whole(MODEL, 100));
+    let info = client.ask(&bare("t", &task, "taskinfo"))["data"]["soft_prefix"].clone();
+    let features = info["features"].as_array().unwrap();
+    assert!(features.contains(&json!("budget")) && !features.contains(&json!("learn")));
+
+    world.reset(0);
+    let data = json!({"examples": [{"prompt": "hello", "target": "the land"}], "len": 2, "init": "target"});
+    let reply = client.ask(&request("l", &task, "softprefix.learn", "softprefix.learn", data));
+    let backend = info["backend"].as_str().unwrap();
+    let sentence =
+        format!("Not available. The engine {backend} cannot learn prefixes; use the CPU engine of a workbench.");
+    assert_eq!(error(&reply), (-10, sentence));
+    assert_eq!(world.log(), Vec::<String>::new());
 }

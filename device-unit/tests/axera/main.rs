@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Helpers of tests fail the test.
 
 mod asking;
+#[allow(dead_code, reason = "the units of the other tests")]
+#[path = "../module/common.rs"]
+mod common;
 mod feeding;
 mod libraries;
 mod loading;
