@@ -33,8 +33,10 @@ struct FakeEngine {
     held: bool,
     /// Bytes of a position in a KV cache.
     position_bytes: usize,
-    /// Whether it computes gradients, which are never done.
-    learns: bool,
+    /// The derivatives of its gradients, in order; the gradient after the last is never done. `None`: it computes none.
+    derivatives: Option<std::vec::IntoIter<f32>>,
+    /// The learned rows at which each gradient was computed.
+    differentiated: Arc<Mutex<Vec<Vec<bf16>>>>,
 }
 
 struct FakeEmbeddings;
@@ -109,7 +111,7 @@ impl Engine for FakeEngine {
         Ok(())
     }
     fn differentiable(&mut self) -> Option<&mut dyn Differentiable> {
-        self.learns.then_some(self as &mut dyn Differentiable)
+        self.derivatives.is_some().then_some(self as &mut dyn Differentiable)
     }
 }
 
@@ -117,12 +119,18 @@ impl Differentiable for FakeEngine {
     fn gradient_bytes(&self, _: usize, _: usize) -> usize {
         0
     }
-    fn begin_gradient(&mut self, _: Example) -> Result<(), EngineError> {
+    fn begin_gradient(&mut self, example: Example) -> Result<(), EngineError> {
+        let learned = example.rows[..example.learned * HIDDEN].to_vec();
+        self.differentiated.lock().unwrap().push(learned);
         Ok(())
     }
     fn advance_gradient(&mut self) -> Option<Gradient> {
         std::thread::sleep(Duration::from_millis(1));
-        None
+        let derivative = self.derivatives.as_mut()?.next()?;
+        Some(Gradient {
+            loss: 0.0,
+            rows: vec![derivative; HIDDEN],
+        })
     }
     fn abort_gradient(&mut self) {}
 }
@@ -145,7 +153,8 @@ fn engine(max_sequences: usize, chunked_prefill: bool) -> FakeEngine {
         steps: Steps::default(),
         held: false,
         position_bytes: 0,
-        learns: false,
+        derivatives: None,
+        differentiated: Arc::default(),
     }
 }
 
@@ -726,23 +735,31 @@ fn a_deadline_ends_a_queued_scoring_job() {
     assert!(running.try_recv().is_err(), "the other one runs on");
 }
 
-struct Learned(Sender<Option<Result<LearnedPrefix, JobError>>>);
+#[derive(Debug, Clone, PartialEq)]
+enum Learned {
+    Started,
+    /// Steps taken, and steps rolled back.
+    Progress(usize, usize),
+    Ended(Result<LearnedPrefix, JobError>),
+}
 
-impl LearnSink for Learned {
+impl LearnSink for Sender<Learned> {
     fn started(&mut self) {
-        let _ = self.0.send(None);
+        let _ = self.send(Learned::Started);
     }
-    fn progress(&mut self, _: &LearnProgress, _: &BestPrefix) {}
+    fn progress(&mut self, progress: &LearnProgress, _: &BestPrefix) {
+        let _ = self.send(Learned::Progress(progress.step, progress.rolled_back));
+    }
     fn is_closed(&self) -> bool {
         false
     }
     fn end(self: Box<Self>, outcome: Result<LearnedPrefix, JobError>) {
-        let _ = self.0.send(Some(outcome));
+        let _ = self.send(Learned::Ended(outcome));
     }
 }
 
-/// A job that learns until it is cancelled, and what its sink receives: `None` when it starts, then the outcome.
-fn learn_job() -> (LearnJob, Receiver<Option<Result<LearnedPrefix, JobError>>>) {
+/// A job that learns, and what its sink receives.
+fn learn_job() -> (LearnJob, Receiver<Learned>) {
     let (sender, receiver) = channel();
     let job = LearnJob {
         examples: vec![LearnExample {
@@ -763,7 +780,7 @@ fn learn_job() -> (LearnJob, Receiver<Option<Result<LearnedPrefix, JobError>>>) 
         seed: 0,
         target_loss: 0.0,
         stop: StopFlag::default(),
-        sink: Box::new(Learned(sender)),
+        sink: Box::new(sender),
         permit: AdmissionLimit::new(1).acquire().unwrap(),
     };
     (job, receiver)
@@ -772,7 +789,7 @@ fn learn_job() -> (LearnJob, Receiver<Option<Result<LearnedPrefix, JobError>>>) 
 #[test]
 fn a_queued_learning_job_can_be_cancelled_while_another_runs() {
     let learning = FakeEngine {
-        learns: true,
+        derivatives: Some(Vec::new().into_iter()),
         ..engine(32, true)
     };
     let (scheduler, _) = start(learning, Budget::default());
@@ -780,7 +797,9 @@ fn a_queued_learning_job_can_be_cancelled_while_another_runs() {
     let (first, running) = learn_job();
     let stop = first.stop.clone();
     scheduler.learn(first);
-    assert_eq!(running.recv_timeout(patience).unwrap(), None);
+    for expected in [Learned::Started, Learned::Progress(0, 0)] {
+        assert_eq!(running.recv_timeout(patience).unwrap(), expected);
+    }
     let (second, waiting) = learn_job();
     let (second_stop, limit) = (second.stop.clone(), AdmissionLimit::new(1));
     scheduler.learn(LearnJob {
@@ -789,10 +808,45 @@ fn a_queued_learning_job_can_be_cancelled_while_another_runs() {
     });
     second_stop.set();
     scheduler.wake();
-    assert_eq!(waiting.recv_timeout(patience).unwrap(), Some(Err(JobError::Stopped)));
+    let stopped = Learned::Ended(Err(JobError::Stopped));
+    assert_eq!(waiting.recv_timeout(patience).unwrap(), stopped);
     assert!(limit.acquire().is_ok(), "its permit is released");
     assert!(running.try_recv().is_err(), "the other one runs on");
     stop.set();
     scheduler.wake();
-    assert!(running.recv_timeout(patience).unwrap().is_some());
+    let ended = running.recv_timeout(patience).unwrap();
+    assert!(matches!(ended, Learned::Ended(Ok(_))), "{ended:?}");
+}
+
+#[test]
+fn a_step_whose_gradient_is_not_a_number_is_rolled_back_to_the_best_rows_and_counted() {
+    let learning = FakeEngine {
+        derivatives: Some(vec![1.0, f32::NAN, 1.0, 1.0].into_iter()),
+        ..engine(32, true)
+    };
+    let differentiated = Arc::clone(&learning.differentiated);
+    let (scheduler, _) = start(learning, Budget::default());
+    let (job, received) = learn_job();
+    let init = job.init.clone();
+    scheduler.learn(LearnJob { steps: 3, ..job });
+    let received: Vec<Learned> = received.iter().collect();
+    // The engine finds all rows equally good, so the first ones stay the best.
+    let [progress @ .., Learned::Ended(Ok(learned))] = received.as_slice() else {
+        panic!("{received:?}");
+    };
+    let steps = [(0, 0), (1, 0), (2, 1), (3, 1)].map(|(step, rolled_back)| Learned::Progress(step, rolled_back));
+    assert_eq!(progress, [&[Learned::Started], steps.as_slice()].concat());
+    assert_eq!((learned.steps, learned.rolled_back, learned.stopped), (3, 1, false));
+    assert_eq!((learned.best.step, &learned.best.rows), (0, &init));
+    let differentiated = differentiated.lock().unwrap();
+    let [first, moved, after, last] = differentiated.as_slice() else {
+        panic!("{differentiated:?}");
+    };
+    assert_eq!((first.as_slice(), after.as_slice()), (init.values(), init.values()));
+    // Half the rate from there on.
+    let distance = |rows: &[bf16]| (rows[0] - init.values()[0]).to_f32().abs();
+    assert!(
+        distance(moved) > 0.05 && distance(last) < 0.6 * distance(moved),
+        "{differentiated:?}"
+    );
 }
