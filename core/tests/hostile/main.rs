@@ -12,7 +12,7 @@ mod written;
 
 use std::path::Path;
 
-use mutate::{each, files, now_and_then};
+use mutate::{each, files, folder, now_and_then};
 use softprefix_core::compare::ResultsFile;
 use softprefix_core::experiment::html::{self, Language};
 use softprefix_core::experiment::{Experiment, Journal, Library, Record, experiments, export};
@@ -143,7 +143,7 @@ fn a_stream_of_bytes_is_cut_into_messages_or_given_up() {
 
 #[test]
 fn a_journal_is_read_as_far_as_it_is_whole_and_everything_is_made_of_what_was_read() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("one.journal");
     let mut write_too = now_and_then(100);
     each(&journals(), usize::MAX, |input| {
@@ -182,7 +182,7 @@ fn a_journal_is_read_as_far_as_it_is_whole_and_everything_is_made_of_what_was_re
 
 #[test]
 fn a_library_with_a_damaged_file_lists_the_others() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let library = Library::open(folder.path()).unwrap();
     each(&journals(), usize::MAX, |input| {
         std::fs::write(library.path_of("damaged"), input).unwrap();
@@ -257,7 +257,7 @@ fn adapters() -> Vec<Vec<u8>> {
 
 #[test]
 fn an_adapter_gives_as_many_finite_rows_as_it_says_or_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     each(&adapters(), usize::MAX, |input| {
         let mark = input.windows(NEXT_FILE.len()).position(|bytes| bytes == NEXT_FILE);
         let (config, weights) = match mark {

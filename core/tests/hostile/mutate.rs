@@ -210,6 +210,13 @@ pub fn each<A: Accepted>(samples: &[Vec<u8>], reach: usize, mut reader: impl FnM
     }
 }
 
+/// A folder for inputs that are read from files: in memory where the system has such a folder, since a disk takes far longer than a reader.
+#[allow(dead_code, reason = "not all targets read files")]
+pub fn folder() -> tempfile::TempDir {
+    let memory = tempfile::tempdir_in("/dev/shm");
+    memory.or_else(|_| tempfile::tempdir()).expect("a folder")
+}
+
 /// Every file below `folder` of at most `most` bytes.
 pub fn files(folder: &Path, most: u64) -> Vec<Vec<u8>> {
     let mut paths: Vec<PathBuf> = Vec::new();

@@ -54,14 +54,8 @@ pub(super) fn read_named(
         .read_to_end(&mut start)
         .map_err(unreadable)?;
     super::refuse_pointer(file, &start)?;
-    let Some(header_length) = start.first_chunk() else {
-        return Err(malformed(file, &"it is empty or cut"));
-    };
-    let header_length = u64::from_le_bytes(*header_length);
+    let header_length = header_length(file, &start, length)?;
     source.seek(SeekFrom::Start(8)).map_err(unreadable)?;
-    if header_length > LONGEST_HEADER.min(length) {
-        return Err(malformed(file, &format!("its header claims {header_length} bytes")));
-    }
     let mut header = Vec::new();
     source
         .by_ref()
@@ -93,6 +87,18 @@ pub(super) fn read_named(
     }))
 }
 
+/// The length of the header of a file of `length` bytes, by its first bytes.
+fn header_length(file: &str, start: &[u8], length: u64) -> Result<u64, FileError> {
+    let Some(claimed) = start.first_chunk() else {
+        return Err(malformed(file, &"it is empty or cut"));
+    };
+    let claimed = u64::from_le_bytes(*claimed);
+    if claimed > LONGEST_HEADER.min(length.saturating_sub(8)) {
+        return Err(malformed(file, &format!("its header claims {claimed} bytes")));
+    }
+    Ok(claimed)
+}
+
 /// Reads a header. Python writes unpaired surrogates in names and notes, which JSON allows.
 fn parse(file: &str, header: &[u8]) -> Result<Metadata, FileError> {
     let read = json::read(header).map_err(|error| malformed(file, &error))?;
@@ -114,9 +120,9 @@ fn malformed(file: &str, error: &dyn std::fmt::Display) -> FileError {
 
 /// Reads the tensor [`PROMPT_EMBEDDINGS`], or else the only tensor in the file, and the file's [`NOTE`].
 pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<(Table<'a>, Option<String>), FileError> {
-    let cut = || malformed(file, &"it is empty or cut");
-    let (length, rest) = bytes.split_first_chunk().ok_or_else(cut)?;
-    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let cut = || malformed(file, &"it is cut");
+    let length = header_length(file, bytes, bytes.len() as u64)? as usize;
+    let rest = bytes.get(8..).unwrap_or_default();
     let (header, data) = rest.split_at_checked(length).ok_or_else(cut)?;
     let header = parse(file, header)?;
     if header.data_len() != data.len() {
