@@ -150,13 +150,32 @@ pub enum EngineError {
     },
 }
 
+impl LoadError {
+    /// Creates a [`LoadError::BadFile`].
+    pub(crate) fn bad_file(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+        Self::BadFile {
+            path: path.into(),
+            reason: reason.into(),
+        }
+    }
+}
+
 impl EngineError {
     /// Creates the error of an embedding table that can no longer be read.
     pub(crate) fn unreadable_rows(path: &Path, error: &std::io::Error) -> Self {
+        Self::backend(
+            format!("reading the embedding table {}", path.display()),
+            error.to_string(),
+            "do not change a model's files while it is loaded; load it again",
+        )
+    }
+
+    /// Creates an [`EngineError::Backend`].
+    pub(crate) fn backend(what: impl Into<String>, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self::Backend {
-            what: format!("reading the embedding table {}", path.display()),
-            detail: error.to_string(),
-            remedy: "do not change a model's files while it is loaded; load it again".into(),
+            what: what.into(),
+            detail: detail.into(),
+            remedy: remedy.into(),
         }
     }
 }

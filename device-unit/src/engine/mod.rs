@@ -164,11 +164,11 @@ pub trait Engine: Send {
     /// # Errors
     /// [`EngineError::NoSuchSequence`]; [`EngineError::Backend`] if the engine does not support it (see [`EngineInfo::drafts`]).
     fn rewind(&mut self, _sequence: SequenceId, _positions: usize) -> Result<(), EngineError> {
-        Err(EngineError::Backend {
-            what: "rewinding a sequence".into(),
-            detail: format!("{} does not support it", self.info().backend),
-            remedy: "run without drafts".into(),
-        })
+        Err(EngineError::backend(
+            "rewinding a sequence",
+            format!("{} does not support it", self.info().backend),
+            "run without drafts",
+        ))
     }
 
     /// Returns the engine as [`Differentiable`](gradient::Differentiable) if it computes gradients.

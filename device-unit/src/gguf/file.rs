@@ -63,10 +63,7 @@ impl GgufFile {
 
     /// Opens one file of the model, adds its tensors, and returns its metadata.
     fn add(&mut self, path: &Path) -> Result<HashMap<String, MetaValue>, LoadError> {
-        let bad = |reason: String| LoadError::BadFile {
-            path: path.to_owned(),
-            reason,
-        };
+        let bad = |reason: String| LoadError::bad_file(path, reason);
         let file = StoredFile::open(path)?;
         if file.len() == 0 {
             return Err(bad("the file is empty".into()));

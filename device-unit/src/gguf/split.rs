@@ -104,10 +104,7 @@ impl Split {
         metadata: &HashMap<String, MetaValue>,
         first: &HashMap<String, MetaValue>,
     ) -> Result<(), LoadError> {
-        let bad = |reason: String| LoadError::BadFile {
-            path: path.to_owned(),
-            reason,
-        };
+        let bad = |reason: String| LoadError::bad_file(path, reason);
         let said = |key: &str| {
             metadata
                 .get(key)
@@ -134,13 +131,13 @@ impl Split {
     /// Checks the number of tensors of all files against the first one's.
     pub(super) fn check_tensors(&self, path: &Path, found: usize) -> Result<(), LoadError> {
         match self.tensors {
-            Some(wanted) if wanted != found => Err(LoadError::BadFile {
-                path: path.to_owned(),
-                reason: format!(
+            Some(wanted) if wanted != found => Err(LoadError::bad_file(
+                path,
+                format!(
                     "its {} files have {found} tensors, not the {wanted} that it names",
                     self.count
                 ),
-            }),
+            )),
             _ => Ok(()),
         }
     }

@@ -80,10 +80,7 @@ impl ModelSource for AxeraModels {
         } else {
             Tokenizer::from_tokenizer_json(&tokenizer_file)
         }
-        .map_err(|error| LoadError::BadFile {
-            path: tokenizer_file.clone(),
-            reason: error.to_string(),
-        })?;
+        .map_err(|error| LoadError::bad_file(&tokenizer_file, error.to_string()))?;
 
         // The built-in tokenizer's template adds a full stop; the tokenizer servers apply the model's own, which does not.
         let template = if parameters.tokenizer_type == QWEN_TIKTOKEN {

@@ -47,10 +47,10 @@ impl ModelInfo {
         let vocab_size = tensors::check(&file, &config)?.rows();
         let tokens = Vocabulary::check_gguf(&file).map_err(|error| LoadError::Vocabulary(error.to_string()))?;
         if tokens > vocab_size {
-            return Err(LoadError::BadFile {
-                path: path.to_owned(),
-                reason: format!("its vocabulary has {tokens} tokens, its embedding table {vocab_size} rows"),
-            });
+            return Err(LoadError::bad_file(
+                path,
+                format!("its vocabulary has {tokens} tokens, its embedding table {vocab_size} rows"),
+            ));
         }
         Ok(Self {
             title: file.str("general.name").map(str::to_owned),

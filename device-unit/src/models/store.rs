@@ -268,10 +268,12 @@ impl ModelSource for ModelStore {
 
 /// The result of a thread; a panic becomes [`EngineError::Backend`].
 fn joined<T>(what: &str, thread: thread::ScopedJoinHandle<'_, T>) -> Result<T, LoadError> {
-    let died = |_| EngineError::Backend {
-        what: format!("reading the {what}"),
-        detail: "its thread panicked".into(),
-        remedy: "report this with the model's name".into(),
+    let died = |_| {
+        EngineError::backend(
+            format!("reading the {what}"),
+            "its thread panicked",
+            "report this with the model's name",
+        )
     };
     Ok(thread.join().map_err(died)?)
 }

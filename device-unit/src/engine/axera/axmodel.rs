@@ -71,16 +71,15 @@ impl AxModel {
         // SAFETY: the mapping lives for the next call only. A file that is modified meanwhile is as broken as one that is modified while
         // it is read.
         let bytes = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-        let len = u32::try_from(bytes.len()).map_err(|_| LoadError::BadFile {
-            path: path.to_owned(),
-            reason: "it is larger than 4 GiB".into(),
-        })?;
+        let len = u32::try_from(bytes.len()).map_err(|_| LoadError::bad_file(path, "it is larger than 4 GiB"))?;
 
-        let refused = |call: &str, code: i32| LoadError::BadFile {
-            path: path.to_owned(),
-            reason: format!(
-                "{call} refused it with code {code:#x} (damaged, compiled for another chip, or no NPU memory left)"
-            ),
+        let refused = |call: &str, code: i32| {
+            LoadError::bad_file(
+                path,
+                format!(
+                    "{call} refused it with code {code:#x} (damaged, compiled for another chip, or no NPU memory left)"
+                ),
+            )
         };
         let api = &runtime.api;
         let mut raw: Handle = std::ptr::null_mut();
@@ -205,22 +204,22 @@ impl AxModel {
         };
         let code = run(&self.handle.runtime.api, self.handle.raw, &raw mut io);
         if code != 0 {
-            return Err(EngineError::Backend {
-                what: format!("{call} of {} (group {index})", self.path.display()),
-                detail: format!("code {code:#x}"),
-                remedy: "set the task up again; if it fails again, restart the module".into(),
-            });
+            return Err(EngineError::backend(
+                format!("{call} of {} (group {index})", self.path.display()),
+                format!("code {code:#x}"),
+                "set the task up again; if it fails again, restart the module",
+            ));
         }
         group.outputs.iter().try_for_each(|tensor| tensor.buffer.invalidate())
     }
 }
 
 fn missing(path: &Path, group: usize, name: &str) -> EngineError {
-    EngineError::Backend {
-        what: format!("looking up {name} in group {group} of {}", path.display()),
-        detail: "the model has none".into(),
-        remedy: "use a model compiled as a language model with a prefill and a decode group".into(),
-    }
+    EngineError::backend(
+        format!("looking up {name} in group {group} of {}", path.display()),
+        "the model has none",
+        "use a model compiled as a language model with a prefill and a decode group",
+    )
 }
 
 fn describe(buffer: &DeviceBuffer) -> abi::IoBuffer {

@@ -71,15 +71,10 @@ impl ModelFolders {
                     continue;
                 }
             };
-            let card: Value = serde_json::from_str(&text).map_err(|error| LoadError::BadFile {
-                path: path.clone(),
-                reason: format!("it is not JSON ({error})"),
-            })?;
+            let card: Value = serde_json::from_str(&text)
+                .map_err(|error| LoadError::bad_file(&path, format!("it is not JSON ({error})")))?;
             if !card.get("mode_param").is_some_and(Value::is_object) {
-                return Err(LoadError::BadFile {
-                    path,
-                    reason: "it has no object \"mode_param\"".into(),
-                });
+                return Err(LoadError::bad_file(path, "it has no object \"mode_param\""));
             }
             return Ok((path, card));
         }

@@ -24,14 +24,14 @@ impl EmbeddingFile {
         let file = StoredFile::open(path)?;
         let wanted = vocab_size.checked_mul(hidden_size).and_then(|n| n.checked_mul(2));
         if wanted.map(|bytes| bytes as u64) != Some(file.len()) || hidden_size == 0 {
-            return Err(LoadError::BadFile {
-                path: path.to_owned(),
-                reason: format!(
+            return Err(LoadError::bad_file(
+                path,
+                format!(
                     "it has {} bytes, but tokens_embed_num {vocab_size} x tokens_embed_size {hidden_size} x 2 are {}",
                     file.len(),
                     wanted.map_or_else(|| "beyond any file".to_owned(), |n| n.to_string())
                 ),
-            });
+            ));
         }
         Ok(Self {
             file,

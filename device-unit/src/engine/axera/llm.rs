@@ -365,11 +365,11 @@ impl Layer {
             None => {
                 let mut model = AxModel::load(runtime, &self.file).map_err(|error| match error {
                     LoadError::Engine(error) => error,
-                    other => EngineError::Backend {
-                        what: "loading a layer for its run".into(),
-                        detail: other.to_string(),
-                        remedy: "set b_dynamic_load_axmodel_layer to false if there is memory for all layers".into(),
-                    },
+                    other => EngineError::backend(
+                        "loading a layer for its run",
+                        other.to_string(),
+                        "set b_dynamic_load_axmodel_layer to false if there is memory for all layers",
+                    ),
                 })?;
                 work(&mut model, &mut self.saved_cache)
             }
@@ -436,10 +436,7 @@ impl Sizes {
 }
 
 fn bad(path: &Path, reason: String) -> LoadError {
-    LoadError::BadFile {
-        path: path.to_owned(),
-        reason,
-    }
+    LoadError::bad_file(path, reason)
 }
 
 fn check(file: &Path, tensor: &str, got: usize, wanted: usize) -> Result<(), LoadError> {

@@ -39,14 +39,13 @@ impl DeviceBuffer {
     /// # Errors
     /// [`EngineError::Backend`] if the module has no contiguous memory left.
     pub fn new(runtime: &Arc<Runtime>, len: usize, caching: Caching) -> Result<Self, EngineError> {
-        let size = u32::try_from(len)
-            .ok()
-            .filter(|size| *size > 0)
-            .ok_or_else(|| EngineError::Backend {
-                what: "allocating NPU memory".into(),
-                detail: format!("{len} bytes is not a valid buffer size"),
-                remedy: "the model file is damaged: install the model again".into(),
-            })?;
+        let size = u32::try_from(len).ok().filter(|size| *size > 0).ok_or_else(|| {
+            EngineError::backend(
+                "allocating NPU memory",
+                format!("{len} bytes is not a valid buffer size"),
+                "the model file is damaged: install the model again",
+            )
+        })?;
         let (mut physical, mut address) = (0u64, std::ptr::null_mut::<c_void>());
         let (call, name) = match caching {
             Caching::Uncached => (&runtime.api.mem_alloc, "AX_SYS_MemAlloc"),
@@ -56,10 +55,12 @@ impl DeviceBuffer {
         let code = unsafe { call(&raw mut physical, &raw mut address, size, ALIGNMENT, c"npu".as_ptr()) };
         let pointer = NonNull::new(address.cast::<u8>())
             .filter(|_| code == 0)
-            .ok_or_else(|| EngineError::Backend {
-                what: name.into(),
-                detail: format!("{len} bytes were refused with code {code:#x}"),
-                remedy: "exit other tasks that use the NPU, or restart the module to free its memory".into(),
+            .ok_or_else(|| {
+                EngineError::backend(
+                    name,
+                    format!("{len} bytes were refused with code {code:#x}"),
+                    "exit other tasks that use the NPU, or restart the module to free its memory",
+                )
             })?;
         let mut buffer = Self {
             runtime: Arc::clone(runtime),
@@ -70,11 +71,11 @@ impl DeviceBuffer {
         };
         if !(pointer.as_ptr() as usize).is_multiple_of(ALIGNMENT as usize) {
             // `buffer` is dropped here, which frees the memory.
-            return Err(EngineError::Backend {
-                what: name.into(),
-                detail: "the memory is not aligned as requested".into(),
-                remedy: "install the module's runtime packages again".into(),
-            });
+            return Err(EngineError::backend(
+                name,
+                "the memory is not aligned as requested",
+                "install the module's runtime packages again",
+            ));
         }
         buffer.bytes_mut().fill(0);
         Ok(buffer)
@@ -130,11 +131,11 @@ impl DeviceBuffer {
         if code == 0 {
             return Ok(());
         }
-        Err(EngineError::Backend {
-            what: "AX_SYS_MinvalidateCache".into(),
-            detail: format!("code {code:#x}"),
-            remedy: "restart the unit".into(),
-        })
+        Err(EngineError::backend(
+            "AX_SYS_MinvalidateCache",
+            format!("code {code:#x}"),
+            "restart the unit",
+        ))
     }
 }
 

@@ -82,11 +82,7 @@ pub enum RuntimeError {
 
 impl From<RuntimeError> for EngineError {
     fn from(error: RuntimeError) -> Self {
-        EngineError::Backend {
-            what: "the NPU runtime".into(),
-            detail: error.to_string(),
-            remedy: "then start again".into(),
-        }
+        EngineError::backend("the NPU runtime", error.to_string(), "then start again")
     }
 }
 

@@ -301,10 +301,7 @@ impl<'a> Metadata<'a> {
 }
 
 fn bad(file: &GgufFile, reason: String) -> LoadError {
-    LoadError::BadFile {
-        path: file.path().to_owned(),
-        reason,
-    }
+    LoadError::bad_file(file.path(), reason)
 }
 
 fn unsupported(file: &GgufFile, reason: String) -> LoadError {

@@ -54,14 +54,14 @@ impl TokenEmbeddings for StoredEmbeddings {
             *out = bf16::from_f32(value);
         }
         if !out.iter().all(|value| value.is_finite()) {
-            return Err(EngineError::Backend {
-                what: format!("reading the embedding table {}", self.file.path().display()),
-                detail: format!(
+            return Err(EngineError::backend(
+                format!("reading the embedding table {}", self.file.path().display()),
+                format!(
                     "the row of token {token} in {} has numbers that are not finite",
                     self.table.name
                 ),
-                remedy: "download the model again or choose another".into(),
-            });
+                "download the model again or choose another",
+            ));
         }
         Ok(())
     }

@@ -339,10 +339,12 @@ impl Engine for CpuEngine {
             let sequence = sequence.ok_or(EngineError::NoSuchSequence(step.sequence.0))?;
             let count = step.rows.len() / hidden_size;
             let end = sequence.len + count;
-            sequence.cache.grow(end).map_err(|error| EngineError::Backend {
-                what: "allocating the KV cache".into(),
-                detail: error.to_string(),
-                remedy: "end other programs, or start the unit with less --memory".into(),
+            sequence.cache.grow(end).map_err(|error| {
+                EngineError::backend(
+                    "allocating the KV cache",
+                    error.to_string(),
+                    "end other programs, or start the unit with less --memory",
+                )
             })?;
             let logit_rows = match step.logits {
                 Logits::None => 0,

@@ -32,10 +32,7 @@ struct ExpectedTensor {
 /// [`LoadError::BadFile`] for a tensor that is missing or has another shape; [`LoadError::Unsupported`] with the name of a tensor that
 /// this engine does not use.
 pub fn check<'a>(file: &'a GgufFile, config: &Config) -> Result<&'a TensorInfo, LoadError> {
-    let bad = |reason: String| LoadError::BadFile {
-        path: file.path().to_owned(),
-        reason,
-    };
+    let bad = |reason: String| LoadError::bad_file(file.path(), reason);
     // Before those that are missing: a model of another form has other tensors in their place.
     let mut unknown: Vec<&str> = file.tensors().map(|tensor| tensor.name.as_str()).collect();
     unknown.retain(|name| !is_known(config, name));

@@ -147,10 +147,9 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn tensor(&self, name: &str) -> Result<&TensorInfo, LoadError> {
-        self.file.tensor(name).ok_or_else(|| LoadError::BadFile {
-            path: self.file.path().to_owned(),
-            reason: format!("the tensor {name} is missing"),
-        })
+        self.file
+            .tensor(name)
+            .ok_or_else(|| LoadError::bad_file(self.file.path(), format!("the tensor {name} is missing")))
     }
 
     /// Reads a small tensor.
@@ -261,13 +260,13 @@ impl Loader<'_> {
 }
 
 fn not_a_number(file: &GgufFile, tensor: &TensorInfo) -> LoadError {
-    LoadError::BadFile {
-        path: file.path().to_owned(),
-        reason: format!(
+    LoadError::bad_file(
+        file.path(),
+        format!(
             "the tensor {} has numbers that are not finite, or too large to be computed with",
             tensor.name
         ),
-    }
+    )
 }
 
 /// Converts one stored row to the kernels' format. Returns `false` if it has a number that is not finite or does not fit.
