@@ -82,7 +82,7 @@ impl PanelContext<'_> {
     }
 
     /// Returns the current magnitude in the plot's unit; for unscaled rows, the magnitude that they have.
-    pub fn plot_magnitude_in_hand(&self) -> Option<f64> {
+    pub fn plot_magnitude_at_controls(&self) -> Option<f64> {
         let built = self
             .workbench
             .next_prefix

@@ -187,7 +187,7 @@ fn current(cx: &PanelContext<'_>, recipe: &PrefixRecipe) -> Option<Current> {
     let made = workbench.tuning.points().rfind(of_recipe);
     let x = match made {
         Some((_, point)) => Some(point.magnitude()),
-        None => cx.plot_magnitude_in_hand(),
+        None => cx.plot_magnitude_at_controls(),
     }?;
     let y = made.and_then(|(_, point)| workbench.measure.value(point.measures.as_ref()?));
     let tag = match y {

@@ -496,7 +496,7 @@ fn once_two_baselines_differed_an_equal_third_one_proves_nothing() {
 }
 
 #[test]
-fn live_mode_waits_for_the_hand_and_launches_once_for_many_moves_within_a_frame() {
+fn live_mode_runs_once_after_a_pause_however_often_the_magnitude_is_moved_within_a_frame() {
     let mut workbench = ready();
     workbench.apply(Action::SetLive(true));
     workbench.take_requests();

@@ -96,10 +96,10 @@ impl HistoryPage {
             })
             .collect();
         if rows.is_empty() {
-            let words = if query.is_empty() {
-                text.history_empty
-            } else {
-                text.history_none_found
+            let words = match library.state {
+                LibraryState::Opening => text.history_opening,
+                _ if query.is_empty() => text.history_empty,
+                _ => text.history_none_found,
             };
             Frame::NONE.inner_margin(Margin::symmetric(padding, 8)).show(ui, |ui| {
                 ui.label(paint::words(words, theme::BODY, palette.text3));
@@ -224,7 +224,7 @@ fn row(ui: &mut Ui, cx: &mut PanelContext<'_>, one: &Summary, renaming: &mut Opt
             if item(ui, text.rename, true) {
                 *renaming = Some((id.clone(), name.clone()));
             }
-            if item(ui, text.delete, standing != Standing::AtWork) {
+            if item(ui, text.delete, standing != Standing::Running) {
                 cx.sweep(SweepAction::Delete(id.clone()));
             }
         });

@@ -250,10 +250,10 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
     let mut ids: Vec<Option<String>> = vec![None; count];
     let mut sums: Vec<(f64, usize)> = vec![(0.0, 0); count];
     let mut current = None;
-    let at_work = sweep.at_work.is_some() && sweep.at_work.as_ref() == first;
+    let is_running = sweep.running_experiment.is_some() && sweep.running_experiment.as_ref() == first;
     for case in planned
         .iter()
-        .filter(|case| at_work && sweep.running.contains(&case.index))
+        .filter(|case| is_running && sweep.running.contains(&case.index))
     {
         if let Some((row, column)) = case.recipe.as_ref().and_then(place_of) {
             cells[row * width + column].state = CellState::Running;

@@ -14,17 +14,17 @@ impl Workbench {
             SweepEvent::Run(event) => self.absorb_run(event),
             SweepEvent::Refused(problem) => {
                 // A run that is refused because of another leaves that one as it is.
-                if self.sweep.at_work.is_none() {
+                if self.sweep.running_experiment.is_none() {
                     self.sweep.stage = Stage::Idle;
                 }
                 self.sweep.trouble = Some(Trouble::Problem(problem));
             }
-            SweepEvent::SecondModule(answer) => self.second_said(answer),
+            SweepEvent::SecondModule(answer) => self.second_answered(answer),
             SweepEvent::Aborted => {
                 // The connection was closed: finished cases are saved, and the rest can be resumed.
                 if self.sweep.is_busy() {
                     self.sweep.stage = Stage::Idle;
-                    self.sweep.at_work = None;
+                    self.sweep.running_experiment = None;
                     self.sweep.running.clear();
                 }
             }
@@ -117,7 +117,7 @@ impl Workbench {
 impl Sweeps {
     fn started(&mut self, experiment: softprefix_core::experiment::Experiment) {
         let id = experiment.id.clone();
-        self.at_work = Some(id.clone());
+        self.running_experiment = Some(id.clone());
         if self.shown.iter().any(|saved| saved.experiment.id == id) {
             return;
         }
@@ -154,7 +154,7 @@ impl Sweeps {
             RunEnd::Cancelled => Some(Ending::Cancelled),
             RunEnd::NoEffect | RunEnd::Interrupted { .. } => None,
         };
-        if let Some((how, experiment)) = how.zip(self.at_work.clone()) {
+        if let Some((how, experiment)) = how.zip(self.running_experiment.clone()) {
             let at_unix = softprefix_core::time::now();
             self.add(Entry::Ended {
                 experiment,
@@ -166,7 +166,7 @@ impl Sweeps {
             self.trouble = Some(Trouble::Problem(errors::run(error)));
         }
         self.running.clear();
-        self.at_work = None;
+        self.running_experiment = None;
         self.stage = Stage::Ended(end);
     }
 }

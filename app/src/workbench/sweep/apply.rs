@@ -141,7 +141,7 @@ impl Workbench {
                 }
             }
             SweepAction::Delete(id) => {
-                if self.sweep.at_work.as_ref() != Some(&id) {
+                if self.sweep.running_experiment.as_ref() != Some(&id) {
                     self.ask_library(LibraryRequest::Append(Box::new(Entry::Deleted { id })));
                 }
             }

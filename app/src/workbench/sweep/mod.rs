@@ -26,7 +26,7 @@ pub struct Sweeps {
     /// Why the last run stopped early or cannot continue.
     pub trouble: Option<Trouble>,
     /// Id of the running experiment.
-    pub at_work: Option<String>,
+    pub running_experiment: Option<String>,
     /// Indices of the cases in the plan that are running.
     pub running: BTreeSet<usize>,
     /// The shown experiments: a sweep, threshold searches on it, the same plan on another module.
@@ -116,7 +116,7 @@ pub enum Standing {
     /// It can be resumed.
     Open,
     /// It is running.
-    AtWork,
+    Running,
     /// A session of tuning, which has no end.
     Session,
     /// A prefix was learned, chosen or searched for in it.
@@ -130,7 +130,7 @@ impl Sweeps {
             prompt: 0,
             stage: Stage::Idle,
             trouble: None,
-            at_work: None,
+            running_experiment: None,
             running: BTreeSet::new(),
             shown: Vec::new(),
             analysis: Analysis::default(),
@@ -249,8 +249,8 @@ impl Sweeps {
     /// Returns the status of an experiment in the history.
     pub fn standing(&self, one: &Summary) -> Standing {
         use softprefix_core::experiment::Ending;
-        if self.at_work.as_ref() == Some(&one.experiment.id) {
-            return Standing::AtWork;
+        if self.running_experiment.as_ref() == Some(&one.experiment.id) {
+            return Standing::Running;
         }
         match one.ending {
             None if one.finds => Standing::Finding,

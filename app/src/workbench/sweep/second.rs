@@ -21,7 +21,7 @@ impl Workbench {
         true
     }
 
-    pub(super) fn second_said(&mut self, answer: Result<SecondModuleAnswer, Problem>) {
+    pub(super) fn second_answered(&mut self, answer: Result<SecondModuleAnswer, Problem>) {
         // The user has cancelled meanwhile.
         let Some(plan) = self.sweep.asking.take() else { return };
         match answer {
