@@ -705,7 +705,9 @@ impl Learning {
         let width = self.prefix.hidden_size();
         let (least, most) = self.job.norm_range;
         for row in self.rows.chunks_exact_mut(width) {
-            let norm = row.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
+            // The result of `powi` may differ between platforms.
+            let squares = row.iter().map(|&value| f64::from(value) * f64::from(value));
+            let norm = squares.sum::<f64>().sqrt();
             let wanted = norm.clamp(least, most);
             if norm > 0.0 && wanted != norm {
                 let factor = wanted / norm;
