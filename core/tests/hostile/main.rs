@@ -1,4 +1,4 @@
-//! Whatever a peer sends or a file holds: it is read or refused with a sentence, without a panic, within bounds of memory.
+//! Whatever a peer sends or a file holds: it is read or refused with a sentence, without a panic, within bounds of memory and time.
 //!
 //! `SOFTPREFIX_TEST_INPUTS=10000000 cargo test --release -p softprefix-core --test hostile` looks for long.
 
