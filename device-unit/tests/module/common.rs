@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 use softprefix_core::protocol::extension::Secret;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
-use softprefix_unit::engine::gradient::Differentiable;
+#[cfg(feature = "learn")]
+use softprefix_unit::engine::gradient::{Differentiable, Example, Gradient};
 use softprefix_unit::engine::likelihood::VocabChunk;
 use softprefix_unit::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
 use softprefix_unit::gguf::GgufFile;
@@ -42,13 +43,15 @@ struct GateState {
     allowed: Option<usize>,
     /// The most sequences of a step since it was closed.
     most: usize,
+    /// Whether the next gradient gets a value that is not a number.
+    spoils_gradient: bool,
 }
 
 impl Gate {
     pub fn close(&self) {
         *self.state.lock().unwrap() = GateState {
             allowed: Some(0),
-            most: 0,
+            ..GateState::default()
         };
     }
 
@@ -73,6 +76,12 @@ impl Gate {
             assert!(Instant::now() < patience, "never {sequences} at once");
             self.step();
         }
+    }
+
+    /// Puts a value that is not a number into the next gradient.
+    #[cfg(feature = "learn")]
+    pub fn spoil_gradient(&self) {
+        self.state.lock().unwrap().spoils_gradient = true;
     }
 
     fn pass(&self, sequences: usize) {
@@ -116,11 +125,32 @@ impl Engine for GatedEngine {
     fn rewind(&mut self, sequence: SequenceId, positions: usize) -> Result<(), EngineError> {
         self.engine.rewind(sequence, positions)
     }
+    #[cfg(feature = "learn")]
     fn differentiable(&mut self) -> Option<&mut dyn Differentiable> {
-        self.engine.differentiable()
+        Some(self)
     }
     fn reduce_chunks(&self, chunks: &mut [VocabChunk<'_>]) {
         self.engine.reduce_chunks(chunks);
+    }
+}
+
+#[cfg(feature = "learn")]
+impl Differentiable for GatedEngine {
+    fn gradient_bytes(&self, rows: usize, targets: usize) -> usize {
+        self.engine.gradient_bytes(rows, targets)
+    }
+    fn begin_gradient(&mut self, example: Example) -> Result<(), EngineError> {
+        self.engine.begin_gradient(example)
+    }
+    fn advance_gradient(&mut self) -> Option<Gradient> {
+        let mut done = self.engine.advance_gradient()?;
+        if std::mem::take(&mut self.gate.state.lock().unwrap().spoils_gradient) {
+            done.rows[0] = f32::NAN;
+        }
+        Some(done)
+    }
+    fn abort_gradient(&mut self) {
+        self.engine.abort_gradient();
     }
 }
 
@@ -197,7 +227,6 @@ impl ModelSource for TinySource {
         let engine = CpuEngine::from_file(Arc::clone(&file), options, progress)?;
         let tokenizer = Arc::new(Tokenizer::from_gguf(&file).unwrap());
         Ok(LoadedModel {
-            name: model.into(),
             engine: Box::new(GatedEngine {
                 engine,
                 gate: Arc::clone(&self.gate),
