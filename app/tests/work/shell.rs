@@ -309,7 +309,7 @@ fn a_sweep_whose_files_cannot_be_written_is_refused_before_anything_is_run() {
     let (journal, nowhere, table) = (within("runs.journal"), within("no/such/folder/x.html"), within("x.csv"));
     for (files, exit, words) in [
         (["--journal", &journal, "--report", &nowhere], 4, "cannot be written"),
-        (["--csv", &table, "--json", &table], 2, "two forms"),
+        (["--csv", &table, "--json", &table], 2, "two formats"),
         (["--journal", &journal, "--json", &journal], 2, "contains the runs"),
     ] {
         let done = softprefix(&[&["sweep", "--module", &module, "--prompt", "Why?"][..], &files].concat());
