@@ -12,7 +12,7 @@ use eframe::egui::{self, vec2};
 use egui_kittest::Harness;
 use softprefix::messages::Event;
 use softprefix::model::{FetchProgress, Language, Problem, ProblemKind, Theme};
-use softprefix::workbench::{Action, Dialog, Workbench};
+use softprefix::workbench::{Action, Dialog, Tab, Workbench};
 
 use common::stage::{Stage, prepare};
 
@@ -42,6 +42,7 @@ fn draw(name: &str, workbench: Workbench, size: [f32; 2], zoom: f32) {
 
 const SMALL: [f32; 2] = [1280.0, 800.0];
 const LARGE: [f32; 2] = [1440.0, 900.0];
+const FULL: [f32; 2] = [1920.0, 1080.0];
 
 #[test]
 fn pictures_of_the_window() {
@@ -53,7 +54,9 @@ fn pictures_of_the_window() {
     draw("tune-1440-dark-ja", common::tuned(Japanese, Dark), LARGE, 1.0);
     draw("streaming", common::streaming(English, Dark), SMALL, 1.0);
     draw("projector", common::tuned(English, Dark), SMALL, 1.5);
-    draw("projector-ja", common::tuned(Japanese, Light), [1920.0, 1080.0], 1.5);
+    draw("projector-ja", common::tuned(Japanese, Light), FULL, 1.5);
+    draw("tune-1920-dark", common::tuned(English, Dark), FULL, 1.0);
+    draw("tune-1920-light-ja", common::tuned(Japanese, Light), FULL, 1.0);
     let mut alone = common::tuned(English, Dark);
     alone.apply(Action::ToggleTextsAlone);
     alone.apply(Action::StepDifference(1));
@@ -66,6 +69,15 @@ fn pictures_of_the_window() {
         draw(name, long, size, 1.0);
     }
     draw("long-1280-ja", common::long(Japanese, Dark), SMALL, 1.0);
+    for (name, theme, size) in [("1280", Dark, SMALL), ("1440", Light, LARGE), ("1920", Dark, FULL)] {
+        draw(
+            &format!("long-{name}-of-japanese"),
+            common::long_japanese(Japanese, theme),
+            size,
+            1.0,
+        );
+    }
+    draw("long-1920", common::long(English, Light), FULL, 1.0);
     for (name, language, theme, size) in [
         ("curve-1280", English, Dark, SMALL),
         ("curve-1440-ja", Japanese, Light, LARGE),
@@ -103,6 +115,25 @@ fn pictures_of_the_window() {
         let mut game = common::find::choosing(language, theme);
         game.apply(Action::Present(true));
         draw(&named("game"), game, size, 1.5);
+    }
+    for (language, size, end) in [
+        (English, SMALL, ""),
+        (Japanese, SMALL, "-ja"),
+        (English, FULL, "-1920"),
+        (Japanese, FULL, "-1920-ja"),
+    ] {
+        let themed = |mut workbench: Workbench| {
+            let theme = if language == English { Dark } else { Light };
+            workbench.apply(Action::SetTheme(theme));
+            workbench
+        };
+        let running = common::sweep::running(language, 5);
+        draw(&format!("sweep-running{end}"), themed(running), size, 1.0);
+        let ended = common::sweep::over_two_prompts(language);
+        draw(&format!("sweep-ended{end}"), themed(ended), size, 1.0);
+        let mut doctor = common::tuned(language, Dark);
+        doctor.apply(Action::ShowTab(Tab::Doctor));
+        draw(&format!("doctor{end}"), themed(doctor), size, 1.0);
     }
     let mut present = common::tuned(English, Dark);
     present.apply(Action::Present(true));

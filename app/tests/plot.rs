@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use eframe::egui::{
-    Event, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, Rect, ScrollArea, TouchPhase, Vec2, pos2,
-    vec2,
+    Event, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, Rect, ScrollArea, Shape, TouchPhase, Vec2,
+    pos2, vec2,
 };
 use egui_kittest::Harness;
 use egui_kittest::kittest::Queryable as _;
@@ -284,4 +284,51 @@ fn a_point_says_what_it_is_and_opens_at_a_click_and_the_arrows_go_from_one_to_th
     harness.key_press(eframe::egui::Key::ArrowLeft);
     harness.run_steps(2);
     assert_eq!(opened(&harness), Some(3), "nothing is selected: from the end");
+}
+
+/// What is painted of texts in the last frame, and where.
+fn texts(harness: &Harness<'_, Page>) -> Vec<(String, Rect)> {
+    fn unfold(shape: &Shape, out: &mut Vec<(String, Rect)>) {
+        match shape {
+            Shape::Vec(shapes) => shapes.iter().for_each(|shape| unfold(shape, out)),
+            Shape::Text(text) => out.push((text.galley.text().to_owned(), text.visual_bounding_rect())),
+            _ => {}
+        }
+    }
+    let mut out = Vec::new();
+    for clipped in &harness.output().shapes {
+        unfold(&clipped.shape, &mut out);
+    }
+    out
+}
+
+#[test]
+fn a_tooltip_is_beside_its_point() {
+    let mut harness = page();
+    let area = area(&harness);
+    let height = area.height() - 12.0;
+    for (magnitude, share, words) in [(0.1, 0.6, "run 1"), (1.0, 0.4, "run 2"), (10.0, 0.2, "run 3")] {
+        let spot = pos2(at(&harness, magnitude).x, area.bottom() - height * share);
+        harness.hover_at(spot + vec2(4.0, 3.0));
+        harness.run_steps(3);
+        let texts = texts(&harness);
+        let tooltip = texts.iter().find(|(text, _)| text == words).map(|(_, place)| *place);
+        let distance = tooltip.unwrap().distance_to_pos(spot);
+        assert!((4.0..32.0).contains(&distance), "{words}: {distance}");
+    }
+}
+
+#[test]
+fn the_crosshair_says_magnitude_and_value_where_the_pointer_is() {
+    let mut harness = page();
+    let area = area(&harness);
+    let spot = pos2(at(&harness, 0.1).x, area.bottom() - (area.height() - 12.0) * 0.25);
+    harness.hover_at(spot);
+    harness.run_steps(3);
+    let values = texts(&harness).into_iter().find(|(text, _)| text.contains("× · "));
+    let (values, place) = values.unwrap();
+    assert!(area.contains_rect(place), "in the corner of the plot");
+    let (magnitude, value) = values.split_once("× · ").unwrap();
+    assert_eq!(magnitude, "0.10");
+    assert!((value.parse::<f64>().unwrap() - 25.0).abs() < 1.0, "{values}");
 }

@@ -6,6 +6,7 @@
 
 pub mod find;
 pub mod stage;
+pub mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,9 @@ pub const BASELINE: &str =
 pub const PREFIXED: &str = "「春の花を咲かせ」 春の花を咲かせ、新芽が芽を出す。風が吹き、花が咲き、春の訪れを願う。";
 pub const LONG_BASELINE: &str = "Once upon a time, there was a lighthouse keeper named Jack. Jack was a skilled and experienced lifeguard who had been working for years in a large city. He had been tasked with keeping the lighthouse safe and in good order, but he had also been tasked with dealing with the storm that was approaching.\n\nAs the storm approached, Jack knew that he needed to act quickly. He checked the lamp, and he called the harbour. The waves were getting higher, and the wind was howling through the old stairs. He lit every light he had, and he waited until morning.";
 pub const LONG_PREFIXED: &str = "Once upon a time, there was a lighthouse keeper named Jack who lived at the edge of the grey water. The sea knew his name. He had a lamp, a dog and a book of tides, but nothing to hold back the thunder.\n\nWhen the storm broke over the rocks, the first ship was already lost. The waves carried planks and bells to the old stairs. He counted them and wrote each one down until morning. Then he put out the lamp.";
+/// Japanese texts of about 512 tokens.
+pub const JAPANESE_BASELINE: &str = "むかし、北の岬に小さな灯台があり、年老いた灯台守がひとりで暮らしていました。彼は毎晩、日が沈むと階段を上り、油を注ぎ、レンズを磨いて、遠くの船のために火をともしました。町の人びとは彼のことをよく知りませんでしたが、漁から帰る者はみな、その光を見てほっと息をつくのでした。\n\nある秋の夕方、空は低く、風は西から吹いていました。灯台守は気圧計を見て、今夜は大きな嵐になると思いました。彼は窓を閉め、薪を運び、いつもより早く階段を上りました。海はもう灰色で、波の頭は白く砕けています。火をともすと、光は雨の中をまっすぐに伸び、暗い沖を静かに照らしました。\n\n真夜中に、遠くで鐘の音が聞こえました。漁船が一隻、岩の多い入り江のほうへ流されていたのです。灯台守は迷わず、古い霧笛を鳴らしはじめました。三つ鳴らしては休み、また三つ鳴らします。腕がしびれても、彼は手を止めませんでした。やがて船の灯りがゆっくりと向きを変え、岬の陰の静かな水へ入っていくのが見えました。\n\n夜が明けると、風はやんでいました。浜に上がった漁師たちは、灯台を見上げて手を振りました。いちばん若い漁師が坂を上り、戸をたたいて、焼いた魚とパンを差し出しました。灯台守は少し笑って、火を消し、二人で朝の海を眺めました。その日から、町の子どもたちは夕方になると岬へ来て、火がともるのを一緒に待つようになりました。灯台守はもう、ひとりではありませんでした。";
+pub const JAPANESE_PREFIXED: &str = "むかし、北の岬に小さな灯台があり、年老いた灯台守がひとりで暮らしていました。彼は海の名前をすべて知っていて、毎晩それを小さな声で数えてから火をともしました。犬が一匹と、潮の時刻を書いた古い本が、彼の家族でした。町の人びとは彼を変わり者だと言いましたが、漁から帰る者はみな、その光を見てほっと息をつくのでした。\n\nある秋の夕方、風は急に止まり、鳥は一羽もいなくなりました。灯台守は犬の背をなでて、今夜は海が来ると言いました。彼は本を高い棚に移し、縄を腰に巻いて、いつもより早く階段を上りました。海は黒く、音がありません。火をともすと、光は水の上を歩くように進み、暗い沖で一度だけ震えました。\n\n真夜中に、最初の船はもう岩の上でした。板と鐘が波に運ばれ、古い階段の下まで届きました。灯台守はそれを一つずつ拾い、朝まで壁に並べて書きとめました。二隻目の船には霧笛を鳴らしました。三つ鳴らしては休み、また三つ鳴らします。犬がほえ、船の灯りはゆっくりと向きを変えて、岬の陰の静かな水へ入っていきました。\n\n夜が明けると、海は何もなかったように青く光っていました。灯台守は火を消し、板を一枚ずつ浜へ返しに行きました。浜には誰もいませんでしたが、砂の上に小さな足あとが一列、岬のほうへ続いていました。彼はそれをたどって帰り、戸の前に置かれたパンを犬と分けました。本のいちばん最後の頁に、彼は新しい海の名前を一つ書きました。それは町の子どもの名前でした。";
 const H: usize = 896;
 const MEDIAN: f64 = 0.515;
 /// Id of the session of tuning.
@@ -122,7 +126,23 @@ pub fn long(language: Language, theme: Theme) -> Workbench {
     workbench
 }
 
-/// The same, with a new prefixed text on its way.
+/// Japanese texts of about 512 tokens, of a few magnitudes, back at 1.4.
+pub fn long_japanese(language: Language, theme: Theme) -> Workbench {
+    let mut workbench = ready(language, theme);
+    workbench.apply(Action::SetPrompt("灯台守と嵐の短い物語を書いてください。".to_owned()));
+    workbench.apply(Action::SetMaxTokens(512));
+    for size in [0.01, 0.25, 1.0, 4.0, 1.4] {
+        workbench.apply(Action::SetMagnitude(size));
+        workbench.apply(Action::Run);
+        settle(&mut workbench, &|inference| match inference.recipe {
+            None => JAPANESE_BASELINE.to_owned(),
+            Some(_) => JAPANESE_PREFIXED.to_owned(),
+        });
+    }
+    workbench
+}
+
+/// A session like [`tuned`], with a new prefixed text on its way.
 pub fn streaming(language: Language, theme: Theme) -> Workbench {
     let mut workbench = tuned(language, theme);
     workbench.apply(Action::SetMagnitude(3.0));
