@@ -272,7 +272,10 @@ mod tests {
             let files = std::fs::read_dir(folder).unwrap();
             files.map(|file| file.unwrap().file_name()).collect::<Vec<_>>()
         };
-        for fault in [Fault::Broken as fn(usize) -> Fault, Fault::Full] {
+        for (fault, reasons) in [
+            (Fault::Broken as fn(usize) -> Fault, ["os error 5"; 2]),
+            (Fault::Full, ["os error 28", "ディスクに空きがありません"]),
+        ] {
             for at in 0.. {
                 let folder = tempfile::tempdir().unwrap();
                 let file = folder.path().join("rows.safetensors");
@@ -296,9 +299,9 @@ mod tests {
                 };
                 // The store comes after the file.
                 let named = if step == 0 { "rows.safetensors" } else { "prefixes" };
-                for language in [Language::English, Language::Japanese] {
+                for (language, reason) in [Language::English, Language::Japanese].into_iter().zip(reasons) {
                     let sentence = problem.whole(language);
-                    assert!(sentence.contains(named) && sentence.contains("os error"), "{sentence}");
+                    assert!(sentence.contains(named) && sentence.contains(reason), "{sentence}");
                 }
                 assert_eq!(problem.kind, ProblemKind::File);
                 write(&best(1), &file, Some(&store)).unwrap();
