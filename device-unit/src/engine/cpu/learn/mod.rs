@@ -15,6 +15,11 @@
 //! dev): the backward pass takes 0.35 s on SmolLM2-135M and 1.2 s on Qwen2.5-Coder-0.5B, which is 39 and 41 % of the rate of a plain
 //! product of f32 matrices in the same run. A step with its evaluation takes 4.5 and 5.6 times the prefill of its rows. It takes 61 and
 //! 132 MB beside the model, and 321 MB for 256 rows on Qwen. Half of the time is spent unpacking weights.
+//!
+//! A gradient is the same bits on any number of threads and any processor, because each sum has a fixed order, as in `kernel`. The scheduler's
+//! steps on the rows have one, too: the same seed gives the same rows everywhere. A test compares the digest of learned rows over all tiers.
+//!
+//! Compiling this crate's library (profile dev) takes 60.5 s of processor time with the feature `learn` and 59.8 s without it.
 
 mod attention;
 mod ops;
