@@ -1,5 +1,5 @@
 //! Whatever a recording holds or a module's shell prints: it is played, read or refused with a sentence, without a panic, within bounds of
-//! memory.
+//! memory and time.
 //!
 //! `SOFTPREFIX_TEST_INPUTS=1000000 cargo test --release -p softprefix --test hostile` looks for long.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail")]
@@ -11,7 +11,7 @@ mod mutate;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mutate::each;
+use mutate::{each, folder};
 use softprefix::doctor::log::{Entry, Log};
 use softprefix::doctor::script::{Found, answer};
 use softprefix::model::{ExternalCommand, Problem, ProblemKind, Remembered, RunKind};
@@ -85,7 +85,7 @@ fn a_recording_is_played_to_any_moment_or_refused_with_a_sentence() {
             Err(broken) => {
                 let problem = broken.problem();
                 assert!(!problem.sentence.en.is_empty() && !problem.sentence.ja.is_empty());
-                return;
+                return false;
             }
         };
         let times: Vec<u64> = recording.lines.iter().map(|(time, _)| *time).collect();
@@ -103,12 +103,13 @@ fn a_recording_is_played_to_any_moment_or_refused_with_a_sentence() {
             workbench.apply(softprefix::workbench::Action::Playback(action));
             workbench.pass(Duration::from_millis(50));
         }
+        true
     });
 }
 
 #[test]
 fn the_log_of_changes_gives_the_lines_that_are_whole() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let log = Log::at(folder.path().join("doctor.jsonl"));
     for act in ["apply", "undo"] {
         let entry = Entry::now("root@module", "relink-libstdcxx", act, "done");
@@ -118,8 +119,14 @@ fn the_log_of_changes_gives_the_lines_that_are_whole() {
     each(&samples, usize::MAX, |input| {
         std::fs::write(log.path(), input).unwrap();
         match log.of("root@module") {
-            Ok(entries) => assert!(entries.len() <= input.len() / 20),
-            Err(error) => assert!(!log.unreadable(&error).ja.is_empty()),
+            Ok(entries) => {
+                assert!(entries.len() <= input.len() / 20);
+                !entries.is_empty()
+            }
+            Err(error) => {
+                assert!(!log.unreadable(&error).ja.is_empty());
+                false
+            }
         }
     });
 }
@@ -133,18 +140,20 @@ fn what_a_modules_shell_prints_is_an_answer_between_its_marks_or_none() {
         [b"\0begin n\0", &pairs[..], b"\0end n\0\0begin m\0\0end m\0"].concat(),
     ];
     each(&samples, usize::MAX, |input| {
-        if let Found::Whole(pairs) = answer(input, "m") {
-            let held: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
-            // A replacement character takes three bytes.
-            assert!(held <= 3 * input.len());
-            let text = pairs.iter().flat_map(|(key, value)| [key, value]);
-            for text in text {
-                assert!(
-                    !text.chars().any(|c| c.is_control() && !"\n\r\t".contains(c)),
-                    "{text:?}"
-                );
-            }
+        let Found::Whole(pairs) = answer(input, "m") else {
+            return false;
+        };
+        let held: usize = pairs.iter().map(|(key, value)| key.len() + value.len()).sum();
+        // A replacement character takes three bytes.
+        assert!(held <= 3 * input.len());
+        let text = pairs.iter().flat_map(|(key, value)| [key, value]);
+        for text in text {
+            assert!(
+                !text.chars().any(|c| c.is_control() && !"\n\r\t".contains(c)),
+                "{text:?}"
+            );
         }
+        true
     });
 }
 

@@ -22,7 +22,7 @@ use common::{
     Client, ENDLESS, Server, TinySource, bare, infer, infer_with, numbered_prefix, request, streaming, whole,
 };
 use half::bf16;
-use mutate::{each, files};
+use mutate::{each, files, folder};
 use serde_json::{Map, Value, json};
 use softprefix_unit::engine::cpu::CpuOptions;
 use softprefix_unit::engine::{Logits, Step};
@@ -44,7 +44,7 @@ fn a_model_file_is_loaded_and_computes_or_is_refused() {
         .into_iter()
         .filter(|file| file.starts_with(b"GGUF"))
         .collect();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let path = folder.path().join("one.gguf");
     each(&samples, HEAD, |input| {
         std::fs::write(&path, input).unwrap();
@@ -59,7 +59,7 @@ fn a_model_in_several_files_is_loaded_and_computes_or_is_refused() {
     let files = [1, 2, 3].map(|number| std::fs::read(cases.join(name(number))).unwrap());
     // The first byte says which of the files it is.
     let samples = [1, 2, 3].map(|number| [&[number], &files[usize::from(number) - 1][..]].concat());
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     each(&samples, HEAD, |input| {
         let (&number, input) = input.split_first().unwrap_or((&1, &[]));
         for (whole, own) in files.iter().zip(1..) {
