@@ -332,11 +332,7 @@ fn add(x: &mut [f32], y: &[f32]) {
 }
 
 fn invalid_example(detail: String) -> EngineError {
-    EngineError::Backend {
-        what: "reading a learning example".into(),
-        detail,
-        remedy: "give targets for its last rows".into(),
-    }
+    EngineError::backend("reading a learning example", detail, "give targets for its last rows")
 }
 
 #[cfg(test)]
