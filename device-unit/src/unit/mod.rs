@@ -540,16 +540,16 @@ impl Inner {
             }
             tasks.pending += 1;
         }
-        let pending = PendingSetUp(Arc::clone(self));
+        let pending = PendingSetUp(Some(Arc::clone(self)));
         let (inner, there) = (Arc::clone(self), peer.clone());
         let started = std::thread::Builder::new()
             .name("softprefix-setup".into())
             .spawn(move || {
-                // After a panic in a loader the client must still be answered.
-                let result = catch_unwind(AssertUnwindSafe(|| inner.set_up(setup, &request_id, &there)))
+                // After a panic in a loader the client must still be answered. The slot and the memory are released before the reply, so that
+                // the client can go on at once.
+                let result = catch_unwind(AssertUnwindSafe(|| inner.set_up(setup, &request_id, &there, pending)))
                     .unwrap_or_else(|_| Err(SetUpError::new("The loader failed unexpectedly; see the log.")));
-                // The slot and the memory are released before the reply, so that the client can go on at once.
-                drop((pending, charge));
+                drop(charge);
                 there.reply(&match result {
                     Ok(work_id) => Reply::ok(request_id, work_id),
                     Err(refusal) => refusal_reply(&request_id, refusal),
@@ -567,6 +567,7 @@ impl Inner {
         setup: Result<SetUpRequest, SetUpError>,
         request_id: &str,
         peer: &Peer,
+        pending: PendingSetUp,
     ) -> Result<String, SetUpError> {
         let _one_at_a_time = self.setting_up.lock().unwrap_or_else(PoisonError::into_inner);
         self.wait_for_slot()?;
@@ -576,7 +577,7 @@ impl Inner {
             .register()
             .map_err(|sentence| SetUpError::new(&sentence))?;
         let work_id = format!("{}.{}", self.options.name, registration.number);
-        let task = self.open_task(&work_id, setup, registration, request_id, peer);
+        let task = self.open_task(&work_id, setup, registration, request_id, peer, pending);
         if task.is_err() {
             self.directory.release(
                 &work_id,
@@ -597,6 +598,7 @@ impl Inner {
         registration: Registration,
         request_id: &str,
         peer: &Peer,
+        pending: PendingSetUp,
     ) -> Result<(), SetUpError> {
         let model = self.load(&setup).map_err(|sentence| SetUpError::new(&sentence))?;
         let max_positions = setup.max_token_len(&model.settings)?;
@@ -610,7 +612,11 @@ impl Inner {
         let owner = Arc::clone(peer.name());
         let task = Task::new(work_id.to_owned(), setup, max_positions, sampling, model, outlet, owner);
         let task = Arc::new(task.with_texts(texts));
-        let old = self.lock().by_id.insert(work_id.to_owned(), Arc::clone(&task));
+        let mut tasks = self.lock();
+        let old = tasks.by_id.insert(work_id.to_owned(), Arc::clone(&task));
+        // From now on the task takes the slot. Counting both would refuse a set-up for which there is one.
+        pending.end(&mut tasks);
+        drop(tasks);
         if let Some(old) = old {
             // The number was assigned again, so the old task is unreachable.
             old.close(|| ());
@@ -666,11 +672,22 @@ impl Inner {
 }
 
 /// A set-up in progress, which takes the slot of a task.
-struct PendingSetUp(Arc<Inner>);
+struct PendingSetUp(Option<Arc<Inner>>);
+
+impl PendingSetUp {
+    /// Ends it without locking `tasks` again.
+    fn end(mut self, tasks: &mut Tasks) {
+        if self.0.take().is_some() {
+            tasks.pending -= 1;
+        }
+    }
+}
 
 impl Drop for PendingSetUp {
     fn drop(&mut self) {
-        self.0.lock().pending -= 1;
+        if let Some(inner) = self.0.take() {
+            inner.lock().pending -= 1;
+        }
     }
 }
 

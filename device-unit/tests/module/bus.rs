@@ -201,9 +201,27 @@ fn speech_input_is_answered_keywords_stop_and_results_are_published() {
             .spawn()
             .unwrap(),
     );
-    let mut published = BufReader::new(hearing.0.stdout.take().unwrap()).lines();
-    assert_eq!(published.next().unwrap().unwrap(), "listening");
-    std::thread::sleep(Duration::from_millis(500));
+    let lines = BufReader::new(hearing.0.stdout.take().unwrap()).lines();
+    let (sender, published) = std::sync::mpsc::channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let next_published = || published.recv_timeout(Duration::from_secs(20)).unwrap();
+    assert_eq!(next_published(), "listening");
+    // The subscription counts at some moment after this one, and everything that is published later is heard.
+    let publish = |client: &mut Client, id: &str| {
+        let more = json!({"softprefix": {"max_new_tokens": 1}});
+        client.send(&infer_with(id, &task, "hello", more));
+        client.stream(id);
+    };
+    let patience = Instant::now() + Duration::from_secs(20);
+    publish(&mut client, "probe");
+    while published.recv_timeout(Duration::from_millis(50)).is_err() {
+        assert!(Instant::now() < patience, "nothing is heard");
+        publish(&mut client, "probe");
+    }
+    publish(&mut client, "last probe");
+    let next_published = || serde_json::from_str::<Value>(&next_published()).unwrap();
+    let is_last = |reply: &Value| reply["request_id"] == "last probe" && reply["data"]["finish"] == true;
+    while !is_last(&next_published()) {}
 
     let speech = |text: &str, finish: bool| {
         let frame = json!({"created": 1, "data": {"delta": text, "finish": finish, "index": 0}, "error": {"code": 0, "message": ""},
@@ -216,7 +234,7 @@ fn speech_input_is_answered_keywords_stop_and_results_are_published() {
         };
         assert_eq!(
             (&first["request_id"], &first["work_id"]),
-            (&json!("setup"), &json!(task))
+            (&json!("last probe"), &json!(task))
         );
         // A long inference that a keyword ends.
         assert_eq!(sys.command(&format!("publish {kws} wake")), "published");
@@ -229,16 +247,13 @@ fn speech_input_is_answered_keywords_stop_and_results_are_published() {
     speech("hel", false);
     speech("hello from asr", true);
     assert!(answered(&mut client));
-    let first: Value = serde_json::from_str(&published.next().unwrap().unwrap()).unwrap();
+    let first = next_published();
     assert_eq!(
         (&first["request_id"], &first["data"]["index"]),
-        (&json!("setup"), &json!(0))
+        (&json!("last probe"), &json!(0))
     );
-    let rest = published
-        .by_ref()
-        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
-    let last = rest.into_iter().find(|reply| reply["data"]["finish"] == true);
-    assert!(last.is_some(), "the last frame is published too");
+    // The last frame is published, too.
+    while next_published()["data"]["finish"] != true {}
 
     assert_eq!(
         client.ask(&request("u", &task, "unlink", "work_id", json!(asr)))["error"]["code"],

@@ -391,7 +391,7 @@ fn assert_bags(expected: &mut Vec<ReplySummary>, ours: &mut Vec<ReplySummary>, t
     ours.clear();
 }
 
-/// Waits until everything sent has been read, because reads must not be merged.
+/// Waits until everything sent has probably been read, because reads must not be merged. Nothing says that a part of a message was read.
 fn settled(side: &mut Client) {
     for _ in 0..2 {
         side.ask(&bare("side", "sys", "ping"));

@@ -30,7 +30,7 @@ pub const PANICS_WHILE_LOADING: &str = "breaks off";
 /// H of the tiny models.
 pub const HIDDEN: usize = 64;
 
-/// Between a unit and its engines: open at first; closed, it lets steps through one by one.
+/// Between a unit and its engines: open at first; closed, it holds each step.
 #[derive(Default)]
 pub struct Gate {
     state: Mutex<GateState>,
@@ -39,9 +39,10 @@ pub struct Gate {
 
 #[derive(Default)]
 struct GateState {
-    /// Steps that may be made; `None`: all.
-    allowed: Option<usize>,
-    /// The most sequences of a step since it was closed.
+    is_closed: bool,
+    /// Steps pass a closed gate until one has so many sequences.
+    awaited: usize,
+    /// The most sequences of a step that came to the gate since it was closed.
     most: usize,
     /// Whether the next gradient gets a value that is not a number.
     spoils_gradient: bool,
@@ -50,32 +51,26 @@ struct GateState {
 impl Gate {
     pub fn close(&self) {
         *self.state.lock().unwrap() = GateState {
-            allowed: Some(0),
+            is_closed: true,
             ..GateState::default()
         };
     }
 
     pub fn open(&self) {
-        self.state.lock().unwrap().allowed = None;
+        self.state.lock().unwrap().is_closed = false;
         self.changed.notify_all();
     }
 
-    /// Lets one more step through, if it is closed, and gives the unit a moment for what else it has to do.
-    pub fn step(&self) {
-        if let Some(allowed) = &mut self.state.lock().unwrap().allowed {
-            *allowed += 1;
-        }
-        self.changed.notify_all();
-        std::thread::sleep(Duration::from_millis(5));
-    }
-
-    /// Lets steps through until one has so many sequences.
+    /// Lets steps through until one has so many sequences, which is held. The inferences must be queued
+    /// ([`Client::wait_until_queued`]).
     pub fn step_until_together(&self, sequences: usize) {
-        let patience = Instant::now() + Duration::from_secs(60);
-        while self.state.lock().unwrap().most < sequences {
-            assert!(Instant::now() < patience, "never {sequences} at once");
-            self.step();
-        }
+        let mut state = self.state.lock().unwrap();
+        state.awaited = sequences;
+        self.changed.notify_all();
+        let few = |state: &mut GateState| state.most < sequences;
+        let patience = Duration::from_secs(60);
+        let (_state, waited) = self.changed.wait_timeout_while(state, patience, few).unwrap();
+        assert!(!waited.timed_out(), "never {sequences} at once");
     }
 
     /// Puts a value that is not a number into the next gradient.
@@ -84,16 +79,13 @@ impl Gate {
         self.state.lock().unwrap().spoils_gradient = true;
     }
 
-    fn pass(&self, sequences: usize) {
+    /// Comes to the gate with a step of so many sequences.
+    pub fn pass(&self, sequences: usize) {
         let mut state = self.state.lock().unwrap();
-        state = self
-            .changed
-            .wait_while(state, |state| state.allowed == Some(0))
-            .unwrap();
-        if let Some(allowed) = &mut state.allowed {
-            *allowed -= 1;
-        }
         state.most = state.most.max(sequences);
+        self.changed.notify_all();
+        let is_held = |state: &mut GateState| state.is_closed && state.most >= state.awaited;
+        let _state = self.changed.wait_while(state, is_held).unwrap();
     }
 }
 
@@ -160,6 +152,8 @@ pub struct TinySource {
     /// Number of loads.
     pub loads: AtomicUsize,
     gate: Arc<Gate>,
+    /// Holds loads, after they are counted, while it is closed.
+    pub loading: Gate,
 }
 
 impl TinySource {
@@ -188,6 +182,7 @@ impl TinySource {
             folder,
             loads: AtomicUsize::new(0),
             gate: Arc::default(),
+            loading: Gate::default(),
         }
     }
 
@@ -210,15 +205,12 @@ impl ModelSource for TinySource {
         let path = match model {
             STOCK_MODEL | "tiny" => self.path("tiny.gguf"),
             ENDLESS => self.path("endless.gguf"),
-            "slow to load" => {
-                std::thread::sleep(Duration::from_millis(700));
-                self.path("tiny.gguf")
-            }
             PANICS_WHILE_LOADING => panic!("as the test wants it"),
             "halves" | "truncated" | "strange" | "text" => self.path(&format!("{model}.gguf")),
             other => return Err(LoadError::UnknownModel { name: other.into() }),
         };
         self.loads.fetch_add(1, Ordering::Relaxed);
+        self.loading.pass(0);
         let file = Arc::new(GgufFile::open(&path)?);
         let options = CpuOptions {
             threads: Some(1),
@@ -415,6 +407,24 @@ impl Client {
         let reply = self.ask(&request("setup", "llm", "setup", "llm.setup", setup.clone()));
         assert_eq!(reply["error"]["code"], 0, "{reply}");
         reply["work_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits until all inferences that this client has sent are queued, by a query that is answered on the same thread behind them. Nothing
+    /// else may be sent to this client meanwhile.
+    pub fn wait_until_queued(&mut self, task: &str) {
+        let query = json!({"text": "hello"});
+        let reply = self.ask(&request(
+            "queued",
+            task,
+            "softprefix.budget",
+            "softprefix.budget",
+            query,
+        ));
+        assert_eq!(
+            (&reply["request_id"], error(&reply).0),
+            (&json!("queued"), 0),
+            "{reply}"
+        );
     }
 
     /// Reads the frames of one inference; returns its text and the last frame.

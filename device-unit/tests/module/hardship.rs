@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use serde_json::json;
+use softprefix_unit::budget::Purpose;
 use softprefix_unit::listen::{self, ListenError};
 use softprefix_unit::unit::UnitOptions;
 
@@ -67,7 +68,15 @@ fn a_client_that_reads_nothing_delays_nobody_and_gets_its_whole_text_later() {
         quick.stream("quick");
         assert!(started.elapsed() < Duration::from_secs(5));
     }
-    std::thread::sleep(Duration::from_secs(1));
+    // An inference's memory is charged until it ends.
+    let patience = Instant::now() + Duration::from_secs(60);
+    while server.unit.memory().used(Purpose::Requests) > 0 {
+        assert!(
+            Instant::now() < patience,
+            "the inferences of a client that reads nothing end"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
     let mut finished = 0;
     let mut text = String::new();
     while finished < 6 {
@@ -222,10 +231,12 @@ fn with_all_connections_in_use_another_one_is_refused_with_a_message() {
     let mut busy: Vec<Client> = (0..255).map(|_| server.client()).collect();
     for client in &mut busy {
         client.send(&infer("long", &task, "hello"));
+        client.send(&bare("p", "sys", "ping"));
     }
-    // Each is known before the next connects: a running inference has started, and a queued one is registered as well.
-    owner.ask(&bare("p", "sys", "ping"));
-    std::thread::sleep(Duration::from_millis(500));
+    // The inferences are registered when the pings behind them are answered.
+    for client in &mut busy {
+        while client.next()["request_id"] != "p" {}
+    }
     let mut one_more = server.client();
     assert_eq!(error(&one_more.next()).0, -10);
     assert!(one_more.is_closed());

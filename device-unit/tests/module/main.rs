@@ -32,6 +32,7 @@ mod score;
 #[cfg(all(feature = "bus", unix))]
 mod stock_llm_sys;
 mod strangers;
+mod stress;
 mod tasks;
 mod under_test;
 /// The files of the NPU engine, for the program behind llm-sys.

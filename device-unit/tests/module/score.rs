@@ -275,12 +275,15 @@ fn live_runs_proceed_while_a_long_text_is_scored_and_scoring_can_be_stopped() {
     let task = client.set_up(&streaming(ENDLESS, 19_000));
     let long: Vec<u32> = (0..6000).map(|i| 65 + i % 26).collect();
     let prefixes = vec![prefix(2, HIDDEN, 0.1); 15];
+    server.gate.close();
     client.send(&score(
         "long",
         &task,
         json!({"prompt": PROMPT, "tokens": long, "soft_prefixes": prefixes}),
     ));
-    std::thread::sleep(Duration::from_millis(100));
+    // Scoring has begun.
+    server.gate.step_until_together(1);
+    server.gate.open();
     for run in 0..3 {
         let id = format!("live{run}");
         client.send(&infer_with(

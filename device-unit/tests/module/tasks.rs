@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use softprefix_core::prefix::{Rounding, SoftPrefix};
 use softprefix_unit::model::ModelSource;
-use softprefix_unit::unit::{Directory, Registration, Unit, UnitOptions};
+use softprefix_unit::unit::{Directory, LocalDirectory, Opening, Registration, Unit, UnitOptions};
 
 use crate::common::*;
 
@@ -47,19 +47,18 @@ fn an_exit_and_a_set_up_can_follow_each_other_without_waiting() {
 
 #[test]
 fn other_requests_are_answered_while_a_model_loads() {
-    let server = Server::start();
+    let source = Arc::new(TinySource::new());
+    let unit = Unit::new(Arc::clone(&source) as Arc<dyn ModelSource>, UnitOptions::default());
+    let server = Server::serving(Arc::new(unit));
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 127));
-    client.send(&request(
-        "slow",
-        "llm",
-        "setup",
-        "llm.setup",
-        whole("slow to load", 127),
-    ));
+    source.loading.close();
+    let other = whole("halves", 127);
+    client.send(&request("slow", "llm", "setup", "llm.setup", other));
     assert_eq!(client.ask(&bare("p", "sys", "ping"))["request_id"], "p");
     assert_eq!(client.ask(&infer("i", &task, "hello"))["request_id"], "i");
     assert_eq!(client.ask(&bare("t", "llm", "taskinfo"))["data"], json!([task]));
+    source.loading.open();
     let set_up = client.next();
     assert_eq!(
         (&set_up["request_id"], &set_up["error"]["code"]),
@@ -537,10 +536,22 @@ fn a_set_up_waits_for_a_model_that_is_already_loading() {
         UnitOptions::default(),
     ));
     let server = Server::serving(Arc::clone(&unit));
-    let preloading = std::thread::spawn(move || unit.preload("slow to load"));
+    source.loading.close();
+    let preloading = std::thread::spawn(move || unit.preload("tiny"));
+    let patience = Instant::now() + Duration::from_secs(20);
+    while source.loads.load(Ordering::Relaxed) == 0 {
+        assert!(Instant::now() < patience, "it is being loaded");
+        std::thread::sleep(Duration::from_millis(2));
+    }
     let mut client = server.client();
-    client.set_up(&whole("slow to load", 300));
-    client.set_up(&whole("slow to load", 200));
+    for id in ["first", "second"] {
+        client.send(&request(id, "llm", "setup", "llm.setup", whole("tiny", 300)));
+    }
+    assert_eq!(client.ask(&bare("p", "sys", "ping"))["request_id"], "p");
+    source.loading.open();
+    for _ in 0..2 {
+        assert_eq!(error(&client.next()).0, 0);
+    }
     preloading.join().unwrap().unwrap();
     assert_eq!(source.loads.load(Ordering::Relaxed), 1);
 }
@@ -595,6 +606,54 @@ fn a_panic_while_loading_is_reported_and_frees_the_slot() {
     let message = reply["error"]["message"].as_str().unwrap();
     assert!(message.contains("failed unexpectedly; see the log"), "{message}");
     assert_eq!(client.ask(&set_up("tiny"))["error"]["code"], 0);
+}
+
+/// A directory that opens no task before the gate is opened.
+struct GatedDirectory {
+    numbers: LocalDirectory,
+    opening: Gate,
+}
+
+impl Directory for GatedDirectory {
+    fn register(&self) -> Result<Registration, String> {
+        self.numbers.register()
+    }
+
+    fn open(&self, _: &Opening<'_>) -> Result<(), String> {
+        self.opening.pass(1);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_task_that_is_being_connected_takes_one_slot() {
+    let directory = Arc::new(GatedDirectory {
+        numbers: LocalDirectory::default(),
+        opening: Gate::default(),
+    });
+    let options = UnitOptions {
+        max_tasks: 2,
+        ..UnitOptions::default()
+    };
+    let unit = Unit::with_directory(
+        Arc::new(TinySource::new()),
+        options,
+        Arc::clone(&directory) as Arc<dyn Directory>,
+    );
+    let server = Server::serving(Arc::new(unit));
+    let mut client = server.client();
+    let set_up = |id: &str| request(id, "llm", "setup", "llm.setup", whole("tiny", 64));
+    directory.opening.close();
+    client.send(&set_up("first"));
+    directory.opening.step_until_together(1);
+    client.send(&set_up("second"));
+    let refused = client.ask(&set_up("third"));
+    assert_eq!((&refused["request_id"], error(&refused).0), (&json!("third"), -21));
+    directory.opening.open();
+    for id in ["first", "second"] {
+        let reply = client.next();
+        assert_eq!((&reply["request_id"], error(&reply).0), (&json!(id), 0));
+    }
 }
 
 /// A directory that assigns numbers and fails to release them.
