@@ -12,7 +12,7 @@ use softprefix::views::axis::{Axis, RegionNames, Regions};
 use softprefix::views::budget;
 use softprefix::views::diff::{Content, DiffPanes, DiffSide};
 use softprefix::views::magnitude::{MagnitudeSlider, NormsCurve};
-use softprefix::views::plot::{Current, NoiseBand, Plot, Point};
+use softprefix::views::plot::{Current, NoiseBand, Plot, Point, Second};
 use softprefix::views::status::{self, Status};
 use softprefix::{fonts, theme};
 
@@ -49,7 +49,7 @@ fn check(name: &str, size: [f32; 2], dark: bool, mut contents: impl FnMut(&mut U
     harness.snapshot_options(name, &options);
 }
 
-fn slider(ui: &mut Ui, value: f64) {
+fn slider(ui: &mut Ui, value: f64, saved: &[f64]) {
     let points = (0..60)
         .map(|step| {
             let x = 10_f64.powf(-0.6 + 0.02 * f64::from(step));
@@ -63,7 +63,7 @@ fn slider(ui: &mut Ui, value: f64) {
         axis: Axis::NORMS,
         regions: Some((Regions::NORMS, NAMES)),
         norms: Some(&norms),
-        saved: &[],
+        saved,
         norms_label: ["vocabulary", "norms"],
         height: 104.0,
     };
@@ -72,12 +72,14 @@ fn slider(ui: &mut Ui, value: f64) {
 
 #[test]
 fn the_slider_over_the_vocabulary() {
-    check("slider-dark", [304.0, 168.0], true, |ui| slider(ui, 2.9));
+    check("slider-dark", [304.0, 168.0], true, |ui| slider(ui, 2.9, &[]));
 }
 
 #[test]
 fn the_slider_at_its_stop() {
-    check("slider-stop-light", [304.0, 168.0], false, |ui| slider(ui, 0.0));
+    check("slider-stop-light", [304.0, 168.0], false, |ui| {
+        slider(ui, 0.0, &[0.01, 0.05, 0.25, 1.0, 2.5, 12.0])
+    });
 }
 
 fn text(ui: &mut Ui, pane: DiffSide, text: &str, marks: &[std::ops::Range<usize>], streaming: bool) {
@@ -121,46 +123,66 @@ fn what_was_added_is_solid() {
     });
 }
 
+/// A plot with everything that one can have; `second` is the second line.
+fn plot(ui: &mut Ui, second: Option<Second<'_>>) {
+    let points: Vec<_> = [0.0, 0.001, 0.01, 0.1, 0.5, 1.0, 2.9, 8.0, 30.0, 100.0]
+        .into_iter()
+        .enumerate()
+        .map(|(index, x)| Point {
+            id: index as u64,
+            x,
+            y: 100.0 / (1.0 + x),
+            collapsed: x > 5.0,
+            joined: index != 4,
+        })
+        .collect();
+    let plot = Plot {
+        name: "plot",
+        axis: Axis::NORMS,
+        regions: Some((Regions::NORMS, NAMES)),
+        points: &points,
+        top: 100.0,
+        y_label: "chrF2",
+        x_label: "Magnitude, × token norm",
+        noise: Some(NoiseBand {
+            from: 92.0,
+            to: 100.0,
+            words: "noise floor",
+        }),
+        collapse: Some((8.0, "collapsed from 8.0×")),
+        current: Some(Current {
+            x: 2.9,
+            y: Some(25.6),
+            tag: "2.9× · chrF2 25.6".to_owned(),
+            movable: true,
+        }),
+        second,
+        selected: Some(3),
+        empty: "",
+    };
+    let size = ui.available_size();
+    plot.show(ui, size, |id| id.to_string());
+}
+
 #[test]
-fn the_plot_with_noise_collapse_and_the_prefix_in_hand() {
-    check("plot-dark", [560.0, 300.0], true, |ui| {
-        let points: Vec<_> = [0.0, 0.001, 0.01, 0.1, 0.5, 1.0, 2.9, 8.0, 30.0, 100.0]
-            .into_iter()
-            .enumerate()
-            .map(|(index, x)| Point {
-                id: index as u64,
-                x,
-                y: 100.0 / (1.0 + x),
-                collapsed: x > 5.0,
-                joined: index != 4,
-            })
-            .collect();
-        let plot = Plot {
-            name: "plot",
-            axis: Axis::NORMS,
-            regions: Some((Regions::NORMS, NAMES)),
-            points: &points,
-            top: 100.0,
-            y_label: "chrF2",
-            x_label: "Magnitude, × token norm",
-            noise: Some(NoiseBand {
-                from: 92.0,
-                to: 100.0,
-                words: "noise floor",
-            }),
-            collapse: Some((8.0, "collapsed from 8.0×")),
-            current: Some(Current {
-                x: 2.9,
-                y: Some(25.6),
-                tag: "2.9× · chrF2 25.6".to_owned(),
-                movable: true,
-            }),
-            second: None,
-            selected: Some(3),
-            empty: "",
-        };
-        let size = ui.available_size();
-        plot.show(ui, size, |id| id.to_string());
+fn the_plot_with_noise_collapse_and_the_current_prefix() {
+    check("plot-dark", [560.0, 300.0], true, |ui| plot(ui, None));
+}
+
+#[test]
+fn the_plot_with_a_second_line() {
+    check("plot-light", [560.0, 300.0], false, |ui| {
+        let points = [
+            (0.001, 0.001),
+            (0.01, 0.02),
+            (0.1, 0.2),
+            (0.5, 0.9),
+            (1.0, 1.8),
+            (2.9, 4.1),
+            (8.0, 5.6),
+        ];
+        let label = "mean KL, nats";
+        plot(ui, Some(Second { points: &points, label }));
     });
 }
 

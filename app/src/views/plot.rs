@@ -714,17 +714,19 @@ impl Plot<'_> {
                 palette.text3,
             );
         }
-        let y = plot.bottom() + 15.0;
-        // Beside the last tick label of the x axis.
-        let at = pos2(plot.right() - 34.0, y);
-        paint::text(
-            ui.painter(),
-            at,
-            Align2::RIGHT_CENTER,
-            second.label,
-            theme::CAPTION.regular(),
-            palette.text3,
-        );
+        // In the line of the x axis's name, or else between its last two tick labels, if there is room.
+        let galley = paint::line_of_text(ui, second.label, theme::CAPTION.regular(), palette.text3);
+        let (line, right) = (plot.bottom() + 15.0, plot.right() - 34.0);
+        let at = match area.parts.named {
+            true => pos2(plot.right() + RIGHT, line + 19.0),
+            false => pos2(right, line),
+        };
+        let place = Align2::RIGHT_CENTER.anchor_size(at, galley.size());
+        let track = area.track();
+        let mut ticks = track.axis.ticks().into_iter().map(|(x, _)| track.x_of(x));
+        if area.parts.named || !ticks.any(|x| place.expand(18.0).x_range().contains(x) && x < right) {
+            paint::place(ui.painter(), at, Align2::RIGHT_CENTER, galley);
+        }
     }
 
     /// Returns the rectangle of the collapse label: right of its line, or moved inwards at the edge. `None` if there is no place for it that
