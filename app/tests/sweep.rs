@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key};
 use egui_kittest::Harness;
@@ -11,123 +13,18 @@ use softprefix::errors;
 use softprefix::messages::{
     Event, LibraryEvent, LibraryRequest, Request, SecondModuleAnswer, SweepEvent, SweepRequest,
 };
-use softprefix::model::{Language, MagnitudeUnit, Problem, ProblemKind, Theme};
+use softprefix::model::{Language, MagnitudeUnit, Problem, ProblemKind, Remembered, Theme};
 use softprefix::text::{ScoringText, SweepText, TwinText};
 use softprefix::workbench::sweep::{Stage, Trouble};
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::compare::{LikelihoodMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Answer, Case, CaseOutcome, CaseScores, Condition, Experiment, ModuleIdentity, PrefixIdentity, Rating, Record,
-    RunEnd, RunEvent, RunProgress, SavedExperiment, Summary,
+    CaseScores, Condition, Experiment, ModuleIdentity, RunEnd, RunEvent, SavedExperiment, Summary,
 };
-use softprefix_core::prefix::Magnitude;
-use softprefix_core::protocol::extension::FinishReason;
-use std::time::Duration;
 
 use common::stage::{Stage as Shown, window, words};
-
-fn ready(language: Language) -> Workbench {
-    let mut workbench = common::ready(language, Theme::Dark);
-    workbench.apply(Action::ShowTab(Tab::Sweep));
-    workbench
-}
-
-fn sweep_event(workbench: &mut Workbench, event: SweepEvent) {
-    workbench.absorb(Event::Sweep(Box::new(event)));
-}
-
-fn run_event(workbench: &mut Workbench, event: RunEvent) {
-    sweep_event(workbench, SweepEvent::Run(event));
-}
-
-/// A record of a case as a unit would answer it.
-fn record(experiment: &Experiment, case: &Case) -> Record {
-    let size = case.recipe.as_ref().map(|recipe| match recipe.magnitude {
-        Magnitude::TokenNorms(size) | Magnitude::Raw(size) => size,
-        Magnitude::Unscaled => 1.0,
-    });
-    let text = match size {
-        None => common::BASELINE.to_owned(),
-        Some(size) if size > 5.0 => "花が咲き".repeat(12),
-        Some(_) => common::PREFIXED.to_owned(),
-    };
-    Record {
-        version: 1,
-        id: format!("{}/{}", experiment.id, case.index),
-        experiment: experiment.id.clone(),
-        case: case.clone(),
-        prompt: experiment.plan.as_ref().unwrap().prompts[case.prompt].clone(),
-        settings: experiment.plan.as_ref().unwrap().settings.clone(),
-        module: experiment.module.clone(),
-        prefix: case.recipe.as_ref().map(|recipe| PrefixIdentity {
-            recipe: recipe.clone(),
-            len: recipe.len,
-            hidden_size: 896,
-            sha256: "0".repeat(64),
-            row_norms: [1.0; 3],
-            token_norms: size,
-        }),
-        started_unix: 1_795_406_700.0,
-        attempts: 1,
-        outcome: CaseOutcome::Done(Answer {
-            text,
-            tokens: None,
-            finish_reason: FinishReason::Stop,
-            echo: None,
-            usage: None,
-            ttft_sec: None,
-            elapsed_sec: 0.5,
-        }),
-        scores: None,
-        score: None,
-        rating: Rating::default(),
-        written_by: String::new(),
-    }
-}
-
-/// A sweep of which the first `done` cases are finished.
-fn running(language: Language, done: usize) -> Workbench {
-    let mut workbench = ready(language);
-    workbench.apply(Action::Sweep(SweepAction::SetMagnitudes("0, 1, 12".to_owned())));
-    workbench.apply(Action::Sweep(SweepAction::Start));
-    assert_eq!(workbench.sweep.stage, Stage::Starting);
-    let experiment = Experiment {
-        version: JOURNAL_VERSION,
-        id: "e".to_owned(),
-        name: "Spring".to_owned(),
-        started_unix: 1_795_406_700.0,
-        plan: Some(workbench.sweep_plan()),
-        module: ModuleIdentity {
-            model: common::facts().identity.model,
-            ..ModuleIdentity::default()
-        },
-    };
-    run_event(&mut workbench, RunEvent::Started(Box::new(experiment.clone())));
-    let cases = experiment.plan.as_ref().unwrap().cases().unwrap();
-    for case in &cases[..done] {
-        let (index, name) = (case.index, case.name.clone());
-        run_event(&mut workbench, RunEvent::CaseStarted { index, name });
-        run_event(
-            &mut workbench,
-            RunEvent::CaseFinished(Box::new(record(&experiment, case))),
-        );
-    }
-    if let Some(next) = cases.get(done) {
-        let (index, name) = (next.index, next.name.clone());
-        run_event(&mut workbench, RunEvent::CaseStarted { index, name });
-    }
-    let progress = RunProgress {
-        finished: done,
-        total: cases.len(),
-        running: 1,
-        left: Some(Duration::from_secs(240)),
-        ..RunProgress::default()
-    };
-    run_event(&mut workbench, RunEvent::Progress(progress));
-    common::settle(&mut workbench, &|_| String::new());
-    workbench
-}
+use common::sweep::{ended, over_two_prompts, ready, run_event, running, sweep_event};
 
 #[test]
 fn the_view_is_reached_by_its_tab_and_says_what_it_would_run() {
@@ -346,6 +243,24 @@ fn the_history_lists_what_was_run_and_finds_it_by_its_text() {
 }
 
 #[test]
+fn a_history_that_is_not_read_yet_says_so() {
+    for language in [Language::English, Language::Japanese] {
+        let mut remembered = Remembered::default();
+        remembered.settings.language = language;
+        let mut workbench = Workbench::new(remembered);
+        workbench.apply(Action::ShowTab(Tab::Sweep));
+        let text = SweepText::of(language);
+        let mut harness = window(workbench);
+        harness.get_by_label(text.history).click();
+        harness.run_steps(3);
+        harness.get_by_label(text.history_opening);
+        common::list(&mut harness.state_mut().workbench, Vec::new());
+        harness.run_steps(3);
+        harness.get_by_label(text.history_empty);
+    }
+}
+
+#[test]
 fn the_presenters_view_has_the_slider_and_the_texts_and_nothing_to_set_up() {
     let mut workbench = common::tuned(Language::English, Theme::Dark);
     workbench.apply(Action::Present(true));
@@ -362,12 +277,125 @@ fn the_presenters_view_has_the_slider_and_the_texts_and_nothing_to_set_up() {
     assert_eq!(harness.state().workbench.prompt.preset, Some(1));
 }
 
+/// Words in Latin letters that a window in Japanese has: names, units and keys.
+const LATIN: &str = "
+    ms MB GB nat ln p
+    KL chrF sacreBLEU indel difflib SequenceMatcher autojunk Levenshtein distinct gram top token sha SHA
+    CPU PC LLM IP OSC UDP ssh SSH host port root embedded features OpenGL
+    PNG SVG CSV JSON HTML GGUF gguf PEFT safetensors npy Comparator Python
+    magnitude seed row blend prompt preset run
+    softprefix unit Soft Prefix Workbench StackFlow Stack Module llm sys qwen Qwen smollm SmolLM instruct
+    Ctrl Shift Enter Esc Space Home Tab Delete Backspace Mac
+    English Inter JetBrains Mono Noto Sans CJK MIT Apache SIL Open Font License
+";
+
+/// Prompts and outputs of the fixtures, of which the views also show parts and single words.
+const FIXTURES: [&str; 5] = [
+    common::LONG_BASELINE,
+    common::LONG_PREFIXED,
+    "You are a helpful assistant. Answer in the language of the request.",
+    "Write a short story about a lighthouse keeper and a storm.",
+    "a small boat that he took out every morning before the light came. One day a storm came in from the west, and the waves rose over the rocks. nam tide",
+];
+
+/// Returns whether this is a digest, or the description of a model of the fixtures.
+fn is_data(words: &str) -> bool {
+    let is_digest = words.len() > 8 && words.chars().all(|c| c.is_ascii_hexdigit() || c == '…');
+    is_digest
+        || ["Qwen2.5 0.5B, ", "SmolLM2 135M, "]
+            .iter()
+            .any(|model| words.contains(model))
+}
+
+/// Returns the words in Latin letters.
+fn latin(words: &str) -> impl Iterator<Item = &str> {
+    words
+        .split(|c: char| !c.is_ascii_alphabetic())
+        .filter(|word| word.len() > 1)
+}
+
+/// Every text that is painted, and every name, value and description that assistive technology is given.
+fn all_words(harness: &Harness<'_, Shown>) -> Vec<String> {
+    let painted = common::stage::painted(harness).into_iter();
+    let mut all: Vec<String> = painted
+        .filter_map(|shape| match shape {
+            egui::Shape::Text(text) => Some(text.galley.text().to_owned()),
+            _ => None,
+        })
+        .collect();
+    for node in harness.root().children_recursive() {
+        let node = node.accesskit_node();
+        all.extend([node.label(), node.value(), node.description()].into_iter().flatten());
+    }
+    all
+}
+
 #[test]
-fn every_word_of_the_view_is_there_in_japanese() {
-    let harness = window(running(Language::Japanese, 5));
-    harness.get_by_label("残り約 4 分");
-    harness.get_by_label("一時停止");
-    harness.get_by_label("P 4, 1×: 実行中");
+fn a_window_in_japanese_has_no_words_of_another_language() {
+    use softprefix::workbench::Dialog;
+    use softprefix_core::protocol::learn::LearnEnd;
+    let japanese = Language::Japanese;
+    let mut shown: Vec<(String, Workbench)> = vec![
+        ("Tune, empty".into(), common::empty(japanese, Theme::Dark)),
+        ("Tune".into(), common::tuned(japanese, Theme::Dark)),
+        ("Tune, streaming".into(), common::streaming(japanese, Theme::Dark)),
+        ("Sweep, ready".into(), ready(japanese)),
+        ("Sweep, running".into(), running(japanese, 5)),
+        ("Sweep, ended".into(), over_two_prompts(japanese)),
+        ("Find, empty".into(), common::find::empty(japanese, Theme::Dark)),
+        (
+            "Find, learning".into(),
+            common::find::learning(japanese, Theme::Dark, None),
+        ),
+        (
+            "Find, learned".into(),
+            common::find::learning(japanese, Theme::Dark, Some(LearnEnd::NotReached)),
+        ),
+        ("Find, choosing".into(), common::find::choosing(japanese, Theme::Dark)),
+        (
+            "Find, searching".into(),
+            common::find::searched(japanese, Theme::Dark, None),
+        ),
+    ];
+    for (name, action) in [
+        ("Tune, the runs", Action::ShowRuns(true)),
+        ("Tune, advanced", Action::SetAdvanced(true)),
+        ("Tune, coloured by KL", Action::ToggleKl),
+        ("Tune, stale", Action::SetMagnitude(4.4)),
+        ("the settings", Action::ShowSettings(true)),
+        ("the Presenter", Action::Present(true)),
+        ("Doctor", Action::ShowTab(Tab::Doctor)),
+    ] {
+        let mut workbench = common::tuned(japanese, Theme::Dark);
+        workbench.apply(action);
+        shown.push((name.to_owned(), workbench));
+    }
+    for dialog in [
+        Dialog::Help,
+        Dialog::Connect,
+        Dialog::Models,
+        Dialog::Identity,
+        Dialog::Note,
+        Dialog::About,
+        Dialog::External,
+        Dialog::FirstSteps,
+    ] {
+        let mut workbench = common::tuned(japanese, Theme::Dark);
+        workbench.apply(Action::ShowDialog(dialog));
+        shown.push((format!("{dialog:?}"), workbench));
+    }
+    let known: BTreeSet<&str> = FIXTURES.into_iter().chain([LATIN]).flat_map(latin).collect();
+    let mut foreign = BTreeMap::<String, String>::new();
+    for (name, workbench) in shown {
+        let harness = common::stage::sized(workbench, [1440.0, 900.0]);
+        for words in all_words(&harness).into_iter().filter(|words| !is_data(words)) {
+            for word in latin(&words).filter(|word| !known.contains(word)) {
+                let place = || format!("{name}: {words}");
+                foreign.entry(word.to_owned()).or_insert_with(place);
+            }
+        }
+    }
+    assert!(foreign.is_empty(), "{foreign:#?}");
 }
 
 #[test]
@@ -483,35 +511,153 @@ fn a_text_of_the_pair_has_the_label_that_the_run_has_everywhere() {
     assert!(words(&harness, "1×, P 1, Constant").is_some());
 }
 
-/// A sweep over two prompts that has ended; the second prompt's texts never leave their baseline.
-fn over_two_prompts(language: Language) -> Workbench {
-    let mut workbench = ready(language);
-    workbench.apply(Action::Sweep(SweepAction::SetMagnitudes("0, 1, 12".to_owned())));
-    workbench.apply(Action::Sweep(SweepAction::AddPreset(2)));
-    workbench.apply(Action::Sweep(SweepAction::Start));
-    let experiment = Experiment {
-        version: JOURNAL_VERSION,
-        id: "two".to_owned(),
-        name: "Two prompts".to_owned(),
-        started_unix: 1_795_406_700.0,
-        plan: Some(workbench.sweep_plan()),
-        module: common::facts().identity,
-    };
-    run_event(&mut workbench, RunEvent::Started(Box::new(experiment.clone())));
-    for case in experiment.plan.as_ref().unwrap().cases().unwrap() {
-        let mut done = record(&experiment, &case);
-        if let (1, CaseOutcome::Done(answer)) = (case.prompt, &mut done.outcome) {
-            answer.text = common::BASELINE.to_owned();
-        }
-        run_event(&mut workbench, RunEvent::CaseFinished(Box::new(done)));
-    }
-    run_event(
-        &mut workbench,
-        RunEvent::Ended(softprefix_core::experiment::RunEnd::Complete),
-    );
-    workbench.apply(Action::Sweep(SweepAction::ShowPrompt(0)));
+/// The baseline with this text beside the run of a prefix with that one, in a sweep over these P.
+fn pair_among(lens: &[usize], left: &str, right: &str) -> Workbench {
+    let mut workbench = ready(Language::English);
+    workbench.apply(Action::Sweep(SweepAction::SetLens(lens.to_vec())));
+    workbench.apply(Action::Sweep(SweepAction::SetMagnitudes("1".to_owned())));
+    let mut workbench = ended(workbench, |case| {
+        Some(if case.recipe.is_some() { right } else { left }.to_owned())
+    });
+    let of_prefix = workbench.sweep.records().find(|record| !record.is_baseline());
+    let id = of_prefix.map(|record| record.id.clone());
+    workbench.apply(Action::Sweep(SweepAction::Select(id)));
     common::settle(&mut workbench, &|_| String::new());
     workbench
+}
+
+fn pair(left: &str, right: &str) -> Workbench {
+    pair_among(&[1, 4], left, right)
+}
+
+/// How often a text is painted.
+fn times_painted(harness: &Harness<'_, Shown>, words: &str) -> usize {
+    let is_it = |shape: &&egui::Shape| matches!(shape, egui::Shape::Text(text) if text.galley.text() == words);
+    common::stage::painted(harness).into_iter().filter(is_it).count()
+}
+
+#[test]
+fn both_texts_of_a_pair_are_whole_at_the_smallest_size_of_the_window() {
+    let harness = window(pair(common::BASELINE, common::PREFIXED));
+    for (name, words) in [
+        ("Baseline output", common::BASELINE),
+        ("Prefixed output", common::PREFIXED),
+    ] {
+        let pane = harness.get_by_role_and_label(Role::Document, name).rect();
+        let text = common::stage::painted(&harness)
+            .into_iter()
+            .find_map(|shape| match shape {
+                egui::Shape::Text(text) if text.galley.text() == words => Some(text.visual_bounding_rect()),
+                _ => None,
+            });
+        let text = text.unwrap();
+        assert!(
+            pane.contains_rect(text) && text.bottom() <= 800.0,
+            "{name}: {text:?} in {pane:?}"
+        );
+        assert!(text.height() >= 3.0 * 25.0, "in letters that are read from near");
+    }
+}
+
+#[test]
+fn the_first_difference_of_a_pair_is_numbered_in_the_unit_of_the_comparison() {
+    // The second letter of the left text is made of two code points, of which the right text has the first.
+    let (composed, plain) = ("は\u{304b}\u{3099}き", "はかき");
+    for (left, right, place, number) in [
+        (common::BASELINE, common::PREFIXED, "character 19", "19"),
+        (composed, plain, "character 2", "2"),
+        (common::LONG_BASELINE, common::LONG_PREFIXED, "word 12", "12"),
+    ] {
+        let harness = window(pair(left, right));
+        for name in ["Baseline output", "Prefixed output"] {
+            let output = harness.get_by_role_and_label(Role::Document, name);
+            let description = output.accesskit_node().description().unwrap();
+            assert!(
+                description.ends_with(&format!("First difference at {place}")),
+                "{description}"
+            );
+        }
+        assert_eq!(times_painted(&harness, number), 2, "a flag in each pane");
+        harness.get_by_label_contains(&format!("It leaves the baseline at {place}"));
+    }
+    // The unit is changed by its key.
+    let mut harness = window(pair(common::LONG_BASELINE, common::LONG_PREFIXED));
+    harness.key_press(Key::G);
+    harness.run_steps(2);
+    common::settle(&mut harness.state_mut().workbench, &|_| String::new());
+    harness.run_steps(2);
+    assert_eq!((times_painted(&harness, "12"), times_painted(&harness, "59")), (0, 2));
+}
+
+#[test]
+fn the_differences_of_a_pair_are_stepped_through_by_keys_and_its_texts_shown_alone() {
+    let text = |other: bool| -> String {
+        let letters = "春の花が咲く道を歩く朝".chars().cycle().enumerate().take(600);
+        letters
+            .map(|(at, letter)| if other && at % 40 == 30 { '冬' } else { letter })
+            .collect()
+    };
+    let mut harness = window(pair(&text(false), &text(true)));
+    let count = harness.state().workbench.difference().unwrap().1;
+    let place = |harness: &Harness<'_, Shown>| harness.state().workbench.difference().unwrap().0;
+    let height = |harness: &Harness<'_, Shown>| {
+        let output = harness.get_by_role_and_label(Role::Document, "Prefixed output");
+        output.rect().height()
+    };
+    for (modifiers, expected) in [
+        (egui::Modifiers::NONE, 0),
+        (egui::Modifiers::NONE, 1),
+        (egui::Modifiers::SHIFT, 0),
+        (egui::Modifiers::SHIFT, count - 1),
+    ] {
+        harness.key_press_modifiers(modifiers, Key::N);
+        harness.run_steps(2);
+        assert_eq!(place(&harness), Some(expected));
+        harness.get_by_label(&format!("{} of {count}", expected + 1));
+    }
+    let before = height(&harness);
+    let is_map = |harness: &Harness<'_, Shown>| harness.query_by_label("P 1, 1×: chrF2 36").is_some();
+    harness.key_press(Key::T);
+    harness.run_steps(3);
+    assert!(height(&harness) > before && !is_map(&harness));
+    harness.key_press(Key::T);
+    harness.run_steps(3);
+    assert_eq!(height(&harness), before);
+}
+
+#[test]
+fn the_splitter_above_a_pair_is_moved_by_its_keys_and_stored() {
+    // The map of so many P needs less room than it could have.
+    let lens = [1, 2, 3, 4, 6, 8, 12, 16];
+    let mut harness = window(pair_among(&lens, common::BASELINE, common::PREFIXED));
+    let set = |harness: &Harness<'_, Shown>| harness.state().workbench.remembered().settings.pair_height;
+    let height = |harness: &Harness<'_, Shown>| {
+        let output = harness.get_by_role_and_label(Role::Document, "Prefixed output");
+        output.rect().height()
+    };
+    let press = |harness: &mut Harness<'static, Shown>, key: Key| {
+        harness
+            .get_by_role_and_label(Role::Splitter, "Height of the outputs")
+            .focus();
+        harness.run_steps(2);
+        harness.key_press(key);
+        harness.run_steps(3);
+    };
+    assert_eq!(set(&harness), None);
+    let before = height(&harness);
+    // The texts are below it.
+    press(&mut harness, Key::ArrowUp);
+    let (large, stored) = (height(&harness), set(&harness).expect("the height"));
+    press(&mut harness, Key::ArrowDown);
+    press(&mut harness, Key::ArrowDown);
+    let small = height(&harness);
+    assert!(small < large && large >= before, "{small}, {before}, {large}");
+    harness.state_mut().workbench.settings.pair_height = None;
+    harness.run_steps(3);
+    assert_eq!(height(&harness), before, "what the texts need");
+    harness.state_mut().workbench.settings.pair_height = Some(stored);
+    harness.run_steps(3);
+    assert_eq!(height(&harness), large);
 }
 
 #[test]

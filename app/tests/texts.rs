@@ -579,13 +579,16 @@ fn a_run_has_the_same_label_in_its_pane_in_the_presenter_and_in_the_plot_and_nam
     assert!(harness.query_by_label("Baseline, Another one.").is_some());
     harness.state_mut().workbench.apply(Action::Present(true));
     harness.run_steps(3);
-    assert!(harness.query_by_label("0.25×, P 4, Constant").is_some());
+    assert!(harness.query_by_label("0.25×, P 4, Constant, Another one.").is_some());
+    assert!(words(&harness, "Baseline, Another one.").is_some());
 }
 
-#[test]
-fn a_run_that_was_stopped_says_in_its_label_that_it_is_cut_off() {
+/// A session whose last run, of this kind at magnitude 2, was stopped after its first words.
+fn stopped(kind: KindChoice, of: &str) -> Workbench {
     let mut workbench = common::ready(Language::English, Theme::Dark);
     run_at(&mut workbench, 1.0);
+    workbench.apply(Action::SetKind(kind));
+    workbench.apply(Action::SetWords(of.to_owned()));
     workbench.apply(Action::SetMagnitude(2.0));
     workbench.apply(Action::Run);
     let asked = workbench.take_requests().into_iter().find_map(|request| match request {
@@ -605,7 +608,40 @@ fn a_run_that_was_stopped_says_in_its_label_that_it_is_cut_off() {
     });
     workbench.apply(Action::SelectRun(Some(id)));
     common::settle(&mut workbench, &answer);
-    assert!(window(workbench).query_by_label("2×, P 4, Constant, cut off").is_some());
+    workbench
+}
+
+/// The texts of the last frame that are painted whole.
+fn painted_whole(harness: &Harness<'_, Stage>) -> Vec<String> {
+    let shapes = painted(harness).into_iter();
+    let texts = shapes.filter_map(|shape| match shape {
+        Shape::Text(text) if !text.galley.elided => Some(text.galley.text().to_owned()),
+        _ => None,
+    });
+    texts.collect()
+}
+
+#[test]
+fn a_run_that_was_stopped_says_that_it_is_cut_off_in_tune_and_in_the_presenter_however_long_its_label_is() {
+    let long =
+        "a prefix of a good many words, of which no pane shows all in its heading, however wide the window may be";
+    for (kind, of, label) in [
+        (KindChoice::Constant, "", "2×, P 4, Constant, cut off".to_owned()),
+        (KindChoice::Words, long, format!("2×, P 4, “{long}”, cut off")),
+    ] {
+        for presenting in [false, true] {
+            let mut workbench = stopped(kind, of);
+            workbench.apply(Action::Present(presenting));
+            let harness = window(workbench);
+            assert!(harness.query_by_label(&label).is_some(), "{label}");
+            let texts = painted_whole(&harness);
+            assert!(texts.iter().any(|text| text == "2×"), "{texts:?}");
+            let rest = texts.iter().find(|text| text.starts_with("P 4, "));
+            let rest = rest.expect("the rest of the label, with its end");
+            assert!(rest.ends_with(", cut off"), "{rest}");
+            assert_eq!(rest.contains('…'), kind == KindChoice::Words, "{rest}");
+        }
+    }
 }
 
 #[test]
@@ -671,7 +707,7 @@ fn only_runs_of_the_same_prefix_at_other_magnitudes_are_joined_and_the_others_ar
     let mut harness = window(workbench);
     assert_eq!((points(&harness, 3.5), points(&harness, 3.75)), (4, 3));
     assert_eq!(corners(&harness), 4);
-    // With another prefix in hand it is its own runs that are joined.
+    // With another current prefix its own runs are joined.
     harness
         .state_mut()
         .workbench
@@ -828,9 +864,10 @@ fn a_sentence_that_is_cut_off_is_told_whole_by_one_tooltip() {
     let mut workbench = tuned();
     workbench.apply(Action::ShowRuns(true));
     let mut harness = window(workbench);
-    let told = |harness: &Harness<'_, Stage>| harness.query_all_by_label_contains("Shift and click").count();
+    let sentence = Text::of(Language::English).choose_about;
+    let told = |harness: &Harness<'_, Stage>| harness.query_all_by_label_contains(sentence).count();
     assert_eq!(told(&harness), 1);
-    let hint = harness.get_by_label_contains("Shift and click").rect().center();
+    let hint = harness.get_by_label_contains(sentence).rect().center();
     harness.hover_at(hint);
     harness.run_steps(8);
     assert_eq!(told(&harness), 2);
@@ -974,4 +1011,399 @@ fn a_run_is_rated_in_its_pane_by_keys_and_in_the_table_which_sorts_by_stars() {
     harness.key_press(Key::Delete);
     harness.run_steps(2);
     assert_eq!(stars(&harness), None);
+}
+
+#[test]
+fn a_file_is_named_in_the_top_bar_while_it_is_written_or_read() {
+    use softprefix::figure::ImageFormat;
+    use softprefix::messages::{LibraryEvent, MaterialEvent, RecordingEvent};
+    use softprefix::model::{ExportForm, Figure, Format, Problem, ProblemKind};
+    use softprefix::workbench::{Effect, MaterialAction};
+    use softprefix_core::experiment::drawing::{Drawing, Paper};
+
+    let failed = || Problem::new(ProblemKind::File, "It cannot be used.", "Choose another.");
+    let figure = || Figure {
+        stem: "plot".to_owned(),
+        drawing: Drawing {
+            title: String::new(),
+            width: 1.0,
+            height: 1.0,
+            items: Vec::new(),
+        },
+    };
+    let library = |event| Event::Library(Box::new(event));
+    let material = |event| Event::Material(Box::new(event));
+    let recording = |event| Event::Recording(Box::new(event));
+    for language in [Language::English, Language::Japanese] {
+        let text = Text::of(language);
+        let mut harness = window(common::tuned(language, Theme::Dark));
+        for (action, name, is_written, end) in [
+            (
+                Action::Export(Format::Html),
+                "runs.html",
+                true,
+                library(LibraryEvent::Exported("runs.html".into())),
+            ),
+            (
+                Action::Export(Format::Csv),
+                "runs.csv",
+                true,
+                library(LibraryEvent::Failed(failed())),
+            ),
+            (
+                Action::SaveFigure(Box::new(figure()), ImageFormat::Png, Paper::Light),
+                "plot.png",
+                true,
+                Event::FigureSaved("plot.png".into()),
+            ),
+            (
+                Action::Material(MaterialAction::Export(ExportForm::Npy)),
+                "prefix.npy",
+                true,
+                material(MaterialEvent::Exported("prefix.npy".into())),
+            ),
+            (
+                Action::OpenPath("story.json".into()),
+                "story.json",
+                false,
+                library(LibraryEvent::Failed(failed())),
+            ),
+            (
+                Action::OpenPath("talk.jsonl".into()),
+                "talk.jsonl",
+                false,
+                recording(RecordingEvent::Refused(failed())),
+            ),
+            (
+                Action::Material(MaterialAction::Import("rows.npy".into())),
+                "rows.npy",
+                false,
+                material(MaterialEvent::Failed(failed())),
+            ),
+        ] {
+            let words = if is_written { text.saving } else { text.opening };
+            let words = words(name);
+            let workbench = &mut harness.state_mut().workbench;
+            workbench.apply(action);
+            for effect in workbench.take_effects() {
+                let Effect::Ask(question) = effect else { continue };
+                let path = Some(std::path::Path::new("folder").join(name));
+                workbench.absorb(Event::Chosen { question, path });
+            }
+            harness.run_steps(2);
+            assert!(harness.query_by_label(&words).is_some(), "{words}");
+            harness.state_mut().workbench.absorb(end);
+            harness.run_steps(2);
+            assert!(harness.query_by_label(&words).is_none(), "{words}");
+        }
+    }
+}
+
+/// The workbench, and the request to score the texts of a filled curve.
+fn being_scored() -> (Workbench, softprefix::messages::ScoreRuns) {
+    let (mut workbench, asked) = filling();
+    let mut scoring = None;
+    for inference in &asked {
+        let record = Box::new(common::record(&workbench, inference, &answer(inference)));
+        let run = inference.run;
+        workbench.absorb(Event::CurvePoint { run, record });
+        let (scores, others): (Vec<_>, Vec<_>) = workbench
+            .take_requests()
+            .into_iter()
+            .partition(|request| matches!(request, Request::Score(_)));
+        scoring = scores.into_iter().next().or(scoring);
+        common::answer(&mut workbench, others, &answer);
+    }
+    let Some(Request::Score(scoring)) = scoring else {
+        panic!("nothing is scored");
+    };
+    (workbench, *scoring)
+}
+
+fn score(workbench: &mut Workbench, scoring: &softprefix::messages::ScoreRuns, run: usize) {
+    let scores = std::sync::Arc::new(common::scores(scoring));
+    let record = scoring.runs[run].record.clone();
+    workbench.absorb(Event::Scored { record, scores });
+}
+
+#[test]
+fn the_head_of_the_plot_says_how_many_texts_of_a_filled_curve_are_left_to_score() {
+    let (workbench, scoring) = being_scored();
+    let mut harness = window(workbench);
+    let left = |harness: &Harness<'_, Stage>, count: usize| {
+        let words = (softprefix::text::ScoringText::of(Language::English).scoring)(count);
+        harness.query_by_label(&words).is_some()
+    };
+    assert!(left(&harness, 11));
+    for run in 0..4 {
+        score(&mut harness.state_mut().workbench, &scoring, run);
+    }
+    harness.run_steps(2);
+    assert!(left(&harness, 7));
+    for run in 4..11 {
+        score(&mut harness.state_mut().workbench, &scoring, run);
+    }
+    harness.run_steps(2);
+    assert!((0..12).all(|count| !left(&harness, count)));
+}
+
+#[test]
+fn a_filled_curve_has_a_second_thin_line_of_its_mean_kl_with_an_axis_of_its_own_and_ticks_on_the_slider() {
+    let (workbench, scoring) = being_scored();
+    let mut harness = window(workbench);
+    let line = |harness: &Harness<'_, Stage>| {
+        let colour = egui::epaint::ColorMode::Solid(theme::DARK.text3);
+        let figure = harness.get_by_role_and_label(Role::Figure, "Similarity over magnitude");
+        let area = figure.rect();
+        let lines = painted(harness).into_iter().filter_map(|shape| match shape {
+            Shape::Path(path) if path.stroke.width == 1.0 && path.stroke.color == colour => Some(&path.points),
+            _ => None,
+        });
+        let within = |points: &&Vec<egui::Pos2>| points.iter().all(|point| area.contains(*point));
+        lines.filter(within).map(Vec::len).max().unwrap_or(0)
+    };
+    let is_labelled = |harness: &Harness<'_, Stage>| words(harness, "mean KL, nats").is_some();
+    assert!(line(&harness) == 0 && !is_labelled(&harness), "nothing is scored yet");
+    for run in 0..11 {
+        score(&mut harness.state_mut().workbench, &scoring, run);
+    }
+    harness.run_steps(2);
+    // Of twelve magnitudes one is 0, which the line does not join.
+    assert_eq!(line(&harness), 11);
+    assert!(is_labelled(&harness));
+
+    let slider = harness.get_by_role_and_label(Role::Slider, "Magnitude").rect();
+    let ticks = painted(&harness).into_iter().filter(|shape| {
+        matches!(shape, Shape::Circle(circle)
+            if circle.radius == 1.5 && circle.fill == theme::DARK.text && slider.contains(circle.center))
+    });
+    assert_eq!(ticks.count(), 11);
+}
+
+#[test]
+fn a_stock_module_neither_fills_the_curve_nor_offers_it_and_says_why() {
+    let mut workbench = common::ready(Language::English, Theme::Dark);
+    run_at(&mut workbench, 1.0);
+    let mut facts = common::facts();
+    facts.identity.unit = None;
+    workbench.absorb(Event::Ready(Box::new(facts), None));
+    workbench.apply(Action::SetFillCurve(true));
+    workbench.apply(Action::SetMagnitude(0.02));
+    workbench.apply(Action::Run);
+    let fills = |workbench: &mut Workbench| {
+        let mut fills = 0;
+        for _ in 0..8 {
+            let requests = workbench.take_requests();
+            fills += requests
+                .iter()
+                .filter(|request| matches!(request, Request::FillCurve(_)))
+                .count();
+            common::answer(workbench, requests, &answer);
+        }
+        fills
+    };
+    assert_eq!(fills(&mut workbench), 0, "by itself");
+    workbench.apply(Action::FillCurve);
+    assert_eq!(fills(&mut workbench), 0, "when it is asked to");
+    let mut harness = window(workbench);
+    let button = harness.get_by_role_and_label(Role::Button, "Fill the curve");
+    assert!(button.accesskit_node().is_disabled());
+    let at = button.rect().center();
+    harness.hover_at(at);
+    harness.run_steps(8);
+    let why = (Text::of(Language::English).why_not)(softprefix::model::Unavailable::OneAtATime);
+    assert!(harness.query_by_label(why).is_some());
+}
+
+#[test]
+fn each_key_of_the_texts_acts_in_tune_and_in_sweep() {
+    use softprefix::workbench::SweepAction;
+    let press = |tab: Tab, key: Key, modifiers: Modifiers| {
+        let mut workbench = tuned();
+        workbench.apply(Action::ShowTab(tab));
+        let mut harness = window(workbench);
+        harness.key_press_modifiers(modifiers, key);
+        harness.run_steps(2);
+        harness.state().done.clone()
+    };
+    for (key, modifiers, action, tabs) in [
+        (
+            Key::T,
+            Modifiers::NONE,
+            Action::ToggleTextsAlone,
+            &[Tab::Tune, Tab::Sweep][..],
+        ),
+        (Key::N, Modifiers::NONE, Action::StepDifference(1), &[Tab::Tune]),
+        (Key::N, Modifiers::SHIFT, Action::StepDifference(-1), &[Tab::Tune]),
+        (
+            Key::A,
+            Modifiers::NONE,
+            Action::Sweep(SweepAction::AddCurrentPrompt),
+            &[Tab::Tune, Tab::Sweep],
+        ),
+        (
+            Key::G,
+            Modifiers::NONE,
+            Action::ToggleGranularity,
+            &[Tab::Tune, Tab::Sweep],
+        ),
+        (Key::M, Modifiers::NONE, Action::NextMeasure, &[Tab::Tune, Tab::Sweep]),
+        (Key::R, Modifiers::NONE, Action::ShowRuns(true), &[Tab::Tune]),
+        (Key::F, Modifiers::NONE, Action::FillCurve, &[Tab::Tune]),
+    ] {
+        for tab in [Tab::Tune, Tab::Sweep, Tab::Doctor] {
+            let expected = if tabs.contains(&tab) {
+                vec![action.clone()]
+            } else {
+                Vec::new()
+            };
+            assert_eq!(press(tab, key, modifiers), expected, "{key:?} in {tab:?}");
+        }
+    }
+}
+
+#[test]
+fn the_prompt_is_added_to_the_sweep_by_a_key_and_the_top_bar_confirms_it() {
+    let mut harness = window(long());
+    let before = harness.state().workbench.sweep.form.prompts.len();
+    harness.key_press(Key::A);
+    harness.run_steps(2);
+    let prompts = &harness.state().workbench.sweep.form.prompts;
+    assert_eq!(prompts.len(), before + 1);
+    assert_eq!(
+        prompts.last().map(|prompt| prompt.user.as_str()),
+        Some(harness.state().workbench.prompt.user.as_str())
+    );
+    assert_eq!(harness.state().workbench.tab, Tab::Tune);
+    let words = (softprefix::text::SweepText::of(Language::English).in_sweep)(before + 1);
+    assert!(harness.query_by_label(&words).is_some());
+}
+
+#[test]
+fn the_footer_says_which_share_of_the_tokens_was_accepted_from_a_draft() {
+    let mut workbench = common::ready(Language::English, Theme::Dark);
+    run_at(&mut workbench, 1.0);
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.apply(Action::Run);
+    let requests = workbench.take_requests();
+    for request in requests {
+        let Request::Infer(inference) = request else { continue };
+        let mut record = common::record(&workbench, &inference, common::PREFIXED);
+        let usage = match &mut record.outcome {
+            CaseOutcome::Done(answer) => answer.usage.as_mut(),
+            CaseOutcome::Failed(_) => None,
+        };
+        let usage = usage.expect("a unit counts tokens");
+        usage.completion_tokens = 20;
+        (usage.drafted, usage.accepted) = (18, 15);
+        let (run, kind) = (inference.run, inference.kind);
+        let record = Box::new(record);
+        workbench.absorb(Event::Finished { run, kind, record });
+    }
+    common::settle(&mut workbench, &answer);
+    let texts = painted_whole(&sized(workbench, [1920.0, 1080.0]));
+    let at = texts
+        .iter()
+        .position(|text| text == Text::of(Language::English).drafted);
+    let at = at.expect("the share has a name");
+    assert_eq!(texts[at - 1], "75");
+}
+
+#[test]
+fn a_menu_is_as_wide_as_the_longest_of_its_words() {
+    for (language, name) in [(Language::English, "Compare by"), (Language::Japanese, "比較の単位")] {
+        let mut harness = sized(common::tuned(language, Theme::Dark), [1440.0, 900.0]);
+        harness.get_by_role_and_label(Role::Button, name).click();
+        harness.run_steps(3);
+        let items = |harness: &Harness<'_, Stage>| -> Vec<(String, f32)> {
+            let items = harness.query_all_by_role(Role::MenuItemRadio);
+            let of =
+                |item: egui_kittest::Node<'_>| (item.accesskit_node().label().unwrap_or_default(), item.rect().width());
+            items.map(of).collect()
+        };
+        let items = items(&harness);
+        assert_eq!(items.len(), Granularity::ALL.len());
+        let widths = painted(&harness).into_iter().filter_map(|shape| match shape {
+            Shape::Text(text) if items.iter().any(|(words, _)| words == text.galley.text()) => {
+                assert!(!text.galley.elided);
+                Some(text.galley.size().x)
+            }
+            _ => None,
+        });
+        let longest = widths.fold(0.0, f32::max);
+        for (words, width) in &items {
+            // Beside the words there is room for the tick.
+            assert!(
+                (longest + 40.0..longest + 48.0).contains(width),
+                "{words}: {width} for {longest}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_zoomed_plot_says_in_its_head_what_is_shown_of_it_and_a_click_there_shows_all() {
+    let mut harness = window(tuned());
+    let plot = harness.get_by_role_and_label(Role::Figure, "Similarity over magnitude");
+    let at = plot.rect().center();
+    assert!(harness.query_by_label_contains("Zoomed to").is_none());
+    harness.hover_at(at);
+    harness.run_steps(1);
+    harness.event(egui::Event::Zoom(4.0));
+    harness.run_steps(2);
+    let button = harness.get_by_label_contains("Zoomed to");
+    let (head, top) = (button.rect(), plot_rect(&harness).top());
+    assert!(head.bottom() <= top + 1.0, "above the plot");
+    harness.get_by_label_contains("Zoomed to").click();
+    harness.run_steps(3);
+    assert!(harness.query_by_label_contains("Zoomed to").is_none());
+}
+
+fn plot_rect(harness: &Harness<'_, Stage>) -> egui::Rect {
+    harness
+        .get_by_role_and_label(Role::Figure, "Similarity over magnitude")
+        .rect()
+}
+
+#[test]
+fn the_flag_of_the_first_difference_covers_no_letter_at_any_size_of_the_texts() {
+    let mut sizes = std::collections::BTreeSet::new();
+    for characters in [96, 140, 160, 180, 1200] {
+        let harness = window(with_texts(characters));
+        let shapes = painted(&harness);
+        let flags: Vec<egui::Rect> = shapes
+            .iter()
+            .filter_map(|shape| match shape {
+                Shape::Rect(flag) if flag.fill == theme::DARK.text && flag.rect.height() == 15.0 => Some(flag.rect),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(flags.len(), 2, "one in each pane");
+        let mut letters = 0;
+        for shape in &shapes {
+            let Shape::Text(text) = shape else { continue };
+            if !text.galley.text().starts_with("春の花が咲く道を歩く朝春") {
+                continue;
+            }
+            sizes.extend(
+                text.galley
+                    .job
+                    .sections
+                    .iter()
+                    .map(|section| section.format.font_id.size as u32),
+            );
+            for row in &text.galley.rows {
+                for glyph in &row.glyphs {
+                    let ink = &glyph.uv_rect;
+                    let corner = text.pos + row.pos.to_vec2() + glyph.pos.to_vec2() + ink.offset;
+                    let ink = egui::Rect::from_min_size(corner, ink.size);
+                    letters += 1;
+                    let covers = |flag: &egui::Rect| flag.intersects(ink);
+                    assert!(!flags.iter().any(covers), "{} at {ink:?} of {characters}", glyph.chr);
+                }
+            }
+        }
+        assert!(letters >= 2 * 60, "{letters}");
+    }
+    assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [15, 18, 22]);
 }
