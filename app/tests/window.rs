@@ -949,6 +949,23 @@ fn the_time_left_and_the_steps_that_were_taken_back_are_said_beside_the_bar() {
 }
 
 #[test]
+fn a_learning_that_missed_its_target_says_what_may_help_and_its_rows_can_be_used() {
+    for language in [Language::English, Language::Japanese] {
+        let text = softprefix::text::FindText::of(language);
+        for (end, is_short) in [(LearnEnd::NotReached, true), (LearnEnd::Reached, false)] {
+            let harness = window(common::find::learning(language, Theme::Dark, Some(end)));
+            assert_eq!(
+                harness.query_by_label(text.not_converged).is_some(),
+                is_short,
+                "{end:?}"
+            );
+            let take = harness.get_by_role_and_label(Role::Button, text.use_in_tune);
+            assert!(!take.accesskit_node().is_disabled(), "{end:?}");
+        }
+    }
+}
+
+#[test]
 fn a_unit_whose_engine_cannot_learn_is_named_before_the_start_and_the_button_is_disabled() {
     for (language, words) in [
         (
