@@ -66,7 +66,9 @@ pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
     match magic {
         b"GGUF" => {}
         // `version https://git-lfs…`
-        b"vers" => return damaged("it stands for a file that Git LFS has not fetched; run `git lfs pull` in its folder"),
+        b"vers" => {
+            return damaged("it stands for a file that Git LFS has not fetched; run `git lfs pull` in its folder");
+        }
         _ => return damaged("it is not a GGUF file (it does not begin with GGUF)"),
     }
     let version = cursor.u32()?;

@@ -444,7 +444,9 @@ pub(super) async fn exit(task: &Task) {
 /// above.
 fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, windows: Windows) -> SetUp {
     let output = settings.max_new_tokens.filter(|_| !is_ours);
-    let positions = output.map_or(windows.all, |output| windows.all.min(windows.prefill.saturating_add(output)));
+    let positions = output.map_or(windows.all, |output| {
+        windows.all.min(windows.prefill.saturating_add(output))
+    });
     let positions = u32::try_from(positions).unwrap_or(u32::MAX);
     let mut set_up = SetUp::new(model, system).max_positions(settings.max_token_len.unwrap_or(positions));
     if let Some(streaming) = settings.streaming {
