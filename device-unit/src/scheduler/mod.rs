@@ -18,6 +18,7 @@ mod worker;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 pub use admission::{AdmissionLimit, AdmissionPermit};
 pub use drafter::{Drafter, LONGEST_MATCH};
@@ -129,6 +130,8 @@ impl Scheduler {
                 .end(JobOutcome::Failed(ENGINE_ENDED.into()), Timings::default());
             return;
         }
+        // A stop that came while the job was prepared found it in no queue.
+        state.recheck_queues |= job.is_unwanted(Instant::now());
         state.queues.push(job);
         drop(state);
         self.shared.notify_worker();
@@ -155,6 +158,7 @@ impl Scheduler {
             job.sink.end(Err(JobError::Failed(refusal.into())));
             return;
         }
+        state.recheck_queues |= job.is_unwanted(Instant::now());
         state.queues.scores.push_back(job);
         drop(state);
         self.shared.changed.notify_one();
@@ -174,6 +178,7 @@ impl Scheduler {
             job.sink.end(Err(JobError::Failed(ENGINE_ENDED.into())));
             return;
         }
+        state.recheck_queues |= job.is_unwanted();
         state.queues.learns.push_back(job);
         drop(state);
         self.shared.changed.notify_one();

@@ -850,3 +850,43 @@ fn a_step_whose_gradient_is_not_a_number_is_rolled_back_to_the_best_rows_and_cou
         "{differentiated:?}"
     );
 }
+
+/// What prepares a job looks at its stop flag before the job is queued, and a stop can come between the two.
+#[test]
+fn a_job_that_is_stopped_before_it_is_queued_ends_while_another_takes_its_place() {
+    let stop = StopFlag::default();
+    stop.set();
+    let harness = Harness::new(1, true);
+    let first = harness.submit("first", vec![1], 100_000, Priority::Live);
+    assert_eq!(harness.starts(1), ["first"]);
+    harness.scheduler.submit(Job {
+        stop: stop.clone(),
+        ..job(vec![1], Sink("second", harness.sender.clone()))
+    });
+    assert_eq!(harness.outcome_of("second"), JobOutcome::NeverStarted);
+    first.set();
+    assert_eq!(harness.outcome_of("first"), JobOutcome::Finished(FinishReason::Stopped));
+
+    let learning = FakeEngine {
+        derivatives: Some(Vec::new().into_iter()),
+        ..engine(32, true)
+    };
+    let (scheduler, _) = start(learning, Budget::default());
+    let (first, running) = score_job(endless_text());
+    scheduler.score(first);
+    let (second, waiting) = score_job(vec![5]);
+    scheduler.score(ScoreJob {
+        stop: stop.clone(),
+        ..second
+    });
+    assert_eq!(scored(&waiting), Err(JobError::Stopped));
+    assert!(running.try_recv().is_err(), "the other one runs on");
+    let (first, running) = learn_job();
+    scheduler.learn(first);
+    let patience = Duration::from_secs(5);
+    assert_eq!(running.recv_timeout(patience).unwrap(), Learned::Started);
+    let (second, waiting) = learn_job();
+    scheduler.learn(LearnJob { stop, ..second });
+    let stopped = Learned::Ended(Err(JobError::Stopped));
+    assert_eq!(waiting.recv_timeout(patience).unwrap(), stopped);
+}
