@@ -1141,7 +1141,10 @@ fn a_fetched_model_waits_for_the_end_of_what_find_runs() {
         ..facts(true)
     };
     workbench.absorb(Event::Ready(Box::new(learns), Some(vocabulary())));
-    workbench.absorb(Event::Library(Box::new(LibraryEvent::Read(Vec::new()))));
+    workbench.absorb(Event::Library(Box::new(LibraryEvent::Listed {
+        experiments: Vec::new(),
+        problems: Vec::new(),
+    })));
     workbench.apply(Action::Find(FindAction::SetTarget("The sea is calm.".to_owned())));
     workbench.apply(Action::Find(FindAction::Start));
     assert!(workbench.find.at_work().is_some());
