@@ -1116,7 +1116,7 @@ fn template_tokens_are_found_by_name_whatever_type_a_file_gives_them() {
 fn the_error_of_a_file_that_cannot_be_loaded_contains_its_reason_once() {
     let error = load(&cases(), "no-token-type").err().unwrap();
     assert!(error.contains("lacks tokenizer.ggml.token_type"), "{error}");
-    assert_eq!(error.matches("fetch").count(), 1, "one remedy: {error}");
+    assert_eq!(error.matches("download").count(), 1, "one remedy: {error}");
 }
 
 #[test]

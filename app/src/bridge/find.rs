@@ -20,7 +20,7 @@ use super::events::Events;
 use super::{choose, material};
 use crate::errors::{self, broken, prefix_file_problem, prefix_store_problem};
 use crate::messages::{Event, FindEvent, FindRequest, FindWork};
-use crate::model::{Bilingual, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, ProblemKind};
+use crate::model::{Bilingual, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, ProblemKind, beginning};
 use crate::session::Session;
 use crate::session::learning::{Best, Learner, examples};
 
@@ -190,7 +190,7 @@ async fn learn(
         .first()
         .map(|example| example.target.clone())
         .unwrap_or_default();
-    let name = first.replace('\n', " ").chars().take(NAME).collect();
+    let name = beginning(&first, NAME);
     let experiment = Experiment::new(name, None, identity.clone());
     let file = library.rows_of(&experiment.id);
     let learner = Learner::begin(&task, plan.clone(), identity, file, session.prefix_store().cloned());
@@ -374,7 +374,7 @@ impl Trials {
 fn found_rows(best: &Best, median_norm: Option<f64>) -> FoundRows {
     let recipe = PrefixRecipe {
         kind: PrefixKind::Imported {
-            name: name_of(&best.learned.first_target),
+            name: beginning(&best.learned.first_target, NAME),
             sha256: best.rows.sha256(),
             origin: Origin::Learned(Box::new(best.learned.clone())),
         },
@@ -387,16 +387,6 @@ fn found_rows(best: &Best, median_norm: Option<f64>) -> FoundRows {
         card: IdentityCard::of(&best.rows, median_norm),
         nearest: Nearest::Pending,
     }
-}
-
-/// Returns the beginning of a target, which becomes the name of the rows.
-fn name_of(target: &str) -> String {
-    let line = target.replace('\n', " ");
-    let mut name: String = line.chars().take(NAME).collect();
-    if name.len() < line.len() {
-        name.push('…');
-    }
-    name
 }
 
 async fn tell_nearest(session: &session::Session, best: &Best, recipe: PrefixRecipe, events: &Events) {
@@ -485,7 +475,7 @@ async fn found_of(context: &FindContext, found: &FoundPrefix) -> Result<Found, P
         FoundPrefix::Learned(experiment) => {
             let best = rows_of(context, experiment).await?;
             Ok(Found {
-                name: name_of(&best.learned.first_target),
+                name: beginning(&best.learned.first_target, NAME),
                 rows: best.rows,
                 origin: Origin::Learned(Box::new(best.learned)),
             })

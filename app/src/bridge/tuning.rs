@@ -10,7 +10,7 @@ use softprefix_core::experiment::{
 use softprefix_core::prefix::PrefixRecipe;
 
 use crate::errors;
-use crate::model::{Problem, ProblemKind};
+use crate::model::{Problem, ProblemKind, beginning};
 
 /// Number of characters of the first prompt in the default name of a session.
 const NAME: usize = 24;
@@ -152,7 +152,7 @@ fn experiment(first: &Record) -> Experiment {
     Experiment {
         version: JOURNAL_VERSION,
         id: first.experiment.clone(),
-        name: first.prompt.user.chars().take(NAME).collect(),
+        name: beginning(&first.prompt.user, NAME),
         started_unix: softprefix_core::time::now(),
         plan: None,
         module: first.module.clone(),

@@ -18,6 +18,7 @@ use super::prefix::{FirstPrefixArgs, file_failure};
 use super::running::{Store, Terminal, exit_of, interrupted};
 use super::shell::{Failure, above_zero, at_least_one, name_of, print, writable};
 use crate::errors;
+use crate::model::beginning;
 use crate::places;
 use crate::session::Session;
 use crate::start::Exit;
@@ -216,7 +217,7 @@ async fn search(
         terminal.say(&format!(
             "{}: {}",
             words_of(&objective, score),
-            start_of(record.output())
+            beginning(record.output(), SHOWN)
         ));
         best = Some((built, *score, record.output().to_owned()));
         Ok(())
@@ -305,12 +306,4 @@ fn words_of(objective: &Objective, score: &Score) -> String {
         parts.push("repeats itself".to_owned());
     }
     format!("score {:.3} ({})", score.total, parts.join(", "))
-}
-
-fn start_of(output: &str) -> String {
-    let line = output.replace('\n', " ");
-    match line.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
 }

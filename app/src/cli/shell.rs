@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use crate::doctor::script::printable;
-use crate::model::{MagnitudeUnit, Problem, ProblemKind, magnitudes};
+use crate::model::{MagnitudeUnit, Problem, ProblemKind, beginning, magnitudes};
 use crate::start::Exit;
 
 /// A failed command: the message and the exit code.
@@ -97,7 +97,7 @@ pub fn above_zero(text: &str) -> Result<f64, String> {
 
 /// Returns the default name of an experiment: the beginning of its prompt.
 pub fn name_of(prompt: &str) -> String {
-    prompt.chars().take(24).collect()
+    beginning(prompt, 24)
 }
 
 /// Prints to standard output without control characters, which files and modules may hold; a closed pipe (`| head`) is not an

@@ -1,6 +1,7 @@
 //! Plain values that the parts of the app share: what is edited, what a module is, what was run, what went wrong.
 //! Nothing here blocks or depends on egui, sockets or files.
 
+mod beginning;
 mod bilingual;
 mod discovery;
 mod envelope;
@@ -23,6 +24,7 @@ mod settings;
 pub mod sweep;
 pub mod typed;
 
+pub use beginning::beginning;
 pub use bilingual::Bilingual;
 pub(crate) use bilingual::bilingual;
 pub use discovery::{FoundModule, ModuleAnswer, UsedModule};

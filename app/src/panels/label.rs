@@ -9,7 +9,7 @@ use softprefix_core::experiment::{Analysis, GroupKey, Prompt, Record};
 use softprefix_core::prefix::{BlendEndpoint, Generator, Origin, PrefixKind, PrefixRecipe};
 
 use super::context::PanelContext;
-use crate::model::{KindChoice, Preset};
+use crate::model::{KindChoice, Preset, beginning};
 use crate::text::Text;
 use crate::views::paint;
 
@@ -95,11 +95,7 @@ pub(super) fn prompt(cx: &PanelContext<'_>, of: &Prompt) -> String {
     if let Some(preset) = Preset::of(of) {
         return preset.title(cx.workbench.settings.language).to_owned();
     }
-    let words = of.user.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(PROMPT) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words,
-    }
+    beginning(&of.user, PROMPT)
 }
 
 /// Returns the name of a kind of prefix, with its texts.

@@ -8,7 +8,7 @@ use softprefix_core::prefix::{Magnitude, PrefixRecipe};
 use super::context::PanelContext;
 use super::label::{self, figures};
 use super::{figure, runs};
-use crate::model::{FirstDifference, MagnitudeUnit, Unavailable, Unit};
+use crate::model::{FirstDifference, MagnitudeUnit, Unavailable, Unit, beginning};
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::chip::Chip;
@@ -217,15 +217,11 @@ fn describe(cx: &PanelContext<'_>, record: &Record, point: &analysis::Point) -> 
             )
         })
         .collect();
-    let mut beginning: String = record.output().chars().take(60).collect();
-    if beginning.len() < record.output().len() {
-        beginning.push('…');
-    }
     format!(
         "{}\n{}\n{}",
         label::of(cx, record, &cx.workbench.tuning.analysis),
         values.join(" · "),
-        beginning.replace('\n', " ")
+        beginning(record.output(), 60)
     )
 }
 
@@ -308,6 +304,7 @@ fn scores_left(ui: &mut Ui, cx: &PanelContext<'_>) {
     let is_shown = matches!(cx.workbench.measure, Measure::KlMean | Measure::Perplexity);
     if left > 1 || (left == 1 && is_shown) {
         let words = (cx.scoring_text().scoring)(left);
+        ui.add_space(8.0);
         ui.label(paint::words(words, theme::CAPTION, Palette::of(ui).text2));
     }
 }

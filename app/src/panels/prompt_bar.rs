@@ -8,7 +8,7 @@ use eframe::egui::{
 use super::context::PanelContext;
 use crate::commands::{CommandId, command};
 use crate::model::typed::decimal;
-use crate::model::{PRESETS, Sampling};
+use crate::model::{PRESETS, Sampling, beginning};
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
 use crate::views::entry::{Entered, Field};
@@ -31,16 +31,8 @@ enum Choice {
     Own(usize),
 }
 
-/// Returns the beginning of a prompt, for a menu item.
-fn beginning(prompt: &str) -> String {
-    const SHOWN: usize = 36;
-    let line = prompt.replace('\n', " ");
-    let mut out: String = line.chars().take(SHOWN).collect();
-    if out.len() < line.len() {
-        out.push('…');
-    }
-    out
-}
+/// Number of characters of a prompt in a menu item.
+const IN_MENU: usize = 36;
 
 /// What the prompt bar keeps between frames.
 #[derive(Default)]
@@ -134,7 +126,7 @@ impl PromptBar {
             })
             .collect();
         let own = cx.workbench.own_prompts.iter().enumerate();
-        presets.extend(own.map(|(index, prompt)| (Choice::Own(index), beginning(&prompt.user))));
+        presets.extend(own.map(|(index, prompt)| (Choice::Own(index), beginning(&prompt.user, IN_MENU))));
         let asked = prompt.prompt();
         let now = match prompt.preset {
             Some(index) => Some(Choice::Preset(index)),

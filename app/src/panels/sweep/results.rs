@@ -8,7 +8,7 @@ use softprefix_core::experiment::{CanaryFinding, Extent, RunEnd, RunProgress, Th
 use super::super::{figure, label};
 use super::pictures::Cache;
 use super::words;
-use crate::model::{MagnitudeUnit, ProblemKind};
+use crate::model::{MagnitudeUnit, ProblemKind, beginning};
 use crate::panels::context::PanelContext;
 use crate::text::TwinText;
 use crate::theme::{self, Palette};
@@ -386,7 +386,7 @@ pub fn map_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache, height
 }
 
 /// Width of the switch between one prompt and all.
-const SWITCH: f32 = 152.0;
+const SWITCH: f32 = 184.0;
 
 /// Draws one line per P, for the shown prompt or for the mean over all prompts.
 pub fn lines_card(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &mut Cache, width: f32, height: f32) {
@@ -646,11 +646,7 @@ fn describe(cx: &PanelContext<'_>, id: &str) -> String {
         );
     }
     if let Some(output) = record.text() {
-        let mut beginning: String = output.chars().take(60).collect();
-        if beginning.len() < output.len() {
-            beginning.push('…');
-        }
-        out = format!("{out}\n{}", beginning.replace('\n', " "));
+        out = format!("{out}\n{}", beginning(output, 60));
     }
     out
 }

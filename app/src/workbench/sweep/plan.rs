@@ -5,7 +5,7 @@ use softprefix_core::prefix::PrefixKind;
 
 use super::{Stage, SweepOff};
 use crate::errors;
-use crate::model::MagnitudeUnit;
+use crate::model::{MagnitudeUnit, beginning};
 use crate::workbench::Workbench;
 use crate::workbench::library::LibraryState;
 
@@ -74,7 +74,7 @@ impl Workbench {
             .form
             .prompts
             .first()
-            .map(|prompt| prompt.user.chars().take(24).collect::<String>())
+            .map(|prompt| beginning(&prompt.user, 24))
             .unwrap_or_default();
         let mut plan = self.sweep.form.plan(kind, &self.prompt, name);
         plan.scored &= self.module.facts().is_none_or(|facts| facts.scores);
