@@ -208,6 +208,20 @@ fn a_cell_opens_its_text_against_the_baseline_and_a_pinned_one_becomes_the_other
     assert_eq!(harness.state().workbench.sweep.pinned, None);
 }
 
+#[test]
+fn a_pinned_text_is_given_up_with_its_prompt() {
+    let mut harness = window(over_two_prompts(Language::English));
+    harness.get_by_label("P 1, 1×: chrF2 36").click();
+    harness.run_steps(3);
+    harness.get_by_label("Pin").click();
+    harness.run_steps(2);
+    let workbench = &mut harness.state_mut().workbench;
+    workbench.apply(Action::Sweep(SweepAction::RemovePrompt(1)));
+    assert!(workbench.sweep.pinned.is_some(), "another prompt's");
+    workbench.apply(Action::Sweep(SweepAction::RemovePrompt(0)));
+    assert_eq!(workbench.sweep.pinned, None);
+}
+
 /// Types words into the field of the history, and answers what is looked for.
 fn search(harness: &mut Harness<'static, Shown>, words: &str, found: &[&str]) {
     harness.get_by_label("Search the history").focus();

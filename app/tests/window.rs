@@ -110,6 +110,19 @@ fn what_is_no_number_is_refused_in_words_and_changes_nothing() {
 }
 
 #[test]
+fn plus_is_a_small_step_of_the_slider_also_where_it_lies_behind_shift() {
+    let mut harness = window(ready());
+    harness.get_by_role_and_label(Role::Slider, "Magnitude").focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::SHIFT, Key::Plus);
+    harness.run_steps(2);
+    assert_eq!(harness.state().done.last(), Some(&Action::ScaleMagnitude(1.02)));
+    harness.key_press_modifiers(Modifiers::SHIFT, Key::ArrowRight);
+    harness.run_steps(2);
+    assert_eq!(harness.state().done.last(), Some(&Action::ScaleMagnitude(1.2)));
+}
+
+#[test]
 fn minus_and_plus_are_steps_of_two_percent() {
     let mut harness = window(ready());
     harness.get_by_label("More").click();

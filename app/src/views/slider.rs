@@ -110,8 +110,9 @@ pub fn pointer_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f6
     (small != 0).then_some(Input::Step { small, large: 0 })
 }
 
-/// Reads the keys while `response` has the focus, and keeps the arrow keys from moving the focus. Arrows, `+` and `-` are small steps, with
-/// Shift large ones; PageUp and PageDown are large steps; Home and End go to the ends.
+/// Reads the keys while `response` has the focus, and keeps the arrow keys from moving the focus. Arrows are small steps, with Shift large
+/// ones; `+`, `=` and `-` are small steps, since many keyboards have `+` behind Shift; PageUp and PageDown are large steps; Home and End go
+/// to the ends.
 pub fn key_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f64) -> Option<Input> {
     if !response.has_focus() {
         return None;
@@ -120,12 +121,13 @@ pub fn key_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f64) -
     let (least, most) = scale.range().into_inner();
     ui.input(|input| {
         let presses = |key| input.num_presses(key) as i32;
-        let up = presses(Key::ArrowRight) + presses(Key::ArrowUp) + presses(Key::Plus) + presses(Key::Equals);
-        let down = presses(Key::ArrowLeft) + presses(Key::ArrowDown) + presses(Key::Minus);
+        let arrows =
+            presses(Key::ArrowRight) + presses(Key::ArrowUp) - presses(Key::ArrowLeft) - presses(Key::ArrowDown);
+        let signs = presses(Key::Plus) + presses(Key::Equals) - presses(Key::Minus);
         let pages = presses(Key::PageUp) - presses(Key::PageDown);
         let (small, large) = match input.modifiers.shift {
-            true => (0, up - down + pages),
-            false => (up - down, pages),
+            true => (signs, arrows + pages),
+            false => (signs + arrows, pages),
         };
         if input.key_pressed(Key::Home) {
             (value != least).then_some(Input::Set(least))

@@ -139,14 +139,14 @@ fn prepare(
     let examples = tokenized("example", &learn_request.examples)?;
     let held_out = tokenized("held-out example", &learn_request.held_out)?;
     // The losses without a prefix are those of the held-out examples if there are any.
-    let compared = match learn_request.held_out.as_slice() {
-        [] => &learn_request.examples,
-        held_out => held_out,
+    let (what, compared) = match learn_request.held_out.as_slice() {
+        [] => ("example", learn_request.examples.as_slice()),
+        held_out => ("held-out example", held_out),
     };
-    let mut references = vec![tokenized("example", compared)?];
+    let mut references = vec![tokenized(what, compared)?];
     if let Some(instruction) = &learn_request.instruction {
         let instructed: Vec<Example> = compared.iter().map(|example| example.after(instruction)).collect();
-        references.push(tokenized("with the instruction, example", &instructed)?);
+        references.push(tokenized(&format!("with the instruction, {what}"), &instructed)?);
     }
     let mut preserved = Vec::with_capacity(learn_request.preserve.len());
     for (number, prompt) in learn_request.preserve.iter().enumerate() {

@@ -31,6 +31,9 @@ impl Workbench {
             SweepAction::RemovePrompt(index) => {
                 if index < self.sweep.form.prompts.len() {
                     self.sweep.form.prompts.remove(index);
+                    if self.sweep.prompt == index {
+                        self.sweep.pinned = None;
+                    }
                     if self.sweep.prompt > index || self.sweep.prompt >= self.sweep.form.prompts.len() {
                         self.sweep.prompt = self.sweep.prompt.saturating_sub(1);
                     }
@@ -129,7 +132,9 @@ impl Workbench {
                 }
             }
             SweepAction::RunAgain(id) => {
-                if let Some(plan) = self.plan_of(&id) {
+                if !self.sweep.is_busy()
+                    && let Some(plan) = self.plan_of(&id)
+                {
                     self.take_plan(&plan);
                     self.start(plan);
                 }
