@@ -2,8 +2,8 @@
 //!
 //! Only regular files are read: a path may come from a peer or a person, and a device or a pipe would never end.
 //!
-//! Every file that is kept is changed through [`OutFile`] or replaced by [`write_whole`] and the functions beside it, so that the tests of write errors reach
-//! each step (module `faults` of the feature `testing`).
+//! Every file that is kept is changed through [`OutFile`] or replaced by [`write_whole`] and the functions beside it, so that the tests of
+//! write errors reach each step (module `faults` of the feature `testing`).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

@@ -73,23 +73,29 @@ pub fn record(experiment: &Experiment, case: &Case) -> Record {
     }
 }
 
+/// The experiment of the plan of the fields.
+fn experiment(workbench: &Workbench, module: ModuleIdentity) -> Experiment {
+    Experiment {
+        version: JOURNAL_VERSION,
+        id: "e".to_owned(),
+        name: "Spring".to_owned(),
+        started_unix: 1_795_406_700.0,
+        plan: Some(workbench.sweep_plan()),
+        module,
+    }
+}
+
 /// A sweep of which the first `done` cases are finished.
 pub fn running(language: Language, done: usize) -> Workbench {
     let mut workbench = ready(language);
     workbench.apply(Action::Sweep(SweepAction::SetMagnitudes("0, 1, 12".to_owned())));
     workbench.apply(Action::Sweep(SweepAction::Start));
     assert_eq!(workbench.sweep.stage, Stage::Starting);
-    let experiment = Experiment {
-        version: JOURNAL_VERSION,
-        id: "e".to_owned(),
-        name: "Spring".to_owned(),
-        started_unix: 1_795_406_700.0,
-        plan: Some(workbench.sweep_plan()),
-        module: ModuleIdentity {
-            model: super::facts().identity.model,
-            ..ModuleIdentity::default()
-        },
+    let module = ModuleIdentity {
+        model: super::facts().identity.model,
+        ..ModuleIdentity::default()
     };
+    let experiment = experiment(&workbench, module);
     run_event(&mut workbench, RunEvent::Started(Box::new(experiment.clone())));
     let cases = experiment.plan.as_ref().unwrap().cases().unwrap();
     for case in &cases[..done] {
@@ -119,14 +125,7 @@ pub fn running(language: Language, done: usize) -> Workbench {
 /// Runs the plan of the fields to its end; `text_of` gives the text of a case where it is another than usual.
 pub fn ended(mut workbench: Workbench, text_of: impl Fn(&Case) -> Option<String>) -> Workbench {
     workbench.apply(Action::Sweep(SweepAction::Start));
-    let experiment = Experiment {
-        version: JOURNAL_VERSION,
-        id: "e".to_owned(),
-        name: "Spring".to_owned(),
-        started_unix: 1_795_406_700.0,
-        plan: Some(workbench.sweep_plan()),
-        module: super::facts().identity,
-    };
+    let experiment = experiment(&workbench, super::facts().identity);
     run_event(&mut workbench, RunEvent::Started(Box::new(experiment.clone())));
     for case in experiment.plan.as_ref().unwrap().cases().unwrap() {
         let mut done = record(&experiment, &case);
