@@ -369,18 +369,24 @@ fn the_kl_of_a_curve_is_there_and_written_before_the_perplexities_of_its_texts()
     assert_eq!(written, [11, 11]);
 }
 
+/// Ends a run of the curve, answers what is asked for after it, and returns the requests to score.
+fn finish_point(workbench: &mut Workbench, inference: &softprefix::messages::Inference) -> Vec<Request> {
+    let record = Box::new(common::record(workbench, inference, &answer(inference)));
+    let run = inference.run;
+    workbench.absorb(Event::CurvePoint { run, record });
+    let (scores, others): (Vec<_>, Vec<_>) = workbench
+        .take_requests()
+        .into_iter()
+        .partition(|request| matches!(request, Request::Score(_)));
+    common::answer(workbench, others, &answer);
+    scores
+}
+
 #[test]
 fn a_run_that_is_being_scored_with_others_is_not_asked_for_again_when_it_is_shown() {
     let (mut workbench, asked) = filling();
     for inference in &asked {
-        let record = Box::new(common::record(&workbench, inference, &answer(inference)));
-        let run = inference.run;
-        workbench.absorb(Event::CurvePoint { run, record });
-        let (scores, others): (Vec<_>, Vec<_>) = workbench
-            .take_requests()
-            .into_iter()
-            .partition(|request| matches!(request, Request::Score(_)));
-        common::answer(&mut workbench, others, &answer);
+        let scores = finish_point(&mut workbench, inference);
         assert_eq!(scores.len(), usize::from(inference.run == asked[10].run));
     }
     workbench.apply(Action::SetMagnitude(2.5));
@@ -1104,15 +1110,8 @@ fn being_scored() -> (Workbench, softprefix::messages::ScoreRuns) {
     let (mut workbench, asked) = filling();
     let mut scoring = None;
     for inference in &asked {
-        let record = Box::new(common::record(&workbench, inference, &answer(inference)));
-        let run = inference.run;
-        workbench.absorb(Event::CurvePoint { run, record });
-        let (scores, others): (Vec<_>, Vec<_>) = workbench
-            .take_requests()
-            .into_iter()
-            .partition(|request| matches!(request, Request::Score(_)));
+        let scores = finish_point(&mut workbench, inference);
         scoring = scores.into_iter().next().or(scoring);
-        common::answer(&mut workbench, others, &answer);
     }
     let Some(Request::Score(scoring)) = scoring else {
         panic!("nothing is scored");
