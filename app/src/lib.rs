@@ -21,6 +21,7 @@
 //! doctor               checks and remedies over ssh
 //! recording            recorded sessions and their playback
 //! settings_file        the file of the window's settings
+//! export               experiments as the text of a file
 //! errors               errors as a sentence and a remedy, in both languages
 //! model                plain values that the parts share: forms, module, runs, settings
 //! places, log, version file locations; diagnostics; version of the build
@@ -49,6 +50,7 @@ pub mod cli;
 pub mod commands;
 pub mod doctor;
 pub mod errors;
+pub mod export;
 pub mod figure;
 pub mod fonts;
 pub mod log;

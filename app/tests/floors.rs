@@ -12,7 +12,7 @@ const FLOORS: Floors<'_> = &[
     &["log.rs", "places.rs", "version.rs"],
     &["model/"],
     &["errors/"],
-    &["settings_file.rs"],
+    &["export.rs", "settings_file.rs"],
     &["recording/"],
     &["doctor/"],
     &["session/"],

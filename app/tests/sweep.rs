@@ -9,18 +9,20 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::errors;
 use softprefix::messages::{
     Event, LibraryEvent, LibraryRequest, Request, SecondModuleAnswer, SweepEvent, SweepRequest,
 };
-use softprefix::model::{Language, MagnitudeUnit, Problem, ProblemKind, Remembered, Theme};
+use softprefix::model::{Format, Language, MagnitudeUnit, Problem, ProblemKind, Remembered, Theme};
 use softprefix::text::{ScoringText, SweepText, TwinText};
 use softprefix::workbench::sweep::{Stage, Trouble};
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
+use softprefix::{errors, export};
+use softprefix_core::client::ClientError;
 use softprefix_core::compare::{LikelihoodMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    CaseScores, Condition, Experiment, ModuleIdentity, RunEnd, RunEvent, SavedExperiment, Summary,
+    CaseOutcome, CaseScores, Condition, Experiment, Failure, ModuleIdentity, RunEnd, RunEvent, SavedExperiment,
+    SessionError, Summary,
 };
 
 use common::stage::{Stage as Shown, window, words};
@@ -181,6 +183,44 @@ fn a_sweep_says_why_it_was_broken_off_and_what_failed_before_in_the_language_of_
         not_scored.get_by_label(&(ScoringText::of(language).not_scored)(3, &lost.whole(language)));
         told(RunEvent::CanaryFailed { error: error() });
         told(RunEvent::JournalFailed { error: error() }).get_by_label(SweepText::of(language).go_on);
+    }
+}
+
+#[test]
+fn a_case_that_failed_is_explained_in_the_language_of_the_window_in_its_pair_and_in_the_report() {
+    let lost = SessionError::Client(ClientError::ConnectionLost {
+        address: "127.0.0.1:10001".to_owned(),
+        detail: "Broken pipe".to_owned(),
+    });
+    for (language, other) in [
+        (Language::English, Language::Japanese),
+        (Language::Japanese, Language::English),
+    ] {
+        let mut workbench = running(language, 3);
+        let saved = workbench.sweep.experiment().unwrap();
+        let mut record = saved.records.last().unwrap().clone();
+        record.outcome = CaseOutcome::Failed(Failure {
+            error: lost.to_string(),
+            cause: Some(lost.clone()),
+            partial_text: "春の".to_owned(),
+            elapsed_sec: 2.0,
+        });
+        let problem = errors::case(&record).unwrap();
+        let experiment = saved.experiment.clone();
+        let words = |language| problem.whole(language);
+        assert_ne!(words(language), words(other));
+
+        let report = export::content(Format::Html, &experiment, &[record.clone()], 0, language).unwrap();
+        let escaped = |words: String| words.replace('\'', "&#39;");
+        assert!(report.contains(&escaped(words(language))), "{report}");
+        assert!(!report.contains(&problem.sentence.get(other).to_owned()));
+
+        let id = record.id.clone();
+        run_event(&mut workbench, RunEvent::CaseFinished(Box::new(record)));
+        workbench.apply(Action::Sweep(SweepAction::Select(Some(id))));
+        let harness = window(workbench);
+        harness.get_by_label_contains(&words(language));
+        assert!(harness.query_by_label_contains(problem.sentence.get(other)).is_none());
     }
 }
 

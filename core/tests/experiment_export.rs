@@ -96,10 +96,7 @@ fn whichever_step_the_disk_refuses_an_export_is_the_old_file_or_the_new_one() {
             "LLM Comparator",
             export::to_llm_comparator(&experiment, &records).unwrap(),
         ),
-        (
-            "HTML",
-            html::to_html(&experiment, &records, Language::English, &untitled),
-        ),
+        ("HTML", html::to_html(&experiment, &records, &Language::English.into())),
     ] {
         let write = |folder: &Path| {
             let path = folder.join("export");
@@ -172,10 +169,6 @@ fn whichever_step_the_disk_refuses_an_exported_prefix_is_the_old_one_or_the_new_
 }
 
 /// No prompt has a title.
-fn untitled(_: &Prompt) -> Option<String> {
-    None
-}
-
 /// Two prompts at two lengths and three magnitudes, sampled; the texts of the second prompt move less.
 fn two_prompts() -> (Experiment, Vec<Record>) {
     let prompt = |user: &str| Prompt {
@@ -373,9 +366,9 @@ fn a_text_that_was_cut_off_is_told_as_cut_in_every_form() {
             .all(|(i, extent)| i == 8 || *extent == Extent::Complete)
     );
 
-    let page = html::to_html(&experiment, &records, Language::English, &untitled);
+    let page = html::to_html(&experiment, &records, &Language::English.into());
     assert!(page.contains("cut off after 3 characters") && page.contains(">こんに</div>"));
-    assert!(html::to_html(&experiment, &records, Language::Japanese, &untitled).contains("3 文字で途切れた"));
+    assert!(html::to_html(&experiment, &records, &Language::Japanese.into()).contains("3 文字で途切れた"));
     let csv = read_csv(&export::to_csv(&records));
     let column = csv[0].iter().position(|head| head == "cut").unwrap();
     assert_eq!((csv[9][column].as_str(), csv[8][column].as_str()), ("cut", ""));
@@ -638,7 +631,7 @@ fn stars_and_notes_leave_with_their_case_in_every_form() {
     );
     assert_eq!(fields(&records[4].case.name)["stars"], Value::Null);
 
-    let page = html::to_html(&experiment, &records, Language::English, &untitled);
+    let page = html::to_html(&experiment, &records, &Language::English.into());
     assert!(
         page.contains("aria-label=\"4/5\">★★★★☆</span>"),
         "the table and the case show stars"
@@ -648,7 +641,7 @@ fn stars_and_notes_leave_with_their_case_in_every_form() {
         "a note is text and no markup"
     );
     records[5].rating = Rating::default();
-    let page = html::to_html(&experiment, &records, Language::English, &untitled);
+    let page = html::to_html(&experiment, &records, &Language::English.into());
     assert!(!page.contains("★"), "without ratings there is no column for them");
 }
 
@@ -874,7 +867,7 @@ fn every_export_is_in_the_plans_order_whichever_case_ended_first() {
         export::to_llm_comparator(&experiment, &ended).unwrap(),
         export::to_llm_comparator(&experiment, &records).unwrap()
     );
-    let page = |records| html::to_html(&experiment, records, Language::English, &untitled);
+    let page = |records| html::to_html(&experiment, records, &Language::English.into());
     assert_eq!(page(&ended), page(&records));
 }
 
@@ -909,7 +902,7 @@ fn the_html_report_needs_nothing_from_outside_and_no_text_breaks_out() {
         answer.text = "</div><script>alert(2)</script>\u{0}".into();
     }
     for (language, word) in [(Language::English, "Deterministic"), (Language::Japanese, "決定的")] {
-        let page = html::to_html(&experiment, &records, language, &untitled);
+        let page = html::to_html(&experiment, &records, &language.into());
         assert!(page.contains(word));
         assert!(!page.contains("<script") && !page.contains("src=") && !page.contains("http-equiv=\"refresh"));
         assert_eq!(
@@ -943,7 +936,7 @@ fn an_experiment_without_any_record_exports_in_every_form() {
         []
     );
     assert_eq!(read_csv(&export::to_csv(&[])).len(), 1);
-    assert!(html::to_html(&experiment, &[], Language::English, &untitled).contains("0 cases"));
+    assert!(html::to_html(&experiment, &[], &Language::English.into()).contains("0 cases"));
     assert!(
         ResultsFile::from_json(
             export::to_results_file(&experiment, &[], 0)
@@ -1014,7 +1007,15 @@ fn scores_are_measures_like_others_and_leave_with_their_case_in_every_form() {
 fn the_report_calls_runs_and_prompts_as_people_do_and_states_all_that_the_texts_depend_on() {
     let (experiment, records) = two_prompts();
     let title_of = |prompt: &Prompt| prompt.user.contains("春").then(|| "Spring poem".to_owned());
-    let page = html::to_html(&experiment, &records, Language::English, &title_of);
+    let page_in = |language| {
+        let words = html::PageWords {
+            language,
+            title_of: &title_of,
+            error_of: &|_| None,
+        };
+        html::to_html(&experiment, &records, &words)
+    };
+    let page = page_in(Language::English);
     for words in [
         "<h3>0.05×, P 1, constant, Spring poem ",
         "<h3>2×, P 4, constant, Write a &lt;short&gt; reply. ",
@@ -1029,7 +1030,7 @@ fn the_report_calls_runs_and_prompts_as_people_do_and_states_all_that_the_texts_
     ] {
         assert!(page.contains(words), "{words}");
     }
-    let page = html::to_html(&experiment, &records, Language::Japanese, &title_of);
+    let page = page_in(Language::Japanese);
     for words in [
         "<h3>0.05×、P 1、定数、Spring poem ",
         "最大 64 トークン、top-k 10、温度 0.8、シード 7",
@@ -1037,14 +1038,14 @@ fn the_report_calls_runs_and_prompts_as_people_do_and_states_all_that_the_texts_
         assert!(page.contains(words), "{words}");
     }
     let (experiment, records) = sweep();
-    let page = html::to_html(&experiment, &records, Language::English, &untitled);
+    let page = html::to_html(&experiment, &records, &Language::English.into());
     assert!(page.contains("<h3>0.01 raw, P 1, constant ") && !page.contains("1 of 1"));
 }
 
 #[test]
 fn removed_words_are_blue_and_dashed_and_added_ones_orange_and_solid_as_on_screen() {
     let (experiment, records) = sweep();
-    let page = html::to_html(&experiment, &records, Language::English, &untitled);
+    let page = html::to_html(&experiment, &records, &Language::English.into());
     assert!(page.contains("--gone-ink:#0b5cb8") && page.contains("border-bottom:2px dashed var(--gone-ink)"));
     assert!(page.contains("--new-ink:#d45b00") && page.contains("border-bottom:2px solid var(--new-ink)"));
     // Nothing else is in these colours.
@@ -1057,7 +1058,7 @@ fn removed_words_are_blue_and_dashed_and_added_ones_orange_and_solid_as_on_scree
 #[test]
 fn the_map_of_a_report_spreads_its_colours_over_what_is_there_and_writes_the_ends_of_the_scale() {
     let (experiment, records) = two_prompts();
-    let page = html::to_html(&experiment, &records, Language::English, &untitled);
+    let page = html::to_html(&experiment, &records, &Language::English.into());
     let analysis = Analysis::of(&records);
     let farthest = analysis.groups[0]
         .points
@@ -1158,7 +1159,7 @@ fn learned_rows_are_named_with_what_they_were_learned_for_in_the_table_and_in_bo
         "{rows:?}"
     );
     let report = |language| {
-        let html = html::to_html(&experiment, &records, language, &untitled);
+        let html = html::to_html(&experiment, &records, &language.into());
         html.replace("&quot;", "\"").replace("&#34;", "\"")
     };
     assert!(report(Language::English).contains("learned to answer"));
@@ -1201,7 +1202,7 @@ fn rows_that_were_found_are_named_by_who_found_them_in_the_table_and_in_both_rep
         let is_named = |row: &Vec<String>| row.iter().any(|cell| cell.starts_with(english));
         assert!(rows.iter().any(is_named), "{rows:?}");
         for (language, words) in [(Language::English, english), (Language::Japanese, japanese)] {
-            let html = html::to_html(&experiment, &records, language, &untitled);
+            let html = html::to_html(&experiment, &records, &language.into());
             let html = html.replace("&quot;", "\"").replace("&#34;", "\"");
             assert!(html.contains(words), "{words}");
         }
@@ -1305,7 +1306,7 @@ fn a_report_in_japanese_has_no_english_units_and_its_time_has_a_zone() {
     let experiments = [sweep(), two_prompts()];
     let pages = |language| {
         let page = |(experiment, records): &(Experiment, Vec<Record>)| {
-            let page = html::to_html(experiment, records, language, &untitled);
+            let page = html::to_html(experiment, records, &language.into());
             page.split("</style>").nth(1).unwrap().to_owned()
         };
         experiments.iter().map(page).collect::<String>()

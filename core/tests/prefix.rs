@@ -201,11 +201,13 @@ fn a_soft_prefix_of_the_wrong_json_type_gets_its_own_sentence() {
     ));
     assert_eq!(
         decode_value(&json!({"data_b64": ""}), 2),
-        Err(PrefixError::FieldMissing { field: "len" })
+        Err(PrefixError::FieldMissing { field: "len".into() })
     );
     assert_eq!(
         decode_value(&json!({"len": 1}), 2),
-        Err(PrefixError::FieldMissing { field: "data_b64" })
+        Err(PrefixError::FieldMissing {
+            field: "data_b64".into()
+        })
     );
     assert!(matches!(
         decode_value(&json!({"len": 1, "data_b64": 7}), 2),
@@ -415,7 +417,9 @@ fn words_need_rows_of_the_model_s_width() {
     };
     assert_eq!(
         unscaled.build(2, None, None),
-        Err(PrefixError::UnscaledNeedsOwnSize { kind: "constant" })
+        Err(PrefixError::UnscaledNeedsOwnSize {
+            kind: "constant".into()
+        })
     );
 }
 

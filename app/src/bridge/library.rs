@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 
 use super::events::Events;
 use crate::errors::{self, ErrorText, broken};
+use crate::export;
 use crate::messages::{Event, LibraryEvent, LibraryRequest};
-use crate::model::{Bilingual, Problem, ProblemKind};
+use crate::model::{Bilingual, Export, Problem, ProblemKind};
 
 /// The example experiment that is part of the program.
 const EXAMPLE: &[u8] = include_bytes!("../../../assets/demo/story.json");
@@ -116,9 +117,15 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
             Err(error) => failed(error),
         },
         LibraryRequest::Export { path, export } => {
-            let written = export
-                .content()
-                .and_then(|text| files::write_whole(&path, text.as_bytes()));
+            let Export {
+                format,
+                experiment,
+                records,
+                prompt,
+                language,
+            } = *export;
+            let content = export::content(format, &experiment, &records, prompt, language);
+            let written = content.and_then(|text| files::write_whole(&path, text.as_bytes()));
             vec![match written {
                 Ok(()) => LibraryEvent::Exported(path),
                 Err(error) => LibraryEvent::Failed(errors::cannot_write(&path, &error)),

@@ -9,6 +9,7 @@ use softprefix_core::files;
 
 use super::report::experiments_of;
 use super::shell::{Failure, name_of, print, tell, writable};
+use crate::export;
 use crate::model::{Format, Language};
 use crate::start::Exit;
 
@@ -91,7 +92,7 @@ impl Forms {
         let mut written = Vec::new();
         for (path, format, records) in asked {
             if let Some(path) = path {
-                let text = format.write(experiment, records, prompt, Language::of_environment());
+                let text = export::content(format, experiment, records, prompt, Language::of_environment());
                 let saved = text.and_then(|text| files::write_whole(path, text.as_bytes()));
                 saved.map_err(|error| Failure {
                     exit: Exit::File,

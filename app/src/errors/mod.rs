@@ -19,7 +19,7 @@ pub use plans::{plan, prefix_search, search, threshold};
 pub use prefix_files::{prefix_file, prefix_file_problem, prefix_store, prefix_store_problem};
 pub use prefixes::prefix;
 pub use reach::{cannot_listen, cannot_search, cannot_send, client, refusal};
-pub use runs::{canary, run};
+pub use runs::{canary, case, run};
 
 use softprefix_core::client::{ClientError, LocalRemedy};
 use softprefix_core::experiment::SessionError;

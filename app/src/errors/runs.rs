@@ -1,9 +1,26 @@
 //! Words for errors of a run: what interrupted it, and what failed while it went on.
 
-use softprefix_core::experiment::RunError;
+use softprefix_core::experiment::{CaseOutcome, Failure, Record, RunError};
 
 use super::{ErrorText, Part, journal, session};
 use crate::model::{Bilingual, Problem, ProblemKind};
+
+/// Returns the problem of a case that failed; `None` where there is an output. Records of earlier versions and imported ones hold only the
+/// English message.
+#[must_use]
+pub fn case(record: &Record) -> Option<Problem> {
+    match &record.outcome {
+        CaseOutcome::Failed(failure) => Some(failure_problem(failure, record.module.is_embedded())),
+        CaseOutcome::Done(_) => None,
+    }
+}
+
+pub(super) fn failure_problem(failure: &Failure, is_embedded: bool) -> Problem {
+    match failure.whole_cause() {
+        Some(cause) => session(&cause, is_embedded),
+        None => Problem::new(ProblemKind::Module, failure.error.clone(), ""),
+    }
+}
 
 /// Converts an error of a run to a problem.
 pub fn run(error: &RunError) -> Problem {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use half::bf16;
 use softprefix_core::client::ClientError;
 use softprefix_core::compare::ResultsError;
-use softprefix_core::experiment::{JournalError, PlanError, RunError, ThresholdError};
+use softprefix_core::experiment::{CaseOutcome, Failure, JournalError, PlanError, RunError, ThresholdError};
 use softprefix_core::prefix::files::FileError;
 use softprefix_core::prefix::{PrefixError, PrefixStoreError};
 use softprefix_core::protocol::{Code, ErrorField};
@@ -16,6 +16,7 @@ use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
 
 use crate::model::Language;
 
+use super::runs::failure_problem;
 use super::*;
 
 /// Returns the numbers of at least two digits or with a decimal point in a text, without `os error N`, which is the
@@ -133,6 +134,42 @@ fn every_error_of_the_client_is_said_in_japanese_with_its_numbers() {
 }
 
 #[test]
+fn the_error_of_a_failed_case_keeps_its_words_in_the_record() {
+    let refused = refused(Code::WINDOW, "8 prefix rows + 1020 prompt tokens do not fit into 1024");
+    let not_a_number = PrefixError::MagnitudeNotFinite { value: f64::INFINITY };
+    let unsupported = SessionError::Unsupported {
+        feature: "softprefix.embed".into(),
+    };
+    let of_the_client = client_errors().into_iter().chain([refused, not_a_number.into()]);
+    for error in of_the_client.map(SessionError::Client).chain([unsupported]) {
+        for is_embedded in [false, true] {
+            let failure = Failure {
+                error: error.message(is_embedded),
+                cause: Some(error.clone().with_text("")),
+                partial_text: error.text_so_far().unwrap_or_default().to_owned(),
+                elapsed_sec: 1.5,
+            };
+            let written = serde_json::to_string(&CaseOutcome::Failed(failure)).unwrap();
+            assert!(
+                written.matches("春の花").count() <= 1,
+                "the text is written once: {written}"
+            );
+            let Ok(CaseOutcome::Failed(read)) = serde_json::from_str(&written) else {
+                panic!("{written}")
+            };
+            let expected = match error {
+                // JSON has no infinity: only the message is left.
+                SessionError::Client(ClientError::Prefix(PrefixError::MagnitudeNotFinite { .. })) => {
+                    Problem::new(ProblemKind::Module, error.message(is_embedded), "")
+                }
+                _ => session(&error, is_embedded),
+            };
+            assert_eq!(failure_problem(&read, is_embedded), expected);
+        }
+    }
+}
+
+#[test]
 fn of_the_unit_in_this_process_no_error_names_a_service_of_the_system() {
     let bare = Code::ALL.iter().flat_map(|code| {
         let messages = ["", code.stock_message().unwrap_or_default()];
@@ -211,7 +248,7 @@ fn every_error_of_a_prefix_is_said_in_japanese_with_its_numbers() {
         },
         PrefixError::HiddenSizeZero,
         PrefixError::NotAnObject { got: "a number".into() },
-        PrefixError::FieldMissing { field: "len" },
+        PrefixError::FieldMissing { field: "len".into() },
         PrefixError::DataNotAString { got: "null".into() },
         PrefixError::NotBase64 {
             detail: "byte 17".into(),
@@ -252,7 +289,9 @@ fn every_error_of_a_prefix_is_said_in_japanese_with_its_numbers() {
         PrefixError::MedianNormUnusable { got: "0.00".into() },
         PrefixError::RowsMissing { text: "春".into() },
         PrefixError::NoTokens { text: "".into() },
-        PrefixError::UnscaledNeedsOwnSize { kind: "constant" },
+        PrefixError::UnscaledNeedsOwnSize {
+            kind: "constant".into(),
+        },
         PrefixError::BlendOutOfRange { t: 1.75 },
         PrefixError::NoContrast {
             text: "a".into(),

@@ -1,9 +1,9 @@
 //! The file formats in which experiments and plots are exported.
 
 use softprefix_core::experiment::drawing::Drawing;
-use softprefix_core::experiment::{Experiment, Prompt, Record, export, html};
+use softprefix_core::experiment::{Experiment, Record};
 
-use super::{Language, Preset};
+use super::Language;
 
 /// A file format for an experiment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,34 +41,6 @@ impl Format {
             Self::Json | Self::Results | Self::LlmComparator => "json",
         }
     }
-
-    /// Writes an experiment in this format. `prompt` is the index of the prompt to write where the format holds only
-    /// one.
-    ///
-    /// # Errors
-    /// Where a value has no JSON form, which is a fault of this program.
-    pub fn write(
-        self,
-        experiment: &Experiment,
-        records: &[Record],
-        prompt: usize,
-        language: Language,
-    ) -> std::io::Result<String> {
-        Ok(match self {
-            Self::Html => {
-                let title_of = |prompt: &Prompt| Some(Preset::of(prompt)?.title(language).to_owned());
-                let language = match language {
-                    Language::English => html::Language::English,
-                    Language::Japanese => html::Language::Japanese,
-                };
-                html::to_html(experiment, records, language, &title_of)
-            }
-            Self::Csv => export::to_csv(records),
-            Self::Json => export::to_json(experiment, records)?,
-            Self::Results => export::to_results_file(experiment, records, prompt).to_json()?,
-            Self::LlmComparator => export::to_llm_comparator(experiment, records)?,
-        })
-    }
 }
 
 /// A plot to be saved.
@@ -88,15 +60,4 @@ pub struct Export {
     /// Index of the prompt whose results file is written.
     pub prompt: usize,
     pub language: Language,
-}
-
-impl Export {
-    /// Returns the content of the file.
-    ///
-    /// # Errors
-    /// Those of [`Format::write`].
-    pub fn content(&self) -> std::io::Result<String> {
-        self.format
-            .write(&self.experiment, &self.records, self.prompt, self.language)
-    }
 }

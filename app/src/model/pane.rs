@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use softprefix_core::experiment::{CaseOutcome, PrefixIdentity, Record};
+use softprefix_core::experiment::{PrefixIdentity, Record};
 use softprefix_core::protocol::extension::FinishReason;
 
-use super::{Problem, ProblemKind, RunId, Timings, finish_of};
+use super::{Problem, RunId, Timings, finish_of};
 
 /// An output and how it was made.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,18 +29,14 @@ pub struct Pane {
 }
 
 impl Pane {
-    /// Creates the pane of a finished run.
-    pub fn of(record: &Record) -> Self {
-        let failed = match &record.outcome {
-            CaseOutcome::Failed(failure) => Some(Problem::new(ProblemKind::Module, failure.error.clone(), "")),
-            CaseOutcome::Done(_) => None,
-        };
+    /// Creates the pane of a finished run, and of the error that ended it.
+    pub fn of(record: &Record, error: Option<Problem>) -> Self {
         Self {
             text: record.output().into(),
             state: PaneState::Done,
             timings: record.answer().map(Timings::of).unwrap_or_default(),
             finish: finish_of(record),
-            error: failed,
+            error,
             origin: record.prefix.clone(),
             ..Self::default()
         }

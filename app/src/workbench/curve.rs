@@ -6,7 +6,7 @@ use softprefix_core::experiment::{GroupKey, Record};
 use softprefix_core::prefix::PrefixRecipe;
 
 use super::running_inference::Filling;
-use super::{Notice, Workbench};
+use super::{Notice, Workbench, pane_of};
 use crate::messages::{Inference, PromptAndSettings, Request};
 use crate::model::{MagnitudeUnit, Pane, Problem, RunId, RunKind, Unavailable};
 
@@ -198,7 +198,7 @@ impl Workbench {
             return false;
         };
         self.detach(RunKind::Prefixed);
-        self.prefixed = Pane::of(&record);
+        self.prefixed = pane_of(&record);
         self.tuning.record_at_controls = Some(record.id);
         self.refresh_stale();
         self.compare_panes();

@@ -39,10 +39,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix_core::compare::{Diff, Granularity, Measure, Measures};
-use softprefix_core::experiment::Prompt;
 use softprefix_core::experiment::drawing::Paper;
+use softprefix_core::experiment::{Prompt, Record};
 use softprefix_core::prefix::PrefixRecipe;
 
+use crate::errors;
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
     BackgroundFetch, Figure, LIVE_DELAY, ModelChoice, ModuleState, NextPrefix, Pane, PrefixForm, PrefixSheet,
@@ -413,4 +414,9 @@ impl Workbench {
             RunKind::BaselineRepeat => 0,
         })
     }
+}
+
+/// Returns the pane of a finished run.
+fn pane_of(record: &Record) -> Pane {
+    Pane::of(record, errors::case(record))
 }

@@ -8,7 +8,7 @@ use softprefix_core::experiment::{Experiment, GroupKey, PrefixIdentity, Prompt, 
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 
 use super::running_inference::{RunningInference, StreamingDiff};
-use super::{Notice, Workbench};
+use super::{Notice, Workbench, pane_of};
 use crate::messages::{Inference, LibraryRequest, Pair, PromptAndSettings, Request, Texts};
 use crate::model::{Notification, Pane, PaneState, Problem, ProblemKind, RunId, RunKind, Timings};
 
@@ -92,7 +92,7 @@ impl Workbench {
             }
         }
         if let Some(baseline) = self.tuning.baseline() {
-            self.baseline = Pane::of(baseline);
+            self.baseline = pane_of(baseline);
             self.compare_panes();
         }
         self.refresh_stale();
@@ -314,9 +314,9 @@ impl Workbench {
                 .is_some_and(|baseline| baseline.id != record.id && record.is_complete());
         let shown = if keeps_first_baseline {
             // A manual repeat: the first baseline remains the reference, and this one measures the noise.
-            self.tuning.baseline().map(Pane::of)
+            self.tuning.baseline().map(pane_of)
         } else {
-            Some(Pane::of(record))
+            Some(pane_of(record))
         };
         let Some(pane) = self.pane_mut(kind) else { return };
         // A run that was stopped before its first token leaves the old text.
@@ -418,7 +418,7 @@ impl Workbench {
     /// Shows a run in the left pane in the baseline's place; `None` or an unknown id shows the baseline again.
     pub(super) fn pin(&mut self, id: Option<&str>) {
         let record = id.and_then(|id| self.tuning.record(id));
-        self.tuning.pinned = record.map(|record| (record.id.clone(), Pane::of(record)));
+        self.tuning.pinned = record.map(|record| (record.id.clone(), pane_of(record)));
         self.compare_panes();
     }
 
@@ -442,7 +442,7 @@ impl Workbench {
             self.show_group(key);
         }
         self.tuning.selected_record = id;
-        self.prefixed = Pane::of(&record);
+        self.prefixed = pane_of(&record);
         self.refresh_stale();
         self.compare_panes();
     }

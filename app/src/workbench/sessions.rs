@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Rating, Record, SavedExperiment, Stars};
 
 use super::library::LibraryState;
-use super::{Action, Notice, Tab, Tuning, Workbench};
+use super::{Action, Notice, Tab, Tuning, Workbench, pane_of};
 use crate::messages::{LibraryEvent, LibraryRequest, Request};
 use crate::model::{Pane, RunId, RunKind};
 
@@ -53,7 +53,7 @@ impl Workbench {
             self.show_group(key);
         }
         if let Some(record) = last_prefixed {
-            self.prefixed = Pane::of(&record);
+            self.prefixed = pane_of(&record);
         }
         self.measure(comparisons);
         self.describe();

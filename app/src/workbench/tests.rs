@@ -620,6 +620,7 @@ fn fail(workbench: &mut Workbench, inference: &Inference, kind: ProblemKind) -> 
 fn broken() -> CaseOutcome {
     CaseOutcome::Failed(softprefix_core::experiment::Failure {
         error: "It broke.".to_owned(),
+        cause: None,
         partial_text: "half".to_owned(),
         elapsed_sec: 0.1,
     })

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::prefix::PrefixError;
 use crate::protocol::message::SYS;
 use crate::protocol::{Code, ErrorField};
 
 /// Why a request to a module failed. Text that had already arrived is kept ([`ClientError::text_so_far`]).
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum ClientError {
     /// The TCP connection was refused, or the address cannot be resolved.
     #[error(
@@ -145,7 +147,8 @@ pub enum ClientError {
         text.chars().count()
     )]
     StreamStopped {
-        /// The text that arrived before.
+        /// The text that arrived before; not serialised.
+        #[serde(skip)]
         text: String,
         /// Silence since the last frame.
         seconds: f64,
@@ -154,7 +157,8 @@ pub enum ClientError {
     /// ([`InferenceRequest::deadline`](super::InferenceRequest::deadline)) and was stopped.
     #[error("the inference was not finished after {seconds} s and was stopped; {} characters are kept. Allow more time or fewer tokens", text.chars().count())]
     DeadlinePassed {
-        /// The text that arrived before.
+        /// The text that arrived before; not serialised.
+        #[serde(skip)]
         text: String,
         /// Time since the inference was sent.
         seconds: f64,
@@ -162,7 +166,8 @@ pub enum ClientError {
     /// The inference was stopped by its caller, and the module sent no last reply.
     #[error("the inference was stopped; {} characters are kept", text.chars().count())]
     Stopped {
-        /// The text that arrived before.
+        /// The text that arrived before; not serialised.
+        #[serde(skip)]
         text: String,
     },
     /// The last reply came without any text and without `usage` (our unit explains an empty text by its `usage`).
@@ -217,6 +222,16 @@ impl ClientError {
             Self::StreamStopped { text, .. } | Self::DeadlinePassed { text, .. } | Self::Stopped { text } => Some(text),
             _ => None,
         }
+    }
+
+    /// The same error with another text in place of the one that had arrived; unchanged where it has none.
+    #[must_use]
+    pub fn with_text(mut self, text_so_far: &str) -> Self {
+        if let Self::StreamStopped { text, .. } | Self::DeadlinePassed { text, .. } | Self::Stopped { text } = &mut self
+        {
+            text_so_far.clone_into(text);
+        }
+        self
     }
 
     /// What to do where the module is the unit in this process: the message names services of a module's system, which such a unit is

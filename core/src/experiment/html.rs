@@ -62,14 +62,30 @@ del{background:var(--gone);border-bottom:2px dashed var(--gone-ink)}ins{backgrou
 h2,h3,h4,.case dl{break-after:avoid}.text{orphans:3;widows:3}a{color:inherit;text-decoration:none}.scroll{overflow:visible}table{font-size:7pt}th,td{padding:1px 3px}.word{font-size:7pt;padding:0 4px}\
 .charts{grid-template-columns:1fr 1fr}del,ins{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:14mm}}";
 
-/// The experiment as an HTML page. All texts of prompts and outputs are escaped. `title_of` names the prompts that have a title;
-/// others are called by their first words.
-pub fn to_html(
-    experiment: &Experiment,
-    records: &[Record],
-    language: Language,
-    title_of: &dyn Fn(&Prompt) -> Option<String>,
-) -> String {
+/// The language of a page, and what the caller knows better than the records.
+pub struct PageWords<'w> {
+    /// The language of labels and sentences.
+    pub language: Language,
+    /// The title of a prompt; a prompt without one is called by its first words.
+    pub title_of: &'w dyn Fn(&Prompt) -> Option<String>,
+    /// The message of the error of a failed case; where there is none, the record's own, which is English.
+    pub error_of: &'w dyn Fn(&Record) -> Option<String>,
+}
+
+impl From<Language> for PageWords<'_> {
+    /// Prompts without titles, and errors in English.
+    fn from(language: Language) -> Self {
+        Self {
+            language,
+            title_of: &|_| None,
+            error_of: &|_| None,
+        }
+    }
+}
+
+/// The experiment as an HTML page. All texts of prompts and outputs are escaped.
+pub fn to_html(experiment: &Experiment, records: &[Record], words: &PageWords<'_>) -> String {
+    let language = words.language;
     let records = &in_plan_order(records);
     let analysis = Analysis::of(records);
     let by_id: HashMap<&str, (usize, &Record)> = records
@@ -82,9 +98,9 @@ pub fn to_html(
         first.is_some_and(|first| analysis.groups.iter().any(|group| !same(first, group)))
     };
     let page = Page {
+        words,
         language,
         by_id,
-        title_of,
         several_prompts: several(&|a, b| a.key.prompt == b.key.prompt),
         several_modules: several(&|a, b| (&a.key.address, &a.key.model) == (&b.key.address, &b.key.model)),
     };
@@ -111,7 +127,7 @@ pub(super) struct Page<'r> {
     pub(super) language: Language,
     /// Each record with its number on the page, by id.
     pub(super) by_id: HashMap<&'r str, (usize, &'r Record)>,
-    title_of: &'r dyn Fn(&Prompt) -> Option<String>,
+    words: &'r PageWords<'r>,
     several_prompts: bool,
     several_modules: bool,
 }
@@ -127,7 +143,7 @@ impl Page<'_> {
 
     /// What a prompt is called: its title, or its first words.
     fn title(&self, prompt: &Prompt) -> String {
-        (self.title_of)(prompt).unwrap_or_else(|| one_line(&prompt.user, 40))
+        (self.words.title_of)(prompt).unwrap_or_else(|| one_line(&prompt.user, 40))
     }
 
     pub(super) fn kind(&self, kind: &PrefixKind) -> String {
@@ -540,7 +556,9 @@ impl Page<'_> {
         }
         self.write_identity(out, record, group.applied(point));
         if let Some(error) = record.error() {
-            let _ = write!(out, "<p class=\"failed\">{}</p>", escape(error));
+            let words = (self.words.error_of)(record);
+            let words = words.as_deref().unwrap_or(error);
+            let _ = write!(out, "<p class=\"failed\">{}</p>", escape(words));
         }
         if let CaseOutcome::Failed(failure) = &record.outcome
             && !failure.partial_text.is_empty()

@@ -3,12 +3,13 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::plan::{Case, Prompt, Settings};
 use super::rating::Rating;
 use super::scores::CaseScores;
+use super::session::SessionError;
 use super::words::{self, Language};
 use crate::prefix::{Found, FoundBy, Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
 use crate::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, Usage};
@@ -169,13 +170,28 @@ pub struct Answer {
 /// An inference that gave no complete output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The error's whole message.
+    /// The error's whole message, in English.
     pub error: String,
+    /// The error itself, without the text that had arrived; `None` in imported files and in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "if_readable")]
+    pub cause: Option<SessionError>,
     /// The text that arrived before the failure.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub partial_text: String,
     /// Seconds from sending to the failure.
     pub elapsed_sec: f64,
+}
+
+impl Failure {
+    /// The error with the text that had arrived; `None` where only its message is known.
+    pub fn whole_cause(&self) -> Option<SessionError> {
+        Some(self.cause.clone()?.with_text(&self.partial_text))
+    }
+}
+
+/// `None` for an error of a later version, or one that JSON cannot hold (NaN is written as null): the message is there in any case.
+fn if_readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SessionError>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }
 
 /// Whether the unit used the prefix.

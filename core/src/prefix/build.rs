@@ -56,7 +56,11 @@ impl PrefixRecipe {
             // No scaling: the rows are used as they are. Rows of words must equal the tokens' own bit for bit. Converting
             // bf16 to f64, f32 and back is exact.
             Magnitude::Unscaled if self.kind.has_own_size() => {}
-            Magnitude::Unscaled => return Err(PrefixError::UnscaledNeedsOwnSize { kind: self.kind.name() }),
+            Magnitude::Unscaled => {
+                return Err(PrefixError::UnscaledNeedsOwnSize {
+                    kind: self.kind.name().into(),
+                });
+            }
         }
         self.apply_envelopes(&self.kind, &mut values, hidden_size)?;
         let values: Vec<f32> = values.into_iter().map(|value| value as f32).collect();

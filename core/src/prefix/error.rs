@@ -1,11 +1,14 @@
 //! Errors of prefixes. Each message says what happened, to what, and what to do.
 
+use std::borrow::Cow;
+
 use half::bf16;
+use serde::{Deserialize, Serialize};
 
 use super::recipe::{MAX_LEN, MAX_VALUES};
 
 /// Why a prefix was refused.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum PrefixError {
     /// P is 0. Sending no prefix is allowed.
     #[error(
@@ -57,7 +60,7 @@ pub enum PrefixError {
     #[error("soft_prefix has no {field:?}; send {{\"len\": P, \"data_b64\": \"...\"}}")]
     FieldMissing {
         /// `len` or `data_b64`.
-        field: &'static str,
+        field: Cow<'static, str>,
     },
     /// `data_b64` is of another JSON type.
     #[error("soft_prefix.data_b64 is {got}, not a string; send the base64 of P x H little-endian bf16 words")]
@@ -159,7 +162,7 @@ pub enum PrefixError {
     )]
     UnscaledNeedsOwnSize {
         /// [`PrefixKind::name`](super::PrefixKind::name).
-        kind: &'static str,
+        kind: Cow<'static, str>,
     },
     /// The position of a blend is outside 0 to 1.
     #[error("the position of the blend is t = {t}; give a number from 0 (the first end) to 1 (the second)")]

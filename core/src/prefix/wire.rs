@@ -98,11 +98,13 @@ impl SentPrefix {
             Sent::Expected(Object(fields)) => fields,
             Sent::Other(Excerpt(got)) => return Err(PrefixError::NotAnObject { got: got.clone() }),
         };
-        let len = fields.len.as_ref().ok_or(PrefixError::FieldMissing { field: "len" })?;
-        let data = fields
-            .data_b64
+        let len = fields
+            .len
             .as_ref()
-            .ok_or(PrefixError::FieldMissing { field: "data_b64" })?;
+            .ok_or(PrefixError::FieldMissing { field: "len".into() })?;
+        let data = fields.data_b64.as_ref().ok_or(PrefixError::FieldMissing {
+            field: "data_b64".into(),
+        })?;
         let len = match len.0.parse::<serde_json::Number>() {
             Ok(number) => whole(&number)?,
             Err(_) => return Err(PrefixError::LengthNotANumber { got: len.0.clone() }),

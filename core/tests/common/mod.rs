@@ -139,6 +139,7 @@ pub fn failed(experiment: &Experiment, case: &Case, error: &str) -> Record {
     let mut record = record(experiment, case, "");
     record.outcome = CaseOutcome::Failed(Failure {
         error: error.into(),
+        cause: None,
         partial_text: "途中".into(),
         elapsed_sec: 60.0,
     });

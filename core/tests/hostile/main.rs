@@ -39,7 +39,7 @@ fn journals() -> Vec<Vec<u8>> {
 
 /// Everything that is made of records.
 fn export_all(experiment: &Experiment, records: &[Record]) {
-    let html = html::to_html(experiment, records, Language::Japanese, &|_| None);
+    let html = html::to_html(experiment, records, &Language::Japanese.into());
     assert!(html.ends_with("</html>\n"), "the report has no end");
     export::to_csv(records);
     export::to_json(experiment, records).unwrap();

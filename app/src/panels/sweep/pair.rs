@@ -10,6 +10,7 @@ use softprefix_core::experiment::{CaseOutcome, Record};
 
 use super::super::{label, outputs, rating, scores};
 use super::words;
+use crate::errors;
 use crate::model::{FirstDifference, Unit};
 use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette, Type};
@@ -311,7 +312,8 @@ impl PairCard {
                     .max_rect(body.shrink(12.0))
                     .layout(Layout::top_down(Align::Min)),
             );
-            let words = record.error().unwrap_or(text.no_text).to_owned();
+            let error = errors::case(record).map(|problem| problem.whole(cx.workbench.settings.language));
+            let words = error.unwrap_or_else(|| text.no_text.to_owned());
             inner.label(paint::words(words, theme::BODY, palette.broken));
             if let CaseOutcome::Failed(failure) = &record.outcome
                 && !failure.partial_text.is_empty()

@@ -392,6 +392,7 @@ fn outcome_of(
     if let Some(error) = &extra.error {
         return Ok(CaseOutcome::Failed(Failure {
             error: error.clone(),
+            cause: None,
             partial_text: entry.out_text.clone(),
             elapsed_sec: entry.elapsed_sec,
         }));

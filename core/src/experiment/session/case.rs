@@ -81,6 +81,7 @@ impl Session {
                         .text_so_far()
                         .filter(|text| !text.is_empty())
                         .map_or(so_far, str::to_owned),
+                    cause: Some(error.clone().with_text("")),
                     elapsed_sec: started.elapsed().as_secs_f64(),
                 };
                 (CaseOutcome::Failed(failure), Some(error))

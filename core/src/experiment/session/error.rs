@@ -1,11 +1,16 @@
 //! Errors of a session.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinError;
+
 use crate::client::ClientError;
 use crate::prefix::PrefixError;
 use crate::protocol::extension::feature;
 
 /// Why a module could not be used, or a prefix not be built on it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 pub enum SessionError {
     /// The client's request failed.
     #[error(transparent)]
@@ -36,11 +41,17 @@ pub enum SessionError {
     )]
     Unsupported {
         /// The feature that the unit lacks, one of [`feature`].
-        feature: &'static str,
+        feature: Cow<'static, str>,
     },
-    /// Work on a blocking thread panicked.
+    /// Work on a blocking thread panicked. It holds what the panic said.
     #[error("a part of this program failed ({0}). Choose other settings and report this.")]
-    Panicked(#[from] tokio::task::JoinError),
+    Panicked(String),
+}
+
+impl From<JoinError> for SessionError {
+    fn from(error: JoinError) -> Self {
+        Self::Panicked(error.to_string())
+    }
 }
 
 fn what(feature: &str) -> &'static str {
@@ -64,6 +75,15 @@ impl SessionError {
     /// Whether the task can no longer be used, so that a new set-up is needed.
     pub fn needs_set_up(&self) -> bool {
         matches!(self, Self::Client(error) if error.needs_set_up())
+    }
+
+    /// The same error with another text in place of the one that had arrived; unchanged where it has none.
+    #[must_use]
+    pub fn with_text(self, text: &str) -> Self {
+        match self {
+            Self::Client(error) => Self::Client(error.with_text(text)),
+            other => other,
+        }
     }
 
     /// The text that arrived before an inference failed.

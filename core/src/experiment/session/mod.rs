@@ -424,7 +424,9 @@ fn require_feature(task: Task, feature: &'static str) -> Result<Task, SessionErr
     if task.support().is_some_and(|support| support.has(feature)) {
         Ok(task)
     } else {
-        Err(SessionError::Unsupported { feature })
+        Err(SessionError::Unsupported {
+            feature: feature.into(),
+        })
     }
 }
 
