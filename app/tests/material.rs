@@ -15,7 +15,7 @@ use softprefix::model::{
 use softprefix::text::{PrefixText, Text};
 use softprefix::workbench::{Action, Dialog, Effect, MaterialAction, SweepAction, Tab, Workbench};
 use softprefix_core::prefix::files::{Format, Stored};
-use softprefix_core::prefix::{Generator, IdentityCard, Neighbour, Origin, PrefixKind};
+use softprefix_core::prefix::{Generator, Neighbour, Origin, PrefixKind, PrefixSummary};
 
 use common::stage::{Stage, paced};
 
@@ -288,9 +288,9 @@ fn the_prefix_is_written_from_the_rail_in_the_form_that_is_chosen() {
     }
 }
 
-fn card(rows: usize) -> IdentityCard {
+fn summary(rows: usize) -> PrefixSummary {
     let norms = vec![0.515; rows];
-    IdentityCard {
+    PrefixSummary {
         len: rows,
         hidden_size: 896,
         sha256: "0123456789abcdef".repeat(4),
@@ -335,7 +335,7 @@ fn opened_over(workbench: Workbench, nearest: Nearest) -> Harness<'static, Stage
     let events = [
         MaterialEvent::Identified {
             recipe: recipe.clone(),
-            card: Ok(card(recipe.len)),
+            summary: Ok(summary(recipe.len)),
         },
         MaterialEvent::Nearest { recipe, nearest },
     ];
@@ -458,11 +458,11 @@ fn what_arrives_for_another_prefix_than_that_of_the_sheet_is_left_out() {
     other.len += 1;
     let event = MaterialEvent::Identified {
         recipe: other,
-        card: Ok(card(5)),
+        summary: Ok(summary(5)),
     };
     harness.state_mut().workbench.absorb(Event::Material(Box::new(event)));
     let sheet = harness.state().workbench.sheet.clone().unwrap();
-    assert_eq!(sheet.card.unwrap().unwrap().len, 4);
+    assert_eq!(sheet.summary.unwrap().unwrap().len, 4);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use half::bf16;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use softprefix_core::prefix::{
-    BlendEndpoint, EmbeddingRows, Found, FoundBy, Generator, IdentityCard, Learned, Magnitude, Need, Neighbour, Origin,
-    PrefixError, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, envelope_at, files,
+    BlendEndpoint, EmbeddingRows, Found, FoundBy, Generator, Learned, Magnitude, Need, Neighbour, Origin, PrefixError,
+    PrefixKind, PrefixRecipe, PrefixSummary, Rounding, SoftPrefix, envelope_at, files,
 };
 
 const H: usize = 4;
@@ -390,18 +390,18 @@ fn a_sample_is_drawn_from_the_candidates_alone_and_is_repeated_by_its_seed() {
 }
 
 #[test]
-fn an_identity_card_tells_the_rows_norms_raw_and_in_token_norms() {
+fn a_prefix_summary_has_the_norms_of_the_rows_raw_and_in_token_norms() {
     let prefix = SoftPrefix::from_f32(2, &[3.0, 4.0, 0.0, 0.0, 6.0, 8.0, 0.0, 1.0], Rounding::NearestEven).unwrap();
-    let card = IdentityCard::of(&prefix, Some(0.5));
+    let summary = PrefixSummary::of(&prefix, Some(0.5));
     assert_eq!(
-        (card.len, card.hidden_size, card.sha256.as_str()),
+        (summary.len, summary.hidden_size, summary.sha256.as_str()),
         (4, 2, prefix.sha256().as_str())
     );
-    assert_eq!(card.norms, [5.0, 0.0, 10.0, 1.0]);
-    assert_eq!((card.min, card.median, card.max), (0.0, 3.0, 10.0));
-    assert_eq!(card.token_norm, Some(0.5));
+    assert_eq!(summary.norms, [5.0, 0.0, 10.0, 1.0]);
+    assert_eq!((summary.min, summary.median, summary.max), (0.0, 3.0, 10.0));
+    assert_eq!(summary.token_norm, Some(0.5));
     for unknown in [None, Some(0.0), Some(f64::NAN)] {
-        assert_eq!(IdentityCard::of(&prefix, unknown).token_norm, None);
+        assert_eq!(PrefixSummary::of(&prefix, unknown).token_norm, None);
     }
 }
 

@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 use softprefix_core::prefix::{
-    EmbeddingRows, IdentityCard, Magnitude, Need, PrefixError, PrefixKind, PrefixRecipe, Rounding, SoftPrefix,
+    EmbeddingRows, Magnitude, Need, PrefixError, PrefixKind, PrefixRecipe, PrefixSummary, Rounding, SoftPrefix,
 };
 use softprefix_core::protocol::extension::{Percentiles, Vocabulary};
 use softprefix_core::protocol::learn::NormLimit;
@@ -221,7 +221,7 @@ fn build(recipe: &PrefixRecipe, parent: &SoftPrefix) -> SoftPrefix {
 }
 
 fn norms(prefix: &SoftPrefix) -> Vec<f64> {
-    IdentityCard::of(prefix, None).norms
+    PrefixSummary::of(prefix, None).norms
 }
 
 #[test]

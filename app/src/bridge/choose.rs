@@ -8,7 +8,7 @@ use softprefix_core::experiment::{
     Case, Entry, Experiment, Generation, Library, PrefixSearchRequest, Run, RunEvent, RunOptions, RunRequest, SaveTo,
     SavedExperiment, WRITTEN_BY,
 };
-use softprefix_core::prefix::{EmbeddingRows, IdentityCard, PrefixKind, PrefixRecipe, PrefixStore, SoftPrefix};
+use softprefix_core::prefix::{EmbeddingRows, PrefixKind, PrefixRecipe, PrefixStore, PrefixSummary, SoftPrefix};
 use softprefix_core::protocol::extension::Priority;
 use softprefix_core::search::{Objective, PrefixSearch, SearchError, SearchSettings};
 use tokio::sync::mpsc;
@@ -346,11 +346,11 @@ pub(super) async fn report_since_first(saved: &SavedExperiment, context: &FindCo
     let (store, parent) = (store(context.store.as_ref())?, last.search.parent().to_owned());
     let since_first = on_disk(move || {
         let parent = store.get(&parent).map_err(|error| prefix_store_problem(&error))?;
-        let of_parent = IdentityCard::of(&parent, None).median;
+        let of_parent = PrefixSummary::of(&parent, None).median;
         let each = chosen.into_iter().map(|(record, recipe)| {
             let rows = built(&parent, &recipe)?;
             let since_first = SinceFirst {
-                norm: IdentityCard::of(&rows, None).median / of_parent,
+                norm: PrefixSummary::of(&rows, None).median / of_parent,
                 cosine: parent.cosine(&rows).unwrap_or(f64::NAN),
             };
             Ok((record, since_first))

@@ -10,7 +10,7 @@ use softprefix_core::experiment::{
     Case, Entry, Experiment, JournalError, LearnPlan, Library, Prompt, Settings, SharedJournal, WRITTEN_BY,
 };
 use softprefix_core::prefix::{
-    IdentityCard, Origin, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, encode, files,
+    Origin, PrefixKind, PrefixRecipe, PrefixStore, PrefixSummary, Rounding, SoftPrefix, encode, files,
 };
 use softprefix_core::protocol::extension::Priority;
 use softprefix_core::protocol::learn::{Init, LearnFrame};
@@ -384,7 +384,7 @@ fn found_rows(best: &Best, median_norm: Option<f64>) -> FoundRows {
     };
     FoundRows {
         recipe,
-        card: IdentityCard::of(&best.rows, median_norm),
+        summary: PrefixSummary::of(&best.rows, median_norm),
         nearest: Nearest::Pending,
     }
 }
@@ -434,7 +434,7 @@ async fn with_files(request: FindRequest, context: &FindContext) -> Result<(), P
         FindRequest::Take { found } => {
             let found = found_of(context, &found).await?;
             let store = context.store.clone();
-            let card = IdentityCard::of(&found.rows, None);
+            let summary = PrefixSummary::of(&found.rows, None);
             let file = on_disk(move || {
                 if let Some(store) = store {
                     store.put(&found.rows).map_err(|error| prefix_store_problem(&error))?;
@@ -442,7 +442,7 @@ async fn with_files(request: FindRequest, context: &FindContext) -> Result<(), P
                 Ok(ImportedFile::found(found.name, &found.rows, found.origin))
             })
             .await?;
-            report(&context.events, FindEvent::Taken { file, card }).await;
+            report(&context.events, FindEvent::Taken { file, summary }).await;
             Ok(())
         }
         FindRequest::Export { found, path, form } => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use softprefix_core::prefix::files::{self, FileError};
 use softprefix_core::prefix::{
-    IdentityCard, Origin, PrefixKind, PrefixRecipe, PrefixStore, PrefixStoreError, Rounding, SoftPrefix,
+    Origin, PrefixKind, PrefixRecipe, PrefixStore, PrefixStoreError, PrefixSummary, Rounding, SoftPrefix,
 };
 
 use super::events::Events;
@@ -54,21 +54,21 @@ pub(super) async fn work(
         }
         MaterialRequest::Identify { recipe } => {
             let Some(session) = session else {
-                let card = Err(errors::not_connected());
-                return report(MaterialEvent::Identified { recipe, card }).await;
+                let summary = Err(errors::not_connected());
+                return report(MaterialEvent::Identified { recipe, summary }).await;
             };
             let prefix = match session.build_of(&recipe).await {
                 Ok(prefix) => prefix,
                 Err(problem) => {
-                    let card = Err(problem);
-                    return report(MaterialEvent::Identified { recipe, card }).await;
+                    let summary = Err(problem);
+                    return report(MaterialEvent::Identified { recipe, summary }).await;
                 }
             };
-            // The card first, since the search for neighbours covers the whole vocabulary.
-            let card = Ok(session.identity(&prefix));
+            // The summary first, since the search for neighbours covers the whole vocabulary.
+            let summary = Ok(session.identity(&prefix));
             report(MaterialEvent::Identified {
                 recipe: recipe.clone(),
-                card,
+                summary,
             })
             .await;
             let nearest = match session.nearest(&prefix).await {
@@ -105,7 +105,7 @@ fn import(
         PrefixStoreError::File(error) => of_file(&error),
         error => refused(Refusal::NotSaved, errors::prefix_store(&error).whole()),
     })?;
-    let norms = IdentityCard::of(&imported.prefix, None).norms;
+    let norms = PrefixSummary::of(&imported.prefix, None).norms;
     Ok((ImportedFile::from(&imported), norms))
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use softprefix_core::experiment::{Entry, Experiment, Generation, LearnPlan, Plan, Record, RunEvent};
-use softprefix_core::prefix::{IdentityCard, PrefixRecipe};
+use softprefix_core::prefix::{PrefixRecipe, PrefixSummary};
 use softprefix_core::protocol::learn::{Example, LearnFrame};
 use softprefix_core::search::{Objective, SearchSettings};
 
@@ -124,7 +124,7 @@ pub enum FindEvent {
     /// A prefix is stored as an imported one.
     Taken {
         file: ImportedFile,
-        card: IdentityCard,
+        summary: PrefixSummary,
     },
     Exported(PathBuf),
     /// A file of examples or rows could not be read or written.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use softprefix_core::prefix::{IdentityCard, PrefixRecipe, Rounding};
+use softprefix_core::prefix::{PrefixRecipe, PrefixSummary, Rounding};
 
 use crate::model::{ExportForm, ImportedFile, Nearest, Problem, RefusedFile};
 
@@ -42,7 +42,7 @@ pub enum MaterialEvent {
     Failed(Problem),
     Identified {
         recipe: PrefixRecipe,
-        card: Result<IdentityCard, Problem>,
+        summary: Result<PrefixSummary, Problem>,
     },
     Nearest {
         recipe: PrefixRecipe,

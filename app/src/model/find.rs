@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use softprefix_core::compare::is_cjk;
 use softprefix_core::experiment::LearnPlan;
-use softprefix_core::prefix::{Found, IdentityCard, PrefixRecipe};
+use softprefix_core::prefix::{Found, PrefixRecipe, PrefixSummary};
 use softprefix_core::protocol::learn::{
     DEFAULT_ROWS, DEFAULT_STEPS, Example, Init, LearnRequest, MAX_EXAMPLES, MAX_LEARNED_ROWS, MAX_STEPS, NormLimit,
 };
@@ -238,7 +238,7 @@ pub enum FoundPrefix {
 pub struct FoundRows {
     /// The recipe of exactly these rows.
     pub recipe: PrefixRecipe,
-    pub card: IdentityCard,
+    pub summary: PrefixSummary,
     pub nearest: Nearest,
 }
 

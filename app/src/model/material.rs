@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::prefix::files::{FileError, Format, Imported, Stored};
-use softprefix_core::prefix::{IdentityCard, Neighbour, Origin, PrefixRecipe, SoftPrefix};
+use softprefix_core::prefix::{Neighbour, Origin, PrefixRecipe, PrefixSummary, SoftPrefix};
 
 use super::{Bilingual, Problem};
 
@@ -172,7 +172,7 @@ impl Refusal {
 pub struct PrefixSheet {
     pub recipe: PrefixRecipe,
     /// `None` while the prefix is being built.
-    pub card: Option<Result<IdentityCard, Problem>>,
+    pub summary: Option<Result<PrefixSummary, Problem>>,
     pub nearest: Nearest,
 }
 

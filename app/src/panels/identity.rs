@@ -1,7 +1,7 @@
 //! The identity of a prefix: norm and digest in the rail, and a sheet with all details.
 
 use eframe::egui::{self, Align, Layout, Popup, PopupCloseBehavior, Ui, vec2};
-use softprefix_core::prefix::{COSINE_CAUTION, IdentityCard, Neighbour, Origin, PrefixKind};
+use softprefix_core::prefix::{COSINE_CAUTION, Neighbour, Origin, PrefixKind, PrefixSummary};
 
 use super::context::PanelContext;
 use super::module_card;
@@ -111,8 +111,8 @@ pub(super) fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let words = cx.prefix_text();
     let Some(sheet) = &cx.workbench.sheet else { return };
-    let card = match &sheet.card {
-        Some(Ok(card)) => card,
+    let summary = match &sheet.summary {
+        Some(Ok(summary)) => summary,
         Some(Err(problem)) => return module_card::trouble(ui, cx, problem),
         None => {
             let why = if !cx.workbench.module.is_ready() {
@@ -137,10 +137,15 @@ pub(super) fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             fact(ui, cx.find_text().steps, &steps, false);
         }
     }
-    fact(ui, words.shape, &format!("{} × {}", card.len, card.hidden_size), true);
-    digest(ui, cx, card);
+    fact(
+        ui,
+        words.shape,
+        &format!("{} × {}", summary.len, summary.hidden_size),
+        true,
+    );
+    digest(ui, cx, summary);
     ui.add_space(8.0);
-    norms(ui, cx, card);
+    norms(ui, cx, summary);
     ui.add_space(8.0);
     paint::rule(ui);
     nearest(ui, cx, &sheet.nearest);
@@ -170,14 +175,14 @@ fn caption(ui: &mut Ui, words: &str) {
     });
 }
 
-fn digest(ui: &mut Ui, cx: &mut PanelContext<'_>, card: &IdentityCard) {
+fn digest(ui: &mut Ui, cx: &mut PanelContext<'_>, summary: &PrefixSummary) {
     let palette = Palette::of(ui);
     let words = cx.prefix_text();
     ui.add_space(4.0);
     ui.label(paint::words(words.digest, theme::BODY, palette.text3));
     ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
-        ui.label(paint::figures(&card.sha256, theme::BODY, palette.text));
+        ui.label(paint::figures(&summary.sha256, theme::BODY, palette.text));
         if ui
             .add(IconButton::new(Icon::Copy, cx.text.copy_digest).size(ROW))
             .clicked()
@@ -187,19 +192,23 @@ fn digest(ui: &mut Ui, cx: &mut PanelContext<'_>, card: &IdentityCard) {
     });
 }
 
-fn norms(ui: &mut Ui, cx: &PanelContext<'_>, card: &IdentityCard) {
+fn norms(ui: &mut Ui, cx: &PanelContext<'_>, summary: &PrefixSummary) {
     let palette = Palette::of(ui);
     let words = cx.prefix_text();
-    let vocabulary = cx.workbench.vocabulary.as_deref().filter(|_| card.token_norm.is_some());
-    let scale = card.token_norm.unwrap_or(1.0);
+    let vocabulary = cx
+        .workbench
+        .vocabulary
+        .as_deref()
+        .filter(|_| summary.token_norm.is_some());
+    let scale = summary.token_norm.unwrap_or(1.0);
     let (name, unit) = match vocabulary {
         Some(_) => (words.norms, "×"),
         None => (words.norms_raw, ""),
     };
     ui.label(paint::strong(name, theme::BODY, palette.text));
-    let scaled: Vec<f64> = card.norms.iter().map(|norm| norm / scale).collect();
+    let scaled: Vec<f64> = summary.norms.iter().map(|norm| norm / scale).collect();
     let of = |norm: f64| format!("{}{unit}", format_magnitude(norm / scale));
-    let sentence = (words.norms_of)(&of(card.min), &of(card.median), &of(card.max));
+    let sentence = (words.norms_of)(&of(summary.min), &of(summary.median), &of(summary.max));
     let bars = NormBars {
         name,
         spoken: &sentence,

@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 use softprefix_core::client::{ClientError, ConnectOptions, Module};
 use softprefix_core::experiment::session::{self, EMBEDDED, OpenRequest, SessionError};
 use softprefix_core::experiment::{Plan, Settings};
-use softprefix_core::prefix::{IdentityCard, PrefixRecipe, PrefixStore, SoftPrefix};
+use softprefix_core::prefix::{PrefixRecipe, PrefixStore, PrefixSummary, SoftPrefix};
 use softprefix_core::protocol::extension;
 use softprefix_unit::models::{Entry, ModelStore};
 
@@ -273,8 +273,8 @@ impl Session {
     }
 
     /// Describes a prefix.
-    pub fn identity(&self, prefix: &SoftPrefix) -> IdentityCard {
-        IdentityCard::of(prefix, self.facts().identity.median_norm)
+    pub fn identity(&self, prefix: &SoftPrefix) -> PrefixSummary {
+        PrefixSummary::of(prefix, self.facts().identity.median_norm)
     }
 
     /// Returns the norms of the model's embedding rows.

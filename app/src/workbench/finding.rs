@@ -1,7 +1,7 @@
 //! Handles the user's actions in the Find view, and takes a found prefix into Tune.
 
 use softprefix_core::experiment::{Entry, Generation, RunEvent, SavedExperiment};
-use softprefix_core::prefix::{FoundBy, IdentityCard, Magnitude, PrefixKind, PrefixRecipe, Rounding};
+use softprefix_core::prefix::{FoundBy, Magnitude, PrefixKind, PrefixRecipe, PrefixSummary, Rounding};
 use softprefix_core::protocol::learn::{DEFAULT_ROWS, Example};
 
 use super::library::LibraryState;
@@ -196,7 +196,7 @@ impl Workbench {
                     find.rows = Some(FoundRows {
                         // The neighbours change little from step to step, so the old ones stay until the new ones arrive.
                         nearest: match find.rows.take() {
-                            Some(before) if before.card.len == rows.card.len => before.nearest,
+                            Some(before) if before.summary.len == rows.summary.len => before.nearest,
                             _ => Nearest::Pending,
                         },
                         ..*rows
@@ -237,18 +237,18 @@ impl Workbench {
                 find.form.shown = 0;
                 find.form.examples = examples;
             }
-            FindEvent::Taken { file, card } => self.take_learned(file, &card),
+            FindEvent::Taken { file, summary } => self.take_learned(file, &summary),
             FindEvent::Exported(path) => self.notice = Some(Notice::Saved(path)),
             FindEvent::FileFailed(problem) => self.notice = Some(Notice::Problem(problem)),
         }
     }
 
     /// Sets Tune to a found prefix and its prompt: at 1x every row is as it was found.
-    fn take_learned(&mut self, file: ImportedFile, card: &IdentityCard) {
+    fn take_learned(&mut self, file: ImportedFile, summary: &PrefixSummary) {
         self.prefix.rounding = Rounding::default();
         self.prefix.imported = Some(file);
         let median = self.vocabulary.as_ref().map(|vocabulary| vocabulary.median);
-        self.prefix.take_rows(&card.norms, median);
+        self.prefix.take_rows(&summary.norms, median);
         if let Some(prompt) = self.find.prompt() {
             (self.prompt.system, self.prompt.user) = (prompt.system, prompt.user);
             self.prompt.preset = None;

@@ -110,7 +110,7 @@ impl Workbench {
         let recipe = self.prefix.recipe();
         self.sheet = Some(PrefixSheet {
             recipe: recipe.clone(),
-            card: None,
+            summary: None,
             nearest: Nearest::Pending,
         });
         if self.module.is_ready() && self.prefix.lacks().is_none() {
@@ -121,8 +121,8 @@ impl Workbench {
     /// Returns the visible digest: that of the open sheet, or else of the current prefix.
     pub(super) fn digest_in_sight(&self) -> Option<String> {
         let on_sheet = self.sheet.as_ref().filter(|_| self.dialog == Some(Dialog::Identity));
-        if let Some(Ok(card)) = on_sheet.and_then(|sheet| sheet.card.as_ref()) {
-            return Some(card.sha256.clone());
+        if let Some(Ok(summary)) = on_sheet.and_then(|sheet| sheet.summary.as_ref()) {
+            return Some(summary.sha256.clone());
         }
         let built = self.next_prefix.built.as_ref()?.as_ref().ok()?;
         Some(built.sha256.clone())
@@ -142,9 +142,9 @@ impl Workbench {
             MaterialEvent::Refused(refused) => self.notice = Some(Notice::Refused(refused)),
             MaterialEvent::Exported(path) => self.notice = Some(Notice::Saved(path)),
             MaterialEvent::Failed(problem) => self.notice = Some(Notice::Problem(problem)),
-            MaterialEvent::Identified { recipe, card } => {
+            MaterialEvent::Identified { recipe, summary } => {
                 if let Some(sheet) = self.sheet.as_mut().filter(|sheet| sheet.recipe == recipe) {
-                    sheet.card = Some(card);
+                    sheet.summary = Some(summary);
                 }
             }
             MaterialEvent::Nearest { recipe, nearest } => {

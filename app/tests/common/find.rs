@@ -9,7 +9,7 @@ use softprefix_core::experiment::{
     WRITTEN_BY, record::RECORD_VERSION,
 };
 use softprefix_core::prefix::{
-    IdentityCard, Learned, Magnitude, Neighbour, Origin, PrefixKind, PrefixRecipe, Rounding, SoftPrefix,
+    Learned, Magnitude, Neighbour, Origin, PrefixKind, PrefixRecipe, PrefixSummary, Rounding, SoftPrefix,
 };
 use softprefix_core::protocol::extension::FinishReason;
 use softprefix_core::protocol::learn::{BestRows, LearnEnd, LearnFrame, LearnLoss, References};
@@ -134,8 +134,8 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
         magnitude: Magnitude::Unscaled,
         rounding: Rounding::default(),
     };
-    let mut card = IdentityCard::of(&rows(), Some(0.515));
-    card.norms = vec![0.60, 0.52, 0.64, 0.56, 0.48, 0.62, 0.55, 0.50];
+    let mut summary = PrefixSummary::of(&rows(), Some(0.515));
+    summary.norms = vec![0.60, 0.52, 0.64, 0.56, 0.48, 0.62, 0.55, 0.50];
     let words = [
         (" sea", 0.41),
         (" name", 0.36),
@@ -155,7 +155,7 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
     });
     let found = FoundRows {
         recipe: recipe.clone(),
-        card,
+        summary,
         nearest: Nearest::Pending,
     };
     find(

@@ -77,7 +77,7 @@ fn every_kind_of_prefix_runs_by_hand_and_the_unit_confirms_what_the_card_promise
         let sent = harness.current().0.prefix.clone().unwrap();
         assert_eq!(KindChoice::of(&sent.recipe.kind), Some(kind));
         assert_eq!(sent.recipe.kind.envelope(), Some(&[1.0, 0.0][..]), "{kind:?}");
-        harness.until("the card", |workbench| !workbench.next_prefix.stale);
+        harness.until("the summary", |workbench| !workbench.next_prefix.stale);
         let built = harness.workbench.next_prefix.built.clone().unwrap().unwrap();
         assert_eq!(built.sha256, sent.sha256, "{kind:?}");
         assert!(
@@ -263,13 +263,13 @@ fn what_is_written_is_read_again_bit_by_bit() {
     harness.apply(Action::SetKind(KindChoice::RandomNormal));
     harness.apply(Action::SetLen(5));
     harness.apply(Action::SetMagnitude(3.0));
-    harness.until("the card", |workbench| {
+    harness.until("the summary", |workbench| {
         !workbench.next_prefix.stale && matches!(&workbench.next_prefix.built, Some(Ok(built)) if built.len == 5)
     });
     let sent = harness.workbench.next_prefix.built.clone().unwrap().unwrap().sha256;
     for (form, name) in [(ExportForm::Peft, "mine"), (ExportForm::Npy, "mine.npy")] {
         harness.apply(Action::SetKind(KindChoice::RandomNormal));
-        harness.until("the card", |workbench| !workbench.next_prefix.stale);
+        harness.until("the summary", |workbench| !workbench.next_prefix.stale);
         harness.workbench.notice = None;
         material(&mut harness, MaterialAction::Export(form));
         let question = harness.question();
@@ -288,7 +288,7 @@ fn what_is_written_is_read_again_bit_by_bit() {
         assert_eq!(file.sha256, sent, "{name}");
         let about = file.about.unwrap();
         assert_eq!((about.rows, about.hidden_size, about.exact), (5, H, true));
-        harness.until("the card of the file", |workbench| {
+        harness.until("the summary of the file", |workbench| {
             matches!(&workbench.next_prefix.built, Some(Ok(built)) if built.sha256 == sent)
                 && !workbench.next_prefix.stale
         });
@@ -306,7 +306,7 @@ fn the_sheet_tells_norms_digest_and_neighbours_without_being_waited_for() {
     harness.apply(Action::SetLen(2));
     harness.apply(Action::ShowDialog(Dialog::Identity));
     assert_eq!(harness.workbench.dialog, Some(Dialog::Identity), "open at once");
-    assert_eq!(harness.workbench.sheet.as_ref().unwrap().card, None);
+    assert_eq!(harness.workbench.sheet.as_ref().unwrap().summary, None);
     harness.until("the neighbours", |workbench| {
         workbench
             .sheet
@@ -314,12 +314,12 @@ fn the_sheet_tells_norms_digest_and_neighbours_without_being_waited_for() {
             .is_some_and(|sheet| sheet.nearest != Nearest::Pending)
     });
     let sheet = harness.workbench.sheet.clone().unwrap();
-    let card = sheet.card.unwrap().unwrap();
-    assert_eq!((card.len, card.hidden_size, card.norms.len()), (2, H, 2));
-    assert!(card.token_norm.is_some());
-    harness.until("the card", |workbench| !workbench.next_prefix.stale);
+    let summary = sheet.summary.unwrap().unwrap();
+    assert_eq!((summary.len, summary.hidden_size, summary.norms.len()), (2, H, 2));
+    assert!(summary.token_norm.is_some());
+    harness.until("the summary", |workbench| !workbench.next_prefix.stale);
     assert_eq!(
-        card.sha256,
+        summary.sha256,
         harness.workbench.next_prefix.built.clone().unwrap().unwrap().sha256
     );
     let Nearest::Known(found) = sheet.nearest else {
@@ -346,7 +346,7 @@ fn a_stock_module_tells_the_rows_of_a_number_but_no_neighbours() {
     });
     let sheet = harness.workbench.sheet.clone().unwrap();
     assert_eq!(sheet.nearest, Nearest::NotTold);
-    assert_eq!(sheet.card.unwrap().unwrap().token_norm, None);
+    assert_eq!(sheet.summary.unwrap().unwrap().token_norm, None);
 
     harness.apply(Action::SetKind(KindChoice::Sampled));
     harness.until("the reason", |workbench| {

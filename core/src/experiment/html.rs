@@ -1,4 +1,4 @@
-//! An experiment as one HTML page to send to somebody: plots, table, highlighted differences, identity cards. The page loads nothing
+//! An experiment as one HTML page to send to somebody: plots, table, highlighted differences, summaries of the prefixes. The page loads nothing
 //! and runs no script, follows light and dark, and can be printed.
 
 use std::collections::HashMap;
@@ -607,7 +607,7 @@ impl Page<'_> {
         out.push_str("</section>\n");
     }
 
-    /// Writes the prefix's identity card: size, norms, digest, and whether it was applied.
+    /// Writes the prefix's summary: size, norms, digest, and whether it was applied.
     fn write_identity(&self, out: &mut String, record: &Record, applied: Applied) {
         let Some(prefix) = &record.prefix else { return };
         let [low, median, high] = prefix.row_norms;

@@ -4,7 +4,6 @@
 //! token of the chat template. It is prompt tuning at the input embedding (Lester et al. 2021), not prefix tuning.
 
 mod build;
-mod card;
 mod error;
 pub mod files;
 mod generator;
@@ -14,10 +13,10 @@ mod recipe;
 mod soft_prefix;
 mod store;
 mod subspace;
+mod summary;
 mod wire;
 
 pub use build::envelope_at;
-pub use card::{COSINE_CAUTION, IdentityCard, Neighbour};
 pub use error::PrefixError;
 pub use generator::{Generator, split_mix};
 pub use inject::{WindowBudget, inject};
@@ -28,4 +27,5 @@ pub use recipe::{
 pub use soft_prefix::{Rounding, SoftPrefix};
 pub use store::{PrefixStore, PrefixStoreError};
 pub use subspace::{MAX_DIMENSION, Subspace};
+pub use summary::{COSINE_CAUTION, Neighbour, PrefixSummary};
 pub use wire::{SentPrefix, SoftPrefixField, decode, decode_value, encode};

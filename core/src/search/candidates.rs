@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cma::{CmaEs, Method};
 use super::error::SearchError;
-use crate::prefix::{IdentityCard, MAX_DIMENSION, Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, Subspace};
+use crate::prefix::{
+    MAX_DIMENSION, Magnitude, PrefixKind, PrefixRecipe, PrefixSummary, Rounding, SoftPrefix, Subspace,
+};
 use crate::protocol::extension::Vocabulary;
 use crate::protocol::learn::NormLimit;
 
@@ -73,10 +75,10 @@ impl PrefixSearch {
         if !(1..=most.min(MAX_DIMENSION)).contains(&dimension) {
             return Err(SearchError::Dimension { dimension, most });
         }
-        let card = IdentityCard::of(parent, None);
+        let summary = PrefixSummary::of(parent, None);
         let usable = |norm: &f64| norm.is_finite() && *norm > 0.0;
         let of_vocabulary = vocabulary.map(|vocabulary| vocabulary.percentiles.p50).filter(usable);
-        let unit = of_vocabulary.or(Some(card.median).filter(usable));
+        let unit = of_vocabulary.or(Some(summary.median).filter(usable));
         let unit = unit.ok_or(SearchError::NoScale)?;
         let usual = match vocabulary {
             Some(vocabulary) => (vocabulary.percentiles.p1, vocabulary.percentiles.p99),

@@ -448,7 +448,7 @@ fn rows(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         _ => String::new(),
     };
     let rows: Vec<LearnedRow> = found
-        .card
+        .summary
         .norms
         .iter()
         .enumerate()

@@ -1,4 +1,4 @@
-//! A prefix's identity card: size, digest and row norms, as shown to people.
+//! The summary of a prefix: size, digest and row norms.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ pub const COSINE_CAUTION: f64 = 0.3;
 
 /// Size, digest and row norms of a prefix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct IdentityCard {
+pub struct PrefixSummary {
     /// P.
     pub len: usize,
     /// H.
@@ -30,8 +30,8 @@ pub struct IdentityCard {
     pub token_norm: Option<f64>,
 }
 
-impl IdentityCard {
-    /// The card of `prefix`; `token_norm` is the median L2 norm of the vocabulary's rows.
+impl PrefixSummary {
+    /// The summary of `prefix`; `token_norm` is the median L2 norm of the vocabulary's rows.
     pub fn of(prefix: &SoftPrefix, token_norm: Option<f64>) -> Self {
         let norms: Vec<f64> = prefix.rows().map(norm).collect();
         let mut sorted = norms.clone();
