@@ -16,10 +16,10 @@ use softprefix_core::compare::{Measure, Verdict};
 use softprefix_core::experiment::runner::CanaryFinding;
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, Applied, CaseOutcome, EffectBudget, Ending, Entry, Generation, Journal, JournalError, Library,
-    Magnitudes, Plan, PrefixSearchRequest, Prompt, Record, Run, RunEnd, RunError, RunEvent, RunOptions, RunRequest,
-    SaveTo, SavedExperiment, Session, SessionError, Settings, SharedJournal, Sweep, Threshold, ThresholdRequest,
-    ThresholdSearch, Values, experiments, new_id,
+    Analysis, Applied, CaseOutcome, Ending, Entry, Generation, Journal, JournalError, Library, Magnitudes, Plan,
+    PrefixSearchRequest, Prompt, Record, Run, RunEnd, RunError, RunEvent, RunOptions, RunRequest, SaveTo,
+    SavedExperiment, Session, SessionError, Settings, SharedJournal, SimilarityLimit, Sweep, ThresholdRequest,
+    ThresholdResult, ThresholdSearch, Values, experiments, new_id,
 };
 use softprefix_core::prefix::{
     Magnitude, Origin, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, decode_value,
@@ -828,11 +828,11 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
             rounding: Rounding::NearestEven,
         },
         search: ThresholdSearch::new(0.001, 2.0, 12).unwrap(),
-        budget: EffectBudget {
+        limit: SimilarityLimit {
             measure: Measure::Chrf2,
-            at_least: 50.0,
+            minimum: 50.0,
         },
-        beside: Vec::new(),
+        known_records: Vec::new(),
     };
     let outcomes = Outcomes::of(Run::search_threshold(asked, search).unwrap()).await;
     let RunEnd::Interrupted { error } = outcomes.end else {
@@ -967,11 +967,11 @@ async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
             rounding: Rounding::NearestEven,
         },
         search: ThresholdSearch::new(0.001, 2.0, 12).unwrap(),
-        budget: EffectBudget {
+        limit: SimilarityLimit {
             measure: Measure::FirstDivergence,
-            at_least: 17.0,
+            minimum: 17.0,
         },
-        beside: Vec::new(),
+        known_records: Vec::new(),
     };
     let outcomes = Outcomes::of(Run::search_threshold(request(&unit, plan(), &folder).await, search).unwrap()).await;
     assert_eq!(outcomes.end, RunEnd::Complete);
@@ -979,9 +979,9 @@ async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
         RunEvent::Threshold(found) => Some(found.clone()),
         _ => None,
     });
-    let Some(Threshold {
-        holds_to: Some(within),
-        falls_at: Some(beyond),
+    let Some(ThresholdResult {
+        largest_within: Some(within),
+        smallest_beyond: Some(beyond),
         ..
     }) = found
     else {
@@ -1010,12 +1010,12 @@ async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
 }
 
 #[tokio::test]
-async fn a_search_beside_a_sweep_takes_its_points_for_measured() {
+async fn a_threshold_search_uses_the_points_of_an_earlier_sweep() {
     let (unit, folder) = (Unit::start(Manner::ours(4)).await, tempfile::tempdir().unwrap());
-    let beside = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap())
+    let records = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap())
         .await
         .records();
-    let search = |beside: Vec<Record>| ThresholdRequest {
+    let search = |known_records: Vec<Record>| ThresholdRequest {
         recipe: PrefixRecipe {
             kind: PrefixKind::Constant,
             len: 1,
@@ -1023,22 +1023,22 @@ async fn a_search_beside_a_sweep_takes_its_points_for_measured() {
             rounding: Rounding::Truncate,
         },
         search: ThresholdSearch::new(1e-4, 2.0, 14).unwrap(),
-        budget: EffectBudget {
+        limit: SimilarityLimit {
             measure: Measure::FirstDivergence,
-            at_least: 17.0,
+            minimum: 17.0,
         },
-        beside,
+        known_records,
     };
-    let magnitudes = async |beside: Vec<Record>| {
+    let magnitudes = async |known_records: Vec<Record>| {
         let asked = request(&unit, plan(), &tempfile::tempdir().unwrap()).await;
-        let outcomes = Outcomes::of(Run::search_threshold(asked, search(beside)).unwrap()).await;
+        let outcomes = Outcomes::of(Run::search_threshold(asked, search(known_records)).unwrap()).await;
         let raw = |record: &Record| record.prefix.as_ref()?.raw();
         outcomes.records().iter().filter_map(raw).collect::<Vec<f64>>()
     };
     // The sweep goes from 1e-4 to 2 and falls between 0.2 and 1: only there something is left to be measured.
-    let next_to_it = magnitudes(beside.clone()).await;
+    let next_to_it = magnitudes(records.clone()).await;
     assert!(next_to_it.iter().all(|raw| (0.2..1.0).contains(raw)), "{next_to_it:?}");
-    let mut of_another_limit = beside;
+    let mut of_another_limit = records;
     for record in &mut of_another_limit {
         record.settings.max_new_tokens = Some(5);
     }
@@ -1058,15 +1058,15 @@ async fn a_search_whose_baseline_fails_ends() {
         magnitude: Magnitude::TokenNorms(0.0),
         rounding: Rounding::NearestEven,
     };
-    let budget = EffectBudget {
+    let limit = SimilarityLimit {
         measure: Measure::Chrf2,
-        at_least: 50.0,
+        minimum: 50.0,
     };
     let search = ThresholdRequest {
         recipe,
         search: ThresholdSearch::new(0.1, 2.0, 12).unwrap(),
-        budget,
-        beside: Vec::new(),
+        limit,
+        known_records: Vec::new(),
     };
     let outcomes = Outcomes::of(Run::search_threshold(request(&unit, plan(), &folder).await, search).unwrap()).await;
     assert_eq!((outcomes.end.clone(), outcomes.records().len()), (RunEnd::Complete, 2));

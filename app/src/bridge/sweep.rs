@@ -100,14 +100,14 @@ impl SweepRunner {
                 plan,
                 recipe,
                 search,
-                budget,
-                beside,
+                limit,
+                known_records,
             } => {
                 let threshold = ThresholdRequest {
                     recipe,
                     search,
-                    budget,
-                    beside,
+                    limit,
+                    known_records,
                 };
                 let planned = Planned {
                     threshold: Some(threshold),

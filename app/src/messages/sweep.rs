@@ -1,6 +1,6 @@
 //! Requests to run sweeps, and their events.
 
-use softprefix_core::experiment::{EffectBudget, Plan, Record, RunEvent, SavedExperiment, ThresholdSearch};
+use softprefix_core::experiment::{Plan, Record, RunEvent, SavedExperiment, SimilarityLimit, ThresholdSearch};
 use softprefix_core::prefix::PrefixRecipe;
 
 use crate::model::{Problem, Target};
@@ -28,14 +28,14 @@ pub enum SweepRequest {
         /// Whether a stock module must first show that a prefix has an effect.
         canary: bool,
     },
-    /// Search the largest magnitude within a budget, on the plan's first prompt.
+    /// Search the largest magnitude within a similarity limit, on the plan's first prompt.
     Search {
         plan: Plan,
         recipe: PrefixRecipe,
         search: ThresholdSearch,
-        budget: EffectBudget,
+        limit: SimilarityLimit,
         /// The records on screen, whose points the search need not measure again.
-        beside: Vec<Record>,
+        known_records: Vec<Record>,
     },
     /// Start no further case.
     Pause,

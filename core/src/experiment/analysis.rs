@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::plan::{Prompt, Settings};
 use super::record::{Applied, CaseOutcome, ModuleIdentity, Record};
 use super::scores::CaseScores;
-use super::threshold::EffectBudget;
+use super::threshold::SimilarityLimit;
 use super::words::{self, Language};
 use crate::compare::{Measure, Measures, Noise, Verdict};
 use crate::prefix::{Magnitude, PrefixRecipe};
@@ -429,8 +429,8 @@ impl Group {
     }
 
     /// The measured points of one series for a threshold search: the magnitude in the recipe's unit, and whether the
-    /// text is within the budget.
-    pub(super) fn measured(&self, recipe: &PrefixRecipe, budget: &EffectBudget) -> Vec<(f64, bool)> {
+    /// text is within the limit.
+    pub(super) fn measured(&self, recipe: &PrefixRecipe, limit: &SimilarityLimit) -> Vec<(f64, bool)> {
         let series = Series::of(recipe);
         let points = self
             .points
@@ -442,7 +442,7 @@ impl Group {
             } else {
                 point.token_norms
             };
-            Some((at?, budget.holds(point.measures.as_ref()?)?))
+            Some((at?, limit.allows(point.measures.as_ref()?)?))
         });
         measured.collect()
     }

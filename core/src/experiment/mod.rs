@@ -43,4 +43,4 @@ pub use runner::{
 pub use saved::{SavedExperiment, experiments};
 pub use scores::CaseScores;
 pub use session::{ModuleFacts, Session, SessionError};
-pub use threshold::{Crossing, EffectBudget, Threshold, ThresholdError, ThresholdSearch, shortest_distinct};
+pub use threshold::{Crossing, SimilarityLimit, ThresholdError, ThresholdResult, ThresholdSearch, shortest_distinct};

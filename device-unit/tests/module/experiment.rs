@@ -8,8 +8,9 @@ use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::{LikelihoodMeasures, Measure};
 use softprefix_core::experiment::session::OpenRequest;
 use softprefix_core::experiment::{
-    Analysis, CaseScores, EffectBudget, Ending, Entry, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd,
-    RunEvent, RunOptions, RunRequest, SaveTo, Session, Sweep, ThresholdRequest, ThresholdSearch, Values, experiments,
+    Analysis, CaseScores, Ending, Entry, Journal, Magnitudes, Plan, Prompt, Proof, Record, Run, RunEnd, RunEvent,
+    RunOptions, RunRequest, SaveTo, Session, SimilarityLimit, Sweep, ThresholdRequest, ThresholdSearch, Values,
+    experiments,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::SetUp;
@@ -142,11 +143,11 @@ fn a_threshold_is_found_on_the_unit() {
     let search = ThresholdRequest {
         recipe,
         search: ThresholdSearch::new(1e-6, 100.0, 12).unwrap(),
-        budget: EffectBudget {
+        limit: SimilarityLimit {
             measure: Measure::Indel,
-            at_least: 0.999,
+            minimum: 0.999,
         },
-        beside: Vec::new(),
+        known_records: Vec::new(),
     };
     let (events, records) = tokio::runtime::Runtime::new()
         .unwrap()

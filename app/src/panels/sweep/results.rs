@@ -3,7 +3,7 @@
 use eframe::egui::{
     self, Align, Align2, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
-use softprefix_core::experiment::{CanaryFinding, Extent, RunEnd, RunProgress, Threshold, shortest_distinct};
+use softprefix_core::experiment::{CanaryFinding, Extent, RunEnd, RunProgress, ThresholdResult, shortest_distinct};
 
 use super::super::{figure, label};
 use super::pictures::Cache;
@@ -570,7 +570,7 @@ fn remark(cx: &PanelContext<'_>) -> String {
 }
 
 /// Describes the result of a threshold search.
-pub fn threshold_words(cx: &PanelContext<'_>, found: &Threshold) -> String {
+pub fn threshold_words(cx: &PanelContext<'_>, found: &ThresholdResult) -> String {
     let text = cx.sweep_text();
     let sign = if cx.workbench.sweep_unit() == MagnitudeUnit::TokenNorms {
         "×"
@@ -578,7 +578,7 @@ pub fn threshold_words(cx: &PanelContext<'_>, found: &Threshold) -> String {
         ""
     };
     let words = |x: f64| format!("{}{sign}", words::number(x));
-    let mut out = match (found.holds_to, found.falls_at) {
+    let mut out = match (found.largest_within, found.smallest_beyond) {
         (Some(within), Some(beyond)) => {
             let (within, beyond) = shortest_distinct(within, beyond);
             (text.threshold_found)(&format!("{within}{sign}"), &format!("{beyond}{sign}"))
@@ -590,7 +590,7 @@ pub fn threshold_words(cx: &PanelContext<'_>, found: &Threshold) -> String {
     const TOLD: usize = 6;
     let crossings = found.crossings.iter().take(TOLD);
     let crossings: Vec<String> = crossings
-        .map(|crossing| (text.threshold_crossing)(&words(crossing.to), crossing.back_within))
+        .map(|crossing| (text.threshold_crossing)(&words(crossing.to), crossing.reenters))
         .collect();
     if !crossings.is_empty() {
         let more = if found.crossings.len() > TOLD { "…" } else { "" };

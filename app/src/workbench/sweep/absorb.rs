@@ -93,9 +93,9 @@ impl Workbench {
                 };
                 sweep.trouble = Some(Trouble::Problem(problem));
             }
-            RunEvent::Threshold(found) => {
+            RunEvent::Threshold(result) => {
                 if let Some((_, threshold)) = &mut sweep.threshold {
-                    *threshold = found;
+                    *threshold = result;
                 }
             }
             // Events of a search for a prefix, which this view does not run.

@@ -1,7 +1,9 @@
 //! Handles the user's actions in the Sweep view.
 
 use softprefix_core::compare::Granularity;
-use softprefix_core::experiment::{Analysis, EffectBudget, Entry, Plan, Prompt, SavedExperiment, ThresholdSearch};
+use softprefix_core::experiment::{
+    Analysis, Entry, Plan, Prompt, SavedExperiment, SimilarityLimit, ThresholdResult, ThresholdSearch,
+};
 use softprefix_core::prefix::Magnitude;
 
 use super::{Stage, Sweeps, Trouble};
@@ -230,7 +232,7 @@ impl Workbench {
             MagnitudeUnit::TokenNorms => PrefixForm::NORMS,
             MagnitudeUnit::Raw => PrefixForm::RAW,
         };
-        let search = match ThresholdSearch::new(*range.start(), *range.end(), 14) {
+        let search = match ThresholdSearch::new(*range.start(), *range.end(), ThresholdSearch::DEFAULT_RUNS) {
             Ok(search) => search,
             Err(error) => {
                 let problem = Problem::told(ProblemKind::Input, errors::threshold(&error));
@@ -238,16 +240,16 @@ impl Workbench {
                 return;
             }
         };
-        let budget = EffectBudget {
+        let limit = SimilarityLimit {
             measure: self.sweep.form.budget_measure,
-            at_least: self.sweep.form.budget,
+            minimum: self.sweep.form.budget,
         };
         let mut plan = self.sweep_plan();
         plan.prompts = vec![shown];
         plan.repeats = 1;
         // A search runs one case after the other; scoring would delay it.
         plan.scored = false;
-        plan.name = format!("{} ≥ {}", budget.measure.id(), budget.at_least);
+        plan.name = format!("{} ≥ {}", limit.measure.id(), limit.minimum);
         let mut recipe = self.prefix.recipe();
         recipe.kind = self.prefix.kind_for(len);
         recipe.len = len;
@@ -256,15 +258,15 @@ impl Workbench {
             MagnitudeUnit::TokenNorms => Magnitude::TokenNorms(1.0),
             MagnitudeUnit::Raw => Magnitude::Raw(1.0),
         };
-        let beside = self.sweep.records().cloned().collect();
+        let known_records = self.sweep.records().cloned().collect();
         self.sweep.begin(true);
-        self.sweep.threshold = Some((budget, softprefix_core::experiment::Threshold::default()));
+        self.sweep.threshold = Some((limit, ThresholdResult::default()));
         self.ask_bridge(SweepRequest::Search {
             plan,
             recipe,
             search,
-            budget,
-            beside,
+            limit,
+            known_records,
         });
     }
 

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use softprefix_core::compare::{Diff, Granularity};
 use softprefix_core::experiment::analysis::{Analysis, Group, Point};
 use softprefix_core::experiment::{
-    Canary, EffectBudget, Experiment, Plan, Prompt, Record, RunEnd, RunProgress, SavedExperiment, Summary, Threshold,
+    Canary, Experiment, Plan, Prompt, Record, RunEnd, RunProgress, SavedExperiment, SimilarityLimit, Summary,
+    ThresholdResult,
 };
 
 use crate::model::sweep::SweepForm;
@@ -41,7 +42,8 @@ pub struct Sweeps {
     pub diff: Option<Arc<PairDiff>>,
     /// Index of the current difference.
     pub(super) difference: Option<usize>,
-    pub threshold: Option<(EffectBudget, Threshold)>,
+    /// The limit of the last threshold search on the shown sweep, and its result so far.
+    pub threshold: Option<(SimilarityLimit, ThresholdResult)>,
     /// Whether the requested run is shown in addition to the shown experiments: a threshold search, or the same plan on
     /// another module.
     joins: bool,

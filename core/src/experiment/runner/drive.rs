@@ -462,9 +462,9 @@ impl Runner {
         self.save(Entry::Case(Box::new(record.clone()))).await;
         if let Source::Threshold(searching) = source {
             searching.take(&record);
-            let found = searching.search.search.found();
+            let result = searching.request.search.result();
             if found.measured > 0 {
-                self.emit(RunEvent::Threshold(found));
+                self.emit(RunEvent::Threshold(result));
             }
         }
         self.queue_for_scoring(&record);

@@ -8,7 +8,7 @@ use crate::experiment::generation::Generation;
 use crate::experiment::journal::Experiment;
 use crate::experiment::record::Record;
 use crate::experiment::scores::CaseScores;
-use crate::experiment::threshold::Threshold;
+use crate::experiment::threshold::ThresholdResult;
 
 /// An event of a run.
 #[derive(Clone, Debug)]
@@ -79,7 +79,7 @@ pub enum RunEvent {
         error: RunError,
     },
     /// The result of a threshold search so far.
-    Threshold(Threshold),
+    Threshold(ThresholdResult),
     /// All candidates of a generation were judged, and it is in the journal; at the start of a search, its first generation without
     /// candidates.
     Generation(Box<Generation>),

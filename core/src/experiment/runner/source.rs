@@ -7,20 +7,20 @@ use crate::compare::Measures;
 use crate::experiment::analysis::Analysis;
 use crate::experiment::plan::Case;
 use crate::experiment::record::Record;
-use crate::experiment::threshold::{EffectBudget, ThresholdSearch};
+use crate::experiment::threshold::{SimilarityLimit, ThresholdSearch};
 use crate::prefix::{Magnitude, PrefixRecipe};
 
-/// A search for the largest magnitude within an effect budget.
+/// A search for the largest magnitude within a similarity limit.
 #[derive(Clone, Debug)]
 pub struct ThresholdRequest {
     /// The prefix. Of its magnitude only the unit is used: raw values or token norms.
     pub recipe: PrefixRecipe,
     /// Range and number of runs, with the points measured before.
     pub search: ThresholdSearch,
-    /// The effect that is still allowed.
-    pub budget: EffectBudget,
+    /// The least similarity that is allowed.
+    pub limit: SimilarityLimit,
     /// Earlier records. Those with the same prompt, module, settings and kind of prefix count as measured points.
-    pub beside: Vec<Record>,
+    pub known_records: Vec<Record>,
 }
 
 /// The source of a run's cases.
@@ -35,7 +35,7 @@ pub(super) struct Searching {
     /// The plan's baselines; the last one is run at the end.
     baselines: VecDeque<Case>,
     next_index: usize,
-    pub(super) search: ThresholdRequest,
+    pub(super) request: ThresholdRequest,
     /// The baseline's text.
     base: Option<String>,
     /// Whether a case is running whose result the next step needs.
@@ -88,11 +88,11 @@ impl Source {
 
 impl Searching {
     /// A search with the baselines of a plan, the last of which is run at the end.
-    pub(super) fn new(baselines: VecDeque<Case>, search: ThresholdRequest) -> Self {
+    pub(super) fn new(baselines: VecDeque<Case>, request: ThresholdRequest) -> Self {
         Self {
             next_index: baselines.len(),
             baselines,
-            search,
+            request,
             base: None,
             waits: false,
             over: false,
@@ -105,7 +105,12 @@ impl Searching {
         }
         // Without a baseline's text there is nothing to measure against, and no magnitude is tried.
         let can_measure = self.base.is_some() || self.waits || self.baselines.len() > 1;
-        self.baselines.len() + if can_measure { self.search.search.most_left() } else { 0 }
+        self.baselines.len()
+            + if can_measure {
+                self.request.search.max_runs_left()
+            } else {
+                0
+            }
     }
 
     fn next(&mut self) -> Option<Case> {
@@ -117,20 +122,20 @@ impl Searching {
             self.waits = true;
             return Some(baseline);
         }
-        let wanted = self.base.as_ref().and_then(|_| self.search.search.next());
-        let Some(magnitude) = wanted else {
+        let next = self.base.as_ref().and_then(|_| self.request.search.next_magnitude());
+        let Some(magnitude) = next else {
             return self.baselines.pop_front();
         };
         self.waits = true;
         let index = self.next_index;
         self.next_index += 1;
-        let (magnitude, name) = match self.search.recipe.magnitude {
+        let (magnitude, name) = match self.request.recipe.magnitude {
             Magnitude::Raw(_) => (Magnitude::Raw(magnitude), format!("prefix_val_{magnitude:?}")),
             _ => (Magnitude::TokenNorms(magnitude), format!("prefix_norm_{magnitude:?}")),
         };
         let recipe = PrefixRecipe {
             magnitude,
-            ..self.search.recipe.clone()
+            ..self.request.recipe.clone()
         };
         Some(Case {
             index,
@@ -142,16 +147,16 @@ impl Searching {
     }
 
     /// Adds the points of the earlier records, once the first baseline shows which module answers.
-    fn know_beside(&mut self, baseline: &Record) {
-        let beside = std::mem::take(&mut self.search.beside);
-        let analysis = Analysis::of(beside.iter().chain([baseline]));
+    fn add_known_records(&mut self, baseline: &Record) {
+        let records = std::mem::take(&mut self.request.known_records);
+        let analysis = Analysis::of(records.iter().chain([baseline]));
         if let Some((group, _)) = analysis.find(&baseline.id) {
-            let points = group.measured(&self.search.recipe, &self.search.budget);
-            self.search.search.know(points);
+            let points = group.measured(&self.request.recipe, &self.request.limit);
+            self.request.search.add_known_points(points);
         }
     }
 
-    /// Adds the result of a case. A failed case counts as beyond the budget.
+    /// Adds the result of a case. A failed case counts as beyond the limit.
     pub(super) fn take(&mut self, record: &Record) {
         self.waits = false;
         if record.is_baseline() {
@@ -159,7 +164,7 @@ impl Searching {
                 && let Some(text) = record.text()
             {
                 self.base = Some(text.to_owned());
-                self.know_beside(record);
+                self.add_known_records(record);
             }
             return;
         }
@@ -173,8 +178,8 @@ impl Searching {
             .zip(record.text())
             .map(|(base, text)| Measures::of(base, text));
         let within = measured
-            .and_then(|measures| self.search.budget.holds(&measures))
+            .and_then(|measures| self.request.limit.allows(&measures))
             .unwrap_or(false);
-        self.search.search.record(magnitude, within);
+        self.request.search.add_result(magnitude, within);
     }
 }
