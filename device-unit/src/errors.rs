@@ -135,6 +135,12 @@ pub enum EngineError {
         /// H.
         hidden_size: usize,
     },
+    /// A learning example has no targets, more targets or learned rows than rows, or logits of another vocabulary.
+    #[error("the learning example is not usable: {detail}; give at least one target, at most one for each row")]
+    InvalidExample {
+        /// What is wrong with it, in numbers.
+        detail: String,
+    },
     /// The caller's stop flag was set.
     #[error("stopped on request")]
     Stopped,

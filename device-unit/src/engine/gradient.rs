@@ -47,8 +47,8 @@ pub trait Differentiable {
     /// Begins an example; one in progress is aborted.
     ///
     /// # Errors
-    /// [`EngineError::RaggedRows`], [`EngineError::WindowExceeded`], [`EngineError::NoSuchToken`]; [`EngineError::Backend`] if the targets do
-    /// not fit the rows.
+    /// [`EngineError::RaggedRows`], [`EngineError::WindowExceeded`], [`EngineError::NoSuchToken`]; [`EngineError::InvalidExample`] if the
+    /// targets do not fit the rows.
     fn begin_gradient(&mut self, example: Example) -> Result<(), EngineError>;
 
     /// Does a few milliseconds of work, and returns the gradient when it is complete. Returns `None` if no example was begun.

@@ -1,5 +1,14 @@
 //! Measures gradients with respect to learned rows, compared with a plain product of f32 matrices on as many threads in the same run, and
 //! with the engine's own prefill of the same rows.
+//!
+//! With 100 rows, 8 of them learned, and 20 targets, on two threads with AVX-512 at real-time priority (profile dev):
+//!
+//! | model | backward pass | share of the plain product's rate | step with its evaluation | memory beside the model |
+//! |---|---|---|---|---|
+//! | SmolLM2-135M | 0.35 s | 39 % | 4.5 x the prefill of its rows | 61 MB |
+//! | Qwen2.5-Coder-0.5B | 1.2 s | 41 % | 5.6 x the prefill of its rows | 132 MB (321 MB for 256 rows) |
+//!
+//! Half of the time is spent unpacking weights.
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

@@ -136,7 +136,7 @@ impl Model {
         self.multiply(&layer.qkv, normed, quantised, qkv);
         if let Some(norms) = &layer.head_norms {
             let (queries, kv) = (self.config.query_width(), self.config.kv_width());
-            self.over_rows(qkv, queries + 2 * kv, |_, row| {
+            self.for_each_row(qkv, queries + 2 * kv, |_, row| {
                 let (queries, rest) = row.split_at_mut(queries);
                 for (heads, weight) in [(queries, &norms.queries), (&mut rest[..kv], &norms.keys)] {
                     self.tier.run(HeadNorm {
@@ -278,7 +278,7 @@ impl Model {
     /// Computes the gated values of all rows: silu(gate) * up.
     pub fn gate(&self, gate_up: &[f32], gated: &mut [f32]) {
         let width = self.config.feed_forward;
-        self.over_rows(gated, width, |row, out| {
+        self.for_each_row(gated, width, |row, out| {
             let (gate, up) = gate_up[row * 2 * width..(row + 1) * 2 * width].split_at(width);
             self.tier.run(Gate { gate, up, out });
         });
@@ -299,7 +299,7 @@ impl Model {
     pub fn norm(&self, x: &[f32], weight: &[f32], out: &mut Vec<f32>) {
         let width = weight.len();
         out.resize(x.len(), 0.0);
-        self.over_rows(out, width, |row, out| {
+        self.for_each_row(out, width, |row, out| {
             let x = &x[row * width..(row + 1) * width];
             self.tier.run(Norm {
                 x,
@@ -316,7 +316,7 @@ impl Model {
 
     /// Calls `body` with the index and the values of each row. Few rows are processed on this thread, because distributing them costs more
     /// than it saves.
-    pub fn over_rows(&self, rows: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
+    pub fn for_each_row(&self, rows: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
         /// Rows per task.
         const PIECE: usize = 4;
         let piece = |number: usize, piece: &mut [f32]| {

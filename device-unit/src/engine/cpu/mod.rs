@@ -122,7 +122,7 @@ pub struct CpuEngine {
     next_sequence_id: u64,
     scratch: Scratch,
     #[cfg(feature = "learn")]
-    gradient: Option<learn::Pass>,
+    gradient: Option<learn::GradientPass>,
 }
 
 /// A row of a batch: its embedding, and where it belongs.
@@ -429,7 +429,7 @@ impl Differentiable for CpuEngine {
     fn begin_gradient(&mut self, example: Example) -> Result<(), EngineError> {
         // Frees the previous example first: two at once would need twice the memory.
         self.gradient = None;
-        self.gradient = Some(learn::Pass::new(
+        self.gradient = Some(learn::GradientPass::new(
             &self.model,
             example,
             self.info.vocab_size,
@@ -439,7 +439,7 @@ impl Differentiable for CpuEngine {
     }
 
     fn advance_gradient(&mut self) -> Option<Gradient> {
-        let done = self.gradient.as_mut()?.advance(&self.model)?;
+        let done = self.gradient.as_mut()?.step(&self.model)?;
         self.gradient = None;
         Some(done)
     }

@@ -1,9 +1,9 @@
 //! Products of f32 rows with a packed matrix or its transpose, without rounding activations to bytes. Used for gradients.
 //!
 //! ```text
-//! times:            out[r][o] = sum over i, in order, of  x[r][i] * w[o][i]      one fused multiply-add each
-//! times_transposed: out[r][i] = sum over o, in order, of  y[r][o] * w[o][i]
-//! w = fma(byte, scale, minimum)                                                  one rounding
+//! matmul:            out[r][o] = sum over i, in order, of  x[r][i] * w[o][i]      one fused multiply-add each
+//! matmul_transposed: out[r][i] = sum over o, in order, of  y[r][o] * w[o][i]
+//! w = fma(byte, scale, minimum)                                                   one rounding
 //! ```
 //!
 //! Weights are unpacked to f32 in strips of 32 columns and `DEPTH` terms, which stay in a near cache while all rows are multiplied with
@@ -26,9 +26,9 @@ pub(super) const STRIP: usize = BLOCK;
 const DEPTH: usize = 256;
 /// Maximum rows of a tile: the sums take 12 AVX-512 registers, or per half strip 12 of AVX2 and 24 of NEON.
 pub(super) const MAX_ROWS: usize = 6;
-/// Strips per task of [`times`].
+/// Strips per task of [`matmul`].
 const STRIPS: usize = 4;
-/// Blocks of inputs per task of [`times_transposed`], which are consecutive in each panel's memory.
+/// Blocks of inputs per task of [`matmul_transposed`], which are consecutive in each panel's memory.
 const BLOCKS: usize = 4;
 
 /// Unpacked weights: one row of columns for each term.
@@ -118,7 +118,7 @@ fn add_products(
 ///
 /// # Panics
 /// If the sizes do not match.
-pub fn times(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &[f32], out: &mut [f32]) {
+pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &[f32], out: &mut [f32]) {
     assert_eq!(x.len() * w.outputs(), out.len() * w.inputs(), "sizes of a product");
     out.fill(0.0);
     let x = Tiles::of(x, w.inputs());
@@ -157,7 +157,7 @@ pub fn times(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &[f32], out: &mut [f3
 ///
 /// # Panics
 /// If the sizes do not match.
-pub fn times_transposed(pool: &Pool, tier: Tier, w: &PackedMatrix, y: &[f32], out: &mut [f32]) {
+pub fn matmul_transposed(pool: &Pool, tier: Tier, w: &PackedMatrix, y: &[f32], out: &mut [f32]) {
     assert_eq!(y.len() * w.inputs(), out.len() * w.outputs(), "sizes of a product");
     out.fill(0.0);
     let y = Tiles::of(y, w.outputs());
@@ -389,8 +389,8 @@ mod tests {
                 let x: Vec<f32> = (0..rows * inputs).map(value).collect();
                 let y: Vec<f32> = (0..rows * outputs).map(value).collect();
                 let (mut forth, mut back) = (vec![7.0; rows * outputs], vec![7.0; rows * inputs]);
-                times(&pool, Tier::best(), &w, &x, &mut forth);
-                times_transposed(&pool, Tier::best(), &w, &y, &mut back);
+                matmul(&pool, Tier::best(), &w, &x, &mut forth);
+                matmul_transposed(&pool, Tier::best(), &w, &y, &mut back);
                 let near = |got: f32, sum: f64, size: f64| (f64::from(got) - sum).abs() <= 1e-5 * size.max(1.0);
                 for row in 0..rows {
                     for output in 0..outputs {
@@ -417,8 +417,8 @@ mod tests {
         let bits = |tier: Tier, threads: usize| {
             let pool = Pool::new(threads);
             let (mut forth, mut back) = (vec![0.0; rows * outputs], vec![0.0; rows * inputs]);
-            times(&pool, tier, &w, &x, &mut forth);
-            times_transposed(&pool, tier, &w, &y, &mut back);
+            matmul(&pool, tier, &w, &x, &mut forth);
+            matmul_transposed(&pool, tier, &w, &y, &mut back);
             forth
                 .iter()
                 .chain(&back)

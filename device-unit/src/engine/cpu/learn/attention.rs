@@ -16,7 +16,7 @@ use crate::engine::cpu::kernel::math::{rms_norm, softmax};
 use crate::engine::cpu::kernel::{Kernel, Tier};
 use crate::engine::cpu::weights::{HeadNorms, Layer};
 
-use super::ops::NormBack;
+use super::ops::RmsNormBackward;
 
 /// Queries, keys and values of all rows as attention uses them: normalised if the model does so, rotated, and queries scaled.
 pub struct Heads<'a> {
@@ -129,7 +129,7 @@ impl<'a> Heads<'a> {
                 let mut d_scores = vec![0.0; rows * rows];
                 dense(tier, &d_out, &across_values, (head_size, rows), &mut d_scores);
                 for (d, probabilities) in d_scores.chunks_exact_mut(rows).zip(probabilities.chunks_exact(rows)) {
-                    tier.run(SoftmaxBack { probabilities, d });
+                    tier.run(SoftmaxBackward { probabilities, d });
                 }
                 let mut d_queries = vec![0.0; queries.len()];
                 dense(tier, &d_scores, &keys, (rows, head_size), &mut d_queries);
@@ -191,7 +191,7 @@ impl<'a> Heads<'a> {
                     d.iter_mut().for_each(|value| *value *= scale);
                     config.rope.rotate(&back, d);
                     match weight {
-                        Some(weight) => NormBack {
+                        Some(weight) => RmsNormBackward {
                             x,
                             weight,
                             epsilon: config.rms_epsilon,
@@ -302,12 +302,12 @@ impl Kernel for Softmax<'_> {
 }
 
 /// Replaces the gradient of the softmax by the gradient of the scores.
-struct SoftmaxBack<'a> {
+struct SoftmaxBackward<'a> {
     probabilities: &'a [f32],
     d: &'a mut [f32],
 }
 
-impl Kernel for SoftmaxBack<'_> {
+impl Kernel for SoftmaxBackward<'_> {
     type Output = ();
 
     #[inline(always)]

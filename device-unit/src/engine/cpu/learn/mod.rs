@@ -1,25 +1,23 @@
 //! The gradient of a loss with respect to the first rows of a sequence: a forward pass in f32 that keeps activations, and a backward
 //! pass, both with the packed weights.
 //!
-//! Only rows are learned, so only gradients of activations are needed. With d the gradient of the residual stream x:
+//! Only rows are learned, so only gradients of activations are needed. d is the gradient of the residual stream x, and a matrix W has a
+//! row for each output, so that a product is y = x W^T forward and dx = dy W backward. A layer, from its end:
 //!
 //! ```text
-//! d(gate, up) = backward of silu(gate) up at  d * Wdown         d += backward of rms_norm at  d(gate, up) * Wgate,up
-//! d(q, k, v)  = backward of attention at      d * Wo            d += backward of rms_norm at  d(q, k, v) * Wqkv
+//! d_gated    = d W_down        d_gate_up = gradient of silu(gate) up, given d_gated
+//! d         += gradient of rms_norm, given d_gate_up W_gate_up
+//! d_attended = d W_output      d_qkv = gradient of attention, given d_attended
+//! d         += gradient of rms_norm, given d_qkv W_qkv
 //! ```
 //!
-//! Each layer keeps its input, its queries, keys and values, the stream between its halves, and the gates. Unlike the engine's own
-//! forward pass, this one does not round activations to 8-bit integers: it gives the direction of a step, and the engine evaluates the result.
+//! Each layer keeps its input, its queries, keys and values, the residual stream between attention and feed-forward, and the gates. Unlike
+//! the engine's own forward pass, this one does not round activations to 8-bit integers: it gives the direction of a step, and the engine
+//! evaluates the result.
 //!
-//! Measured by `softprefix-bench learn` (100 rows, 8 of them learned, 20 targets; two threads with AVX-512 and real-time priority, profile
-//! dev): the backward pass takes 0.35 s on SmolLM2-135M and 1.2 s on Qwen2.5-Coder-0.5B, which is 39 and 41 % of the rate of a plain
-//! product of f32 matrices in the same run. A step with its evaluation takes 4.5 and 5.6 times the prefill of its rows. It takes 61 and
-//! 132 MB beside the model, and 321 MB for 256 rows on Qwen. Half of the time is spent unpacking weights.
-//!
-//! A gradient is the same bits on any number of threads and any processor, because each sum has a fixed order, as in `kernel`. The scheduler's
-//! steps on the rows have one, too: the same seed gives the same rows everywhere. A test compares the digest of learned rows over all tiers.
-//!
-//! Compiling this crate's library (profile dev) takes 60.5 s of processor time with the feature `learn` and 59.8 s without it.
+//! A gradient is the same bits on any number of threads and any processor, because each sum has a fixed order, as in `kernel`. The
+//! scheduler's updates of the rows sum in a fixed order as well, so the same seed gives the same rows everywhere. A test compares the
+//! digest of learned rows over all tiers.
 
 mod attention;
 mod ops;
@@ -28,19 +26,19 @@ use half::bf16;
 
 use super::config::Config;
 use super::forward::Model;
-use super::kernel::float::{times, times_transposed};
+use super::kernel::float::{matmul, matmul_transposed};
 use super::weights::{Layer, Linear};
 use crate::engine::EngineError;
 use crate::engine::gradient::{Example, Gradient, Target};
 use attention::Heads;
-use ops::{GateBack, NormBack, Predict};
+use ops::{LossGradient, RmsNormBackward, SwiGluBackward};
 
 /// The forward and backward pass of one example.
-pub struct Pass {
+pub struct GradientPass {
     targets: Vec<Target>,
-    weight: f32,
-    learned: usize,
-    rows: usize,
+    loss_weight: f32,
+    learned_rows: usize,
+    row_count: usize,
     /// Cosines and sines of each row.
     angles: Vec<f32>,
     /// Rows x H: the residual stream, in the backward pass its gradient.
@@ -49,16 +47,16 @@ pub struct Pass {
     /// Targets x V (the vocabulary's size): logits, then their gradient.
     logits: Vec<f32>,
     loss: f64,
-    next: Stage,
+    stage: Stage,
 }
 
 /// Activations of one layer that the backward pass needs.
 struct LayerActivations {
-    /// Rows x H: the stream that the layer takes.
+    /// Rows x H: the input of the layer.
     x: Vec<f32>,
     /// Rows x (queries + keys + values), before normalisation and rotation.
     qkv: Vec<f32>,
-    /// Rows x H: the stream after attention, which the feed-forward half takes.
+    /// Rows x H: the residual stream after attention, the input of the feed-forward half.
     middle: Vec<f32>,
     /// Rows x (gate + up).
     gate_up: Vec<f32>,
@@ -80,10 +78,10 @@ enum Stage {
 /// |---|---|
 /// | the activations of all layers ([`LayerActivations`]: `x`, `middle`, `qkv`, `gate_up`) | rows x layers x (2 H + qkv + gate_up) |
 /// | the cosines and sines of the rows' positions | rows x angles |
-/// | of one layer: the stream, the normalised rows, and a copy of each in tiles while it is multiplied | rows x 4 H |
+/// | of one layer: the residual stream, the normalised rows, and a copy of each in tiles while it is multiplied | rows x 4 H |
 /// | of one layer: the product qkv, the heads made from it, the gradient of either, and a copy in tiles | rows x 4 qkv |
 /// | of one layer: the gates, the gated values, the gradient of either, and a copy in tiles | rows x 4 gate_up |
-/// | of one query head for each key head: probabilities, gradients of the scores, and the transpose of each | rows x rows x 4 key heads |
+/// | attention, of one query head of every key head at a time: probabilities, gradients of the scores, and the transpose of each | rows x rows x 4 key heads |
 /// | the logits, or their gradient, and a copy in tiles | targets x 2 V |
 /// | the normalised rows of the targets, their gradient, and a copy of each in tiles | targets x 4 H |
 pub fn pass_bytes(config: &Config, vocab_size: usize, rows: usize, targets: usize) -> usize {
@@ -103,26 +101,29 @@ pub fn pass_bytes(config: &Config, vocab_size: usize, rows: usize, targets: usiz
         .saturating_mul(size_of::<f32>())
 }
 
-impl Pass {
+impl GradientPass {
     /// A pass over one example; `window` is the largest number of rows.
     ///
     /// # Errors
-    /// Rows that are no whole number of H values, more rows than the window has, a target that is not in the vocabulary, and an example
-    /// without targets or with more of them than rows.
+    /// [`EngineError::RaggedRows`], [`EngineError::WindowExceeded`], [`EngineError::NoSuchToken`]; [`EngineError::InvalidExample`] without
+    /// targets, with more targets or learned rows than rows, and for logits of another vocabulary.
     pub fn new(model: &Model, example: Example, vocab_size: usize, window: usize) -> Result<Self, EngineError> {
         let Example {
             rows: values,
-            learned,
+            learned: learned_rows,
             targets,
-            weight,
+            weight: loss_weight,
         } = example;
         let (got, hidden_size) = (values.len(), model.config.hidden_size);
         if values.is_empty() || got % hidden_size != 0 {
             return Err(EngineError::RaggedRows { got, hidden_size });
         }
-        let rows = got / hidden_size;
-        if rows > window {
-            return Err(EngineError::WindowExceeded { wanted: rows, window });
+        let row_count = got / hidden_size;
+        if row_count > window {
+            return Err(EngineError::WindowExceeded {
+                wanted: row_count,
+                window,
+            });
         }
         for target in &targets {
             match target {
@@ -136,36 +137,36 @@ impl Pass {
                 _ => {}
             }
         }
-        if targets.is_empty() || targets.len() > rows || learned > rows {
+        if targets.is_empty() || targets.len() > row_count || learned_rows > row_count {
             return Err(invalid_example(format!(
-                "{} targets and {learned} learned rows of {rows}",
+                "{} targets and {learned_rows} learned rows of {row_count}",
                 targets.len()
             )));
         }
         let width = model.config.rope.angles_len();
-        let mut angles = vec![0.0; rows * width];
+        let mut angles = vec![0.0; row_count * width];
         for (position, angles) in angles.chunks_exact_mut(width).enumerate() {
             model.config.rope.angles(position, angles);
         }
         Ok(Self {
             targets,
-            weight,
-            learned,
-            rows,
+            loss_weight,
+            learned_rows,
+            row_count,
             angles,
             x: values.into_iter().map(bf16::to_f32).collect(),
             activations: Vec::with_capacity(model.weights.layers.len()),
             logits: Vec::new(),
             loss: 0.0,
-            next: Stage::Forward(0),
+            stage: Stage::Forward(0),
         })
     }
 
     /// Does the next piece of work, and returns the gradient after the last one.
-    pub fn advance(&mut self, model: &Model) -> Option<Gradient> {
-        match self.next {
+    pub fn step(&mut self, model: &Model) -> Option<Gradient> {
+        match self.stage {
             Stage::Forward(number) => {
-                self.next = match model.weights.layers.get(number) {
+                self.stage = match model.weights.layers.get(number) {
                     Some(layer) => {
                         self.forward(model, layer);
                         Stage::Forward(number + 1)
@@ -174,24 +175,24 @@ impl Pass {
                 };
             }
             Stage::Logits => {
-                self.predict(model);
-                self.next = Stage::Loss;
+                self.compute_logits(model);
+                self.stage = Stage::Loss;
             }
             Stage::Loss => {
                 self.begin_backward(model);
-                self.next = Stage::Backward(self.activations.len());
+                self.stage = Stage::Backward(self.activations.len());
             }
             Stage::Backward(layers_left) => {
                 let activations = self.activations.pop();
                 match (activations, layers_left.checked_sub(1)) {
                     (Some(activations), Some(number)) => {
                         self.backward(model, &model.weights.layers[number], &activations);
-                        self.next = Stage::Backward(number);
+                        self.stage = Stage::Backward(number);
                     }
                     _ => {
                         return Some(Gradient {
                             loss: self.loss,
-                            rows: self.x[..self.learned * model.config.hidden_size].to_vec(),
+                            rows: self.x[..self.learned_rows * model.config.hidden_size].to_vec(),
                         });
                     }
                 }
@@ -204,16 +205,16 @@ impl Pass {
         let mut normed = Vec::new();
         let x = self.x.clone();
         model.norm(&x, &layer.attention_norm, &mut normed);
-        let qkv = product(model, &layer.qkv, &normed);
+        let qkv = linear(model, &layer.qkv, &normed);
         let attended = Heads::of(model, layer, &self.angles, &qkv).attend(model);
-        add(&mut self.x, &product(model, &layer.output, &attended));
+        add(&mut self.x, &linear(model, &layer.output, &attended));
         let middle = self.x.clone();
         model.norm(&middle, &layer.feed_forward_norm, &mut normed);
-        let gate_up = product(model, &layer.gate_up, &normed);
+        let gate_up = linear(model, &layer.gate_up, &normed);
         let width = model.config.feed_forward;
-        let mut gated = vec![0.0; self.rows * width];
+        let mut gated = vec![0.0; self.row_count * width];
         model.gate(&gate_up, &mut gated);
-        add(&mut self.x, &product(model, &layer.down, &gated));
+        add(&mut self.x, &linear(model, &layer.down, &gated));
         self.activations.push(LayerActivations {
             x,
             qkv,
@@ -222,24 +223,24 @@ impl Pass {
         });
     }
 
-    /// Returns where the rows that predict targets begin in the stream, in values.
+    /// Returns the index in `x` of the first value of the rows that predict targets.
     fn first_target_offset(&self, hidden_size: usize) -> usize {
-        (self.rows - self.targets.len()) * hidden_size
+        (self.row_count - self.targets.len()) * hidden_size
     }
 
-    fn predict(&mut self, model: &Model) {
+    fn compute_logits(&mut self, model: &Model) {
         let mut normed = Vec::new();
         let last = &self.x[self.first_target_offset(model.config.hidden_size)..];
         model.norm(last, &model.weights.norm, &mut normed);
-        self.logits = product(model, &model.weights.vocabulary, &normed);
+        self.logits = linear(model, &model.weights.vocabulary, &normed);
     }
 
-    /// Computes the loss, and its gradient at the end of the stream.
+    /// Computes the loss, and its gradient with respect to the last layer's output.
     fn begin_backward(&mut self, model: &Model) {
         let hidden_size = model.config.hidden_size;
         let vocabulary = &model.weights.vocabulary.matrix;
         let mut losses = vec![0.0; self.targets.len()];
-        let (targets, weight) = (&self.targets, self.weight);
+        let (targets, weight) = (&self.targets, self.loss_weight);
         let mut rows: Vec<(&mut [f32], &mut f64)> = self
             .logits
             .chunks_exact_mut(vocabulary.outputs())
@@ -247,7 +248,7 @@ impl Pass {
             .collect();
         model.pool.for_each_piece(&mut rows, 1, |number, row| {
             for (logits, loss) in row {
-                **loss = model.tier.run(Predict {
+                **loss = model.tier.run(LossGradient {
                     logits,
                     target: &targets[number],
                     weight,
@@ -256,68 +257,68 @@ impl Pass {
         });
         self.loss = losses.iter().sum();
         let mut normed = vec![0.0; self.targets.len() * hidden_size];
-        times_transposed(&model.pool, model.tier, vocabulary, &self.logits, &mut normed);
+        matmul_transposed(&model.pool, model.tier, vocabulary, &self.logits, &mut normed);
         self.logits = Vec::new();
         let last = self.first_target_offset(hidden_size);
-        let x = std::mem::replace(&mut self.x, vec![0.0; self.rows * hidden_size]);
-        norm_back(model, &x[last..], &model.weights.norm, &normed, &mut self.x[last..]);
+        let x = std::mem::replace(&mut self.x, vec![0.0; self.row_count * hidden_size]);
+        rms_norm_backward(model, &x[last..], &model.weights.norm, &normed, &mut self.x[last..]);
     }
 
     fn backward(&mut self, model: &Model, layer: &Layer, activations: &LayerActivations) {
-        let gated = product_back(model, &layer.down, &self.x);
+        let gated = linear_backward(model, &layer.down, &self.x);
         let mut gate_up = vec![0.0; activations.gate_up.len()];
         let width = model.config.feed_forward;
-        model.over_rows(&mut gate_up, 2 * width, |row, out| {
-            model.tier.run(GateBack {
+        model.for_each_row(&mut gate_up, 2 * width, |row, out| {
+            model.tier.run(SwiGluBackward {
                 gate_up: &activations.gate_up[row * 2 * width..(row + 1) * 2 * width],
                 gated: &gated[row * width..(row + 1) * width],
                 out,
             });
         });
-        let normed = product_back(model, &layer.gate_up, &gate_up);
-        norm_back(
+        let normed = linear_backward(model, &layer.gate_up, &gate_up);
+        rms_norm_backward(
             model,
             &activations.middle,
             &layer.feed_forward_norm,
             &normed,
             &mut self.x,
         );
-        let attended = product_back(model, &layer.output, &self.x);
+        let attended = linear_backward(model, &layer.output, &self.x);
         let qkv = Heads::of(model, layer, &self.angles, &activations.qkv).attend_backward(
             model,
             layer,
             &activations.qkv,
             &attended,
         );
-        let normed = product_back(model, &layer.qkv, &qkv);
-        norm_back(model, &activations.x, &layer.attention_norm, &normed, &mut self.x);
+        let normed = linear_backward(model, &layer.qkv, &qkv);
+        rms_norm_backward(model, &activations.x, &layer.attention_norm, &normed, &mut self.x);
     }
 }
 
 /// Returns `x` times the matrix, plus the bias.
-fn product(model: &Model, linear: &Linear, x: &[f32]) -> Vec<f32> {
+fn linear(model: &Model, linear: &Linear, x: &[f32]) -> Vec<f32> {
     let Linear { matrix, bias } = linear;
     let mut out = vec![0.0; x.len() / matrix.inputs() * matrix.outputs()];
-    times(&model.pool, model.tier, matrix, x, &mut out);
+    matmul(&model.pool, model.tier, matrix, x, &mut out);
     if let Some(bias) = bias {
         out.chunks_exact_mut(bias.len()).for_each(|row| add(row, bias));
     }
     out
 }
 
-/// Returns the gradient of a product's input from the gradient of its output.
-fn product_back(model: &Model, linear: &Linear, d: &[f32]) -> Vec<f32> {
+/// Returns the gradient of the input of [`linear`] from the gradient `d` of its output.
+fn linear_backward(model: &Model, linear: &Linear, d: &[f32]) -> Vec<f32> {
     let matrix = &linear.matrix;
     let mut out = vec![0.0; d.len() / matrix.outputs() * matrix.inputs()];
-    times_transposed(&model.pool, model.tier, matrix, d, &mut out);
+    matmul_transposed(&model.pool, model.tier, matrix, d, &mut out);
     out
 }
 
 /// Adds to `out` the gradient of the rows `x` from the gradient `d` of the normalised rows.
-fn norm_back(model: &Model, x: &[f32], weight: &[f32], d: &[f32], out: &mut [f32]) {
+fn rms_norm_backward(model: &Model, x: &[f32], weight: &[f32], d: &[f32], out: &mut [f32]) {
     let width = weight.len();
-    model.over_rows(out, width, |row, out| {
-        model.tier.run(NormBack {
+    model.for_each_row(out, width, |row, out| {
+        model.tier.run(RmsNormBackward {
             x: &x[row * width..(row + 1) * width],
             weight,
             epsilon: model.config.rms_epsilon,
@@ -332,7 +333,7 @@ fn add(x: &mut [f32], y: &[f32]) {
 }
 
 fn invalid_example(detail: String) -> EngineError {
-    EngineError::backend("reading a learning example", detail, "give targets for its last rows")
+    EngineError::InvalidExample { detail }
 }
 
 #[cfg(test)]

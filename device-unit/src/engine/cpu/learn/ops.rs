@@ -10,7 +10,7 @@ use crate::engine::gradient::Target;
 /// y[i] = x[i] s w[i]      s = (mean of squares + epsilon)^(-1/2)
 /// out[i] += s w[i] d[i] - x[i] s^3 / width * sum over j of  w[j] d[j] x[j]
 /// ```
-pub struct NormBack<'a> {
+pub struct RmsNormBackward<'a> {
     pub x: &'a [f32],
     pub weight: &'a [f32],
     pub epsilon: f32,
@@ -18,7 +18,7 @@ pub struct NormBack<'a> {
     pub out: &'a mut [f32],
 }
 
-impl Kernel for NormBack<'_> {
+impl Kernel for RmsNormBackward<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -31,31 +31,31 @@ impl Kernel for NormBack<'_> {
             out,
         } = self;
         // In f64, because the squares of large bf16 values overflow f32.
-        let (mut squares, mut along) = ([0.0f64; LANES], [0.0f64; LANES]);
+        let (mut squares, mut dots) = ([0.0f64; LANES], [0.0f64; LANES]);
         for ((x, weight), d) in x.chunks(LANES).zip(weight.chunks(LANES)).zip(d.chunks(LANES)) {
             for (lane, ((&x, &weight), &d)) in x.iter().zip(weight).zip(d).enumerate() {
                 squares[lane] += f64::from(x) * f64::from(x);
-                along[lane] += f64::from(weight * d) * f64::from(x);
+                dots[lane] += f64::from(weight * d) * f64::from(x);
             }
         }
-        let (squares, along): (f64, f64) = (squares.into_iter().sum(), along.into_iter().sum());
+        let (squares, dot): (f64, f64) = (squares.into_iter().sum(), dots.into_iter().sum());
         let width = x.len() as f64;
         let scale = 1.0 / (squares / width + f64::from(epsilon)).sqrt();
-        let (scale, pull) = (scale as f32, (scale * scale * scale * along / width) as f32);
+        let (scale, correction) = (scale as f32, (scale * scale * scale * dot / width) as f32);
         for (((out, &x), &weight), &d) in out.iter_mut().zip(x).zip(weight).zip(d) {
-            *out += scale * weight * d - x * pull;
+            *out += scale * weight * d - x * correction;
         }
     }
 }
 
-/// Computes the gradient of gate and up from the gradient of silu(gate) up.
-pub struct GateBack<'a> {
+/// Computes the gradient of gate and up from `gated`, the gradient of silu(gate) up.
+pub struct SwiGluBackward<'a> {
     pub gate_up: &'a [f32],
     pub gated: &'a [f32],
     pub out: &'a mut [f32],
 }
 
-impl Kernel for GateBack<'_> {
+impl Kernel for SwiGluBackward<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -66,21 +66,21 @@ impl Kernel for GateBack<'_> {
         for ((((of_gate, of_up), &gate), &up), &d) in
             of_gates.iter_mut().zip(of_ups).zip(gates).zip(ups).zip(self.gated)
         {
-            let share = 1.0 / (1.0 + exp(-gate));
-            *of_gate = d * up * share * (1.0 + gate * (1.0 - share));
-            *of_up = d * gate * share;
+            let sigmoid = 1.0 / (1.0 + exp(-gate));
+            *of_gate = d * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
+            *of_up = d * gate * sigmoid;
         }
     }
 }
 
 /// Replaces the logits by the gradient of a target's weighted loss, and returns that loss.
-pub struct Predict<'a> {
+pub struct LossGradient<'a> {
     pub logits: &'a mut [f32],
     pub target: &'a Target,
     pub weight: f32,
 }
 
-impl Kernel for Predict<'_> {
+impl Kernel for LossGradient<'_> {
     type Output = f64;
 
     #[inline(always)]
@@ -88,26 +88,30 @@ impl Kernel for Predict<'_> {
         let Self { logits, target, weight } = self;
         let loss = match target {
             Target::Token(token) => {
-                let wanted = logits.get(*token as usize).copied().unwrap_or(f32::NAN);
+                let logit_of_token = logits.get(*token as usize).copied().unwrap_or(f32::NAN);
                 let (highest, total) = softmax_times(logits, weight);
                 if let Some(logit) = logits.get_mut(*token as usize) {
                     *logit -= weight;
                 }
-                f64::from(highest) - f64::from(wanted) + libm::log(f64::from(total))
+                f64::from(highest) - f64::from(logit_of_token) + libm::log(f64::from(total))
             }
             Target::Logits(base) => {
-                let mut shares = base.to_vec();
-                let (base_highest, base_total) = softmax_times(&mut shares, 1.0);
+                let mut probabilities = base.to_vec();
+                let (base_highest, base_total) = softmax_times(&mut probabilities, 1.0);
                 // Sum of p_base (base - ours), in the order of the tokens.
                 let mut difference = [0.0f64; LANES];
-                for ((shares, base), ours) in shares.chunks(LANES).zip(base.chunks(LANES)).zip(logits.chunks(LANES)) {
-                    for (lane, ((&share, &base), &ours)) in shares.iter().zip(base).zip(ours).enumerate() {
-                        difference[lane] += f64::from(share) * (f64::from(base) - f64::from(ours));
+                for ((probabilities, base), ours) in probabilities
+                    .chunks(LANES)
+                    .zip(base.chunks(LANES))
+                    .zip(logits.chunks(LANES))
+                {
+                    for (lane, ((&probability, &base), &ours)) in probabilities.iter().zip(base).zip(ours).enumerate() {
+                        difference[lane] += f64::from(probability) * (f64::from(base) - f64::from(ours));
                     }
                 }
                 let (highest, total) = softmax_times(logits, weight);
-                for (logit, share) in logits.iter_mut().zip(&shares) {
-                    *logit -= weight * share;
+                for (logit, probability) in logits.iter_mut().zip(&probabilities) {
+                    *logit -= weight * probability;
                 }
                 let difference: f64 = difference.into_iter().sum();
                 let ln = |highest: f32, total: f32| f64::from(highest) + libm::log(f64::from(total));
@@ -126,9 +130,9 @@ fn softmax_times(logits: &mut [f32], weight: f32) -> (f32, f32) {
         *logit = exp(*logit - highest);
     }
     let total = sum(logits);
-    let share = weight / total;
+    let factor = weight / total;
     for logit in logits.iter_mut() {
-        *logit *= share;
+        *logit *= factor;
     }
     (highest, total)
 }

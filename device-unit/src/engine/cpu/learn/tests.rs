@@ -1,3 +1,5 @@
+//! Gradients compared with finite differences, on any number of threads, and what a pass refuses.
+
 use std::sync::Arc;
 
 use half::bf16;
@@ -45,7 +47,7 @@ fn assert_near(what: &str, ours: &[f32], theirs: &[f64]) {
     assert!(distance <= 1e-3, "{what}: {distance}");
 }
 
-fn along(values: &[f32], d: &[f32]) -> f64 {
+fn dot(values: &[f32], d: &[f32]) -> f64 {
     values.iter().zip(d).map(|(v, d)| f64::from(*v) * f64::from(*d)).sum()
 }
 
@@ -58,10 +60,10 @@ fn the_gradient_of_the_norm_equals_finite_differences() {
         let theirs = differences(&x, size * 1e-2, |x| {
             let mut out = vec![0.0; x.len()];
             super::super::kernel::math::rms_norm(x, &weight, epsilon, &mut out);
-            along(&out, &d)
+            dot(&out, &d)
         });
         let mut ours = vec![0.0; x.len()];
-        Tier::best().run(NormBack {
+        Tier::best().run(RmsNormBackward {
             x: &x,
             weight: &weight,
             epsilon,
@@ -83,10 +85,10 @@ fn the_gradient_of_the_gate_equals_finite_differences() {
             .zip(ups)
             .map(|(&gate, up)| super::super::kernel::math::silu(gate) * up)
             .collect();
-        along(&gated, &d)
+        dot(&gated, &d)
     });
     let mut ours = vec![0.0; 128];
-    GateBack {
+    SwiGluBackward {
         gate_up: &gate_up,
         gated: &d,
         out: &mut ours,
@@ -101,7 +103,7 @@ fn both_losses_and_their_gradients_equal_finite_differences() {
     let base: Vec<f32> = numbers(77, 7).iter().map(|x| x * 4.0).collect();
     for target in [Target::Token(5), Target::Logits(base.clone().into())] {
         let loss = |logits: &[f32]| {
-            Predict {
+            LossGradient {
                 logits: &mut logits.to_vec(),
                 target: &target,
                 weight: 0.7,
@@ -110,7 +112,7 @@ fn both_losses_and_their_gradients_equal_finite_differences() {
         };
         let theirs = differences(&logits, 1e-2, loss);
         let mut ours = logits.clone();
-        Predict {
+        LossGradient {
             logits: &mut ours,
             target: &target,
             weight: 0.7,
@@ -118,7 +120,7 @@ fn both_losses_and_their_gradients_equal_finite_differences() {
         .run();
         assert_near("loss", &ours, &theirs);
     }
-    let none = Predict {
+    let none = LossGradient {
         logits: &mut base.clone(),
         target: &Target::Logits(base.into()),
         weight: 1.0,
@@ -175,14 +177,14 @@ fn engine(model: &TinyModel, threads: usize) -> CpuEngine {
 }
 
 /// A pass over `rows`, the first three of which are learned.
-fn pass(engine: &CpuEngine, rows: &[f32], targets: &[Target]) -> Pass {
+fn pass(engine: &CpuEngine, rows: &[f32], targets: &[Target]) -> GradientPass {
     let example = Example {
         rows: rows.iter().map(|value| bf16::from_f32(*value)).collect(),
         learned: 3,
         targets: targets.to_vec(),
         weight: 0.5,
     };
-    let mut pass = Pass::new(&engine.model, example, engine.info.vocab_size, 512).unwrap();
+    let mut pass = GradientPass::new(&engine.model, example, engine.info.vocab_size, 512).unwrap();
     // The differences are smaller than the precision of bf16.
     pass.x = rows.to_vec();
     pass
@@ -191,7 +193,7 @@ fn pass(engine: &CpuEngine, rows: &[f32], targets: &[Target]) -> Pass {
 fn gradient(engine: &CpuEngine, rows: &[f32], targets: &[Target]) -> Gradient {
     let mut pass = pass(engine, rows, targets);
     loop {
-        if let Some(gradient) = pass.advance(&engine.model) {
+        if let Some(gradient) = pass.step(&engine.model) {
             return gradient;
         }
     }
@@ -223,7 +225,7 @@ fn the_gradient_of_attention_equals_finite_differences() {
             config.rope.angles(position, angles);
         }
         let theirs = differences(&qkv, 1e-2, |qkv| {
-            along(&Heads::of(model, layer, &angles, qkv).attend(model), &d)
+            dot(&Heads::of(model, layer, &angles, qkv).attend(model), &d)
         });
         let ours = Heads::of(model, layer, &angles, &qkv).attend_backward(model, layer, &qkv, &d);
         assert_near(name, &ours, &theirs);
@@ -242,8 +244,8 @@ fn the_gradient_of_the_whole_model_equals_finite_differences() {
             let mut rows = rows.clone();
             rows[..learned.len()].copy_from_slice(learned);
             let mut pass = pass(&engine, &rows, &targets);
-            while !matches!(pass.next, Stage::Backward(_)) {
-                pass.advance(&engine.model);
+            while !matches!(pass.stage, Stage::Backward(_)) {
+                pass.step(&engine.model);
             }
             pass.loss
         });
@@ -272,8 +274,8 @@ fn a_pass_takes_no_more_memory_than_stated() {
     let targets = targets(&engine);
     let mut pass = pass(&engine, &numbers(rows * engine.info.hidden_size, 15), &targets);
     let stated = pass_bytes(&engine.model.config, engine.info.vocab_size, rows, targets.len());
-    while !matches!(pass.next, Stage::Loss) {
-        pass.advance(&engine.model);
+    while !matches!(pass.stage, Stage::Loss) {
+        pass.step(&engine.model);
     }
     let layer_floats =
         |layer: &LayerActivations| layer.x.len() + layer.qkv.len() + layer.middle.len() + layer.gate_up.len();
@@ -287,7 +289,7 @@ fn a_pass_takes_no_more_memory_than_stated() {
 }
 
 #[test]
-fn examples_that_do_not_fit_are_refused_with_a_message() {
+fn examples_without_targets_and_with_too_many_rows_are_refused() {
     let mut engine = engine(&TinyModel::llama(), 1);
     let width = engine.info.hidden_size;
     let example = |values: usize, learned, targets: Vec<Target>| Example {
