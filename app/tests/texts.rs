@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key, Modifiers, vec2};
 use egui_kittest::Harness;
@@ -543,16 +545,24 @@ fn a_prefix_whose_curve_is_to_fill_by_itself_asks_for_it_once_when_the_outputs_a
     let mut workbench = common::ready(Language::English, Theme::Dark);
     workbench.apply(Action::SetFillCurve(true));
     workbench.apply(Action::Run);
-    let mut asked = 0;
+    let mut asked = Vec::new();
     for _ in 0..8 {
         let requests = workbench.take_requests();
-        asked += requests
-            .iter()
-            .filter(|request| matches!(request, Request::FillCurve(_)))
-            .count();
+        for request in &requests {
+            if let Request::FillCurve(runs) = request {
+                asked.push(runs.clone());
+            }
+        }
         common::answer(&mut workbench, requests, &answer);
     }
-    assert_eq!(asked, 1);
+    let [runs] = asked.as_slice() else {
+        panic!("{} requests", asked.len())
+    };
+    let pause = Duration::from_millis(1500);
+    assert!(
+        runs.iter().all(|inference| inference.delay == pause),
+        "it waits for the person"
+    );
 }
 
 /// Runs at this magnitude.
@@ -1171,12 +1181,22 @@ fn a_filled_curve_has_a_second_thin_line_of_its_mean_kl_with_an_axis_of_its_own_
     assert_eq!(line(&harness), 11);
     assert!(is_labelled(&harness));
 
-    let slider = harness.get_by_role_and_label(Role::Slider, "Magnitude").rect();
-    let ticks = painted(&harness).into_iter().filter(|shape| {
-        matches!(shape, Shape::Circle(circle)
-            if circle.radius == 1.5 && circle.fill == theme::DARK.text && slider.contains(circle.center))
-    });
-    assert_eq!(ticks.count(), 11);
+    let ticks = |harness: &Harness<'_, Stage>| {
+        let slider = harness.get_by_role_and_label(Role::Slider, "Magnitude").rect();
+        let is_tick = |shape: &&&Shape| {
+            matches!(shape, Shape::Circle(circle)
+                if circle.radius == 1.5 && circle.fill == theme::DARK.text && slider.contains(circle.center))
+        };
+        painted(harness).iter().filter(is_tick).count()
+    };
+    assert_eq!(ticks(&harness), 11);
+    // Of another prompt no text is saved.
+    harness
+        .state_mut()
+        .workbench
+        .apply(Action::SetPrompt("Another prompt.".to_owned()));
+    harness.run_steps(2);
+    assert_eq!(ticks(&harness), 0);
 }
 
 #[test]

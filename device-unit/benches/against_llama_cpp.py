@@ -3,12 +3,15 @@
 
     python3 -m venv /tmp/llama && /tmp/llama/bin/pip install llama-cpp-python numpy
     cargo build --release -p softprefix-unit --bin softprefix-bench
-    /tmp/llama/bin/python device-unit/benches/against_llama_cpp.py model.gguf [--threads 2] [--rounds 3]
+    /tmp/llama/bin/python device-unit/benches/against_llama_cpp.py model.gguf [--threads 2] [--rounds 3] [--drafts]
 
 The package compiles llama.cpp for the machine it is installed on, so that llama.cpp is at its best. Each engine runs in a
 process of its own; of each figure the best round counts, for both. Rounds take turns, so that whatever else the machine does
 hits both alike. Of a case to be the same alone and together, llama.cpp is asked for the same tokens, ours for the same bits of
 all logits. llama.cpp's distance to the f32 weights is the one recorded with the text (`tests/fixtures/logits`).
+
+With `--drafts` both decode with drafted tokens and without: ours as `softprefix-bench drafts` does, llama.cpp by the prompt lookup of its
+Python package. That looks only in the text itself; to draft from the previous run's text, too, it is given that text in front.
 """
 
 import argparse
@@ -21,6 +24,19 @@ import sys
 import time
 
 CASES = 11
+
+# Those of `softprefix-bench drafts`.
+PROMPT = "「春の花を咲かせ」で始まる短い詩を書いてください。"
+OTHERS = [
+    "Describe the sea in two sentences.",
+    "東京から大阪までの行き方を教えてください。",
+    "Write a function in Rust that reverses a list.",
+    "Pourquoi le ciel est-il bleu ?",
+    "What is the difference between a virus and a bacterium?",
+    "カレーの作り方を説明してください。",
+    "Name five rivers and where they end.",
+    "Explain to a child what money is.",
+]
 
 
 def llama_cpp_figures(model_path, threads, prompt, tokens):
@@ -113,6 +129,63 @@ def llama_cpp_figures(model_path, threads, prompt, tokens):
     }
 
 
+def llama_cpp_drafts(model_path, threads, tokens, rounds):
+    """Prints the time of greedy decoding after the first token with the package's prompt lookup, by that without."""
+    import llama_cpp
+    import numpy
+    from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
+
+    class Lookup(LlamaPromptLookupDecoding):
+        """The package's, with earlier text to look in."""
+
+        earlier = numpy.array([], dtype=numpy.intc)
+
+        def __call__(self, input_ids, /, **kwargs):
+            return super().__call__(numpy.concatenate([self.earlier, input_ids]), **kwargs)
+
+    def load(draft_model):
+        return llama_cpp.Llama(
+            model_path, n_ctx=512, n_threads=threads, n_threads_batch=threads, draft_model=draft_model, verbose=False
+        )
+
+    lookup = Lookup()
+    plain, drafting = load(None), load(lookup)
+
+    def generate(model, prompt):
+        """The tokens, and the seconds from the first to the last."""
+        text = f"<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
+        ids = model.tokenize(text.encode(), add_bos=False, special=True)
+        output, start = [], 0.0
+        for token in model.generate(ids, temp=0.0, repeat_penalty=1.0):
+            start = start or time.perf_counter()
+            output.append(token)
+            if len(output) == tokens or token == model.token_eos():
+                break
+        return ids + output, len(output), time.perf_counter() - start
+
+    def part(what, prompts, previous):
+        best = {}
+        same = 0
+        for number in range(rounds):
+            for index, prompt in enumerate(prompts):
+                text, count, without = generate(plain, prompt)
+                lookup.earlier = numpy.array(text if previous else [], dtype=numpy.intc)
+                again, _, with_drafts = generate(drafting, prompt)
+                same += number == 0 and again == text
+                old = best.get(index, (float("inf"), float("inf"), count))
+                best[index] = (min(old[0], with_drafts), min(old[1], without), count)
+        with_drafts, without, count = (sum(column) for column in zip(*best.values()))
+        print(f"| {what} | {with_drafts / without:.3f} | {without * 1000:.0f} ms | {same} of {len(prompts)} | {count} |", flush=True)
+
+    print(f"{model_path}, llama.cpp with the prompt lookup of llama_cpp_python {llama_cpp.__version__}, {threads} threads\n")
+    print("| drafted / plain, after the first token | ratio | plain | texts that stay the same | tokens |\n|---|---|---|---|---|")
+    for ahead in (10, 2):
+        lookup.num_pred_tokens = ahead
+        part(f"the previous run's text, {ahead} tokens ahead", [PROMPT], True)
+        part(f"the text itself, {ahead} tokens ahead", [PROMPT], False)
+        part(f"unrelated texts, {ahead} tokens ahead", OTHERS, False)
+
+
 def resident_bytes():
     try:
         for line in pathlib.Path("/proc/self/status").read_text().splitlines():
@@ -153,8 +226,15 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     folder = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", pathlib.Path(__file__).parents[2] / "target"))
     parser.add_argument("--bench", default=str(folder / "release" / "softprefix-bench"), help="our bench program")
+    parser.add_argument("--drafts", action="store_true", help="decode with drafted tokens and without")
     parser.add_argument("--only-llama-cpp", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
+
+    if args.drafts:
+        llama_cpp_drafts(args.model, args.threads, args.tokens, args.rounds)
+        ours = ["--threads", str(args.threads), "--tokens", str(args.tokens), "--rounds", str(args.rounds)]
+        print(flush=True)
+        sys.exit(subprocess.run([args.bench, "drafts", args.model, *ours]).returncode)
 
     if args.only_llama_cpp:
         print(json.dumps(llama_cpp_figures(args.model, args.threads, args.prompt, args.tokens)))

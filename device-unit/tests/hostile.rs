@@ -26,6 +26,7 @@ use mutate::{each, files, folder};
 use serde_json::{Map, Value, json};
 use softprefix_unit::engine::cpu::CpuOptions;
 use softprefix_unit::engine::{Logits, Step};
+use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::model::ModelSource as _;
 use softprefix_unit::models::{ModelStore, Places};
 use softprefix_unit::tokenizer::Special;
@@ -68,6 +69,43 @@ fn a_model_in_several_files_is_loaded_and_computes_or_is_refused() {
             std::fs::write(folder.path().join(name(own)), bytes).unwrap();
         }
         compute_or_refuse(folder.path(), "split")
+    });
+}
+
+#[test]
+fn the_keys_and_tensors_of_a_model_file_are_read_or_refused() {
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cases");
+    let heads: Vec<Vec<u8>> = files(&cases, 1 << 20)
+        .into_iter()
+        .filter(|file| file.starts_with(b"GGUF"))
+        .map(|file| file[..HEAD.min(file.len())].to_vec())
+        .collect();
+    let folder = folder();
+    let path = folder.path().join("one.gguf");
+    each(&heads, HEAD, |input| {
+        std::fs::write(&path, input).unwrap();
+        // The weights are cut off, but a file of the length that its tensors need costs nothing where the system leaves holes.
+        std::fs::File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(1 << 20)
+            .unwrap();
+        match GgufFile::open(&path) {
+            Ok(file) => {
+                for key in file.keys() {
+                    assert!(file.metadata(key).is_some());
+                }
+                for tensor in file.tensors() {
+                    assert!(file.read(tensor).is_ok(), "{}", tensor.name);
+                }
+                true
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                false
+            }
+        }
     });
 }
 
@@ -232,7 +270,8 @@ fn whatever_a_client_sends_is_answered_or_refused_and_others_are_served() {
 mod bus {
     use std::os::unix::net::{UnixListener, UnixStream};
 
-    use softprefix_unit::bus::{BusOptions, serve, settings};
+    use softprefix_unit::budget::Budget;
+    use softprefix_unit::bus::{BusOptions, messages_of, serve, settings};
 
     use super::*;
 
@@ -259,6 +298,35 @@ mod bus {
 
     fn call(action: &str, argument: &[u8]) -> Vec<u8> {
         [frame(MORE, b""), frame(MORE, action.as_bytes()), frame(0, argument)].concat()
+    }
+
+    #[test]
+    fn what_a_peer_sends_is_read_into_messages_or_given_up() {
+        let calls = [call("list_action", b""), call("setup", &[7; 300])].concat();
+        let ping = frame(COMMAND, b"\x04PING\0\x0acontext");
+        let refusal = frame(COMMAND, b"\x05ERROR\x02no");
+        let samples: Vec<Vec<u8>> = ["REQ", "DEALER"]
+            .iter()
+            .map(|kind| [greeting(kind), ping.clone(), calls.clone(), refusal.clone()].concat())
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let memory = Budget::default();
+        each(&samples, usize::MAX, |input| {
+            let (mut peer, ours) = UnixStream::pair().unwrap();
+            // The largest input is far below what the socket holds, so that one thread can write and read.
+            peer.write_all(input).unwrap();
+            peer.shutdown(Shutdown::Write).unwrap();
+            let messages = runtime.block_on(async {
+                ours.set_nonblocking(true).unwrap();
+                messages_of(tokio::net::UnixStream::from_std(ours).unwrap(), &memory).await
+            });
+            let bytes: usize = messages.iter().flatten().map(Vec::len).sum();
+            assert!(bytes <= input.len(), "{bytes} of {}", input.len());
+            !messages.is_empty()
+        });
     }
 
     /// An address and a request, as llm-sys hands them on.

@@ -42,10 +42,9 @@ impl Workbench {
             // On the side of 0 where the current magnitude is.
             MagnitudeUnit::Raw => self.raw_of_one_norm().copysign(self.prefix.magnitude),
         };
-        let is_shown = self.tuning.shown_group.as_ref() == Some(&self.group_key());
         let known = |recipe: &PrefixRecipe| {
-            let mut points = self.tuning.points().filter(|_| is_shown);
-            points.any(|(record, _)| record.case.recipe.as_ref() == Some(recipe))
+            self.saved_runs()
+                .any(|record| record.case.recipe.as_ref() == Some(recipe))
         };
         let at = |magnitude: f64| {
             let mut form = self.prefix.clone();
@@ -151,13 +150,15 @@ impl Workbench {
 
     /// Returns the saved run with the same prompt, settings, module and prefix as the controls, if there is one.
     fn saved_run(&self) -> Option<&Record> {
-        if self.tuning.shown_group.as_ref() != Some(&self.group_key()) {
-            return None;
-        }
         let recipe = self.prefix.recipe();
-        let mut points = self.tuning.points();
-        let (record, _) = points.rfind(|(record, _)| record.case.recipe.as_ref() == Some(&recipe))?;
-        Some(record)
+        let same = |record: &&Record| record.case.recipe.as_ref() == Some(&recipe);
+        self.saved_runs().rfind(same)
+    }
+
+    /// Returns the saved runs with the same prompt, settings and module as the controls, with any prefix.
+    fn saved_runs(&self) -> impl DoubleEndedIterator<Item = &Record> {
+        let is_shown = self.tuning.shown_group.as_ref() == Some(&self.group_key());
+        self.tuning.points().filter(move |_| is_shown).map(|(record, _)| record)
     }
 
     /// Returns the tokens that a run's output is likely to consist of: with a prefix, those of the saved runs of the same prefix at the next
@@ -215,9 +216,8 @@ impl Workbench {
             }
             _ => None,
         };
-        self.tuning
-            .points()
-            .filter_map(|(record, _)| record.case.recipe.as_ref())
+        self.saved_runs()
+            .filter_map(|record| record.case.recipe.as_ref())
             .filter(|kept| kept.same_except_magnitude(&recipe))
             .filter_map(|kept| value(kept.magnitude))
             .collect()

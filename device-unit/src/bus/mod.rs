@@ -439,3 +439,16 @@ fn is_keyword(input: &str) -> bool {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Returns the messages of a peer that connected as a caller does, each as its frames, up to the end of the stream or what is not ZMTP.
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub async fn messages_of(peer: tokio::net::UnixStream, memory: &Budget) -> Vec<Vec<Vec<u8>>> {
+    let mut messages = Vec::new();
+    if let Ok(mut connection) = Connection::accept(peer, Kind::Reply, memory).await {
+        while let Ok(message) = connection.receive().await {
+            messages.push(message);
+        }
+    }
+    messages
+}

@@ -323,6 +323,9 @@ fn a_limit_a_stop_token_and_the_window_end_a_text_at_the_same_token_with_drafts(
         );
         assert!(output.timings.drafted < most);
     }
+    runner
+        .run(&Inference::of(&prompt, 109).expecting(&whole.tokens))
+        .assert_same(&whole, "up to the window's edge");
     for place in [0, 1, 5, 20, 60] {
         let stop = whole.tokens[place];
         let inference = Inference {

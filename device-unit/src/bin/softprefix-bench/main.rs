@@ -90,6 +90,9 @@ enum Command {
         /// Rounds; the best of each inference counts
         #[arg(long, default_value_t = 3)]
         rounds: usize,
+        /// Fail if a ratio is above its aim
+        #[arg(long)]
+        check: bool,
     },
     /// Gradients of a loss with respect to learned rows, against a plain product of f32 matrices and the prefill of the same rows
     #[cfg(feature = "learn")]
@@ -166,9 +169,11 @@ fn main() -> anyhow::Result<()> {
             threads,
             tokens,
             rounds,
+            check,
         } => {
             ensure!(tokens > 1 && rounds > 0, "--rounds starts at 1, --tokens at 2");
-            drafts::measure(&path, threads, tokens, rounds)?;
+            let met = drafts::measure(&path, threads, tokens, rounds)?;
+            ensure!(met || !check, "a ratio is above its aim");
         }
         #[cfg(feature = "learn")]
         Command::Learn {
