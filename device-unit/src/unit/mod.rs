@@ -312,7 +312,7 @@ impl Inner {
         let answer = InferenceResponder::new(peer.clone(), request_id.clone(), guard, input.charge.take());
         let longest = self.options.longest_inference;
         task.model
-            .prepare(move |model| prepare::submit(model, input, answer, permit, longest));
+            .spawn(move |model| prepare::submit(model, input, answer, permit, longest));
     }
 
     /// Handles a request other than set-up and inference. Returns `None` if the reply is sent later.
@@ -418,7 +418,7 @@ impl Inner {
         let answer = score::ScoreResponder::new(reply, guard, request.charge.take());
         let longest = self.options.longest_inference;
         task.model
-            .prepare(move |model| score::submit(model, request, answer, permit, longest));
+            .spawn(move |model| score::submit(model, request, answer, permit, longest));
     }
 
     /// Learns a prefix. Frames are sent while the engine works.
@@ -428,7 +428,7 @@ impl Inner {
         };
         let reply = PendingReply::new(peer, &request.request_id, &task.work_id);
         let charge = request.charge.take();
-        task.model.ask_long(reply, move |model, reply| {
+        task.model.spawn_long_query(reply, move |model, reply| {
             learn::submit(model, request, learn::LearnResponder::new(reply, guard, charge), permit);
         });
     }
@@ -455,9 +455,9 @@ impl Inner {
             }
         };
         if long {
-            task.model.ask_long(reply, answer);
+            task.model.spawn_long_query(reply, answer);
         } else {
-            task.model.ask(reply, answer);
+            task.model.spawn_query(reply, answer);
         }
     }
 

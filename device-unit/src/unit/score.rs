@@ -335,7 +335,7 @@ impl ScoreSink for ScoreResponder {
             // The reply is built on another thread, so that the engine does not wait.
             Ok(scores) => {
                 let model = Arc::clone(&self.guard.task().model);
-                model.prepare(move |_| self.send(scores));
+                model.spawn(move |_| self.send(scores));
             }
             Err(JobError::Failed(sentence)) => self.refuse(failed(&sentence)),
             Err(JobError::Stopped) if self.guard.task().is_closing() => {

@@ -45,7 +45,7 @@ impl ModelThread {
         })
     }
 
-    fn run(&self, model: &Arc<SharedModel>, work: impl FnOnce(&SharedModel) + Send + 'static) {
+    fn spawn(&self, model: &Arc<SharedModel>, work: impl FnOnce(&SharedModel) + Send + 'static) {
         // Sending fails only if the thread has panicked. Dropping the closure then drops the requests in it, which send error
         // replies.
         if self.sender.send((Arc::clone(model), Box::new(work))).is_err() {
@@ -53,9 +53,9 @@ impl ModelThread {
         }
     }
 
-    /// Like [`run`](Self::run), but fails the reply if too many queries wait. A query counts until it starts, so that a client that has
+    /// Like [`spawn`](Self::spawn), but fails the reply if too many queries wait. A query counts until it starts, so that a client that has
     /// its answer can always send the next query.
-    fn ask(
+    fn spawn_query(
         &self,
         model: &Arc<SharedModel>,
         reply: PendingReply,
@@ -66,7 +66,7 @@ impl ModelThread {
             return reply.fail(queries_full());
         }
         let waiting = Arc::clone(&self.waiting);
-        self.run(model, move |model| {
+        self.spawn(model, move |model| {
             waiting.fetch_sub(1, Ordering::AcqRel);
             work(model, reply);
         });
@@ -123,24 +123,29 @@ impl SharedModel {
         self.scheduler.info()
     }
 
-    /// Runs `work` on the preparing thread, in order. The caller limits how much waits there: inferences by their
-    /// [`AdmissionPermit`](crate::scheduler::AdmissionPermit), queries by [`ask`](Self::ask).
-    pub fn prepare(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) {
-        self.prepare_thread.run(self, work);
+    /// Runs `work` on the thread that prepares prompts, after everything spawned before, and returns at once. The caller limits how much
+    /// waits there: inferences by their [`AdmissionPermit`](crate::scheduler::AdmissionPermit), queries by
+    /// [`spawn_query`](Self::spawn_query).
+    pub fn spawn(self: &Arc<Self>, work: impl FnOnce(&SharedModel) + Send + 'static) {
+        self.prepare_thread.spawn(self, work);
     }
 
-    /// Like [`prepare`](Self::prepare), for queries. If too many wait, an error is sent as the reply.
-    pub fn ask(self: &Arc<Self>, reply: PendingReply, work: impl FnOnce(&SharedModel, PendingReply) + Send + 'static) {
-        self.prepare_thread.ask(self, reply, work);
-    }
-
-    /// Like [`ask`](Self::ask), for queries that take seconds. Prompts do not wait for them.
-    pub fn ask_long(
+    /// Like [`spawn`](Self::spawn), for queries. If too many wait, an error is sent as the reply.
+    pub fn spawn_query(
         self: &Arc<Self>,
         reply: PendingReply,
         work: impl FnOnce(&SharedModel, PendingReply) + Send + 'static,
     ) {
-        self.query_thread.ask(self, reply, work);
+        self.prepare_thread.spawn_query(self, reply, work);
+    }
+
+    /// Like [`spawn_query`](Self::spawn_query), on a thread of its own for queries that take seconds. Prompts do not wait for them.
+    pub fn spawn_long_query(
+        self: &Arc<Self>,
+        reply: PendingReply,
+        work: impl FnOnce(&SharedModel, PendingReply) + Send + 'static,
+    ) {
+        self.query_thread.spawn_query(self, reply, work);
     }
 
     /// Wakes the scheduler after an inference was stopped or a client disconnected.
