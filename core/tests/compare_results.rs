@@ -97,7 +97,7 @@ fn our_fields_live_in_an_object_of_their_own() {
 }
 
 #[test]
-fn keys_that_nobody_knows_survive() {
+fn unknown_keys_are_kept() {
     let mut value = scripts_file();
     value["note"] = json!("by hand");
     value["meta"]["git"] = json!("abc");
@@ -118,7 +118,7 @@ fn fields_of_a_newer_version_do_not_keep_the_file_from_opening() {
 }
 
 #[test]
-fn a_new_entry_says_of_its_text_what_the_script_says() {
+fn a_new_entry_has_the_length_and_preview_that_the_script_writes() {
     let text = "一行目\n".to_owned() + &"字".repeat(150);
     let entry = ResultEntry::new("prefix_val_0.1", &text, 1.5).with_prefix(4, 896, Some(0.1));
     assert_eq!(entry.out_len, 154);
@@ -225,7 +225,7 @@ fn file(entries: Vec<ResultEntry>) -> ResultsFile {
 }
 
 #[test]
-fn repeats_of_the_baseline_give_the_noise_and_a_word() {
+fn repeats_of_the_baseline_give_the_noise_and_the_verdicts() {
     let text = "The quick brown fox jumps over the lazy dog.";
     let noisy = Report::from(&file(vec![
         ResultEntry::new("baseline", text, 1.0),
@@ -278,7 +278,7 @@ fn a_failed_case_stays_a_row_with_its_error() {
 }
 
 #[test]
-fn the_table_is_aligned_and_says_what_it_compares_with() {
+fn the_table_is_aligned_and_names_the_baseline() {
     let mut value = scripts_file();
     value["results"][3]["name"] = json!("大きい値");
     insta::assert_snapshot!(Report::from(&open(&value).unwrap()).to_table());
@@ -294,7 +294,7 @@ fn the_json_form_can_be_read_again() {
 }
 
 #[test]
-fn a_lone_surrogate_as_python_writes_it_is_read_and_said() {
+fn a_lone_surrogate_as_python_writes_it_is_read_and_reported() {
     let file = ResultsFile::from_json(include_bytes!("fixtures/compare/lone_surrogate.json")).unwrap();
     assert_eq!((file.replaced, file.results[1].out_text.as_str()), (1, "a\u{FFFD}b"));
     assert!(file.doubts()[0].contains("U+FFFD"), "{:?}", file.doubts());

@@ -51,7 +51,7 @@ fn what_was_appended_is_there_at_the_next_opening() {
 }
 
 #[test]
-fn lines_can_be_read_by_anything_that_knows_crc_and_json() {
+fn lines_can_be_read_with_crc_and_json_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
     write(&path, &entries(2));
@@ -116,7 +116,7 @@ fn zeros_at_the_end_as_after_a_power_cut_are_cut_off() {
 }
 
 #[test]
-fn an_unterminated_tail_is_kept_beside_the_journal_before_it_is_cut_off() {
+fn an_unterminated_tail_is_copied_to_another_file_before_it_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
     write(&path, &entries(2));
@@ -143,7 +143,7 @@ fn is_rest_of(part: &[Entry], whole: &[Entry]) -> bool {
 }
 
 #[test]
-fn whichever_step_the_disk_refuses_every_saved_line_stays_and_the_failure_is_said() {
+fn if_any_step_fails_every_saved_line_stays_and_the_failure_is_reported() {
     let _nothing_starts = STARTING.lock().unwrap();
     let all = entries(4);
     let tail = b"1c2f09ab 512 {\"case\":{\"version\"";
@@ -199,7 +199,7 @@ fn whichever_step_the_disk_refuses_every_saved_line_stays_and_the_failure_is_sai
 }
 
 #[test]
-fn whichever_step_the_disk_refuses_a_new_experiment_is_there_whole_or_its_failure_is_said() {
+fn if_any_step_fails_a_new_experiment_is_complete_or_its_failure_is_reported() {
     let _nothing_starts = STARTING.lock().unwrap();
     let all = entries(2);
     let Entry::Started(experiment) = &all[0] else {
@@ -449,7 +449,7 @@ fn what_is_left_of_an_interrupted_experiment_is_known() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn no_bytes_whatever_make_opening_panic_or_lose_good_lines(
+    fn opening_never_panics_and_never_loses_good_lines(
         junk in prop::collection::vec(any::<u8>(), 0..200), at in 0_usize..4,
     ) {
         let folder = tempfile::tempdir().unwrap();

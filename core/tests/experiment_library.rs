@@ -191,7 +191,7 @@ fn the_same_process_appends_to_an_open_experiment_through_the_journal_that_it_ha
 }
 
 #[test]
-fn a_journal_that_cannot_be_read_is_named_beside_the_list_and_not_touched() {
+fn a_journal_that_cannot_be_read_is_listed_separately_and_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let library = two(folder.path());
     let other = folder.path().join("x.journal");
@@ -215,7 +215,7 @@ fn what_is_no_file_is_not_read_as_a_journal() {
 }
 
 #[test]
-fn what_is_damaged_is_told_with_the_list() {
+fn damaged_lines_are_reported_with_the_list() {
     let folder = tempfile::tempdir().unwrap();
     let library = two(folder.path());
     let path = library.path_of("a");

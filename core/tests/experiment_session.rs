@@ -249,7 +249,7 @@ async fn a_small_first_task_does_not_make_the_next_one_small() {
 }
 
 #[tokio::test]
-async fn a_unit_of_ours_that_does_not_say_its_name_is_ours_all_the_same() {
+async fn our_unit_is_recognised_without_its_name() {
     let module = FakeModule::start(Manner { unit: Some(""), ..OURS }).await;
     let session = module.open(Settings::default(), None).await;
     assert!(session.facts().is_ours());
@@ -272,7 +272,7 @@ async fn a_task_that_does_not_end_does_not_keep_the_next_one_waiting_until_the_l
 }
 
 #[tokio::test]
-async fn rows_that_are_not_in_the_store_differ_or_cannot_be_read_are_told_apart() {
+async fn rows_that_are_missing_different_or_unreadable_in_the_store_have_different_errors() {
     let folder = tempfile::tempdir().unwrap();
     let store = PrefixStore::new(folder.path());
     let sha256 = store.put(&some_prefix()).unwrap();

@@ -104,7 +104,7 @@ fn rounding_to_nearest_even_differs_from_truncation_where_the_lower_half_is_larg
 }
 
 #[test]
-fn a_prefix_knows_its_shape_its_rows_its_norms_and_its_bytes() {
+fn a_prefix_has_a_shape_rows_norms_and_bytes() {
     let prefix = SoftPrefix::from_f32(2, &[3.0, 4.0, 0.0, -1.0], Rounding::NearestEven).unwrap();
     assert_eq!((prefix.len(), prefix.hidden_size()), (2, 2));
     assert_eq!(prefix.row(1), [bf16::ZERO, bf16::NEG_ONE]);
@@ -515,7 +515,7 @@ fn count() -> impl Strategy<Value = usize> {
 
 proptest! {
     #[test]
-    fn the_arithmetic_of_the_window_holds_for_whatever_is_claimed(
+    fn the_arithmetic_of_the_window_never_overflows(
         prefix in count(), template in count(), prompt in count(), output in count(), window in 0..1_usize << 24,
     ) {
         let budget = WindowBudget { prefix, template, prompt, output, window };

@@ -38,7 +38,7 @@ fn some_prefix() -> SoftPrefix {
 }
 
 #[test]
-fn every_form_of_file_gives_the_values_that_numpy_sees() {
+fn every_file_format_gives_the_values_that_numpy_reads() {
     let expected: BTreeMap<String, Vec<u16>> =
         serde_json::from_slice(&std::fs::read(fixture("expected.json")).unwrap()).unwrap();
     assert_eq!(expected.len(), 18);
@@ -52,7 +52,7 @@ fn every_form_of_file_gives_the_values_that_numpy_sees() {
 }
 
 #[test]
-fn what_a_file_says_of_itself_comes_with_it() {
+fn the_metadata_of_a_file_is_read_with_it() {
     let adapter = open("peft_prompt_tuning").unwrap();
     assert_eq!((adapter.format, adapter.stored), (Format::Peft, Stored::F32));
     assert_eq!(adapter.name, "peft_prompt_tuning");
@@ -71,7 +71,7 @@ fn what_a_file_says_of_itself_comes_with_it() {
 }
 
 #[test]
-fn every_way_in_which_people_save_the_same_rows_gives_the_same_rows() {
+fn the_same_rows_are_read_from_every_layout_in_which_people_save_them() {
     // Also beside an embedding table, with one axis more, in an archive, in a folder of their own, and beside a byte order mark, NaN
     // or another table.
     for name in [
@@ -132,7 +132,7 @@ fn tensors_file(path: &Path, header: &str, data: u64, at: u64, bytes: &[u8]) {
 }
 
 #[test]
-fn an_adapter_beside_a_large_embedding_table_is_read_for_its_own_tensor() {
+fn an_adapter_saved_with_a_large_embedding_table_is_read_without_the_table() {
     let folder = tempfile::tempdir().unwrap();
     let config = r#"{"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 1, "token_dim": 8}"#;
     std::fs::write(folder.path().join("adapter_config.json"), config).unwrap();
@@ -342,7 +342,7 @@ fn adapters_that_change_more_than_rows_or_answer_with_something_else_than_text_a
 }
 
 #[test]
-fn a_folder_that_was_cloned_without_its_weights_is_told_from_a_damaged_one() {
+fn a_folder_cloned_without_its_weights_is_distinguished_from_a_damaged_one() {
     let folder = tempfile::tempdir().unwrap();
     export_peft(&some_prefix(), folder.path(), None, None).unwrap();
     let weights = folder.path().join("adapter_model.safetensors");
@@ -383,7 +383,7 @@ fn a_file_is_a_pickle_by_its_content_and_not_by_its_ending() {
 }
 
 #[test]
-fn pickles_are_never_opened_under_whatever_name() {
+fn pickles_are_never_opened_under_any_name() {
     for name in [
         "pickle.dat",
         "objects.npy",
@@ -443,7 +443,7 @@ fn what_is_no_table_of_numbers_is_refused_with_what_it_is() {
 }
 
 #[test]
-fn an_unnamed_table_beside_other_tensors_is_no_prefix() {
+fn an_unnamed_table_among_other_tensors_is_not_a_prefix() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("layer.safetensors");
     let header = r#"{"proj.bias":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},"proj.weight":{"dtype":"F32","shape":[2,8],"data_offsets":[32,96]}}"#;
@@ -604,7 +604,7 @@ fn truncation_is_there_for_those_who_repeat_old_runs() {
 }
 
 #[test]
-fn an_exported_prefix_comes_back_bit_by_bit() {
+fn an_exported_prefix_is_read_back_bit_by_bit() {
     let folder = tempfile::tempdir().unwrap();
     let prefix = some_prefix();
     let npy = folder.path().join("prefix.npy");
@@ -631,7 +631,7 @@ fn an_exported_prefix_comes_back_bit_by_bit() {
 }
 
 #[test]
-fn rows_say_how_they_were_learned_or_found_when_their_file_is_imported_again() {
+fn the_origin_of_learned_and_searched_rows_is_read_back_from_their_file() {
     let folder = tempfile::tempdir().unwrap();
     let prefix = some_prefix();
     let learned = serde_json::from_value(serde_json::json!({
@@ -678,7 +678,7 @@ fn an_exported_npy_has_the_bytes_that_numpy_writes() {
 }
 
 #[test]
-fn an_export_to_an_impossible_place_says_which() {
+fn an_export_to_an_impossible_path_fails_with_that_path() {
     let error = export_npy(&some_prefix(), Path::new("/dev/null/x/prefix.npy")).unwrap_err();
     assert!(
         error
@@ -759,7 +759,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn damaged_files_give_a_prefix_or_a_sentence(
+    fn damaged_files_give_a_prefix_or_an_error(
         which in 0usize..11,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         cut in any::<prop::sample::Index>(),

@@ -105,7 +105,7 @@ fn a_blend_with_stored_rows_needs_and_checks_them_and_older_recipes_stay_texts()
 }
 
 #[test]
-fn a_blend_lies_between_its_rows_and_keeps_their_length() {
+fn a_blend_is_between_its_rows_and_has_their_length() {
     let prefix = recipe(blend(0.25), 3, Magnitude::Unscaled)
         .build_from(H, &[&sea(), &forest()], None)
         .unwrap();
@@ -252,7 +252,7 @@ fn learned() -> Learned {
 }
 
 #[test]
-fn a_file_of_rows_says_where_they_come_from_and_of_other_rows_it_says_nothing() {
+fn a_file_of_rows_has_their_origin_and_not_that_of_other_rows() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rows.safetensors");
     let rows = SoftPrefix::from_bf16(H, sea().rows.clone()).unwrap();
@@ -417,7 +417,7 @@ fn a_neighbour_below_a_cosine_of_0_3_is_doubtful() {
 
 proptest! {
     #[test]
-    fn whatever_the_envelope_every_factor_lies_between_its_points(
+    fn every_factor_of_an_envelope_is_between_its_points(
         envelope in prop::collection::vec(0.0..2.0f64, 1..9),
         len in 1usize..40,
     ) {

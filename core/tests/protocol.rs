@@ -154,7 +154,7 @@ fn awkward_value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn any_message_comes_back_the_same_and_llm_sys_counts_its_braces_right(data in awkward_value(), id in awkward_text()) {
+    fn any_message_is_read_back_the_same_and_its_braces_balance_for_llm_sys(data in awkward_value(), id in awkward_text()) {
         let request = Request { request_id: id, ..Request::new("", "llm", "setup").with("llm.setup", json!({"x": data})) };
         let bytes = encode(&request);
         prop_assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 1);
@@ -197,7 +197,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_at_all_make_the_reader_panic_or_hold_more_than_its_limit(chunks in prop::collection::vec(prop::collection::vec(prop_oneof![Just(b'{'), Just(b'}'), Just(b'"'), Just(b'\\'), Just(b'\n'), any::<u8>()], 0..40), 0..8)) {
+    fn the_reader_never_panics_and_never_holds_more_than_its_limit(chunks in prop::collection::vec(prop::collection::vec(prop_oneof![Just(b'{'), Just(b'}'), Just(b'"'), Just(b'\\'), Just(b'\n'), any::<u8>()], 0..40), 0..8)) {
         let mut reader = FrameReader::new(64);
         for chunk in chunks {
             reader.push(&chunk);
@@ -326,7 +326,7 @@ fn sixteen_mebibytes_pass_and_one_byte_more_does_not() {
 }
 
 #[test]
-fn a_flood_without_a_newline_is_told_once_and_not_kept() {
+fn a_flood_without_a_newline_is_reported_once_and_not_kept() {
     let mut reader = FrameReader::new(1 << 20);
     let mut told = 0;
     for _ in 0..1600 {
@@ -409,7 +409,7 @@ fn a_stream_frame_is_read_as_leniently_as_the_stock_unit_reads_it() {
 }
 
 #[test]
-fn deltas_are_joined_in_the_order_they_come_whatever_their_indices() {
+fn deltas_are_joined_in_the_order_of_arrival_with_any_indices() {
     let mut joiner = DeltaJoiner::new();
     for delta in ["日", "本", ""] {
         joiner.push(delta);
@@ -428,7 +428,7 @@ fn a_character_is_held_back_until_it_is_whole() {
 }
 
 #[test]
-fn the_recorded_cards_tell_name_width_and_window() {
+fn the_recorded_cards_have_name_width_and_window() {
     let reply = SYS
         .lines()
         .find(|line| line.contains("sys.lsmode"))
@@ -498,7 +498,7 @@ fn a_set_up_is_written_as_the_stock_unit_expects_it() {
 }
 
 #[test]
-fn task_information_tells_our_unit_from_a_stock_one() {
+fn task_information_distinguishes_our_unit_from_a_stock_one() {
     let stock = json!({"enoutput":true,"inputs":["llm.utf-8"],"model":"m","response_format":"llm.utf-8"});
     let info: TaskInfo = serde_json::from_value(stock.clone()).unwrap();
     assert_eq!(info.soft_prefix, None);
@@ -538,7 +538,7 @@ fn memory_that_a_board_without_an_npu_makes_up_is_read_as_none() {
 }
 
 #[test]
-fn every_error_code_says_what_it_means_and_what_helps() {
+fn every_error_code_has_a_meaning_and_a_remedy() {
     let unknown = Code(-99);
     for code in Code::ALL {
         assert_ne!(code.meaning(), unknown.meaning(), "{code}");

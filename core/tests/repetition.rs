@@ -50,7 +50,7 @@ fn errors(first: usize) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn the_half_by_which_the_rule_was_chosen_is_told_apart() {
+fn the_half_by_which_the_rule_was_chosen_has_no_false_alarms_and_no_misses() {
     assert_eq!(errors(0), (vec![], vec![]));
 }
 
@@ -84,7 +84,7 @@ fn a_loop_behind_a_long_text_is_found() {
 }
 
 #[test]
-fn a_text_of_a_few_characters_says_nothing() {
+fn a_text_of_a_few_characters_has_not_collapsed() {
     for text in ["", "abc", "ははははは", "はい、はい。"] {
         assert!(!Measures::of("", text).repetition.is_collapse(), "{text}");
     }

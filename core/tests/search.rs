@@ -87,7 +87,7 @@ fn the_same_seed_proposes_the_same_points_on_every_processor() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
-    fn a_search_that_was_written_and_read_goes_on_as_if_it_had_not(
+    fn a_search_continues_the_same_after_it_is_written_and_read(
         n in 1_usize..9, population in 2_usize..9, seed: u64, results in prop::collection::vec(-1e9_f64..1e9, 5 * 8)
     ) {
         let mut search = CmaEs::new(Method::CmaEs, n, Some(population), 0.7, seed).unwrap();
@@ -290,7 +290,7 @@ fn candidates_are_recipes_around_the_parent_that_name_it_by_digest() {
 }
 
 #[test]
-fn rows_keep_the_norms_of_the_vocabulary_unless_told_otherwise() {
+fn rows_have_norms_of_the_vocabulary_unless_the_limit_is_changed() {
     let parent = parent(0.5);
     let of = |norm_limit, vocabulary: Option<&Vocabulary>| -> Vec<f64> {
         let settings = SearchSettings {

@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_charge_is_given_back_whatever_became_of_it() {
+    fn every_charge_is_returned_when_dropped() {
         let budget = Budget::new(MIN_LIMIT);
         let mut first = budget.charge(Purpose::Requests, 1000).unwrap();
         let second = budget.charge(Purpose::Requests, 500).unwrap();

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_never_fails_whatever_the_machine_lacks() {
+    async fn it_never_fails_on_any_machine() {
         let info = hwinfo().await;
         assert!((0..=100).contains(&info.cpu_loadavg));
         assert!((0..=100).contains(&info.mem));

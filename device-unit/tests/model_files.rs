@@ -853,7 +853,7 @@ fn a_prompt_is_written_in_chatml_only_for_a_model_that_has_such_a_template() {
 }
 
 #[test]
-fn a_vocabulary_of_another_kind_is_told_from_another_way_to_split_text() {
+fn a_vocabulary_of_another_kind_is_distinguished_from_another_way_to_split_text() {
     for (key, value, told) in [
         ("tokenizer.ggml.pre", "llama-bpe", "splits text as \"llama-bpe\""),
         ("tokenizer.ggml.model", "llama", "only byte-level BPE"),
@@ -867,7 +867,7 @@ fn a_vocabulary_of_another_kind_is_told_from_another_way_to_split_text() {
 }
 
 #[test]
-fn merges_of_tokens_that_are_not_there_are_told_before_a_model_is_loaded() {
+fn merges_of_missing_tokens_are_reported_before_a_model_is_loaded() {
     for (merge, told) in [
         ("t hh", "\"hh\""),
         ("zz h", "\"zz\""),

@@ -613,7 +613,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_range_meets_both_ends_and_zero_stands_apart() {
+    fn a_log_range_includes_both_ends_and_zero_separately() {
         let values = Values::Log {
             from: 0.01,
             to: 10.0,
@@ -675,7 +675,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_cannot_be_run_says_why() {
+    fn plans_that_cannot_be_run_are_refused_with_the_reason() {
         let good = Plan::new(prompt("a"), Sweep::script(1));
         let refusal = |change: &dyn Fn(&mut Plan)| {
             let mut plan = good.clone();

@@ -492,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_stands_left_of_every_other_magnitude_and_no_line_leads_there() {
+    fn zero_is_left_of_every_other_magnitude_and_no_line_connects_it() {
         let chart = chart(&[(0.0, 1.0), (1e-4, 0.5), (2.0, 0.0)]);
         let scale = Scale::of(&chart);
         assert!(scale.x(0.0) < scale.log_left() && scale.log_left() < scale.x(1e-4));
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_numbers_every_point_lies_on_the_paper() {
+    fn every_point_is_inside_the_drawing_for_any_numbers() {
         for points in [
             vec![],
             vec![(0.0, 0.0)],

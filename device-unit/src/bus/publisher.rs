@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_does_not_read_loses_messages_and_holds_nobody_up() {
+    async fn a_subscriber_that_does_not_read_loses_messages_and_delays_no_other() {
         let (folder, url) = address();
         let (publisher, end) = Publisher::bind(&url, folder.path(), &Budget::default()).await.unwrap();
         let mut idle = Connection::open(&url, Kind::Subscriber, &Budget::default())

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_in_the_order_of_the_variants_and_no_number_stands_twice() {
+    fn the_table_is_in_the_order_of_the_variants_and_has_each_number_once() {
         for (place, row) in KINDS.iter().enumerate() {
             assert_eq!(row.0 as usize, place);
         }

@@ -477,7 +477,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stray_closing_brace_is_told_and_the_next_message_is_heard() {
+    fn a_stray_closing_brace_is_reported_and_the_next_message_is_read() {
         assert_eq!(
             all(format!("}}{PING}").as_bytes()),
             vec![Incoming::Unbalanced, message(PING)]
@@ -485,7 +485,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_json_is_told_once_and_the_next_message_is_heard() {
+    fn broken_json_is_reported_once_and_the_next_message_is_read() {
         for broken in [
             "{hello}",
             r#"{"request_id":"z9" "work_id":"sys","action":"ping"}"#,
@@ -531,7 +531,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_something_else_is_told() {
+    fn a_line_that_is_not_json_is_reported() {
         assert_eq!(
             all(format!("GET / HTTP/1.1\r\n{PING}\n").as_bytes()),
             vec![Incoming::Broken, message(PING)]
@@ -564,7 +564,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_beyond_the_limit_ends_it_whatever_it_is_made_of() {
+    fn any_message_beyond_the_limit_ends_the_intake() {
         for filler in [b'a', b' ', b'{', b'"', b'\n', b'['] {
             for start in ["", "{", "{\"data\":\""] {
                 let mut intake = intake(1000);
@@ -637,7 +637,7 @@ mod tests {
         }
 
         #[test]
-        fn a_json_object_always_comes_through(text in ".*", size in 1usize..20) {
+        fn every_json_object_is_read(text in ".*", size in 1usize..20) {
             let object = serde_json::json!({"request_id": text, "data": {"delta": text}}).to_string();
             let both = format!("{object}{object}");
             let mut intake = intake(1 << 20);
@@ -649,7 +649,7 @@ mod tests {
         }
 
         #[test]
-        fn after_any_bytes_silence_and_a_brace_a_message_is_heard(
+        fn after_any_bytes_silence_and_a_brace_a_message_is_read(
             bytes in prop::collection::vec(any::<u8>(), 0..100),
         ) {
             prop_assume!(!bytes.windows(7).any(|window| window == b"{\"RAW\":" || window == b"{\"BON\":"));

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_else_old_clients_begin_with_is_heard() {
+    fn everything_else_that_old_clients_begin_with_is_accepted() {
         for bytes in [
             &b"{\"request_id\":\"p\"}"[..],
             b"[{}]",
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_secret_only_its_line_opens_and_what_follows_is_heard() {
+    fn with_a_secret_only_its_line_is_accepted_and_what_follows_is_read() {
         let (secret, other) = (Secret::random().unwrap(), Secret::random().unwrap());
         let good = [secret.line(), b"{\"a\":1}".to_vec()].concat();
         for size in 1..=good.len() {

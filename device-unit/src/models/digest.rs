@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn digests_of_files_that_are_gone_leave_the_cache_with_the_next_one_and_other_notes_stay() {
+    fn digests_of_deleted_files_are_removed_with_the_next_one_and_others_stay() {
         let folder = tempfile::tempdir().unwrap();
         let memory = folder.path().join("memory");
         let [gone, stays, last] = ["gone", "stays", "last"].map(|name| folder.path().join(name));

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_special_tokens_of_qwen_stand_behind_the_last_rank() {
+    fn the_special_tokens_of_qwen_follow_the_last_rank() {
         let vocabulary = parse(&file(&["a", "b"]), "test").unwrap();
         assert_eq!(vocabulary.tokens[2], "<|endoftext|>");
         assert_eq!(vocabulary.tokens[4], "<|im_end|>");

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_tokens_have_the_largest_cosine_whatever_their_length() {
+    fn the_nearest_tokens_have_the_largest_cosine_at_any_norm() {
         let table = Table(vec![
             vec![1.0, 0.0, 0.0],
             vec![0.0, 0.0, 0.0],

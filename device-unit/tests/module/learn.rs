@@ -179,7 +179,7 @@ fn scored(client: &mut Client, task: &str, answers: &[(&str, &str)], rows: &Valu
 }
 
 #[test]
-fn held_out_examples_and_references_are_what_scoring_says_and_move_no_row() {
+fn losses_of_held_out_examples_and_references_equal_scoring_and_change_no_row() {
     let server = Server::start();
     let mut client = server.client();
     let task = client.set_up(&whole("tiny", 500));
@@ -563,7 +563,7 @@ impl TokenSink for EndSink {
 }
 
 #[test]
-fn learning_goes_on_beside_an_endless_stream_of_live_runs() {
+fn learning_continues_during_an_endless_stream_of_live_runs() {
     let scheduler = scheduler(Tier::best(), 1);
     let (ends, ended) = channel();
     let live = |tokens: usize| {

@@ -144,7 +144,7 @@ impl Listening {
 
 #[cfg(all(feature = "bus", unix))]
 #[test]
-fn where_other_machines_are_let_in_it_says_what_they_can_do() {
+fn if_other_machines_can_connect_the_program_prints_what_they_can_do() {
     let mut options = vec!["--listen", "0.0.0.0:0", "--allow-remote"];
     if cfg!(feature = "announce") {
         // Nobody else need hear of it.
@@ -165,7 +165,7 @@ fn where_other_machines_are_let_in_it_says_what_they_can_do() {
 
 #[cfg(all(feature = "bus", unix))]
 #[test]
-fn the_memory_for_clients_is_what_the_option_says() {
+fn the_memory_for_clients_is_that_of_the_option() {
     let unit = Listening::with(&["--memory", "300"]);
     unit.program.says("memory budget for clients: 300 MiB");
     let (_client, _, support) = unit.task();
@@ -203,7 +203,7 @@ fn without_drafts_a_repeated_text_is_the_same_and_nothing_is_drafted() {
 
 #[cfg(all(feature = "bus", target_os = "linux"))]
 #[test]
-fn the_engine_has_as_many_threads_as_the_option_says() {
+fn the_engine_has_the_number_of_threads_of_the_option() {
     for threads in [1, 3] {
         let unit = Listening::with(&["--threads", &threads.to_string()]);
         let _task = unit.task();

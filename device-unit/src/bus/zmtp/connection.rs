@@ -236,7 +236,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_subscription_counts_when_a_second_question_is_answered_that_was_asked_behind_the_first_answer() {
+    async fn a_subscription_is_confirmed_by_the_answer_to_a_ping_that_was_sent_after_the_first_answer() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pub");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();

@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_its_reason() {
+    fn an_error_frame_has_a_reason() {
         let error = refusal(b"\x05ERROR\x0bno such key").unwrap();
         assert!(error.to_string().contains("no such key"), "{error}");
         assert!(refusal(b"\x05ERROR\xffshort").is_some() && refusal(b"\x05ERROR").is_some());
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_of_socket_is_found_among_other_properties_whatever_their_case() {
+    fn the_kind_of_socket_is_found_among_other_properties_in_any_case() {
         assert_eq!(socket_type(&ready(b"REP")[2..]), Some(&b"REP"[..]));
         let body = b"\x05READY\x08Identity\0\0\0\x03me!\x0bSOCKET-TYPE\0\0\0\x03SUB";
         assert_eq!(socket_type(body), Some(&b"SUB"[..]));

@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn of_what_lies_at_an_address_only_a_socket_is_removed() {
+    async fn only_a_socket_is_removed_from_an_address() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         assert!(!remove_stale(&path).unwrap());
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_file_goes_with_the_listener_and_a_later_ones_stays() {
+    async fn the_file_is_removed_with_its_listener_and_that_of_a_later_listener_stays() {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("ipc://{}", folder.path().join("s").display());
         let first = Listener::bind(&url).unwrap();

@@ -335,7 +335,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_task_runs_exactly_once_whatever_the_number_of_threads() {
+    fn every_task_runs_exactly_once_on_any_number_of_threads() {
         for threads in [0, 1, 2, 3, 7] {
             let pool = Pool::new(threads);
             for tasks in [0, 1, 2, 3, 17, 1000] {

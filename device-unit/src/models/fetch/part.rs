@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_another_digest_is_removed_and_its_digest_told() {
+    fn a_file_with_another_digest_is_removed_and_its_digest_returned() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("x.gguf");
         let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn cutting_goes_back_to_an_earlier_beginning() {
+    fn a_part_can_be_cut_to_an_earlier_length() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("x.gguf");
         let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn beginnings_of_other_files_of_the_same_name_are_not_continued_and_go_when_the_file_is_there() {
+    fn parts_of_other_files_of_the_same_name_are_not_continued_and_are_removed_when_the_file_is_complete() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("x.gguf");
         PartFile::open(&target, &"0".repeat(64), &mut |_| true)

