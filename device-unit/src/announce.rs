@@ -1,4 +1,4 @@
-//! Announces the unit on the local network by multicast DNS, so that clients find it without being told its address.
+//! Announces the unit on the local network by multicast DNS, so that clients find it without its address.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,7 +28,7 @@ impl Announcement {
     pub fn start(address: SocketAddr) -> Result<Self, AnnounceError> {
         let daemon = ServiceDaemon::new()?;
         let port = address.port();
-        // Two units on one machine have different ports; machines of the same name are told apart by the library.
+        // Two units on one machine have different ports; the library distinguishes machines of the same name.
         let machine = machine();
         let instance = format!("softprefix-unit on {machine}, port {port}");
         let host = format!("{machine}-softprefix-{port}.local.");

@@ -107,7 +107,7 @@ pub enum ClientError {
         ids.join(", ")
     )]
     TaskFull {
-        /// Work ids of all tasks of the LLM unit, whoever set them up.
+        /// Work ids of all tasks of the LLM unit, of all clients.
         ids: Vec<String>,
     },
     /// The task has ended, or its id now belongs to another model.
@@ -115,7 +115,7 @@ pub enum ClientError {
     TaskGone {
         /// The id that the task had.
         work_id: String,
-        /// How the module said so.
+        /// How the module showed it.
         detail: String,
     },
     /// Neither the request nor the `taskinfo` that was sent after it was answered.

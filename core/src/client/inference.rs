@@ -379,7 +379,7 @@ impl Run {
         } else {
             deadline.min(start + options.first_frame)
         };
-        let mut heard = false;
+        let mut has_reply = false;
         let mut stop = self.stop.clone();
         let task = self.task.clone();
         // Our unit is silent while the inference waits in its queue, and also when it has died: ask it. A stock unit
@@ -391,17 +391,17 @@ impl Run {
             let reply = tokio::select! {
                 biased;
                 reply = ticket.next() => reply?,
-                error = &mut given_up, if is_ours && !heard => return Err(error),
+                error = &mut given_up, if is_ours && !has_reply => return Err(error),
                 () = stop.requested() => return Ok(ListenEnd::Stop),
                 () = tokio::time::sleep_until(limit.into()) => {
-                    return Ok(match heard {
+                    return Ok(match has_reply {
                         false => ListenEnd::Nothing,
                         true if limit < deadline => ListenEnd::Idle,
                         true => ListenEnd::Deadline,
                     });
                 }
             };
-            heard = true;
+            has_reply = true;
             self.task.set_answered();
             if let Some(last) = self.take(reply, start)? {
                 return Ok(ListenEnd::End(Box::new(last)));

@@ -21,7 +21,7 @@ impl TaskIdentity {
     }
 
     /// The error where that is not shown.
-    pub fn gone(&self) -> ClientError {
+    pub fn gone_error(&self) -> ClientError {
         ClientError::TaskGone {
             work_id: self.work_id.clone(),
             detail: "nothing shows that its id is still its own".to_owned(),
@@ -29,7 +29,7 @@ impl TaskIdentity {
     }
 }
 
-/// The tasks whose end this program has not heard of, with the addresses of their modules; the latest last.
+/// The tasks whose end was not confirmed to this program, with the addresses of their modules; the latest last.
 static LEFT: Mutex<Vec<(String, TaskIdentity)>> = Mutex::new(Vec::new());
 
 /// Most tasks that are remembered; a module has two places.

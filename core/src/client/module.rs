@@ -197,7 +197,7 @@ impl Module {
     }
 
     /// Whether the LLM unit has an action of this name; false where the unit does not run. Needs no task: use it to
-    /// tell our unit from a stock one, which lacks our actions.
+    /// distinguish our unit from a stock one, which does not have our actions.
     ///
     /// # Errors
     /// Those of every request; see [`Module::ping`].
@@ -229,7 +229,7 @@ impl Module {
         parse_data(action::TASKINFO, self.call(LLM, action::TASKINFO, None).await?.data)
     }
 
-    /// Ends a task, whoever set it up.
+    /// Ends a task of any client.
     ///
     /// # Errors
     /// As for every request; [`ClientError::TaskGone`] where there is no such task.
@@ -304,7 +304,7 @@ impl Module {
         has_room
     }
 
-    /// Ends a task that this program set up. Until its end is heard of, it counts as left. With `prove`, which one of another connection
+    /// Ends a task that this program set up. Until its end is confirmed, it counts as left. With `prove`, which one of another connection
     /// needs, it is first asked for and left alone unless it can be shown to be the one; that it has ended already is no error then.
     pub(super) async fn exit_own(&self, task: &TaskIdentity, prove: bool) -> Result<(), ClientError> {
         left_tasks::remember(self.address(), task);
@@ -318,7 +318,7 @@ impl Module {
             };
             match is_it {
                 true => self.exit_all(std::slice::from_ref(&task.work_id)).await,
-                false => Err(task.gone()),
+                false => Err(task.gone_error()),
             }
         };
         let exited = exited.await;

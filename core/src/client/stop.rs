@@ -21,7 +21,7 @@ impl Stop {
     /// Returns once a stop is requested.
     pub async fn requested(&mut self) {
         match &mut self.0 {
-            // An error means that the sender is gone.
+            // An error means that the sender was dropped.
             Some(stop) => drop(stop.wait_for(|stop| *stop).await),
             None => std::future::pending().await,
         }

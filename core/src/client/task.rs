@@ -126,7 +126,7 @@ impl Task {
             });
         }
         if identity.mark.is_some() && !identity.is_described_by(&info) {
-            return Err(identity.gone());
+            return Err(identity.gone_error());
         }
         Ok(())
     }

@@ -247,7 +247,7 @@ pub enum JournalError {
     /// A line could not be made into JSON.
     #[error("a record cannot be written as JSON: {source}. This is a fault of the program; please report it.")]
     Serialise {
-        /// What the serialiser said.
+        /// The message of the serialiser.
         source: serde_json::Error,
     },
 }

@@ -67,7 +67,7 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// A magnitude in as few figures as tell neighbours apart: `0.0012`, `0.25`, `2.9`, `58`.
+/// A magnitude in as few figures as distinguish neighbours: `0.0012`, `0.25`, `2.9`, `58`.
 #[must_use]
 pub fn format_magnitude(x: f64) -> String {
     if x == 0.0 {

@@ -179,7 +179,7 @@ impl SavedExperiment {
             && (self.finished().len() < self.planned || self.is_unscored())
     }
 
-    /// Whether the plan asks for scores and a case lacks them whose prompt has a baseline with a text.
+    /// Whether the plan asks for scores and a case with a text whose prompt has a baseline with a text has none.
     pub fn is_unscored(&self) -> bool {
         let has_text = |record: &&Record| record.text().is_some_and(|text| !text.is_empty());
         let baseline_of = |prompt| {

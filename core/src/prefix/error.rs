@@ -56,7 +56,7 @@ pub enum PrefixError {
         /// The start of what was sent.
         got: String,
     },
-    /// `soft_prefix` lacks one of its two fields.
+    /// `soft_prefix` does not have both of its fields.
     #[error("soft_prefix has no {field:?}; send {{\"len\": P, \"data_b64\": \"...\"}}")]
     FieldMissing {
         /// `len` or `data_b64`.

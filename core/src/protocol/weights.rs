@@ -65,9 +65,9 @@ mod tests {
 
     #[test]
     fn they_are_read_back_as_they_were_written() {
-        let mut told = support("");
-        assert!(told.weights.is_empty() && !serde_json::to_string(&told).unwrap().contains("weights"));
-        told.weights = [
+        let mut sent = support("");
+        assert!(sent.weights.is_empty() && !serde_json::to_string(&sent).unwrap().contains("weights"));
+        sent.weights = [
             ("Q5_0", WeightRounding::Exact),
             ("Q4_K", WeightRounding::ScalesRounded),
             ("Q6_K", WeightRounding::Rounded),
@@ -78,12 +78,12 @@ mod tests {
             kind: kind.into(),
         })
         .into();
-        let written = serde_json::to_string(&told).unwrap();
+        let written = serde_json::to_string(&sent).unwrap();
         assert!(
             written.contains(r#"{"count":3,"how":"scales_rounded","kind":"Q4_K"}"#),
             "{written}"
         );
-        assert_eq!(serde_json::from_str::<SoftPrefixSupport>(&written).unwrap(), told);
+        assert_eq!(serde_json::from_str::<SoftPrefixSupport>(&written).unwrap(), sent);
     }
 
     #[test]

@@ -111,8 +111,11 @@ impl Objective {
         let measures = Measures::of(baseline, output);
         let similarity = (self.text.as_deref()).map(|text| Measures::of(text, output).chrf2);
         let count = |words: &[String]| {
-            let said = folded(output);
-            words.iter().filter(|word| occurs(&said, &folded(word.trim()))).count()
+            let output = folded(output);
+            words
+                .iter()
+                .filter(|word| occurs(&output, &folded(word.trim())))
+                .count()
         };
         let (wanted, unwanted) = (count(&self.wanted), count(&self.unwanted));
         let share = |count: usize, words: &[String]| count as f64 / words.len().max(1) as f64;

@@ -10,7 +10,7 @@ use crate::outbox::Outbox;
 use crate::tasks;
 use crate::unit::{Peer, ReplySink};
 
-/// Most addresses at once: llm-sys gives each of its clients one. An address comes from whoever calls, so it must not cost a connection
+/// Most addresses at once: llm-sys gives each of its clients one. An address comes from a caller, so it must not cost a connection
 /// each.
 const ADDRESSES: usize = 512;
 
@@ -119,7 +119,7 @@ async fn serve(url: &str, outbox: &Outbox, memory: &Budget) -> std::io::Result<(
     let (writer, watch) = Connection::open(url, Kind::Push, memory).await?.into_push();
     tokio::select! {
         written = outbox.write_to(writer) => written,
-        () = watch.gone(|answer| outbox.send(answer)) => Ok(()),
+        () = watch.disconnected(|answer| outbox.send(answer)) => Ok(()),
     }
 }
 

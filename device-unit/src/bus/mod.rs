@@ -206,17 +206,17 @@ impl Module {
             .await
             .map_err(cannot)?;
         let early = inferences.subscribe().await.map_err(cannot)?;
-        let (module, heard) = (Arc::clone(self), Arc::clone(task));
+        let (module, receiver) = (Arc::clone(self), Arc::clone(task));
         let subscription = tasks::spawn(&self.runtime, "receiving from llm-sys", async move {
             for frames in early {
-                module.take_inference(&heard, &frames);
+                module.take_inference(&receiver, &frames);
             }
             while let Ok(frames) = inferences.receive().await {
-                module.take_inference(&heard, &frames);
+                module.take_inference(&receiver, &frames);
             }
             // Removed first, so that closing the task does not abort this async task.
-            lock(&heard.subscriptions).remove(LLM_SYS);
-            module.lose(&heard).await;
+            lock(&receiver.subscriptions).remove(LLM_SYS);
+            module.lose(&receiver).await;
         });
         lock(&task.subscriptions).insert(LLM_SYS.to_owned(), subscription);
         for input in inputs {
@@ -281,13 +281,13 @@ impl Module {
             .await
             .map_err(cannot)?;
         let early = speech.subscribe().await.map_err(cannot)?;
-        let (module, heard, only_stops) = (Arc::clone(self), Arc::clone(task), is_keyword(source));
+        let (module, receiver, only_stops) = (Arc::clone(self), Arc::clone(task), is_keyword(source));
         let subscription = tasks::spawn(&self.runtime, "receiving from another unit", async move {
             for frames in early {
-                module.take_text(&heard, &frames, only_stops);
+                module.take_text(&receiver, &frames, only_stops);
             }
             while let Ok(frames) = speech.receive().await {
-                module.take_text(&heard, &frames, only_stops);
+                module.take_text(&receiver, &frames, only_stops);
             }
         });
         if let Some(before) = lock(&task.subscriptions).insert(source.to_owned(), subscription) {

@@ -1,7 +1,7 @@
 //! The interface of the engines: embedding rows in, logits out, for a batch of sequences.
 //!
-//! Engines know nothing of prefixes, text or sampling. Rows of a prefix and rows of tokens enter the same way, as bf16, which is the
-//! input type of the module's NPU.
+//! An engine computes with rows only; prefixes, text and sampling are above it. Rows of a prefix and rows of tokens enter the same way, as
+//! bf16, which is the input type of the module's NPU.
 
 use std::fmt;
 use std::sync::Arc;

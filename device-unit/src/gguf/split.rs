@@ -105,13 +105,13 @@ impl Split {
         first: &HashMap<String, MetaValue>,
     ) -> Result<(), LoadError> {
         let bad = |reason: String| LoadError::bad_file(path, reason);
-        let said = |key: &str| {
+        let number_of = |key: &str| {
             metadata
                 .get(key)
                 .and_then(MetaValue::as_u32)
                 .map(|value| value as usize)
         };
-        if said(NUMBER) != Some(number) || said(COUNT) != Some(self.count) {
+        if number_of(NUMBER) != Some(number) || number_of(COUNT) != Some(self.count) {
             return Err(bad(format!(
                 "it does not say that it is file {} of {}",
                 number + 1,

@@ -246,7 +246,7 @@ async fn read_messages(
     let mut bytes = vec![0; READ_BYTES];
     match read_opening(reader, opening, &mut bytes).await {
         Ok(first) => {
-            if let Some(end) = take_in(&first, &mut intake, front, peer, outbox).await {
+            if let Some(end) = process(&first, &mut intake, front, peer, outbox).await {
                 return end;
             }
         }
@@ -275,14 +275,14 @@ async fn read_messages(
             None => intake.give_up(),
         }
         let bytes = &bytes[..count.unwrap_or_default()];
-        if let Some(end) = take_in(bytes, &mut intake, front, peer, outbox).await {
+        if let Some(end) = process(bytes, &mut intake, front, peer, outbox).await {
             return end;
         }
     }
 }
 
 /// Processes bytes a few at a time, so that neither messages nor replies accumulate.
-async fn take_in(
+async fn process(
     bytes: &[u8],
     intake: &mut Intake,
     front: &Front,

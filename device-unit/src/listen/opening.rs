@@ -116,9 +116,9 @@ mod tests {
         for (number, piece) in bytes.chunks(size).enumerate() {
             match opening.push(piece) {
                 Decision::Undecided => {}
-                Decision::Accepted(mut heard) => {
-                    heard.extend_from_slice(&bytes[((number + 1) * size).min(bytes.len())..]);
-                    return Decision::Accepted(heard);
+                Decision::Accepted(mut accepted) => {
+                    accepted.extend_from_slice(&bytes[((number + 1) * size).min(bytes.len())..]);
+                    return Decision::Accepted(accepted);
                 }
                 refused => return refused,
             }

@@ -193,7 +193,7 @@ enum Stage {
     Generating(Option<Feed>, Vec<Arc<[f32]>>),
     /// Evaluate the rows on the item of this index, with the sums over the items before it.
     Evaluating(usize, Option<Feed>, LossSums),
-    /// Add the gradients of these items (with their weights), last first. The flag tells whether the last one's has begun.
+    /// Add the gradients of these items (with their weights), last first. The flag is `true` if the last one's has begun.
     Differentiating(Vec<(usize, f32)>, bool, Vec<f32>),
     Done,
 }
@@ -474,7 +474,9 @@ impl Learning {
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Generating(feed, found) => self.generate_preserved(engine, embeddings, slice, feed, found),
             Stage::Evaluating(index, feed, sums) => self.evaluate(engine, embeddings, slice, (index, feed, sums)),
-            Stage::Differentiating(left, begun, sum) => self.differentiate(engine, embeddings, left, begun, sum),
+            Stage::Differentiating(left, has_begun, sum) => {
+                self.differentiate(engine, embeddings, left, has_begun, sum)
+            }
             Stage::Done => Ok(()),
         }
     }
@@ -659,7 +661,7 @@ impl Learning {
         engine: &mut dyn Engine,
         embeddings: &dyn TokenEmbeddings,
         mut left: Vec<(usize, f32)>,
-        begun: bool,
+        has_begun: bool,
         mut sum: Vec<f32>,
     ) -> Result<(), JobError> {
         let Some(&(item, weight)) = left.last() else {
@@ -669,7 +671,7 @@ impl Learning {
             Some(engine) => engine,
             None => return Err(JobError::Failed("the engine cannot learn".into())),
         };
-        if !begun {
+        if !has_begun {
             let item = &self.items[item];
             let targets = match &item.part {
                 Part::Preserved(baseline) => baseline.iter().cloned().map(Target::Logits).collect(),
@@ -683,14 +685,14 @@ impl Learning {
             })?;
         }
         let done = engine.advance_gradient();
-        let begun = done.is_none();
+        let has_begun = done.is_none();
         if let Some(Gradient { rows, .. }) = done {
             sum.iter_mut()
                 .zip(&rows)
                 .for_each(|(sum, derivative)| *sum += derivative);
             left.pop();
         }
-        self.stage = Stage::Differentiating(left, begun, sum);
+        self.stage = Stage::Differentiating(left, has_begun, sum);
         Ok(())
     }
 

@@ -411,13 +411,13 @@ impl Runner {
             case,
         };
         async move {
-            let tell = |progress| {
+            let report = |progress| {
                 if let CaseProgress::Text(text) = progress {
                     // Fails if the run was dropped.
                     let _ = events.send(RunEvent::Text { index, text });
                 }
             };
-            let ran = session.run(&task, request, Stop::never(), tell).await;
+            let ran = session.run(&task, request, Stop::never(), report).await;
             let ran_well = ran
                 .as_ref()
                 .filter(|ran| ran.error.is_none() && ran.record.text().is_some());
@@ -463,7 +463,7 @@ impl Runner {
         if let Source::Threshold(searching) = source {
             searching.take(&record);
             let result = searching.request.search.result();
-            if found.measured > 0 {
+            if result.measured > 0 {
                 self.emit(RunEvent::Threshold(result));
             }
         }

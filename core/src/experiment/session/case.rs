@@ -58,18 +58,18 @@ impl Session {
         task: &Task,
         request: CaseRequest,
         mut stop: Stop,
-        mut tell: impl FnMut(CaseProgress),
+        mut report: impl FnMut(CaseProgress),
     ) -> Option<FinishedCase> {
         let started_unix = time::now();
         let started = Instant::now();
         let (mut identity, mut so_far) = (None, String::new());
-        let told = |progress| {
+        let keep_text = |progress| {
             if let CaseProgress::Text(text) = &progress {
                 so_far.push_str(text);
             }
-            tell(progress);
+            report(progress);
         };
-        let done = self.infer(task, &request, &mut identity, &mut stop, told).await;
+        let done = self.infer(task, &request, &mut identity, &mut stop, keep_text).await;
         let (outcome, error) = match done {
             Ok(Some(answer)) => (CaseOutcome::Done(answer), None),
             Ok(None) => return None,
@@ -114,7 +114,7 @@ impl Session {
         request: &CaseRequest,
         identity: &mut Option<PrefixIdentity>,
         stop: &mut Stop,
-        mut tell: impl FnMut(CaseProgress),
+        mut report: impl FnMut(CaseProgress),
     ) -> Result<Option<Answer>, SessionError> {
         let prefix = match &request.case.recipe {
             Some(recipe) => {
@@ -128,7 +128,7 @@ impl Session {
             }
             None => None,
         };
-        tell(CaseProgress::Sent(identity.clone()));
+        report(CaseProgress::Sent(identity.clone()));
         let mut sent = InferenceRequest::new(&request.prompt.user)
             .prefix(prefix)
             .priority(request.priority)
@@ -151,7 +151,7 @@ impl Session {
             match event {
                 Some(Ok(InferenceEvent::Delta(text))) => {
                     first_text.get_or_insert_with(|| started.elapsed());
-                    tell(CaseProgress::Text(text));
+                    report(CaseProgress::Text(text));
                 }
                 Some(Ok(InferenceEvent::Done(reply))) => return Ok(Some(answer_of(reply, is_stopping))),
                 Some(Err(ClientError::Stopped { text })) => {

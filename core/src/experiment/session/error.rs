@@ -40,10 +40,10 @@ pub enum SessionError {
         what(.feature)
     )]
     Unsupported {
-        /// The feature that the unit lacks, one of [`feature`].
+        /// The feature that the unit does not have, one of [`feature`].
         feature: Cow<'static, str>,
     },
-    /// Work on a blocking thread panicked. It holds what the panic said.
+    /// Work on a blocking thread panicked. It holds the message of the panic.
     #[error("a part of this program failed ({0}). Choose other settings and report this.")]
     Panicked(String),
 }

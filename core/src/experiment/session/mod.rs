@@ -26,7 +26,7 @@ use crate::prefix::{EmbeddingRows, Need, Neighbour, PrefixError, PrefixRecipe, P
 use crate::protocol::extension::{EmbedRequest, TokenCounts, Vocabulary, feature};
 use crate::protocol::{ModelCard, SetUp};
 
-/// Longest wait for a task to end, so that a hanging module blocks nobody.
+/// Longest wait for a task to end, so that a hanging module blocks no caller.
 const TASK_EXIT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Positions of a task whose card does not name its window: those of the 20e card.
 const DEFAULT_WINDOW: usize = 1023;

@@ -59,7 +59,7 @@ pub enum FileError {
         /// The first bytes, at most 12.
         start: String,
     },
-    /// The folder lacks a file of a PEFT adapter.
+    /// The folder has no such file of a PEFT adapter.
     #[error(
         "the folder {folder} is not a PEFT folder: it has no {missing}; choose a folder with adapter_config.json and adapter_model.safetensors"
     )]

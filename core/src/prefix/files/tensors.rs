@@ -126,10 +126,10 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<(Table<'a>, Option
     let (header, data) = rest.split_at_checked(length).ok_or_else(cut)?;
     let header = parse(file, header)?;
     if header.data_len() != data.len() {
-        let (said, found) = (header.data_len(), data.len());
+        let (stated, found) = (header.data_len(), data.len());
         return Err(malformed(
             file,
-            &format!("its tensors have {said} bytes, and {found} are there"),
+            &format!("its tensors have {stated} bytes, and {found} are there"),
         ));
     }
     // Other tables in the file do not make it ambiguous.

@@ -216,7 +216,7 @@ pub struct PeerWatch(FrameReader);
 
 impl PeerWatch {
     /// Returns when the peer has disconnected. `answer` is called with answers to its PINGs, to be written to it.
-    pub async fn gone(mut self, answer: impl Fn(Vec<u8>)) {
+    pub async fn disconnected(mut self, answer: impl Fn(Vec<u8>)) {
         while let Ok((flags, body)) = self.0.frame().await {
             if flags & COMMAND == 0 {
                 continue;
@@ -297,7 +297,7 @@ mod tests {
             Connection::accept(two, Kind::Subscriber, &memory)
         );
         let (mut publisher, mut subscriber) = (publisher.unwrap(), subscriber.unwrap());
-        let said = [
+        let commands = [
             (frame(b"\x01asr"), SubscriberCommand::Subscribe(b"asr".to_vec())),
             (frame(b"\x00asr"), SubscriberCommand::Cancel(b"asr".to_vec())),
             (frame(b"\x01"), SubscriberCommand::Subscribe(Vec::new())),
@@ -314,7 +314,7 @@ mod tests {
             (frame(b""), SubscriberCommand::Other),
             (command(b"JOIN", b"x"), SubscriberCommand::Other),
         ];
-        for (bytes, expected) in said {
+        for (bytes, expected) in commands {
             subscriber.write(&bytes).await.unwrap();
             assert_eq!(publisher.next_command().await.unwrap(), expected);
         }
@@ -331,9 +331,12 @@ mod tests {
         peer.write_all(&command(b"PING", b"\0\0who")).await.unwrap();
         peer.write_all(&command(b"ERROR", b"\x04away")).await.unwrap();
         let answers = std::cell::RefCell::new(Vec::new());
-        tokio::time::timeout(HANDSHAKE, watch.gone(|answer| answers.borrow_mut().push(answer)))
-            .await
-            .unwrap();
+        tokio::time::timeout(
+            HANDSHAKE,
+            watch.disconnected(|answer| answers.borrow_mut().push(answer)),
+        )
+        .await
+        .unwrap();
         assert_eq!(answers.into_inner(), [command(b"PONG", b"who")]);
     }
 

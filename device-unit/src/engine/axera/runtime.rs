@@ -58,7 +58,7 @@ pub enum RuntimeError {
         /// The loader's message.
         detail: String,
     },
-    /// The library lacks a function.
+    /// The library does not have a function.
     #[error(
         "the NPU runtime library {library} has no function {symbol}; install the module's own runtime packages again"
     )]
@@ -340,18 +340,18 @@ mod tests {
             "/lib/libstdc++.so.6: version `GLIBCXX_3.4.30' not found (required by libax_engine.so)",
         );
         assert!(matches!(&cxx, RuntimeError::OldCxxLibrary { detail, .. } if detail.contains("GLIBCXX_3.4.30")));
-        let gone = explain(
+        let missing = explain(
             "libax_engine.so",
             "libax_interpreter.so: cannot open shared object file: No such file or directory",
         );
         assert_eq!(
-            gone,
+            missing,
             RuntimeError::MissingDependency {
                 library: "libax_engine.so".into(),
                 missing: "libax_interpreter.so".into()
             }
         );
-        assert!(gone.to_string().contains("ldconfig"));
+        assert!(missing.to_string().contains("ldconfig"));
     }
 
     #[test]

@@ -203,7 +203,7 @@ impl Shared {
         // SAFETY: the exchange made this thread owner of an unfinished task, so `unfinished` is above zero until the
         // subtraction below, and `publish_and_help`, on whose caller's stack the job lives, does not return before it is
         // zero. The job was stored before `unclaimed`, with release, and read here after an acquire of it. Should the
-        // count have been a later job's (equal counts are not told apart), the claim and the pointer are both that job's.
+        // count have been a later job's (equal counts cannot be distinguished), the claim and the pointer are both that job's.
         let job = unsafe { &*self.job.load(Ordering::Relaxed) };
         let outer = INSIDE_A_TASK.with(|inside| inside.replace(true));
         let outcome = catch_unwind(AssertUnwindSafe(|| (job.body)(job.tasks - left)));

