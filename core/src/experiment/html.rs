@@ -17,8 +17,8 @@ use super::plan::Prompt;
 use super::rating::Stars;
 use super::record::{Applied, CaseOutcome, Record};
 use super::words;
-pub use super::words::Language;
 use crate::compare::{Granularity, Measure, Verdict, diff};
+pub use crate::language::Language;
 use crate::prefix::PrefixKind;
 use crate::protocol::Sampling;
 use crate::protocol::extension::{StoredWeights, WeightRounding};
@@ -45,7 +45,7 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:8px 0}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:14px}.charts svg{width:100%;height:auto;\
 border:1px solid var(--line);border-radius:8px}\
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:12px;margin-top:18px}\
-th,td{padding:4px 5px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th:first-child,td:first-child,\
+th,td{padding:4px 5px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th,td:nth-child(2){white-space:normal;hyphens:auto}th{vertical-align:bottom}th:first-child,td:first-child,\
 th:nth-child(2),td:nth-child(2){text-align:left}td:first-child{white-space:normal;min-width:12em}th{color:var(--soft);font-weight:600}\
 .case{border:1px solid var(--line);border-radius:10px;padding:14px 16px;margin:14px 0}\
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:14px;margin-top:8px}.pair>div{background:var(--panel);border-radius:6px;\
@@ -56,10 +56,10 @@ del{background:var(--gone);border-bottom:2px dashed var(--gone-ink)}ins{backgrou
 .word{display:inline-block;border:1px solid currentColor;border-radius:10px;padding:0 8px;font-size:12px}\
 .loop,.failed,.empty{color:var(--broken)}.same,.inside_noise{color:var(--soft)}\
 @media (max-width:700px){.pair{grid-template-columns:1fr}.charts{grid-template-columns:1fr}}\
-@media print{body{max-width:none;padding:0;font-size:9.5pt;line-height:1.4;background:#fff;color:#000}h1{font-size:17pt}h2{font-size:13pt}h3{font-size:11pt}\
+@media print{body{max-width:none;padding:0 1px;font-size:9.5pt;line-height:1.4;background:#fff;color:#000}h1{font-size:17pt}h2{font-size:13pt}h3{font-size:11pt}\
 .case{padding:8pt 10pt;margin:8pt 0}dl{margin:4pt 0}.case>p{margin:2pt 0}.case{font-size:8.5pt}.kl,.pair{margin-top:4pt}.kl,.pair>div{padding:4pt 7pt}.case .text{line-height:1.35}.case .kl .text{line-height:1.5}\
 .charts svg,tr,.notes,.kl,.case dl{break-inside:avoid}\
-h2,h3,h4,.case dl{break-after:avoid}.text{orphans:3;widows:3}a{color:inherit;text-decoration:none}.scroll{overflow:visible}table{font-size:7pt}th,td{padding:1px 3px}.word{font-size:7pt;padding:0 4px}\
+h2,h3,h4,.case>p,.case dl{break-after:avoid}.text{orphans:3;widows:3}a{color:inherit;text-decoration:none}.scroll{overflow:visible}table{font-size:7pt}th,td{padding:1px 3px}.word{font-size:7pt;padding:0 4px}\
 .charts{grid-template-columns:1fr 1fr}del,ins{-webkit-print-color-adjust:exact;print-color-adjust:exact}@page{margin:14mm}}";
 
 /// The language of a page, and what the caller knows better than the records.
@@ -137,6 +137,10 @@ impl Page<'_> {
         self.language.pick(english, japanese)
     }
 
+    fn measure(&self, measure: Measure) -> &'static str {
+        measure.name().get(self.language)
+    }
+
     fn nats(&self) -> &'static str {
         self.word("nats", "nat")
     }
@@ -154,7 +158,7 @@ impl Page<'_> {
         with(&LabelWords {
             baseline: self.word("Baseline", "ベースライン"),
             raw: self.word("raw", "生の値"),
-            unscaled: self.word("rows as they are", "行はそのまま"),
+            unscaled: self.word("rows as they are", "行をそのまま使う"),
             cut: self.word("cut off", "途切れた"),
             comma: self.word(", ", "、"),
             kind: &|kind| self.kind(kind),
@@ -201,12 +205,13 @@ impl Page<'_> {
         let failed = records.iter().filter(|record| record.error().is_some()).count();
         let _ = writeln!(
             out,
-            "<p class=\"soft\">{} · {} {} · {} {}</p>",
+            "<p class=\"soft\">{} · {}</p>",
             time::local_with_zone(experiment.started_unix),
-            records.len(),
-            self.word("cases", "件"),
-            failed,
-            self.word("failed", "件失敗")
+            match (self.language, records.len()) {
+                (Language::English, 1) => format!("1 run · {failed} failed"),
+                (Language::English, runs) => format!("{runs} runs · {failed} failed"),
+                (Language::Japanese, runs) => format!("実行 {runs} 回 · 失敗 {failed} 件"),
+            }
         );
         out.push_str("<dl>");
         let mut line = |name: &str, value: &str| {
@@ -225,7 +230,7 @@ impl Page<'_> {
             module.backend.as_deref().unwrap_or_default(),
         );
         line(
-            self.word("Hidden size H", "隠れ次元 H"),
+            self.word("Hidden size H", "隠れ層の幅 H"),
             &module.hidden_size.to_string(),
         );
         line(
@@ -409,16 +414,7 @@ impl Page<'_> {
     }
 
     pub(super) fn verdict(&self, verdict: Verdict) -> &'static str {
-        match (self.language, verdict) {
-            (Language::English, verdict) => verdict.word(),
-            (_, Verdict::Baseline) => "ベースライン",
-            (_, Verdict::Same) => "同じ",
-            (_, Verdict::InsideNoise) => "ノイズの内",
-            (_, Verdict::Changed) => "変化",
-            (_, Verdict::Loop) => "反復",
-            (_, Verdict::Empty) => "空",
-            (_, Verdict::Failed) => "失敗",
-        }
+        verdict.name().get(self.language)
     }
 
     fn number(&self, point: &Point) -> usize {
@@ -427,23 +423,23 @@ impl Page<'_> {
 
     fn write_table(&self, out: &mut String, group: &Group) {
         let heads = [
-            self.word("case", "ケース"),
+            self.word("run", "実行"),
             "",
             "P",
-            self.word("value", "値"),
-            self.word("× norm", "ノルム比"),
-            "chrF2",
-            "indel",
-            "difflib",
-            "autojunk",
-            "Leven.",
-            self.word("same chars", "一致文字"),
-            "dist-2",
-            "dist-4",
-            self.word("chars", "文字"),
-            self.word("first s", "初出 秒"),
-            self.word("all s", "全体 秒"),
-            self.word("tok/s", "トークン/秒"),
+            self.word("raw value", "生の値"),
+            self.word("× token norm", "ノルム比"),
+            self.measure(Measure::Chrf2),
+            self.measure(Measure::Indel),
+            self.measure(Measure::Difflib),
+            self.measure(Measure::DifflibAutojunk),
+            self.measure(Measure::Levenshtein),
+            self.measure(Measure::FirstDivergence),
+            self.measure(Measure::Distinct2),
+            self.measure(Measure::Distinct4),
+            self.measure(Measure::Length),
+            self.word("first token, s", "最初のトークン（秒）"),
+            self.word("whole output, s", "出力全体（秒）"),
+            self.word("tokens/s", "トークン/秒"),
         ];
         let scored = group.points.iter().any(|point| point.is_scored());
         let mut heads = heads.to_vec();
@@ -452,7 +448,10 @@ impl Page<'_> {
             heads.push(self.word("stars", "評価"));
         }
         if scored {
-            heads.splice(SCORES_AT..SCORES_AT, ["KL", self.word("perpl.", "PPL")]);
+            heads.splice(
+                SCORES_AT..SCORES_AT,
+                [Measure::KlMean, Measure::Perplexity].map(|measure| self.measure(measure)),
+            );
         }
         out.push_str("<div class=\"scroll\"><table><thead><tr>");
         for head in heads {
@@ -566,7 +565,7 @@ impl Page<'_> {
             let _ = write!(
                 out,
                 "<h4>{}</h4><div class=\"text\" dir=\"auto\">{}</div>",
-                self.word("what had come until then", "それまでに届いた分"),
+                self.word("received before the error", "それまでに届いた分"),
                 escape(&failure.partial_text)
             );
         }
@@ -617,7 +616,7 @@ impl Page<'_> {
                 low / norm,
                 median / norm,
                 high / norm,
-                self.word("× token norm", "× トークンノルム")
+                self.word("× token norm", "（ノルム比）")
             ),
             None => format!("{low:.4} / {median:.4} / {high:.4}"),
         };
@@ -643,7 +642,7 @@ impl Page<'_> {
              <dt>{}</dt><dd>{applied}</dd>",
             prefix.len,
             prefix.hidden_size,
-            self.word("Row norms, smallest / median / largest", "行ノルム 最小 / 中央 / 最大"),
+            self.word("Row norms: min / median / max", "行のノルム：最小 / 中央値 / 最大"),
             html_cards::norms(prefix, record.module.median_norm).unwrap_or_default(),
             escape(&prefix.sha256),
             self.word("Applied", "適用")
@@ -657,7 +656,7 @@ impl Page<'_> {
                 self.word("mean", "平均"),
                 measures.kl_mean,
                 measures.kl_p95,
-                self.word("largest", "最大"),
+                self.word("max", "最大"),
                 measures.kl_max,
                 self.nats(),
                 self.word("same likeliest token", "第1候補の一致"),
