@@ -66,62 +66,61 @@ pub fn kl_step(nats: f64) -> usize {
 /// character. Up to three at the end may be without text, where an output was cut off within a character. `None` where
 /// these are not the tokens of the text.
 ///
-/// A token's text has replacement characters for parts of characters, each for one to three bytes, so a token may end
-/// at several places. All of them are tried; the end of the text decides which was right.
+/// A token's text has U+FFFD in place of bytes that are not a whole character, one for one to three bytes, so it may end at several
+/// positions of `text`. All of them are followed from token to token. Those that lead to the end of `text` give the ranges.
 pub fn token_ranges(text: &str, tokens: &[TokenPiece]) -> Option<Vec<Range<usize>>> {
     let bytes = text.as_bytes();
-    // For each token: its possible ends, each with the start from which it was reached.
-    let mut reached: Vec<BTreeMap<usize, usize>> = Vec::with_capacity(tokens.len());
-    let mut places: Vec<usize> = vec![0];
+    // For each token, its possible ends, each with the start from which it was reached first.
+    let mut starts_by_end: Vec<BTreeMap<usize, usize>> = Vec::with_capacity(tokens.len());
+    let mut starts: Vec<usize> = vec![0];
     for token in tokens {
         let mut ends = BTreeMap::new();
-        for &place in &places {
-            for end in ends_of(&token.text, bytes, place) {
-                ends.entry(end).or_insert(place);
+        for &start in &starts {
+            for end in possible_ends(&token.text, bytes, start) {
+                ends.entry(end).or_insert(start);
             }
         }
         if ends.is_empty() {
             break;
         }
-        places = ends.keys().copied().collect();
-        reached.push(ends);
+        starts = ends.keys().copied().collect();
+        starts_by_end.push(ends);
     }
-    let whole = reached.len() == tokens.len();
-    let mut place = match places.last() {
-        Some(&last) if whole && last == bytes.len() => last,
-        Some(&last) if cut_off(&tokens[reached.len()..], &bytes[last..]) => last,
+    let matched = starts_by_end.len();
+    let mut end = match starts.last() {
+        Some(&last) if matched == tokens.len() && last == bytes.len() => last,
+        Some(&last) if are_parts_of_one_character(&tokens[matched..], &bytes[last..]) => last,
         _ => return None,
     };
     let mut ranges = vec![bytes.len()..bytes.len(); tokens.len()];
-    if !whole {
-        ranges[reached.len()..].fill(text.floor_char_boundary(place)..bytes.len());
-    }
-    for (range, ends) in ranges.iter_mut().zip(&reached).rev() {
-        let start = *ends.get(&place)?;
-        *range = text.floor_char_boundary(start)..text.ceil_char_boundary(place);
-        place = start;
+    ranges[matched..].fill(text.floor_char_boundary(end)..bytes.len());
+    for (range, starts) in ranges.iter_mut().zip(&starts_by_end).rev() {
+        let start = *starts.get(&end)?;
+        *range = text.floor_char_boundary(start)..text.ceil_char_boundary(end);
+        end = start;
     }
     Some(ranges)
 }
 
-/// Whether `tokens` are the parts of one incomplete character after the rest `left` of the text.
-fn cut_off(tokens: &[TokenPiece], left: &[u8]) -> bool {
-    const MOST_PARTS: usize = 3;
+/// Whether `tokens` are the parts of one character that was cut off, of which `rest` is what the text has.
+fn are_parts_of_one_character(tokens: &[TokenPiece], rest: &[u8]) -> bool {
+    /// A character has at most four bytes, so at most three tokens begin it without ending it.
+    const MAX_PARTS: usize = 3;
     let is_part = |token: &TokenPiece| token.text.ends_with(char::REPLACEMENT_CHARACTER);
-    tokens.len() <= MOST_PARTS
+    tokens.len() <= MAX_PARTS
         && tokens.iter().all(is_part)
         && tokens
             .first()
-            .is_some_and(|first| first.text.trim_end_matches(char::REPLACEMENT_CHARACTER).as_bytes() == left)
+            .is_some_and(|first| first.text.trim_end_matches(char::REPLACEMENT_CHARACTER).as_bytes() == rest)
 }
 
-/// The possible ends of the token `piece` that begins at `place`.
-fn ends_of<'a>(piece: &'a str, bytes: &'a [u8], place: usize) -> impl Iterator<Item = usize> + 'a {
-    // A replacement character takes three bytes and stands for one to three.
+/// The possible ends in `bytes` of a token with the text `piece` that begins at `start`.
+fn possible_ends<'a>(piece: &'a str, bytes: &'a [u8], start: usize) -> impl Iterator<Item = usize> + 'a {
+    // A replacement character takes three bytes in `piece` and stands for one to three.
     let parts = piece.matches(char::REPLACEMENT_CHARACTER).count();
     let lengths = piece.len().saturating_sub(2 * parts)..=piece.len();
-    lengths.map(move |length| place + length).filter(move |&end| {
-        let found = bytes.get(place..end);
+    lengths.map(move |length| start + length).filter(move |&end| {
+        let found = bytes.get(start..end);
         found.is_some_and(|found| found == piece.as_bytes() || (parts > 0 && String::from_utf8_lossy(found) == piece))
     })
 }
@@ -130,13 +129,15 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
-fn percentile(sorted: &[f64], share: f64) -> f64 {
+/// The value below which `share` (0 to 1) of the sorted values lie, linear between the two nearest; 0 for no values.
+pub fn percentile(sorted: &[f64], share: f64) -> f64 {
     let Some(last) = sorted.len().checked_sub(1) else {
         return 0.0;
     };
-    let place = share * last as f64;
-    let below = place.floor() as usize;
-    sorted[below] + (sorted[(below + 1).min(last)] - sorted[below]) * (place - below as f64)
+    let position = share * last as f64;
+    let below = position.floor() as usize;
+    let above = (below + 1).min(last);
+    sorted[below] + (sorted[above] - sorted[below]) * (position - below as f64)
 }
 
 #[cfg(test)]
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_over_the_tokens_are_those_of_numpy() {
+    fn mean_percentile_and_maximum_equal_those_of_numpy() {
         // numpy.percentile([0, 1, 2, 3, 10], 95) = 8.6
         let scored = Scored {
             base: scores(&[-1.0; 5]),
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn each_token_has_its_place_in_the_text_and_parts_of_a_character_have_the_whole_of_it() {
+    fn each_token_has_its_range_of_the_text_and_parts_of_a_character_have_the_range_of_the_character() {
         let text = "a 森の🙂";
         let found = token_ranges(text, &pieces(text, &[1, 3, 5, 8, 10, 11])).unwrap();
         assert_eq!(found, [0..1, 1..5, 2..5, 5..8, 8..12, 8..12, 8..12]);
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_another_text_have_no_places_in_it() {
+    fn tokens_of_another_text_have_no_ranges() {
         assert_eq!(token_ranges("abc", &pieces("abd", &[1])), None);
         assert_eq!(token_ranges("abc", &pieces("ab", &[1])), None);
         assert_eq!(token_ranges("abc", &[]), None);
@@ -209,7 +210,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn wherever_a_text_is_cut_into_tokens_they_cover_it_in_order(
+        fn the_ranges_of_any_tokens_of_a_text_cover_it_in_order(
             text in "[a-c あ森é🙂]{1,12}", cuts in proptest::collection::btree_set(0usize..48, 0..12)
         ) {
             let cuts: Vec<usize> = cuts.into_iter().filter(|&cut| cut > 0 && cut < text.len()).collect();

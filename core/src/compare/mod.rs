@@ -12,7 +12,7 @@ mod similarity;
 mod report;
 
 pub use diff::{Change, Diff, Granularity, diff, is_cjk};
-pub use likelihood::{KL_STEPS, LikelihoodMeasures, kl_step, perplexity, token_ranges};
+pub use likelihood::{KL_STEPS, LikelihoodMeasures, kl_step, percentile, perplexity, token_ranges};
 pub use measure::Measure;
 pub use repetition::Repetition;
 pub use report::{Noise, REPORT_VERSION, Report, Row, Verdict};

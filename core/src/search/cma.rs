@@ -1,9 +1,12 @@
 //! CMA-ES, the evolution strategy with covariance matrix adaptation, with an ask-and-tell interface.
 //!
 //! Source: N. Hansen, "The CMA Evolution Strategy: A Tutorial" (arXiv 1604.00772, 2016), with its default parameters and negative
-//! weights. It differs in two points. Equal results share the mean of their weights, so that a plateau does not move the mean, and a choice
-//! of one among several is a ranking with ties. The points of a generation are determined by the seed and the generation's number, so that
-//! the state contains neither a random generator nor the points.
+//! weights. The comments use its symbols. The implementation differs in two points:
+//!
+//! * Equal results share the mean of their weights, so that a plateau does not move the mean, and a choice of one among several is a
+//!   ranking with ties.
+//! * The points of a generation follow from the seed and the generation's number, so that the state contains neither a random generator
+//!   nor the points.
 //!
 //! Only additions, multiplications, divisions, square roots and `libm`, in a fixed order: every processor gives the same points.
 
@@ -13,10 +16,10 @@ use super::eigen::{Eigen, eigen, identity};
 use super::error::SearchError;
 use crate::prefix::{Generator, MAX_DIMENSION, split_mix};
 
-/// Most candidates of a generation.
+/// Maximum number of points of a generation.
 pub const MAX_POPULATION: usize = 1024;
 /// Maximum ratio between the step size and the initial one, in either direction.
-const WIDEST: f64 = 1e30;
+const MAX_SIGMA_RATIO: f64 = 1e30;
 
 /// How results change the next generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -46,9 +49,9 @@ struct State {
     sigma: f64,
     /// The lower triangle of the covariance matrix, row by row.
     covariance: Vec<f64>,
-    /// The evolution path of the covariance matrix.
+    /// p_c, the evolution path of the covariance matrix.
     path: Vec<f64>,
-    /// The evolution path of the step size.
+    /// p_sigma, the evolution path of the step size.
     sigma_path: Vec<f64>,
 }
 
@@ -97,17 +100,17 @@ impl CmaEs {
         self.0.mean.len()
     }
 
-    /// Points of a generation.
+    /// The number of points of a generation.
     pub fn population(&self) -> usize {
         self.0.population
     }
 
-    /// Returns the number of generations whose results were given.
+    /// The number of generations whose results were given.
     pub fn generation(&self) -> u64 {
         self.0.generation
     }
 
-    /// The centre around which the next points lie.
+    /// The mean of the distribution from which the next points are drawn.
     pub fn mean(&self) -> &[f64] {
         &self.0.mean
     }
@@ -121,12 +124,12 @@ impl CmaEs {
     pub fn ask(&self) -> Vec<Vec<f64>> {
         let eigen = self.0.decomposed();
         let normals = self.0.normals();
-        let place = |normal: &[f64]| {
+        let point = |normal: &[f64]| {
             let step = self.0.step(&eigen, normal);
             let coordinates = self.0.mean.iter().zip(step);
             coordinates.map(|(mean, step)| mean + self.0.sigma * step).collect()
         };
-        normals.chunks_exact(self.dimension()).map(place).collect()
+        normals.chunks_exact(self.dimension()).map(point).collect()
     }
 
     /// The search after the points of [`CmaEs::ask`] gave these results, in their order. Smaller is better, and positive infinity means that
@@ -148,7 +151,7 @@ impl CmaEs {
         }
         let mut next = self.0.clone();
         if self.0.method == Method::CmaEs {
-            next.learn(results);
+            next.adapt(results);
             if !next.is_finite() {
                 // Overflow after many generations in one direction: the mean stays, and the covariance is reset.
                 let n = self.dimension();
@@ -163,7 +166,7 @@ impl CmaEs {
         Ok(Self(next))
     }
 
-    /// The search after one candidate was preferred to all others, which are equally good.
+    /// The search after one point was preferred to all others, which count as equal.
     ///
     /// # Errors
     /// [`SearchError::NoSuchCandidate`].
@@ -229,6 +232,7 @@ impl Parameters {
         let c_one = 2.0 / ((n + 1.3) * (n + 1.3) + mu_eff);
         let c_mu = 2.0 * (0.25 + mu_eff + 1.0 / mu_eff - 2.0) / ((n + 2.0) * (n + 2.0) + mu_eff);
         let c_mu = c_mu.min(1.0 - c_one);
+        // The negative weights are scaled so that the matrix stays positive definite.
         let limits = [
             1.0 + c_one / c_mu,
             1.0 + 2.0 * mu_eff_bad / (mu_eff + 2.0),
@@ -264,13 +268,14 @@ impl State {
 
     /// Independent normal values of the next generation, `population` x n.
     fn normals(&self) -> Vec<f64> {
-        let mut of_seed = self.seed;
-        let mut of_generation = split_mix(&mut of_seed) ^ self.generation;
-        let seed = split_mix(&mut of_generation);
+        // Mixed twice, so that neighbouring seeds and generations have unrelated points.
+        let mut state = self.seed;
+        let mut state = split_mix(&mut state) ^ self.generation;
+        let seed = split_mix(&mut state);
         Generator::default().normals(seed, self.population * self.mean.len())
     }
 
-    /// The covariance matrix's vectors and the square roots of its values.
+    /// The eigenvectors of the covariance matrix, and the square roots of its eigenvalues.
     fn decomposed(&self) -> Eigen {
         let n = self.mean.len();
         if self.covariance == packed_identity(n) {
@@ -279,30 +284,34 @@ impl State {
                 vectors: identity(n),
             };
         }
-        let matrix = (0..n * n).map(|k| self.covariance[packed(k / n, k % n)]).collect();
-        let mut found = eigen(matrix, n);
-        let largest = found.values.iter().copied().fold(0.0, f64::max);
-        for value in &mut found.values {
+        let matrix = (0..n * n)
+            .map(|k| self.covariance[packed_index(k / n, k % n)])
+            .collect();
+        let mut eigen = eigen(matrix, n);
+        let largest = eigen.values.iter().copied().fold(0.0, f64::max);
+        for value in &mut eigen.values {
             // Rounding may make the smallest ones negative.
             *value = value.max(largest * 1e-20).sqrt();
         }
-        found
+        eigen
     }
 
-    /// A step with this covariance, from independent normal values.
+    /// y: a step with this covariance, from independent normal values z.
     fn step(&self, eigen: &Eigen, normal: &[f64]) -> Vec<f64> {
         let scaled: Vec<f64> = normal.iter().zip(&eigen.values).map(|(z, d)| z * d).collect();
-        rotated(&eigen.vectors, &scaled)
+        multiply(&eigen.vectors, &scaled)
     }
 
-    fn learn(&mut self, results: &[f64]) {
+    /// Adapts mean, step size and covariance to the results of the current points.
+    fn adapt(&mut self, results: &[f64]) {
         let n = self.mean.len();
         let parameters = Parameters::of(n, self.population);
-        let weights = tied(&parameters.weights, results);
+        let weights = candidate_weights(&parameters.weights, results);
         let eigen = self.decomposed();
         let normals = self.normals();
         let steps: Vec<Vec<f64>> = normals.chunks_exact(n).map(|z| self.step(&eigen, z)).collect();
 
+        // <y>_w and <z>_w: the weighted mean of the better half of the points.
         let (mut mean_step, mut mean_normal) = (vec![0.0; n], vec![0.0; n]);
         for ((weight, step), normal) in weights.iter().zip(&steps).zip(normals.chunks_exact(n)) {
             add(&mut mean_step, weight.recombination, step);
@@ -311,7 +320,8 @@ impl State {
         for (mean, step) in self.mean.iter_mut().zip(&mean_step) {
             *mean += self.sigma * step;
         }
-        // Ties spread the weights, and with them the length of a step that was chosen by chance.
+        // Tied points share weights, which shortens the mean of randomly ranked steps. With the effective mass of the shared weights, the
+        // path of such steps keeps its expected length.
         let squares: f64 = weights
             .iter()
             .map(|weight| weight.recombination * weight.recombination)
@@ -327,15 +337,18 @@ impl State {
             chi,
             ..
         } = parameters;
+        // p_sigma, which has the expected length chi if the steps are random.
         let gain = (c_sigma * (2.0 - c_sigma) * mass).sqrt();
-        for (path, step) in self.sigma_path.iter_mut().zip(rotated(&eigen.vectors, &mean_normal)) {
+        for (path, step) in self.sigma_path.iter_mut().zip(multiply(&eigen.vectors, &mean_normal)) {
             *path = (1.0 - c_sigma) * *path + gain * step;
         }
         let length = self.sigma_path.iter().map(|value| value * value).sum::<f64>().sqrt();
-        let told = self.generation as f64 + 1.0;
-        let settled = (1.0 - libm::pow(1.0 - c_sigma, 2.0 * told)).sqrt();
-        let moves = length / settled < (1.4 + 2.0 / (n as f64 + 1.0)) * chi;
-        let gain = if moves {
+        // h_sigma: p_c is not updated while p_sigma is long, that is, while the step size is far too small; the covariance would grow too
+        // fast. The path begins at 0, so its length is compared with the share of chi that random steps have reached by now.
+        let generations = self.generation as f64 + 1.0;
+        let reached = (1.0 - libm::pow(1.0 - c_sigma, 2.0 * generations)).sqrt();
+        let updates_path = length / reached < (1.4 + 2.0 / (n as f64 + 1.0)) * chi;
+        let gain = if updates_path {
             (c_path * (2.0 - c_path) * mass).sqrt()
         } else {
             0.0
@@ -344,10 +357,12 @@ impl State {
             *path = (1.0 - c_path) * *path + gain * step;
         }
 
-        let lost = if moves { 0.0 } else { c_path * (2.0 - c_path) };
+        // C: what is kept of the old matrix, the rank-one update by p_c, and the rank-mu update by the steps. What p_c lacks without an
+        // update is kept of the old matrix.
+        let lacking = if updates_path { 0.0 } else { c_path * (2.0 - c_path) };
         let sum: f64 = weights.iter().map(|weight| weight.covariance).sum();
-        let kept = 1.0 + c_one * lost - c_one - c_mu * sum;
-        let by_length: Vec<f64> = weights
+        let kept = 1.0 + c_one * lacking - c_one - c_mu * sum;
+        let step_weights: Vec<f64> = weights
             .iter()
             .zip(normals.chunks_exact(n))
             .map(|(weight, normal)| {
@@ -363,39 +378,42 @@ impl State {
             .collect();
         for i in 0..n {
             for j in 0..=i {
-                let of_steps: f64 = by_length.iter().zip(&steps).map(|(w, y)| w * y[i] * y[j]).sum();
-                let value = &mut self.covariance[packed(i, j)];
+                let of_steps: f64 = step_weights.iter().zip(&steps).map(|(w, y)| w * y[i] * y[j]).sum();
+                let value = &mut self.covariance[packed_index(i, j)];
                 *value = kept * *value + c_one * self.path[i] * self.path[j] + of_steps;
             }
         }
         let change = (c_sigma / d_sigma * (length / chi - 1.0)).min(1.0);
-        self.sigma = (self.sigma * libm::exp(change)).clamp(self.first_sigma / WIDEST, self.first_sigma * WIDEST);
+        self.sigma = (self.sigma * libm::exp(change))
+            .clamp(self.first_sigma / MAX_SIGMA_RATIO, self.first_sigma * MAX_SIGMA_RATIO);
     }
 }
 
-/// The weight of a candidate.
+/// The weights of a candidate.
 #[derive(Clone, Copy, Default)]
 struct Weight {
+    /// In the mean of the steps; 0 in the worse half.
     recombination: f64,
+    /// In the covariance matrix; negative in the worse half.
     covariance: f64,
 }
 
-/// The weights by rank as weights of the candidates; equal results share the mean of theirs.
-fn tied(by_rank: &[f64], results: &[f64]) -> Vec<Weight> {
+/// Converts weights by rank to weights of the candidates. Equal results share the mean of their weights.
+fn candidate_weights(by_rank: &[f64], results: &[f64]) -> Vec<Weight> {
     let mut order: Vec<usize> = (0..results.len()).collect();
     order.sort_by(|a, b| results[*a].total_cmp(&results[*b]));
     let mut out = vec![Weight::default(); results.len()];
     let mut start = 0;
     while start < order.len() {
-        let same = |place: &&usize| results[**place] == results[order[start]];
+        let same = |candidate: &&usize| results[**candidate] == results[order[start]];
         let count = order[start..].iter().take_while(same).count();
         let ranks = &by_rank[start..start + count];
         let weight = Weight {
             recombination: ranks.iter().map(|weight| weight.max(0.0)).sum::<f64>() / count as f64,
             covariance: ranks.iter().sum::<f64>() / count as f64,
         };
-        for place in &order[start..start + count] {
-            out[*place] = weight;
+        for candidate in &order[start..start + count] {
+            out[*candidate] = weight;
         }
         start += count;
     }
@@ -403,7 +421,7 @@ fn tied(by_rank: &[f64], results: &[f64]) -> Vec<Weight> {
 }
 
 /// The matrix of n x n values, row by row, times the vector.
-fn rotated(matrix: &[f64], vector: &[f64]) -> Vec<f64> {
+fn multiply(matrix: &[f64], vector: &[f64]) -> Vec<f64> {
     let product = |row: &[f64]| row.iter().zip(vector).map(|(a, b)| a * b).sum();
     matrix.chunks_exact(vector.len()).map(product).collect()
 }
@@ -415,8 +433,8 @@ fn add(sum: &mut [f64], factor: f64, vector: &[f64]) {
     }
 }
 
-/// Place of (row, column) in the lower triangle.
-fn packed(row: usize, column: usize) -> usize {
+/// The index of (row, column) in the lower triangle of a symmetric matrix.
+fn packed_index(row: usize, column: usize) -> usize {
     let (high, low) = (row.max(column), row.min(column));
     high * (high + 1) / 2 + low
 }

@@ -748,3 +748,25 @@ fn task_full() -> SetUpError {
 fn refusal_reply(request_id: &str, refusal: SetUpError) -> Reply {
     Reply::error(request_id, refusal.work_id, refusal.error)
 }
+
+/// An embedding table of these rows, which have the same width.
+#[cfg(test)]
+struct Table(Vec<Vec<f32>>);
+
+#[cfg(test)]
+impl crate::engine::TokenEmbeddings for Table {
+    fn hidden_size(&self) -> usize {
+        self.0[0].len()
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.0.len()
+    }
+
+    fn row(&self, token: u32, out: &mut [half::bf16]) -> Result<(), crate::engine::EngineError> {
+        for (out, value) in out.iter_mut().zip(&self.0[token as usize]) {
+            *out = half::bf16::from_f32(*value);
+        }
+        Ok(())
+    }
+}

@@ -98,25 +98,10 @@ fn dot(one: &[f32], other: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use softprefix_core::prefix::Rounding;
 
-    struct Table(Vec<Vec<f32>>);
-
-    impl TokenEmbeddings for Table {
-        fn hidden_size(&self) -> usize {
-            3
-        }
-        fn vocab_size(&self) -> usize {
-            self.0.len()
-        }
-        fn row(&self, token: u32, out: &mut [bf16]) -> Result<(), EngineError> {
-            for (out, value) in out.iter_mut().zip(&self.0[token as usize]) {
-                *out = bf16::from_f32(*value);
-            }
-            Ok(())
-        }
-    }
+    use super::super::Table;
+    use super::*;
 
     #[test]
     fn the_nearest_tokens_have_the_largest_cosine_at_any_norm() {

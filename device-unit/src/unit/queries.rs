@@ -1,6 +1,7 @@
 //! Queries about a model: the embedding rows of texts and tokens, and the norms of its vocabulary.
 
 use half::bf16;
+use softprefix_core::compare::percentile;
 use softprefix_core::prefix::{EmbeddingRows, TokenPiece};
 use softprefix_core::protocol::extension::{EmbedRequest, Embedded, Histogram, Percentiles, Vocabulary};
 use softprefix_core::protocol::{Code, ErrorField};
@@ -122,17 +123,6 @@ fn norms(table: &dyn TokenEmbeddings) -> Result<Vocabulary, EngineError> {
     })
 }
 
-/// Interpolates linearly between the two nearest of the sorted values.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let Some(last) = sorted.len().checked_sub(1) else {
-        return 0.0;
-    };
-    let place = share * last as f64;
-    let below = place.floor() as usize;
-    let above = (below + 1).min(last);
-    sorted[below] + (sorted[above] - sorted[below]) * (place - below as f64)
-}
-
 /// Returns a histogram of log10 of the norms, without rows of zeros.
 fn histogram(sorted: &[f64]) -> Option<Histogram> {
     let positive = &sorted[sorted.partition_point(|&norm| norm <= 0.0)..];
@@ -161,24 +151,8 @@ pub(super) fn failed(error: &EngineError) -> ErrorField {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Table;
     use super::*;
-
-    struct Table(Vec<Vec<f32>>);
-
-    impl TokenEmbeddings for Table {
-        fn hidden_size(&self) -> usize {
-            2
-        }
-        fn vocab_size(&self) -> usize {
-            self.0.len()
-        }
-        fn row(&self, token: u32, out: &mut [bf16]) -> Result<(), EngineError> {
-            for (out, value) in out.iter_mut().zip(&self.0[token as usize]) {
-                *out = bf16::from_f32(*value);
-            }
-            Ok(())
-        }
-    }
 
     #[test]
     fn norms_equal_the_rows_norms_and_percentiles_interpolate() {
