@@ -280,14 +280,15 @@ impl Run {
             let mut ticket = self.connection.ask(&request, Kind::Inference, Some(task.work_id()))?;
             let first = !task.has_answered_once();
             let mut end = self.listen(&mut ticket, start).await?;
-            let seconds = match end {
-                ListenEnd::Idle => self.idle().as_secs_f64(),
-                _ => start.elapsed().as_secs_f64(),
+            let silent_for = match end {
+                ListenEnd::Idle => self.idle(),
+                _ => start.elapsed(),
             };
+            let seconds = silent_for.as_secs_f64();
             if matches!(end, ListenEnd::Idle | ListenEnd::Nothing) {
                 // The unit may have died, which ends its streams without a last frame, too.
                 tokio::select! {
-                    checked = task.check_after(seconds) => checked?,
+                    checked = task.check_once_for_all(silent_for) => checked?,
                     () = stop.requested() => end = ListenEnd::Stop,
                 }
             }
@@ -384,7 +385,7 @@ impl Run {
         let task = self.task.clone();
         // Our unit is silent while the inference waits in its queue, and also when it has died: ask it. A stock unit
         // must not be asked anything before its last frame.
-        let given_up = task.watch(self.idle());
+        let given_up = task.wait_until_gone(self.idle());
         let mut given_up = std::pin::pin!(given_up);
         let is_ours = task.support().is_some();
         loop {
@@ -402,7 +403,7 @@ impl Run {
                 }
             };
             has_reply = true;
-            self.task.set_answered();
+            self.task.set_has_answered_once();
             if let Some(last) = self.take(reply, start)? {
                 return Ok(ListenEnd::End(Box::new(last)));
             }

@@ -57,7 +57,7 @@ impl Learning {
             biased;
             reply = self.ticket.next() => reply,
             // Silence is no error while the unit still has the task: other work may come first.
-            error = self.task.watch(silence) => Err(error),
+            error = self.task.wait_until_gone(silence) => Err(error),
         };
         let reply = match reply {
             Ok(reply) if reply.error.code.is_ok() => reply,

@@ -5,11 +5,11 @@
 //! the unit supports: our own unit runs many inferences of one task at once and confirms every prefix; any other is treated as a stock
 //! unit, which gets one inference at a time.
 
+mod abandoned_tasks;
 mod connection;
 mod error;
 mod inference;
 mod learn;
-mod left_tasks;
 mod module;
 mod score;
 mod stop;

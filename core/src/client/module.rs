@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::abandoned_tasks::{self, TaskIdentity};
 use super::connection::{Connection, Kind, Ticket};
 use super::error::ClientError;
-use super::left_tasks::{self, TaskIdentity};
 use super::task::Task;
 use crate::protocol::card::ModelCard;
 use crate::protocol::extension::{self, Secret, feature};
@@ -273,9 +273,9 @@ impl Module {
         // it on the module.
         let work = async move {
             // Known before, since another set-up may end them meanwhile, and with that make room.
-            let left = left_tasks::left_at(module.address());
+            let abandoned = abandoned_tasks::of_module(module.address());
             match module.set_up_here(set_up.clone()).await {
-                Err(ClientError::TaskFull { ids }) if module.exit_left(left, &ids).await => {
+                Err(ClientError::TaskFull { ids }) if module.exit_abandoned(abandoned, &ids).await => {
                     module.set_up_here(set_up).await
                 }
                 other => other,
@@ -287,16 +287,16 @@ impl Module {
         }
     }
 
-    /// Ends those of the tasks in `left` that the module still has (`ids`) and shows to be the same; returns whether one has ended.
-    async fn exit_left(&self, left: Vec<TaskIdentity>, ids: &[String]) -> bool {
+    /// Ends those of the `abandoned` tasks that the module still has (`ids`) and shows to be the same; returns whether one has ended.
+    async fn exit_abandoned(&self, abandoned: Vec<TaskIdentity>, ids: &[String]) -> bool {
         let mut has_room = false;
-        for task in left {
+        for task in abandoned {
             if !ids.contains(&task.work_id) {
-                left_tasks::forget(self.address(), &task);
+                abandoned_tasks::forget(self.address(), &task);
                 has_room = true;
                 continue;
             }
-            match self.exit_own(&task, true).await {
+            match self.exit_if_own(&task).await {
                 Ok(()) => has_room = true,
                 Err(error) => tracing::warn!(%error, "a task of a connection that broke is left alone"),
             }
@@ -304,26 +304,34 @@ impl Module {
         has_room
     }
 
-    /// Ends a task that this program set up. Until its end is confirmed, it counts as left. With `prove`, which one of another connection
-    /// needs, it is first asked for and left alone unless it can be shown to be the one; that it has ended already is no error then.
-    pub(super) async fn exit_own(&self, task: &TaskIdentity, prove: bool) -> Result<(), ClientError> {
-        left_tasks::remember(self.address(), task);
-        let exited = async {
-            if !prove {
-                return self.exit(&task.work_id).await;
-            }
-            let is_it = match self.task_info(&task.work_id).await {
-                Err(ClientError::TaskGone { .. }) => return Ok(()),
-                info => task.is_described_by(&info?),
-            };
-            match is_it {
-                true => self.exit_all(std::slice::from_ref(&task.work_id)).await,
-                false => Err(task.gone_error()),
+    /// Ends a task that this program set up over the current connection. Until its end is confirmed, it counts as abandoned.
+    pub(super) async fn exit_own(&self, task: &TaskIdentity) -> Result<(), ClientError> {
+        self.exit_remembered(task, self.exit(&task.work_id)).await
+    }
+
+    /// As [`Module::exit_own`], over another connection: the task is ended only if `taskinfo` shows that it is this one. That it has ended
+    /// already is not an error.
+    pub(super) async fn exit_if_own(&self, task: &TaskIdentity) -> Result<(), ClientError> {
+        let exit = async {
+            match self.task_info(&task.work_id).await {
+                Ok(info) if task.is_described_by(&info) => self.exit_all(std::slice::from_ref(&task.work_id)).await,
+                Ok(_) => Err(task.gone_error()),
+                Err(ClientError::TaskGone { .. }) => Ok(()),
+                Err(error) => Err(error),
             }
         };
-        let exited = exited.await;
+        self.exit_remembered(task, exit).await
+    }
+
+    async fn exit_remembered(
+        &self,
+        task: &TaskIdentity,
+        exit: impl Future<Output = Result<(), ClientError>>,
+    ) -> Result<(), ClientError> {
+        abandoned_tasks::remember(self.address(), task);
+        let exited = exit.await;
         if matches!(exited, Ok(()) | Err(ClientError::TaskGone { .. })) {
-            left_tasks::forget(self.address(), task);
+            abandoned_tasks::forget(self.address(), task);
         }
         exited
     }
@@ -336,7 +344,7 @@ impl Module {
         let limit = self.inner.options.set_up;
         let connection = self.connection();
         let request_id = connection.new_id();
-        let mark = set_up.mark(&request_id);
+        let marker_input = set_up.add_marker(&request_id);
         let reply = {
             self.inner.setting_up.fetch_add(1, Ordering::Relaxed);
             let _guard = Lower(&self.inner.setting_up);
@@ -378,7 +386,7 @@ impl Module {
                 let exit = Request::new(connection.new_id(), reply.work_id.as_str(), action::EXIT);
                 if connection.send(&exit).is_err() || error.is_disconnect() {
                     let work_id = reply.work_id;
-                    left_tasks::remember(self.address(), &TaskIdentity { work_id, mark });
+                    abandoned_tasks::remember(self.address(), &TaskIdentity { work_id, marker_input });
                 }
                 return Err(error);
             }
@@ -390,7 +398,7 @@ impl Module {
                 .is_some_and(|support| support.has(feature::STREAM));
         let identity = TaskIdentity {
             work_id: reply.work_id,
-            mark: mark.filter(|mark| info.inputs.contains(mark)),
+            marker_input: marker_input.filter(|input| info.inputs.contains(input)),
         };
         Ok(Task::new(
             self.clone(),

@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
+use super::abandoned_tasks::{self, TaskIdentity};
 use super::connection::Connection;
 use super::error::ClientError;
 use super::inference::{Inference, InferenceRequest};
-use super::left_tasks::{self, TaskIdentity};
 use super::module::{Module, parse_data, task_gone_error};
 use super::score::{ScoreRequest, ScoredText};
 use crate::prefix::{EmbeddingRows, Need, Neighbour, SoftPrefix, encode};
@@ -125,20 +125,21 @@ impl Task {
                 detail,
             });
         }
-        if identity.mark.is_some() && !identity.is_described_by(&info) {
+        if identity.marker_input.is_some() && !identity.is_described_by(&info) {
             return Err(identity.gone_error());
         }
         Ok(())
     }
 
-    /// As [`Task::check`]. `seconds` is how long the unit has been silent; it only appears in the error.
+    /// As [`Task::check`], once for all callers: calls during a running check wait for its result and send nothing, since llm-sys blocks
+    /// all clients for 4 s each time that a dead unit is asked. Errors other than silence come at once, so they are not shared: each
+    /// caller then checks for itself.
     ///
-    /// Calls during a running check wait for its result and send nothing, since llm-sys blocks all clients for 4 s each time that a dead
-    /// unit is asked. Where the check fails with another error than silence, which comes at once, each of them checks again.
+    /// `silent_for` is how long the unit has been silent; it only appears in the error.
     ///
     /// # Errors
     /// [`ClientError::UnitSilent`] where there is no answer, and as for [`Task::check`].
-    pub(super) async fn check_after(&self, seconds: f64) -> Result<(), ClientError> {
+    pub(super) async fn check_once_for_all(&self, silent_for: Duration) -> Result<(), ClientError> {
         let called_at = Instant::now();
         let mut last_check = self.inner.last_check.lock().await;
         let answered = match *last_check {
@@ -158,16 +159,16 @@ impl Task {
         }
         Err(ClientError::UnitSilent {
             work_id: self.work_id().to_owned(),
-            seconds,
+            seconds: silent_for.as_secs_f64(),
         })
     }
 
-    /// Checks the task every `interval` and returns the error of the first failed check.
-    pub(super) async fn watch(&self, interval: Duration) -> ClientError {
+    /// Checks the task every `interval` until a check fails, and returns its error.
+    pub(super) async fn wait_until_gone(&self, interval: Duration) -> ClientError {
         let started = Instant::now();
         loop {
             tokio::time::sleep(interval).await;
-            if let Err(error) = self.check_after(started.elapsed().as_secs_f64()).await {
+            if let Err(error) = self.check_once_for_all(started.elapsed()).await {
                 return error;
             }
         }
@@ -192,16 +193,19 @@ impl Task {
     }
 
     /// Ends the task on the module, for every clone of this handle, and waits for the reply. Over another connection than that of the
-    /// set-up, only a task that can be shown to be this one.
+    /// set-up, the task is ended only if `taskinfo` shows that it is this one.
     ///
     /// # Errors
     /// Those of every request; see [`Module::ping`].
     pub async fn exit(&self) -> Result<(), ClientError> {
-        // `exit_own` remembers the task before it asks, so that nothing is left to do for `Drop`.
+        // Both calls remember the task before they send a request, so that nothing is left to do for `Drop`.
         self.inner.exited.store(true, Ordering::Relaxed);
-        let (module, origin) = (&self.inner.module, &self.inner.origin);
-        let is_elsewhere = !Arc::ptr_eq(&module.connection(), origin);
-        module.exit_own(&self.inner.identity, is_elsewhere).await
+        let (module, identity) = (&self.inner.module, &self.inner.identity);
+        if Arc::ptr_eq(&module.connection(), &self.inner.origin) {
+            module.exit_own(identity).await
+        } else {
+            module.exit_if_own(identity).await
+        }
     }
 
     /// The embedding rows of a text's tokens. Our unit only.
@@ -209,7 +213,7 @@ impl Task {
     /// # Errors
     /// [`ClientError::Unsupported`], and those of every request.
     pub async fn embed(&self, text: &str) -> Result<EmbeddingRows, ClientError> {
-        self.rows(&EmbedRequest::Text { text: text.to_owned() }).await
+        self.request_rows(&EmbedRequest::Text { text: text.to_owned() }).await
     }
 
     /// The rows for a recipe's [`Need`] ([`crate::prefix::PrefixRecipe::needs`]). Our unit only.
@@ -218,14 +222,14 @@ impl Task {
     /// [`PrefixError::StoredMissing`](crate::prefix::PrefixError::StoredMissing) for imported rows, which no unit has;
     /// [`ClientError::Unsupported`], and those of every request.
     pub async fn rows_for(&self, need: &Need) -> Result<EmbeddingRows, ClientError> {
-        self.rows(&EmbedRequest::of(need)?).await
+        self.request_rows(&EmbedRequest::of(need)?).await
     }
 
-    async fn rows(&self, request: &EmbedRequest) -> Result<EmbeddingRows, ClientError> {
-        let rows: Embedded = self
+    async fn request_rows(&self, request: &EmbedRequest) -> Result<EmbeddingRows, ClientError> {
+        let embedded: Embedded = self
             .call_feature(request.feature(), extension::EMBED, to_data(request))
             .await?;
-        Ok(rows.rows()?)
+        Ok(embedded.rows()?)
     }
 
     /// For each row of `rows`, the `k` tokens with the largest cosine to it, the largest first; none for a row of
@@ -351,7 +355,7 @@ impl Task {
         let reply = tokio::select! {
             biased;
             reply = self.inner.module.call_within(limit, self.work_id(), action, Some((action, data))) => reply,
-            error = self.watch(self.module().options().idle) => Err(error),
+            error = self.wait_until_gone(self.module().options().idle) => Err(error),
         };
         parse_data(
             action,
@@ -385,7 +389,7 @@ impl Task {
         self.inner.has_answered_once.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_answered(&self) {
+    pub(super) fn set_has_answered_once(&self) {
         self.inner.has_answered_once.store(true, Ordering::Relaxed);
     }
 }
@@ -397,7 +401,7 @@ impl Drop for Inner {
         }
         let request = Request::new(self.origin.new_id(), &self.identity.work_id, action::EXIT);
         if self.origin.is_closed() || self.origin.send(&request).is_err() {
-            left_tasks::remember(self.module.address(), &self.identity);
+            abandoned_tasks::remember(self.module.address(), &self.identity);
         }
     }
 }

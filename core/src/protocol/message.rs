@@ -257,7 +257,7 @@ impl SetUp {
 
     /// Appends `id` to the name of the input that takes inferences from TCP, and returns the new name; `None` without such an input.
     /// A unit looks only for `llm` in the name, and repeats all of it in [`TaskInfo::inputs`].
-    pub(crate) fn mark(&mut self, id: &str) -> Option<String> {
+    pub(crate) fn add_marker(&mut self, id: &str) -> Option<String> {
         let input = self.input.iter_mut().find(|input| input.contains(LLM))?;
         *input = format!("{input}.{id}");
         Some(input.clone())

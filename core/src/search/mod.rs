@@ -5,13 +5,13 @@
 //! them. A search is an immutable value: proposing candidates does not change it, their results give the next value, and a step back uses an
 //! earlier value.
 
-mod candidates;
 mod cma;
 mod eigen;
 mod error;
 mod objective;
+mod prefix_search;
 
-pub use candidates::{PrefixSearch, SearchSettings};
 pub use cma::{CmaEs, MAX_POPULATION, Method};
 pub use error::SearchError;
 pub use objective::{Closeness, Objective, Score};
+pub use prefix_search::{PrefixSearch, SearchSettings};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 /// Longest match that is distinguished, in tokens. A longer match counts as one of this length.
 pub const LONGEST_MATCH: usize = 16;
 
-/// Weight of one observation in the running acceptance rates.
+/// Weight of one observation in the running acceptance rates. A guess: larger adapts sooner, and one rejected token then counts for more.
 const RATE_SMOOTHING: f64 = 0.25;
 
 /// Proposes tokens for one sequence, and adapts to how many of its proposals are accepted.
@@ -16,12 +16,12 @@ pub struct Drafter {
     /// The prompt and the output so far.
     text: Vec<u32>,
     /// The match that the last proposal was read from.
-    place: Option<Match>,
-    /// The tokens after that match, of which the first `tried` were proposed.
+    last_match: Option<Match>,
+    /// The tokens after that match, of which the first `proposed` were proposed.
     expected: Vec<u32>,
-    tried: usize,
+    proposed: usize,
     /// Estimated probability that the token after a match is accepted, by the match's length.
-    likely: [f64; LONGEST_MATCH + 1],
+    acceptance_rates: [f64; LONGEST_MATCH + 1],
     drafted: usize,
     accepted: usize,
 }
@@ -40,18 +40,18 @@ impl Drafter {
     /// repeated: they help to find the match.
     #[must_use]
     pub fn new(prompt: &[u32], sources: Vec<Arc<[u32]>>) -> Self {
-        let mut likely = [0.0; LONGEST_MATCH + 1];
+        let mut acceptance_rates = [0.0; LONGEST_MATCH + 1];
         // A guess to begin with: the longer a match, the more likely it goes on; 0.1 for one token, 0.8 for sixteen.
-        for (matched, likely) in (0_u8..).zip(&mut likely) {
-            *likely = 1.0 - 0.9_f64.powi(matched.into());
+        for (matched, rate) in (0_u8..).zip(&mut acceptance_rates) {
+            *rate = 1.0 - 0.9_f64.powi(matched.into());
         }
         Self {
             sources,
             text: prompt.to_vec(),
-            place: None,
+            last_match: None,
             expected: Vec::new(),
-            tried: 0,
-            likely,
+            proposed: 0,
+            acceptance_rates,
             drafted: 0,
             accepted: 0,
         }
@@ -61,51 +61,51 @@ impl Drafter {
     /// `min_probability` for each. Call [`Drafter::observe`] before the next proposal. The cost is one pass over all sources.
     pub fn propose(&mut self, max: usize, min_probability: f64) -> &[u32] {
         self.expected.clear();
-        self.tried = 0;
-        self.place = self.find();
-        if let Some(place) = self.place {
+        self.proposed = 0;
+        self.last_match = self.find();
+        if let Some(found) = self.last_match {
             // Reads at least one token even if none may be proposed: comparing it with the model's token still updates the estimates.
             while self.expected.len() < max.max(1)
-                && let Some(token) = self.token(place.source, place.next + self.expected.len())
+                && let Some(token) = self.token(found.source, found.next + self.expected.len())
             {
                 self.expected.push(token);
             }
             let mut chance = 1.0;
             // A short match may come from boilerplate such as the chat template, so no more tokens are proposed than were matched.
-            let max = if place.matched < LONGEST_MATCH {
-                max.min(place.matched)
+            let max = if found.matched < LONGEST_MATCH {
+                max.min(found.matched)
             } else {
                 max
             };
             for ahead in 0..self.expected.len().min(max) {
-                chance *= self.likely[(place.matched + ahead).min(LONGEST_MATCH)];
+                chance *= self.acceptance_rates[(found.matched + ahead).min(LONGEST_MATCH)];
                 if chance < min_probability {
                     break;
                 }
-                self.tried += 1;
+                self.proposed += 1;
             }
         }
-        &self.expected[..self.tried]
+        &self.expected[..self.proposed]
     }
 
     /// Records the tokens that the model chose after the last proposal: those that were accepted, and one more.
     pub fn observe(&mut self, tokens: &[u32]) {
-        if let Some(place) = &mut self.place {
-            let right = self
+        if let Some(last) = &mut self.last_match {
+            let accepted = self
                 .expected
                 .iter()
                 .zip(tokens)
                 .take_while(|(expected, token)| expected == token)
                 .count();
-            for ahead in 0..self.expected.len().min(tokens.len()).min(right + 1) {
-                let likely = &mut self.likely[(place.matched + ahead).min(LONGEST_MATCH)];
-                let came = if ahead < right { 1.0 } else { 0.0 };
-                *likely += (came - *likely) * RATE_SMOOTHING;
+            for ahead in 0..self.expected.len().min(tokens.len()).min(accepted + 1) {
+                let rate = &mut self.acceptance_rates[(last.matched + ahead).min(LONGEST_MATCH)];
+                let was_accepted = if ahead < accepted { 1.0 } else { 0.0 };
+                *rate += (was_accepted - *rate) * RATE_SMOOTHING;
             }
             // Also after a token that differed: a text with one word replaced goes on at the same distance.
-            place.next += tokens.len();
-            self.drafted += self.tried;
-            self.accepted += right.min(self.tried);
+            last.next += tokens.len();
+            self.drafted += self.proposed;
+            self.accepted += accepted.min(self.proposed);
         }
         self.text.extend_from_slice(tokens);
     }
@@ -128,20 +128,20 @@ impl Drafter {
     /// Finds the longest match of the text's end. On a tie the match that the last proposal was read from wins, then the first one.
     fn find(&self) -> Option<Match> {
         let last = *self.text.last()?;
-        let mut best = self.place.and_then(|place| {
-            let matched = self.matched(place.source, place.next);
-            (matched > 0).then_some(Match { matched, ..place })
+        let mut best = self.last_match.and_then(|last| {
+            let matched = self.matched(last.source, last.next);
+            (matched > 0).then_some(Match { matched, ..last })
         });
         for source in 0..=self.sources.len() {
             let tokens: &[u32] = self.sources.get(source).map_or(&self.text, |source| source);
             for next in 1..tokens.len() {
-                let longest = best.map_or(0, |best| best.matched);
-                if longest == LONGEST_MATCH {
+                let best_length = best.map_or(0, |best| best.matched);
+                if best_length == LONGEST_MATCH {
                     return best;
                 }
                 if tokens[next - 1] == last {
                     let matched = self.matched(source, next);
-                    if matched > longest {
+                    if matched > best_length {
                         best = Some(Match { source, next, matched });
                     }
                 }
@@ -169,11 +169,11 @@ mod tests {
 
     use super::*;
 
-    /// Decodes `truth` with at most `most` drafts per step; returns the number of steps and the drafter's counts.
-    fn steps(mut drafter: Drafter, truth: &[u32], most: usize, worth: f64) -> (usize, usize, usize) {
+    /// Decodes `truth` with at most `max` drafts per step; returns the number of steps and the drafter's counts.
+    fn steps(mut drafter: Drafter, truth: &[u32], max: usize, min_probability: f64) -> (usize, usize, usize) {
         let (mut at, mut steps) = (0, 0);
         while at < truth.len() {
-            let guess = drafter.propose(most.min(truth.len() - at - 1), worth);
+            let guess = drafter.propose(max.min(truth.len() - at - 1), min_probability);
             let right = guess.iter().zip(&truth[at..]).take_while(|(a, b)| a == b).count();
             drafter.observe(&truth[at..=at + right]);
             at += right + 1;
@@ -246,13 +246,13 @@ mod tests {
     #[test]
     fn fewer_tokens_are_proposed_at_a_higher_threshold() {
         let text = noise(200, 11);
-        let mut tried = [0.05, 0.3, 0.6, 0.9].map(|worth| {
+        let mut counts = [0.05, 0.3, 0.6, 0.9].map(|min_probability| {
             let mut drafter = Drafter::new(&text[..10], texts(&[&text]));
-            drafter.propose(100, worth).len()
+            drafter.propose(100, min_probability).len()
         });
-        assert!(tried.is_sorted_by(|a, b| a > b), "{tried:?}");
-        tried.reverse();
-        assert_eq!(tried[0], 0);
+        assert!(counts.is_sorted_by(|a, b| a > b), "{counts:?}");
+        counts.reverse();
+        assert_eq!(counts[0], 0);
     }
 
     #[test]
@@ -264,16 +264,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_texts_are_a_proposal_is_no_longer_than_asked_for_and_made_of_their_tokens(
+        fn a_proposal_is_no_longer_than_requested_and_consists_of_tokens_of_the_texts(
             prompt in vec(0..4_u32, 0..40),
             sources in vec(vec(0..4_u32, 0..60), 0..4),
             steps in vec((0..20_usize, 0.0..1.2, vec(0..4_u32, 1..21)), 0..30),
         ) {
             let sources = sources.iter().map(|source| source.as_slice().into()).collect();
             let mut drafter = Drafter::new(&prompt, sources);
-            for (most, worth, chosen) in steps {
-                let proposed = drafter.propose(most, worth);
-                prop_assert!(proposed.len() <= most);
+            for (max, min_probability, chosen) in steps {
+                let proposed = drafter.propose(max, min_probability);
+                prop_assert!(proposed.len() <= max);
                 prop_assert!(proposed.iter().all(|&token| token < 4));
                 // The tokens that were accepted, and the one after them.
                 let count = chosen.len().min(proposed.len() + 1);

@@ -1,4 +1,4 @@
-//! A search in the rows of prefixes: points of a subspace as recipes.
+//! Proposes prefixes around a parent prefix by CMA-ES: a point of the search is a displacement of the parent's rows in a random subspace.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,10 +15,10 @@ use crate::protocol::learn::NormLimit;
 pub struct SearchSettings {
     /// Number of dimensions of the subspace. A search in fewer dimensions converges sooner and reaches less.
     pub dimension: usize,
-    /// Candidates of a generation; the default is 4 + 3 ln(dimension).
+    /// Number of candidates of a generation; the default is 4 + 3 ln(dimension).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub population: Option<usize>,
-    /// Distance of the first candidates from the parent's rows, in token norms.
+    /// Initial step size of CMA-ES in token norms: about the distance of the first candidates from the parent's rows.
     pub spread: f64,
     /// Seed of the subspace and of the points.
     pub seed: u64,
@@ -59,11 +59,12 @@ pub struct PrefixSearch {
 impl PrefixSearch {
     /// A search around `parent`. Put its rows into the [`PrefixStore`](crate::prefix::PrefixStore), so that candidates can be built.
     ///
-    /// `vocabulary` gives the token norm and the band of norms. Without it (a stock module), the parent's median row is one token norm,
-    /// and rows are kept between half of it and twice it.
+    /// `vocabulary` gives the token norm and the range of usual norms. Without it (a stock module), the median norm of the parent's rows
+    /// is one token norm, and the range is from half of it to twice it, which is about as wide as that of the models with a vocabulary.
     ///
     /// # Errors
-    /// [`SearchError`], except [`SearchError::Results`] and those of results, objectives and damaged states.
+    /// [`SearchError::Dimension`], [`SearchError::Population`], [`SearchError::Spread`], [`SearchError::NormLimit`],
+    /// [`SearchError::NoScale`].
     pub fn new(
         parent: &SoftPrefix,
         name: &str,
@@ -71,20 +72,23 @@ impl PrefixSearch {
         vocabulary: Option<&Vocabulary>,
     ) -> Result<Self, SearchError> {
         let dimension = settings.dimension;
-        let most = parent.values().len();
-        if !(1..=most.min(MAX_DIMENSION)).contains(&dimension) {
-            return Err(SearchError::Dimension { dimension, most });
+        let value_count = parent.values().len();
+        if !(1..=value_count.min(MAX_DIMENSION)).contains(&dimension) {
+            return Err(SearchError::Dimension {
+                dimension,
+                most: value_count,
+            });
         }
         let summary = PrefixSummary::of(parent, None);
         let usable = |norm: &f64| norm.is_finite() && *norm > 0.0;
         let of_vocabulary = vocabulary.map(|vocabulary| vocabulary.percentiles.p50).filter(usable);
-        let unit = of_vocabulary.or(Some(summary.median).filter(usable));
-        let unit = unit.ok_or(SearchError::NoScale)?;
-        let usual = match vocabulary {
+        let token_norm = of_vocabulary.or(Some(summary.median).filter(usable));
+        let token_norm = token_norm.ok_or(SearchError::NoScale)?;
+        let usual_norms = match vocabulary {
             Some(vocabulary) => (vocabulary.percentiles.p1, vocabulary.percentiles.p99),
-            None => (unit / 2.0, unit * 2.0),
+            None => (token_norm / 2.0, token_norm * 2.0),
         };
-        let norms = settings.norm_limit.range(unit, usual);
+        let norms = settings.norm_limit.range(token_norm, usual_norms);
         let norms = norms.map_err(|limit| SearchError::NormLimit { limit })?;
         Ok(Self {
             name: name.to_owned(),
@@ -93,8 +97,9 @@ impl PrefixSearch {
             subspace: Subspace {
                 seed: settings.seed,
                 dimension,
-                // So that the spread does not depend on the dimension.
-                step: unit / (dimension as f64).sqrt(),
+                // The length of a standard normal point is about the square root of its dimension: divided by it, the first
+                // displacements are about `spread` token norms long in any dimension.
+                step: token_norm / (dimension as f64).sqrt(),
                 norms,
             },
             strategy: CmaEs::new(
@@ -114,7 +119,7 @@ impl PrefixSearch {
         points.map(|point| self.recipe(generation, point)).collect()
     }
 
-    /// The recipe of the centre around which the next candidates lie: the parent itself at first.
+    /// The recipe of the mean of the search distribution, around which the next candidates are drawn: at first the parent itself.
     pub fn centre(&self) -> PrefixRecipe {
         self.recipe(self.generation(), self.strategy.mean().to_vec())
     }
@@ -124,7 +129,7 @@ impl PrefixSearch {
     /// # Errors
     /// Those of [`CmaEs::tell`].
     pub fn tell(&self, results: &[f64]) -> Result<Self, SearchError> {
-        Ok(self.with(self.strategy.tell(results)?))
+        Ok(self.with_strategy(self.strategy.tell(results)?))
     }
 
     /// The search after one candidate was preferred to the others; see [`CmaEs::pick`].
@@ -132,7 +137,7 @@ impl PrefixSearch {
     /// # Errors
     /// Those of [`CmaEs::pick`].
     pub fn pick(&self, candidate: usize) -> Result<Self, SearchError> {
-        Ok(self.with(self.strategy.pick(candidate)?))
+        Ok(self.with_strategy(self.strategy.pick(candidate)?))
     }
 
     /// The number of generations whose results were given.
@@ -140,7 +145,7 @@ impl PrefixSearch {
         self.strategy.generation()
     }
 
-    /// Candidates of a generation.
+    /// The number of candidates of a generation.
     pub fn population(&self) -> usize {
         self.strategy.population()
     }
@@ -150,7 +155,7 @@ impl PrefixSearch {
         &self.parent
     }
 
-    fn with(&self, strategy: CmaEs) -> Self {
+    fn with_strategy(&self, strategy: CmaEs) -> Self {
         Self {
             strategy,
             ..self.clone()

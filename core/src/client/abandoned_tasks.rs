@@ -1,4 +1,4 @@
-//! The tasks that this program left on modules: how it recognises them over a later connection, and which they are.
+//! The tasks that this program left on modules when a connection broke, and how it recognises them over a later one.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,13 +11,15 @@ use crate::protocol::TaskInfo;
 pub(super) struct TaskIdentity {
     pub work_id: String,
     /// The input that only its set-up has named; `None` where the unit does not repeat it in `taskinfo`.
-    pub mark: Option<String>,
+    pub marker_input: Option<String>,
 }
 
 impl TaskIdentity {
     /// Whether `info`, the unit's reply for this id, shows that it is this task.
     pub fn is_described_by(&self, info: &TaskInfo) -> bool {
-        self.mark.as_ref().is_some_and(|mark| info.inputs.contains(mark))
+        self.marker_input
+            .as_ref()
+            .is_some_and(|input| info.inputs.contains(input))
     }
 
     /// The error where that is not shown.
@@ -30,32 +32,36 @@ impl TaskIdentity {
 }
 
 /// The tasks whose end was not confirmed to this program, with the addresses of their modules; the latest last.
-static LEFT: Mutex<Vec<(String, TaskIdentity)>> = Mutex::new(Vec::new());
+static ABANDONED: Mutex<Vec<(String, TaskIdentity)>> = Mutex::new(Vec::new());
 
-/// Most tasks that are remembered; a module has two places.
-const MAX_LEFT: usize = 64;
+/// Maximum number of tasks that are remembered; a module runs two.
+const MAX_ABANDONED: usize = 64;
 
-fn left() -> MutexGuard<'static, Vec<(String, TaskIdentity)>> {
-    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+fn abandoned() -> MutexGuard<'static, Vec<(String, TaskIdentity)>> {
+    ABANDONED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Remembers a task that may be left on the module at `address`.
 pub(super) fn remember(address: &str, task: &TaskIdentity) {
     forget(address, task);
-    let mut left = left();
-    if left.len() >= MAX_LEFT {
-        left.remove(0);
+    let mut tasks = abandoned();
+    if tasks.len() >= MAX_ABANDONED {
+        tasks.remove(0);
     }
-    left.push((address.to_owned(), task.clone()));
+    tasks.push((address.to_owned(), task.clone()));
 }
 
 /// Forgets a task that has ended, or whose id is another's.
 pub(super) fn forget(address: &str, task: &TaskIdentity) {
-    left().retain(|(at, other)| at != address || other != task);
+    abandoned().retain(|(at, other)| at != address || other != task);
 }
 
 /// The tasks that may be left on the module at `address`.
-pub(super) fn left_at(address: &str) -> Vec<TaskIdentity> {
+pub(super) fn of_module(address: &str) -> Vec<TaskIdentity> {
     let is_there = |(at, _): &&(String, TaskIdentity)| at == address;
-    left().iter().filter(is_there).map(|(_, task)| task.clone()).collect()
+    abandoned()
+        .iter()
+        .filter(is_there)
+        .map(|(_, task)| task.clone())
+        .collect()
 }
