@@ -12,6 +12,7 @@ pub mod compare;
 pub mod experiment;
 pub mod files;
 mod json;
+pub mod language;
 pub mod prefix;
 pub mod protocol;
 pub mod search;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Measures;
+use crate::language::Bilingual;
 
 /// One column of [`Measures`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -63,6 +64,24 @@ impl Measure {
             Self::KlMean => "kl_mean",
             Self::Perplexity => "perplexity",
         }
+    }
+
+    /// The name that people read.
+    pub fn name(self) -> Bilingual<&'static str> {
+        let (en, ja) = match self {
+            Self::Chrf2 => ("chrF2", "chrF2"),
+            Self::Indel => ("indel", "indel"),
+            Self::Difflib => ("difflib", "difflib"),
+            Self::DifflibAutojunk => ("difflib, autojunk", "difflib (autojunk)"),
+            Self::Levenshtein => ("Levenshtein", "Levenshtein"),
+            Self::FirstDivergence => ("shared start", "先頭の一致"),
+            Self::Distinct2 => ("distinct-2", "distinct-2"),
+            Self::Distinct4 => ("distinct-4", "distinct-4"),
+            Self::Length => ("length", "長さ"),
+            Self::KlMean => ("mean KL", "平均 KL"),
+            Self::Perplexity => ("perplexity", "パープレキシティ"),
+        };
+        Bilingual { en, ja }
     }
 
     /// The measure with this [`id`](Self::id).

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Measures, ResultEntry, ResultsFile};
+use crate::language::Bilingual;
 
 /// Version of the JSON form.
 pub const REPORT_VERSION: u32 = 1;
@@ -105,17 +106,18 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The word in tables.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Baseline => "baseline",
-            Self::Same => "same",
-            Self::InsideNoise => "inside the noise",
-            Self::Changed => "changed",
-            Self::Loop => "loop",
-            Self::Empty => "empty",
-            Self::Failed => "failed",
-        }
+    /// The name that people read.
+    pub fn name(self) -> Bilingual<&'static str> {
+        let (en, ja) = match self {
+            Self::Baseline => ("baseline", "ベースライン"),
+            Self::Same => ("same as the baseline", "ベースラインと同じ"),
+            Self::InsideNoise => ("within the noise", "ノイズの範囲内"),
+            Self::Changed => ("changed", "変化あり"),
+            Self::Loop => ("repeats itself", "反復"),
+            Self::Empty => ("empty", "空"),
+            Self::Failed => ("failed", "失敗"),
+        };
+        Bilingual { en, ja }
     }
 }
 
@@ -320,7 +322,7 @@ impl Report {
             ("tokens", |row| row.tokens.map(|n| n.to_string())),
             ("first s", |row| row.ttft_sec.map(|s| format!("{s:.2}"))),
             ("all s", |row| Some(format!("{:.2}", row.elapsed_sec))),
-            ("", |row| Some(row.verdict.word().to_owned())),
+            ("", |row| Some(row.verdict.name().en.to_owned())),
         ];
         let mut out = String::new();
         for (name, text) in [

@@ -11,8 +11,9 @@ use super::plan::{Prompt, Settings};
 use super::record::{Applied, CaseOutcome, ModuleIdentity, Record};
 use super::scores::CaseScores;
 use super::threshold::SimilarityLimit;
-use super::words::{self, Language};
+use super::words;
 use crate::compare::{Measure, Measures, Noise, Verdict};
+use crate::language::Language;
 use crate::prefix::{Magnitude, PrefixRecipe};
 use crate::protocol::extension::FinishReason;
 

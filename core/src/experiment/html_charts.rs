@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 
 use super::analysis::{Analysis, Group, Point, Series, over_prompts};
-use super::html::{Language, Page, one_line};
+use super::html::{Page, one_line};
 use super::svg::{Chart, Dot, Line, Map, MapCell};
+use super::words::REGIONS;
 use crate::compare::{Measure, Verdict};
+use crate::language::{Bilingual, Language};
 use crate::prefix::Magnitude;
 
 impl Page<'_> {
@@ -85,7 +87,7 @@ impl Page<'_> {
             .collect();
         let points = || groups.iter().flat_map(|group| &group.points);
         lines.iter().any(|line| !line.points.is_empty()).then(|| Chart {
-            title: measure_title(measure, self).to_owned(),
+            title: measure_title(measure, self),
             lines,
             y_range: measure.full_scale().map(|top| (0.0, top)),
             ..axis(points, self)
@@ -148,7 +150,7 @@ impl Page<'_> {
             }
         }
         Some(Map {
-            title: measure_title(measure, self).to_owned(),
+            title: measure_title(measure, self),
             x_label: self
                 .word("magnitude; crossed: repeats itself", "大きさ（× は反復）")
                 .to_owned(),
@@ -211,7 +213,7 @@ pub(super) fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
             )
         });
         let y_range = measure.full_scale().map(|top| (0.0, top));
-        chart(measure_title(measure, page).to_owned(), band, y_range, &|point| {
+        chart(measure_title(measure, page), band, y_range, &|point| {
             measure.value(point.measures.as_ref()?)
         })
     };
@@ -232,27 +234,18 @@ pub(super) fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
     out
 }
 
-/// The heading of a plot of this measure.
-fn measure_title(measure: Measure, page: &Page<'_>) -> &'static str {
-    match measure {
-        Measure::Chrf2 => page.word("chrF2 against the baseline", "chrF2 (ベースライン比)"),
-        Measure::Indel => page.word("Indel ratio against the baseline", "indel 比 (ベースライン比)"),
-        Measure::FirstDivergence => page.word("Characters shared from the start", "先頭から一致する文字数"),
-        Measure::Distinct4 => page.word(
-            "Distinct 4-grams (crossed: repeats itself)",
-            "異なる 4-gram の割合 (× は反復)",
-        ),
-        Measure::Length => page.word("Length in characters", "文字数"),
-        Measure::KlMean => page.word(
-            "Mean KL at the baseline's tokens, nats",
-            "ベースライントークンの平均 KL (nat)",
-        ),
-        Measure::Perplexity => page.word(
-            "Perplexity of the text under the base",
-            "出力のパープレキシティ (ベースモデル)",
-        ),
-        other => other.id(),
-    }
+/// The heading of a plot of this measure: its name, and what it is of or in.
+fn measure_title(measure: Measure, page: &Page<'_>) -> String {
+    let note = match measure {
+        Measure::Chrf2 | Measure::Indel | Measure::Difflib | Measure::DifflibAutojunk | Measure::Levenshtein => {
+            page.word(" against the baseline", "（ベースライン比）")
+        }
+        Measure::FirstDivergence | Measure::Length => page.word(", characters", "（文字）"),
+        Measure::Distinct2 | Measure::Distinct4 => page.word(" (crossed: repeats itself)", "（× は反復）"),
+        Measure::KlMean => page.word(" at the baseline's tokens, nats", "（ベースラインのトークン、nat）"),
+        Measure::Perplexity => page.word(" under the model without the prefix", "（プレフィックスなしのモデル）"),
+    };
+    format!("{}{note}", measure.name().get(page.language))
 }
 
 /// A chart without lines, over the magnitudes of these points.
@@ -261,19 +254,18 @@ fn axis<'p, I: Iterator<Item = &'p Point>>(points: impl Fn() -> I, page: &Page<'
         .filter(|point| point.series.is_some())
         .all(|point| point.token_norms.is_some());
     let regimes = if in_norms {
-        vec![
-            (0.0, 0.05, page.word("very small", "微小").to_owned()),
-            (0.1, 3.0, page.word("token-like", "トークン並み").to_owned()),
-            (5.0, f64::MAX, page.word("overdriven", "過大").to_owned()),
-        ]
+        let ends = [(0.0, 0.05), (0.1, 3.0), (5.0, f64::MAX)];
+        let region =
+            |((from, to), name): ((f64, f64), Bilingual<&'static str>)| (from, to, name.get(page.language).to_owned());
+        ends.into_iter().zip(REGIONS).map(region).collect()
     } else {
         Vec::new()
     };
     Chart {
         x_label: if in_norms {
-            page.word("× token norm", "大きさ（× トークンノルム）")
+            page.word("Magnitude, × token norm", "大きさ（ノルム比）")
         } else {
-            page.word("raw value", "大きさ（生の値）")
+            page.word("Magnitude, raw value", "大きさ（生の値）")
         }
         .to_owned(),
         regimes,

@@ -23,7 +23,7 @@ pub mod scores;
 pub mod session;
 pub mod svg;
 pub mod threshold;
-mod words;
+pub mod words;
 
 pub use analysis::{
     Analysis, Baseline, Comparison, Extent, Group, GroupKey, MeasuredText, Point, Proof, Series, Spread, over_prompts,

@@ -1,25 +1,23 @@
 //! What a prefix is made of, in words: for tables, reports and messages.
 
+use crate::language::{Bilingual, Language};
 use crate::prefix::{BlendEndpoint, FoundBy, Learned, Origin, PrefixKind};
 
-/// The language of labels and sentences.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Language {
-    /// `lang="en"`.
-    #[default]
-    English,
-    /// `lang="ja"`.
-    Japanese,
-}
-
-impl Language {
-    pub(super) fn pick<T>(self, english: T, japanese: T) -> T {
-        match self {
-            Self::English => english,
-            Self::Japanese => japanese,
-        }
-    }
-}
+/// The regions of magnitudes, from the smallest on.
+pub const REGIONS: [Bilingual<&'static str>; 3] = [
+    Bilingual {
+        en: "very small",
+        ja: "微小",
+    },
+    Bilingual {
+        en: "token-like",
+        ja: "トークン並み",
+    },
+    Bilingual {
+        en: "overdriven",
+        ja: "過大",
+    },
+];
 
 /// What a prefix is made of, with what tells it from others of its kind.
 pub(super) fn kind(kind: &PrefixKind, language: Language) -> String {
@@ -27,7 +25,7 @@ pub(super) fn kind(kind: &PrefixKind, language: Language) -> String {
         PrefixKind::Constant => (kind.name().to_owned(), "定数".to_owned()),
         PrefixKind::RandomUniform { seed, .. } => seeded(kind, *seed, "一様乱数"),
         PrefixKind::RandomNormal { seed, .. } => seeded(kind, *seed, "正規乱数"),
-        PrefixKind::SampledVocabulary { seed, .. } => seeded(kind, *seed, "語彙から抽出"),
+        PrefixKind::SampledVocabulary { seed, .. } => seeded(kind, *seed, "語彙からの抽出"),
         PrefixKind::Words { text } => (format!("words {text:?}"), format!("「{text}」")),
         PrefixKind::Blend { from, to, t } => (
             format!("blend {from} → {to} at {t}"),

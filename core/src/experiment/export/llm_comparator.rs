@@ -62,7 +62,7 @@ fn example(group: &Group, point: &Point, measures: &Measures, baseline: &str, re
         "prefix".to_owned(),
         json!(point.series.as_ref().map(|series| series.label.clone())),
     );
-    fields.insert("verdict".to_owned(), json!(group.verdict(point).word()));
+    fields.insert("verdict".to_owned(), json!(group.verdict(point).name().en));
     fields.insert("magnitude".to_owned(), json!(point.magnitude()));
     for measure in Measure::ALL {
         fields.insert(measure.id().to_owned(), json!(measure.value(measures)));
