@@ -95,7 +95,7 @@ impl Request {
     /// # Errors
     /// -22.
     pub fn require_data<T: DeserializeOwned>(&self, expected: &str) -> Result<T, ErrorField> {
-        let refusal = |detail: String| ErrorField::new(Code::PARAMETER, format!("{detail}; send data as {expected}"));
+        let refusal = |detail: String| ErrorField::parameter(format!("{detail}; send data as {expected}"));
         match self.data::<sent::Object<T>>() {
             Ok(Some(sent::Object(data))) => Ok(data),
             Ok(None) => Err(refusal("the request has no data".into())),

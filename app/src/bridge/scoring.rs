@@ -28,20 +28,20 @@ impl Scoring {
     /// Starts scoring, replacing the current one.
     pub(super) fn start(&mut self, request: ScoreRuns, session: Option<&Arc<Session>>, events: &Events) {
         self.stop();
-        let (session, teller) = (session.cloned(), events.clone());
+        let (session, reporter) = (session.cloned(), events.clone());
         let records: Vec<String> = request.runs.iter().map(|run| run.record.clone()).collect();
         let all = records.clone();
         let work = async move {
             let scored = match session {
-                Some(session) => score(&session, &request, &teller).await,
+                Some(session) => score(&session, &request, &reporter).await,
                 None => Err(errors::not_connected()),
             };
             if let Err(problem) = scored {
-                teller.send(Event::NotScored { records, problem }).await;
+                reporter.send(Event::NotScored { records, problem }).await;
             }
         };
-        let broken = move |problem| Event::NotScored { records: all, problem };
-        self.under_way = Some(events.spawn(work, broken));
+        let on_failure = move |problem| Event::NotScored { records: all, problem };
+        self.under_way = Some(events.spawn(work, on_failure));
     }
 
     pub(super) fn stop(&mut self) {
@@ -60,7 +60,7 @@ async fn score(session: &Session, request: &ScoreRuns, events: &Events) -> Resul
     for run in &request.runs {
         match build(session, run).await {
             Ok(prefix) => built.push((run, prefix)),
-            Err(problem) => tell(events, run, Err(problem)).await,
+            Err(problem) => report(events, run, Err(problem)).await,
         }
     }
     if built.is_empty() {
@@ -93,7 +93,7 @@ async fn score(session: &Session, request: &ScoreRuns, events: &Events) -> Resul
                 .map_err(|error| session.problem(error)),
             Err(problem) => Err(problem),
         };
-        tell(events, run, found).await;
+        report(events, run, found).await;
     }
     Ok(())
 }
@@ -116,19 +116,19 @@ async fn score_together(
         };
         let found = of_run(request, scored);
         left.extend(found.as_ref().ok().map(|scores| (run, scores.clone())));
-        tell(events, run, found).await;
+        report(events, run, found).await;
     }
     // Texts that several prefixes gave are scored once.
     let mut known = HashMap::new();
     for (run, scores) in left {
         if !run.text.text.is_empty() {
             let found = with_perplexity(task, request, run, scores, &mut known).await;
-            tell(events, run, found.map_err(|error| session.problem(error))).await;
+            report(events, run, found.map_err(|error| session.problem(error))).await;
         }
     }
 }
 
-async fn tell(events: &Events, run: &ScoredRun, found: Result<Scores, Problem>) {
+async fn report(events: &Events, run: &ScoredRun, found: Result<Scores, Problem>) {
     let record = run.record.clone();
     events
         .send(match found {
@@ -184,7 +184,7 @@ async fn with_perplexity(
     mut scores: Scores,
     known: &mut HashMap<TextOf, f64>,
 ) -> Result<Scores, ClientError> {
-    known.insert(request.baseline.clone(), scores.scored.base.perplexity);
+    known.insert(request.baseline.clone(), scores.scored.reference.perplexity);
     scores.perplexity = match known.get(&run.text) {
         Some(perplexity) => Some(*perplexity),
         None => perplexity(task, &request.input.prompt.user, &run.text).await?,
@@ -199,7 +199,7 @@ async fn perplexity(task: &Task, user: &str, of: &TextOf) -> Result<Option<f64>,
         return Ok(None);
     }
     let scored = task.score(ScoreRequest::new(user, of.scored())).await;
-    Ok(Some(scored?.base.perplexity))
+    Ok(Some(scored?.reference.perplexity))
 }
 
 fn nothing_scored() -> Problem {

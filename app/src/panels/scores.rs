@@ -254,9 +254,9 @@ fn about_token(
     name: Option<String>,
 ) -> Option<()> {
     let palette = Palette::of(ui);
-    let (base, prefixed) = (&scores.scored.base, scores.prefixed()?);
+    let (reference, prefixed) = (&scores.scored.reference, scores.prefixed()?);
     let piece = scores.scored.tokens.get(token)?;
-    let probability = |told: &TokenScores| told.logprobs.get(token).map_or_else(String::new, |lp| share(lp.exp()));
+    let probability = |scores: &TokenScores| scores.logprobs.get(token).map_or_else(String::new, |lp| share(lp.exp()));
     ui.horizontal(|ui| {
         let name = name.unwrap_or_else(|| quoted(&piece.text));
         ui.label(paint::strong(name, theme::BODY, palette.text));
@@ -279,7 +279,7 @@ fn about_token(
             ui.end_row();
             ui.label(caption(text.probability));
             ui.label("");
-            ui.label(paint::figures(probability(base), theme::CAPTION, palette.text));
+            ui.label(paint::figures(probability(reference), theme::CAPTION, palette.text));
             ui.label("");
             ui.label(paint::figures(
                 probability(&prefixed.scores),
@@ -287,7 +287,7 @@ fn about_token(
                 palette.text,
             ));
             ui.end_row();
-            let tops = [base, &prefixed.scores].map(|told| told.top.get(token).map_or(&[][..], Vec::as_slice));
+            let tops = [reference, &prefixed.scores].map(|scores| scores.top.get(token).map_or(&[][..], Vec::as_slice));
             for place in 0..tops[0].len().max(tops[1].len()) {
                 ui.label(caption(&format!("{}.", place + 1)));
                 for top in tops {

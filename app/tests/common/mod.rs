@@ -317,7 +317,7 @@ pub fn scores(request: &ScoreRuns) -> Scores {
         text: c.to_string(),
     };
     let tokens: Vec<TokenPiece> = text.chars().enumerate().map(piece).collect();
-    let told = |shift: f64| TokenScores {
+    let scores = |shift: f64| TokenScores {
         logprobs: vec![-0.5 - shift; tokens.len()],
         perplexity: (0.5 + shift).exp(),
         soft_prefix: None,
@@ -327,23 +327,23 @@ pub fn scores(request: &ScoreRuns) -> Scores {
                 let others = ["風", "花", "の", "は"].iter().enumerate();
                 let others = others.map(|(index, text)| (1_000 + index as u32, (*text).to_owned()));
                 let all = std::iter::once((token.id, token.text.clone())).chain(others);
-                let told = all.zip(1..).map(|((id, text), place)| Alternative {
+                let alternatives = all.zip(1..).map(|((id, text), place)| Alternative {
                     id,
                     text,
                     logprob: -0.5 * f64::from(place) - shift,
                 });
-                told.collect()
+                alternatives.collect()
             })
             .collect(),
     };
     let count = tokens.len() as f64;
     let kl: Vec<f64> = (0..tokens.len()).map(|at| 8.0 * (at as f64 / count).powi(4)).collect();
     let scored = Scored {
-        base: told(0.0),
+        reference: scores(0.0),
         prefixed: vec![Compared {
             same_top: kl.iter().map(|nats| *nats < 2.0).collect(),
             kl,
-            scores: told(0.7),
+            scores: scores(0.7),
         }],
         tokens,
     };

@@ -41,7 +41,7 @@ fn after_a_run_the_baselines_output_is_scored_with_and_without_the_prefix() {
     assert!(
         scores
             .scored
-            .base
+            .reference
             .top
             .iter()
             .chain(&prefixed.scores.top)
@@ -77,11 +77,11 @@ fn after_a_run_the_baselines_output_is_scored_with_and_without_the_prefix() {
             .await
             .unwrap();
         let request = ScoreRequest::new(user.as_str(), ScoredText::Tokens(tokens)).prefixes([prefix]);
-        let base = ScoreRequest::new(user.as_str(), ScoredText::Tokens(run.tokens().unwrap().to_vec()));
+        let reference = ScoreRequest::new(user.as_str(), ScoredText::Tokens(run.tokens().unwrap().to_vec()));
         let scored = task.score(request).await.unwrap();
         (
             LikelihoodMeasures::of(&scored, 0).unwrap(),
-            task.score(base).await.unwrap().base.perplexity,
+            task.score(reference).await.unwrap().reference.perplexity,
         )
     });
     assert_eq!(scores.measures, direct.0);
@@ -89,7 +89,7 @@ fn after_a_run_the_baselines_output_is_scored_with_and_without_the_prefix() {
 }
 
 #[test]
-fn whoever_watches_goes_first_and_the_scores_are_those_of_the_run_that_is_shown() {
+fn interactive_runs_precede_scoring_and_the_scores_belong_to_the_shown_run() {
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
     harness.apply(Action::SetColouring(Colouring::Kl));

@@ -9,9 +9,9 @@ pub struct ScoreRequest {
     pub prompt: String,
     /// The answer whose tokens are scored.
     pub text: ScoredText,
-    /// A prefix for the base, to compare prefixes with one another; with `None` the base has none.
-    pub against: Option<SoftPrefix>,
-    /// Prefixes to compare with the base; if empty, only the base is scored.
+    /// The prefix of the reference, to compare prefixes with one another; with `None` the reference is the text without a prefix.
+    pub reference_prefix: Option<SoftPrefix>,
+    /// Prefixes to compare with the reference; if empty, only the reference is scored.
     pub prefixes: Vec<SoftPrefix>,
     /// Number of the likeliest tokens in the reply at each position.
     pub top: usize,
@@ -27,28 +27,28 @@ pub enum ScoredText {
 }
 
 impl ScoreRequest {
-    /// A request to score the base alone, without alternatives.
+    /// A request to score the reference alone, without alternatives.
     pub fn new(prompt: impl Into<String>, text: ScoredText) -> Self {
         Self {
             prompt: prompt.into(),
             text,
-            against: None,
+            reference_prefix: None,
             prefixes: Vec::new(),
             top: 0,
         }
     }
 
-    /// Adds prefixes to compare with the base.
+    /// Adds prefixes to compare with the reference.
     #[must_use]
     pub fn prefixes(mut self, prefixes: impl IntoIterator<Item = SoftPrefix>) -> Self {
         self.prefixes.extend(prefixes);
         self
     }
 
-    /// Gives the base a prefix.
+    /// Gives the reference a prefix.
     #[must_use]
-    pub fn against(mut self, prefix: SoftPrefix) -> Self {
-        self.against = Some(prefix);
+    pub fn reference_prefix(mut self, prefix: SoftPrefix) -> Self {
+        self.reference_prefix = Some(prefix);
         self
     }
 

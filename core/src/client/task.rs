@@ -265,7 +265,7 @@ impl Task {
     /// [`ClientError::Unsupported`], and those of every request.
     pub async fn score(&self, request: ScoreRequest) -> Result<Scored, ClientError> {
         let mut parts = request.prefixes.chunks(MAX_SCORE_PREFIXES);
-        // Without prefixes, one request scores the base alone.
+        // Without prefixes, one request scores the reference alone.
         let mut scored = self.score_part(&request, parts.next().unwrap_or_default()).await?;
         for part in parts {
             scored.prefixed.extend(self.score_part(&request, part).await?.prefixed);
@@ -282,7 +282,7 @@ impl Task {
             prompt: request.prompt.clone(),
             text,
             tokens,
-            against: request.against.as_ref().map(encode),
+            reference_prefix: request.reference_prefix.as_ref().map(encode),
             soft_prefixes: prefixes.iter().map(encode).collect(),
             top: request.top,
         });
@@ -292,7 +292,7 @@ impl Task {
             .await?;
         let length = scored.tokens.len();
         let has_all_tokens = |scores: &extension::TokenScores| scores.logprobs.len() == length;
-        let is_complete = has_all_tokens(&scored.base)
+        let is_complete = has_all_tokens(&scored.reference)
             && scored.prefixed.len() == prefixes.len()
             && scored
                 .prefixed

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::prefix::TokenPiece;
 use crate::protocol::extension::{Compared, Scored};
 
-/// KL(base || prefixed) over a text's tokens, in nats, and how often the likeliest token stayed the same.
+/// KL(reference || prefixed) over a text's tokens, in nats, and how often the likeliest token stayed the same.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LikelihoodMeasures {
     /// Mean over the tokens.
@@ -18,7 +18,7 @@ pub struct LikelihoodMeasures {
     pub kl_p95: f64,
     /// Largest value.
     pub kl_max: f64,
-    /// Share of tokens at which the likeliest token is the base's, 0 to 1.
+    /// Share of tokens at which the likeliest token is the reference's, 0 to 1.
     pub same_top: f64,
     /// Perplexity of the text without the prefix, or with the one compared against.
     pub perplexity_base: f64,
@@ -42,7 +42,7 @@ impl LikelihoodMeasures {
             kl_p95: percentile(&sorted, 0.95),
             kl_max: sorted[count - 1],
             same_top: same as f64 / count as f64,
-            perplexity_base: scored.base.perplexity,
+            perplexity_base: scored.reference.perplexity,
             perplexity_prefixed: compared.scores.perplexity,
         })
     }
@@ -158,7 +158,7 @@ mod tests {
     fn mean_percentile_and_maximum_equal_those_of_numpy() {
         // numpy.percentile([0, 1, 2, 3, 10], 95) = 8.6
         let scored = Scored {
-            base: scores(&[-1.0; 5]),
+            reference: scores(&[-1.0; 5]),
             prefixed: vec![Compared {
                 kl: vec![3.0, 0.0, 10.0, 1.0, 2.0],
                 same_top: vec![true, true, false, true, false],

@@ -42,7 +42,7 @@ pub struct Measures {
     pub baseline_length: Lengths,
     /// Length of the text.
     pub length: Lengths,
-    /// Mean KL(base || prefixed) over the baseline's tokens, in nats, where a unit has scored them.
+    /// Mean KL(baseline || prefixed) over the baseline's tokens, in nats, where a unit has scored them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kl_mean: Option<f64>,
     /// Perplexity of the text under the model without the prefix, where a unit has scored it.

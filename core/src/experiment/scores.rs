@@ -19,7 +19,7 @@ pub struct CaseScores {
     /// Mean, percentile and maximum of `kl`, and the perplexities of the baseline's text.
     #[serde(flatten)]
     pub measures: LikelihoodMeasures,
-    /// KL(base || prefixed) at each token of that text, in nats, to six digits.
+    /// KL(baseline || prefixed) at each token of that text, in nats, to six digits.
     pub kl: Vec<f64>,
     /// Byte range of each token in that text, start and end; empty where they are not known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -175,7 +175,7 @@ pub(super) async fn score(
             continue;
         };
         let own = task.score(ScoreRequest::new(user, text_of(case))).await?;
-        let perplexity = Some(own.base.perplexity);
+        let perplexity = Some(own.reference.perplexity);
         let scores = CaseScores::new(baseline.id.clone(), measures, &compared.kl, places.clone(), perplexity);
         out.push((case.id.clone(), scores));
     }

@@ -225,6 +225,11 @@ impl ErrorField {
             message: message.into(),
         }
     }
+
+    /// An error with the code [`Code::PARAMETER`].
+    pub fn parameter(message: impl Into<String>) -> Self {
+        Self::new(Code::PARAMETER, message)
+    }
 }
 
 impl From<&crate::prefix::PrefixError> for ErrorField {

@@ -552,10 +552,10 @@ pub struct ScoreData {
     /// The answer as token ids of the model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens: Option<Vec<u32>>,
-    /// A prefix for the base, to compare prefixes with one another; absent, the base has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub against: Option<SoftPrefixField>,
-    /// Prefixes to compare with the base, at most [`MAX_SCORE_PREFIXES`]. A single one may also be sent as
+    /// The prefix of the reference, to compare prefixes with one another; absent, the reference is the text without a prefix.
+    #[serde(rename = "against", default, skip_serializing_if = "Option::is_none")]
+    pub reference_prefix: Option<SoftPrefixField>,
+    /// Prefixes to compare with the reference, at most [`MAX_SCORE_PREFIXES`]. A single one may also be sent as
     /// `soft_prefix`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub soft_prefixes: Vec<SoftPrefixField>,
@@ -567,8 +567,9 @@ pub struct ScoreData {
 /// Reply to [`SCORE`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scored {
-    /// The text without a prefix, or with [`ScoreData::against`].
-    pub base: TokenScores,
+    /// The text without a prefix, or with [`ScoreData::reference_prefix`].
+    #[serde(rename = "base")]
+    pub reference: TokenScores,
     /// One for each prefix, in the order of the request.
     pub prefixed: Vec<Compared>,
     /// The tokens of the scored text.
@@ -590,12 +591,12 @@ pub struct TokenScores {
     pub top: Vec<Vec<Alternative>>,
 }
 
-/// A text's tokens with a prefix, compared with the base.
+/// A text's tokens with a prefix, compared with the reference.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Compared {
-    /// KL(base || prefixed) at each token, in nats.
+    /// KL(reference || prefixed) at each token, in nats.
     pub kl: Vec<f64>,
-    /// At each token, whether the likeliest one is the base's.
+    /// At each token, whether the likeliest one is the reference's.
     pub same_top: Vec<bool>,
     /// The text with the prefix.
     pub scores: TokenScores,

@@ -1,13 +1,13 @@
 //! Log-probabilities and Kullback-Leibler divergences from logits, in f64.
 //!
-//! At one position of a text there are V logits `l` for a base and for each condition compared with it. They are reduced in chunks of
-//! `CHUNK` tokens, all conditions side by side, so that the base's exponentials are still cached when the others need them:
+//! At one position of a text there are V logits `l` for a reference and for each condition compared with it. They are reduced in chunks of
+//! `CHUNK` tokens, all conditions side by side, so that the reference's exponentials are still cached when the others need them:
 //!
 //! ```text
 //! for each chunk c:    m = max l              w = exp(l - m)              sum = sum of w
-//!                      difference = sum of w_base (l_base - l)            lane by lane, in the order of the tokens
+//!                      difference = sum of w_ref (l_ref - l)              lane by lane, in the order of the tokens
 //! over the chunks:     M = max m              S = sum of exp(m - M) sum   ln p(token) = l - M - ln S
-//!                      KL(base || l) = (sum of exp(m_base - M_base) difference) / S_base - (M_base + ln S_base) + (M + ln S)
+//!                      KL(ref || l) = (sum of exp(m_ref - M_ref) difference) / S_ref - (M_ref + ln S_ref) + (M + ln S)
 //! ```
 //!
 //! Chunks depend on V alone and each is reduced by one thread, so the results are the same bits on any number of threads. The lanes
@@ -29,13 +29,13 @@ pub struct ChunkStats {
     max: f32,
     /// Sum of exp(logit - max).
     sum: f64,
-    /// Sum of the base's exp(logit - max) times (base logit - logit).
+    /// Sum of the reference's exp(logit - max) times (reference logit - logit).
     difference: f64,
 }
 
 /// A chunk of the vocabulary at one position: a unit of work for one thread.
 pub struct VocabChunk<'a> {
-    /// The logits of each condition, the base first.
+    /// The logits of each condition, the reference first.
     rows: &'a [&'a [f32]],
     tokens: Range<usize>,
     /// The results, for each condition.
@@ -46,20 +46,20 @@ impl VocabChunk<'_> {
     /// Reduces the chunk. Inlined so that callers can compile it for several instruction sets.
     #[inline(always)]
     pub fn reduce(&mut self) {
-        let (mut base_weights, mut weights) = ([0.0; CHUNK], [0.0; CHUNK]);
-        let Some((&base, others)) = self.rows.split_first() else {
+        let (mut reference_weights, mut weights) = ([0.0; CHUNK], [0.0; CHUNK]);
+        let Some((&reference, others)) = self.rows.split_first() else {
             return;
         };
-        let Some((base_stats, other_stats)) = self.stats.split_first_mut() else {
+        let Some((reference_stats, other_stats)) = self.stats.split_first_mut() else {
             return;
         };
-        let base = &base[self.tokens.clone()];
-        let base_weights = &mut base_weights[..base.len()];
-        *base_stats = exponentials(base, base_weights);
+        let reference = &reference[self.tokens.clone()];
+        let reference_weights = &mut reference_weights[..reference.len()];
+        *reference_stats = exponentials(reference, reference_weights);
         for (&other, stats) in others.iter().zip(other_stats) {
             let other = &other[self.tokens.clone()];
-            *stats = exponentials(other, &mut weights[..base.len()]);
-            stats.difference = difference(base_weights, base, other);
+            *stats = exponentials(other, &mut weights[..reference.len()]);
+            stats.difference = difference(reference_weights, reference, other);
         }
     }
 }
@@ -134,14 +134,14 @@ fn difference(weights: &[f64], logits: &[f32], others: &[f32]) -> f64 {
 pub struct Comparison<'a> {
     conditions: usize,
     vocab_size: usize,
-    /// The logits by position, then by condition, the base first.
+    /// The logits by position, then by condition, the reference first.
     rows: Vec<&'a [f32]>,
     /// The reductions by position, then by chunk, then by condition.
     stats: Vec<ChunkStats>,
 }
 
 impl<'a> Comparison<'a> {
-    /// Compares lists of logits, the base first, each with `vocab_size` values per position. `reduce` must reduce every chunk, in any
+    /// Compares lists of logits, the reference first, each with `vocab_size` values per position. `reduce` must reduce every chunk, in any
     /// order.
     pub fn of(conditions: &[&'a [f32]], vocab_size: usize, reduce: impl FnOnce(&mut [VocabChunk<'_>])) -> Self {
         let size = vocab_size.max(1);
@@ -181,7 +181,7 @@ impl<'a> Comparison<'a> {
         self.rows.len() / self.conditions.max(1)
     }
 
-    /// Returns the predictions at `position`, the base first. `None` if a logit is not finite or the position is out of bounds.
+    /// Returns the predictions at `position`, the reference first. `None` if a logit is not finite or the position is out of bounds.
     pub fn at(&self, position: usize) -> Option<Vec<Prediction<'a>>> {
         let rows = self.rows.chunks_exact(self.conditions.max(1)).nth(position)?;
         let chunk_count = self.vocab_size.div_ceil(CHUNK) * self.conditions;
@@ -197,14 +197,15 @@ impl<'a> Comparison<'a> {
             let below = |chunk: ChunkStats, max: f32| exp_of_negative(f64::from(chunk.max) - f64::from(max));
             let sum: f64 = of(condition).map(|chunk| below(chunk, max) * chunk.sum).sum();
             let ln_sum = libm::log(sum);
-            let divergence = predictions.first().map_or(0.0, |base| {
+            let divergence = predictions.first().map_or(0.0, |reference| {
                 let difference: f64 = of(0)
                     .zip(of(condition))
-                    .map(|(base_stats, chunk)| below(base_stats, base.max) * chunk.difference)
+                    .map(|(reference_stats, chunk)| below(reference_stats, reference.max) * chunk.difference)
                     .sum();
-                let (base_total, own_total) = (f64::from(base.max) + base.ln_sum, f64::from(max) + ln_sum);
+                let (reference_total, own_total) =
+                    (f64::from(reference.max) + reference.ln_sum, f64::from(max) + ln_sum);
                 // Rounding can make a difference of zero slightly negative.
-                (difference / base.sum - (base_total - own_total)).max(0.0)
+                (difference / reference.sum - (reference_total - own_total)).max(0.0)
             });
             predictions.push(Prediction {
                 logits,
@@ -242,7 +243,7 @@ impl Prediction<'_> {
         f64::from(logit) - f64::from(self.max) - self.ln_sum
     }
 
-    /// Returns KL(base || this) in nats; 0 for the base itself. Equal logits give exactly 0.
+    /// Returns KL(reference || this) in nats; 0 for the reference itself. Equal logits give exactly 0.
     pub fn divergence(&self) -> f64 {
         self.divergence
     }

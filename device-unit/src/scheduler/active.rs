@@ -1,21 +1,19 @@
 //! A sequence of the running batch: its job, its progress and the rows of its next step.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
-use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::drafter::Drafter;
-use super::job::{ChooseToken, JobOutcome, StopFlag, Timings, TokenSink};
+use super::job::{Job, JobOutcome, Timings};
 use crate::budget::Charge;
 use crate::engine::{EngineError, SequenceId, TokenEmbeddings};
 
 /// A job that occupies a sequence of the engine.
 pub(super) struct Active {
     pub sequence: SequenceId,
-    pub job: StartedJob,
+    pub job: Job,
     /// Rows of the prefix and the prompt. The first `fed` of them are in the KV cache.
     pub prompt_rows: usize,
     pub fed: usize,
@@ -34,21 +32,6 @@ pub(super) struct Active {
     pub _memory: Charge,
 }
 
-/// The parts of a [`Job`](super::job::Job) that are needed after it has started.
-pub(super) struct StartedJob {
-    pub prefix: Option<SoftPrefix>,
-    pub tokens: Vec<u32>,
-    pub max_new_tokens: usize,
-    pub at_limit: FinishReason,
-    pub stop_tokens: Arc<[u32]>,
-    pub choose: ChooseToken,
-    pub priority: Priority,
-    pub stop: StopFlag,
-    pub deadline: Option<Instant>,
-    pub sink: Box<dyn TokenSink>,
-    pub drafter: Option<Drafter>,
-}
-
 impl Active {
     pub fn prefilling(&self) -> bool {
         self.fed < self.prompt_rows
@@ -56,7 +39,7 @@ impl Active {
 
     /// Returns `true` if the job is cancelled, past its deadline, or its receiver is dropped.
     pub fn is_unwanted(&self, now: Instant) -> bool {
-        self.job.stop.is_set() || self.job.deadline.is_some_and(|deadline| now >= deadline) || self.job.sink.is_closed()
+        self.job.is_unwanted(now)
     }
 
     fn timings(&self) -> Timings {

@@ -30,17 +30,26 @@ impl AdmissionLimit {
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |waiting| {
                 (waiting < self.limit).then_some(waiting + 1)
             });
-        entered.map(|_| AdmissionPermit(Arc::clone(&self.waiting)))
+        entered.map(|_| AdmissionPermit(Some(Arc::clone(&self.waiting))))
     }
 }
 
-/// Permission for one inference to wait. Released on drop.
+/// Permission for one inference to wait. Released on drop at the latest.
 #[derive(Debug)]
-pub struct AdmissionPermit(Arc<AtomicUsize>);
+pub struct AdmissionPermit(Option<Arc<AtomicUsize>>);
+
+impl AdmissionPermit {
+    /// Releases the permit, because the inference no longer waits.
+    pub(super) fn release(&mut self) {
+        if let Some(waiting) = self.0.take() {
+            waiting.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
 
 impl Drop for AdmissionPermit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.release();
     }
 }
 
@@ -52,9 +61,18 @@ mod tests {
     fn the_number_of_waiting_inferences_is_limited() {
         let limit = AdmissionLimit::new(2);
         let first = limit.acquire().unwrap();
-        let _second = limit.acquire().unwrap();
+        let mut second = limit.acquire().unwrap();
         assert_eq!(limit.acquire().unwrap_err(), 2);
         drop(first);
-        assert!(limit.acquire().is_ok());
+        let _third = limit.acquire().unwrap();
+        assert_eq!(limit.acquire().unwrap_err(), 2);
+        second.release();
+        drop(second);
+        let _fourth = limit.acquire().unwrap();
+        assert_eq!(
+            limit.acquire().unwrap_err(),
+            2,
+            "a released permit is not released again"
+        );
     }
 }

@@ -408,6 +408,7 @@ impl Learning {
             job.end(refusal);
             return None;
         }
+        job.permit.release();
         job.sink.started();
         let targets = job.examples.iter().map(|example| Item::new(Part::Target, example));
         let items: Vec<Item> = targets.collect();

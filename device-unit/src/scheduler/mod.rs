@@ -137,7 +137,7 @@ impl Scheduler {
         self.shared.notify_worker();
     }
 
-    /// Returns the maximum number of conditions (the base included) of a [`ScoreJob`]; 0 if the engine cannot score.
+    /// Returns the maximum number of conditions (the reference included) of a [`ScoreJob`]; 0 if the engine cannot score.
     #[must_use]
     pub fn score_sequences(&self) -> usize {
         self.score_sequences

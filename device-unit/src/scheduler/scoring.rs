@@ -16,7 +16,7 @@ use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddin
 
 /// A text to score by teacher forcing.
 pub struct ScoreJob {
-    /// The prefix of each condition. The first is the base that the others are compared with.
+    /// The prefix of each condition. The first is the reference, which the others are compared with.
     pub conditions: Vec<Option<SoftPrefix>>,
     /// Tokens before the text, at least one.
     pub prompt: Vec<u32>,
@@ -51,9 +51,9 @@ pub trait ScoreSink: Send {
 pub struct TokenScore {
     /// ln p(token | preceding tokens).
     pub logprob: f64,
-    /// KL(base || this condition) of the prediction at the token's position, in nats; 0 for the base.
+    /// KL(reference || this condition) of the prediction at the token's position, in nats; 0 for the reference.
     pub divergence: f64,
-    /// Whether the likeliest token is the same as the base's.
+    /// Whether the likeliest token is the same as the reference's.
     pub same_top: bool,
     /// The likeliest tokens with the ln of their probabilities, likeliest first.
     pub top: Vec<(u32, f64)>,
@@ -62,12 +62,8 @@ pub struct TokenScore {
 /// A job in progress.
 pub(super) struct Scoring {
     lanes: Vec<Lane>,
-    prompt: Vec<u32>,
-    text: Vec<u32>,
-    top: usize,
-    stop: StopFlag,
-    deadline: Option<Instant>,
-    sink: Box<dyn ScoreSink>,
+    /// Its conditions are moved to the lanes.
+    job: ScoreJob,
     /// Number of tokens scored, in every lane.
     scored: usize,
     _memory: Charge,
@@ -122,32 +118,22 @@ impl ScoreJob {
 
 impl Scoring {
     /// Starts a job: opens a sequence for each condition. A job that cannot start is ended with an error, and `None` is returned.
-    pub fn begin(job: ScoreJob, memory: Charge, engine: &mut dyn Engine) -> Option<Self> {
-        let ScoreJob {
-            conditions,
-            prompt,
-            text,
-            top,
-            stop,
-            deadline,
-            mut sink,
-            permit,
-        } = job;
-        drop(permit);
-        if stop.is_set() || sink.is_closed() {
-            sink.end(Err(JobError::Stopped));
+    pub fn begin(mut job: ScoreJob, memory: Charge, engine: &mut dyn Engine) -> Option<Self> {
+        if job.stop.is_set() || job.sink.is_closed() {
+            job.end(JobError::Stopped);
             return None;
         }
-        if prompt.is_empty() || text.is_empty() || conditions.is_empty() {
-            sink.end(Err(JobError::Failed(
+        if job.prompt.is_empty() || job.text.is_empty() || job.conditions.is_empty() {
+            job.end(JobError::Failed(
                 "there is nothing to score: the text or the prompt is empty".into(),
-            )));
+            ));
             return None;
         }
+        let conditions = std::mem::take(&mut job.conditions);
         let mut lanes: Vec<Lane> = Vec::with_capacity(conditions.len());
         for prefix in conditions {
-            // The last token of the text is predicted but never fed.
-            let positions = prefix.as_ref().map_or(0, SoftPrefix::len) + prompt.len() + text.len() - 1;
+            // The last token of the text is predicted and never an input.
+            let positions = prefix.as_ref().map_or(0, SoftPrefix::len) + job.prompt.len() + job.text.len() - 1;
             match engine.open(positions) {
                 Ok(sequence) => lanes.push(Lane {
                     sequence,
@@ -155,42 +141,38 @@ impl Scoring {
                     fed: 0,
                     rows: Vec::new(),
                     logits: Vec::new(),
-                    scores: Vec::with_capacity(text.len()),
+                    scores: Vec::with_capacity(job.text.len()),
                 }),
                 Err(error) => {
                     lanes.iter().for_each(|lane| engine.close(lane.sequence));
-                    sink.end(Err(error.into()));
+                    job.end(error.into());
                     return None;
                 }
             }
         }
-        sink.started();
+        job.permit.release();
+        job.sink.started();
         Some(Self {
             lanes,
-            prompt,
-            text,
-            top,
-            stop,
-            deadline,
-            sink,
+            job,
             scored: 0,
             _memory: memory,
         })
     }
 
     pub fn is_unwanted(&self, now: Instant) -> bool {
-        self.stop.is_set() || self.deadline.is_some_and(|deadline| now >= deadline) || self.sink.is_closed()
+        self.job.is_unwanted(now)
     }
 
     pub fn is_done(&self) -> bool {
-        self.scored == self.text.len()
+        self.scored == self.job.text.len()
     }
 
     /// Closes the sequences and reports the outcome.
     pub fn end(self, engine: &mut dyn Engine, ended: Result<(), JobError>) {
         self.lanes.iter().for_each(|lane| engine.close(lane.sequence));
         let scores = self.lanes.into_iter().map(|lane| lane.scores).collect();
-        self.sink.end(ended.map(|()| scores));
+        self.job.sink.end(ended.map(|()| scores));
     }
 
     /// Runs one forward pass of about `max_rows` rows. A pass interrupted by `interrupt` feeds nothing and is repeated by the next call.
@@ -242,7 +224,7 @@ impl Scoring {
     /// Fills the lanes' next rows. Rows before the text are fed without logits. Then all lanes advance through the text in parallel;
     /// each row's logits predict the token after it.
     fn fill_rows(&mut self, embeddings: &dyn TokenEmbeddings, max_rows: usize) -> Result<Logits, EngineError> {
-        let (prompt, text, scored) = (&self.prompt, &self.text, self.scored);
+        let (prompt, text, scored) = (&self.job.prompt, &self.job.text, self.scored);
         let before = |lane: &Lane| lane.prefix_rows() + prompt.len() - 1;
         let feeding = self.lanes.iter().any(|lane| lane.fed < before(lane));
         let abreast = (max_rows / self.lanes.len()).clamp(1, text.len() - scored);
@@ -281,7 +263,7 @@ impl Scoring {
             .collect();
         let conditions: Vec<&[f32]> = logits.iter().map(Vec::as_slice).collect();
         let comparison = Comparison::of(&conditions, vocab_size, |chunks| engine.reduce_chunks(chunks));
-        for (position, &token) in (0..comparison.positions()).zip(&self.text[self.scored..]) {
+        for (position, &token) in (0..comparison.positions()).zip(&self.job.text[self.scored..]) {
             let predictions = comparison.at(position).ok_or_else(unusable)?;
             let expected = predictions.first().and_then(Prediction::likeliest);
             for (lane, prediction) in self.lanes.iter_mut().zip(&predictions) {
@@ -289,7 +271,7 @@ impl Scoring {
                     logprob: prediction.ln(token).ok_or_else(unusable)?,
                     divergence: prediction.divergence(),
                     same_top: prediction.likeliest() == expected,
-                    top: prediction.top(self.top),
+                    top: prediction.top(self.job.top),
                 });
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use softprefix_core::prefix::SoftPrefix;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
-use super::active::{Active, StartedJob};
+use super::active::Active;
 use super::batch::DECODE_ROWS;
 use super::job::{Job, JobError, JobOutcome};
 use super::learning::{LearnJob, Learning, Slice};
@@ -261,37 +261,12 @@ impl Worker {
             Ok(sequence) => sequence,
             Err(error) => return queued.end(JobOutcome::Failed(error.to_string())),
         };
-        let Job {
-            prefix,
-            tokens,
-            max_new_tokens,
-            at_limit,
-            stop_tokens,
-            choose,
-            priority,
-            stop,
-            deadline,
-            mut sink,
-            drafter,
-            permit,
-        } = queued.job;
-        drop(permit);
-        sink.started();
+        let mut job = queued.job;
+        job.permit.release();
+        job.sink.started();
         self.active.push(Active {
             sequence,
-            job: StartedJob {
-                prefix,
-                tokens,
-                max_new_tokens,
-                at_limit,
-                stop_tokens,
-                choose,
-                priority,
-                stop,
-                deadline,
-                sink,
-                drafter,
-            },
+            job,
             prompt_rows,
             fed: 0,
             produced: 0,

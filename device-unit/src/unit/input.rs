@@ -231,10 +231,7 @@ fn plain(request: Request) -> Result<Input, ErrorField> {
         ));
     }
     let text = request.data::<Text>().map_err(|error| {
-        ErrorField::new(
-            Code::PARAMETER,
-            format!("the data cannot be read ({error}); send the text as a string"),
-        )
+        ErrorField::parameter(format!("the data cannot be read ({error}); send the text as a string"))
     })?;
     Ok(Input {
         text: text.unwrap_or_default().0,
@@ -247,9 +244,7 @@ fn plain(request: Request) -> Result<Input, ErrorField> {
 
 fn read_options(options: &str) -> Result<InferenceOptions, ErrorField> {
     let Object(options) = serde_json::from_str(options).map_err(|error| {
-        ErrorField::new(
-            Code::PARAMETER,
-            format!(
+        ErrorField::parameter(format!(
                 "the inference's \"softprefix\" cannot be read ({error}); give max_new_tokens (a whole number), usage (true \
                  or false), priority (\"live\" or \"batch\") and draft_tokens (at most {MAX_DRAFT_TOKENS} ids), or leave them out"
             ),

@@ -6,7 +6,7 @@ use softprefix_core::prefix::{
     EmbeddingRows, Generator, LearningSettings, MAX_VALUES, Magnitude, PrefixError, PrefixKind, PrefixRecipe, Rounding,
     SoftPrefix, WindowBudget, decode,
 };
-use softprefix_core::protocol::extension::{LEARN, Vocabulary};
+use softprefix_core::protocol::extension::LEARN;
 use softprefix_core::protocol::learn::{
     BestRows, DEFAULT_STEPS, Example, Init, LearnEnd, LearnFrame, LearnRequest, MAX_EXAMPLES, MAX_LEARNED_ROWS,
     MAX_PRESERVED, MAX_STEPS, References,
@@ -16,7 +16,7 @@ use softprefix_core::protocol::{Code, ErrorField};
 
 use super::pending_reply::PendingReply;
 use super::prepare::encode;
-use super::queries::{rows_of, vocabulary};
+use super::queries::{embedding_rows, vocabulary};
 use super::shared_model::SharedModel;
 use super::task::{InferenceGuard, Task};
 use crate::budget::Charge;
@@ -45,12 +45,13 @@ const TARGET_LOSS: f64 = 0.05;
 pub struct LearnResponder {
     reply: PendingReply,
     guard: InferenceGuard,
-    /// Sent with the first frame.
+    /// Sent with the first frame, then `None`.
     settings: Option<LearningSettings>,
+    /// The losses without a prefix, sent with the next frame, then `None`.
     references: Option<References>,
     /// The step whose rows were sent last.
-    sent: Option<usize>,
-    last: Option<LearnProgress>,
+    sent_step: Option<usize>,
+    last_progress: Option<LearnProgress>,
     /// Memory of the request, which is held until the end.
     _charge: Charge,
 }
@@ -66,111 +67,126 @@ pub fn submit(model: &SharedModel, request: Request, responder: LearnResponder, 
     }
 }
 
-/// Checks a request. Returns what makes it a job.
-fn prepare(
-    model: &SharedModel,
-    task: &Task,
-    request: &Request,
-) -> Result<impl FnOnce(LearnResponder, AdmissionPermit) -> LearnJob + use<>, ErrorField> {
-    let info = model.info();
-    if !model.scheduler.can_learn() {
-        return Err(ErrorField::new(
-            Code::NOT_AVAILABLE,
-            format!(
-                "Not available. The engine {} cannot learn prefixes; use the CPU engine of a workbench.",
-                info.backend
-            ),
-        ));
-    }
-    let learn_request: LearnRequest = request.require_data(EXPECTED_DATA)?;
-    check(&learn_request)?;
-    let number = |what: &str, value: Option<f64>, otherwise: f64, most: f64| match value {
-        None => Ok(otherwise),
-        Some(value) if value > 0.0 && value <= most => Ok(value),
-        Some(value) => Err(parameter(format!(
-            "{what} is {value}; give a number above 0 and up to {most}"
-        ))),
-    };
-    let lr = number("lr", learn_request.lr, DEFAULT_RATE, MAX_RATE)?;
-    let preserve_weight = number(
-        "preserve_weight",
-        learn_request.preserve_weight,
-        PRESERVE_WEIGHT,
-        MAX_RATE,
-    )?;
+/// Tokenizes prompts and targets, and checks that they fit into the window.
+struct ExampleReader<'a> {
+    model: &'a SharedModel,
+    system_prompt: &'a str,
+    /// The rows of the prefix, of the template without a prompt, and of the window.
+    window: WindowBudget,
+}
 
-    let prompt_of = |prompt: &str| encode(model, &model.template.render(&task.setup.system_prompt, prompt));
-    let window = WindowBudget {
-        prefix: learn_request.len,
-        template: prompt_of("")?.len(),
-        prompt: 0,
-        output: 0,
-        window: info.window.min(task.max_positions),
-    };
-    let fits = |what: &str, prompt: &[u32], output: usize| {
+impl<'a> ExampleReader<'a> {
+    fn new(model: &'a SharedModel, task: &'a Task, prefix_rows: usize) -> Result<Self, ErrorField> {
+        let mut reader = Self {
+            model,
+            system_prompt: &task.setup.system_prompt,
+            window: WindowBudget {
+                prefix: prefix_rows,
+                template: 0,
+                prompt: 0,
+                output: 0,
+                window: model.info().window.min(task.max_positions),
+            },
+        };
+        reader.window.template = reader.prompt("")?.len();
+        Ok(reader)
+    }
+
+    /// Returns the tokens of the template with a prompt.
+    fn prompt(&self, prompt: &str) -> Result<Vec<u32>, ErrorField> {
+        encode(self.model, &self.model.template.render(self.system_prompt, prompt))
+    }
+
+    /// Returns the tokens of a prompt of the template that must leave room for `output` more; `name` is its name in an error.
+    fn prompt_before(&self, name: &str, prompt: &str, output: usize) -> Result<Vec<u32>, ErrorField> {
+        let tokens = self.prompt(prompt)?;
+        let template = self.window.template.min(tokens.len());
         let budget = WindowBudget {
-            template: window.template.min(prompt.len()),
-            prompt: prompt.len().saturating_sub(window.template),
+            template,
+            prompt: tokens.len() - template,
             output,
-            ..window
+            ..self.window
         };
         budget.check().map_err(|error| {
             let error = ErrorField::from(&error);
             ErrorField::new(
                 error.code,
-                format!("{what}: {} (the output is the target)", error.message),
+                format!("{name}: {} (the output is the target)", error.message),
             )
-        })
-    };
-    let tokenized = |what: &str, examples: &[Example]| {
-        let numbered = examples.iter().enumerate();
-        let each = numbered.map(|(number, example)| {
-            let prompt = prompt_of(&example.prompt)?;
-            let target = target_of(model, &example.target)?;
-            fits(
-                &format!("{what} {}", number + 1),
-                &prompt,
-                target.len().saturating_sub(1),
-            )?;
-            Ok(LearnExample { prompt, target })
-        });
-        each.collect::<Result<Vec<LearnExample>, ErrorField>>()
-    };
-    let examples = tokenized("example", &learn_request.examples)?;
-    let held_out = tokenized("held-out example", &learn_request.held_out)?;
+        })?;
+        Ok(tokens)
+    }
+
+    /// Returns the tokens of examples; `name` is the name of one in an error.
+    fn examples(&self, name: &str, examples: &[Example]) -> Result<Vec<LearnExample>, ErrorField> {
+        let numbered = examples.iter().zip(1..);
+        numbered
+            .map(|(example, number)| {
+                let target = target_tokens(self.model, &example.target)?;
+                // The last token is predicted and never an input.
+                let output = target.len().saturating_sub(1);
+                let prompt = self.prompt_before(&format!("{name} {number}"), &example.prompt, output)?;
+                Ok(LearnExample { prompt, target })
+            })
+            .collect()
+    }
+}
+
+/// Checks a request. Returns a function that makes it a job, which also needs the responder and the permit.
+fn prepare(
+    model: &SharedModel,
+    task: &Task,
+    request: &Request,
+) -> Result<impl FnOnce(LearnResponder, AdmissionPermit) -> LearnJob + use<>, ErrorField> {
+    if !model.scheduler.can_learn() {
+        return Err(ErrorField::new(
+            Code::NOT_AVAILABLE,
+            format!(
+                "Not available. The engine {} cannot learn prefixes; use the CPU engine of a workbench.",
+                model.info().backend
+            ),
+        ));
+    }
+    let learn_request: LearnRequest = request.require_data(EXPECTED_DATA)?;
+    check(&learn_request)?;
+    let lr = positive("lr", learn_request.lr, DEFAULT_RATE)?;
+    let preserve_weight = positive("preserve_weight", learn_request.preserve_weight, PRESERVE_WEIGHT)?;
+
+    let reader = ExampleReader::new(model, task, learn_request.len)?;
+    let examples = reader.examples("example", &learn_request.examples)?;
+    let held_out = reader.examples("held-out example", &learn_request.held_out)?;
     // The losses without a prefix are those of the held-out examples if there are any.
-    let (what, compared) = match learn_request.held_out.as_slice() {
+    let (name, compared) = match learn_request.held_out.as_slice() {
         [] => ("example", learn_request.examples.as_slice()),
         held_out => ("held-out example", held_out),
     };
-    let mut references = vec![tokenized(what, compared)?];
+    let mut references = vec![reader.examples(name, compared)?];
     if let Some(instruction) = &learn_request.instruction {
         let instructed: Vec<Example> = compared.iter().map(|example| example.after(instruction)).collect();
-        references.push(tokenized(&format!("with the instruction, {what}"), &instructed)?);
+        references.push(reader.examples(&format!("with the instruction, {name}"), &instructed)?);
     }
-    let mut preserved = Vec::with_capacity(learn_request.preserve.len());
-    for (number, prompt) in learn_request.preserve.iter().enumerate() {
-        let prompt = prompt_of(prompt)?;
-        fits(&format!("prompt {} of preserve", number + 1), &prompt, PRESERVE_TOKENS)?;
-        preserved.push(prompt);
-    }
-    let known = vocabulary(model)?;
-    let percentiles = &known.percentiles;
+    let preserved = learn_request.preserve.iter().zip(1..);
+    let preserved = preserved
+        .map(|(prompt, number)| reader.prompt_before(&format!("prompt {number} of preserve"), prompt, PRESERVE_TOKENS))
+        .collect::<Result<Vec<Vec<u32>>, ErrorField>>()?;
+
+    let vocabulary = vocabulary(model)?;
+    let percentiles = &vocabulary.percentiles;
     let norms = learn_request
         .norm_limit
-        .range(percentiles.p50, (percentiles.p1, percentiles.p99));
-    let norms = norms.map_err(|most| {
-        parameter(format!(
-            "the limit of row norms is {most}; give a number of token norms above 0, or \"off\""
-        ))
-    })?;
+        .range(percentiles.p50, (percentiles.p1, percentiles.p99))
+        .map_err(|limit| {
+            ErrorField::parameter(format!(
+                "the limit of row norms is {limit}; give a number of token norms above 0, or \"off\""
+            ))
+        })?;
     let settings = LearningSettings {
         batch: learn_request.batch.unwrap_or(DEFAULT_BATCH).min(examples.len()),
         lr,
         norms: norms.unwrap_or((0.0, f64::MAX)),
         preserve_weight,
     };
-    let init = init_rows(model, &learn_request, &known)?;
+    let init = initial_rows(model, &learn_request, percentiles.p50)?;
     let stop_tokens = Arc::clone(&model.stop_tokens);
     Ok(move |mut responder: LearnResponder, permit| {
         responder.settings = Some(settings);
@@ -185,7 +201,7 @@ fn prepare(
             init,
             steps: learn_request.steps.unwrap_or(DEFAULT_STEPS),
             batch: settings.batch,
-            rate: lr * known.rms,
+            rate: lr * vocabulary.rms,
             norm_range: settings.norms,
             seed: learn_request.seed,
             target_loss: TARGET_LOSS,
@@ -196,40 +212,50 @@ fn prepare(
     })
 }
 
+/// Returns a parameter that must be above 0, or its default.
+fn positive(name: &str, value: Option<f64>, default: f64) -> Result<f64, ErrorField> {
+    match value.unwrap_or(default) {
+        value if value > 0.0 && value <= MAX_RATE => Ok(value),
+        value => Err(ErrorField::parameter(format!(
+            "{name} is {value}; give a number above 0 and up to {MAX_RATE}"
+        ))),
+    }
+}
+
 /// Checks what does not depend on the model.
 fn check(learn_request: &LearnRequest) -> Result<(), ErrorField> {
-    let within = |what: &str, value: usize, most: usize| {
-        if (1..=most).contains(&value) {
-            Ok(())
-        } else {
-            Err(parameter(format!("{what} is {value}; give 1 to {most}")))
+    for (name, value, max) in [
+        ("the number of examples", learn_request.examples.len(), MAX_EXAMPLES),
+        ("len", learn_request.len, MAX_LEARNED_ROWS),
+        ("steps", learn_request.steps.unwrap_or(DEFAULT_STEPS), MAX_STEPS),
+        ("batch", learn_request.batch.unwrap_or(DEFAULT_BATCH), MAX_EXAMPLES),
+    ] {
+        if !(1..=max).contains(&value) {
+            return Err(ErrorField::parameter(format!("{name} is {value}; give 1 to {max}")));
         }
-    };
-    within("the number of examples", learn_request.examples.len(), MAX_EXAMPLES)?;
-    within("len", learn_request.len, MAX_LEARNED_ROWS)?;
-    within("steps", learn_request.steps.unwrap_or(DEFAULT_STEPS), MAX_STEPS)?;
-    within("batch", learn_request.batch.unwrap_or(1), MAX_EXAMPLES)?;
-    for (what, count, most) in [
+    }
+    for (name, count, max) in [
         ("prompts to preserve", learn_request.preserve.len(), MAX_PRESERVED),
         ("held-out examples", learn_request.held_out.len(), MAX_EXAMPLES),
     ] {
-        if count > most {
-            return Err(parameter(format!("{count} {what} are too many; give at most {most}")));
+        if count > max {
+            return Err(ErrorField::parameter(format!(
+                "{count} {name} are too many; give at most {max}"
+            )));
         }
     }
-    let examples = learn_request.examples.iter().enumerate().map(|one| ("example", one));
-    let held_out = learn_request
-        .held_out
-        .iter()
-        .enumerate()
-        .map(|one| ("held-out example", one));
-    for (kind, (number, example)) in examples.chain(held_out) {
-        for (what, text) in [("prompt", &example.prompt), ("target", &example.target)] {
-            if text.is_empty() {
-                return Err(ErrorField::new(
-                    Code::EMPTY_PROMPT,
-                    format!("the {what} of {kind} {} is empty; write at least one word", number + 1),
-                ));
+    for (name, examples) in [
+        ("example", &learn_request.examples),
+        ("held-out example", &learn_request.held_out),
+    ] {
+        for (example, number) in examples.iter().zip(1..) {
+            for (part, text) in [("prompt", &example.prompt), ("target", &example.target)] {
+                if text.is_empty() {
+                    return Err(ErrorField::new(
+                        Code::EMPTY_PROMPT,
+                        format!("the {part} of {name} {number} is empty; write at least one word"),
+                    ));
+                }
             }
         }
     }
@@ -237,7 +263,7 @@ fn check(learn_request: &LearnRequest) -> Result<(), ErrorField> {
 }
 
 /// Returns the target's tokens, tokenized as plain text, with the end-of-turn token.
-fn target_of(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
+fn target_tokens(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
     let mut tokens = model
         .tokenizer
         .encode(text, Special::Plain)
@@ -246,11 +272,11 @@ fn target_of(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
     Ok(tokens)
 }
 
-/// Returns the initial rows.
-fn init_rows(model: &SharedModel, learn_request: &LearnRequest, known: &Vocabulary) -> Result<SoftPrefix, ErrorField> {
+/// Returns the initial rows; `token_norm` is the median norm of the vocabulary's rows.
+fn initial_rows(model: &SharedModel, learn_request: &LearnRequest, token_norm: f64) -> Result<SoftPrefix, ErrorField> {
     let hidden_size = model.info().hidden_size;
     if learn_request.len.saturating_mul(hidden_size) > MAX_VALUES {
-        return Err(parameter(format!(
+        return Err(ErrorField::parameter(format!(
             "{} rows of {hidden_size} values are too many; give fewer",
             learn_request.len
         )));
@@ -260,7 +286,7 @@ fn init_rows(model: &SharedModel, learn_request: &LearnRequest, known: &Vocabula
             let rows = decode(field, hidden_size).map_err(|error| ErrorField::from(&error))?;
             if rows.len() != learn_request.len {
                 let got = rows.len();
-                return Err(parameter(format!(
+                return Err(ErrorField::parameter(format!(
                     "len is {}, but init has {got} rows; give the same number",
                     learn_request.len
                 )));
@@ -288,19 +314,19 @@ fn init_rows(model: &SharedModel, learn_request: &LearnRequest, known: &Vocabula
             (kind, Magnitude::Unscaled, text)
         }
     };
-    let rows = words.map(|text| words_of(model, text)).transpose()?;
+    let rows = words.map(|text| word_rows(model, text)).transpose()?;
     let recipe = PrefixRecipe {
         kind,
         len: learn_request.len,
         magnitude,
         rounding: Rounding::default(),
     };
-    let built = recipe.build(hidden_size, rows.as_ref(), Some(known.percentiles.p50));
+    let built = recipe.build(hidden_size, rows.as_ref(), Some(token_norm));
     built.map_err(|error: PrefixError| ErrorField::from(&error))
 }
 
 /// Returns the embedding rows of the initial words.
-fn words_of(model: &SharedModel, text: &str) -> Result<EmbeddingRows, ErrorField> {
+fn word_rows(model: &SharedModel, text: &str) -> Result<EmbeddingRows, ErrorField> {
     let tokens = encode(model, text)?;
     if tokens.is_empty() {
         return Err(ErrorField::new(
@@ -308,11 +334,7 @@ fn words_of(model: &SharedModel, text: &str) -> Result<EmbeddingRows, ErrorField
             "the initial words have no tokens; write at least one word",
         ));
     }
-    rows_of(model, &tokens)
-}
-
-fn parameter(message: String) -> ErrorField {
-    ErrorField::new(Code::PARAMETER, message)
+    embedding_rows(model, &tokens)
 }
 
 impl LearnResponder {
@@ -322,8 +344,8 @@ impl LearnResponder {
             guard,
             settings: None,
             references: None,
-            sent: None,
-            last: None,
+            sent_step: None,
+            last_progress: None,
             _charge: charge,
         }
     }
@@ -334,9 +356,9 @@ impl LearnResponder {
 
     /// Sends a frame with the progress, and with the best rows if they have changed since the last frame.
     fn send(&mut self, progress: &LearnProgress, best: &BestPrefix, end: Option<LearnEnd>) {
-        let with_rows = end.is_some() || self.sent != Some(best.step);
+        let with_rows = end.is_some() || self.sent_step != Some(best.step);
         if with_rows {
-            self.sent = Some(best.step);
+            self.sent_step = Some(best.step);
         }
         let frame = LearnFrame {
             finish: end.is_some(),
@@ -371,21 +393,21 @@ impl LearnSink for LearnResponder {
     }
 
     fn progress(&mut self, progress: &LearnProgress, best: &BestPrefix) {
-        self.last = Some(*progress);
+        self.last_progress = Some(*progress);
         // A client that reads slowly gets fewer frames.
-        if self.sent.is_none() || self.reply.peer().sink().has_room() {
+        if self.sent_step.is_none() || self.reply.peer().sink().has_room() {
             self.send(progress, best, None);
         }
     }
 
     fn is_closed(&self) -> bool {
-        self.reply.peer().sink().is_closed()
+        self.reply.is_closed()
     }
 
     fn end(mut self: Box<Self>, outcome: Result<LearnedPrefix, JobError>) {
         let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
         let failed = |sentence: &str| ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"));
-        match (outcome, self.last) {
+        match (outcome, self.last_progress) {
             (Ok(learned), Some(last)) => {
                 let end = match learned.best.loss.all_matched() {
                     true if !learned.stopped => LearnEnd::Reached,

@@ -310,9 +310,9 @@ impl Inner {
             return refuse(ErrorField::stock(Code::PUSH));
         };
         let answer = InferenceResponder::new(peer.clone(), request_id.clone(), guard, input.charge.take());
-        let longest = self.options.longest_inference;
+        let time_limit = self.options.longest_inference;
         task.model
-            .spawn(move |model| prepare::submit(model, input, answer, permit, longest));
+            .spawn(move |model| prepare::submit(model, input, answer, permit, time_limit));
     }
 
     /// Handles a request other than set-up and inference. Returns `None` if the reply is sent later.
@@ -416,9 +416,9 @@ impl Inner {
         };
         let reply = PendingReply::new(peer, &request.request_id, &task.work_id);
         let answer = score::ScoreResponder::new(reply, guard, request.charge.take());
-        let longest = self.options.longest_inference;
+        let time_limit = self.options.longest_inference;
         task.model
-            .spawn(move |model| score::submit(model, request, answer, permit, longest));
+            .spawn(move |model| score::submit(model, request, answer, permit, time_limit));
     }
 
     /// Learns a prefix. Frames are sent while the engine works.

@@ -2,8 +2,8 @@
 
 use half::bf16;
 use softprefix_core::prefix::{Neighbour, SoftPrefix, decode};
+use softprefix_core::protocol::ErrorField;
 use softprefix_core::protocol::extension::{MAX_NEAREST, MAX_NEAREST_ROWS, Nearest, NearestRequest};
-use softprefix_core::protocol::{Code, ErrorField};
 
 use super::queries::failed;
 use super::shared_model::SharedModel;
@@ -18,14 +18,16 @@ const LANES: usize = 16;
 /// # Errors
 /// -22 for an invalid or too large request, -30 and -31 for rows that do not fit the model, -11 if the table cannot be read.
 pub fn answer(model: &SharedModel, request: &Request) -> Result<Nearest, ErrorField> {
-    let parameter = |message: String| ErrorField::new(Code::PARAMETER, message);
     let request: NearestRequest = request.require_data("{\"len\": P, \"data_b64\": \"...\", \"k\": n}")?;
     if request.k == 0 || request.k > MAX_NEAREST {
-        return Err(parameter(format!("k is {}; give 1 to {MAX_NEAREST}", request.k)));
+        return Err(ErrorField::parameter(format!(
+            "k is {}; give 1 to {MAX_NEAREST}",
+            request.k
+        )));
     }
     if request.rows.len > MAX_NEAREST_ROWS {
         let len = request.rows.len;
-        return Err(parameter(format!(
+        return Err(ErrorField::parameter(format!(
             "{len} rows are too many; send at most {MAX_NEAREST_ROWS} at once"
         )));
     }

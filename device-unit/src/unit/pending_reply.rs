@@ -28,6 +28,11 @@ impl PendingReply {
         &self.peer
     }
 
+    /// Whether the client has disconnected.
+    pub fn is_closed(&self) -> bool {
+        self.peer.sink().is_closed()
+    }
+
     /// Sends data, as the last reply or as one before it.
     pub fn send(&mut self, object: &str, data: Value, last: bool) {
         self.sent |= last;

@@ -21,7 +21,7 @@ pub fn submit(
     input: Input,
     mut responder: InferenceResponder,
     permit: AdmissionPermit,
-    longest: Duration,
+    time_limit: Duration,
 ) {
     if responder.guard().stop.is_set() {
         return Box::new(responder).end(JobOutcome::NeverStarted, Timings::default());
@@ -47,7 +47,7 @@ pub fn submit(
                 choose: prepared.choose,
                 priority: input.options.priority,
                 stop,
-                deadline: Instant::now().checked_add(longest),
+                deadline: Instant::now().checked_add(time_limit),
                 sink: Box::new(responder),
                 drafter: prepared.drafter,
                 permit,
@@ -118,13 +118,10 @@ fn draft<'a>(model: &SharedModel, options: &'a InferenceOptions) -> Result<&'a [
     let draft = &options.draft_tokens[..options.draft_tokens.len().min(info.window)];
     match draft.iter().find(|&&token| token as usize >= info.vocab_size) {
         None => Ok(draft),
-        Some(token) => Err(ErrorField::new(
-            Code::PARAMETER,
-            format!(
-                "draft_tokens contains {token}, but this model's ids are 0 to {}; send the ids from \"usage\", or leave it out",
-                info.vocab_size.saturating_sub(1)
-            ),
-        )),
+        Some(token) => Err(ErrorField::parameter(format!(
+            "draft_tokens contains {token}, but this model's ids are 0 to {}; send the ids from \"usage\", or leave it out",
+            info.vocab_size.saturating_sub(1)
+        ))),
     }
 }
 
@@ -161,8 +158,7 @@ fn output_limit(
     let by_window = task.max_positions.min(info.window) + 1 - used;
     Ok(match options.max_new_tokens {
         Some(0) => {
-            return Err(ErrorField::new(
-                Code::PARAMETER,
+            return Err(ErrorField::parameter(
                 "max_new_tokens is 0; give at least 1, or leave it out",
             ));
         }

@@ -39,14 +39,14 @@ pub fn embed(model: &SharedModel, request: &Request) -> Result<Embedded, ErrorFi
     if ids.len() > info.window {
         return Err(too_many(ids.len(), info.window));
     }
-    Embedded::of(&rows_of(model, &ids)?).map_err(|error| ErrorField::from(&error))
+    Embedded::of(&embedding_rows(model, &ids)?).map_err(|error| ErrorField::from(&error))
 }
 
 /// Returns the embedding rows of tokens.
 ///
 /// # Errors
 /// -11 for ids outside the vocabulary.
-pub(super) fn rows_of(model: &SharedModel, ids: &[u32]) -> Result<EmbeddingRows, ErrorField> {
+pub(super) fn embedding_rows(model: &SharedModel, ids: &[u32]) -> Result<EmbeddingRows, ErrorField> {
     let hidden_size = model.info().hidden_size;
     let embeddings = model.scheduler.embeddings();
     let mut rows = vec![bf16::ZERO; ids.len() * hidden_size];

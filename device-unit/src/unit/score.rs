@@ -29,16 +29,16 @@ pub struct ScoreResponder {
     reply: PendingReply,
     guard: InferenceGuard,
     tokens: Vec<u32>,
-    /// The prefixes of the conditions, the base first.
+    /// The prefixes of the conditions, the reference first.
     conditions: Vec<Option<SoftPrefixEcho>>,
     /// Memory of the request, which is held until the end.
     _charge: Charge,
 }
 
 const EXPECTED_DATA: &str = "{\"prompt\": \"...\", \"text\": \"...\"}";
-/// Approximate size of one token's scores in a reply.
+/// Approximate bytes of one token's scores in a reply: a log-probability and a divergence of about 20 digits each, and a flag.
 const SCORE_BYTES: usize = 48;
-/// Approximate size of one alternative in a reply.
+/// Approximate bytes of one alternative in a reply: `{"id":123456,"logprob":-12.34567890123456,"text":" word"}`.
 const ALTERNATIVE_BYTES: usize = 64;
 
 /// Data of a request. Fields of a wrong type are kept, so that each is refused with its own message.
@@ -47,8 +47,10 @@ struct ScoreData {
     prompt: Option<Sent<String>>,
     text: Option<Sent<String>>,
     tokens: Option<Tokens>,
-    against: Option<SentPrefix>,
+    #[serde(rename = "against")]
+    reference_prefix: Option<SentPrefix>,
     soft_prefixes: Option<Sent<Capped<SentPrefix, MAX_SCORE_PREFIXES>>>,
+    /// A single prefix may also be sent under this name.
     soft_prefix: Option<SentPrefix>,
     top: Option<Excerpt>,
 }
@@ -73,7 +75,7 @@ pub fn submit(
     request: Request,
     mut responder: ScoreResponder,
     permit: AdmissionPermit,
-    longest: Duration,
+    time_limit: Duration,
 ) {
     let task = Arc::clone(responder.guard.task());
     let prepared = prepare(model, &task, &request);
@@ -91,7 +93,7 @@ pub fn submit(
                 text: prepared.text,
                 top: prepared.top,
                 stop: responder.guard.stop.clone(),
-                deadline: Instant::now().checked_add(longest),
+                deadline: Instant::now().checked_add(time_limit),
                 sink: Box::new(responder),
                 permit,
             });
@@ -117,9 +119,8 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
             ),
         ));
     }
-    let parameter = |message: String| ErrorField::new(Code::PARAMETER, message);
     let data = request.data::<Object<ScoreData>>().map_err(|error| {
-        parameter(format!(
+        ErrorField::parameter(format!(
             "the request cannot be read ({error}); send data as {EXPECTED_DATA}"
         ))
     })?;
@@ -127,17 +128,17 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
         prompt: Some(Sent::Expected(user)),
         text: sent_text,
         tokens,
-        against,
+        reference_prefix,
         soft_prefixes,
         soft_prefix,
         top,
     })) = data
     else {
-        return Err(parameter(format!(
+        return Err(ErrorField::parameter(format!(
             "the request has no prompt; send data as {EXPECTED_DATA}"
         )));
     };
-    let text = text(model, sent_text, tokens)?;
+    let text = tokens_to_score(model, sent_text, tokens)?;
     let top = match top {
         None => 0,
         Some(top) => top
@@ -145,43 +146,43 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
             .parse()
             .ok()
             .filter(|&top| top <= MAX_ALTERNATIVES)
-            .ok_or_else(|| parameter(format!("top is {top}; give 0 to {MAX_ALTERNATIVES}")))?,
+            .ok_or_else(|| ErrorField::parameter(format!("top is {top}; give 0 to {MAX_ALTERNATIVES}")))?,
     };
 
-    let prefix = |sent: SentPrefix| sent.decode(info.hidden_size).map_err(|error| ErrorField::from(&error));
-    let mut conditions = vec![against.map(prefix).transpose()?];
+    let decode = |sent: SentPrefix| sent.decode(info.hidden_size).map_err(|error| ErrorField::from(&error));
+    let mut conditions = vec![reference_prefix.map(decode).transpose()?];
     match soft_prefixes {
         None => {}
         Some(Sent::Expected(list)) if list.count <= MAX_SCORE_PREFIXES => {
             for sent in list.items {
-                conditions.push(Some(prefix(sent)?));
+                conditions.push(Some(decode(sent)?));
             }
         }
         Some(Sent::Expected(list)) => {
             let count = list.count;
-            return Err(parameter(format!(
+            return Err(ErrorField::parameter(format!(
                 "{count} prefixes are too many; send at most {MAX_SCORE_PREFIXES} at once"
             )));
         }
         Some(Sent::Other(_)) => {
-            return Err(parameter(
+            return Err(ErrorField::parameter(
                 "soft_prefixes is not a list; send [{\"len\": P, \"data_b64\": \"...\"}]".into(),
             ));
         }
     }
     if let Some(sent) = soft_prefix {
-        conditions.push(Some(prefix(sent)?));
+        conditions.push(Some(decode(sent)?));
     }
     if conditions.len() > model.scheduler.score_sequences() {
-        return Err(parameter(format!(
+        return Err(ErrorField::parameter(format!(
             "{} prefixes are too many; send at most {MAX_SCORE_PREFIXES} at once",
             conditions.len() - 1
         )));
     }
 
-    let reply = conditions.len() * text.len() * (SCORE_BYTES + top * ALTERNATIVE_BYTES);
-    if reply > DEFAULT_LIMIT {
-        return Err(parameter(format!(
+    let reply_bytes = conditions.len() * text.len() * (SCORE_BYTES + top * ALTERNATIVE_BYTES);
+    if reply_bytes > DEFAULT_LIMIT {
+        return Err(ErrorField::parameter(format!(
             "the scores of {} tokens under {} conditions with {top} alternatives would be larger than a message; score a shorter text, \
              fewer prefixes at once or fewer alternatives",
             text.len(),
@@ -196,7 +197,7 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
         prefix: conditions.iter().flatten().map(SoftPrefix::len).max().unwrap_or(0),
         template,
         prompt: prompt.len() - template,
-        // The last token is predicted but never fed.
+        // The last token is predicted and never an input.
         output: text.len() - 1,
         window: info.window.min(task.max_positions),
     };
@@ -214,8 +215,11 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
 }
 
 /// Returns the text's tokens: as given, or tokenized as plain text, because an answer contains no special tokens.
-fn text(model: &SharedModel, text: Option<Sent<String>>, tokens: Option<Tokens>) -> Result<Vec<u32>, ErrorField> {
-    let parameter = |message: &str| ErrorField::new(Code::PARAMETER, message);
+fn tokens_to_score(
+    model: &SharedModel,
+    text: Option<Sent<String>>,
+    tokens: Option<Tokens>,
+) -> Result<Vec<u32>, ErrorField> {
     let tokens = match (tokens, text) {
         (Some(Tokens(Sent::Expected(list))), _) if list.count > MAX_TOKENS => {
             return Err(ErrorField::new(
@@ -231,13 +235,13 @@ fn text(model: &SharedModel, text: Option<Sent<String>>, tokens: Option<Tokens>)
             .into_iter()
             .map(|token| token.0)
             .collect::<Option<Vec<u32>>>()
-            .ok_or_else(|| parameter("tokens is not a list of token ids; send [id, id, ...]"))?,
+            .ok_or_else(|| ErrorField::parameter("tokens is not a list of token ids; send [id, id, ...]"))?,
         (_, Some(Sent::Expected(text))) => model
             .tokenizer
             .encode(&text, Special::Plain)
             .map_err(|error| ErrorField::new(Code::WINDOW, error.to_string()))?,
         _ => {
-            return Err(parameter(
+            return Err(ErrorField::parameter(
                 "the request has neither text nor tokens; send \"text\": \"...\" or \"tokens\": [ids]",
             ));
         }
@@ -250,10 +254,9 @@ fn text(model: &SharedModel, text: Option<Sent<String>>, tokens: Option<Tokens>)
     }
     let vocab_size = model.info().vocab_size;
     match tokens.iter().find(|&&token| token as usize >= vocab_size) {
-        Some(token) => Err(ErrorField::new(
-            Code::PARAMETER,
-            format!("the token {token} is outside the vocabulary of {vocab_size}; send tokens of this model"),
-        )),
+        Some(token) => Err(ErrorField::parameter(format!(
+            "the token {token} is outside the vocabulary of {vocab_size}; send tokens of this model"
+        ))),
         None => Ok(tokens),
     }
 }
@@ -277,7 +280,7 @@ impl ScoreResponder {
         let task = Arc::clone(self.guard.task());
         let tokenizer = &task.model.tokenizer;
         let mut scored = scores.into_iter().zip(self.conditions);
-        let Some((base, echo)) = scored.next() else {
+        let Some((reference, echo)) = scored.next() else {
             return;
         };
         let compared = |(scores, echo): (Vec<TokenScore>, Option<SoftPrefixEcho>)| Compared {
@@ -286,7 +289,7 @@ impl ScoreResponder {
             scores: to_wire(tokenizer, scores, echo),
         };
         let data = to_data(&Scored {
-            base: to_wire(tokenizer, base, echo),
+            reference: to_wire(tokenizer, reference, echo),
             prefixed: scored.map(compared).collect(),
             tokens: self.tokens.iter().map(|&id| piece(tokenizer, id)).collect(),
         });
@@ -325,7 +328,7 @@ impl ScoreSink for ScoreResponder {
     }
 
     fn is_closed(&self) -> bool {
-        self.reply.peer().sink().is_closed()
+        self.reply.is_closed()
     }
 
     fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, JobError>) {

@@ -191,7 +191,7 @@ fn each_case_of_a_sweep_is_scored_and_the_scores_are_kept_with_its_record() {
         let direct = (
             case.id.clone(),
             LikelihoodMeasures::of(&task.score(asked).await.unwrap(), 0).unwrap(),
-            task.score(own).await.unwrap().base.perplexity,
+            task.score(own).await.unwrap().reference.perplexity,
         );
         (events, records, direct)
     });

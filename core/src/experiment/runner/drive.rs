@@ -577,10 +577,10 @@ struct Attempt {
 async fn mean_ln_p(session: &Session, task: &Task, record: &Record, text: String) -> Result<f64, SessionError> {
     let request = ScoreRequest::new(record.prompt.user.as_str(), ScoredText::Text(text));
     let request = match &record.case.recipe {
-        Some(recipe) => request.against(session.build_by(Some(task), recipe).await?),
+        Some(recipe) => request.reference_prefix(session.build_by(Some(task), recipe).await?),
         None => request,
     };
-    let mean = -libm::log(task.score(request).await?.base.perplexity);
+    let mean = -libm::log(task.score(request).await?.reference.perplexity);
     // A journal holds finite numbers only.
     if libm::exp(mean).is_finite() && mean.is_finite() {
         return Ok(mean);

@@ -24,8 +24,7 @@ pub(super) struct Proposals {
     baselines: VecDeque<Case>,
     next_index: usize,
     request: PrefixSearchRequest,
-    /// The baseline's text.
-    base: Option<String>,
+    baseline_text: Option<String>,
     /// Cases of the generation that are not handed out yet.
     queue: VecDeque<Case>,
     /// The current generation, by the cases' indices.
@@ -46,7 +45,7 @@ impl Proposals {
             next_index: baselines.len(),
             baselines,
             request,
-            base: None,
+            baseline_text: None,
             queue: VecDeque::new(),
             running: Vec::new(),
             spent: 0,
@@ -81,7 +80,7 @@ impl Proposals {
             .undeleted()
             .find(|record| record.is_baseline() && record.text().is_some());
         if let Some(text) = baseline.and_then(Record::text) {
-            self.base = Some(text.to_owned());
+            self.baseline_text = Some(text.to_owned());
             self.baselines.clear();
         }
         let used = saved.records.iter().map(|record| record.case.index + 1).max();
@@ -100,7 +99,7 @@ impl Proposals {
         if self.over {
             return 0;
         }
-        let can_judge = self.base.is_some() || self.waits || !self.baselines.is_empty();
+        let can_judge = self.baseline_text.is_some() || self.waits || !self.baselines.is_empty();
         let candidates = if can_judge {
             self.request.budget.saturating_sub(self.spent)
         } else {
@@ -122,7 +121,7 @@ impl Proposals {
             self.waits = true;
             return Some(baseline);
         }
-        self.base.as_ref()?;
+        self.baseline_text.as_ref()?;
         if self.running.is_empty() {
             self.propose();
         }
@@ -155,17 +154,17 @@ impl Proposals {
     pub(super) fn take(&mut self, record: &mut Record, mean_ln_p: Option<f64>) -> Option<Generation> {
         if record.is_baseline() {
             self.waits = false;
-            if let (None, Some(text)) = (&self.base, record.text()) {
-                self.base = Some(text.to_owned());
+            if let (None, Some(text)) = (&self.baseline_text, record.text()) {
+                self.baseline_text = Some(text.to_owned());
             }
             return None;
         }
         let slot = self.running.iter_mut().find(|(index, _)| *index == record.case.index);
-        let (Some((_, slot)), Some(base)) = (slot, &self.base) else {
+        let (Some((_, slot)), Some(baseline)) = (slot, &self.baseline_text) else {
             return None;
         };
         let objective = &self.request.objective;
-        record.score = record.text().map(|text| objective.score(base, text, mean_ln_p));
+        record.score = record.text().map(|text| objective.score(baseline, text, mean_ln_p));
         *slot = Some(Candidate {
             record: record.id.clone(),
             result: record.score.map(|score| -score.total),

@@ -36,8 +36,7 @@ pub(super) struct Searching {
     baselines: VecDeque<Case>,
     next_index: usize,
     pub(super) request: ThresholdRequest,
-    /// The baseline's text.
-    base: Option<String>,
+    baseline_text: Option<String>,
     /// Whether a case is running whose result the next step needs.
     waits: bool,
     /// Whether a result that the next step needs was lost.
@@ -93,7 +92,7 @@ impl Searching {
             next_index: baselines.len(),
             baselines,
             request,
-            base: None,
+            baseline_text: None,
             waits: false,
             over: false,
         }
@@ -104,7 +103,7 @@ impl Searching {
             return 0;
         }
         // Without a baseline's text there is nothing to measure against, and no magnitude is tried.
-        let can_measure = self.base.is_some() || self.waits || self.baselines.len() > 1;
+        let can_measure = self.baseline_text.is_some() || self.waits || self.baselines.len() > 1;
         self.baselines.len()
             + if can_measure {
                 self.request.search.max_runs_left()
@@ -122,7 +121,10 @@ impl Searching {
             self.waits = true;
             return Some(baseline);
         }
-        let next = self.base.as_ref().and_then(|_| self.request.search.next_magnitude());
+        let next = self
+            .baseline_text
+            .as_ref()
+            .and_then(|_| self.request.search.next_magnitude());
         let Some(magnitude) = next else {
             return self.baselines.pop_front();
         };
@@ -160,10 +162,10 @@ impl Searching {
     pub(super) fn take(&mut self, record: &Record) {
         self.waits = false;
         if record.is_baseline() {
-            if self.base.is_none()
+            if self.baseline_text.is_none()
                 && let Some(text) = record.text()
             {
-                self.base = Some(text.to_owned());
+                self.baseline_text = Some(text.to_owned());
                 self.add_known_records(record);
             }
             return;
@@ -173,10 +175,10 @@ impl Searching {
             _ => return,
         };
         let measured = self
-            .base
+            .baseline_text
             .as_ref()
             .zip(record.text())
-            .map(|(base, text)| Measures::of(base, text));
+            .map(|(baseline, text)| Measures::of(baseline, text));
         let within = measured
             .and_then(|measures| self.request.limit.allows(&measures))
             .unwrap_or(false);

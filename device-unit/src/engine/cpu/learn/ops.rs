@@ -95,18 +95,20 @@ impl Kernel for LossGradient<'_> {
                 }
                 f64::from(highest) - f64::from(logit_of_token) + libm::log(f64::from(total))
             }
-            Target::Logits(base) => {
-                let mut probabilities = base.to_vec();
-                let (base_highest, base_total) = softmax_times(&mut probabilities, 1.0);
-                // Sum of p_base (base - ours), in the order of the tokens.
+            Target::Logits(expected) => {
+                let mut probabilities = expected.to_vec();
+                let (expected_highest, expected_total) = softmax_times(&mut probabilities, 1.0);
+                // Sum of p_expected (expected - ours), in the order of the tokens.
                 let mut difference = [0.0f64; LANES];
-                for ((probabilities, base), ours) in probabilities
+                for ((probabilities, expected), ours) in probabilities
                     .chunks(LANES)
-                    .zip(base.chunks(LANES))
+                    .zip(expected.chunks(LANES))
                     .zip(logits.chunks(LANES))
                 {
-                    for (lane, ((&probability, &base), &ours)) in probabilities.iter().zip(base).zip(ours).enumerate() {
-                        difference[lane] += f64::from(probability) * (f64::from(base) - f64::from(ours));
+                    for (lane, ((&probability, &expected), &ours)) in
+                        probabilities.iter().zip(expected).zip(ours).enumerate()
+                    {
+                        difference[lane] += f64::from(probability) * (f64::from(expected) - f64::from(ours));
                     }
                 }
                 let (highest, total) = softmax_times(logits, weight);
@@ -115,7 +117,7 @@ impl Kernel for LossGradient<'_> {
                 }
                 let difference: f64 = difference.into_iter().sum();
                 let ln = |highest: f32, total: f32| f64::from(highest) + libm::log(f64::from(total));
-                difference - ln(base_highest, base_total) + ln(highest, total)
+                difference - ln(expected_highest, expected_total) + ln(highest, total)
             }
         };
         loss * f64::from(weight)
