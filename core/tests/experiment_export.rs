@@ -351,7 +351,7 @@ fn a_change_of_the_token_limit_or_of_the_model_file_alone_is_another_group() {
 }
 
 #[test]
-fn a_text_that_was_cut_off_is_told_as_cut_in_every_form() {
+fn a_truncated_text_is_marked_as_truncated_in_every_form() {
     let (experiment, mut records) = sweep();
     if let CaseOutcome::Failed(failure) = &mut records[8].outcome {
         failure.partial_text = "こんに".into();
@@ -406,7 +406,7 @@ fn values_below_0_lie_by_their_size_on_a_line_of_their_own() {
 }
 
 #[test]
-fn what_is_said_of_application_follows_from_all_runs() {
+fn whether_prefixes_were_applied_is_concluded_from_all_runs() {
     let (_, mut records) = sweep();
     if let CaseOutcome::Done(answer) = &mut records[5].outcome {
         answer.echo = None;
@@ -469,7 +469,7 @@ fn a_noisy_module_has_a_band_and_effects_inside_it_are_none() {
 }
 
 #[test]
-fn what_is_known_of_the_prefix_having_been_applied_is_said() {
+fn it_is_exported_whether_the_prefix_was_applied() {
     let without_echo = |records: &mut [Record]| {
         for record in records {
             if let CaseOutcome::Done(answer) = &mut record.outcome {
@@ -503,7 +503,7 @@ fn what_is_known_of_the_prefix_having_been_applied_is_said() {
 }
 
 #[test]
-fn our_json_comes_back_as_it_left() {
+fn exported_json_is_read_back_unchanged() {
     let (experiment, records) = sweep();
     let text = export::to_json(&experiment, &records).unwrap();
     let (experiment_again, records_again) = export::from_json(text.as_bytes(), "x").unwrap();
@@ -646,7 +646,7 @@ fn stars_and_notes_leave_with_their_case_in_every_form() {
 }
 
 #[test]
-fn our_json_is_as_its_schema_says_and_every_field_is_documented() {
+fn exported_json_matches_its_schema_and_every_field_is_documented() {
     let (mut experiment, records) = sweep();
     experiment.plan.as_mut().unwrap().settings.max_new_tokens = Some(64);
     let schema: Value = serde_json::from_str(export::JSON_SCHEMA).unwrap();
@@ -812,7 +812,7 @@ fn read_csv(text: &str) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn the_csv_has_a_line_for_each_record_whatever_is_in_the_texts() {
+fn the_csv_has_a_line_for_each_record_with_any_text() {
     let (experiment, records) = sweep();
     let rows = read_csv(&export::to_csv(&records));
     assert_eq!(rows.len(), 13);
@@ -1113,7 +1113,7 @@ fn over_several_prompts_a_measure_has_its_mean_and_its_spread_where_every_prompt
 }
 
 #[test]
-fn the_csv_tells_how_many_tokens_were_drafted_and_how_many_of_these_stayed() {
+fn the_csv_has_the_numbers_of_drafted_and_accepted_tokens() {
     let (_, mut records) = sweep();
     if let CaseOutcome::Done(answer) = &mut records[1].outcome {
         let usage = answer.usage.as_mut().unwrap();

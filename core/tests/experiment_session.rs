@@ -166,12 +166,7 @@ fn at_most(max_new_tokens: usize) -> Settings {
 }
 
 fn recipe(kind: PrefixKind) -> PrefixRecipe {
-    PrefixRecipe {
-        kind,
-        len: 1,
-        magnitude: Magnitude::Unscaled,
-        rounding: Rounding::NearestEven,
-    }
+    PrefixRecipe::new(kind, 1, Magnitude::Unscaled)
 }
 
 #[tokio::test]

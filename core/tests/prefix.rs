@@ -82,12 +82,12 @@ fn rounding_to_nearest_even_differs_from_truncation_where_the_lower_half_is_larg
         (0.0, 0, 0),
     ] {
         assert_eq!(
-            constant(v, Rounding::Truncate).row(0)[0].to_bits(),
+            constant(v, Rounding::Truncate).get(0).unwrap()[0].to_bits(),
             truncated,
             "{v} truncated"
         );
         assert_eq!(
-            constant(v, Rounding::NearestEven).row(0)[0].to_bits(),
+            constant(v, Rounding::NearestEven).get(0).unwrap()[0].to_bits(),
             nearest,
             "{v} rounded"
         );
@@ -107,7 +107,7 @@ fn rounding_to_nearest_even_differs_from_truncation_where_the_lower_half_is_larg
 fn a_prefix_has_a_shape_rows_norms_and_bytes() {
     let prefix = SoftPrefix::from_f32(2, &[3.0, 4.0, 0.0, -1.0], Rounding::NearestEven).unwrap();
     assert_eq!((prefix.len(), prefix.hidden_size()), (2, 2));
-    assert_eq!(prefix.row(1), [bf16::ZERO, bf16::NEG_ONE]);
+    assert_eq!(prefix.get(1).unwrap(), [bf16::ZERO, bf16::NEG_ONE]);
     assert_eq!(prefix.get(2), None);
     assert_eq!(prefix.row_norms(), [5.0, 1.0]);
     assert_eq!(prefix.to_le_bytes(), [0x40, 0x40, 0x80, 0x40, 0, 0, 0x80, 0xBF]);
@@ -391,7 +391,7 @@ fn words_take_a_magnitude_in_token_norms_row_by_row() {
     );
     assert_eq!(norms[1], 0.0, "a row of zeros has no direction to grow in");
     let prefix = of_words(1, Magnitude::Raw(0.5)).build(2, Some(&table), None).unwrap();
-    assert_eq!(prefix.row(0), [bf16::from_f32(1.5), bf16::from_f32(2.0)]);
+    assert_eq!(prefix.get(0).unwrap(), [bf16::from_f32(1.5), bf16::from_f32(2.0)]);
 }
 
 #[test]

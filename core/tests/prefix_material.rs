@@ -22,12 +22,7 @@ fn rows(rows: &[[f32; H]]) -> EmbeddingRows {
 }
 
 fn recipe(kind: PrefixKind, len: usize, magnitude: Magnitude) -> PrefixRecipe {
-    PrefixRecipe {
-        kind,
-        len,
-        magnitude,
-        rounding: Rounding::NearestEven,
-    }
+    PrefixRecipe::new(kind, len, magnitude)
 }
 
 fn blend(t: f64) -> PrefixKind {
@@ -114,7 +109,7 @@ fn a_blend_is_between_its_rows_and_has_their_length() {
     for (norm, wanted) in norms.iter().zip([1.5, 2.5, 1.25]) {
         assert!((norm - wanted).abs() < 0.01, "{norms:?}");
     }
-    let first = prefix.row(0);
+    let first = prefix.get(0).unwrap();
     assert_eq!(first[0], first[2], "0.75 x 1 and 0.25 x 3 weigh the same");
     assert_eq!((first[1], first[3]), (bf16::ZERO, bf16::ZERO));
 }

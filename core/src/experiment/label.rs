@@ -89,7 +89,6 @@ pub fn format_magnitude(x: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prefix::Rounding;
 
     #[test]
     fn magnitudes_are_written_as_they_were_given() {
@@ -111,12 +110,7 @@ mod tests {
         ] {
             assert_eq!(words.magnitude(given), expected);
         }
-        let recipe = PrefixRecipe {
-            kind: PrefixKind::Constant,
-            len: 4,
-            magnitude: Magnitude::TokenNorms(2.9),
-            rounding: Rounding::default(),
-        };
+        let recipe = PrefixRecipe::new(PrefixKind::Constant, 4, Magnitude::TokenNorms(2.9));
         assert_eq!(words.recipe(&recipe), "2.9×, P 4, constant");
     }
 }

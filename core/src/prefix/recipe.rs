@@ -549,6 +549,16 @@ pub struct TokenPiece {
 }
 
 impl PrefixRecipe {
+    /// A recipe whose values are rounded to the nearest bf16.
+    pub const fn new(kind: PrefixKind, len: usize, magnitude: Magnitude) -> Self {
+        Self {
+            kind,
+            len,
+            magnitude,
+            rounding: Rounding::NearestEven,
+        }
+    }
+
     /// The rows that [`PrefixRecipe::build_from`] needs, in the order in which it takes them.
     pub fn needs(&self) -> Vec<Need> {
         self.needs_of(&self.kind)

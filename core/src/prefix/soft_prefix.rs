@@ -104,11 +104,6 @@ impl SoftPrefix {
         self.values.chunks_exact(self.hidden_size).nth(index)
     }
 
-    /// The H values of row `index`; no values from P on.
-    pub fn row(&self, index: usize) -> &[bf16] {
-        self.get(index).unwrap_or_default()
-    }
-
     /// The rows, first to last.
     pub fn rows(&self) -> impl ExactSizeIterator<Item = &[bf16]> {
         self.values.chunks_exact(self.hidden_size)

@@ -4,9 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cma::{CmaEs, Method};
 use super::error::SearchError;
-use crate::prefix::{
-    MAX_DIMENSION, Magnitude, PrefixKind, PrefixRecipe, PrefixSummary, Rounding, SoftPrefix, Subspace,
-};
+use crate::prefix::{MAX_DIMENSION, Magnitude, PrefixKind, PrefixRecipe, PrefixSummary, SoftPrefix, Subspace};
 use crate::protocol::extension::Vocabulary;
 use crate::protocol::learn::NormLimit;
 
@@ -163,17 +161,16 @@ impl PrefixSearch {
     }
 
     fn recipe(&self, generation: u64, point: Vec<f64>) -> PrefixRecipe {
-        PrefixRecipe {
-            kind: PrefixKind::Chosen {
+        PrefixRecipe::new(
+            PrefixKind::Chosen {
                 name: self.name.clone(),
                 parent: self.parent.clone(),
                 generation,
                 subspace: Box::new(self.subspace),
                 point,
             },
-            len: self.len,
-            magnitude: Magnitude::Unscaled,
-            rounding: Rounding::default(),
-        }
+            self.len,
+            Magnitude::Unscaled,
+        )
     }
 }

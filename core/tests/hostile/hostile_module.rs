@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use softprefix_core::client::{ClientError, ConnectOptions, InferenceRequest, Module, ScoreRequest, ScoredText, Task};
-use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, decode};
+use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix, decode};
 use softprefix_core::protocol::{FrameReader, Request, SetUp};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -101,12 +101,7 @@ fn answers() -> [String; 15] {
 }
 
 fn prefix() -> SoftPrefix {
-    let recipe = PrefixRecipe {
-        kind: PrefixKind::Constant,
-        len: 1,
-        magnitude: Magnitude::Raw(0.5),
-        rounding: Rounding::NearestEven,
-    };
+    let recipe = PrefixRecipe::new(PrefixKind::Constant, 1, Magnitude::Raw(0.5));
     recipe.build(2, None, None).unwrap()
 }
 

@@ -175,12 +175,7 @@ fn plan() -> Plan {
 
 /// A baseline, a failure, and a case for each kind of prefix.
 fn records(experiment: &Experiment) -> Vec<Record> {
-    let recipe = |kind| PrefixRecipe {
-        kind,
-        len: 2,
-        magnitude: Magnitude::TokenNorms(1.5),
-        rounding: Rounding::NearestEven,
-    };
+    let recipe = |kind| PrefixRecipe::new(kind, 2, Magnitude::TokenNorms(1.5));
     let case = |index, recipe| Case::new(index, index % 2, index / 9, recipe);
     let mut records = vec![
         common::record(experiment, &case(0, None), "So it is."),

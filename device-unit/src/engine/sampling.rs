@@ -121,11 +121,6 @@ impl Sampling {
             seed,
         })
     }
-
-    /// Returns `true` if the same logits always give the same token.
-    pub fn is_greedy(&self) -> bool {
-        self.choice == Choice::Greedy
-    }
 }
 
 /// The settings, with typed access.
@@ -407,12 +402,12 @@ mod tests {
 
     #[test]
     fn the_default_is_greedy() {
-        assert!(settings(json!({})).unwrap().is_greedy());
-        assert!(
-            settings(json!({"max_token_len": 3, "enable_top_k_sampling": false, "top_k": 40}))
-                .unwrap()
-                .is_greedy()
-        );
+        for card in [
+            json!({}),
+            json!({"max_token_len": 3, "enable_top_k_sampling": false, "top_k": 40}),
+        ] {
+            assert_eq!(settings(card).unwrap().choice, Choice::Greedy);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use softprefix_core::prefix::{
-    EmbeddingRows, Generator, LearningSettings, MAX_VALUES, Magnitude, PrefixError, PrefixKind, PrefixRecipe, Rounding,
+    EmbeddingRows, Generator, LearningSettings, MAX_VALUES, Magnitude, PrefixError, PrefixKind, PrefixRecipe,
     SoftPrefix, WindowBudget, decode,
 };
 use softprefix_core::protocol::extension::LEARN;
@@ -315,12 +315,7 @@ fn initial_rows(model: &SharedModel, learn_request: &LearnRequest, token_norm: f
         }
     };
     let rows = words.map(|text| word_rows(model, text)).transpose()?;
-    let recipe = PrefixRecipe {
-        kind,
-        len: learn_request.len,
-        magnitude,
-        rounding: Rounding::default(),
-    };
+    let recipe = PrefixRecipe::new(kind, learn_request.len, magnitude);
     let built = recipe.build(hidden_size, rows.as_ref(), Some(token_norm));
     built.map_err(|error: PrefixError| ErrorField::from(&error))
 }

@@ -105,12 +105,7 @@ impl Bench {
             }
             _ => None,
         };
-        let recipe = PrefixRecipe {
-            kind,
-            len,
-            magnitude,
-            rounding: Default::default(),
-        };
+        let recipe = PrefixRecipe::new(kind, len, magnitude);
         recipe.build(self.hidden_size(), table.as_ref(), Some(0.5)).unwrap()
     }
 

@@ -134,12 +134,7 @@ fn a_sweep_is_deterministic_verified_and_the_same_in_a_batch_as_alone() {
 #[test]
 fn a_threshold_is_found_on_the_unit() {
     let server = Server::start();
-    let recipe = PrefixRecipe {
-        kind: PrefixKind::Constant,
-        len: 1,
-        magnitude: Magnitude::TokenNorms(0.0),
-        rounding: Rounding::NearestEven,
-    };
+    let recipe = PrefixRecipe::new(PrefixKind::Constant, 1, Magnitude::TokenNorms(0.0));
     let search = ThresholdRequest {
         recipe,
         search: ThresholdSearch::new(1e-6, 100.0, 12).unwrap(),

@@ -4,7 +4,7 @@ use crate::client::{InferenceRequest, Task};
 use crate::compare::{Measures, Noise, Verdict};
 use crate::experiment::analysis::Proof;
 use crate::experiment::session::{Session, SessionError};
-use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix};
+use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
 use crate::protocol::extension::Priority;
 
 /// The result of the check whether a large prefix changes the text of a stock module.
@@ -44,12 +44,7 @@ impl Canary {
 }
 
 /// The canary's prefix: the largest value of existing scripts.
-const CANARY: PrefixRecipe = PrefixRecipe {
-    kind: PrefixKind::Constant,
-    len: 1,
-    magnitude: Magnitude::Raw(2.0),
-    rounding: Rounding::NearestEven,
-};
+const CANARY: PrefixRecipe = PrefixRecipe::new(PrefixKind::Constant, 1, Magnitude::Raw(2.0));
 
 /// Runs the prompt without a prefix and with a large one. Where the texts differ, runs it without one again, to measure
 /// the noise.

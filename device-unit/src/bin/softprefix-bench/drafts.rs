@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use serde_json::{Map, Value, json};
 use softprefix_core::client::{InferenceRequest, Task};
-use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix};
+use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
 use softprefix_core::protocol::extension::Usage;
 use softprefix_unit::unit::UnitOptions;
 use tokio::runtime::Runtime;
@@ -74,12 +74,7 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
         return Ok(false);
     };
     let constant = |magnitude: f64, hidden_size: usize| {
-        let recipe = PrefixRecipe {
-            kind: PrefixKind::Constant,
-            len: 1,
-            magnitude: Magnitude::TokenNorms(magnitude),
-            rounding: Rounding::default(),
-        };
+        let recipe = PrefixRecipe::new(PrefixKind::Constant, 1, Magnitude::TokenNorms(magnitude));
         recipe.build(hidden_size, None, Some(TOKEN_NORM))
     };
 

@@ -12,7 +12,7 @@ use anyhow::{Context, ensure};
 use half::bf16;
 use serde_json::{Map, Value};
 use softprefix_core::client::{ConnectOptions, InferenceRequest, Module, Outcome, Task};
-use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, inject};
+use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix, inject};
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 use softprefix_core::protocol::message::SetUp;
 use softprefix_unit::engine::cpu::CpuOptions;
@@ -172,12 +172,7 @@ fn print(rounds: &[Round], tokens: usize) {
 fn prefixes(hidden_size: usize) -> anyhow::Result<Vec<Option<SoftPrefix>>> {
     let mut prefixes = vec![None];
     for value in VALUES {
-        let recipe = PrefixRecipe {
-            kind: PrefixKind::Constant,
-            len: 1,
-            magnitude: Magnitude::Raw(value),
-            rounding: Rounding::default(),
-        };
+        let recipe = PrefixRecipe::new(PrefixKind::Constant, 1, Magnitude::Raw(value));
         prefixes.push(Some(recipe.build(hidden_size, None, None)?));
     }
     Ok(prefixes)

@@ -103,30 +103,6 @@ fn place(input: usize, lane: usize) -> (usize, usize) {
 }
 
 impl PackedMatrix {
-    /// Packs weights given as floats, on all threads. `row(output, values)` writes the `inputs` weights of one output.
-    ///
-    /// Each block of 32 is rounded to bytes: the scale is the largest magnitude / 127 as f16, and a byte is weight / scale rounded to the
-    /// nearest integer (ties to even) within -127..=127. Non-finite weights count as 0; the file readers refuse them.
-    ///
-    /// # Panics
-    /// If `inputs` is not a multiple of 32.
-    pub fn pack(outputs: usize, inputs: usize, row: impl Fn(usize, &mut [f32]) + Sync, pool: &Pool) -> Self {
-        let bytes_of = |values: &mut Vec<f32>, output: usize, bytes: &mut [i8], scales: &mut [f16]| {
-            values.resize(inputs, 0.0);
-            row(output, values);
-            for ((values, bytes), scale) in values
-                .chunks_exact(BLOCK)
-                .zip(bytes.chunks_exact_mut(BLOCK))
-                .zip(scales)
-            {
-                *scale = quantise_weights(values, bytes);
-            }
-        };
-        let mut packed = Self::zeros(Form::Wide, outputs, inputs);
-        packed.fill(pool, &bytes_of);
-        packed
-    }
-
     /// Packs weights that already are signed bytes with an f16 scale per block of 32, without loss. `row(output, bytes, scales)` writes the
     /// `inputs` bytes and `inputs / 32` scales of one output. It is called again for all outputs if one does not fit the narrow form.
     ///
@@ -140,11 +116,10 @@ impl PackedMatrix {
         row: impl Fn(usize, &mut [i8], &mut [f16]) + Sync,
         pool: &Pool,
     ) -> Self {
-        let bytes_of = |_: &mut (), output: usize, bytes: &mut [i8], scales: &mut [f16]| row(output, bytes, scales);
         let mut packed = Self::zeros(Form::Narrow, outputs, inputs);
-        if !packed.fill(pool, &bytes_of) {
+        if !packed.fill(pool, &row) {
             packed = Self::zeros(Form::Wide, outputs, inputs);
-            packed.fill(pool, &bytes_of);
+            packed.fill(pool, &row);
         }
         packed
     }
@@ -196,7 +171,7 @@ impl PackedMatrix {
 
     /// Packs all rows into a zeroed matrix. Stops and returns `false` at the first weight that does not fit the form; every weight fits
     /// [`Form::Wide`].
-    fn fill<S: Default>(&mut self, pool: &Pool, row: &(impl Fn(&mut S, usize, &mut [i8], &mut [f16]) + Sync)) -> bool {
+    fn fill(&mut self, pool: &Pool, row: &(impl Fn(usize, &mut [i8], &mut [f16]) + Sync)) -> bool {
         let Self {
             outputs, inputs, form, ..
         } = *self;
@@ -215,7 +190,6 @@ impl PackedMatrix {
         // Several panels per task share their scratch memory.
         let panels_per_task = (64 * 1024 / inputs / PANEL).max(1);
         pool.run(places.len().div_ceil(panels_per_task), |task| {
-            let mut scratch = S::default();
             let mut row_bytes = vec![0i8; inputs];
             let mut row_scales = vec![f16::ZERO; blocks];
             for (panel, place) in places
@@ -232,7 +206,7 @@ impl PackedMatrix {
                     }
                     let output = panel * PANEL + lane;
                     if output < outputs {
-                        row(&mut scratch, output, &mut row_bytes, &mut row_scales);
+                        row(output, &mut row_bytes, &mut row_scales);
                     } else {
                         row_bytes.fill(0);
                         row_scales.fill(f16::ZERO);
@@ -318,7 +292,8 @@ fn interleave(form: Form, lane: usize, bytes: &[i8], panel: &mut [u8]) {
     }
 }
 
-/// Rounds a block of 32 weights to bytes, and returns the scale.
+/// Rounds a block of 32 weights to bytes, and returns the scale: the largest magnitude / 127 as f16. A byte is weight / scale, rounded to
+/// the nearest integer (ties to even) within -127..=127. Non-finite weights count as 0; the file readers refuse them.
 pub fn quantise_weights(values: &[f32], bytes: &mut [i8]) -> f16 {
     /// Adding it rounds a value below 2^22 to an integer, ties to even, which is then in the low bits.
     const ROUNDER: f32 = 12_582_912.0;
@@ -425,13 +400,15 @@ mod tests {
     fn floats_are_rounded_to_within_half_a_step() {
         let pool = Pool::new(1);
         let value = |output: usize, input: usize| ((output * 31 + input * 17) % 101) as f32 / 25.0 - 2.0;
-        let packed = PackedMatrix::pack(
+        let packed = PackedMatrix::pack_q8(
             19,
             128,
-            |output, row| {
-                row.iter_mut()
-                    .enumerate()
-                    .for_each(|(input, into)| *into = value(output, input))
+            |output, bytes, scales| {
+                let row: Vec<f32> = (0..128).map(|input| value(output, input)).collect();
+                let blocks = row.chunks_exact(BLOCK).zip(bytes.chunks_exact_mut(BLOCK));
+                for ((values, bytes), scale) in blocks.zip(scales) {
+                    *scale = quantise_weights(values, bytes);
+                }
             },
             &pool,
         );
