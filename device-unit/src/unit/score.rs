@@ -166,7 +166,7 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
         }
         Some(Sent::Other(_)) => {
             return Err(ErrorField::parameter(
-                "soft_prefixes is not a list; send [{\"len\": P, \"data_b64\": \"...\"}]".into(),
+                "soft_prefixes is not a list; send [{\"len\": P, \"data_b64\": \"...\"}]",
             ));
         }
     }
