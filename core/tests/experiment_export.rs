@@ -1158,7 +1158,7 @@ fn learned_rows_are_named_with_what_they_were_learned_for_in_the_table_and_in_bo
         rows.iter().any(|row| row.iter().any(|cell| cell.starts_with(english))),
         "{rows:?}"
     );
-    let report = |language| {
+    let report = |language: Language| {
         let html = html::to_html(&experiment, &records, &language.into());
         html.replace("&quot;", "\"").replace("&#34;", "\"")
     };
@@ -1304,7 +1304,7 @@ fn the_csv_has_every_setting_on_which_an_output_depends() {
 #[test]
 fn a_report_in_japanese_has_no_english_units_and_its_time_has_a_zone() {
     let experiments = [sweep(), two_prompts()];
-    let pages = |language| {
+    let pages = |language: Language| {
         let page = |(experiment, records): &(Experiment, Vec<Record>)| {
             let page = html::to_html(experiment, records, &language.into());
             page.split("</style>").nth(1).unwrap().to_owned()
