@@ -1,11 +1,9 @@
 //! `--self-test`: checks that a loaded model and its engine handle prefixes correctly. Use it for the NPU engine on a module, or for a new
 //! model. It runs the engine directly, without tasks and transports, and compares logits.
 
-use std::sync::atomic::AtomicBool;
-
 use half::bf16;
 
-use crate::engine::{Engine, EngineError, Logits, SequenceId, Step};
+use crate::engine::{Engine, EngineError, Logits, SequenceId};
 use crate::model::LoadedModel;
 use crate::tokenizer::Special;
 
@@ -24,7 +22,6 @@ const STEPS: usize = 16;
 const SYSTEM: &str = "You are a helpful assistant";
 const PROMPT: &str = "Name three colours.";
 const WORDS: &str = " warm sunlight";
-static GO: AtomicBool = AtomicBool::new(false);
 
 /// Greedy tokens and the logits of every step.
 #[derive(PartialEq)]
@@ -60,7 +57,7 @@ fn checks(model: &mut LoadedModel, results: &mut Vec<CheckResult>) -> Result<(),
         ));
     }
     let sentence = |error: EngineError| error.to_string();
-    let prompt_rows = rows(engine, &prompt).map_err(sentence)?;
+    let prompt_rows = engine.embeddings().rows(&prompt).map_err(sentence)?;
     let mut report = |check, passed, detail: String| {
         results.push(CheckResult { check, passed, detail });
     };
@@ -116,8 +113,8 @@ fn checks(model: &mut LoadedModel, results: &mut Vec<CheckResult>) -> Result<(),
     );
 
     let typed: Vec<u32> = words.iter().chain(&prompt).copied().collect();
-    let typed_rows = rows(engine, &typed).map_err(sentence)?;
-    let as_prefix = [rows(engine, &words).map_err(sentence)?, prompt_rows.clone()].concat();
+    let typed_rows = engine.embeddings().rows(&typed).map_err(sentence)?;
+    let as_prefix = [engine.embeddings().rows(&words).map_err(sentence)?, prompt_rows.clone()].concat();
     let (typed, as_prefix) = (
         greedy(engine, &typed_rows).map_err(sentence)?,
         greedy(engine, &as_prefix).map_err(sentence)?,
@@ -156,15 +153,6 @@ fn differs(a: &Run, b: &Run) -> String {
     }
 }
 
-fn rows(engine: &dyn Engine, tokens: &[u32]) -> Result<Vec<bf16>, EngineError> {
-    let table = engine.embeddings();
-    let mut rows = vec![bf16::ZERO; tokens.len() * table.hidden_size()];
-    for (row, token) in rows.chunks_exact_mut(table.hidden_size()).zip(tokens) {
-        table.row(*token, row)?;
-    }
-    Ok(rows)
-}
-
 fn greedy(engine: &mut dyn Engine, prompt: &[bf16]) -> Result<Run, EngineError> {
     let len = prompt.len() / engine.info().hidden_size;
     let sequence = engine.open((len + STEPS).min(engine.info().window))?;
@@ -181,22 +169,14 @@ fn generate(engine: &mut dyn Engine, sequence: SequenceId, prompt: &[bf16]) -> R
     };
     let mut next = prompt.to_vec();
     for _ in 0..STEPS.min(room) {
-        let mut batch = [Step {
-            sequence,
-            rows: &next,
-            logits: Logits::Last,
-            out: Vec::new(),
-            stop: &GO,
-        }];
-        engine.forward(&mut batch)?;
-        let [step] = batch;
-        let best = (0..step.out.len())
+        let logits = engine.feed(sequence, &next, Logits::Last)?;
+        let best = (0..logits.len())
             .rev()
-            .max_by(|a, b| step.out[*a].total_cmp(&step.out[*b]))
+            .max_by(|a, b| logits[*a].total_cmp(&logits[*b]))
             .unwrap_or(0) as u32;
         run.tokens.push(best);
-        run.logits.push(step.out);
-        next = rows(engine, &[best])?;
+        run.logits.push(logits);
+        next = engine.embeddings().rows(&[best])?;
     }
     Ok(run)
 }

@@ -15,17 +15,15 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use common::{
     Client, ENDLESS, Server, TinySource, bare, infer, infer_with, numbered_prefix, request, streaming, whole,
 };
-use half::bf16;
 use mutate::{each, files, folder};
 use serde_json::{Map, Value, json};
+use softprefix_unit::engine::Logits;
 use softprefix_unit::engine::cpu::CpuOptions;
-use softprefix_unit::engine::{Logits, Step};
 use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::model::ModelSource as _;
 use softprefix_unit::models::{ModelStore, Places};
@@ -123,26 +121,15 @@ fn compute_or_refuse(folder: &Path, name: &str) -> bool {
         }
     };
     let tokens = model.tokenizer.encode("Say hello.", Special::Parse).unwrap();
-    let width = model.engine.embeddings().hidden_size();
-    let mut rows = vec![bf16::ZERO; tokens.len().min(4) * width];
-    for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(width)) {
-        model.engine.embeddings().row(*token, row).unwrap();
-    }
+    let tokens = &tokens[..tokens.len().min(4)];
+    let rows = model.engine.embeddings().rows(tokens).unwrap();
     if rows.is_empty() {
         return true;
     }
     let Ok(sequence) = model.engine.open(4) else {
         return true;
     };
-    let stop = AtomicBool::new(false);
-    let mut steps = [Step {
-        sequence,
-        rows: &rows,
-        logits: Logits::Last,
-        out: Vec::new(),
-        stop: &stop,
-    }];
-    if let Err(error) = model.engine.forward(&mut steps) {
+    if let Err(error) = model.engine.feed(sequence, &rows, Logits::Last) {
         assert!(!error.to_string().is_empty());
     }
     model.engine.close(sequence);

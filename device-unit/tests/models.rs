@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Map, Value, json};
-use softprefix_unit::engine::{Logits, Step};
+use softprefix_unit::engine::Logits;
 use softprefix_unit::model::{LoadError, ModelSource};
 use softprefix_unit::models::{MODULE_QWEN, ModelStore, Place, Places};
 use softprefix_unit::testing::{TinyModel, qwen_model, small_model};
@@ -268,7 +268,7 @@ fn a_model_in_several_files_has_one_name_and_is_complete_or_names_the_missing_fi
     let bytes = copy(1) + copy(3);
     let found = store.found();
     assert_eq!(found.len(), 1, "one model");
-    let reason = found[0].info.clone().unwrap_err();
+    let reason = found[0].info.as_ref().unwrap_err().to_string();
     assert!(reason.contains("missing: split-00002-of-00003.gguf"), "{reason}");
     assert_eq!(store.cards(), Vec::<Value>::new());
     let bytes = bytes + copy(2);
@@ -335,10 +335,10 @@ fn a_model_in_several_files_is_looked_at_again_when_one_of_them_changes() {
     let store = ModelStore::new(Places::only(folder.path().to_owned()));
     assert_eq!(modes(&store), ["split"]);
     fs::remove_file(folder.path().join(part(3))).unwrap();
-    let reason = store.find("split").unwrap().info.unwrap_err();
+    let reason = store.find("split").unwrap().info.unwrap_err().to_string();
     assert!(reason.contains("missing: split-00003-of-00003.gguf"), "{reason}");
     fs::write(folder.path().join(part(3)), "cut").unwrap();
-    let reason = store.find("split").unwrap().info.unwrap_err();
+    let reason = store.find("split").unwrap().info.unwrap_err().to_string();
     assert!(reason.contains("split-00003-of-00003.gguf"), "{reason}");
     fs::copy(cases.join(part(3)), folder.path().join(part(3))).unwrap();
     assert!(store.find("split").unwrap().info.is_ok());
@@ -381,7 +381,7 @@ fn files_that_cannot_be_run_have_no_card_and_a_reason_in_their_error() {
             "{message}"
         );
         let found = store.found().into_iter().find(|model| model.name == name).unwrap();
-        assert_eq!(found.info.unwrap_err(), message);
+        assert_eq!(found.info.unwrap_err().to_string(), message);
     }
     let message = load_error(&store, "gone").to_string();
     assert!(
@@ -483,22 +483,9 @@ fn answer(model: &mut softprefix_unit::model::LoadedModel, question: &str) -> St
     let table = model.engine.embeddings();
     let sequence = model.engine.open(next.len() + 16).unwrap();
     let mut out = Vec::new();
-    let go_on = std::sync::atomic::AtomicBool::new(false);
     for _ in 0..16 {
-        let width = table.hidden_size();
-        let mut rows = vec![half::bf16::ZERO; next.len() * width];
-        for (token, row) in next.iter().zip(rows.chunks_mut(width)) {
-            table.row(*token, row).unwrap();
-        }
-        let mut batch = [Step {
-            sequence,
-            rows: &rows,
-            logits: Logits::Last,
-            out: Vec::new(),
-            stop: &go_on,
-        }];
-        model.engine.forward(&mut batch).unwrap();
-        let logits = &batch[0].out;
+        let rows = table.rows(&next).unwrap();
+        let logits = model.engine.feed(sequence, &rows, Logits::Last).unwrap();
         let best = (0..logits.len())
             .max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
             .unwrap() as u32;

@@ -124,6 +124,19 @@ pub trait TokenEmbeddings: Send + Sync {
     /// # Errors
     /// [`EngineError::NoSuchToken`] if `token` is outside the vocabulary.
     fn row(&self, token: u32, out: &mut [bf16]) -> Result<(), EngineError>;
+
+    /// Returns the rows of n tokens, n x H.
+    ///
+    /// # Errors
+    /// As for [`TokenEmbeddings::row`].
+    fn rows(&self, tokens: &[u32]) -> Result<Vec<bf16>, EngineError> {
+        let hidden_size = self.hidden_size();
+        let mut rows = vec![bf16::ZERO; tokens.len() * hidden_size];
+        for (&token, row) in tokens.iter().zip(rows.chunks_exact_mut(hidden_size)) {
+            self.row(token, row)?;
+        }
+        Ok(rows)
+    }
 }
 
 /// A loaded model that computes logits from embedding rows.
@@ -157,6 +170,24 @@ pub trait Engine: Send {
     /// After [`EngineError::Stopped`] or an invalid argument the sequences are unchanged, and the steps can be repeated. After
     /// [`EngineError::Backend`] the sequences of the batch are in an undefined state and must be closed.
     fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError>;
+
+    /// Feeds the next rows of one sequence, without a way to stop, and returns the logits.
+    ///
+    /// # Errors
+    /// As for [`Engine::forward`].
+    fn feed(&mut self, sequence: SequenceId, rows: &[bf16], logits: Logits) -> Result<Vec<f32>, EngineError> {
+        static NEVER: AtomicBool = AtomicBool::new(false);
+        let mut batch = [Step {
+            sequence,
+            rows,
+            logits,
+            out: Vec::new(),
+            stop: &NEVER,
+        }];
+        self.forward(&mut batch)?;
+        let [step] = batch;
+        Ok(step.out)
+    }
 
     /// Removes the rows of a sequence from position `positions` on. Rows fed afterwards give the same bits as if the removed ones had never
     /// been fed.

@@ -30,8 +30,8 @@ pub struct FoundModel {
     pub place: Place,
     /// The catalogue's entry of this file, by name and length.
     pub entry: Option<&'static Entry>,
-    /// Its key facts, or the message that says why it cannot be used.
-    pub info: Result<ModelInfo, String>,
+    /// Its key facts, or why it cannot be used.
+    pub info: Result<ModelInfo, Arc<LoadError>>,
 }
 
 impl FoundModel {
@@ -47,7 +47,7 @@ pub struct ModelStore {
     engine: CpuOptions,
     /// What was read of the models in one file, by file, length and time of change. Those in several files are read again each time, since
     /// any of them may have changed.
-    known: Mutex<HashMap<FileState, Result<ModelInfo, String>>>,
+    known: Mutex<HashMap<FileState, Result<ModelInfo, Arc<LoadError>>>>,
 }
 
 type FileState = (PathBuf, u64, Option<SystemTime>);
@@ -173,13 +173,12 @@ impl ModelStore {
         Ok(())
     }
 
-    fn info(&self, path: &Path) -> Result<ModelInfo, String> {
+    fn info(&self, path: &Path) -> Result<ModelInfo, Arc<LoadError>> {
         let metadata = std::fs::metadata(path).map_err(|source| {
             LoadError::Unreadable {
                 path: path.to_owned(),
                 source,
             }
-            .to_string()
         })?;
         let state = (path.to_owned(), metadata.len(), metadata.modified().ok());
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -189,7 +188,7 @@ impl ModelStore {
         let read = ModelInfo::read(path);
         // The next attempt may find what is missing now.
         let lasts = !matches!(read, Err(LoadError::Incomplete { .. } | LoadError::Unreadable { .. }));
-        let info = read.map_err(|error| error.to_string());
+        let info = read.map_err(Arc::new);
         if lasts && name_parts(path).is_none() {
             known().insert(state, info.clone());
         }
@@ -232,7 +231,7 @@ impl ModelSource for ModelStore {
         let path = &found.path;
         let info = match &found.info {
             Ok(info) => info.clone(),
-            // Opened again for the error itself: only its message is kept.
+            // Read again for an error of its own, since the list shares this one.
             Err(_) => ModelInfo::read(path)?,
         };
         progress(0.0, LoadStage::File);

@@ -301,15 +301,10 @@ impl Inner {
     }
 
     fn start(&self, task: &Arc<Task>, request_id: String, mut input: input::Input, peer: &Peer) {
-        let refuse = |error| peer.reply(&Reply::error(request_id.clone(), task.work_id.clone(), error));
-        let permit = match task.model.admission.acquire() {
-            Ok(permit) => permit,
-            Err(waiting) => return refuse(queue_full(waiting)),
+        let Some((permit, guard)) = admit(task, &request_id, peer) else {
+            return;
         };
-        let Some(guard) = task.begin_inference(peer, &request_id) else {
-            return refuse(ErrorField::stock(Code::PUSH));
-        };
-        let answer = InferenceResponder::new(peer.clone(), request_id.clone(), guard, input.charge.take());
+        let answer = InferenceResponder::new(peer.clone(), request_id, guard, input.charge.take());
         let time_limit = self.options.longest_inference;
         task.model
             .spawn(move |model| prepare::submit(model, input, answer, permit, time_limit));
@@ -411,7 +406,7 @@ impl Inner {
 
     /// Scores a text by teacher forcing. The reply is sent when the engine is done.
     fn score(&self, task: &Arc<Task>, mut request: Request, peer: &Peer) {
-        let Some((permit, guard)) = admit(task, &request, peer) else {
+        let Some((permit, guard)) = admit(task, &request.request_id, peer) else {
             return;
         };
         let reply = PendingReply::new(peer, &request.request_id, &task.work_id);
@@ -423,7 +418,7 @@ impl Inner {
 
     /// Learns a prefix. Frames are sent while the engine works.
     fn learn(task: &Arc<Task>, mut request: Request, peer: &Peer) {
-        let Some((permit, guard)) = admit(task, &request, peer) else {
+        let Some((permit, guard)) = admit(task, &request.request_id, peer) else {
             return;
         };
         let reply = PendingReply::new(peer, &request.request_id, &task.work_id);
@@ -716,15 +711,15 @@ pub fn request_memory_full(budget: &Budget) -> ErrorField {
 }
 
 /// Admits a request to the model's queue and to its task, or replies with an error.
-fn admit(task: &Arc<Task>, request: &Request, peer: &Peer) -> Option<(AdmissionPermit, InferenceGuard)> {
-    let refuse = |error| peer.reply(&Reply::error(request.request_id.clone(), task.work_id.clone(), error));
+fn admit(task: &Arc<Task>, request_id: &str, peer: &Peer) -> Option<(AdmissionPermit, InferenceGuard)> {
+    let refuse = |error| peer.reply(&Reply::error(request_id, task.work_id.clone(), error));
     let permit = task
         .model
         .admission
         .acquire()
         .map_err(|waiting| refuse(queue_full(waiting)))
         .ok()?;
-    let guard = task.begin_inference(peer, &request.request_id);
+    let guard = task.begin_inference(peer, request_id);
     if guard.is_none() {
         refuse(ErrorField::stock(Code::PUSH));
     }

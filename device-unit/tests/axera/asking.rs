@@ -191,7 +191,7 @@ fn a_stop_during_a_layer_takes_effect_before_the_next_one() {
     engine.close(sequence);
 
     let sequence = engine.open(CACHE).unwrap();
-    feed(engine, sequence, &prompt, Logits::None).unwrap();
+    engine.feed(sequence, &prompt, Logits::None).unwrap();
     let log = stopped(engine, sequence, &prompt[..64]);
     assert_eq!(log, ["run group 0", "invalidate", "invalidate", "invalidate"]);
     engine.close(sequence);

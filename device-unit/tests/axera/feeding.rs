@@ -1,52 +1,24 @@
 //! Helpers that load a model, feed it rows, and choose tokens greedily.
 
-use std::sync::atomic::AtomicBool;
-
 use half::bf16;
 use serde_json::Map;
-use softprefix_unit::engine::{Engine, EngineError, Logits, SequenceId, Step};
+use softprefix_unit::engine::{Engine, EngineError, Logits};
 use softprefix_unit::model::{LoadError, LoadedModel, ModelSource};
 
 use crate::world::{MODEL, World};
-
-pub static GO: AtomicBool = AtomicBool::new(false);
 
 pub fn load(world: &World) -> Result<LoadedModel, LoadError> {
     world.models().load(MODEL, &Map::new(), &|_, _| {})
 }
 
 pub fn rows(engine: &dyn Engine, tokens: &[u32]) -> Vec<bf16> {
-    let table = engine.embeddings();
-    let h = table.hidden_size();
-    let mut rows = vec![bf16::ZERO; tokens.len() * h];
-    for (row, token) in rows.chunks_exact_mut(h).zip(tokens) {
-        table.row(*token, row).unwrap();
-    }
-    rows
+    engine.embeddings().rows(tokens).unwrap()
 }
 
 pub fn prefix(hidden_size: usize, len: usize, value: f32) -> Vec<bf16> {
     (0..len * hidden_size)
         .map(|i| bf16::from_f32(if i % 3 == 0 { -value } else { value }))
         .collect()
-}
-
-pub fn feed(
-    engine: &mut dyn Engine,
-    sequence: SequenceId,
-    rows: &[bf16],
-    logits: Logits,
-) -> Result<Vec<f32>, EngineError> {
-    let mut batch = [Step {
-        sequence,
-        rows,
-        logits,
-        out: Vec::new(),
-        stop: &GO,
-    }];
-    engine.forward(&mut batch)?;
-    let [step] = batch;
-    Ok(step.out)
 }
 
 pub fn argmax(logits: &[f32]) -> u32 {
@@ -64,11 +36,11 @@ pub fn greedy(
 ) -> Result<(Vec<u32>, Vec<Vec<f32>>), EngineError> {
     let sequence = engine.open(engine.info().window)?;
     let result = (|| {
-        let mut logits = vec![feed(engine, sequence, prompt, Logits::Last)?];
+        let mut logits = vec![engine.feed(sequence, prompt, Logits::Last)?];
         let mut ids = vec![argmax(&logits[0])];
         while ids.len() < steps {
             let next = rows(engine, &ids[ids.len() - 1..]);
-            logits.push(feed(engine, sequence, &next, Logits::Last)?);
+            logits.push(engine.feed(sequence, &next, Logits::Last)?);
             ids.push(argmax(&logits[logits.len() - 1]));
         }
         Ok((ids, logits))

@@ -51,11 +51,11 @@ fn decoding_a_row_equals_prefilling_it() {
     let engine = model.engine.as_mut();
     let prompt = rows(engine, &PROMPT);
     let sequence = engine.open(CACHE).unwrap();
-    let whole = feed(engine, sequence, &prompt, Logits::All).unwrap();
+    let whole = engine.feed(sequence, &prompt, Logits::All).unwrap();
     engine.close(sequence);
     let sequence = engine.open(CACHE).unwrap();
-    feed(engine, sequence, &prompt[..64], Logits::None).unwrap();
-    let one_by_one = feed(engine, sequence, &prompt[64..], Logits::All).unwrap();
+    engine.feed(sequence, &prompt[..64], Logits::None).unwrap();
+    let one_by_one = engine.feed(sequence, &prompt[64..], Logits::All).unwrap();
     // The caches hold bf16, so the values are the same; additional columns of zeros add nothing.
     assert_eq!(whole[265..], one_by_one[..]);
 }
@@ -73,7 +73,7 @@ fn prompt_and_output_can_fill_prefill_and_cache_completely() {
 
     let sequence = engine.open(CACHE).unwrap();
     let over = rows(engine, &[97; PREFILL + 1]);
-    let error = feed(engine, sequence, &over, Logits::Last).unwrap_err();
+    let error = engine.feed(sequence, &over, Logits::Last).unwrap_err();
     assert_eq!(
         error,
         EngineError::WindowExceeded {
@@ -82,11 +82,11 @@ fn prompt_and_output_can_fill_prefill_and_cache_completely() {
         }
     );
     // An invalid argument changes nothing.
-    feed(engine, sequence, &full, Logits::Last).unwrap();
+    engine.feed(sequence, &full, Logits::Last).unwrap();
     for _ in PREFILL..CACHE {
-        feed(engine, sequence, &over[..64], Logits::None).unwrap();
+        engine.feed(sequence, &over[..64], Logits::None).unwrap();
     }
-    let error = feed(engine, sequence, &over[..64], Logits::Last).unwrap_err();
+    let error = engine.feed(sequence, &over[..64], Logits::Last).unwrap_err();
     assert_eq!(
         error,
         EngineError::WindowExceeded {
@@ -134,11 +134,11 @@ fn only_one_sequence_is_open_at_a_time() {
     let row = rows(engine, &[97]);
     let unknown = SequenceId(sequence.0 + 1);
     assert_eq!(
-        feed(engine, unknown, &row, Logits::Last),
+        engine.feed(unknown, &row, Logits::Last),
         Err(EngineError::NoSuchSequence(unknown.0))
     );
     assert_eq!(
-        feed(engine, sequence, &row[1..], Logits::Last),
+        engine.feed(sequence, &row[1..], Logits::Last),
         Err(EngineError::RaggedRows {
             got: 63,
             hidden_size: 64
@@ -199,7 +199,7 @@ fn the_npu_and_the_cpu_engine_choose_the_same_tokens_on_the_same_weights() {
         let (ids, npu_logits) = greedy(npu.engine.as_mut(), &prompt, 12).unwrap();
         let fed = [prompt.clone(), rows(&cpu, &ids[..11])].concat();
         let sequence = cpu.open(64).unwrap();
-        let logits = feed(&mut cpu, sequence, &fed, Logits::All).unwrap();
+        let logits = cpu.feed(sequence, &fed, Logits::All).unwrap();
         cpu.close(sequence);
         let steps = logits.chunks_exact(265).skip(prompt.len() / 64 - 1);
         for (step, (cpu_logits, npu_logits)) in steps.zip(&npu_logits).enumerate() {

@@ -73,12 +73,7 @@ impl Bench {
     }
 
     pub fn rows(&self, tokens: &[u32]) -> Vec<bf16> {
-        let table = self.engine.embeddings();
-        let mut rows = vec![bf16::ZERO; tokens.len() * self.hidden_size()];
-        for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(self.hidden_size())) {
-            table.row(*token, row).unwrap();
-        }
-        rows
+        self.engine.embeddings().rows(tokens).unwrap()
     }
 
     /// Returns the rows of a question in the chat template.
@@ -185,9 +180,7 @@ impl Bench {
                 out.iter().for_each(|logit| run.hash.update(logit.to_le_bytes()));
                 let token = greedy(&out).unwrap();
                 run.tokens.push(token);
-                let mut row = vec![bf16::ZERO; hidden_size];
-                self.engine.embeddings().row(token, &mut row).unwrap();
-                run.waiting = row;
+                run.waiting = self.engine.embeddings().rows(&[token]).unwrap();
                 if run.tokens.len() == cases[*number].tokens {
                     self.engine.close(run.id.unwrap());
                 }
@@ -203,18 +196,9 @@ impl Bench {
     /// Returns the logits after every row.
     pub fn logits(&mut self, rows: &[bf16]) -> Vec<Vec<f32>> {
         let sequence = self.engine.open(rows.len() / self.hidden_size()).unwrap();
-        let stop = AtomicBool::new(false);
-        let mut steps = [Step {
-            sequence,
-            rows,
-            logits: Logits::All,
-            out: Vec::new(),
-            stop: &stop,
-        }];
-        self.engine.forward(&mut steps).unwrap();
+        let logits = self.engine.feed(sequence, rows, Logits::All).unwrap();
         self.engine.close(sequence);
-        steps[0]
-            .out
+        logits
             .chunks_exact(self.engine.info().vocab_size)
             .map(<[f32]>::to_vec)
             .collect()

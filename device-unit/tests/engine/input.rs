@@ -1,12 +1,11 @@
 //! The GGUF reader accepts valid files and refuses empty, truncated, damaged and other files with a message.
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 
 use half::bf16;
 use proptest::prelude::*;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
-use softprefix_unit::engine::{Engine, Logits, Step};
+use softprefix_unit::engine::{Engine, Logits};
 use softprefix_unit::gguf::{GgufFile, TensorKind};
 use softprefix_unit::testing::{Meta, Stored, TinyModel, TinyWeights};
 
@@ -99,16 +98,8 @@ fn load_and_run(bytes: &[u8]) -> Result<(), String> {
     let (width, vocab) = (engine.info().hidden_size, engine.info().vocab_size);
     let sequence = engine.open(3.min(engine.info().window)).unwrap();
     let rows = vec![bf16::from_f32(0.5); width * 3.min(engine.info().window)];
-    let stop = AtomicBool::new(false);
-    let mut steps = [Step {
-        sequence,
-        rows: &rows,
-        logits: Logits::Last,
-        out: Vec::new(),
-        stop: &stop,
-    }];
-    engine.forward(&mut steps).unwrap();
-    assert_eq!(steps[0].out.len(), vocab);
+    let logits = engine.feed(sequence, &rows, Logits::Last).unwrap();
+    assert_eq!(logits.len(), vocab);
     Ok(())
 }
 

@@ -3,10 +3,9 @@
 
 use std::path::Path;
 
-use half::bf16;
 use serde::Deserialize;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
-use softprefix_unit::engine::{Engine, Logits, Step};
+use softprefix_unit::engine::{Engine, Logits};
 use softprefix_unit::gguf::GgufFile;
 
 use crate::{CASES, Cases, reference};
@@ -91,24 +90,12 @@ fn text_for(path: &Path) -> anyhow::Result<Option<Text>> {
 
 fn mean_kl_to_f32(path: &Path, engine: &mut CpuEngine, tokens: &[u32]) -> anyhow::Result<f64> {
     let tokens = &tokens[..POSITIONS.min(tokens.len())];
-    let (hidden_size, vocabulary) = (engine.info().hidden_size, engine.info().vocab_size);
-    let embeddings = engine.embeddings();
-    let mut rows = vec![bf16::ZERO; tokens.len() * hidden_size];
-    for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(hidden_size)) {
-        embeddings.row(*token, row)?;
-    }
+    let rows = engine.embeddings().rows(tokens)?;
     let sequence = engine.open(tokens.len())?;
-    let mut batch = [Step {
-        sequence,
-        rows: &rows,
-        logits: Logits::All,
-        out: Vec::new(),
-        stop: &std::sync::atomic::AtomicBool::new(false),
-    }];
-    engine.forward(&mut batch)?;
+    let logits = engine.feed(sequence, &rows, Logits::All)?;
     engine.close(sequence);
     let exact = reference::logits(&GgufFile::open(path)?, &rows)?;
-    let ours = batch[0].out.chunks_exact(vocabulary);
+    let ours = logits.chunks_exact(engine.info().vocab_size);
     let sum: f64 = exact
         .iter()
         .zip(ours)

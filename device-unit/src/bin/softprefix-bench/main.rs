@@ -343,19 +343,12 @@ impl Cases {
     /// Feeds each sequence its next tokens and chooses the likeliest.
     fn step(&mut self, engine: &mut CpuEngine) -> anyhow::Result<()> {
         let stop = AtomicBool::new(false);
-        let hidden_size = engine.info().hidden_size;
         let embeddings = engine.embeddings();
         let rows: Vec<Vec<bf16>> = self
             .next
             .iter()
-            .map(|tokens| {
-                let mut rows = vec![bf16::ZERO; tokens.len() * hidden_size];
-                for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(hidden_size)) {
-                    embeddings.row(*token, row)?;
-                }
-                Ok(rows)
-            })
-            .collect::<anyhow::Result<_>>()?;
+            .map(|tokens: &Vec<u32>| embeddings.rows(tokens))
+            .collect::<Result<_, _>>()?;
         let mut batch: Vec<Step<'_>> = self
             .ids
             .iter()

@@ -154,12 +154,7 @@ fn tokens(vocabulary: usize, count: usize) -> Vec<u32> {
 /// `out` is reused, like in the scheduler.
 fn prefill(engine: &mut CpuEngine, logits: Logits, out: &mut Vec<f32>) -> anyhow::Result<Duration> {
     let embeddings = engine.embeddings();
-    let hidden_size = embeddings.hidden_size();
-    let mut rows = vec![bf16::ZERO; TEXT * hidden_size];
-    let tokens = tokens(embeddings.vocab_size(), TEXT);
-    for (token, row) in tokens.into_iter().zip(rows.chunks_exact_mut(hidden_size)) {
-        embeddings.row(token, row)?;
-    }
+    let rows = embeddings.rows(&tokens(embeddings.vocab_size(), TEXT))?;
     let sequence = engine.open(TEXT)?;
     let mut batch = [Step {
         sequence,

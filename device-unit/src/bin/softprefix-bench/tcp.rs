@@ -211,7 +211,10 @@ fn batch(
         steps: usize,
     }
     let text = model.template.render(SYSTEM, PROMPT);
-    let prompt = embedded(model, &model.tokenizer.encode(&text, Special::Parse)?)?;
+    let prompt = model
+        .engine
+        .embeddings()
+        .rows(&model.tokenizer.encode(&text, Special::Parse)?)?;
     let embeddings = model.engine.embeddings();
     let hidden_size = model.engine.info().hidden_size;
     let mut cases = Vec::new();
@@ -256,16 +259,6 @@ fn batch(
         case.tokens[..given].to_vec()
     };
     Ok(cases.into_iter().zip(outcomes).map(without_the_end).collect())
-}
-
-fn embedded(model: &LoadedModel, tokens: &[u32]) -> anyhow::Result<Vec<bf16>> {
-    let embeddings = model.engine.embeddings();
-    let hidden_size = embeddings.hidden_size();
-    let mut rows = vec![bf16::ZERO; tokens.len() * hidden_size];
-    for (token, row) in tokens.iter().zip(rows.chunks_exact_mut(hidden_size)) {
-        embeddings.row(*token, row)?;
-    }
-    Ok(rows)
 }
 
 /// Returns a text of [`LIVE_PROMPT`] tokens, a different one in each round.

@@ -238,19 +238,10 @@ impl CpuEngine {
     /// Reads all weights once, so that the first inference is not slower than later ones.
     fn warm_up(&mut self) -> Result<(), EngineError> {
         let sequence = self.open(1)?;
-        let mut row = vec![bf16::ZERO; self.info.hidden_size];
-        self.embeddings.row(0, &mut row)?;
-        let stop = AtomicBool::new(false);
-        let step = Step {
-            sequence,
-            rows: &row,
-            logits: Logits::Last,
-            out: Vec::new(),
-            stop: &stop,
-        };
-        let outcome = self.forward(&mut [step]);
+        let row = self.embeddings.rows(&[0])?;
+        let outcome = self.feed(sequence, &row, Logits::Last);
         self.close(sequence);
-        outcome
+        outcome.map(drop)
     }
 
     /// Validates a batch before anything is changed.
