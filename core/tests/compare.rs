@@ -268,6 +268,7 @@ fn huge_texts_keep_to_their_time() {
     );
     assert!(!d.exact);
     check(&a, &b, &d);
+    // The subject: without a limit they take minutes.
     assert!(
         started.elapsed() < Duration::from_secs(20),
         "took {:?}",

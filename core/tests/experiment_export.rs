@@ -30,7 +30,7 @@ const BASE: &str = "こんにちは。私は人工知能です。何かお手伝
 /// what a reader finds there, `None` where it refuses. What is found after a failure is what was there before, or is refused where
 /// `may_be_refused`, and no temporary file is left.
 fn with_each_step_refused<T: PartialEq>(
-    told: &str,
+    what: &str,
     prepare: impl Fn(&Path),
     write: impl Fn(&Path) -> Result<(), String>,
     read: impl Fn(&Path) -> Option<T>,
@@ -38,7 +38,7 @@ fn with_each_step_refused<T: PartialEq>(
 ) {
     for fault in [Fault::Broken as fn(usize) -> Fault, Fault::Full] {
         for at in 0.. {
-            let told = format!("{told}, {:?}", fault(at));
+            let what = format!("{what}, {:?}", fault(at));
             let folder = tempfile::tempdir().unwrap();
             prepare(folder.path());
             let old = read(folder.path());
@@ -46,21 +46,21 @@ fn with_each_step_refused<T: PartialEq>(
             let written = write(folder.path());
             let met = injected.was_met();
             drop(injected);
-            assert_eq!(written.is_err(), met, "{told}");
+            assert_eq!(written.is_err(), met, "{what}");
             if let Err(sentence) = &written {
-                assert!(sentence.contains("os error"), "{told}: {sentence}");
+                assert!(sentence.contains("os error"), "{what}: {sentence}");
             }
             let found = read(folder.path());
             let parts = files_in(folder.path()).filter(|name| name.starts_with(".softprefix-"));
-            assert_eq!(parts.count(), 0, "{told}: a part is left");
+            assert_eq!(parts.count(), 0, "{what}: a part is left");
             if !met {
-                assert!(at >= 4, "{told}: there are more steps than {at}");
-                assert!(found != old && found.is_some(), "{told}: the new one is not there");
+                assert!(at >= 4, "{what}: there are more steps than {at}");
+                assert!(found != old && found.is_some(), "{what}: the new one is not there");
                 break;
             }
             assert!(
                 found == old || (may_be_refused && found.is_none()),
-                "{told}: neither the old one nor refused"
+                "{what}: neither the old one nor refused"
             );
         }
     }
@@ -116,14 +116,14 @@ fn whichever_step_the_disk_refuses_an_exported_prefix_is_the_old_one_or_the_new_
     // As many rows as the new one, so that no count tells them apart.
     let old = SoftPrefix::from_bf16(8, vec![bf16::ONE; 16]).unwrap();
     let new = SoftPrefix::from_bf16(8, vec![bf16::NEG_ONE; 16]).unwrap();
-    let told = |error: FileError| error.to_string();
+    let message = |error: FileError| error.to_string();
     let rows = |path: &Path| import(path, None, Rounding::NearestEven).ok();
 
     let path = |folder: &Path| folder.join("prefix.safetensors");
     with_each_step_refused(
         "safetensors",
         |folder| export_safetensors(&old, &path(folder), None).unwrap(),
-        |folder| export_safetensors(&new, &path(folder), Some("{}")).map_err(told),
+        |folder| export_safetensors(&new, &path(folder), Some("{}")).map_err(message),
         |folder| rows(&path(folder)),
         false,
     );
@@ -131,7 +131,7 @@ fn whichever_step_the_disk_refuses_an_exported_prefix_is_the_old_one_or_the_new_
     with_each_step_refused(
         "npy",
         |folder| export_npy(&old, &path(folder)).unwrap(),
-        |folder| export_npy(&new, &path(folder)).map_err(told),
+        |folder| export_npy(&new, &path(folder)).map_err(message),
         |folder| rows(&path(folder)),
         false,
     );
@@ -144,7 +144,7 @@ fn whichever_step_the_disk_refuses_an_exported_prefix_is_the_old_one_or_the_new_
                     export_peft(&old, &path(folder), Some("old model"), None).unwrap();
                 }
             },
-            |folder| export_peft(&new, &path(folder), Some("new model"), None).map_err(told),
+            |folder| export_peft(&new, &path(folder), Some("new model"), None).map_err(message),
             |folder| rows(&path(folder)),
             true,
         );

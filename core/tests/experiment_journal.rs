@@ -149,7 +149,7 @@ fn if_any_step_fails_every_saved_line_stays_and_the_failure_is_reported() {
     let tail = b"1c2f09ab 512 {\"case\":{\"version\"";
     for fault in FAULTS {
         for at in 0.. {
-            let told = format!("{:?}", fault(at));
+            let what = format!("{:?}", fault(at));
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("j");
             write(&path, &all[..2]);
@@ -159,7 +159,7 @@ fn if_any_step_fails_every_saved_line_stays_and_the_failure_is_reported() {
             let (mut saved, mut failures) = (all[..2].to_vec(), Vec::new());
             match Journal::open(&path) {
                 Ok((mut journal, found, _)) => {
-                    assert_eq!(found, saved, "{told}");
+                    assert_eq!(found, saved, "{what}");
                     for entry in &all[2..] {
                         match journal.append(entry) {
                             Ok(()) => saved.push(entry.clone()),
@@ -171,25 +171,25 @@ fn if_any_step_fails_every_saved_line_stays_and_the_failure_is_reported() {
             }
             let met = injected.was_met();
             drop(injected);
-            assert_eq!(failures.is_empty(), !met, "{told}: {failures:?}");
+            assert_eq!(failures.is_empty(), !met, "{what}: {failures:?}");
             for sentence in failures {
-                assert!(sentence.contains(&path.display().to_string()), "{told}: {sentence}");
+                assert!(sentence.contains(&path.display().to_string()), "{what}: {sentence}");
                 assert!(
                     sentence.contains("os error"),
-                    "{told}: the system's reason is missing: {sentence}"
+                    "{what}: the system's reason is missing: {sentence}"
                 );
             }
             let (mut journal, found, condition) = Journal::open(&path).unwrap();
-            assert_eq!((condition.damaged, condition.unknown), (0, 0), "{told}");
+            assert_eq!((condition.damaged, condition.unknown), (0, 0), "{what}");
             // A line whose failure was said may be there; one that was saved is.
             assert!(
                 is_rest_of(&saved, &found) && is_rest_of(&found, &all),
-                "{told}: {found:?}"
+                "{what}: {found:?}"
             );
             journal.append(&all[4]).unwrap();
             let files = std::fs::read_dir(folder.path()).unwrap();
             let mut files = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
-            assert!(files.any(|bytes| bytes == tail), "{told}: the torn line is gone");
+            assert!(files.any(|bytes| bytes == tail), "{what}: the torn line is gone");
             if !met {
                 assert!(at >= 10, "there are more steps than {at}");
                 break;
@@ -207,7 +207,7 @@ fn if_any_step_fails_a_new_experiment_is_complete_or_its_failure_is_reported() {
     };
     for fault in FAULTS {
         for at in 0.. {
-            let told = format!("{:?}", fault(at));
+            let what = format!("{:?}", fault(at));
             let folder = tempfile::tempdir().unwrap();
             let library = Library::open(folder.path()).unwrap();
             let injected = inject(folder.path(), fault(at));
@@ -215,21 +215,21 @@ fn if_any_step_fails_a_new_experiment_is_complete_or_its_failure_is_reported() {
             let created = library.create(experiment);
             let met = injected.was_met();
             drop(injected);
-            assert_eq!(added.is_err() || created.is_err(), met, "{told}");
+            assert_eq!(added.is_err() || created.is_err(), met, "{what}");
             for error in [added.as_ref().err(), created.as_ref().err()].into_iter().flatten() {
-                assert!(error.to_string().contains("os error"), "{told}: {error}");
+                assert!(error.to_string().contains("os error"), "{what}: {error}");
             }
             if added.is_ok() {
                 let (saved, condition) = library.read("one").unwrap();
-                assert_eq!((saved.records.len(), condition), (2, Condition::default()), "{told}");
+                assert_eq!((saved.records.len(), condition), (2, Condition::default()), "{what}");
             } else {
-                assert!(!library.has("one"), "{told}: a part of an experiment bears its name");
+                assert!(!library.has("one"), "{what}: a part of an experiment bears its name");
             }
             if created.is_ok() {
                 library.append(&experiment.id, &all[1]).unwrap();
             }
             drop(created);
-            assert_eq!(library.list().unwrap().unreadable.len(), 0, "{told}");
+            assert_eq!(library.list().unwrap().unreadable.len(), 0, "{what}");
             if !met {
                 assert!(at >= 6, "there are more steps than {at}");
                 break;
@@ -532,20 +532,20 @@ fn a_process_killed_at_200_random_moments_loses_no_finished_case() {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         // Every fourth one is killed while starting, the others after the first case.
         let mut acknowledged = None;
-        let mut hear = |line: std::io::Result<String>| {
+        let mut read_line = |line: std::io::Result<String>| {
             let line = line.ok()?;
             let number = line.split("acknowledged ").nth(1)?.trim().parse::<usize>().ok()?;
             acknowledged = Some(number);
             acknowledged
         };
         if round % 4 != 0 {
-            let _ = lines.by_ref().find_map(&mut hear);
+            let _ = lines.by_ref().find_map(&mut read_line);
         }
         std::thread::sleep(Duration::from_micros(random(12_000)));
         child.kill().unwrap();
         child.wait().unwrap();
         for line in lines {
-            hear(line);
+            read_line(line);
         }
 
         let (_, found, condition) = match Journal::open(&path) {

@@ -328,15 +328,15 @@ fn sixteen_mebibytes_pass_and_one_byte_more_does_not() {
 #[test]
 fn a_flood_without_a_newline_is_reported_once_and_not_kept() {
     let mut reader = FrameReader::new(1 << 20);
-    let mut told = 0;
+    let mut reports = 0;
     for _ in 0..1600 {
         reader.push(&[b'x'; 1 << 16]);
         while let Err(error) = reader.next() {
             assert!(matches!(error, FrameError::Garbage { .. }));
-            told += 1;
+            reports += 1;
         }
     }
-    assert_eq!(told, 1);
+    assert_eq!(reports, 1);
     reader.push(b"\n{\"a\":1}");
     assert_eq!(reader.next().unwrap().unwrap(), b"{\"a\":1}");
 }

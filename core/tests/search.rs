@@ -170,8 +170,8 @@ fn bad_input_is_refused_with_a_sentence() {
     assert!(wrong.to_string().contains("candidate 2 is NaN"), "{wrong}");
     assert!(search.tell(&[f64::NEG_INFINITY, 0.0, 2.0]).is_err());
     assert!(search.tell(&[f64::INFINITY; 3]).is_ok(), "no candidate gave an output");
-    let nobody = search.pick(3).unwrap_err();
-    assert!(nobody.to_string().contains("no candidate 4"), "{nobody}");
+    let error = search.pick(3).unwrap_err();
+    assert!(error.to_string().contains("no candidate 4"), "{error}");
 
     let written = serde_json::to_value(&search).unwrap();
     for (field, value) in [
@@ -456,8 +456,8 @@ fn the_likelihood_of_the_wanted_text_decides_between_equal_texts_and_is_a_measur
         text: Some("The sea is wide.".into()),
         ..Objective::default()
     };
-    let said = "I can answer your questions about the sea.";
-    let [likely, unlikely, unknown] = [Some(-2.0), Some(-3.0), None].map(|of| chrf2.score(BASELINE, said, of));
+    let output = "I can answer your questions about the sea.";
+    let [likely, unlikely, unknown] = [Some(-2.0), Some(-3.0), None].map(|of| chrf2.score(BASELINE, output, of));
     assert_eq!(likely.total, unlikely.total);
     assert!(likely.is_better_than(&unlikely) && unlikely.is_better_than(&unknown) && !likely.is_better_than(&likely));
     let closer = chrf2.score(BASELINE, "The sea is wide, and I can answer.", Some(-9.0));
@@ -466,6 +466,6 @@ fn the_likelihood_of_the_wanted_text_decides_between_equal_texts_and_is_a_measur
         by: Closeness::Likelihood,
         ..chrf2
     };
-    let [likely, unlikely] = [-0.1, -3.0].map(|of| likelihood.score(BASELINE, said, Some(of)));
+    let [likely, unlikely] = [-0.1, -3.0].map(|of| likelihood.score(BASELINE, output, Some(of)));
     assert!((likely.total - (-0.1_f64).exp()).abs() < 1e-12 && likely.is_better_than(&unlikely));
 }

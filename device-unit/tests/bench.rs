@@ -35,8 +35,8 @@ fn bench(arguments: &[&str]) -> Output {
 /// What a measurement prints; it must end well and have a figure.
 fn measured(arguments: &[&str]) -> String {
     let output = bench(arguments);
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{arguments:?}: {told}");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {errors}");
     let printed = String::from_utf8(output.stdout).unwrap();
     assert!(
         printed.contains(|c: char| c.is_ascii_digit()),

@@ -100,14 +100,14 @@ fn the_environment_sets_our_folder_and_the_hub_cache() {
         .env("HF_HUB_CACHE", "/two")
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let output_text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        said.contains(r#"own: "/one""#) && said.contains(r#"hub_cache: Some("/two")"#),
-        "{said}"
+        output_text.contains(r#"own: "/one""#) && output_text.contains(r#"hub_cache: Some("/two")"#),
+        "{output_text}"
     );
     assert!(
-        said.contains("softprefix"),
-        "the app's cache is looked into as well: {said}"
+        output_text.contains("softprefix"),
+        "the app's cache is looked into as well: {output_text}"
     );
 }
 
@@ -295,7 +295,7 @@ fn a_usable_model_is_not_hidden_by_an_unusable_one_of_its_name() {
     assert_eq!(found.len(), 1);
     assert_eq!((&found[0].path, found[0].info.is_ok()), (&at("other/tiny.gguf"), true));
     assert!(store.load("tiny", &Map::new(), &|_, _| ()).is_ok());
-    // Who names a file asks for that one, and is told what is wrong with it.
+    // A file that is named is the one that is loaded, and the error has what is wrong with it.
     let store = ModelStore::new(places.with_named(at("own/tiny.gguf")));
     let found = store.found();
     assert_eq!((&found[0].path, found[0].info.is_err()), (&at("own/tiny.gguf"), true));
@@ -475,7 +475,7 @@ fn qwen_answers_a_question_under_the_modules_name() {
 
 /// Returns up to 16 greedy tokens.
 fn answer(model: &mut softprefix_unit::model::LoadedModel, question: &str) -> String {
-    let text = model.template.render("You are a helpful assistant", question);
+    let text = model.template.render("You are a helpful assistant", question).unwrap();
     let mut next = model
         .tokenizer
         .encode(&text, softprefix_unit::tokenizer::Special::Parse)

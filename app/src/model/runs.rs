@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::experiment::{Answer, Record};
-use softprefix_core::protocol::extension::FinishReason;
+use softprefix_core::protocol::extension::{FinishReason, Usage};
 
 /// Identifies an inference within this start of the program. Ids increase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,14 +44,13 @@ impl Timings {
         let seconds = |seconds: f64| Duration::try_from_secs_f64(seconds).ok();
         let usage = answer.usage.as_ref();
         let drafted = usage.filter(|usage| usage.accepted > 0 && usage.completion_tokens > 0);
-        let rate = usage.filter(|usage| usage.completion_tokens > 1 && usage.decode_ms > 0.0);
         Self {
             first_token: answer.ttft_sec.and_then(seconds),
             elapsed: seconds(answer.elapsed_sec),
             tokens: usage
                 .map(|usage| usage.completion_tokens)
                 .or(answer.tokens.as_ref().map(Vec::len)),
-            tokens_per_second: rate.map(|usage| (usage.completion_tokens - 1) as f64 / usage.decode_ms * 1000.0),
+            tokens_per_second: usage.and_then(Usage::tokens_per_second),
             drafted: drafted.map(|usage| usage.accepted as f64 / usage.completion_tokens as f64),
         }
     }

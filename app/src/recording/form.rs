@@ -689,24 +689,10 @@ fn answer_of(row: EndRow, arrived: String, sent: Option<&PrefixIdentity>) -> Ans
         .map(Value::String)
         .map(serde_json::from_value::<FinishReason>);
     let finish_reason = reason.and_then(Result::ok).unwrap_or(FinishReason::Unknown);
-    let rate = row.tokens_per_second.filter(|rate| rate.is_finite() && *rate > 0.0);
-    let usage = row.tokens.map(|tokens| {
-        let completion_tokens = tokens.min(MOST);
-        let decoded = completion_tokens.saturating_sub(1) as f64;
-        Usage {
-            completion_tokens,
-            decode_ms: rate.map_or(0.0, |rate| decoded / rate * 1000.0),
-            finish_reason,
-            drafted: 0,
-            accepted: 0,
-            prefill_ms: 0.0,
-            prefix_len: sent.map_or(0, |sent| sent.len),
-            prompt_tokens: 0,
-            queue_ms: 0.0,
-            template_tokens: 0,
-            tokens: Vec::new(),
-        }
-    });
+    let prefix_len = sent.map_or(0, |sent| sent.len);
+    let usage = row
+        .tokens
+        .map(|tokens| Usage::of_rate(tokens.min(MOST), row.tokens_per_second, finish_reason, prefix_len));
     Answer {
         text: row.text.unwrap_or(arrived),
         tokens: None,
@@ -727,7 +713,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_address_stands_in_a_sentence_of_a_recording() {
+    fn no_sentence_of_a_recording_contains_an_address() {
         for (own, text, kept) in [
             (
                 "192.168.1.20:10001",

@@ -120,15 +120,6 @@ pub struct Outcome {
     pub notes: Vec<Note>,
 }
 
-impl Outcome {
-    /// Tokens a second after the first token, where the unit counts them.
-    pub fn tokens_per_second(&self) -> Option<f64> {
-        let usage = self.usage.as_ref()?;
-        (usage.completion_tokens > 1 && usage.decode_ms > 0.0)
-            .then(|| (usage.completion_tokens - 1) as f64 / usage.decode_ms * 1000.0)
-    }
-}
-
 /// A warning about an outcome, to be shown with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Note {

@@ -284,6 +284,38 @@ pub struct Usage {
     pub tokens: Vec<u32>,
 }
 
+impl Usage {
+    /// The usage of an output of which only these figures were saved; `tokens_per_second` as [`Usage::tokens_per_second`] returns it.
+    pub fn of_rate(
+        completion_tokens: usize,
+        tokens_per_second: Option<f64>,
+        finish_reason: FinishReason,
+        prefix_len: usize,
+    ) -> Self {
+        let decoded = completion_tokens.saturating_sub(1) as f64;
+        let rate = tokens_per_second.filter(|rate| rate.is_finite() && *rate > 0.0);
+        Self {
+            accepted: 0,
+            completion_tokens,
+            decode_ms: rate.map_or(0.0, |rate| decoded / rate * 1000.0),
+            drafted: 0,
+            finish_reason,
+            prefill_ms: 0.0,
+            prefix_len,
+            prompt_tokens: 0,
+            queue_ms: 0.0,
+            template_tokens: 0,
+            tokens: Vec::new(),
+        }
+    }
+
+    /// Tokens per second after the first token; `None` without a second token or a time.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        (self.completion_tokens > 1 && self.decode_ms > 0.0)
+            .then(|| (self.completion_tokens - 1) as f64 / self.decode_ms * 1000.0)
+    }
+}
+
 /// Most token ids of a request: more than any window holds.
 pub const MAX_TOKENS: usize = 1 << 20;
 

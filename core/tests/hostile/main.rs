@@ -49,10 +49,10 @@ fn export_all(experiment: &Experiment, records: &[Record]) {
 /// The bytes of a recorded conversation, both sides of it.
 fn spoken(recording: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(recording);
-    let said = text
+    let words = text
         .lines()
         .filter_map(|line| line.strip_prefix("> ").or_else(|| line.strip_prefix("< ")));
-    said.flat_map(|line| line.bytes().chain([b'\n'])).collect()
+    words.flat_map(|line| line.bytes().chain([b'\n'])).collect()
 }
 
 /// Each three lines of a journal behind its first, so that much of each kind of line is damaged.

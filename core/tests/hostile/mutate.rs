@@ -135,10 +135,10 @@ pub fn each<A: Accepted>(samples: &[Vec<u8>], reach: usize, mut reader: impl FnM
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     static COUNTED: Once = Once::new();
     COUNTED.call_once(|| {
-        let told = std::panic::take_hook();
+        let default_hook = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
             PANICS.fetch_add(1, Ordering::SeqCst);
-            told(panic);
+            default_hook(panic);
         }));
         std::thread::spawn(watch);
     });

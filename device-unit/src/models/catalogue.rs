@@ -19,8 +19,7 @@ pub struct Entry {
     pub file_name: &'static str,
     /// Bytes of the file, where the catalogue has them.
     pub bytes: Option<u64>,
-    /// SHA-256 of the file, where the catalogue has it; otherwise that of the first fetch, as the hub announced it, which nobody has
-    /// verified.
+    /// SHA-256 of the file, where the catalogue has it; otherwise that of the first fetch, as the hub announced it without verification.
     pub sha256: Option<&'static str>,
     pub(crate) hub: HubPlace,
     /// The parts of the file in Python wheels, in order; empty where it is not published in that form.

@@ -23,7 +23,7 @@ type Steps = Arc<Mutex<Vec<Vec<(SequenceId, usize)>>>>;
 const PANICS: u32 = 901;
 const FAILS: u32 = 902;
 const SLOW: u32 = 903;
-/// The first time, blocks until it is told to stop.
+/// The first time, blocks until its stop flag is set.
 const HOLDS: u32 = 904;
 
 struct FakeEngine {

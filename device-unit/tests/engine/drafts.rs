@@ -86,7 +86,7 @@ struct Sink {
     tokens: Vec<u32>,
     digest: Arc<Mutex<Sha256>>,
     /// Called after each step with the number of tokens so far, on the engine's thread.
-    heard: Box<dyn FnMut(usize) + Send>,
+    on_tokens: Box<dyn FnMut(usize) + Send>,
     sender: Sender<Output>,
 }
 
@@ -94,7 +94,7 @@ impl TokenSink for Sink {
     fn tokens(&mut self, tokens: &[u32]) {
         self.steps.push(tokens.len());
         self.tokens.extend_from_slice(tokens);
-        (self.heard)(self.tokens.len());
+        (self.on_tokens)(self.tokens.len());
     }
 
     fn is_closed(&self) -> bool {
@@ -134,7 +134,7 @@ impl Runner {
         inference: &Inference,
         stop: StopFlag,
         deadline: Option<Instant>,
-        heard: impl FnMut(usize) + Send + 'static,
+        on_tokens: impl FnMut(usize) + Send + 'static,
     ) -> Receiver<Output> {
         let (sender, receiver) = channel();
         let digest = Arc::new(Mutex::new(Sha256::new()));
@@ -161,7 +161,7 @@ impl Runner {
                 steps: Vec::new(),
                 tokens: Vec::new(),
                 digest,
-                heard: Box::new(heard),
+                on_tokens: Box::new(on_tokens),
                 sender,
             }),
             drafter: drafts.map(|drafts| Drafter::new(&inference.prompt, drafts.into_iter().map(Into::into).collect())),
@@ -219,7 +219,7 @@ fn cases(bench: &Bench, most: usize) -> Vec<Inference> {
         generator: Default::default(),
     };
     let prefix = bench.prefix(kind, 4, Magnitude::Raw(0.02));
-    let prompt = bench.encode(&bench.template.render("You are a helpful assistant.", QUESTION));
+    let prompt = bench.encode(&bench.template.render("You are a helpful assistant.", QUESTION).unwrap());
     let plain = Inference::of(&prompt, most);
     let mut cases = Vec::new();
     for prefix in [None, Some(prefix)] {

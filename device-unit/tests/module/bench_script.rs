@@ -17,7 +17,7 @@ fn against(llama_cpp: &str) -> Output {
         .unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn output_text(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -38,7 +38,7 @@ def llama_model_load_from_file(path, parameters):
     tell(3, b"error loading model: unknown architecture: 'strange'\n", None)
 "#,
     );
-    let words = said(&output);
+    let words = output_text(&output);
     for part in [
         "error loading model: unknown architecture: 'strange'",
         "llama.cpp cannot load nosuch.gguf",
@@ -57,7 +57,7 @@ fn the_signal_that_ended_llama_cpp_is_named_with_its_usual_cause() {
         let output = against(&format!(
             "import os, signal\ndef llama_backend_init(): os.kill(os.getpid(), signal.{signal})\n"
         ));
-        let words = said(&output);
+        let words = output_text(&output);
         assert!(
             words.contains(&format!("was ended by {signal}")) && words.contains(cause),
             "{words}"

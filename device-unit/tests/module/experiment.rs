@@ -190,7 +190,7 @@ fn each_case_of_a_sweep_is_scored_and_the_scores_are_kept_with_its_record() {
         );
         (events, records, direct)
     });
-    let told: HashMap<String, CaseScores> = events
+    let reported: HashMap<String, CaseScores> = events
         .into_iter()
         .filter_map(|event| match event {
             RunEvent::Scored { record, scores } => Some((record, *scores)),
@@ -199,16 +199,23 @@ fn each_case_of_a_sweep_is_scored_and_the_scores_are_kept_with_its_record() {
         })
         .collect();
     let prefixed: Vec<&Record> = records.iter().filter(|record| !record.is_baseline()).collect();
-    assert_eq!((told.len(), prefixed.len()), (23, 23), "every prefix, and no baseline");
+    assert_eq!(
+        (reported.len(), prefixed.len()),
+        (23, 23),
+        "every prefix, and no baseline"
+    );
     let (id, measures, perplexity) = direct;
-    assert_eq!((told[&id].measures, told[&id].perplexity), (measures, Some(perplexity)));
+    assert_eq!(
+        (reported[&id].measures, reported[&id].perplexity),
+        (measures, Some(perplexity))
+    );
 
     let history = experiments(Journal::read(&path).unwrap().0);
     let saved = &history[0];
     assert!(!saved.is_unscored());
     for record in saved.records.iter().filter(|record| !record.is_baseline()) {
         let scores = record.scores.as_deref().unwrap();
-        assert_eq!(scores, &told[&record.id]);
+        assert_eq!(scores, &reported[&record.id]);
         assert_eq!(scores.baseline, records[0].id);
         assert_eq!(scores.kl.len(), 24);
         assert_eq!(scores.places.last().unwrap()[1], records[0].text().unwrap().len());
@@ -255,15 +262,15 @@ fn where_one_prefix_has_no_room_to_be_scored_the_others_of_its_request_are_score
         scoring.resume = Some(saved);
         (finish(Run::start(scoring).unwrap()).await.0, long)
     });
-    let told: Vec<&String> = events
+    let reported: Vec<&String> = events
         .iter()
         .filter_map(|event| match event {
             RunEvent::Scored { record, .. } => Some(record),
             _ => None,
         })
         .collect();
-    assert_eq!(told.len(), 21);
-    assert!(!told.contains(&&long));
+    assert_eq!(reported.len(), 21);
+    assert!(!reported.contains(&&long));
     let failed: Vec<(usize, String)> = events
         .iter()
         .filter_map(|event| match event {

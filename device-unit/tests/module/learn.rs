@@ -203,16 +203,16 @@ fn losses_of_held_out_examples_and_references_equal_scoring_and_change_no_row() 
         without.last().unwrap()["best"]["rows"],
         "what is held out is not learned from"
     );
-    let near = |told: &Value, expected: f64| {
-        let told = told.as_f64().unwrap();
-        assert!((told - expected).abs() < 1e-12, "{told} and {expected}");
+    let near = |found: &Value, expected: f64| {
+        let found = found.as_f64().unwrap();
+        assert!((found - expected).abs() < 1e-12, "{found} and {expected}");
     };
     let expected = scored(&mut client, &task, &[("and then", "in it")], &last["best"]["rows"]);
     near(&last["best"]["loss"]["held_out"], expected);
     let plain = scored(&mut client, &task, &[("and then", "in it")], &Value::Null);
     near(&with[0]["references"]["plain"], plain);
-    let told = scored(&mut client, &task, &[("the hello\n\nand then", "in it")], &Value::Null);
-    near(&with[0]["references"]["instruction"], told);
+    let found = scored(&mut client, &task, &[("the hello\n\nand then", "in it")], &Value::Null);
+    near(&with[0]["references"]["instruction"], found);
     let of_target = scored(&mut client, &task, &[(PROMPT, "the land")], &Value::Null);
     near(&without[0]["references"]["plain"], of_target);
     assert!(with[1]["references"].is_null() && without[0]["loss"]["held_out"].is_null());
@@ -265,10 +265,10 @@ fn the_adapter_that_jax_trained_makes_the_held_out_text_as_likely_as_the_guide_s
         (&at_first["references"]["plain"], "no prefix"),
         (&at_first["loss"]["held_out"], "adapter trained with jax, seed 1"),
     ] {
-        let (figure, said) = (figure.as_f64().unwrap(), in_the_guide(row));
+        let (figure, expected) = (figure.as_f64().unwrap(), in_the_guide(row));
         assert!(
-            (figure - said).abs() < 0.001,
-            "{row}: {figure}, and the guide says {said}"
+            (figure - expected).abs() < 0.001,
+            "{row}: {figure}, and the guide says {expected}"
         );
     }
 }

@@ -31,12 +31,12 @@ fn an_independent_python_client_runs_its_ten_value_comparison() {
         .arg(&results)
         .output()
         .expect("python3 is there");
-    let said = format!(
+    let output_text = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    assert!(output.status.success(), "{said}");
+    assert!(output.status.success(), "{output_text}");
     let saved: Value = serde_json::from_slice(&std::fs::read(&results).unwrap()).unwrap();
     let results = saved["results"].as_array().unwrap();
     assert_eq!(results.len(), 11, "the baseline and ten values");

@@ -120,8 +120,8 @@ impl Listening {
         let mut address = None;
         eventually("it listens", || {
             let log = program.log.lock().unwrap().clone();
-            let said = log.split("listening on ").nth(1);
-            address = said
+            let text = log.split("listening on ").nth(1);
+            address = text
                 .and_then(|rest| rest.lines().next())
                 .and_then(|address| address.trim().parse().ok());
             address.is_some()
@@ -147,7 +147,7 @@ impl Listening {
 fn if_other_machines_can_connect_the_program_prints_what_they_can_do() {
     let mut options = vec!["--listen", "0.0.0.0:0", "--allow-remote"];
     if cfg!(feature = "announce") {
-        // Nobody else need hear of it.
+        // It is not announced.
         options.push("--no-announce");
     }
     let open = Listening::with(&options);
@@ -227,11 +227,11 @@ fn a_self_test_prints_each_check_and_ends_with_0_where_all_pass() {
     let path = folder.path().join("tiny.gguf");
     TinyModel::qwen2().write(&path).unwrap();
     let output = run(&["--engine", "cpu", "--self-test", "--model", path.to_str().unwrap()]);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{said}{}", stderr_of(&output));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr_of(&output));
     assert!(
-        said.lines().count() >= 5 && said.lines().all(|line| line.starts_with("ok  ")),
-        "{said}"
+        text.lines().count() >= 5 && text.lines().all(|line| line.starts_with("ok  ")),
+        "{text}"
     );
     // Without a model there is nothing to test.
     let none = run(&["--engine", "cpu", "--self-test"]);

@@ -125,7 +125,7 @@ fn a_unit_that_belongs_to_one_program_serves_no_other_client() {
         match stranger.ping().await {
             Err(ClientError::Refused { error, .. }) => assert_eq!(error.code, Code::NOT_AVAILABLE),
             Err(other) => assert!(other.is_disconnect(), "{other}"),
-            Ok(_) => panic!("it was heard"),
+            Ok(_) => panic!("it was answered"),
         }
         let options = ConnectOptions {
             secret: Some(secret),

@@ -432,20 +432,5 @@ fn outcome_of(
 fn short_usage(usage: &Value, finish_reason: FinishReason, prefix_len: usize) -> Option<Usage> {
     let completion_tokens = usize::try_from(usage.get("completion_tokens")?.as_u64()?).ok()?;
     let rate = usage.get("tokens_per_second").and_then(Value::as_f64);
-    let decoded = completion_tokens.saturating_sub(1) as f64;
-    Some(Usage {
-        completion_tokens,
-        decode_ms: rate
-            .filter(|rate| *rate > 0.0)
-            .map_or(0.0, |rate| decoded / rate * 1000.0),
-        finish_reason,
-        drafted: 0,
-        accepted: 0,
-        prefill_ms: 0.0,
-        prefix_len,
-        prompt_tokens: 0,
-        queue_ms: 0.0,
-        template_tokens: 0,
-        tokens: Vec::new(),
-    })
+    Some(Usage::of_rate(completion_tokens, rate, finish_reason, prefix_len))
 }
