@@ -98,18 +98,18 @@ impl App {
         ctx.options_mut(|options| options.zoom_with_keyboard = false);
         let waker = ctx.clone();
         let bridge = Bridge::start(move || waker.request_repaint())?;
-        let begun = begin(args, start, || {
+        let started = begin(args, start, || {
             SettingsFile::open(&places::settings(), || older(context.storage))
         });
-        for request in begun.requests {
+        for request in started.requests {
             bridge.send(request);
         }
         let app = Self {
             zoom: 0.0,
-            workbench: begun.workbench,
+            workbench: started.workbench,
             bridge,
             window: panels::Window::default(),
-            settings: begun.settings,
+            settings: started.settings,
             title: String::new(),
             passing: None,
         };
@@ -407,14 +407,14 @@ fn report(event: &Event) {
             _ => {}
         },
         Event::Find(event) => match &**event {
-            FindEvent::Judged(frame) => {
+            FindEvent::LearnProgress(frame) => {
                 let (loss, step) = (frame.loss.total, frame.step);
                 tracing::info!(step, loss, finish = frame.finish, "rows judged");
             }
             FindEvent::Ended {
                 problem: Some(problem), ..
             }
-            | FindEvent::FileFailed(problem) => tracing::warn!(%problem),
+            | FindEvent::QueryFailed(problem) => tracing::warn!(%problem),
             _ => {}
         },
         Event::Library(event) => match &**event {

@@ -209,14 +209,14 @@ impl Command {
                     FindMode::Learn => workbench.why_not_learn().is_some(),
                     FindMode::Choose | FindMode::Search => workbench.why_not_search().is_some(),
                 };
-                (!off && workbench.find.at_work().is_none()).then_some(Action::Find(FindAction::Start))
+                (!off && workbench.find.current_work().is_none()).then_some(Action::Find(FindAction::Start))
             }
             CommandId::Run => (workbench.why_not_run().is_none()).then_some(Action::Run),
             CommandId::Stop if running && tab != Tab::Find => Some(Action::Stop),
             CommandId::Stop => {
                 // The Presenter, which covers the button in Find, stops the work of any mode.
                 let finds = match workbench.presenting {
-                    true => workbench.find.at_work().is_some(),
+                    true => workbench.find.current_work().is_some(),
                     false => tab == Tab::Find && workbench.find.is_busy(),
                 };
                 finds.then_some(Action::Find(FindAction::Stop))
@@ -424,7 +424,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_command_stands_in_the_table_once_and_no_two_share_a_key_in_a_tab() {
+    fn each_command_is_in_the_table_once_and_has_its_own_key_in_a_tab() {
         let mut ids: Vec<_> = COMMANDS.iter().map(|command| command.id).collect();
         ids.sort();
         ids.dedup();

@@ -33,7 +33,7 @@ impl ImageFormat {
     /// Returns the content of the file.
     ///
     /// # Errors
-    /// Why it cannot be painted, as a sentence.
+    /// Why it cannot be painted.
     pub fn write(self, drawing: &Drawing, paper: Paper) -> Result<Vec<u8>, String> {
         match self {
             Self::Png => png(drawing, paper),
@@ -54,7 +54,7 @@ fn png(drawing: &Drawing, paper: Paper) -> Result<Vec<u8>, String> {
     };
     let (Some(width), Some(height)) = (side(drawing.width), side(drawing.height)) else {
         return Err(format!(
-            "The figure is {} x {} units large, which is no size for a picture.",
+            "it is {} x {} units large, which is no size for a picture",
             drawing.width, drawing.height
         ));
     };
@@ -114,7 +114,7 @@ fn png(drawing: &Drawing, paper: Paper) -> Result<Vec<u8>, String> {
     context.render(&mut pixmap, &mut Resources::new());
     pixmap
         .into_png()
-        .map_err(|error| format!("The picture cannot be encoded ({error})."))
+        .map_err(|error| error.to_string())
 }
 
 /// The window's fonts and their fallbacks.
@@ -127,7 +127,7 @@ impl Faces {
     fn open() -> Result<Self, String> {
         let open = |files: [&'static [u8]; 2]| -> Result<Vec<FontRef<'static>>, String> {
             let faces = files.into_iter().map(FontRef::new).collect::<Result<Vec<_>, _>>();
-            faces.map_err(|error| format!("A face of the program cannot be read ({error})."))
+            faces.map_err(|error| error.to_string())
         };
         Ok(Self {
             regular: open(fonts::faces(false))?,

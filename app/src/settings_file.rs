@@ -132,9 +132,9 @@ fn unreadable(path: &Path, error: &io::Error, remedy: Bilingual) -> Problem {
         ProblemKind::File,
         Bilingual::new(
             format!("The settings in {path} cannot be read ({error}). The window starts with the defaults."),
-            format!(
-                "{path} の設定を読めません（{}）。既定の設定で起動しました。",
-                errors::system(&error.to_string())
+            errors::because(
+                &format!("{path} の設定を読めないため、既定の設定で起動しました"),
+                &error.to_string(),
             ),
         ),
         remedy,
@@ -147,9 +147,9 @@ fn not_saved(path: &Path, error: &io::Error) -> Problem {
         ProblemKind::File,
         Bilingual::new(
             format!("The settings cannot be saved in {path} ({error}). The file still has the previous ones."),
-            format!(
-                "設定を {path} に保存できません（{}）。前回の設定は残っています。",
-                errors::system(&error.to_string())
+            errors::because(
+                &format!("設定を {path} に保存できません。前回の設定は残っています"),
+                &error.to_string(),
             ),
         ),
         Bilingual::new(
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_be_read_are_kept_aside_and_said() {
+    fn unreadable_settings_are_moved_aside_and_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("settings.json");
         for torn in ["", "{", "[1]", "{\"settings\": {\"zoom\": \"large\"}}", "\u{0}\u{0}"] {
@@ -255,7 +255,7 @@ mod tests {
             assert_eq!(remembered.prefix.blend, 1.0);
             assert_eq!((remembered.prompt.max_tokens, remembered.prompt.preset), (1, None));
             assert_eq!(remembered.sweep.repeats, 100);
-            assert!(remembered.sweep.lens.iter().all(|&len| len > 0));
+            assert!(remembered.sweep.lengths.iter().all(|&len| len > 0));
         }
         let mut remembered = Remembered::default();
         remembered.settings.zoom = f32::NAN;
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn whichever_step_of_saving_fails_the_old_settings_or_the_new_ones_are_whole_and_it_is_said() {
+    fn a_failure_at_any_step_of_saving_keeps_the_old_or_the_new_settings_and_is_reported() {
         for fault in [Fault::Broken, Fault::Full] {
             for at in 0.. {
                 let folder = tempfile::tempdir().unwrap();

@@ -128,7 +128,7 @@ pub enum Start {
 }
 
 /// The window's state before its first frame.
-pub struct Begun {
+pub struct Started {
     pub workbench: Workbench,
     /// Where fields and settings are stored; `None` where they are not.
     pub settings: Option<SettingsFile>,
@@ -142,7 +142,7 @@ pub fn begin(
     args: WindowArgs,
     start: Start,
     stored: impl FnOnce() -> (SettingsFile, Remembered, Option<Problem>),
-) -> Begun {
+) -> Started {
     let (settings, remembered, problem) = if args.fresh {
         (None, Remembered::of_first_start(Language::of_environment()), None)
     } else {
@@ -199,7 +199,7 @@ pub fn begin(
         workbench.apply(Action::OpenPath(path));
     }
     requests.extend(workbench.take_requests());
-    Begun {
+    Started {
         workbench,
         settings,
         requests,

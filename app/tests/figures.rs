@@ -94,7 +94,7 @@ fn the_plot_of_the_tune_view_is_saved_in_both_forms_from_its_menu() {
 }
 
 #[test]
-fn a_saved_plot_joins_the_runs_of_one_seed_and_not_those_of_another() {
+fn a_saved_plot_connects_runs_of_one_seed_only() {
     let folder = tempfile::tempdir().unwrap();
     let mut workbench = common::ready(Language::English, Theme::Light);
     workbench.apply(Action::SetKind(KindChoice::RandomUniform));

@@ -5,7 +5,7 @@
 #[path = "../../core/tests/floors/imports.rs"]
 mod imports;
 
-use imports::{Floors, no_import_climbs, no_large_circle};
+use imports::{Floors, assert_imports_only_lower_layers, no_large_circle};
 
 /// From the ground up.
 const FLOORS: Floors<'_> = &[
@@ -32,12 +32,12 @@ const FLOORS: Floors<'_> = &[
 ];
 
 #[test]
-fn no_import_of_this_crate_climbs() {
-    no_import_climbs(env!("CARGO_MANIFEST_DIR"), FLOORS);
+fn modules_import_only_from_lower_layers() {
+    assert_imports_only_lower_layers(env!("CARGO_MANIFEST_DIR"), FLOORS);
 }
 
 #[test]
-fn no_more_than_four_files_of_this_crate_import_each_other_in_a_circle() {
+fn at_most_four_files_of_this_crate_import_each_other_in_a_circle() {
     no_large_circle(env!("CARGO_MANIFEST_DIR"));
 }
 

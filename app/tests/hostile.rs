@@ -207,7 +207,7 @@ esac
     fn has_words(finding: &Finding) {
         let texts = [&finding.title, &finding.text];
         assert!(
-            texts.iter().all(|said| !said.en.is_empty() && !said.ja.is_empty()),
+            texts.iter().all(|text| !text.en.is_empty() && !text.ja.is_empty()),
             "{finding:?}"
         );
     }
@@ -215,13 +215,13 @@ esac
     async fn look(ssh: &Ssh, number: usize) -> Result<Vec<Finding>, SshError> {
         let one = |finding: Finding| vec![finding];
         match number % 7 {
-            0 => service::look(ssh).await.map(one),
-            1 => unit::look(ssh).await.map(one),
-            2 => libstdcxx::look(ssh).await.map(one),
-            3 => interpreter::look(ssh).await.map(one),
-            4 => build::look(ssh).await,
-            5 => unfinished::look(ssh).await.map(|found| found.into_iter().collect()),
-            _ => cards::look(ssh, Some(("a", 896))).await.map(one),
+            0 => service::run(ssh).await.map(one),
+            1 => unit::run(ssh).await.map(one),
+            2 => libstdcxx::run(ssh).await.map(one),
+            3 => interpreter::run(ssh).await.map(one),
+            4 => build::run(ssh).await,
+            5 => unfinished::run(ssh).await.map(|found| found.into_iter().collect()),
+            _ => cards::run(ssh, Some(("a", 896))).await.map(one),
         }
     }
 

@@ -101,8 +101,9 @@ fn where_the_unit_cannot_score_the_switch_is_off_and_says_why_in_one_sentence() 
         switch.click();
         harness.run_steps(2);
         assert_eq!(harness.state().workbench.colouring(), Colouring::Diff);
-        let mut said = harness.query_all_by(|node| node.description().is_some_and(|about| about.contains(sentence)));
-        assert!(said.any(|node| node.accesskit_node().is_disabled()));
+        let mut explained =
+            harness.query_all_by(|node| node.description().is_some_and(|about| about.contains(sentence)));
+        assert!(explained.any(|node| node.accesskit_node().is_disabled()));
     }
 }
 

@@ -78,7 +78,7 @@ fn every_kind_is_chosen_from_one_list_and_brings_its_sentence_and_its_own_fields
 }
 
 #[test]
-fn what_a_kind_is_made_of_stands_above_the_slider_and_is_in_sight_at_the_smallest_size_of_the_window() {
+fn the_fields_of_a_kind_are_above_the_slider_and_visible_in_the_smallest_window() {
     for kind in KindChoice::ALL {
         let harness = of_kind(kind);
         let slider = harness.get_by_role_and_label(Role::Slider, "Magnitude").rect();
@@ -417,7 +417,7 @@ fn the_sheet_of_learned_rows_says_what_they_were_learned_for_and_warns_of_the_to
 }
 
 #[test]
-fn a_p_beyond_the_rows_of_the_file_is_explained_beside_p_and_beside_the_lengths_of_a_sweep() {
+fn a_p_beyond_the_rows_of_the_file_is_explained_at_p_and_at_the_lengths_of_a_sweep() {
     for language in [Language::English, Language::Japanese] {
         let words = match language {
             Language::English => "The file has 8 rows: they are repeated, from the first on, to fill P = 9.",
@@ -431,7 +431,7 @@ fn a_p_beyond_the_rows_of_the_file_is_explained_beside_p_and_beside_the_lengths_
             workbench.apply(Action::ShowTab(tab));
             for (len, is_shown) in [(8, false), (9, true)] {
                 workbench.apply(Action::SetLen(len));
-                workbench.apply(Action::Sweep(SweepAction::SetLens(vec![1, len])));
+                workbench.apply(Action::Sweep(SweepAction::SetLengths(vec![1, len])));
                 let mut harness = window(workbench);
                 let shown = harness.query_all_by_label(words).next().is_some();
                 assert_eq!(shown, is_shown, "{tab:?}, P = {len}");
@@ -443,7 +443,7 @@ fn a_p_beyond_the_rows_of_the_file_is_explained_beside_p_and_beside_the_lengths_
 
 #[test]
 fn the_sheet_says_plainly_what_a_module_cannot_tell() {
-    let harness = opened(Nearest::NotTold);
+    let harness = opened(Nearest::Unsupported);
     assert!(
         harness
             .query_by_label_contains("does not report the nearest tokens")
@@ -453,7 +453,7 @@ fn the_sheet_says_plainly_what_a_module_cannot_tell() {
 
 #[test]
 fn what_arrives_for_another_prefix_than_that_of_the_sheet_is_left_out() {
-    let mut harness = opened(Nearest::NotTold);
+    let mut harness = opened(Nearest::Unsupported);
     let mut other = harness.state().workbench.prefix.recipe();
     other.len += 1;
     let event = MaterialEvent::Identified {
@@ -466,7 +466,7 @@ fn what_arrives_for_another_prefix_than_that_of_the_sheet_is_left_out() {
 }
 
 #[test]
-fn a_file_that_is_dropped_goes_where_it_belongs() {
+fn a_dropped_file_is_opened_by_its_content() {
     use softprefix::workbench::dropped;
     for (name, imports) in [
         ("adapter_model.safetensors", true),

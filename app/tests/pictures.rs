@@ -1,6 +1,7 @@
 //! Pictures of the whole window, to be looked at: `SOFTPREFIX_PICTURES=folder cargo test -p softprefix --test pictures`.
 //!
-//! They are for people. Without the variable nothing is drawn, and the other tests say what must hold.
+//! They are for people. Without the variable nothing is drawn, and the other tests say what must hold. `SOFTPREFIX_PICTURE=tune` draws those
+//! whose names have this word.
 
 #![allow(clippy::expect_used, reason = "a picture that cannot be drawn ends the test")]
 
@@ -48,10 +49,15 @@ const FULL: [f32; 2] = [1920.0, 1080.0];
 fn pictures_of_the_window() {
     use Language::{English, Japanese};
     use Theme::{Dark, Light};
-    draw("tune-1280-dark", common::tuned(English, Dark), SMALL, 1.0);
-    draw("tune-1280-light-ja", common::tuned(Japanese, Light), SMALL, 1.0);
-    draw("tune-1440-light", common::tuned(English, Light), LARGE, 1.0);
-    draw("tune-1440-dark-ja", common::tuned(Japanese, Dark), LARGE, 1.0);
+    for (language, end) in [(English, ""), (Japanese, "-ja")] {
+        for (theme, shade) in [(Dark, "dark"), (Light, "light")] {
+            for (size, width) in [(SMALL, 1280), (LARGE, 1440)] {
+                let named = |what: &str| format!("{what}-{width}-{shade}{end}");
+                draw(&named("tune"), common::tuned(language, theme), size, 1.0);
+                draw(&named("512-tokens"), common::long_japanese(language, theme), size, 1.0);
+            }
+        }
+    }
     draw("streaming", common::streaming(English, Dark), SMALL, 1.0);
     draw("projector", common::tuned(English, Dark), SMALL, 1.5);
     draw("projector-ja", common::tuned(Japanese, Light), FULL, 1.5);
@@ -69,14 +75,7 @@ fn pictures_of_the_window() {
         draw(name, long, size, 1.0);
     }
     draw("long-1280-ja", common::long(Japanese, Dark), SMALL, 1.0);
-    for (name, theme, size) in [("1280", Dark, SMALL), ("1440", Light, LARGE), ("1920", Dark, FULL)] {
-        draw(
-            &format!("long-{name}-of-japanese"),
-            common::long_japanese(Japanese, theme),
-            size,
-            1.0,
-        );
-    }
+    draw("512-tokens-1920-ja", common::long_japanese(Japanese, Dark), FULL, 1.0);
     draw("long-1920", common::long(English, Light), FULL, 1.0);
     for (name, language, theme, size) in [
         ("curve-1280", English, Dark, SMALL),

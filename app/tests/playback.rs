@@ -58,7 +58,7 @@ fn a_recording_is_paused_played_hurried_repeated_and_left_by_its_controls() {
 }
 
 #[test]
-fn the_bar_goes_to_any_moment_by_pointer_and_by_keys() {
+fn the_bar_seeks_by_pointer_and_by_keys() {
     let mut harness = sized(playing(Language::English), [1280.0, 800.0]);
     let length = playback(&harness).recording.length();
     let bar = harness.get_by_role_and_label(Role::Slider, "Position in the recording");

@@ -303,7 +303,7 @@ fn texts(harness: &Harness<'_, Page>) -> Vec<(String, Rect)> {
 }
 
 #[test]
-fn a_tooltip_is_beside_its_point() {
+fn a_tooltip_is_next_to_its_point() {
     let mut harness = page();
     let area = area(&harness);
     let height = area.height() - 12.0;

@@ -129,15 +129,15 @@ fn the_figures_and_words_of_the_pages_are_those_of_the_results() {
                 let mut found = points.iter().filter(|(magnitude, ..)| *magnitude > 0.0);
                 found.find_map(|(magnitude, point, _)| is_it(group.verdict(point)).then_some(*magnitude))
             };
-            let told = |words: &str| {
+            let sentence_of = |words: &str| {
                 rows.iter()
                     .find(|row| row.happens.contains(words))
                     .map(|row| row.magnitude)
             };
             let moved = |verdict| !matches!(verdict, Verdict::Same | Verdict::InsideNoise);
-            assert_eq!(told(leaves), first(&moved), "{name}: {leaves}");
+            assert_eq!(sentence_of(leaves), first(&moved), "{name}: {leaves}");
             assert_eq!(
-                told(collapses),
+                sentence_of(collapses),
                 first(&|verdict| verdict == Verdict::Loop),
                 "{name}: {collapses}"
             );

@@ -14,7 +14,7 @@ use softprefix::messages::{
 };
 use softprefix::model::{Format, Language, MagnitudeUnit, Problem, ProblemKind, Remembered, Theme};
 use softprefix::text::{ScoringText, SweepText, TwinText};
-use softprefix::workbench::sweep::{Stage, Trouble};
+use softprefix::workbench::sweep::{RunMessage, Stage};
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix::{errors, export};
 use softprefix_core::client::ClientError;
@@ -44,7 +44,7 @@ fn the_view_is_reached_by_its_tab_and_says_what_it_would_run() {
 fn lengths_and_magnitudes_are_typed_and_what_is_no_list_is_refused() {
     let mut harness = window(ready(Language::English));
     type_into(&mut harness, "Vectors P", "2, 8");
-    assert_eq!(harness.state().workbench.sweep.form.lens, [2, 8]);
+    assert_eq!(harness.state().workbench.sweep.form.lengths, [2, 8]);
     harness.get_by_label("P 8, 1×: waiting");
     harness.get_by_label("Script's values").click();
     harness.run_steps(3);
@@ -91,24 +91,24 @@ fn a_sweep_does_not_start_while_a_field_is_marked_wrong() {
 fn a_second_module_without_the_model_lists_its_own_to_choose_from() {
     for language in [Language::English, Language::Japanese] {
         let mut workbench = ready(language);
-        workbench.apply(Action::Sweep(SweepAction::SetAlso("192.168.1.20".to_owned())));
+        workbench.apply(Action::Sweep(SweepAction::SetSecondModule("192.168.1.20".to_owned())));
         workbench.apply(Action::Sweep(SweepAction::Start));
         let (model, models) = ("qwen2.5-0.5b".to_owned(), vec!["wide".to_owned(), "wider".to_owned()]);
         sweep_event(
             &mut workbench,
-            SweepEvent::SecondModule(Ok(SecondModuleAnswer::Lacks { model, models })),
+            SweepEvent::SecondModule(Ok(SecondModuleAnswer::Missing { model, models })),
         );
         let mut harness = window(workbench);
         let text = TwinText::of(language);
-        let told = (text.which_model)("qwen2.5-0.5b");
-        harness.get_by_label(&told);
+        let question = (text.which_model)("qwen2.5-0.5b");
+        harness.get_by_label(&question);
         harness.get_by_role_and_label(Role::ComboBox, text.model).click();
         harness.run_steps(3);
         harness.get_by_label("wider").click();
         harness.run_steps(3);
         let sweep = &harness.state().workbench.sweep;
-        assert_eq!(sweep.form.also_model.as_deref(), Some("wider"));
-        assert!(harness.query_by_label(&told).is_none());
+        assert_eq!(sweep.form.second_model.as_deref(), Some("wider"));
+        assert!(harness.query_by_label(&question).is_none());
     }
 }
 
@@ -151,7 +151,7 @@ fn an_interrupted_sweep_is_offered_wherever_one_is_once_its_module_is_connected(
         let requests = harness.state_mut().workbench.take_requests();
         assert!(
             requests.iter().any(
-                |request| matches!(request, Request::Sweep(request) if matches!(**request, SweepRequest::Resume { .. }))
+                |request| matches!(request, Request::Sweep(request) if matches!(**request, SweepRequest::ResumeExperiment { .. }))
             ),
             "{requests:?}"
         );
@@ -166,7 +166,7 @@ fn a_sweep_says_why_it_was_broken_off_and_what_failed_before_in_the_language_of_
         (Language::Japanese, Language::English),
     ] {
         let error = common::lost;
-        let told = |event| {
+        let shown_after = |event| {
             let mut workbench = running(language, 5);
             run_event(&mut workbench, event);
             let harness = window(workbench);
@@ -174,15 +174,15 @@ fn a_sweep_says_why_it_was_broken_off_and_what_failed_before_in_the_language_of_
             assert!(harness.query_by_label_contains(lost.sentence.get(other)).is_none());
             harness
         };
-        let ended = told(RunEvent::Ended(RunEnd::Interrupted { error: error() }));
+        let ended = shown_after(RunEvent::Ended(RunEnd::Interrupted { error: error() }));
         ended.get_by_label_contains(lost.remedy.get(language));
-        let not_scored = told(RunEvent::NotScored {
+        let not_scored = shown_after(RunEvent::NotScored {
             count: 3,
             error: error(),
         });
         not_scored.get_by_label(&(ScoringText::of(language).not_scored)(3, &lost.whole(language)));
-        told(RunEvent::CanaryFailed { error: error() });
-        told(RunEvent::JournalFailed { error: error() }).get_by_label(SweepText::of(language).go_on);
+        shown_after(RunEvent::CanaryFailed { error: error() });
+        shown_after(RunEvent::JournalFailed { error: error() }).get_by_label(SweepText::of(language).unpause);
     }
 }
 
@@ -272,7 +272,7 @@ fn search(harness: &mut Harness<'static, Shown>, words: &str, found: &[&str]) {
     harness.run_steps(3);
     let asked = harness.state_mut().workbench.take_requests();
     let query = words.to_owned();
-    let request = Request::Library(LibraryRequest::Find(query.clone()));
+    let request = Request::Library(LibraryRequest::SearchTexts(query.clone()));
     assert!(asked.contains(&request), "the texts are looked through: {asked:?}");
     let ids = found.iter().map(|id| (*id).to_owned()).collect();
     let event = LibraryEvent::Found { query, ids };
@@ -515,7 +515,7 @@ fn long_history() -> Workbench {
 }
 
 #[test]
-fn of_a_long_history_only_the_rows_in_sight_are_made_and_the_latest_stands_first() {
+fn a_long_history_draws_only_visible_rows_with_the_latest_first() {
     let mut harness = window(long_history());
     harness.get_by_label("History").click();
     harness.run_steps(3);
@@ -543,7 +543,7 @@ fn a_second_run_that_is_refused_leaves_the_running_one_as_it_is() {
             "Cancel it, or wait for its end.",
         );
         sweep_event(workbench, SweepEvent::Refused(problem.clone()));
-        assert_eq!(workbench.sweep.trouble, Some(Trouble::Problem(problem)));
+        assert_eq!(workbench.sweep.message, Some(RunMessage::Problem(problem)));
     };
     let mut workbench = running(Language::English, 1);
     let before = workbench.sweep.stage.clone();
@@ -568,7 +568,7 @@ fn a_text_of_the_pair_has_the_label_that_the_run_has_everywhere() {
 /// The baseline with this text beside the run of a prefix with that one, in a sweep over these P.
 fn pair_among(lens: &[usize], left: &str, right: &str) -> Workbench {
     let mut workbench = ready(Language::English);
-    workbench.apply(Action::Sweep(SweepAction::SetLens(lens.to_vec())));
+    workbench.apply(Action::Sweep(SweepAction::SetLengths(lens.to_vec())));
     workbench.apply(Action::Sweep(SweepAction::SetMagnitudes("1".to_owned())));
     let mut workbench = ended(workbench, |case| {
         Some(if case.recipe.is_some() { right } else { left }.to_owned())
@@ -716,15 +716,15 @@ fn the_splitter_above_a_pair_is_moved_by_its_keys_and_stored() {
 
 #[test]
 fn a_sweep_over_several_prompts_plots_their_mean_with_its_spread() {
-    for (language, mean, said) in [
+    for (language, mean, explanation) in [
         (Language::English, "Mean", "Mean over 2 prompts"),
         (Language::Japanese, "平均", "大きさごとの、プロンプト 2 件の平均"),
     ] {
         let mut harness = window(over_two_prompts(language));
-        assert!(harness.query_by_label_contains(said).is_none());
+        assert!(harness.query_by_label_contains(explanation).is_none());
         harness.get_by_label(mean).click();
         harness.run_steps(3);
-        assert!(harness.query_by_label_contains(said).is_some());
+        assert!(harness.query_by_label_contains(explanation).is_some());
         // From the first prompt's chrF2 to the second's 100: a bar at each of two magnitudes of each P.
         let bars = common::stage::painted(&harness).into_iter().filter(|shape| {
             matches!(shape, egui::Shape::LineSegment { points: [a, b], stroke }

@@ -167,7 +167,7 @@ fn the_texts_are_shown_alone_and_the_way_back_is_a_button() {
 }
 
 #[test]
-fn differences_are_stepped_through_and_counted_and_after_the_last_comes_the_first() {
+fn stepping_through_differences_counts_them_and_wraps_around() {
     let mut harness = window(with_texts(1200));
     assert!(harness.query_by_label("30 differences").is_some());
     for number in 1..=30 {
@@ -461,7 +461,7 @@ fn moving_to_a_kept_magnitude_shows_its_text_at_once_and_runs_nothing() {
 }
 
 #[test]
-fn a_step_that_comes_near_a_kept_magnitude_ends_at_it() {
+fn a_step_close_to_a_saved_magnitude_ends_at_it() {
     let (mut workbench, asked) = filling();
     fill(&mut workbench, &asked);
     workbench.apply(Action::SetMagnitude(2.1));
@@ -472,7 +472,7 @@ fn a_step_that_comes_near_a_kept_magnitude_ends_at_it() {
 }
 
 #[test]
-fn a_failure_of_the_curve_is_told_once_and_ends_it() {
+fn a_failure_of_the_curve_is_reported_once_and_ends_it() {
     let (mut workbench, asked) = filling();
     let problem = softprefix::model::Problem::new(softprefix::model::ProblemKind::Module, "It refused.", "Try again.");
     for inference in &asked[..3] {
@@ -876,17 +876,17 @@ fn a_run_is_pinned_in_the_baselines_place_by_key_and_button_and_others_are_compa
 }
 
 #[test]
-fn a_sentence_that_is_cut_off_is_told_whole_by_one_tooltip() {
+fn a_truncated_sentence_has_one_tooltip_with_the_whole_sentence() {
     let mut workbench = tuned();
     workbench.apply(Action::ShowRuns(true));
     let mut harness = window(workbench);
     let sentence = Text::of(Language::English).choose_about;
-    let told = |harness: &Harness<'_, Stage>| harness.query_all_by_label_contains(sentence).count();
-    assert_eq!(told(&harness), 1);
+    let count = |harness: &Harness<'_, Stage>| harness.query_all_by_label_contains(sentence).count();
+    assert_eq!(count(&harness), 1);
     let hint = harness.get_by_label_contains(sentence).rect().center();
     harness.hover_at(hint);
     harness.run_steps(8);
-    assert_eq!(told(&harness), 2);
+    assert_eq!(count(&harness), 2);
 }
 
 #[test]

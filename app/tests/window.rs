@@ -110,7 +110,7 @@ fn what_is_no_number_is_refused_in_words_and_changes_nothing() {
 }
 
 #[test]
-fn plus_is_a_small_step_of_the_slider_also_where_it_lies_behind_shift() {
+fn plus_is_a_small_step_of_the_slider_with_or_without_shift() {
     let mut harness = window(ready());
     harness.get_by_role_and_label(Role::Slider, "Magnitude").focus();
     harness.run_steps(2);
@@ -205,7 +205,7 @@ fn run_is_off_with_a_reason_while_no_module_is_there() {
 }
 
 #[test]
-fn a_lost_module_is_told_with_a_remedy_and_reconnect_is_the_button() {
+fn a_lost_module_is_reported_with_a_remedy_and_a_reconnect_button() {
     let mut workbench = tuned();
     workbench.absorb(Event::Lost(Problem::new(
         ProblemKind::Connection,
@@ -317,7 +317,7 @@ fn left_over_tasks_are_listed_and_only_exited_when_the_person_agrees() {
 }
 
 #[test]
-fn an_address_is_read_and_a_wrong_one_is_told() {
+fn an_address_is_parsed_and_an_invalid_one_is_reported() {
     let mut workbench = ready();
     workbench.apply(Action::ShowDialog(Dialog::Connect));
     let mut harness = window(workbench);
@@ -397,7 +397,7 @@ fn the_outputs_are_read_out_with_the_place_where_they_part() {
 }
 
 #[test]
-fn a_measure_is_chosen_from_the_menu_beside_the_chips_and_has_the_chip_then() {
+fn a_measure_chosen_from_the_menu_gets_a_chip() {
     let mut harness = window(tuned());
     harness.get_by_role_and_label(Role::Button, "Measure").click();
     harness.run_steps(3);
@@ -914,7 +914,7 @@ fn the_best_output_so_far_is_shown_and_can_be_used_while_the_search_runs() {
     harness.run_steps(2);
     let requests = harness.state_mut().workbench.take_requests();
     let taken = requests.into_iter().find_map(|request| match request {
-        Request::Find(FindRequest::Take {
+        Request::Find(FindRequest::Import {
             found: FoundPrefix::Candidate { found, .. },
         }) => Some(found.record),
         _ => None,
@@ -924,7 +924,7 @@ fn the_best_output_so_far_is_shown_and_can_be_used_while_the_search_runs() {
 }
 
 #[test]
-fn the_time_left_and_the_steps_that_were_taken_back_are_said_beside_the_bar() {
+fn remaining_time_and_undone_steps_are_shown_next_to_the_bar() {
     for (language, step, taken_back, words) in [
         (Language::English, 85, 0, "step 85 of 200, about 2 min left"),
         (
@@ -954,7 +954,7 @@ fn the_time_left_and_the_steps_that_were_taken_back_are_said_beside_the_bar() {
             elapsed_ms: step as f64 * 1000.0,
             ..last
         };
-        workbench.absorb(Event::Find(Box::new(FindEvent::Judged(Box::new(frame)))));
+        workbench.absorb(Event::Find(Box::new(FindEvent::LearnProgress(Box::new(frame)))));
         let harness = window(workbench);
         let progress = harness.get_by_role(Role::ProgressIndicator).accesskit_node().label();
         assert_eq!(progress.as_deref(), Some(words));
@@ -1027,7 +1027,7 @@ fn every_mode_of_find_fits_the_smallest_window_in_both_languages() {
 }
 
 #[test]
-fn a_search_that_was_broken_off_says_why_and_how_far_it_came_in_the_language_of_the_window() {
+fn an_interrupted_search_shows_its_reason_and_progress_in_the_language_of_the_window() {
     let lost = errors::run(&common::lost());
     for (language, other) in [
         (Language::English, Language::Japanese),
@@ -1041,8 +1041,8 @@ fn a_search_that_was_broken_off_says_why_and_how_far_it_came_in_the_language_of_
         assert!(harness.query_by_label_contains(lost.sentence.get(other)).is_none());
         let text = softprefix::text::FindText::of(language);
         let progress = harness.get_by_role(Role::ProgressIndicator).accesskit_node().label();
-        assert_eq!(progress, Some((text.search_broken_off)(40, budget)));
-        harness.get_by_role_and_label(Role::Button, text.search_on);
+        assert_eq!(progress, Some((text.search_interrupted)(40, budget)));
+        harness.get_by_role_and_label(Role::Button, text.resume_search);
     }
 }
 

@@ -3,7 +3,7 @@
 #[path = "../../core/tests/floors/imports.rs"]
 mod imports;
 
-use imports::{Floors, no_import_climbs, no_large_circle};
+use imports::{Floors, assert_imports_only_lower_layers, no_large_circle};
 
 /// The modules from the lowest layer to the highest.
 const FLOORS: Floors<'_> = &[
@@ -31,7 +31,7 @@ const FLOORS: Floors<'_> = &[
 
 #[test]
 fn modules_import_only_from_lower_layers() {
-    no_import_climbs(env!("CARGO_MANIFEST_DIR"), FLOORS);
+    assert_imports_only_lower_layers(env!("CARGO_MANIFEST_DIR"), FLOORS);
 }
 
 #[test]

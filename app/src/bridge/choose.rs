@@ -14,8 +14,8 @@ use softprefix_core::search::{Objective, PrefixSearch, SearchError, SearchSettin
 use tokio::sync::mpsc;
 
 use super::events::Events;
-use super::find::{ExperimentJournal, FindContext, on_disk, report, told};
-use crate::errors::{self, prefix_store_problem};
+use super::find::{ExperimentJournal, FindContext, on_disk, report};
+use crate::errors::{self, journal_problem, prefix_store_problem};
 use crate::messages::{FindEvent, SearchStart};
 use crate::model::{Bilingual, Problem, ProblemKind, SinceFirst};
 use crate::session::Session;
@@ -31,7 +31,7 @@ pub(super) async fn begin(
     let experiment = Experiment::new(plan.name.clone(), Some(plan), session.facts().identity.clone());
     let of = experiment.clone();
     let journal = on_disk(move || ExperimentJournal::create(&library, of)).await?;
-    report(&context.events, FindEvent::ChooseBegan(Box::new(experiment.clone()))).await;
+    report(&context.events, FindEvent::ChooseStarted(Box::new(experiment.clone()))).await;
     let mut saved = SavedExperiment::new(experiment);
     add(
         &journal,
@@ -45,14 +45,14 @@ pub(super) async fn begin(
 
 /// Appends a generation to an experiment, opens the next one, and runs the candidates that have no record. A generation without candidates
 /// opens an earlier one again.
-pub(super) async fn go_on(
+pub(super) async fn next_generation(
     experiment: String,
     generation: Generation,
     stop: Stop,
     context: &FindContext,
 ) -> Result<(), Problem> {
     let (session, library) = needed(context)?;
-    let opened = on_disk(move || library.append_to(&experiment).map_err(|error| told(&error))).await?;
+    let opened = on_disk(move || library.append_to(&experiment).map_err(|error| journal_problem(&error))).await?;
     let mut saved = opened.saved;
     let journal = ExperimentJournal {
         experiment: saved.experiment.clone(),
@@ -93,9 +93,9 @@ pub(super) async fn search(
 }
 
 /// Continues an interrupted search.
-pub(super) async fn search_on(experiment: String, stop: Stop, context: &FindContext) -> Result<(), Problem> {
+pub(super) async fn resume_search(experiment: String, stop: Stop, context: &FindContext) -> Result<(), Problem> {
     let (session, library) = needed(context)?;
-    let opened = on_disk(move || library.append_to(&experiment).map_err(|error| told(&error))).await?;
+    let opened = on_disk(move || library.append_to(&experiment).map_err(|error| journal_problem(&error))).await?;
     let saved = opened.saved;
     let plan = saved.experiment.plan.clone();
     let last = saved.unfinished_search().cloned();
@@ -140,7 +140,7 @@ async fn follow(
     context: &FindContext,
 ) -> Result<(), Problem> {
     let mut run = Run::search_prefix(request, find)
-        .map_err(|error| Problem::told(ProblemKind::Input, errors::prefix_search(&error)))?;
+        .map_err(|error| Problem::from_text(ProblemKind::Input, errors::prefix_search(&error)))?;
     let mut stopping = false;
     loop {
         tokio::select! {
@@ -189,13 +189,13 @@ fn store(store: Option<&PrefixStore>) -> Result<PrefixStore, Problem> {
 }
 
 fn unsearchable(error: &SearchError) -> Problem {
-    Problem::told(ProblemKind::Input, errors::search(error))
+    Problem::from_text(ProblemKind::Input, errors::search(error))
 }
 
 fn built(parent: &SoftPrefix, recipe: &PrefixRecipe) -> Result<SoftPrefix, Problem> {
     let rows = EmbeddingRows::from(parent);
     let built = recipe.build(parent.hidden_size(), Some(&rows), None);
-    built.map_err(|error| Problem::told(ProblemKind::Input, errors::prefix(&error)))
+    built.map_err(|error| Problem::from_text(ProblemKind::Input, errors::prefix(&error)))
 }
 
 /// Creates the search around the prefix of `recipe`, and puts its rows into the store.
@@ -226,7 +226,7 @@ async fn add(
     };
     journal.add(entry.clone()).await?;
     saved.add(entry.clone());
-    report(events, FindEvent::Chosen(Box::new(entry))).await;
+    report(events, FindEvent::ChooseEntry(Box::new(entry))).await;
     Ok(())
 }
 
@@ -316,7 +316,7 @@ async fn run(
             if record.text().is_some() && record.is_complete() || error.is_some() {
                 let entry = Entry::Case(Box::new(record));
                 journal.add(entry.clone()).await?;
-                report(&events, FindEvent::Chosen(Box::new(entry))).await;
+                report(&events, FindEvent::ChooseEntry(Box::new(entry))).await;
             }
             match error {
                 Some(error) => Err(errors::session(&error, session.facts().is_embedded())),
@@ -326,7 +326,7 @@ async fn run(
     }
     let mut outcome = Ok(());
     while let Some(done) = runs.join_next().await {
-        let done = done.map_err(errors::broken).and_then(|done| done);
+        let done = done.map_err(errors::task_failed).and_then(|done| done);
         outcome = outcome.and(done);
     }
     outcome

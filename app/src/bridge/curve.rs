@@ -35,16 +35,16 @@ impl Curve {
             let run = inference.run;
             let (stop, stopped) = Stop::pair();
             self.stops.push(stop);
-            let (session, tuning, teller) = (session.cloned(), tuning.clone(), events.clone());
+            let (session, tuning, reporter) = (session.cloned(), tuning.clone(), events.clone());
             let work = async move {
                 let event = match session {
-                    Some(session) => run_one(&session, inference, stopped, tuning, &teller).await,
+                    Some(session) => run_one(&session, inference, stopped, tuning, &reporter).await,
                     None => Event::CurveFailed {
                         run,
                         problem: errors::not_connected(),
                     },
                 };
-                teller.send(event).await;
+                reporter.send(event).await;
             };
             events.spawn(work, move |problem| Event::CurveFailed { run, problem });
         }

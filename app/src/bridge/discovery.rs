@@ -27,7 +27,7 @@ pub(super) struct Discovery {
 }
 
 impl Discovery {
-    pub(super) fn take(&mut self, request: DiscoveryRequest, events: &Events) {
+    pub(super) fn handle(&mut self, request: DiscoveryRequest, events: &Events) {
         match request {
             DiscoveryRequest::Start { known } => {
                 let (stop, stopped) = oneshot::channel();

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::events::Events;
 use crate::doctor::install::{self, Installation};
 use crate::doctor::log::{Entry, Log};
-use crate::doctor::talk::{self, Talk};
+use crate::doctor::protocol_check::{self, ProtocolCheck};
 use crate::doctor::{
-    BUILD, EXIT_TASKS, Host, INSTALL, Remedy, RemedyOutcome, Ssh, SshError, SshOptions, build, look_over_ssh,
+    BUILD, EXIT_TASKS, Host, INSTALL, Remedy, RemedyOutcome, Ssh, SshError, SshOptions, build, check_over_ssh,
 };
 use crate::errors;
 use crate::messages::{ChangeOutcome, DoctorEvent, DoctorRequest, Event};
@@ -50,12 +50,12 @@ impl Default for DoctorAccess {
 
 /// Processes a request to its end.
 pub(super) async fn work(request: DoctorRequest, access: DoctorAccess, events: Events) {
-    let said = match request {
+    let outcome = match request {
         DoctorRequest::StopBuild => {
             access.stop_build.store(true, Ordering::Relaxed);
             return;
         }
-        DoctorRequest::Look { host, in_use } => access.look(&host, in_use, &events).await,
+        DoctorRequest::Check { host, in_use } => access.check(&host, in_use, &events).await,
         DoctorRequest::Apply { host, remedy } => {
             let result = access.with_ssh(&host, async |ssh| remedy.apply(ssh).await).await;
             Some(access.change(&host, &remedy, "apply", result))
@@ -75,7 +75,7 @@ pub(super) async fn work(request: DoctorRequest, access: DoctorAccess, events: E
         DoctorRequest::Uninstall { host } => Some(access.uninstall(&host).await),
         DoctorRequest::Build { host } => Some(access.build(&host, &events).await),
     };
-    events.send(Event::Doctor(DoctorEvent::Ended(said))).await;
+    events.send(Event::Doctor(DoctorEvent::Ended(outcome))).await;
 }
 
 impl DoctorAccess {
@@ -92,31 +92,33 @@ impl DoctorAccess {
         Ssh::open(Host::parse(host)?, self.ssh.clone()).await
     }
 
-    fn talk(&self, host: &str) -> Talk {
+    fn protocol_check(&self, host: &str) -> ProtocolCheck {
         let address = || Host::parse(host).map_or_else(|_| host.to_owned(), |host| host.address());
-        Talk::new(self.module.clone().unwrap_or_else(address))
+        ProtocolCheck::new(self.module.clone().unwrap_or_else(address))
     }
 
-    async fn look(&self, host: &str, in_use: Option<(String, usize)>, events: &Events) -> Option<ChangeOutcome> {
-        let mut said = None;
+    async fn check(&self, host: &str, in_use: Option<(String, usize)>, events: &Events) -> Option<ChangeOutcome> {
+        let mut outcome = None;
         if let Some(log) = &self.log {
             match log.of(host) {
                 Ok(mut before) => {
                     before.reverse();
                     events.send(Event::Doctor(DoctorEvent::Before(before))).await;
                 }
-                Err(error) => said = Some(ChangeOutcome::Problem(log.unreadable(&error))),
+                Err(error) => outcome = Some(ChangeOutcome::Problem(log.unreadable(&error))),
             }
         }
-        let talk = self.talk(host);
-        let address = DoctorEvent::Address(talk.address.clone());
+        let check = self.protocol_check(host);
+        let address = DoctorEvent::Address(check.address.clone());
         events.send(Event::Doctor(address)).await;
         // Findings are few and small, so the channel need not be bounded.
         let (sender, mut findings) = tokio::sync::mpsc::unbounded_channel();
-        let teller = events.clone();
-        let telling = tokio::spawn(async move {
+        let reporter = events.clone();
+        let forwarding = tokio::spawn(async move {
             while let Some(finding) = findings.recv().await {
-                teller.send(Event::Doctor(DoctorEvent::Found(Box::new(finding)))).await;
+                reporter
+                    .send(Event::Doctor(DoctorEvent::Found(Box::new(finding))))
+                    .await;
             }
         });
         let parsed = Host::parse(host);
@@ -127,27 +129,27 @@ impl DoctorAccess {
         match over_ssh {
             Some(Ok(ssh)) => {
                 let in_use = in_use.as_ref().map(|(model, h)| (model.as_str(), *h));
-                look_over_ssh(&ssh, in_use, |finding| {
+                check_over_ssh(&ssh, in_use, |finding| {
                     let _ = sender.send(finding);
                 })
                 .await;
             }
-            Some(Err(error)) => said = Some(ChangeOutcome::Problem(error.sentence())),
+            Some(Err(error)) => outcome = Some(ChangeOutcome::Problem(error.sentence())),
             None => {}
         }
         if parsed.is_ok() {
-            talk::look(&talk, |finding| {
+            protocol_check::run(&check, |finding| {
                 let _ = sender.send(finding);
             })
             .await;
         }
         drop(sender);
-        let _ = telling.await;
-        said
+        let _ = forwarding.await;
+        outcome
     }
 
     fn change(&self, host: &str, remedy: &Remedy, act: &str, result: Result<RemedyOutcome, SshError>) -> ChangeOutcome {
-        let (ended, output, said) = match result {
+        let (ended, output, outcome) = match result {
             Ok(outcome) => {
                 let (ended, output) = (outcome.ended.word().to_owned(), outcome.log.clone());
                 let id = remedy.id.into();
@@ -161,28 +163,31 @@ impl DoctorAccess {
         };
         self.note(
             &Entry::now(host, remedy.id, act, ended).with(remedy.shown(), output),
-            said,
+            outcome,
         )
     }
 
     /// Writes a log entry; if that fails, appends the error to the message for the user.
-    fn note(&self, entry: &Entry, said: ChangeOutcome) -> ChangeOutcome {
-        let Some(log) = &self.log else { return said };
+    fn note(&self, entry: &Entry, outcome: ChangeOutcome) -> ChangeOutcome {
+        let Some(log) = &self.log else { return outcome };
         match log.add(entry) {
-            Ok(()) => said,
+            Ok(()) => outcome,
             Err(error) => {
                 let (id, ended, path) = (&entry.id, &entry.ended, log.path().display());
-                let why = errors::system(&error.to_string());
+                let why = errors::because(
+                    &format!("{id} は実行しましたが（{ended}）、記録 {path} に書けませんでした"),
+                    &error.to_string(),
+                );
                 ChangeOutcome::Problem(bilingual!(
                     "{id} was done ({ended}), but {path} could not be written: {error}",
-                    "{id} は実行しましたが（{ended}）、記録 {path} に書けませんでした（{why}）。"
+                    "{why}"
                 ))
             }
         }
     }
 
     async fn exit_tasks(&self, host: &str) -> ChangeOutcome {
-        match talk::exit_left_over_tasks(&self.talk(host)).await {
+        match protocol_check::exit_left_over_tasks(&self.protocol_check(host)).await {
             Ok(ids) => {
                 let ids = ids.join(", ");
                 self.note(
@@ -203,7 +208,7 @@ impl DoctorAccess {
             Ok(ssh) => ssh,
             Err(error) => return ChangeOutcome::Problem(error.sentence()),
         };
-        let what = Installation::new(unit, self.talk(host));
+        let what = Installation::new(unit, self.protocol_check(host));
         let mut steps = Vec::new();
         let result = install::install(&ssh, &what, |step| {
             let words = step.sentence();
@@ -211,7 +216,7 @@ impl DoctorAccess {
             events.send_if_room(Event::Doctor(DoctorEvent::Step(words)));
         })
         .await;
-        let (ended, said) = match result {
+        let (ended, outcome) = match result {
             Ok(()) => (
                 "done".to_owned(),
                 ChangeOutcome::Good(bilingual!(
@@ -222,7 +227,7 @@ impl DoctorAccess {
             Err(error) => (error.to_string(), ChangeOutcome::Problem(error.sentence())),
         };
         let entry = Entry::now(host, INSTALL, "apply", ended).with(install::shown(), steps.join("\n"));
-        self.note(&entry, said)
+        self.note(&entry, outcome)
     }
 
     async fn uninstall(&self, host: &str) -> ChangeOutcome {
@@ -230,7 +235,7 @@ impl DoctorAccess {
             Ok(ssh) => ssh,
             Err(error) => return ChangeOutcome::Problem(error.sentence()),
         };
-        let (ended, said) = match install::uninstall(&ssh).await {
+        let (ended, outcome) = match install::uninstall(&ssh).await {
             Ok(true) => (
                 "undone".to_owned(),
                 ChangeOutcome::Good(bilingual!(
@@ -248,7 +253,7 @@ impl DoctorAccess {
         };
         self.note(
             &Entry::now(host, INSTALL, "undo", ended).with(install::UNDO_SHOWN, ""),
-            said,
+            outcome,
         )
     }
 
@@ -259,31 +264,31 @@ impl DoctorAccess {
             Err(error) => return ChangeOutcome::Problem(error.sentence()),
         };
         // No output of the build may be lost, so the channel is not bounded.
-        let (sender, mut news) = tokio::sync::mpsc::unbounded_channel();
-        let teller = events.clone();
-        let telling = tokio::spawn(async move {
-            while let Some(news) = news.recv().await {
-                teller.send(Event::Doctor(DoctorEvent::Building(news))).await;
+        let (sender, mut output) = tokio::sync::mpsc::unbounded_channel();
+        let reporter = events.clone();
+        let forwarding = tokio::spawn(async move {
+            while let Some(output) = output.recv().await {
+                reporter.send(Event::Doctor(DoctorEvent::Building(output))).await;
             }
         });
         let mut last = String::new();
-        let result = build::build(&ssh, build::FLOOR_MIB, |news| {
-            if let build::News::Output(text) = &news {
+        let result = build::build(&ssh, build::FLOOR_MIB, |output| {
+            if let build::BuildOutput::Text(text) = &output {
                 last.push_str(text);
                 if last.len() > 8192 {
                     last = last.chars().skip(last.chars().count() / 2).collect();
                 }
             }
-            let _ = sender.send(news);
+            let _ = sender.send(output);
             !self.stop_build.load(Ordering::Relaxed)
         })
         .await;
         drop(sender);
-        let _ = telling.await;
-        let (ended, said) = built(result);
+        let _ = forwarding.await;
+        let (ended, outcome) = built(result);
         self.note(
             &Entry::now(host, BUILD, "apply", ended).with(build::shown(), last),
-            said,
+            outcome,
         )
     }
 }

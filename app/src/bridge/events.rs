@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use crate::errors::broken;
+use crate::errors::task_failed;
 use crate::messages::Event;
 use crate::model::Problem;
 
@@ -41,7 +41,7 @@ impl Events {
         work: impl Future<Output = ()> + Send + 'static,
         of_problem: impl FnOnce(Problem) -> Event + Send + 'static,
     ) -> JoinHandle<()> {
-        self.spawn_or(work, |error| of_problem(broken(error)))
+        self.spawn_or(work, |error| of_problem(task_failed(error)))
     }
 
     /// As [`Events::spawn`], with the panic itself.
@@ -70,7 +70,7 @@ impl Events {
 
 /// Runs work as a task of its own and turns a panic into a problem. Dropping the future aborts the task.
 pub(super) async fn caught<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
-    joined(work).await.map_err(broken)
+    joined(work).await.map_err(task_failed)
 }
 
 async fn joined<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, JoinError> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::events::Events;
-use crate::errors::{broken, cannot_write};
+use crate::errors::{because, cannot_write, task_failed};
 use crate::messages::{Event, WriteFigure};
 use crate::model::{Bilingual, Problem, ProblemKind};
 
@@ -13,7 +13,7 @@ pub(super) async fn write(request: WriteFigure, events: Events) {
     let event = match work.await {
         Ok(Ok(())) => Event::FigureSaved(path),
         Ok(Err(problem)) => Event::FileProblem(problem),
-        Err(error) => Event::FileProblem(broken(error)),
+        Err(error) => Event::FileProblem(task_failed(error)),
     };
     events.send(event).await;
 }
@@ -22,11 +22,13 @@ fn written(request: &WriteFigure, path: &Path) -> Result<(), Problem> {
     let bytes = request
         .form
         .write(&request.drawing, request.paper)
-        .map_err(|sentence| {
-            let japanese = format!("図をこの形式で書き出せません（{sentence}）。");
+        .map_err(|error| {
             Problem::new(
                 ProblemKind::File,
-                Bilingual::new(sentence, japanese),
+                Bilingual::new(
+                    format!("The figure cannot be drawn in this format ({error})."),
+                    because("図をこの形式で書き出せません", &error),
+                ),
                 Bilingual::new("Save it in the other format.", "もう一方の形式で保存してください。"),
             )
         })?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use softprefix_core::client::Task;
 use softprefix_core::experiment::session::{self, CaseRequest, FinishedCase, Stop};
 use softprefix_core::experiment::{
-    Case, Entry, Experiment, JournalError, LearnPlan, Library, Prompt, Settings, SharedJournal, WRITTEN_BY,
+    Case, Entry, Experiment, LearnPlan, Library, Prompt, Settings, SharedJournal, WRITTEN_BY,
 };
 use softprefix_core::prefix::{
     Origin, PrefixKind, PrefixRecipe, PrefixStore, PrefixSummary, Rounding, SoftPrefix, encode, files,
@@ -18,11 +18,11 @@ use tokio::sync::watch;
 
 use super::events::Events;
 use super::{choose, material};
-use crate::errors::{self, broken, prefix_file_problem, prefix_store_problem};
+use crate::errors::{self, journal_problem, prefix_file_problem, prefix_store_problem, task_failed};
 use crate::messages::{Event, FindEvent, FindRequest, FindWork};
 use crate::model::{Bilingual, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, ProblemKind, beginning};
 use crate::session::Session;
-use crate::session::learning::{Best, Learner, examples};
+use crate::session::learning::{BestRows, Learner, examples};
 
 /// Number of characters of the first target in the default name of the experiment.
 const NAME: usize = 32;
@@ -37,9 +37,9 @@ const SEVERAL: usize = 96;
 
 /// The work in progress: at most one in all modes.
 #[derive(Default)]
-pub(super) struct Finding {
+pub(super) struct FindWorker {
     stop: Option<watch::Sender<bool>>,
-    at_work: Option<tokio::task::JoinHandle<()>>,
+    current_work: Option<tokio::task::JoinHandle<()>>,
 }
 
 /// What requests need from the bridge.
@@ -50,20 +50,20 @@ pub(super) struct FindContext {
     pub events: Events,
 }
 
-impl Finding {
+impl FindWorker {
     /// Processes a request, or starts to.
-    pub(super) fn take(&mut self, request: FindRequest, context: FindContext) {
+    pub(super) fn handle(&mut self, request: FindRequest, context: FindContext) {
         match request {
             FindRequest::Start { number, work } => self.start(number, work, context),
             FindRequest::Stop => self.stop(),
             request => {
                 let events = context.events.clone();
                 let work = async move {
-                    if let Err(problem) = with_files(request, &context).await {
-                        report(&context.events, FindEvent::FileFailed(problem)).await;
+                    if let Err(problem) = handle_query(request, &context).await {
+                        report(&context.events, FindEvent::QueryFailed(problem)).await;
                     }
                 };
-                events.spawn(work, |problem| Event::Find(Box::new(FindEvent::FileFailed(problem))));
+                events.spawn(work, |problem| Event::Find(Box::new(FindEvent::QueryFailed(problem))));
             }
         }
     }
@@ -71,7 +71,7 @@ impl Finding {
     /// Starts work, after stopping the work in progress and waiting for its end.
     fn start(&mut self, number: u64, work: FindWork, context: FindContext) {
         self.stop();
-        let before = self.at_work.take();
+        let before = self.current_work.take();
         let (stop, stopped) = Stop::pair();
         self.stop = Some(stop);
         let events = context.events.clone();
@@ -84,11 +84,11 @@ impl Finding {
             let problem = do_work(work, stopped, &context).await.err();
             report(&context.events, FindEvent::Ended { number, problem }).await;
         };
-        let broken = move |problem| {
+        let on_failure = move |problem| {
             let problem = Some(problem);
             Event::Find(Box::new(FindEvent::Ended { number, problem }))
         };
-        self.at_work = Some(events.spawn(work, broken));
+        self.current_work = Some(events.spawn(work, on_failure));
     }
 
     /// Stops the work in progress; its best rows are saved.
@@ -103,13 +103,15 @@ async fn do_work(work: FindWork, stop: Stop, context: &FindContext) -> Result<()
     match work {
         FindWork::Learn { plan, init } => learn(*plan, init, stop, context).await,
         FindWork::Choose(start) => choose::begin(*start, stop, context).await,
-        FindWork::ChooseNext { experiment, generation } => choose::go_on(experiment, *generation, stop, context).await,
+        FindWork::ChooseNext { experiment, generation } => {
+            choose::next_generation(experiment, *generation, stop, context).await
+        }
         FindWork::Search {
             start,
             objective,
             budget,
         } => choose::search(*start, (*objective, budget), stop, context).await,
-        FindWork::SearchOn { experiment } => choose::search_on(experiment, stop, context).await,
+        FindWork::ResumeSearch { experiment } => choose::resume_search(experiment, stop, context).await,
     }
 }
 
@@ -127,7 +129,7 @@ pub(super) struct ExperimentJournal {
 impl ExperimentJournal {
     /// Creates the journal with its first line. Blocks on the disk.
     pub fn create(library: &Library, experiment: Experiment) -> Result<Self, Problem> {
-        let journal = library.create(&experiment).map_err(|error| told(&error))?;
+        let journal = library.create(&experiment).map_err(|error| journal_problem(&error))?;
         Ok(Self { experiment, journal })
     }
 
@@ -143,7 +145,7 @@ impl ExperimentJournal {
 
     fn append(&self, entry: &Entry) -> Result<(), Problem> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        journal.append(entry).map_err(|error| told(&error))
+        journal.append(entry).map_err(|error| journal_problem(&error))
     }
 
     /// Appends a line on a thread that may block.
@@ -153,14 +155,10 @@ impl ExperimentJournal {
     }
 }
 
-pub(super) fn told(error: &JournalError) -> Problem {
-    Problem::told(ProblemKind::File, errors::journal(error))
-}
-
 pub(super) async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    tokio::task::spawn_blocking(work).await.map_err(broken)?
+    tokio::task::spawn_blocking(work).await.map_err(task_failed)?
 }
 
 /// Learns until the last frame, and runs the last rows.
@@ -199,19 +197,19 @@ async fn learn(
             let (of, written) = (experiment.clone(), plan.clone());
             match on_disk(move || ExperimentJournal::begin(&library, of, written)).await {
                 Ok(journal) => {
-                    let began = FindEvent::Began {
+                    let began = FindEvent::LearnStarted {
                         experiment: Box::new(experiment),
                         plan: Box::new(plan.clone()),
                     };
                     report(&context.events, began).await;
-                    let trials = Trials {
+                    let runner = OutputRunner {
                         session: Arc::clone(session.core()),
                         task: task.clone(),
                         plan,
                         journal,
                         events: context.events.clone(),
                     };
-                    follow(learner, &Arc::new(trials), &mut stop).await
+                    follow(learner, &Arc::new(runner), &mut stop).await
                 }
                 Err(problem) => Err(problem),
             }
@@ -225,28 +223,28 @@ async fn learn(
 }
 
 /// Saves and reports the unit's frames, and from time to time runs the best rows, until the last frame.
-async fn follow(mut learner: Learner, trials: &Arc<Trials>, stop: &mut Stop) -> Result<(), Problem> {
-    let mut running = Running::new(trials);
+async fn follow(mut learner: Learner, runner: &Arc<OutputRunner>, stop: &mut Stop) -> Result<(), Problem> {
+    let mut running = BestRowsRuns::new(runner);
     let mut stopping = false;
     loop {
         let heard = tokio::select! {
-            frame = learner.hear() => frame?,
+            frame = learner.next_frame() => frame?,
             () = stop.requested(), if !stopping => {
                 stopping = true;
                 learner.stop()?;
                 continue;
             }
         };
-        let frame = learner.keep(heard).await?;
+        let frame = learner.save_frame(heard).await?;
         let finished = frame.finish;
         let entry = Entry::Learned {
-            experiment: trials.journal.experiment.id.clone(),
+            experiment: runner.journal.experiment.id.clone(),
             frame: Box::new(frame.clone()),
         };
-        trials.journal.add(entry).await?;
-        report(&trials.events, FindEvent::Judged(Box::new(frame.clone()))).await;
+        runner.journal.add(entry).await?;
+        report(&runner.events, FindEvent::LearnProgress(Box::new(frame.clone()))).await;
         if let Some(best) = learner.best() {
-            running.look_at(best, &frame).await?;
+            running.run_if_due(best, &frame).await?;
         }
         if finished {
             return running.finish().await;
@@ -255,7 +253,7 @@ async fn follow(mut learner: Learner, trials: &Arc<Trials>, stop: &mut Stop) -> 
 }
 
 /// What runs with the best rows need.
-struct Trials {
+struct OutputRunner {
     session: Arc<session::Session>,
     task: Task,
     plan: LearnPlan,
@@ -264,21 +262,21 @@ struct Trials {
 }
 
 /// Runs the best rows so far, one run at a time.
-struct Running<'a> {
-    trials: &'a Arc<Trials>,
+struct BestRowsRuns<'a> {
+    runner: &'a Arc<OutputRunner>,
     /// SHA-256 of the rows that were run last.
-    tried: Option<String>,
+    last_run_digest: Option<String>,
     running: Option<tokio::task::JoinHandle<Result<Duration, Problem>>>,
     /// The earliest start of the next run.
     not_before: Instant,
     index: usize,
 }
 
-impl<'a> Running<'a> {
-    fn new(trials: &'a Arc<Trials>) -> Self {
+impl<'a> BestRowsRuns<'a> {
+    fn new(runner: &'a Arc<OutputRunner>) -> Self {
         Self {
-            trials,
-            tried: None,
+            runner,
+            last_run_digest: None,
             running: None,
             not_before: Instant::now(),
             index: 0,
@@ -286,35 +284,35 @@ impl<'a> Running<'a> {
     }
 
     /// Runs the best rows if they have changed since the last run and enough time has passed; the last rows in any case.
-    async fn look_at(&mut self, best: &Best, frame: &LearnFrame) -> Result<(), Problem> {
+    async fn run_if_due(&mut self, best: &BestRows, frame: &LearnFrame) -> Result<(), Problem> {
         if self.running.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) || frame.finish {
             self.finish().await?;
         }
         let digest = best.rows.sha256();
         let is_time = frame.finish || (self.running.is_none() && Instant::now() >= self.not_before);
-        if self.tried.as_ref() == Some(&digest) || !is_time {
+        if self.last_run_digest.as_ref() == Some(&digest) || !is_time {
             return Ok(());
         }
-        self.tried = Some(digest);
-        let (trials, best, index) = (Arc::clone(self.trials), best.clone(), self.index);
+        self.last_run_digest = Some(digest);
+        let (runner, best, index) = (Arc::clone(self.runner), best.clone(), self.index);
         self.index += 1;
-        self.running = Some(tokio::spawn(async move { trials.run(best, index).await }));
+        self.running = Some(tokio::spawn(async move { runner.run(best, index).await }));
         Ok(())
     }
 
     /// Waits for the run in progress.
     async fn finish(&mut self) -> Result<(), Problem> {
         if let Some(running) = self.running.take() {
-            let took = running.await.map_err(broken)??;
+            let took = running.await.map_err(task_failed)??;
             self.not_before = Instant::now() + BETWEEN.max(took * BETWEEN_TIMES);
         }
         Ok(())
     }
 }
 
-impl Trials {
+impl OutputRunner {
     /// Runs the best rows as the case of this index. Returns how long it took.
-    async fn run(&self, best: Best, index: usize) -> Result<Duration, Problem> {
+    async fn run(&self, best: BestRows, index: usize) -> Result<Duration, Problem> {
         let began = Instant::now();
         let rows = best.rows.clone();
         let store = self.session.prefix_store().cloned();
@@ -365,13 +363,13 @@ impl Trials {
         }
         self.journal.add(Entry::Case(Box::new(record.clone()))).await?;
         report(&self.events, FindEvent::Output(Box::new(record))).await;
-        tell_nearest(&self.session, &best, recipe, &self.events).await;
+        report_nearest_tokens(&self.session, &best, recipe, &self.events).await;
         Ok(began.elapsed())
     }
 }
 
 /// Returns the rows with the details that are shown.
-fn found_rows(best: &Best, median_norm: Option<f64>) -> FoundRows {
+fn found_rows(best: &BestRows, median_norm: Option<f64>) -> FoundRows {
     let recipe = PrefixRecipe {
         kind: PrefixKind::Imported {
             name: beginning(&best.learned.first_target, NAME),
@@ -389,22 +387,23 @@ fn found_rows(best: &Best, median_norm: Option<f64>) -> FoundRows {
     }
 }
 
-async fn tell_nearest(session: &session::Session, best: &Best, recipe: PrefixRecipe, events: &Events) {
+async fn report_nearest_tokens(session: &session::Session, best: &BestRows, recipe: PrefixRecipe, events: &Events) {
     let nearest = match session.nearest(&best.rows).await {
         Ok(Some(rows)) => Nearest::Known(rows),
-        Ok(None) => Nearest::NotTold,
+        Ok(None) => Nearest::Unsupported,
         Err(error) => Nearest::Failed(errors::session(&error, session.facts().is_embedded())),
     };
     report(events, FindEvent::Nearest { recipe, nearest }).await;
 }
 
-async fn with_files(request: FindRequest, context: &FindContext) -> Result<(), Problem> {
+async fn handle_query(request: FindRequest, context: &FindContext) -> Result<(), Problem> {
     match request {
         // Handled by `take`.
         FindRequest::Start { .. } | FindRequest::Stop => Ok(()),
         FindRequest::CompareWithFirst { experiment } => {
             let library = context.library.clone().ok_or_else(errors::no_library)?;
-            let (saved, _) = on_disk(move || library.read(&experiment).map_err(|error| told(&error))).await?;
+            let (saved, _) =
+                on_disk(move || library.read(&experiment).map_err(|error| journal_problem(&error))).await?;
             choose::report_since_first(&saved, context).await
         }
         FindRequest::ReadExamples(path) => {
@@ -427,11 +426,11 @@ async fn with_files(request: FindRequest, context: &FindContext) -> Result<(), P
             };
             report(&context.events, rows).await;
             if let Some(session) = session {
-                tell_nearest(session.core(), &best, recipe, &context.events).await;
+                report_nearest_tokens(session.core(), &best, recipe, &context.events).await;
             }
             Ok(())
         }
-        FindRequest::Take { found } => {
+        FindRequest::Import { found } => {
             let found = found_of(context, &found).await?;
             let store = context.store.clone();
             let summary = PrefixSummary::of(&found.rows, None);
@@ -442,7 +441,7 @@ async fn with_files(request: FindRequest, context: &FindContext) -> Result<(), P
                 Ok(ImportedFile::found(found.name, &found.rows, found.origin))
             })
             .await?;
-            report(&context.events, FindEvent::Taken { file, summary }).await;
+            report(&context.events, FindEvent::Imported { file, summary }).await;
             Ok(())
         }
         FindRequest::Export { found, path, form } => {
@@ -489,16 +488,16 @@ async fn found_of(context: &FindContext, found: &FoundPrefix) -> Result<Found, P
 }
 
 /// Reads the rows that an experiment has learned.
-async fn rows_of(context: &FindContext, experiment: &str) -> Result<Best, Problem> {
+async fn rows_of(context: &FindContext, experiment: &str) -> Result<BestRows, Problem> {
     let library = context.library.clone().ok_or_else(errors::no_library)?;
     let path: PathBuf = library.rows_of(experiment);
     on_disk(move || read(&path)).await
 }
 
-fn read(path: &Path) -> Result<Best, Problem> {
+fn read(path: &Path) -> Result<BestRows, Problem> {
     let imported = files::import(path, None, Rounding::default()).map_err(|error| prefix_file_problem(&error))?;
     match imported.origin {
-        Origin::Learned(learned) => Ok(Best {
+        Origin::Learned(learned) => Ok(BestRows {
             rows: imported.prefix,
             learned: *learned,
         }),

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::events::Events;
 use super::tuning::TuningJournal;
-use crate::errors::{self, broken};
+use crate::errors::{self, task_failed};
 use crate::messages::{Event, Inference};
 use crate::model::{Problem, RunId, RunKind};
 use crate::session::Session;
@@ -33,13 +33,13 @@ pub(super) async fn run_case(
     events: &Events,
     mut event_of: impl FnMut(CaseProgress) -> Option<Event>,
 ) -> Option<FinishedCase> {
-    let (tell, mut told) = mpsc::unbounded_channel();
+    let (progress_sender, mut progress_events) = mpsc::unbounded_channel();
     let running = session.run(task, request, stop, move |progress| {
         // Forwarding goes on until this sender is dropped.
-        let _ = tell.send(progress);
+        let _ = progress_sender.send(progress);
     });
     let forwarding = async {
-        while let Some(progress) = told.recv().await {
+        while let Some(progress) = progress_events.recv().await {
             if let Some(event) = event_of(progress) {
                 events.send(event).await;
             }
@@ -53,7 +53,7 @@ pub(super) async fn run_case(
 pub(super) async fn run(
     session: &Session,
     inference: Inference,
-    (mut stop, tell_sent): (Stop, oneshot::Sender<()>),
+    (mut stop, on_sent): (Stop, oneshot::Sender<()>),
     replaced: &AtomicBool,
     tuning: TuningJournal,
     events: &Events,
@@ -96,11 +96,11 @@ pub(super) async fn run(
         attempt: 1,
         written_by: WRITTEN_BY.to_owned(),
     };
-    let mut tell_sent = Some(tell_sent);
+    let mut on_sent = Some(on_sent);
     let event_of = |progress| match progress {
         CaseProgress::Sent(built) => {
             // The receiver may be gone.
-            let _ = tell_sent.take().map(|tell| tell.send(()));
+            let _ = on_sent.take().map(|on_sent| on_sent.send(()));
             Some(Event::Started { run, kind, built })
         }
         CaseProgress::Text(text) => Some(Event::Delta { run, kind, text }),
@@ -154,7 +154,7 @@ async fn finished(run: RunId, kind: RunKind, record: Record, events: &Events) {
 pub(super) async fn keep(run: RunId, record: &Record, tuning: TuningJournal, events: &Events) -> Result<(), Problem> {
     let shared = Arc::new(record.clone());
     let kept = tokio::task::spawn_blocking(move || tuning.keep(&shared)).await;
-    let began = kept.unwrap_or_else(|error| Err(broken(error)))?;
+    let began = kept.unwrap_or_else(|error| Err(task_failed(error)))?;
     if let Some(experiment) = began {
         let experiment = Box::new(experiment);
         events.send(Event::TuningBegan { run, experiment }).await;

@@ -10,7 +10,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use tokio::sync::watch;
 
 use super::events::{Events, caught};
-use crate::errors::broken;
+use crate::errors::task_failed;
 use crate::messages::{Event, Texts};
 use crate::session::Session;
 
@@ -62,6 +62,8 @@ pub(super) async fn compare(texts: Texts, events: Events) {
             .then(|| Box::new(Measures::of(&texts.left, &texts.right)));
         Event::Compared { texts, diff, measures }
     });
-    let event = work.await.unwrap_or_else(|error| Event::NotCompared(broken(error)));
+    let event = work
+        .await
+        .unwrap_or_else(|error| Event::NotCompared(task_failed(error)));
     events.send(event).await;
 }

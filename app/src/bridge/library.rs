@@ -11,8 +11,7 @@ use softprefix_core::files;
 use tokio::sync::mpsc;
 
 use super::events::Events;
-use crate::errors::{self, ErrorText, broken};
-use crate::export;
+use crate::errors::{self, ErrorText, journal_problem, task_failed};
 use crate::messages::{Event, LibraryEvent, LibraryRequest};
 use crate::model::{Bilingual, Export, Problem, ProblemKind};
 
@@ -33,7 +32,7 @@ pub(super) async fn keep_working(mut wanted: mpsc::UnboundedReceiver<Wanted>, ev
         });
         let done = done
             .await
-            .unwrap_or_else(|error| vec![LibraryEvent::Failed(broken(error))]);
+            .unwrap_or_else(|error| vec![LibraryEvent::Failed(task_failed(error))]);
         for event in done {
             report(&events, event).await;
         }
@@ -45,28 +44,28 @@ pub(super) async fn open(folder: &Path, old: &Path, events: &Events) -> Option<A
     let (folder, old) = (folder.to_owned(), old.to_owned());
     let opened = tokio::task::spawn_blocking(move || {
         let library = Arc::new(Library::open(&folder)?);
-        let trouble = match library.import_older(&old) {
+        let problem = match library.import_older(&old) {
             Ok((_, condition)) => (!condition.is_sound()).then(|| errors::damaged(&old, &condition)),
-            Err(error) => Some(told(&error)),
+            Err(error) => Some(journal_problem(&error)),
         };
-        Ok::<_, JournalError>((library, trouble))
+        Ok::<_, JournalError>((library, problem))
     });
-    let (library, trouble) = match opened.await {
+    let (library, problem) = match opened.await {
         Ok(Ok(opened)) => opened,
         Ok(Err(error)) => {
-            report(events, LibraryEvent::Unusable(told(&error))).await;
+            report(events, LibraryEvent::Unusable(journal_problem(&error))).await;
             return None;
         }
         Err(error) => {
-            report(events, LibraryEvent::Unusable(broken(error))).await;
+            report(events, LibraryEvent::Unusable(task_failed(error))).await;
             return None;
         }
     };
     let of = Arc::clone(&library);
     let listed = tokio::task::spawn_blocking(move || listed(&of)).await;
-    let mut event = listed.unwrap_or_else(|error| LibraryEvent::Failed(broken(error)));
+    let mut event = listed.unwrap_or_else(|error| LibraryEvent::Failed(task_failed(error)));
     if let LibraryEvent::Listed { problems, .. } = &mut event {
-        problems.extend(trouble);
+        problems.extend(problem);
     }
     report(events, event).await;
     Some(library)
@@ -79,7 +78,7 @@ async fn report(events: &Events, event: LibraryEvent) {
 fn listed(library: &Library) -> LibraryEvent {
     match library.list() {
         Ok(listing) => {
-            let unreadable = listing.unreadable.iter().map(told);
+            let unreadable = listing.unreadable.iter().map(journal_problem);
             let damaged = listing.experiments.iter().filter(|one| !one.condition.is_sound());
             let damaged =
                 damaged.map(|one: &Summary| errors::damaged(&library.path_of(&one.experiment.id), &one.condition));
@@ -88,12 +87,12 @@ fn listed(library: &Library) -> LibraryEvent {
                 experiments: listing.experiments,
             }
         }
-        Err(error) => LibraryEvent::Unusable(told(&error)),
+        Err(error) => LibraryEvent::Unusable(journal_problem(&error)),
     }
 }
 
 fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
-    let failed = |error: JournalError| vec![LibraryEvent::Failed(told(&error))];
+    let failed = |error: JournalError| vec![LibraryEvent::Failed(journal_problem(&error))];
     match request {
         // The worker handles it.
         LibraryRequest::Open { .. } => Vec::new(),
@@ -108,7 +107,7 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
             }
             vec![LibraryEvent::Read(read)]
         }
-        LibraryRequest::Find(query) => match library.search(&query) {
+        LibraryRequest::SearchTexts(query) => match library.search(&query) {
             Ok(ids) => vec![LibraryEvent::Found { query, ids }],
             Err(error) => failed(error),
         },
@@ -124,7 +123,7 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
                 prompt,
                 language,
             } = *export;
-            let content = export::content(format, &experiment, &records, prompt, language);
+            let content = crate::export::content(format, &experiment, &records, prompt, language);
             let written = content.and_then(|text| files::write_whole(&path, text.as_bytes()));
             vec![match written {
                 Ok(()) => LibraryEvent::Exported(path),
@@ -135,9 +134,9 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
             Ok((saved, condition)) => {
                 let damage = (!condition.is_sound()).then(|| LibraryEvent::Failed(errors::damaged(&path, &condition)));
                 let saved = Box::new(saved);
-                let mut told = vec![LibraryEvent::Imported { path, saved }, listed(library)];
-                told.extend(damage);
-                told
+                let mut events = vec![LibraryEvent::Imported { path, saved }, listed(library)];
+                events.extend(damage);
+                events
             }
             Err(problem) => vec![LibraryEvent::Failed(problem)],
         },
@@ -164,14 +163,17 @@ fn import(path: &Path, library: &Library) -> Result<(SavedExperiment, Condition)
 /// Returns the example as it is in the library, where it is added if it is not there or was deleted.
 fn example(library: &Library) -> Result<SavedExperiment, Problem> {
     let example = exported(Path::new(EXAMPLE_NAME), EXAMPLE)?;
-    let listing = library.list().map_err(|error| told(&error))?;
+    let listing = library.list().map_err(|error| journal_problem(&error))?;
     let is_it = |one: &&Summary| {
         !one.is_deleted
             && one.experiment.started_unix == example.experiment.started_unix
             && one.experiment.plan == example.experiment.plan
     };
     match listing.experiments.iter().find(is_it) {
-        Some(copy) => Ok(library.read(&copy.experiment.id).map_err(|error| told(&error))?.0),
+        Some(copy) => Ok(library
+            .read(&copy.experiment.id)
+            .map_err(|error| journal_problem(&error))?
+            .0),
         None => add(example, library),
     }
 }
@@ -197,7 +199,7 @@ fn exported(path: &Path, bytes: &[u8]) -> Result<SavedExperiment, Problem> {
 fn import_journal(path: &Path, library: &Library) -> Result<(SavedExperiment, Condition), Problem> {
     let (entries, condition) = match Journal::read(path) {
         Err(JournalError::NotAJournal { .. }) => return Err(errors::no_experiment(path)),
-        read => read.map_err(|error| told(&error))?,
+        read => read.map_err(|error| journal_problem(&error))?,
     };
     let mut last = None;
     for saved in experiments(entries) {
@@ -250,13 +252,9 @@ fn add(saved: SavedExperiment, library: &Library) -> Result<SavedExperiment, Pro
         how,
         at_unix: softprefix_core::time::now(),
     }));
-    library.add(&id, &lines).map_err(|error| told(&error))?;
+    library.add(&id, &lines).map_err(|error| journal_problem(&error))?;
     for line in lines {
         out.add(line);
     }
     Ok(out)
-}
-
-fn told(error: &JournalError) -> Problem {
-    Problem::told(ProblemKind::File, errors::journal(error))
 }

@@ -9,7 +9,7 @@ use softprefix_core::prefix::{
 };
 
 use super::events::Events;
-use crate::errors::{self, broken};
+use crate::errors::{self, task_failed};
 use crate::messages::{Event, MaterialEvent, MaterialRequest};
 use crate::model::{Bilingual, ExportForm, ImportedFile, Nearest, Problem, Refusal, RefusedFile, without_folders};
 use crate::session::Session;
@@ -35,7 +35,7 @@ pub(super) async fn work(
             report(match read {
                 Ok(Ok((file, norms))) => MaterialEvent::Imported { file, norms },
                 Ok(Err(refused)) => MaterialEvent::Refused(refused),
-                Err(error) => MaterialEvent::Failed(broken(error)),
+                Err(error) => MaterialEvent::Failed(task_failed(error)),
             })
             .await;
         }
@@ -73,7 +73,7 @@ pub(super) async fn work(
             .await;
             let nearest = match session.nearest(&prefix).await {
                 Ok(Some(rows)) => Nearest::Known(rows),
-                Ok(None) => Nearest::NotTold,
+                Ok(None) => Nearest::Unsupported,
                 Err(error) => Nearest::Failed(session.problem(error)),
             };
             report(MaterialEvent::Nearest { recipe, nearest }).await;
@@ -87,9 +87,9 @@ fn import(
     rounding: Rounding,
     prefix_store: Option<&PrefixStore>,
 ) -> Result<(ImportedFile, Vec<f64>), RefusedFile> {
-    let refused = |why, told: Bilingual| RefusedFile {
+    let refused = |why, text: Bilingual| RefusedFile {
         why,
-        sentence: Bilingual::new(without_folders(&told.en, path), without_folders(&told.ja, path)),
+        sentence: Bilingual::new(without_folders(&text.en, path), without_folders(&text.ja, path)),
     };
     let of_file = |error: &FileError| refused(Refusal::of(error), errors::prefix_file(error).whole());
     let imported = files::import(path, hidden_size, rounding).map_err(|error| of_file(&error))?;
@@ -128,7 +128,7 @@ async fn export(
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(written) => written,
-        Err(error) => Err(broken(error)),
+        Err(error) => Err(task_failed(error)),
     }
 }
 

@@ -3,7 +3,7 @@
 use softprefix_core::experiment::Comparison;
 
 use super::events::Events;
-use crate::errors::broken;
+use crate::errors::task_failed;
 use crate::messages::Event;
 
 /// Number of measures per event, so that a long list fills gradually.
@@ -19,7 +19,7 @@ pub(super) async fn measure(comparisons: Vec<Comparison>, events: Events) {
         let work = tokio::task::spawn_blocking(move || part.into_iter().map(Comparison::measure).collect());
         let event = work
             .await
-            .map_or_else(|error| Event::NotCompared(broken(error)), Event::Measured);
+            .map_or_else(|error| Event::NotCompared(task_failed(error)), Event::Measured);
         events.send(event).await;
     }
 }

@@ -9,7 +9,7 @@ use softprefix_core::files::OutFile;
 use softprefix_core::{files, time};
 
 use super::events::Events;
-use crate::errors::{broken, cannot_read, system};
+use crate::errors::{because, cannot_read, task_failed};
 use crate::messages::{Event, RecordingEvent, RecordingRequest};
 use crate::model::{Bilingual, Problem, ProblemKind};
 use crate::recording::{DEMO, PreparedRecording, Recording, Writer};
@@ -32,7 +32,7 @@ pub(super) struct Recordings {
 }
 
 impl Recordings {
-    pub(super) async fn take(&mut self, request: RecordingRequest, events: &Events) {
+    pub(super) async fn handle(&mut self, request: RecordingRequest, events: &Events) {
         match request {
             RecordingRequest::Folder(folder) => self.folder = Some(folder),
             RecordingRequest::Begin => match begin(self.folder.as_deref()) {
@@ -52,7 +52,7 @@ impl Recordings {
                         ProblemKind::File,
                         Bilingual::new(
                             format!("The recording {path} cannot be written ({error})."),
-                            format!("記録 {path} に書き込めません（{}）。", system(&error.to_string())),
+                            because(&format!("記録 {path} に書き込めません"), &error.to_string()),
                         ),
                         Bilingual::new(
                             "What was recorded so far is in the file; free some space and record again.",
@@ -98,7 +98,7 @@ fn in_the_background(events: &Events, work: impl FnOnce() -> RecordingEvent + Se
     tokio::spawn(async move {
         let event = tokio::task::spawn_blocking(work)
             .await
-            .unwrap_or_else(|error| RecordingEvent::Refused(broken(error)));
+            .unwrap_or_else(|error| RecordingEvent::Refused(task_failed(error)));
         report(&events, event).await;
     });
 }
@@ -110,11 +110,7 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
             ProblemKind::File,
             Bilingual::new(
                 format!("No recording can be written into {} ({error}).", folder.display()),
-                format!(
-                    "{} に記録を書き込めません（{}）。",
-                    folder.display(),
-                    system(&error.to_string())
-                ),
+                because(&format!("{} に記録を書き込めません", folder.display()), &error.to_string()),
             ),
             Bilingual::new(
                 "Check the folder's rights and the space on its disk.",
@@ -170,7 +166,7 @@ fn move_file(from: &Path, to: PathBuf) -> RecordingEvent {
                 ProblemKind::File,
                 Bilingual::new(
                     format!("{to} cannot be written ({error})."),
-                    format!("{to} に書き込めません（{}）。", system(&error.to_string())),
+                    because(&format!("{to} に書き込めません"), &error.to_string()),
                 ),
                 Bilingual::new(
                     format!("The recording is kept as {from}."),
@@ -204,7 +200,7 @@ pub fn read(path: &Path) -> Result<PreparedRecording, Problem> {
     }
     let bytes = files::read(path, LARGEST << 20).map_err(cannot)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-    let recording = Recording::read(&bytes, &name).map_err(|broken| broken.problem())?;
+    let recording = Recording::read(&bytes, &name).map_err(|error| error.problem())?;
     Ok(PreparedRecording::new(Some(name.into_owned()), recording))
 }
 
@@ -213,6 +209,6 @@ pub fn read(path: &Path) -> Result<PreparedRecording, Problem> {
 /// # Errors
 /// None, as long as the file in the repository is intact (a test checks it).
 pub fn demo() -> Result<Arc<PreparedRecording>, Problem> {
-    let recording = Recording::read(DEMO, "demo.jsonl").map_err(|broken| broken.problem())?;
+    let recording = Recording::read(DEMO, "demo.jsonl").map_err(|error| error.problem())?;
     Ok(Arc::new(PreparedRecording::new(None, recording)))
 }

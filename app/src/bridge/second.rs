@@ -4,7 +4,7 @@ use std::path::Path;
 
 use softprefix_core::client::{ConnectOptions, Module};
 
-use crate::errors::{broken, problem_of};
+use crate::errors::{problem_of, task_failed};
 use crate::messages::SecondModuleAnswer;
 use crate::model::{Bilingual, Problem, ProblemKind, Target};
 use crate::session::embedded::{self, Models};
@@ -16,9 +16,9 @@ use crate::session::embedded::{self, Models};
 pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -> Result<SecondModuleAnswer, Problem> {
     let (name, models) = match &target {
         Target::Remote { address, .. } => {
-            let told = |error| problem_of(&error);
-            let module = Module::connect(address, limits).await.map_err(told)?;
-            let cards = module.cards().await.map_err(told)?;
+            let failed = |error| problem_of(&error);
+            let module = Module::connect(address, limits).await.map_err(failed)?;
+            let cards = module.cards().await.map_err(failed)?;
             let models = cards.into_iter().filter(|card| card.is_language_model());
             (address.clone(), models.map(|card| card.name).collect::<Vec<_>>())
         }
@@ -27,7 +27,7 @@ pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -
         }
         Target::Embedded { .. } => {
             let choices = tokio::task::spawn_blocking(|| embedded::choices(&Models::from_env())).await;
-            let choices = choices.map_err(broken)?;
+            let choices = choices.map_err(task_failed)?;
             let present = choices.into_iter().filter(|choice| choice.present);
             ("embedded".to_owned(), present.map(|choice| choice.name).collect())
         }
@@ -48,7 +48,7 @@ pub(crate) async fn ask(target: Target, model: String, limits: ConnectOptions) -
             ),
         ));
     }
-    Ok(SecondModuleAnswer::Lacks { model, models })
+    Ok(SecondModuleAnswer::Missing { model, models })
 }
 
 /// Returns whether a model is given as a file.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::events::Events;
-use crate::errors::{self, broken};
+use crate::errors::{self, task_failed};
 use crate::messages::{Event, SweepEvent, SweepRequest};
 use crate::model::{Bilingual, Problem, ProblemKind, Target};
 use crate::session::{Opening, Session};
@@ -18,7 +18,7 @@ use crate::session::{Opening, Session};
 /// A control message to a running sweep.
 enum Control {
     Pause,
-    GoOn,
+    Unpause,
     Cancel,
 }
 
@@ -85,7 +85,7 @@ impl SweepRunner {
         let started = match request {
             SweepRequest::Start { plan } => self.run(Planned::new(plan), context).await,
             SweepRequest::StartOn { plan, target } => self.run_on(target, plan, context).await,
-            SweepRequest::Resume { saved, canary } => match saved.experiment.plan.clone() {
+            SweepRequest::ResumeExperiment { saved, canary } => match saved.experiment.plan.clone() {
                 Some(plan) => {
                     let planned = Planned {
                         resume: Some(*saved),
@@ -96,7 +96,7 @@ impl SweepRunner {
                 }
                 None => Err(no_plan()),
             },
-            SweepRequest::Search {
+            SweepRequest::FindThreshold {
                 plan,
                 recipe,
                 search,
@@ -117,7 +117,7 @@ impl SweepRunner {
             }
             SweepRequest::QuerySecondModule { target, model } => return query_second_module(target, model, context),
             SweepRequest::Pause => return self.control(Control::Pause),
-            SweepRequest::GoOn => return self.control(Control::GoOn),
+            SweepRequest::Unpause => return self.control(Control::Unpause),
             SweepRequest::Cancel => return self.control(Control::Cancel),
         };
         if let Err(problem) = started {
@@ -276,7 +276,7 @@ impl SweepTask {
         match planned.start(session, save_to) {
             Ok(run) => self.forward_events(run).await,
             Err(error) => {
-                let problem = Problem::told(ProblemKind::Input, errors::plan(&error));
+                let problem = Problem::from_text(ProblemKind::Input, errors::plan(&error));
                 self.report_end(SweepEvent::Refused(problem)).await;
             }
         }
@@ -295,7 +295,7 @@ impl SweepTask {
                 },
                 Some(control) = self.control.recv() => match control {
                     Control::Pause => run.pause(),
-                    Control::GoOn => run.resume(),
+                    Control::Unpause => run.resume(),
                     Control::Cancel => run.cancel(),
                 },
             }
@@ -346,8 +346,8 @@ async fn save_to(library: Option<&Arc<Library>>, resume: Option<&SavedExperiment
     let id = saved.experiment.id.clone();
     match tokio::task::spawn_blocking(move || library.append_to(&id)).await {
         Ok(Ok(opened)) => Ok(SaveTo::Journal(opened.journal)),
-        Ok(Err(error)) => Err(Problem::told(ProblemKind::File, errors::journal(&error))),
-        Err(error) => Err(broken(error)),
+        Ok(Err(error)) => Err(errors::journal_problem(&error)),
+        Err(error) => Err(task_failed(error)),
     }
 }
 

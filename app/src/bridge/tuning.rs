@@ -10,7 +10,7 @@ use softprefix_core::experiment::{
 use softprefix_core::prefix::PrefixRecipe;
 
 use crate::errors;
-use crate::model::{Problem, ProblemKind, beginning};
+use crate::model::{Problem, beginning};
 
 /// Number of characters of the first prompt in the default name of a session.
 const NAME: usize = 24;
@@ -56,7 +56,7 @@ impl TuningJournal {
     ///
     /// # Errors
     /// If its journal cannot be appended to; the next run then starts a new session.
-    pub(super) fn go_on_with(&self, id: &str) -> Result<(), JournalError> {
+    pub(super) fn resume_session(&self, id: &str) -> Result<(), JournalError> {
         self.begin();
         let Some(library) = self.state().library.clone() else {
             return Ok(());
@@ -106,7 +106,6 @@ impl TuningJournal {
     /// # Errors
     /// If it cannot be saved.
     pub(super) fn keep(&self, record: &Record) -> Result<Option<Experiment>, Problem> {
-        let told = |error: JournalError| Problem::told(ProblemKind::File, errors::journal(&error));
         let (journal, began) = {
             let mut state = self.state();
             // If another session was started meanwhile, the record still belongs to its own.
@@ -120,7 +119,7 @@ impl TuningJournal {
                         Some(experiment) => library.create(experiment),
                         None => library.append_to(&record.experiment).map(|opened| opened.journal),
                     };
-                    let journal = journal.map_err(told)?;
+                    let journal = journal.map_err(|error| errors::journal_problem(&error))?;
                     if is_present {
                         state.journal = Some(Arc::clone(&journal));
                     }
@@ -132,7 +131,7 @@ impl TuningJournal {
         journal
             .append(&Entry::Case(Box::new(record.clone())))
             .map(|()| began)
-            .map_err(told)
+            .map_err(|error| errors::journal_problem(&error))
     }
 }
 

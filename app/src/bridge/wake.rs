@@ -55,11 +55,11 @@ mod tests {
         let mut clocks = Clocks::now();
         let start = clocks;
         let mut steps = steps.iter();
-        let (told, mut count) = (std::cell::Cell::new(0), 0);
+        let (sleeps, mut count) = (std::cell::Cell::new(0), 0);
         let next = || {
             let Some((monotonic, wall)) = steps.next() else {
                 // The last step is a sleep, which ends the watch.
-                told.set(told.get() + 1);
+                sleeps.set(sleeps.get() + 1);
                 clocks.wall += Duration::from_secs(3600);
                 return clocks;
             };
@@ -72,7 +72,7 @@ mod tests {
         };
         let woke = || {
             count += 1;
-            told.get() == 0
+            sleeps.get() == 0
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wall_clock_that_went_on_without_the_monotonic_one_tells_of_a_sleep() {
+    fn a_wall_clock_that_advances_without_the_monotonic_one_indicates_a_sleep() {
         assert_eq!(noticed(&[(5, 5), (5, 5), (5, 3605), (5, 5), (5, 65)]), 2);
     }
 

@@ -17,7 +17,7 @@ use super::discovery::Discovery;
 use super::doctor::DoctorAccess;
 use super::events::{Events, caught};
 use super::external::External;
-use super::find::{self, Finding};
+use super::find::{self, FindWorker};
 use super::inference::{self, Trust};
 use super::latest::{compare, keep_counting, keep_describing};
 use super::measure::measure;
@@ -25,12 +25,12 @@ use super::recording::Recordings;
 use super::scoring::Scoring;
 use super::sweep::{SweepContext, SweepRunner};
 use super::tuning::TuningJournal;
-use crate::errors::{self, broken};
+use crate::errors::{self, task_failed};
 use crate::messages::{
     ChangeOutcome, DoctorEvent, Event, Inference, LibraryRequest, MaterialEvent, MaterialRequest, PromptAndSettings,
     Request,
 };
-use crate::model::{FetchProgress, PreviousModule, Problem, ProblemKind, Retry, Target};
+use crate::model::{FetchProgress, PreviousModule, Problem, Retry, Target};
 use crate::session::embedded::{self, Models};
 use crate::session::{ConnectProblem, LeftOver, MissingModel, OpenStep, Opening, Session, Steps};
 
@@ -107,7 +107,7 @@ struct Worker {
     tuning: TuningJournal,
     sweeps: SweepRunner,
     scoring: Scoring,
-    finding: Finding,
+    find: FindWorker,
     /// The store of imported prefixes.
     prefix_store: Option<PrefixStore>,
     recordings: Recordings,
@@ -156,7 +156,7 @@ pub(super) async fn work(
         tuning: TuningJournal::default(),
         sweeps: SweepRunner::default(),
         scoring: Scoring::default(),
-        finding: Finding::default(),
+        find: FindWorker::default(),
         prefix_store: None,
         recordings: Recordings::default(),
         external: External::default(),
@@ -167,7 +167,7 @@ pub(super) async fn work(
         tokio::select! {
             request = requests.recv() => match request {
                 None | Some(Request::Shutdown) => break,
-                Some(request) => worker.take(request).await,
+                Some(request) => worker.handle(request).await,
             },
             Some(report) = reports.recv() => worker.report(report).await,
         }
@@ -176,7 +176,7 @@ pub(super) async fn work(
 }
 
 impl Worker {
-    async fn take(&mut self, request: Request) {
+    async fn handle(&mut self, request: Request) {
         match request {
             Request::Connect { target, input } => self.connect(target, *input, Vec::new()).await,
             Request::ExitTasks { tasks } => {
@@ -234,9 +234,9 @@ impl Worker {
                 self.events
                     .spawn(super::figure::write(*request, self.events.clone()), Event::FileProblem);
             }
-            Request::Recording(request) => self.recordings.take(request, &self.events).await,
-            Request::External(request) => self.external.take(request, &self.events),
-            Request::Discovery(request) => self.discovery.take(request, &self.events),
+            Request::Recording(request) => self.recordings.handle(request, &self.events).await,
+            Request::External(request) => self.external.handle(request, &self.events),
+            Request::Discovery(request) => self.discovery.handle(request, &self.events),
             Request::Library(LibraryRequest::Open { folder, old }) => {
                 self.library = super::library::open(&folder, &old, &self.events).await;
                 self.tuning.use_library(self.library.clone());
@@ -244,11 +244,11 @@ impl Worker {
             Request::Tuning(None) => self.tuning.begin(),
             Request::Tuning(Some(id)) => {
                 let tuning = self.tuning.clone();
-                let opened = tokio::task::spawn_blocking(move || tuning.go_on_with(&id)).await;
+                let opened = tokio::task::spawn_blocking(move || tuning.resume_session(&id)).await;
                 let problem = match opened {
                     Ok(Ok(())) => return,
-                    Ok(Err(error)) => Problem::told(ProblemKind::File, errors::journal(&error)),
-                    Err(error) => broken(error),
+                    Ok(Err(error)) => errors::journal_problem(&error),
+                    Err(error) => task_failed(error),
                 };
                 self.events.send(Event::TuningClosed(problem)).await;
             }
@@ -271,15 +271,15 @@ impl Worker {
                     store: self.prefix_store.clone(),
                     events: self.events.clone(),
                 };
-                self.finding.take(request, context);
+                self.find.handle(request, context);
             }
             Request::Material(request) => match *request {
                 MaterialRequest::UsePrefixStore { folder } => self.prefix_store = Some(PrefixStore::new(folder)),
                 request => {
                     let (session, prefix_store) = (self.session.clone(), self.prefix_store.clone());
                     let work = super::material::work(request, session, prefix_store, self.events.clone());
-                    let broken = |problem| Event::Material(Box::new(MaterialEvent::Failed(problem)));
-                    self.events.spawn(work, broken);
+                    let on_failure = |problem| Event::Material(Box::new(MaterialEvent::Failed(problem)));
+                    self.events.spawn(work, on_failure);
                 }
             },
             Request::Doctor(request) => {
@@ -299,7 +299,7 @@ impl Worker {
             match tokio::task::spawn_blocking(move || embedded::choices(&models)).await {
                 Ok(choices) => events.send(Event::Models(choices)).await,
                 Err(error) => {
-                    events.send(Event::FileProblem(broken(error))).await;
+                    events.send(Event::FileProblem(task_failed(error))).await;
                 }
             }
         });
@@ -343,7 +343,7 @@ impl Worker {
                 false => LeftOver::Exit(exit_first),
             },
             models: self.models.clone(),
-            missing: MissingModel::StandIn(Arc::clone(&self.cancel_fetch)),
+            missing: MissingModel::Substitute(Arc::clone(&self.cancel_fetch)),
         };
         let is_quiet = self.recovery.is_some();
         let steps: Steps = Arc::new(move |step| {
@@ -381,9 +381,9 @@ impl Worker {
                         let session: Arc<Session> = Arc::from(session);
                         let (facts, vocabulary) = (session.facts().clone(), session.norms());
                         self.watch(&session);
-                        if !session.stands_in_for().is_empty() {
+                        if !session.substituted().is_empty() {
                             // Reported first, so that the window does not treat the small model as the user's choice.
-                            self.fetch_in_background(session.stands_in_for().to_vec()).await;
+                            self.fetch_in_background(session.substituted().to_vec()).await;
                         }
                         self.session = Some(session);
                         self.events.send(Event::Ready(Box::new(facts), vocabulary)).await;
@@ -504,9 +504,9 @@ impl Worker {
         self.events.send(Event::FetchingInBackground(beginning)).await;
         let (events, done, models) = (self.events.clone(), self.done.clone(), self.models.clone());
         tokio::spawn(async move {
-            let tell = move |progress| events.send_if_room(Event::FetchingInBackground(progress));
-            let work = tokio::task::spawn_blocking(move || embedded::fetch(&models, &entries, &cancel, tell));
-            let fetched = work.await.unwrap_or_else(|error| Err(broken(error)));
+            let report = move |progress| events.send_if_room(Event::FetchingInBackground(progress));
+            let work = tokio::task::spawn_blocking(move || embedded::fetch(&models, &entries, &cancel, report));
+            let fetched = work.await.unwrap_or_else(|error| Err(task_failed(error)));
             let name = first.name.to_owned();
             // If the loop has ended, nobody needs the report.
             let _ = done.send(Done::Fetched { name, fetched }).await;
@@ -564,7 +564,7 @@ impl Worker {
             watching.abort();
         }
         self.stop_all();
-        self.finding.stop();
+        self.find.stop();
         self.sweeps.abort(&self.events).await;
         self.describe.send_replace(None);
         self.count.send_replace(None);
@@ -618,7 +618,7 @@ impl Worker {
         let (tuning, replaced) = (self.tuning.clone(), Arc::new(AtomicBool::new(false)));
         let by = Arc::clone(&replaced);
         let (run, kind) = (inference.run, inference.kind);
-        let (tell_sent, sent) = oneshot::channel();
+        let (on_sent, sent) = oneshot::channel();
         // A module that runs one inference at a time runs them in the order of the requests.
         let earlier = self.sent.replace(sent).filter(|_| !session.facts().is_ours());
         let work = async move {
@@ -638,7 +638,7 @@ impl Worker {
                 () = free => {}
                 () = stopped.requested() => return events.send(Event::Dropped { run, kind }).await,
             }
-            let work = inference::run(&session, inference, (stopped, tell_sent), &by, tuning, &events);
+            let work = inference::run(&session, inference, (stopped, on_sent), &by, tuning, &events);
             if work.await == Trust::Doubtful
                 // On a module that no longer answers, its other inferences would wait until their deadlines.
                 && let Err(reason) = session.module().ping().await

@@ -10,7 +10,7 @@ use softprefix_core::experiment::{Experiment, Magnitudes, Plan, Record, RunOptio
 
 use super::args::{PromptArgs, TargetArgs};
 use super::prefix::PrefixArgs;
-use super::running::{Begun, Store, Terminal, exit_of};
+use super::running::{Reopened, Store, Terminal, exit_of};
 use super::shell::{Failure, List, in_json, list_of_magnitudes, name_of, print, writable};
 use crate::errors;
 use crate::model::magnitudes::USUAL_RAW;
@@ -58,7 +58,7 @@ impl CompareArgs {
     fn plan(&self) -> Result<Plan, Failure> {
         let material = self.prefix.material()?;
         let len = self.len.map_or(material.rows.unwrap_or(1), usize::from);
-        material.tell_if_repeated(len);
+        material.warn_if_repeated(len);
         let values = match &self.values {
             Some(values) => Some(values.0.clone()),
             None if material.kind.has_own_size() && !self.token_norms && !self.raw => None,
@@ -99,7 +99,7 @@ pub fn run(args: CompareArgs) -> Result<Exit, Failure> {
     let plan = args.plan()?;
     writable(&args.out)?;
     let store = Store::library()?;
-    Terminal::work(&store.to_go_on(), async |terminal| {
+    Terminal::work(&store.resume_hint(), async |terminal| {
         let Some(session) = terminal.open(args.at.target(), args.at.exit_tasks, &plan).await? else {
             return Ok(Exit::Interrupted);
         };
@@ -124,7 +124,7 @@ async fn compare(
     for recipe in cases.iter().filter_map(|case| case.recipe.as_ref()) {
         session.build_of(recipe).await?;
     }
-    let begun: Option<Begun> = match args.resume {
+    let reopened: Option<Reopened> = match args.resume {
         true => store.resume(&plan, &[&facts.identity])?.pop().flatten(),
         false => None,
     };
@@ -134,10 +134,10 @@ async fn compare(
     };
     let mut save = |experiment: &Experiment, records: &[Record]| {
         let written = export::to_results_file(experiment, records, 0).write(&args.out);
-        written.map_err(|error| Problem::told(ProblemKind::File, errors::results(&error)).into())
+        written.map_err(|error| Problem::from_text(ProblemKind::File, errors::results(&error)).into())
     };
     let done = terminal
-        .run(session, (plan, options), (store, begun), &mut save)
+        .run(session, (plan, options), (store, reopened), &mut save)
         .await?;
     terminal.clear();
     if terminal.is_interrupted() {

@@ -45,7 +45,7 @@ impl DemoArgs {
 pub fn run(args: &DemoArgs) -> ExitCode {
     match args.start() {
         Err(problem) => {
-            super::shell::tell(problem);
+            super::shell::eprint(problem);
             Exit::File.into()
         }
         Ok(Start::Playback { recording, .. }) if args.check => {

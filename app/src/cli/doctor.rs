@@ -7,13 +7,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::shell::{Failure, print, runtime};
-use crate::doctor::build::{self, News};
+use crate::doctor::build::{self, BuildOutput};
 use crate::doctor::install::{self, Installation};
 use crate::doctor::log::{Entry, Log};
-use crate::doctor::talk::{self, Talk};
+use crate::doctor::protocol_check::{self, ProtocolCheck};
 use crate::doctor::{
     BUILD, EXIT_TASKS, Ended, Finding, Host, INSTALL, Remedy, RemedyOutcome, Ssh, SshError, SshOptions, Verdict,
-    look_over_ssh, title,
+    check_over_ssh, title,
 };
 use crate::errors;
 use crate::model::{Bilingual, Language, bilingual};
@@ -47,7 +47,7 @@ pub struct ReachArgs {
 
 /// How to talk to the module's unit.
 #[derive(Debug, Args)]
-struct TalkArgs {
+struct ProtocolCheckArgs {
     /// Address of llm-sys, if it is not HOST:10001.
     #[arg(long, value_name = "HOST:PORT")]
     module: Option<String>,
@@ -56,12 +56,12 @@ struct TalkArgs {
     model: Option<String>,
 }
 
-impl TalkArgs {
-    fn talk(&self, host: &Host) -> Talk {
+impl ProtocolCheckArgs {
+    fn protocol_check(&self, host: &Host) -> ProtocolCheck {
         let address = self.module.clone().unwrap_or_else(|| host.address());
-        Talk {
+        ProtocolCheck {
             model: self.model.clone(),
-            ..Talk::new(address)
+            ..ProtocolCheck::new(address)
         }
     }
 }
@@ -71,7 +71,7 @@ pub struct DoctorArgs {
     #[command(flatten)]
     reach: ReachArgs,
     #[command(flatten)]
-    talk: TalkArgs,
+    check: ProtocolCheckArgs,
     /// Apply the remedy of this name.
     #[arg(long, value_name = "ID", conflicts_with = "undo")]
     fix: Option<String>,
@@ -94,7 +94,7 @@ pub struct InstallArgs {
     #[command(flatten)]
     reach: ReachArgs,
     #[command(flatten)]
-    talk: TalkArgs,
+    check: ProtocolCheckArgs,
     /// The unit's binary, built for the module.
     #[arg(long, value_name = "FILE")]
     unit: PathBuf,
@@ -183,9 +183,13 @@ impl ReachArgs {
         let entry = Entry::now(&self.host, id, act, ended).with(commands, output);
         if let Err(error) = log.add(&entry) {
             let path = log.path().display();
+            let why = errors::because(
+                &format!("softprefix: 変更は行いましたが、{path} に書けませんでした"),
+                &error.to_string(),
+            );
             let words = bilingual!(
                 "softprefix: the change was made, but {path} could not be written ({error})",
-                "softprefix: 変更は行いましたが、{path} に書けませんでした（{error}）"
+                "{why}"
             );
             eprintln!("{}", words.get(self.language()));
         }
@@ -201,18 +205,18 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, Failure> {
         match (&args.fix, &args.undo) {
             (Some(id), _) => fix(args, host, id).await,
             (_, Some(id)) => undo(args, host, id).await,
-            _ => look(args, host).await,
+            _ => check(args, host).await,
         }
     })
 }
 
 /// Makes all checks: over ssh if possible, and over port 10001.
-async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
+async fn check(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
     let language = args.reach.language();
-    let talk = args.talk.talk(&host);
+    let check = args.check.protocol_check(&host);
     let mut findings = Vec::new();
     let json = args.json;
-    let mut tell = |finding: Finding| {
+    let mut report = |finding: Finding| {
         if !json {
             print(&text(&finding, language));
         }
@@ -220,11 +224,11 @@ async fn look(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
     };
     if !args.no_ssh && host.is_for_ssh() {
         match Ssh::open(host, args.reach.options()).await {
-            Ok(ssh) => look_over_ssh(&ssh, None, &mut tell).await,
-            Err(error) => tell(Finding::not_checked("ssh", "0", error.sentence())),
+            Ok(ssh) => check_over_ssh(&ssh, None, &mut report).await,
+            Err(error) => report(Finding::not_checked("ssh", "0", error.sentence())),
         }
     }
-    talk::look(&talk, &mut tell).await;
+    protocol_check::run(&check, &mut report).await;
     let count = |verdict| findings.iter().filter(|finding| finding.verdict == verdict).count();
     let broken = count(Verdict::Broken);
     if json {
@@ -337,14 +341,14 @@ fn ended(word: &str) -> Bilingual {
 async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
     let reach = &args.reach;
     if id == EXIT_TASKS {
-        return exit_tasks(reach, &args.talk.talk(&host)).await;
+        return exit_tasks(reach, &args.check.protocol_check(&host)).await;
     }
     let ssh = reach.open(host).await?;
     if id == BUILD {
         return build(reach, &ssh).await;
     }
     let mut findings = Vec::new();
-    look_over_ssh(&ssh, None, |finding| findings.push(finding)).await;
+    check_over_ssh(&ssh, None, |finding| findings.push(finding)).await;
     let offered = findings
         .into_iter()
         .find_map(|finding| finding.remedy.filter(|remedy| remedy.id == id));
@@ -371,11 +375,11 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     let outcome = remedy.apply(&ssh).await;
-    tell(reach, &remedy, "apply", outcome)
+    print_outcome(reach, &remedy, "apply", outcome)
 }
 
-async fn exit_tasks(reach: &ReachArgs, talk: &Talk) -> Result<Exit, Failure> {
-    let address = &talk.address;
+async fn exit_tasks(reach: &ReachArgs, check: &ProtocolCheck) -> Result<Exit, Failure> {
+    let address = &check.address;
     reach.say(&bilingual!(
         "Exits every task of the LLM unit on {address}; anybody who uses one loses it. This cannot be undone.",
         "{address} の LLM ユニットのタスクをすべて終了します。使っている人がいれば、そのタスクは失われます。元に戻せません。"
@@ -383,7 +387,7 @@ async fn exit_tasks(reach: &ReachArgs, talk: &Talk) -> Result<Exit, Failure> {
     if !reach.agree(&bilingual!("Continue?", "続けますか？"))? {
         return Ok(Exit::Success);
     }
-    let ended = talk::exit_left_over_tasks(talk)
+    let ended = protocol_check::exit_left_over_tasks(check)
         .await
         .map_err(|error| reach.failed(&errors::client(&error).whole()))?;
     let ids = ended.join(", ");
@@ -414,10 +418,10 @@ async fn undo(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> 
         return Ok(Exit::Success);
     }
     let outcome = remedy.undo(&ssh).await;
-    tell(reach, &remedy, "undo", outcome)
+    print_outcome(reach, &remedy, "undo", outcome)
 }
 
-fn tell(
+fn print_outcome(
     reach: &ReachArgs,
     remedy: &Remedy,
     act: &str,
@@ -469,10 +473,10 @@ async fn build(reach: &ReachArgs, ssh: &Ssh) -> Result<Exit, Failure> {
         }
     });
     let mut least = None;
-    let status = build::build(ssh, build::FLOOR_MIB, |news| {
-        match news {
-            News::Output(text) => print(&text),
-            News::Memory(mib) => least = Some(least.map_or(mib, |least: u64| least.min(mib))),
+    let status = build::build(ssh, build::FLOOR_MIB, |output| {
+        match output {
+            BuildOutput::Text(text) => print(&text),
+            BuildOutput::FreeMemory(mib) => least = Some(least.map_or(mib, |least: u64| least.min(mib))),
         }
         !stop.load(std::sync::atomic::Ordering::Relaxed)
     })
@@ -509,7 +513,7 @@ pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
         ..reach.failed(&error.sentence())
     })?;
     runtime()?.block_on(async {
-        let talk = args.talk.talk(&host);
+        let check = args.check.protocol_check(&host);
         let ssh = reach.open(host).await?;
         let unit = args.unit.display();
         reach.say(&bilingual!(
@@ -523,7 +527,7 @@ pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
             return Ok(Exit::Success);
         }
         let watch = Duration::from_secs(args.watch);
-        let usual = Installation::new(args.unit.clone(), talk);
+        let usual = Installation::new(args.unit.clone(), check);
         let what = Installation {
             patience: usual.patience.min(watch / 2),
             watch,

@@ -8,7 +8,7 @@ use softprefix_core::experiment::{Experiment, Record};
 use softprefix_core::files;
 
 use super::report::experiments_of;
-use super::shell::{Failure, name_of, print, tell, writable};
+use super::shell::{Failure, eprint, name_of, print, writable};
 use crate::export;
 use crate::model::{Format, Language};
 use crate::start::Exit;
@@ -171,7 +171,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     let written = args.forms.write(experiment, records, (&firsts, prompt))?;
     let held = firsts.iter().filter(|record| record.case.prompt == prompt).count();
     if args.forms.results.is_some() && held < records.len() {
-        tell(format!(
+        eprint(format!(
             "a results file has one prompt and one module: this one has prompt {} of {} on the first module; --prompt chooses another",
             args.prompt,
             prompts.len()

@@ -176,11 +176,11 @@ pub fn run(args: LearnArgs) -> Result<Exit, Failure> {
     // Invalid arguments and files are reported before a model is loaded.
     args.request(None)?;
     writable(&args.out)?;
-    let told = format!(
+    let kept = format!(
         "the best rows so far are in {}. Continue from them with --init file.",
         args.out.display()
     );
-    Terminal::work(&told, async |terminal| {
+    Terminal::work(&kept, async |terminal| {
         let opening = Opening {
             system: args.system.clone(),
             ..Opening::of(args.at.target())
@@ -217,11 +217,11 @@ async fn learn(args: &LearnArgs, terminal: &Terminal, session: &Session) -> Resu
             message: "The unit sent no rows; update it and try again.".to_owned(),
         });
     };
-    let said = match request.examples.as_slice() {
+    let answer_text = match request.examples.as_slice() {
         [only] => Some(answer(&task, only, &best.rows, &last).await.map_err(failed)?),
         _ => None,
     };
-    print(&report(args, &best.rows, &last, said.as_deref()));
+    print(&report(args, &best.rows, &last, answer_text.as_deref()));
     Ok(match last.end {
         Some(LearnEnd::Stopped) => Exit::Interrupted,
         // With several examples a style is learned, and the exact words are seldom reached.
@@ -235,16 +235,16 @@ async fn follow(args: &LearnArgs, terminal: &Terminal, learner: &mut Learner) ->
     let mut interrupts = terminal.interrupts();
     let mut stopping = false;
     loop {
-        let heard = tokio::select! {
-            frame = learner.hear() => frame,
+        let received = tokio::select! {
+            frame = learner.next_frame() => frame,
             () = interrupts.at_least(1), if !stopping => {
                 stopping = true;
                 learner.stop()?;
                 continue;
             }
         };
-        let frame = match heard {
-            Ok(frame) => learner.keep(frame).await?,
+        let frame = match received {
+            Ok(frame) => learner.save_frame(frame).await?,
             Err(problem) => {
                 let mut failure = Failure::from(problem);
                 if learner.best().is_some() {
@@ -297,7 +297,7 @@ async fn answer(task: &Task, example: &Example, rows: &SoftPrefix, last: &LearnF
     Ok(task.infer(request).outcome().await?.text)
 }
 
-fn report(args: &LearnArgs, rows: &SoftPrefix, last: &LearnFrame, said: Option<&str>) -> String {
+fn report(args: &LearnArgs, rows: &SoftPrefix, last: &LearnFrame, answer_text: Option<&str>) -> String {
     let best = &last.best;
     let mut out = format!(
         "{}: {} rows of {} values, SHA-256 {}\n{} at step {} of {}\n",
@@ -318,8 +318,8 @@ fn report(args: &LearnArgs, rows: &SoftPrefix, last: &LearnFrame, said: Option<&
     if last.end == Some(LearnEnd::NotReached) && !best.loss.all_matched() {
         out += "The answer is not the target yet; more --steps, a larger --len, another --seed or a larger --norm-limit may help.\n";
     }
-    if let Some(said) = said {
-        out += &format!("with them the model says: {said}\n");
+    if let Some(answer_text) = answer_text {
+        out += &format!("with them the model says: {answer_text}\n");
     }
     out
 }

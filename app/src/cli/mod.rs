@@ -91,7 +91,7 @@ pub fn run(command: Command) -> ExitCode {
     match outcome {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            shell::tell(failure.message);
+            shell::eprint(failure.message);
             failure.exit.into()
         }
     }

@@ -98,7 +98,7 @@ fn table(choices: &[ModelChoice]) -> String {
         };
         out += &format!(
             "{:width$}  {size:>8}  {state:11}  {}{verified}{default}\n",
-            choice.name, choice.about
+            choice.name, choice.about.en
         );
     }
     out
@@ -115,7 +115,7 @@ fn json(choices: &[ModelChoice]) -> Result<String, Failure> {
                 "usable": choice.usable,
                 "default": choice.default,
                 "verified": choice.verified,
-                "about": choice.about,
+                "about": choice.about.en,
             })
         })
         .collect();

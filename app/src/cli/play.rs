@@ -176,7 +176,7 @@ impl Player {
             {
                 return Err(problem.clone().into());
             }
-            self.tell_of_attempts(terminal);
+            self.report_attempts(terminal);
             let is_idle = self.pending.is_empty() && self.workbench.external.state() != Some(ExternalState::Running);
             if args.stdin && lines.is_none() && is_idle {
                 return Ok(if self.is_sound {
@@ -290,7 +290,7 @@ impl Player {
     }
 
     /// Reports on standard error that a lost module is being reconnected, and when it is back; `state` reports it on standard output.
-    fn tell_of_attempts(&mut self, terminal: &Terminal) {
+    fn report_attempts(&mut self, terminal: &Terminal) {
         match &self.workbench.module {
             ModuleState::Failed {
                 problem,

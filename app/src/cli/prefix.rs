@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use softprefix_core::prefix::{Generator, Magnitude, PrefixKind, PrefixRecipe, Rounding, files};
 
-use super::shell::{Failure, List, tell};
+use super::shell::{Failure, List, eprint};
 use crate::errors::{prefix_file_problem, prefix_store_problem};
 use crate::model::Language;
 use crate::places;
@@ -72,7 +72,7 @@ impl FirstPrefixArgs {
             (None, None) => Magnitude::TokenNorms(1.0),
         };
         let len = self.len.map_or(material.rows.unwrap_or(rows), usize::from);
-        material.tell_if_repeated(len);
+        material.warn_if_repeated(len);
         Ok(PrefixRecipe {
             len,
             kind: material.kind,
@@ -149,9 +149,9 @@ pub(super) struct Material {
 
 impl Material {
     /// Says on standard error that the rows of the file are repeated, if they are fewer than `len`.
-    pub fn tell_if_repeated(&self, len: usize) {
+    pub fn warn_if_repeated(&self, len: usize) {
         if let Some(rows) = self.rows.filter(|rows| *rows < len) {
-            tell((PrefixText::of(Language::English).file_repeats)(rows, len));
+            eprint((PrefixText::of(Language::English).file_repeats)(rows, len));
         }
     }
 }

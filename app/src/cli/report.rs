@@ -7,7 +7,7 @@ use softprefix_core::compare::{Report, ResultsFile};
 use softprefix_core::experiment::{Experiment, Journal, JournalError, Record, experiments, export, new_id};
 use softprefix_core::files;
 
-use super::running::{journal_failure, tell_damage};
+use super::running::{journal_failure, print_damage};
 use super::shell::{Failure, in_json, name_of, print};
 use crate::errors;
 use crate::model::{Problem, ProblemKind};
@@ -122,7 +122,7 @@ fn experiments_in(path: &Path, bytes: &[u8]) -> Result<Vec<(Experiment, Vec<Reco
             message: format!(
                 "{}: {}",
                 path.display(),
-                Problem::told(ProblemKind::File, errors::export(&error))
+                Problem::from_text(ProblemKind::File, errors::export(&error))
             ),
         })?;
         return Ok(vec![read]);
@@ -131,7 +131,7 @@ fn experiments_in(path: &Path, bytes: &[u8]) -> Result<Vec<(Experiment, Vec<Reco
         Err(JournalError::NotAJournal { .. }) => return Err(errors::no_experiment(path).into()),
         read => read.map_err(|error| journal_failure(&error))?,
     };
-    tell_damage(path, &condition);
+    print_damage(path, &condition);
     let experiments = experiments(entries);
     if experiments.is_empty() {
         return Err(errors::no_experiment(path).into());

@@ -17,9 +17,9 @@ use tokio::sync::watch;
 
 use super::bar::Bar;
 use super::models::fetch_words;
-use super::shell::{Failure, runtime, tell};
+use super::shell::{Failure, eprint, runtime};
 use crate::errors;
-use crate::model::{ConnectStep, Language, Problem, ProblemKind, Target};
+use crate::model::{ConnectStep, Language, Target};
 use crate::places;
 use crate::session::embedded::Models;
 use crate::session::{LeftOver, MissingModel, OpenStep, Opening, Session, Steps};
@@ -42,7 +42,7 @@ pub(super) enum Store {
 }
 
 /// An earlier experiment, open for more runs.
-pub(super) struct Begun {
+pub(super) struct Reopened {
     pub saved: SavedExperiment,
     journal: SharedJournal,
 }
@@ -56,7 +56,7 @@ impl Store {
     /// Opens the journal at `path`, creating it if necessary, and prints what is damaged.
     pub fn file(path: &Path) -> Result<Self, Failure> {
         let (journal, entries, condition) = Journal::open(path).map_err(|error| journal_failure(&error))?;
-        tell_damage(path, &condition);
+        print_damage(path, &condition);
         Ok(Self::File {
             path: path.to_owned(),
             journal: Arc::new(Mutex::new(journal)),
@@ -73,18 +73,18 @@ impl Store {
     }
 
     /// Returns the message that says, after Ctrl-C, where finished cases are.
-    pub fn to_go_on(&self) -> String {
+    pub fn resume_hint(&self) -> String {
         format!("what was finished is in {}. Add --resume to continue.", self.name())
     }
 
     /// Returns every experiment with a plan that is complete or can be continued, latest first, and whether it can be
     /// continued.
-    fn begun(&self) -> Result<Vec<(Experiment, bool)>, Failure> {
+    fn earlier(&self) -> Result<Vec<(Experiment, bool)>, Failure> {
         match self {
             Self::Library(library) => {
                 let listing = library.list().map_err(|error| journal_failure(&error))?;
                 for error in &listing.unreadable {
-                    tell(Problem::told(ProblemKind::File, errors::journal(error)));
+                    eprint(errors::journal_problem(error));
                 }
                 let known = listing.experiments.into_iter().filter(|summary| !summary.is_deleted);
                 let usable = known.filter(|summary| summary.ending != Some(Ending::Cancelled));
@@ -106,12 +106,12 @@ impl Store {
         }
     }
 
-    fn open(&self, id: &str) -> Result<Begun, JournalError> {
+    fn open(&self, id: &str) -> Result<Reopened, JournalError> {
         match self {
             Self::Library(library) => {
                 let opened = library.append_to(id)?;
-                tell_damage(&library.path_of(id), &opened.condition);
-                Ok(Begun {
+                print_damage(&library.path_of(id), &opened.condition);
+                Ok(Reopened {
                     saved: opened.saved,
                     journal: opened.journal,
                 })
@@ -122,7 +122,7 @@ impl Store {
                 experiments,
             } => {
                 let saved = experiments.iter().find(|saved| saved.experiment.id == id).cloned();
-                Ok(Begun {
+                Ok(Reopened {
                     saved: saved.ok_or_else(|| JournalError::NotAJournal { path: path.clone() })?,
                     journal: Arc::clone(journal),
                 })
@@ -132,11 +132,11 @@ impl Store {
 
     /// Returns the last interrupted experiment. One that another window or shell is running is skipped; it is an error
     /// only if there is no other.
-    pub fn last_open(&self) -> Result<Option<Begun>, Failure> {
+    pub fn last_open(&self) -> Result<Option<Reopened>, Failure> {
         let mut in_use = None;
-        for (experiment, _) in self.begun()?.into_iter().filter(|(_, is_open)| *is_open) {
+        for (experiment, _) in self.earlier()?.into_iter().filter(|(_, is_open)| *is_open) {
             match self.open(&experiment.id) {
-                Ok(begun) if begun.saved.is_open() => return Ok(Some(begun)),
+                Ok(reopened) if reopened.saved.is_open() => return Ok(Some(reopened)),
                 // It was completed meanwhile.
                 Ok(_) => {}
                 Err(error @ JournalError::InUse { .. }) => {
@@ -150,10 +150,10 @@ impl Store {
 
     /// Returns what `plan` continues on each module: the last experiment of this plan there, if any of them was
     /// interrupted. A complete one needs no run then.
-    pub fn resume(&self, plan: &Plan, modules: &[&ModuleIdentity]) -> Result<Vec<Option<Begun>>, Failure> {
-        let begun = self.begun()?;
+    pub fn resume(&self, plan: &Plan, modules: &[&ModuleIdentity]) -> Result<Vec<Option<Reopened>>, Failure> {
+        let earlier = self.earlier()?;
         let of = |module: &&ModuleIdentity| {
-            begun.iter().find(|(experiment, _)| {
+            earlier.iter().find(|(experiment, _)| {
                 let on = &experiment.module;
                 experiment.plan.as_ref() == Some(plan) && (&on.address, &on.model) == (&module.address, &module.model)
             })
@@ -172,8 +172,8 @@ impl Store {
             .collect()
     }
 
-    fn save_to(&self, begun: Option<SharedJournal>) -> SaveTo {
-        match (begun, self) {
+    fn save_to(&self, reopened: Option<SharedJournal>) -> SaveTo {
+        match (reopened, self) {
             (Some(journal), _) => SaveTo::Journal(journal),
             (None, Self::File { journal, .. }) => SaveTo::Journal(Arc::clone(journal)),
             (None, Self::Library(library)) => SaveTo::Library(Arc::clone(library)),
@@ -182,14 +182,14 @@ impl Store {
 }
 
 /// Prints what was damaged in a journal.
-pub(super) fn tell_damage(path: &Path, condition: &Condition) {
+pub(super) fn print_damage(path: &Path, condition: &Condition) {
     if !condition.is_sound() {
-        tell(errors::damaged(path, condition));
+        eprint(errors::damaged(path, condition));
     }
 }
 
 pub(super) fn journal_failure(error: &JournalError) -> Failure {
-    Problem::told(ProblemKind::File, errors::journal(error)).into()
+    errors::journal_problem(error).into()
 }
 
 /// A plan that was run, or a complete earlier run of it.
@@ -221,7 +221,7 @@ impl Terminal {
         let outcome = runtime.block_on(async {
             let terminal = Self {
                 bar: Arc::new(Mutex::new(Bar::new())),
-                interrupts: Interrupts::heard(kept),
+                interrupts: Interrupts::listen(kept),
             };
             let mut interrupts = terminal.interrupts.clone();
             tokio::select! {
@@ -328,11 +328,11 @@ impl Terminal {
         &self,
         session: &Session,
         (plan, options): (Plan, RunOptions),
-        (store, begun): (&Store, Option<Begun>),
+        (store, reopened): (&Store, Option<Reopened>),
         finished: Finished<'_>,
     ) -> Result<Done, Failure> {
-        let (saved, journal) = match begun {
-            Some(Begun { saved, journal }) => (Some(saved), Some(journal)),
+        let (saved, journal) = match reopened {
+            Some(Reopened { saved, journal }) => (Some(saved), Some(journal)),
             None => (None, None),
         };
         let mut done = Done {
@@ -405,15 +405,15 @@ impl Terminal {
                         self.say(&format!("{}: {error}", record.case.name));
                     }
                     done.records.push(*record);
-                    let told = match &done.experiment {
+                    let reported = match &done.experiment {
                         Some(experiment) => finished(experiment, &done.records),
                         None => Ok(()),
                     };
-                    let told = told.and_then(|()| match done.records.last() {
-                        Some(record) => tell_best(record, &mut best_score, best),
+                    let reported = reported.and_then(|()| match done.records.last() {
+                        Some(record) => report_best(record, &mut best_score, best),
                         None => Ok(()),
                     });
-                    if let Err(failure) = told {
+                    if let Err(failure) = reported {
                         run.leave().await;
                         return Err(failure);
                     }
@@ -471,7 +471,7 @@ impl Terminal {
 }
 
 /// Calls `best` with a candidate that is better than those before.
-fn tell_best(record: &Record, so_far: &mut Option<Score>, best: Best<'_>) -> Result<(), Failure> {
+fn report_best(record: &Record, so_far: &mut Option<Score>, best: Best<'_>) -> Result<(), Failure> {
     let is_better = |score: &Score| so_far.is_none_or(|so_far| score.is_better_than(&so_far));
     match record.score.filter(is_better) {
         Some(score) => {
@@ -557,10 +557,10 @@ pub(super) fn exit_of(end: RunEnd, failed: bool, store: &Store) -> Result<Exit, 
 }
 
 /// Returns the failure of a command whose run was interrupted: why, and how to continue.
-pub(super) fn interrupted(error: &RunError, to_go_on: &str) -> Failure {
+pub(super) fn interrupted(error: &RunError, resume_hint: &str) -> Failure {
     let failure = Failure::from(errors::run(error));
     Failure {
-        message: format!("{} {to_go_on}", failure.message),
+        message: format!("{} {resume_hint}", failure.message),
         ..failure
     }
 }
@@ -577,7 +577,7 @@ pub(super) struct Interrupts(watch::Receiver<u32>);
 
 impl Interrupts {
     /// Starts to listen for Ctrl-C and answers on the terminal. Must be called from within a tokio runtime.
-    fn heard(kept: &str) -> Self {
+    fn listen(kept: &str) -> Self {
         let (count, counted) = watch::channel(0);
         let kept = kept.to_owned();
         tokio::spawn(async move {

@@ -163,11 +163,11 @@ pub fn run(args: SearchArgs) -> Result<Exit, Failure> {
         Some(path) => Store::file(path)?,
         None => Store::library()?,
     };
-    let told = format!(
+    let kept = format!(
         "the best rows so far are in {}. Continue from them with --prefix-file.",
         args.out.display()
     );
-    Terminal::work(&told, async |terminal| {
+    Terminal::work(&kept, async |terminal| {
         let Some(session) = terminal.open(args.at.target(), args.at.exit_tasks, &plan).await? else {
             return Ok(Exit::Interrupted);
         };
@@ -251,8 +251,8 @@ async fn search(
     match done.end {
         RunEnd::Interrupted { error } => {
             let (name, out) = (store.name(), args.out.display());
-            let to_go_on = format!("The runs are in {name}; continue with --prefix-file {out}.");
-            Err(interrupted(&error, &to_go_on))
+            let resume_hint = format!("The runs are in {name}; continue with --prefix-file {out}.");
+            Err(interrupted(&error, &resume_hint))
         }
         end => exit_of(end, best.is_none(), store),
     }

@@ -77,7 +77,7 @@ pub struct List<T>(pub Vec<T>);
 pub fn list_of_magnitudes(text: &str) -> Result<List<f64>, String> {
     magnitudes::parse(text, MagnitudeUnit::Raw)
         .map(List)
-        .map_err(|said| said.en)
+        .map_err(|error| error.en)
 }
 
 /// Parses a count.
@@ -108,7 +108,7 @@ pub fn print(text: &str) {
 }
 
 /// Prints a sentence to standard error, without control characters.
-pub fn tell(sentence: impl Display) {
+pub fn eprint(sentence: impl Display) {
     eprintln!("softprefix: {}", printable(&sentence.to_string()));
 }
 

@@ -14,7 +14,7 @@ use super::args::TargetArgs;
 use super::export::Forms;
 use super::prefix::PrefixArgs;
 use super::report::{print_all, tables};
-use super::running::{Begun, Done, Store, Terminal, exit_of};
+use super::running::{Done, Reopened, Store, Terminal, exit_of};
 use super::shell::{Failure, List, list_of_magnitudes, name_of};
 use crate::bridge::second::ask;
 use crate::errors::sentence;
@@ -93,7 +93,7 @@ impl SweepArgs {
             Some(lens) => lens.0.clone(),
             None => vec![material.rows.unwrap_or(1)],
         };
-        material.tell_if_repeated(lens.iter().copied().max().unwrap_or(1));
+        material.warn_if_repeated(lens.iter().copied().max().unwrap_or(1));
         let values = Values::List(self.values.0.clone());
         let sweep = Sweep {
             kind: material.kind,
@@ -166,7 +166,7 @@ pub fn run(args: SweepArgs) -> Result<Exit, Failure> {
             )));
         }
     };
-    Terminal::work(&store.to_go_on(), async |terminal| {
+    Terminal::work(&store.resume_hint(), async |terminal| {
         let Some(first) = open(&args, args.at.target(), &plan, &terminal).await? else {
             return Ok(Exit::Interrupted);
         };
@@ -220,7 +220,7 @@ async fn open_second(
     let model = model.unwrap_or_else(|| first.facts().identity.model.clone());
     let target = match ask(target, model, ConnectOptions::default()).await? {
         SecondModuleAnswer::Has(target) => target,
-        SecondModuleAnswer::Lacks { model, models } => {
+        SecondModuleAnswer::Missing { model, models } => {
             return Err(Failure::arguments(format!(
                 "The second module has no {model}. Name one of its models with --also-model: {}.",
                 models.join(", ")
@@ -233,17 +233,17 @@ async fn open_second(
 async fn sweep(
     args: &SweepArgs,
     plan: &Plan,
-    (store, last): (&Store, Option<Begun>),
+    (store, last): (&Store, Option<Reopened>),
     terminal: &Terminal,
     (first, second): (&Session, Option<&Session>),
 ) -> Result<Exit, Failure> {
     let sessions: Vec<&Session> = std::iter::once(first).chain(second).collect();
     let modules: Vec<&ModuleIdentity> = sessions.iter().map(|session| &session.facts().identity).collect();
-    let mut begun: Vec<Option<Begun>> = match args.resume {
+    let mut reopened: Vec<Option<Reopened>> = match args.resume {
         true => store.resume(plan, &modules)?,
         false => sessions.iter().map(|_| None).collect(),
     };
-    if let Some(last) = last.filter(|_| begun.iter().all(Option::is_none)) {
+    if let Some(last) = last.filter(|_| reopened.iter().all(Option::is_none)) {
         let module = &last.saved.experiment.module;
         return Err(Failure::arguments(format!(
             "{} was begun with {} on {}, and {} on {} is set up here. Name that module and model with --module and --model.",
@@ -254,22 +254,25 @@ async fn sweep(
             first.facts().identity.address
         )));
     }
-    begun.reverse();
-    let (mut runs, mut trouble) = (Vec::<Done>::new(), None);
+    reopened.reverse();
+    let (mut runs, mut failure) = (Vec::<Done>::new(), None);
     for session in sessions {
         // The module may have been restarted while it waited for the first one's sweep.
         if !runs.is_empty()
             && session.module().ping().await.is_err()
             && let Err(error) = session.module().reconnect().await
         {
-            trouble = Some(Failure::from(session.problem(error)));
+            failure = Some(Failure::from(session.problem(error)));
             break;
         }
-        let begun = begun.pop().flatten();
+        let reopened = reopened.pop().flatten();
         let ran = terminal
-            .run(session, (plan.clone(), args.options()), (store, begun), &mut |_, _| {
-                Ok(())
-            })
+            .run(
+                session,
+                (plan.clone(), args.options()),
+                (store, reopened),
+                &mut |_, _| Ok(()),
+            )
             .await;
         if terminal.is_interrupted() {
             return Ok(Exit::Interrupted);
@@ -283,15 +286,15 @@ async fn sweep(
                 }
             }
             // The results of the module before are still printed and written.
-            Err(failure) => {
-                trouble = Some(failure);
+            Err(error) => {
+                failure = Some(error);
                 break;
             }
         }
     }
     terminal.clear();
     write_all(args, terminal, &runs)?;
-    if let Some(failure) = trouble {
+    if let Some(failure) = failure {
         return Err(failure);
     }
     let failed = runs

@@ -18,25 +18,29 @@ const STOP: &str = include_str!("build/stop.sh");
 
 /// What a running build reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum News {
-    Output(String),
+pub enum BuildOutput {
+    Text(String),
     /// Free memory of the module, in MiB.
-    Memory(u64),
+    FreeMemory(u64),
 }
 
-/// Builds the C++ unit with `scons -j1`, answering all questions with yes. Calls `tell` with the output as it arrives
+/// Builds the C++ unit with `scons -j1`, answering all questions with yes. Calls `report` with the output as it arrives
 /// and with the module's free memory every two seconds; returning `false` from it stops the build.
 ///
 /// Returns the build's exit status, which is 3 if less than `floor_mib` of memory was free.
 ///
 /// # Errors
 /// Those of the connection; [`SshError::Cancelled`] after the build was stopped on request.
-pub async fn build(ssh: &Ssh, floor_mib: u32, mut tell: impl FnMut(News) -> bool + Send) -> Result<i32, SshError> {
+pub async fn build(
+    ssh: &Ssh,
+    floor_mib: u32,
+    mut report: impl FnMut(BuildOutput) -> bool + Send,
+) -> Result<i32, SshError> {
     let script = Script::new(BUILD)
         .with("TREE", TREE)?
         .with("FLOOR", floor_mib.to_string())?;
-    let mut sieve = Sieve::default();
-    let ended = ssh.stream(&script, |chunk| sieve.take(chunk, &mut tell)).await;
+    let mut splitter = MarkerSplitter::default();
+    let ended = ssh.stream(&script, |chunk| splitter.push(chunk, &mut report)).await;
     if matches!(ended, Err(SshError::Cancelled)) {
         ssh.run(&Script::new(STOP), Duration::from_secs(20)).await?;
     }
@@ -54,13 +58,13 @@ const LONGEST: usize = 20;
 
 /// Separates the script's memory markers (RS, free MiB, US) from the build's own output.
 #[derive(Default)]
-struct Sieve {
+struct MarkerSplitter {
     mark: Option<Vec<u8>>,
     letters: Utf8Cutter,
 }
 
-impl Sieve {
-    fn take(&mut self, chunk: &[u8], tell: &mut impl FnMut(News) -> bool) -> bool {
+impl MarkerSplitter {
+    fn push(&mut self, chunk: &[u8], report: &mut impl FnMut(BuildOutput) -> bool) -> bool {
         let mut text = Vec::new();
         let mut memory = None;
         for &byte in chunk {
@@ -84,14 +88,14 @@ impl Sieve {
             }
         }
         let text = printable(&self.letters.push(&text));
-        let mut go_on = true;
+        let mut continues = true;
         if !text.is_empty() {
-            go_on &= tell(News::Output(text));
+            continues &= report(BuildOutput::Text(text));
         }
         if let Some(memory) = memory {
-            go_on &= tell(News::Memory(memory));
+            continues &= report(BuildOutput::FreeMemory(memory));
         }
-        go_on
+        continues
     }
 }
 
@@ -100,15 +104,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks_are_parted_from_the_text_wherever_a_chunk_is_cut() {
+    fn markers_are_separated_from_the_text_at_every_chunk_boundary() {
         let whole = "コンパイル\x1e780\x1f中\x1e779\x1f。".as_bytes();
         for cut in 0..=whole.len() {
-            let (mut text, mut memory, mut sieve) = (String::new(), Vec::new(), Sieve::default());
+            let (mut text, mut memory, mut splitter) = (String::new(), Vec::new(), MarkerSplitter::default());
             for chunk in [&whole[..cut], &whole[cut..]] {
-                sieve.take(chunk, &mut |news| {
-                    match news {
-                        News::Output(more) => text.push_str(&more),
-                        News::Memory(mib) => memory.push(mib),
+                splitter.push(chunk, &mut |output| {
+                    match output {
+                        BuildOutput::Text(more) => text.push_str(&more),
+                        BuildOutput::FreeMemory(mib) => memory.push(mib),
                     }
                     true
                 });
@@ -119,22 +123,22 @@ mod tests {
     }
 
     #[test]
-    fn what_only_begins_like_a_mark_is_text_and_is_never_collected() {
+    fn an_incomplete_marker_is_text_and_is_not_buffered_without_bound() {
         let mut text = String::new();
-        let mut sieve = Sieve::default();
+        let mut splitter = MarkerSplitter::default();
         for chunk in [
             &b"a\x1eno mark "[..],
             &b"\x1e"[..],
             &b"9".repeat(1 << 16)[..],
             b"\x1b[2Jb",
         ] {
-            sieve.take(chunk, &mut |news| {
-                if let News::Output(more) = news {
+            splitter.push(chunk, &mut |output| {
+                if let BuildOutput::Text(more) = output {
                     text.push_str(&more);
                 }
                 true
             });
-            assert!(sieve.mark.as_ref().is_none_or(|mark| mark.len() <= LONGEST));
+            assert!(splitter.mark.as_ref().is_none_or(|mark| mark.len() <= LONGEST));
         }
         assert_eq!(text, format!("ano mark {}\u{fffd}[2Jb", "9".repeat(1 << 16)));
     }

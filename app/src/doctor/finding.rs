@@ -78,18 +78,35 @@ impl Finding {
         Self::new(id, section, Verdict::NotChecked, title, why)
     }
 
+    /// Appends a line of detail.
     #[must_use]
-    pub fn fact(mut self, label: Bilingual, value: impl Into<Bilingual>, wrong: bool) -> Self {
+    pub fn fact(mut self, label: Bilingual, value: impl Into<Bilingual>) -> Self {
         self.facts.push(Fact {
             label,
             value: value.into(),
-            wrong,
+            wrong: false,
         });
         self
     }
 
+    /// Appends a line of detail that is the cause of the problem.
     #[must_use]
-    pub fn mended_by(mut self, remedy: Remedy) -> Self {
+    pub fn wrong_fact(self, label: Bilingual, value: impl Into<Bilingual>) -> Self {
+        self.fact(label, value).wrong_if(true)
+    }
+
+    /// Sets whether the last line is the cause of the problem.
+    #[must_use]
+    pub fn wrong_if(mut self, wrong: bool) -> Self {
+        if let Some(fact) = self.facts.last_mut() {
+            fact.wrong = wrong;
+        }
+        self
+    }
+
+    /// Sets the remedy.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: Remedy) -> Self {
         self.remedy = Some(remedy);
         self
     }

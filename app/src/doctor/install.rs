@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 
 use super::checks::{CHANGE_LIMIT, READ_LIMIT};
 use super::finding::{Finding, Verdict};
+use super::protocol_check::{self, ProtocolCheck};
 use super::remedy::function;
 use super::script::{self, Script, UnusableValue};
 use super::ssh::{Answer, Ssh, SshError};
-use super::talk::{self, Talk};
 use crate::model::{Bilingual, bilingual};
 
 /// Path of the unit on the module.
@@ -61,7 +61,7 @@ pub enum InstallError {
     #[error("the copy on the module has the SHA-256 {found}, not {wanted}; check the connection and try again")]
     BadCopy { found: String, wanted: String },
     #[error("the unit could not be installed, and nothing was changed ({why}); remove the cause and try again")]
-    NotBegun { why: String },
+    NotStarted { why: String },
     #[error("another installation or removal is under way on the module; wait a minute, then try again")]
     Busy,
     #[error("another installation has replaced this one on the module; check again which unit runs")]
@@ -185,7 +185,7 @@ pub struct Installation {
     /// The unit's binary, built for the module.
     pub unit: PathBuf,
     /// How the module is tested afterwards.
-    pub talk: Talk,
+    pub check: ProtocolCheck,
     /// Time after which the module reverts an unconfirmed swap by itself.
     pub watch: Duration,
     /// How long the unit may take to start. A test that begins then must still end before `watch`.
@@ -195,10 +195,10 @@ pub struct Installation {
 impl Installation {
     /// With the default times: one minute to start, and four until the module reverts the swap.
     #[must_use]
-    pub fn new(unit: PathBuf, talk: Talk) -> Self {
+    pub fn new(unit: PathBuf, check: ProtocolCheck) -> Self {
         Self {
             unit,
-            talk,
+            check,
             watch: Duration::from_secs(240),
             patience: Duration::from_secs(60),
         }
@@ -220,14 +220,14 @@ pub fn program_in(path: &Path) -> Result<Vec<u8>, InstallError> {
 ///
 /// # Errors
 /// [`InstallError`]; the stock unit (or the injector installed before) is in place again.
-pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(InstallStep)) -> Result<(), InstallError> {
-    tell(InstallStep::Looking);
+pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(InstallStep)) -> Result<(), InstallError> {
+    report(InstallStep::Looking);
     let bytes = program_in(&what.unit)?;
     let module = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     check_preconditions(&what.unit, &bytes, &module)?;
     let digest = hex::encode(Sha256::digest(&bytes));
 
-    tell(InstallStep::Copying {
+    report(InstallStep::Copying {
         bytes: bytes.len() as u64,
     });
     let token = script::token();
@@ -238,7 +238,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Instal
         return Err(error.into());
     }
 
-    tell(InstallStep::Swapping);
+    report(InstallStep::Swapping);
     let watch = back(&token, what.watch.max(Duration::from_secs(1)))?.text();
     let swap = with_token(SWAP, &token)
         .and_then(|script| script.with("SHA", digest.clone()))
@@ -272,8 +272,8 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Instal
         _ => return Err(not_begun(&answer)),
     }
 
-    tell(InstallStep::Trying);
-    let (broken, proved) = try_until(&what.talk, Instant::now() + what.patience).await;
+    report(InstallStep::Trying);
+    let (broken, proved) = try_until(&what.check, Instant::now() + what.patience).await;
     if broken.is_none() && proved {
         let confirm = with_token(CONFIRM, &token).map_err(SshError::from)?;
         let answer = match ssh.run(&confirm, CHANGE_LIMIT).await {
@@ -283,7 +283,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Instal
         };
         return match answer.get("result") {
             Some("confirmed") => {
-                tell(InstallStep::Confirmed);
+                report(InstallStep::Confirmed);
                 Ok(())
             }
             Some("other") => Err(InstallError::Replaced),
@@ -296,7 +296,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut tell: impl FnMut(Instal
             }),
         };
     }
-    tell(InstallStep::TakingBack);
+    report(InstallStep::TakingBack);
     let stock = take_back(ssh, &token).await?.unwrap_or(Former::Unknown);
     let finding = broken.map_or_else(
         || {
@@ -337,7 +337,7 @@ fn not_begun(answer: &Answer) -> InstallError {
     if answer.yes("busy") {
         return InstallError::Busy;
     }
-    InstallError::NotBegun {
+    InstallError::NotStarted {
         why: match answer.get("folder") {
             Some(folder) => format!("{folder} cannot be written"),
             None => why(answer),
@@ -347,13 +347,13 @@ fn not_begun(answer: &Answer) -> InstallError {
 
 /// Tests the module until `end`, repeatedly while its unit has not started yet. Returns the first finding that is broken, and
 /// whether a prefix changed the output.
-async fn try_until(talk: &Talk, end: Instant) -> (Option<Finding>, bool) {
+async fn try_until(check: &ProtocolCheck, end: Instant) -> (Option<Finding>, bool) {
     /// The checks that fail while a unit starts: the connection, its list of tasks, the set-up.
     const STARTING: [&str; 3] = ["answer", "tasks", "set-up"];
     loop {
         let mut first_broken: Option<Finding> = None;
         let mut proved = false;
-        talk::look(talk, |finding| {
+        protocol_check::run(check, |finding| {
             proved |= finding.id == "prefix" && finding.verdict == Verdict::Good;
             if finding.verdict == Verdict::Broken && first_broken.is_none() {
                 first_broken = Some(finding);

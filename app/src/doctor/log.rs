@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use softprefix_core::files::OutFile;
 use softprefix_core::time;
 
+use crate::errors::because;
 use crate::model::{Bilingual, bilingual};
 
 /// One change to a module.
@@ -110,9 +111,10 @@ impl Log {
     #[must_use]
     pub fn unreadable(&self, error: &std::io::Error) -> Bilingual {
         let path = self.path.display();
+        let why = because(&format!("変更の記録 {path} を読めませんでした"), &error.to_string());
         bilingual!(
             "The log of changes {path} could not be read ({error}). Check its permissions.",
-            "変更の記録 {path} を読めませんでした（{error}）。アクセス権を確かめてください。"
+            "{why}アクセス権を確かめてください。"
         )
     }
 
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_the_disk_refuses_is_said_and_spoils_no_other() {
+    fn a_line_that_cannot_be_written_is_reported_and_leaves_the_other_lines_intact() {
         for at in 0.. {
             let folder = tempfile::tempdir().unwrap();
             let log = Log::at(folder.path().join("doctor.jsonl"));
@@ -182,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_never_begun_is_empty_and_one_that_cannot_be_read_says_so() {
+    fn a_missing_log_is_empty_and_an_unreadable_log_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let log = Log::at(folder.path().join("doctor.jsonl"));
         assert_eq!(log.of("module").unwrap(), []);

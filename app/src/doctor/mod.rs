@@ -6,15 +6,15 @@
 
 pub mod build;
 pub mod checks;
+mod error_text;
 pub mod finding;
 pub mod install;
 pub mod log;
+pub mod protocol_check;
 mod remedies;
 pub mod remedy;
-mod sayings;
 pub mod script;
 pub mod ssh;
-pub mod talk;
 
 pub use finding::{Finding, Verdict};
 pub use remedies::{REMEDIES, remedy};
@@ -26,25 +26,25 @@ pub use ssh::{Host, Ssh, SshError, SshOptions};
 /// Makes all checks over ssh, in the order of the set-up guide. A check that cannot be made is reported as such, and
 /// the others continue.
 ///
-/// `in_use` is the model and hidden size that the workbench is connected with. Calls `tell` with each finding.
-pub async fn look_over_ssh(ssh: &Ssh, in_use: Option<(&str, usize)>, mut tell: impl FnMut(Finding)) {
+/// `in_use` is the model and hidden size that the workbench is connected with. Calls `report` with each finding.
+pub async fn check_over_ssh(ssh: &Ssh, in_use: Option<(&str, usize)>, mut report: impl FnMut(Finding)) {
     let or_why = |id, section, result: Result<Finding, SshError>| match result {
         Ok(finding) => finding,
         Err(error) => Finding::not_checked(id, section, error.sentence()),
     };
-    match checks::unfinished::look(ssh).await {
-        Ok(finding) => finding.into_iter().for_each(&mut tell),
-        Err(error) => tell(Finding::not_checked("unfinished", "0", error.sentence())),
+    match checks::unfinished::run(ssh).await {
+        Ok(finding) => finding.into_iter().for_each(&mut report),
+        Err(error) => report(Finding::not_checked("unfinished", "0", error.sentence())),
     }
-    tell(or_why("service", "0.1", checks::service::look(ssh).await));
-    match checks::build::look(ssh).await {
-        Ok(findings) => findings.into_iter().for_each(&mut tell),
-        Err(error) => tell(Finding::not_checked("tree", "1.1", error.sentence())),
+    report(or_why("service", "0.1", checks::service::run(ssh).await));
+    match checks::build::run(ssh).await {
+        Ok(findings) => findings.into_iter().for_each(&mut report),
+        Err(error) => report(Finding::not_checked("tree", "1.1", error.sentence())),
     }
-    tell(or_why("unit", "2", checks::unit::look(ssh).await));
-    tell(or_why("libstdcxx", "3", checks::libstdcxx::look(ssh).await));
-    tell(or_why("interpreter", "4", checks::interpreter::look(ssh).await));
-    tell(or_why("hidden-size", "7", checks::cards::look(ssh, in_use).await));
+    report(or_why("unit", "2", checks::unit::run(ssh).await));
+    report(or_why("libstdcxx", "3", checks::libstdcxx::run(ssh).await));
+    report(or_why("interpreter", "4", checks::interpreter::run(ssh).await));
+    report(or_why("hidden-size", "7", checks::cards::run(ssh, in_use).await));
 }
 
 /// Id of the remedy that ends left-over tasks; it has no script and no undo.

@@ -174,7 +174,7 @@ mod tests {
         shell.wait_with_output().unwrap().stdout
     }
 
-    fn said(output: &[u8]) -> Vec<(String, String)> {
+    fn pairs(output: &[u8]) -> Vec<(String, String)> {
         match answer(output, "m") {
             Found::Whole(pairs) => pairs,
             other => panic!("{other:?} in {output:?}"),
@@ -206,7 +206,7 @@ mod tests {
         ] {
             let script = Script::new(r#"say value "$V""#).with("V", value).unwrap();
             assert_eq!(
-                said(&run(&script.answering("m"))),
+                pairs(&run(&script.answering("m"))),
                 [("value".to_owned(), value.to_owned())],
                 "{value:?}"
             );
@@ -219,14 +219,14 @@ mod tests {
         for cut in 0..text.len() - "softprefix_main\n".len() {
             assert_eq!(run(&text[..cut]), b"", "cut at {cut}");
         }
-        assert_eq!(said(&run(&text)).len(), 2);
+        assert_eq!(pairs(&run(&text)).len(), 2);
     }
 
     #[test]
-    fn only_what_is_said_is_an_answer() {
+    fn only_complete_pairs_are_parsed_as_an_answer() {
         let script = Script::new(r"echo chatter; say key value; printf 'state\0broken\0'; return 7").answering("m");
         let noisy = format!("echo hello; printf 'key\\0noise\\0'\n{script}echo bye\n");
-        assert_eq!(said(&run(&noisy)), [("key".to_owned(), "value".to_owned())]);
+        assert_eq!(pairs(&run(&noisy)), [("key".to_owned(), "value".to_owned())]);
         assert_eq!(answer(b"key\0noise\0", "m"), Found::Nothing);
         assert_eq!(answer(b"\0begin m\0key\0value\0", "m"), Found::Torn);
         assert_eq!(answer(b"\0begin n\0key\0value\0\0end n\0", "m"), Found::Nothing);
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn no_control_character_of_a_module_reaches_a_terminal() {
         let script = Script::new(r#"say file "$(printf 'a\033]0;title\007b\n\tc')""#).answering("m");
-        assert_eq!(said(&run(&script))[0].1, "a\u{fffd}]0;title\u{fffd}b\n\tc");
+        assert_eq!(pairs(&run(&script))[0].1, "a\u{fffd}]0;title\u{fffd}b\n\tc");
     }
 
     #[test]

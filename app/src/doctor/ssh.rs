@@ -288,14 +288,14 @@ impl Ssh {
                 host: host(),
                 seconds: limit.as_secs(),
             })??;
-        let said = script::answer(&out, &mark);
+        let answer = script::answer(&out, &mark);
         let failed = matches!(status, Some(255) | None);
         let detail = || {
             let words = String::from_utf8_lossy(&out);
             let line = errors.lines().next_back().or_else(|| words.lines().next_back());
             script::printable(line.unwrap_or("nothing was printed").trim())
         };
-        match said {
+        match answer {
             Found::Whole(pairs) => Ok(Answer {
                 pairs,
                 status: status.unwrap_or(255),

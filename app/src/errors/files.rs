@@ -8,7 +8,7 @@ use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{Condition, JournalError};
 use softprefix_unit::models::{FetchError, HubError, SourceError, WheelError};
 
-use super::{ErrorText, Part, system};
+use super::{ErrorText, Part, because};
 use crate::model::{Bilingual, Problem, ProblemKind};
 
 /// Describes a results file that cannot be read, written or parsed.
@@ -16,19 +16,19 @@ use crate::model::{Bilingual, Problem, ProblemKind};
 pub fn results(error: &ResultsError) -> ErrorText {
     let (what, todo) = match error {
         ResultsError::Write { path, source } => (
-            format!("{} に書けません（{}）。", path.display(), system(&source.to_string())),
+            because(&format!("{} に書けません", path.display()), &source.to_string()),
             "書き込めるフォルダーを選んでください。実行はすべて履歴に残っています。",
         ),
         ResultsError::NotAResultsFile { what } => (
-            format!("結果ファイルではありません（{what}）。"),
+            because("結果ファイルではありません", what),
             "比較が保存する、\"meta\" と \"results\" を持つ JSON を選んでください。",
         ),
         ResultsError::Missing { key, found } => (
-            format!("この結果ファイルには {key} がありません（そこにあるもの：{found}）。"),
+            because(&format!("この結果ファイルには {key} がありません"), &format!("found {found}")),
             "途中で切れたか、編集されたのかもしれません。もう一度保存してください。",
         ),
         ResultsError::WrongType { key, wanted, found } => (
-            format!("この結果ファイルの {key} は {wanted} のはずですが、{found} です。"),
+            because(&format!("この結果ファイルの {key} は、型か値が正しくありません"), &format!("{wanted} expected, found {found}")),
             "直すか、もう一度保存してください。",
         ),
         ResultsError::NoResults => (
@@ -44,7 +44,7 @@ pub fn results(error: &ResultsError) -> ErrorText {
 pub fn export(error: &ImportError) -> ErrorText {
     let (what, todo) = match error {
         ImportError::NotAnExport { what } => (
-            format!("書き出した実験のファイルではありません（{what}）。"),
+            because("書き出した実験のファイルではありません", what),
             "本ソフトが書き出したファイルか、結果ファイルを選んでください。",
         ),
         ImportError::TooNew { found } => (
@@ -52,7 +52,7 @@ pub fn export(error: &ImportError) -> ErrorText {
             "本ソフトを更新してください。",
         ),
         ImportError::Unreadable { key, why } => (
-            format!("このファイルの {key} を読めません（{why}）。"),
+            because(&format!("このファイルの {key} を読めません"), why),
             "直すか、保存し直してください。",
         ),
         ImportError::Results(error) => return results(error),
@@ -60,15 +60,19 @@ pub fn export(error: &ImportError) -> ErrorText {
     ErrorText::of(&error.to_string(), Part::Last(". "), what, todo)
 }
 
+/// Returns the problem of a history that cannot be opened or written.
+pub fn journal_problem(error: &JournalError) -> Problem {
+    Problem::from_text(ProblemKind::File, journal(error))
+}
+
 /// Describes a history that cannot be opened or written.
 #[must_use]
 pub fn journal(error: &JournalError) -> ErrorText {
     let (what, todo) = match error {
         JournalError::Open { path, source } => (
-            format!(
-                "実験のファイル {} を開けません（{}）。",
-                path.display(),
-                system(&source.to_string())
+            because(
+                &format!("実験のファイル {} を開けません", path.display()),
+                &source.to_string(),
             ),
             "フォルダーの権限と、ディスクがつながっていることを確かめてください。",
         ),
@@ -91,15 +95,14 @@ pub fn journal(error: &JournalError) -> ErrorText {
             "本ソフトを更新してください。このファイルには触れていません。",
         ),
         JournalError::Write { path, source } => (
-            format!(
-                "実験のファイル {} に保存できません（{}）。",
-                path.display(),
-                system(&source.to_string())
+            because(
+                &format!("実験のファイル {} に保存できません", path.display()),
+                &source.to_string(),
             ),
             "空き容量を増やしてください。それまでに保存したものは残っています。",
         ),
         JournalError::Serialise { source } => (
-            format!("結果を JSON にできません（{source}）。"),
+            because("結果を JSON にできません", &source.to_string()),
             "本ソフトの不具合です。報告してください。",
         ),
     };
@@ -118,7 +121,7 @@ pub fn fetch(error: &FetchError) -> ErrorText {
         } => {
             let reasons: Vec<String> = reasons.iter().map(source).collect();
             (
-                format!("{model} をダウンロードできませんでした（{}）。", reasons.join("、")),
+                format!("{model} をダウンロードできませんでした。{}", reasons.concat()),
                 format!(
                     "ネットワークを確かめるか、{file_name} を自分で {} に置くか、別のモデルを選んでください。",
                     folder.display()
@@ -130,11 +133,7 @@ pub fn fetch(error: &FetchError) -> ErrorText {
             format!("{needed_mb} MB 空けてから、もう一度ダウンロードしてください。"),
         ),
         FetchError::Storage { path, source } => (
-            format!(
-                "{} を書けませんでした（{}）。",
-                path.display(),
-                system(&source.to_string())
-            ),
+            because(&format!("{} を書けませんでした", path.display()), &source.to_string()),
             "フォルダーの所有者を確かめるか、SOFTPREFIX_MODEL_DIR で別の場所を指定してください。".to_owned(),
         ),
         FetchError::Cancelled { model } => (
@@ -154,45 +153,45 @@ fn source(reason: &SourceError) -> String {
 
 fn hub(error: &HubError) -> String {
     match error {
-        HubError::NoAnswer { address, detail } => format!("{address} から応答がありません（{}）", system(detail)),
-        HubError::Status { address, status } => format!("{address} の応答は状態 {status} でした"),
-        HubError::NoDigest { address } => format!("{address} が SHA-256 を示さないため、内容を確かめられません"),
+        HubError::NoAnswer { address, detail } => because(&format!("{address} から応答がありません"), detail),
+        HubError::Status { address, status } => format!("{address} の応答は状態 {status} でした。"),
+        HubError::NoDigest { address } => format!("{address} が SHA-256 を示さないため、内容を確かめられません。"),
         HubError::OtherFile {
             address,
             announced,
             wanted,
-        } => format!("{address} にあるのは別のファイルです（SHA-256 は {wanted} ではなく {announced}）"),
+        } => format!("{address} にあるのは別のファイルです（SHA-256 は {wanted} ではなく {announced}）。"),
         HubError::Changed {
             address,
             announced,
             wanted,
             record,
         } => format!(
-            "{address} のファイルは最初にダウンロードしたものと違います（SHA-256 は {wanted} でしたが、今は {announced}）。新しい方を信頼するなら {} を削除してダウンロードし直してください",
+            "{address} のファイルは最初にダウンロードしたものと違います（SHA-256 は {wanted} でしたが、今は {announced}）。新しい方を信頼するなら {} を削除してダウンロードし直してください。",
             record.display()
         ),
         HubError::Interrupted { address, bytes, detail } => {
-            format!("{address} は {bytes} バイトで途切れました（{}）", system(detail))
+            because(&format!("{address} は {bytes} バイトで途切れました"), detail)
         }
         HubError::Damaged { address, got, wanted } => {
-            format!("{address} から届いたものは壊れています（SHA-256 は {wanted} ではなく {got}）")
+            format!("{address} から届いたものは壊れています（SHA-256 は {wanted} ではなく {got}）。")
         }
     }
 }
 
 fn wheels(error: &WheelError) -> String {
     match error {
-        WheelError::NotPublished => "公開されていません".to_owned(),
+        WheelError::NotPublished => "公開されていません。".to_owned(),
         WheelError::NoPython { tried } => {
-            format!("Python がありません（{tried} を探しました）。Python 3 を入れてください")
+            format!("Python がありません（{tried} を探しました）。Python 3 を入れてください。")
         }
-        WheelError::NoPip { python } => format!("{python} に pip がありません。入れてください"),
+        WheelError::NoPip { python } => format!("{python} に pip がありません。入れてください。"),
         WheelError::Pip { package, detail } => {
-            format!("pip が {package} をダウンロードできませんでした（{}）", system(detail))
+            because(&format!("pip が {package} をダウンロードできませんでした"), detail)
         }
-        WheelError::Wheel { package, detail } => format!("{package} の wheel が想定と違います（{detail}）"),
+        WheelError::Wheel { package, detail } => because(&format!("{package} の wheel が想定と違います"), detail),
         WheelError::Damaged { got, wanted } => {
-            format!("つなげた結果が壊れています（SHA-256 は {wanted} ではなく {got}）")
+            format!("つなげた結果が壊れています（SHA-256 は {wanted} ではなく {got}）。")
         }
     }
 }
@@ -261,7 +260,7 @@ pub fn cannot_read(path: &Path, error: &std::io::Error) -> Problem {
         ProblemKind::File,
         Bilingual::new(
             format!("{shown} cannot be read ({error})."),
-            format!("{shown} を読めません（{}）。", system(&error.to_string())),
+            because(&format!("{shown} を読めません"), &error.to_string()),
         ),
         todo,
     )
@@ -291,18 +290,14 @@ pub fn cannot_write(path: &Path, error: &std::io::Error) -> Problem {
         ProblemKind::File,
         Bilingual::new(
             format!("{} cannot be written ({error}).", path.display()),
-            format!(
-                "{} に書き込めません（{}）。",
-                path.display(),
-                system(&error.to_string())
-            ),
+            because(&format!("{} に書き込めません", path.display()), &error.to_string()),
         ),
         Bilingual::new("Choose another folder.", "別の場所を選んでください。"),
     )
 }
 
 /// Describes a task of this program that panicked or was cancelled.
-pub fn broken(error: tokio::task::JoinError) -> Problem {
+pub fn task_failed(error: tokio::task::JoinError) -> Problem {
     let why = match error.try_into_panic() {
         Ok(payload) => {
             let words = payload.downcast_ref::<&str>().map(|words| (*words).to_owned());
@@ -315,7 +310,7 @@ pub fn broken(error: tokio::task::JoinError) -> Problem {
         ProblemKind::Program,
         Bilingual::new(
             format!("A part of this program failed ({why})."),
-            format!("プログラムの一部が途中で止まりました（{why}）。"),
+            because("プログラムの一部が途中で止まりました", &why),
         ),
         Bilingual::new(
             "Try again; if it happens again, restart the program and report it.",

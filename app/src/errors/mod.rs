@@ -5,6 +5,7 @@
 //! Messages of the operating system or the module are passed on, translated where they are common.
 
 mod files;
+mod models;
 mod plans;
 mod prefix_files;
 mod prefixes;
@@ -12,9 +13,10 @@ mod reach;
 mod runs;
 
 pub use files::{
-    broken, cannot_read, cannot_write, damaged, export, fetch, journal, no_experiment, no_library, not_connected,
-    results,
+    cannot_read, cannot_write, damaged, export, fetch, journal, journal_problem, no_experiment, no_library,
+    not_connected, results, task_failed,
 };
+pub use models::load;
 pub use plans::{plan, prefix_search, search, threshold};
 pub use prefix_files::{prefix_file, prefix_file_problem, prefix_store, prefix_store_problem};
 pub use prefixes::prefix;
@@ -75,8 +77,8 @@ impl ErrorText {
 impl Problem {
     /// Creates a problem from an error in words.
     #[must_use]
-    pub fn told(kind: ProblemKind, told: ErrorText) -> Self {
-        Self::new(kind, told.what, told.todo)
+    pub fn from_text(kind: ProblemKind, text: ErrorText) -> Self {
+        Self::new(kind, text.what, text.todo)
     }
 }
 
@@ -92,7 +94,7 @@ pub fn problem_of(error: &ClientError) -> Problem {
         ClientError::EmptyPrompt | ClientError::NulInPrompt | ClientError::Prefix(_) => ProblemKind::Input,
         _ => ProblemKind::Module,
     };
-    Problem::told(kind, client(error))
+    Problem::from_text(kind, client(error))
 }
 
 /// Converts a session's error to a problem. No service can be restarted where the module is embedded.
@@ -108,13 +110,13 @@ pub fn session(error: &SessionError, is_embedded: bool) -> Problem {
             }
             return problem;
         }
-        SessionError::Prefix(error) => return Problem::told(ProblemKind::Input, prefix(error)),
+        SessionError::Prefix(error) => return Problem::from_text(ProblemKind::Input, prefix(error)),
         SessionError::NoLanguageModel { address } => (
             format!("{address} に言語モデルがありません。"),
             "モジュールに入れるか（例：qwen2.5-0.5B-prefill-20e）、一覧にない名前を指定してください。",
         ),
         SessionError::NoHiddenSize => (
-            "モジュールがモデルの行の幅を示しません（カードに tokens_embed_size がありません）。".to_owned(),
+            "モジュールがモデルの隠れ層の幅を示しません（カードに tokens_embed_size がありません）。".to_owned(),
             "別のモデルを選ぶか、モジュールに softprefix-unit を導入してください。",
         ),
         SessionError::Unsupported { .. } => (
@@ -122,7 +124,7 @@ pub fn session(error: &SessionError, is_embedded: bool) -> Problem {
             "別の種類のプレフィックスを選ぶか、softprefix-unit のモジュールに接続してください。",
         ),
         SessionError::Panicked(error) => (
-            format!("作業が途中で止まりました（{error}）。"),
+            because("作業が途中で止まりました", error),
             "別の設定を選び、不具合として報告してください。",
         ),
     };
@@ -130,7 +132,7 @@ pub fn session(error: &SessionError, is_embedded: bool) -> Problem {
         SessionError::NoLanguageModel { .. } => ProblemKind::Model,
         _ => ProblemKind::Input,
     };
-    Problem::told(kind, ErrorText::of(&error.to_string(), Part::First(". "), ja, todo_ja))
+    Problem::from_text(kind, ErrorText::of(&error.to_string(), Part::First(". "), ja, todo_ja))
 }
 
 fn local(remedy: LocalRemedy) -> Bilingual {
@@ -173,28 +175,78 @@ enum Part {
     Last(&'static str),
 }
 
-/// Translates a message of the operating system to Japanese if it is a common one; returns it unchanged otherwise.
+/// Common reasons: messages of the operating system, and of the readers of files.
+const REASONS: &[(&str, &str)] = &[
+    ("Connection refused", "接続を拒否されました"),
+    ("No route to host", "相手までの経路がありません"),
+    ("Host is down", "相手が応答しません"),
+    ("Network is unreachable", "ネットワークに到達できません"),
+    ("Network is down", "ネットワークに到達できません"),
+    ("failed to lookup address", "名前を解決できません"),
+    ("Name or service not known", "名前を解決できません"),
+    ("Could not resolve hostname", "名前を解決できません"),
+    ("nodename nor servname", "名前を解決できません"),
+    ("Connection reset", "相手が接続を切りました"),
+    ("Software caused connection abort", "接続が中断されました"),
+    ("Broken pipe", "相手が接続を切りました"),
+    ("timed out", "時間切れです"),
+    ("Address already in use", "そのアドレスは使用中です"),
+    ("assign requested address", "この機器のアドレスではありません"),
+    ("No such file", "ファイルがありません"),
+    ("File exists", "同じ名前のファイルがあります"),
+    ("File name too long", "名前が長すぎます"),
+    ("Is a directory", "フォルダーです"),
+    ("Not a directory", "パスの途中がフォルダーではありません"),
+    ("Permission denied", "権限がありません"),
+    ("Operation not permitted", "許可されていない操作です"),
+    ("Read-only file system", "読み取り専用のディスクです"),
+    ("No space left", "ディスクに空きがありません"),
+    ("quota exceeded", "ディスクの割り当てを使い切りました"),
+    ("Input/output error", "ディスクの入出力エラーです"),
+    ("Too many open files", "開いているファイルが多すぎます"),
+    ("Cannot allocate memory", "メモリーが足りません"),
+    ("Argument list too long", "引数が長すぎます"),
+    ("Invalid argument", "引数が正しくありません"),
+    ("early eof", "途中で終わっています"),
+    ("unexpected end of file", "途中で終わっています"),
+    ("failed to fill whole buffer", "途中で終わっています"),
+    ("stream did not contain valid UTF-8", "UTF-8 のテキストではありません"),
+    ("it is empty or cut", "空か、途中で終わっています"),
+    ("it is cut", "途中で終わっています"),
+    ("it ends within its header", "見出しの途中で終わっています"),
+    ("it does not begin as one", "先頭がこの形式ではありません"),
+    ("it has no peft_type", "peft_type がありません"),
+    ("no tensors", "テンソルがありません"),
+    ("EOF while parsing", "途中で終わっています"),
+    ("it is truncated", "途中で終わっています"),
+    ("is not a GGUF file", "GGUF ファイルではありません"),
+    ("the file is empty", "ファイルが空です"),
+    ("its time lies before the line above", "時刻が前の行より前です"),
+    ("a magnitude is not a number", "大きさが数ではありません"),
+    ("the norms of the vocabulary are not numbers above 0", "語彙のノルムが 0 より大きい数ではありません"),
+];
+
+/// Translates a common reason to Japanese; returns another one unchanged.
 #[must_use]
-pub fn system(words: &str) -> String {
-    const COMMON: [(&str, &str); 13] = [
-        ("Connection refused", "接続を拒否されました"),
-        ("No route to host", "相手までの経路がありません"),
-        ("Network is unreachable", "ネットワークに到達できません"),
-        ("failed to lookup address", "名前を解決できません"),
-        ("Name or service not known", "名前を解決できません"),
-        ("Could not resolve hostname", "名前を解決できません"),
-        ("nodename nor servname", "名前を解決できません"),
-        ("Connection reset", "相手が接続を切りました"),
-        ("Broken pipe", "相手が接続を切りました"),
-        ("timed out", "時間切れです"),
-        ("No such file", "ファイルがありません"),
-        ("Permission denied", "権限がありません"),
-        ("No space left", "ディスクに空きがありません"),
-    ];
-    COMMON
-        .iter()
-        .find(|(english, _)| words.contains(english))
-        .map_or_else(|| words.to_owned(), |(_, japanese)| (*japanese).to_owned())
+pub fn system(reason: &str) -> String {
+    common(reason).unwrap_or(reason).to_owned()
+}
+
+fn common(reason: &str) -> Option<&'static str> {
+    let found = REASONS.iter().find(|(english, _)| reason.contains(english));
+    found.map(|(_, japanese)| *japanese)
+}
+
+/// Returns a Japanese sentence with its reason: a common one in Japanese, any other as it is in a sentence of its own.
+/// `what` has no full stop.
+#[must_use]
+pub fn because(what: &str, reason: &str) -> String {
+    let reason = reason.trim().trim_end_matches('.');
+    match common(reason) {
+        Some(japanese) => format!("{what}（{japanese}）。"),
+        None if reason.is_empty() => format!("{what}。"),
+        None => format!("{what}。詳細：「{reason}」。"),
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use softprefix_core::experiment::{PlanError, PrefixSearchError, ThresholdError};
 use softprefix_core::prefix::{MAX_DIMENSION, MAX_LEN};
 use softprefix_core::search::{MAX_POPULATION, SearchError};
 
-use super::{ErrorText, Part};
+use super::{ErrorText, Part, because};
 
 /// Describes a plan that cannot be run.
 #[must_use]
@@ -33,7 +33,7 @@ pub fn plan(error: &PlanError) -> ErrorText {
             "直してください。",
         ),
         PlanError::NegativeNorm { number, value } => (
-            format!("{number} 番目のプレフィックスの大きさがトークンノルムの {value} 倍です。ノルムは負になりません。"),
+            format!("{number} 番目のプレフィックスの大きさがノルム比 {value} です。ノルムは負になりません。"),
             "生の値で指定してください。",
         ),
         PlanError::BadLogRange { number, from, to } => (
@@ -42,9 +42,9 @@ pub fn plan(error: &PlanError) -> ErrorText {
             ),
             "0 は別の値として加えてください。",
         ),
-        PlanError::UnscaledNeedsWords { number, kind } => (
+        PlanError::UnscaledNeedsWords { number, .. } => (
             format!(
-                "{number} 番目のプレフィックス（{kind}）に大きさがありません。「行をそのまま使う」のは言葉かファイルの行だけです。"
+                "{number} 番目のプレフィックスに大きさがありません。「行をそのまま使う」のは言葉かファイルの行だけです。"
             ),
             "大きさを選んでください。",
         ),
@@ -101,7 +101,7 @@ pub fn search(error: &SearchError) -> ErrorText {
             format!("この世代の候補は {population} 個です。"),
         ),
         SearchError::Damaged { what } => (
-            format!("保存された探索の状態が壊れています（{what}）。"),
+            because("保存された探索の状態が壊れています", what),
             "元のプレフィックスから探索し直してください。".to_owned(),
         ),
         SearchError::NoObjective => (

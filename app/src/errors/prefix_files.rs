@@ -3,7 +3,7 @@
 use softprefix_core::prefix::files::{FileError, MoreThanRows};
 use softprefix_core::prefix::{MAX_LEN, PrefixStoreError};
 
-use super::{ErrorText, Part, prefix, system};
+use super::{ErrorText, Part, because, prefix};
 use crate::model::{Problem, ProblemKind};
 
 /// Describes a file of a prefix that cannot be read or written.
@@ -11,11 +11,11 @@ use crate::model::{Problem, ProblemKind};
 pub fn prefix_file(error: &FileError) -> ErrorText {
     let (what, todo) = match error {
         FileError::Unreadable { file, detail } => (
-            format!("{file} を読めません（{}）。", system(detail)),
+            because(&format!("{file} を読めません"), detail),
             "パスと権限を確かめてください。",
         ),
         FileError::Unwritable { file, detail } => (
-            format!("{file} に書き込めません（{}）。", system(detail)),
+            because(&format!("{file} に書き込めません"), detail),
             "別の場所を選ぶか、空き容量を増やしてください。",
         ),
         FileError::TooLarge { file, bytes, limit } => (
@@ -49,11 +49,11 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
             "そのうちの一つのフォルダーを選んでください。",
         ),
         FileError::Malformed { file, kind, detail } => (
-            format!("{file} は {kind} のファイルとして使えません（{detail}）。"),
+            because(&format!("{file} は {kind} のファイルとして使えません"), detail),
             "保存し直してください。",
         ),
         FileError::NotOneTable { file, found } => (
-            format!("{file} の内容は P 行 H 列の一つの表ではありません（{found}）。"),
+            because(&format!("{file} の内容は P 行 H 列の一つの表ではありません"), found),
             "その表だけを P × H の二次元で保存してください。",
         ),
         FileError::WrongType { file, found } => (
@@ -69,12 +69,13 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
             width,
             hidden_size,
         } => (
-            format!("{file} は行の幅が {width} のモデル用ですが、このモデルの行の幅は {hidden_size} です。"),
+            format!("{file} は隠れ層の幅が {width} のモデル用ですが、このモデルの隠れ層の幅は {hidden_size} です。"),
             "そのプレフィックスを作ったモデルを選んでください。",
         ),
         FileError::PrefixTuning { file, evidence } => (
-            format!(
-                "{file} は prefix tuning のアダプターです（{evidence}）。各層のキーと値であり、埋め込みの行ではないため、前に置けません。"
+            because(
+                &format!("{file} は prefix tuning のアダプターで、埋め込みの行ではなく各層のキーと値なので、前に置けません"),
+                evidence,
             ),
             "PROMPT_TUNING か P_TUNING で学習してください。",
         ),
@@ -105,7 +106,7 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
             said,
             found,
         } => (
-            format!("{file} の設定と表が食い違っています（{what}：設定では {said}、表では {found}）。"),
+            because(&format!("{file} の設定と表が食い違っています（設定では {said}、表では {found}）"), what),
             "アダプターを保存し直してください。",
         ),
         FileError::Bomb {
@@ -128,7 +129,7 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
 
 /// Converts an error of a file of a prefix to a problem.
 pub fn prefix_file_problem(error: &FileError) -> Problem {
-    Problem::told(ProblemKind::File, prefix_file(error))
+    Problem::from_text(ProblemKind::File, prefix_file(error))
 }
 
 /// Describes an error of the store of imported prefixes.
@@ -156,5 +157,5 @@ pub fn prefix_store(error: &PrefixStoreError) -> ErrorText {
 
 /// Converts an error of the store of imported prefixes to a problem.
 pub fn prefix_store_problem(error: &PrefixStoreError) -> Problem {
-    Problem::told(ProblemKind::File, prefix_store(error))
+    Problem::from_text(ProblemKind::File, prefix_store(error))
 }

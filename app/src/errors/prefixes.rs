@@ -2,7 +2,7 @@
 
 use softprefix_core::prefix::PrefixError;
 
-use super::{ErrorText, Part, system};
+use super::{ErrorText, Part, because};
 
 /// Describes what is wrong with a prefix.
 #[must_use]
@@ -56,7 +56,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
             "P × H 個のリトルエンディアン bf16 を base64 にして送ってください。".to_owned(),
         ),
         PrefixError::NotBase64 { detail } => (
-            format!("soft_prefix.data_b64 が base64 ではありません（{detail}）。"),
+            because("soft_prefix.data_b64 が base64 ではありません", detail),
             "P × H 個のリトルエンディアン bf16 を標準の base64 で送ってください。".to_owned(),
         ),
         PrefixError::WrongSize {
@@ -71,11 +71,11 @@ fn japanese(error: &PrefixError) -> (String, String) {
             wrong_size(*got_bytes, *len, *hidden_size),
         ),
         PrefixError::RaggedValues { got, hidden_size } => (
-            format!("{got} 個の値は、幅 H = {hidden_size} の行で割り切れません。"),
+            format!("{got} 個の値は、隠れ層の幅 H = {hidden_size} の行で割り切れません。"),
             format!("P × {hidden_size} 個の値にしてください。"),
         ),
         PrefixError::WrongWidth { got, hidden_size } => (
-            format!("このプレフィックスは H = {got} 用ですが、モデルの行の幅は H = {hidden_size} です。"),
+            format!("このプレフィックスは H = {got} 用ですが、モデルの隠れ層の幅は H = {hidden_size} です。"),
             "このモデルに合わせて作り直してください。".to_owned(),
         ),
         PrefixError::NotFinite { row, column, value } => (
@@ -106,8 +106,8 @@ fn japanese(error: &PrefixError) -> (String, String) {
             format!("「{text}」にはトークンがなく、プレフィックスの行を作れません。"),
             "一語以上書いてください。".to_owned(),
         ),
-        PrefixError::UnscaledNeedsOwnSize { kind } => (
-            format!("「行をそのまま使う」のは言葉かファイルの行だけです（種類：{kind}）。"),
+        PrefixError::UnscaledNeedsOwnSize { .. } => (
+            "「行をそのまま使う」のは言葉かファイルの行だけです。".to_owned(),
             "大きさを、生の値かノルム比で指定してください。".to_owned(),
         ),
         PrefixError::BlendOutOfRange { t } => (
@@ -127,7 +127,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
             "ファイルをもう一度読み込んでください。".to_owned(),
         ),
         PrefixError::StoredUnreadable { name, detail } => (
-            format!("手元にある「{name}」の行を使えません（{}）。", system(detail)),
+            because(&format!("手元にある「{name}」の行を使えません"), detail),
             "元のファイルをもう一度読み込んでください。".to_owned(),
         ),
         PrefixError::StoredDiffers { name, sha256, found } => (
@@ -135,7 +135,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
             "元のファイルをもう一度読み込んでください。".to_owned(),
         ),
         PrefixError::SubspaceUnusable { detail } => (
-            format!("探索の点を使えません（{detail}）。"),
+            because("探索の点を使えません", detail),
             "元のプレフィックスから探索し直してください。".to_owned(),
         ),
         PrefixError::EnvelopeEmpty => (
@@ -179,7 +179,7 @@ fn wrong_size(got_bytes: usize, len: usize, hidden_size: usize) -> String {
         format!("これは P = {rows} 行分です。len = {rows} とするか、足りない行を送ってください。")
     } else if got_bytes != 0 && len != 0 && got_bytes.is_multiple_of(len.saturating_mul(2)) {
         let width = got_bytes / (len * 2);
-        format!("これは幅 H = {width} の行です。このモデルの H = {hidden_size} で作り直してください。")
+        format!("これは隠れ層の幅 H = {width} のモデルの行です。このモデルの H = {hidden_size} で作り直してください。")
     } else {
         format!("P × {hidden_size} 個のリトルエンディアン bf16 をちょうど送ってください。")
     }

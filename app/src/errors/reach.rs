@@ -7,7 +7,7 @@ use softprefix_core::client::ClientError;
 use softprefix_core::protocol::message::SYS;
 use softprefix_core::protocol::{Code, ErrorField};
 
-use super::{ErrorText, Part, prefix, system};
+use super::{ErrorText, Part, because, prefix};
 use crate::model::{Bilingual, Endpoint, Problem, ProblemKind, bilingual};
 
 /// Describes a client's error. The client's messages separate what happened from what to do by a semicolon.
@@ -41,10 +41,7 @@ pub fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Problem {
         _ => (
             Bilingual::new(
                 format!("No OSC can be received on {endpoint} ({error})."),
-                format!(
-                    "{endpoint} では OSC を受信できません（{}）。",
-                    system(&error.to_string())
-                ),
+                because(&format!("{endpoint} では OSC を受信できません"), &error.to_string()),
             ),
             Bilingual::new(
                 "Choose an address of this machine, such as 127.0.0.1:9000, with a port above 1023.",
@@ -61,10 +58,7 @@ pub fn cannot_search(error: &impl Display) -> Problem {
         ProblemKind::Connection,
         Bilingual::new(
             format!("The local network cannot be searched for modules ({error})."),
-            format!(
-                "ローカルネットワークのモジュールを探せません（{}）。",
-                system(&error.to_string())
-            ),
+            because("ローカルネットワークのモジュールを探せません", &error.to_string()),
         ),
         Bilingual::new(
             "Allow this program to use the local network, or enter the module's address.",
@@ -79,7 +73,7 @@ pub fn cannot_send(address: &str, error: &io::Error) -> Problem {
         ProblemKind::Connection,
         Bilingual::new(
             format!("No OSC can be sent to {address} ({error})."),
-            format!("{address} に OSC を送信できません（{}）。", system(&error.to_string())),
+            because(&format!("{address} に OSC を送信できません"), &error.to_string()),
         ),
         Bilingual::new(
             "Check the address and the network.",
@@ -92,7 +86,7 @@ fn japanese(error: &ClientError) -> (String, String) {
     let kept = |text: &str| text.chars().count();
     let (what, todo) = match error {
         ClientError::Connect { address, detail } => (
-            format!("{address} に接続できませんでした（{}）。", system(detail)),
+            because(&format!("{address} に接続できませんでした"), detail),
             "アドレス、モジュールの電源とネットワーク、モジュールで llm-sys が動いていること（`systemctl status llm-sys`）を確かめてください。",
         ),
         ClientError::ConnectTimedOut { address, seconds } => (
@@ -100,7 +94,7 @@ fn japanese(error: &ClientError) -> (String, String) {
             "アドレスとネットワーク、モジュールの電源を確かめてください。",
         ),
         ClientError::ConnectionLost { address, detail } => (
-            format!("{address} との接続が切れました（{}）。", system(detail)),
+            because(&format!("{address} との接続が切れました"), detail),
             "再接続してモデルを設定し直してください（llm-sys が再起動した場合、タスクは失われています）。",
         ),
         ClientError::Garbage { address, excerpt } => (
@@ -119,7 +113,7 @@ fn japanese(error: &ClientError) -> (String, String) {
             },
         ),
         ClientError::Unreadable { action, detail } => (
-            format!("「{action}」への応答を読めません（{detail}）。"),
+            because(&format!("「{action}」への応答を読めません"), detail),
             "モジュールのソフトウェアを更新するか、このアドレスで何が応答しているかを確かめてください。",
         ),
         ClientError::SetUpTimedOut { model, seconds } => (
@@ -127,11 +121,11 @@ fn japanese(error: &ClientError) -> (String, String) {
             "モジュールの手が空くのを待ってもう一度試すか、llm-llm を再起動してください。",
         ),
         ClientError::TaskFull { ids } => (
-            format!("モジュールのタスクに空きがありません（使用中：{}）。", ids.join("、")),
+            format!("モジュールのタスクの空きがありません（使用中：{}）。", ids.join("、")),
             "ほかのクライアントのもの、または以前のクライアントが残したものなので、勝手には終了しません。要らないタスクを終了してから、もう一度設定してください。",
         ),
         ClientError::TaskGone { work_id, detail } => (
-            format!("タスク {work_id} はモジュールにもうありません（{detail}）。"),
+            because(&format!("タスク {work_id} はモジュールにもうありません"), detail),
             "モデルを設定し直してください。",
         ),
         ClientError::UnitSilent { work_id, seconds } => (
@@ -166,7 +160,7 @@ fn japanese(error: &ClientError) -> (String, String) {
             "取り除いてください。",
         ),
         ClientError::PrefixNotConfirmed { detail } => (
-            format!("ユニットが送ったプレフィックスを確認しなかったため（{detail}）、この出力がそれによるものとは言えません。"),
+            because("ユニットが送ったプレフィックスを確認しなかったため、この出力がそれによるものとは言えません", detail),
             "softprefix-unit を更新して、もう一度試してください。",
         ),
         ClientError::Unsupported { work_id, feature } => (
@@ -194,15 +188,11 @@ pub fn refusal(action: &str, work_id: &str, field: &ErrorField) -> ErrorText {
         Some(stock) => message.strip_prefix(stock).unwrap_or(message).trim(),
         None => message.trim(),
     };
-    let own = if own.is_empty() {
-        String::new()
-    } else {
-        format!("（ユニットの説明：{own}）")
-    };
-    let what = format!(
-        "{work_id} が「{action}」を断りました（コード {code}）。{}{own}。",
-        meaning(*code)
-    );
+    let mut what = format!("{work_id} が「{action}」を断りました（コード {code}）。{}。", meaning(*code));
+    // The rest is a remedy in English; the code has its own in Japanese.
+    if let Some(own) = own.split("; ").next().filter(|own| !own.is_empty()) {
+        what += &format!("ユニットの説明：「{own}」。");
+    }
     let english = english.to_string();
     let mark = if english.contains(". ") { ". " } else { "; " };
     ErrorText::of(&english, Part::First(mark), what, remedy(*code))
@@ -223,7 +213,7 @@ fn meaning(code: Code) -> &'static str {
         Code::FILE => "ファイルがないか、パスが絶対パスではありません",
         Code::NO_UNIT_ACTION => "ユニットが知らない操作です",
         Code::LINK => "タスクをつなげませんでした",
-        Code::TASK_FULL => "ユニットのタスクに空きがありません（task full）",
+        Code::TASK_FULL => "ユニットのタスクの空きがありません（task full）",
         Code::PARAMETER => "パラメーターの形式が正しくありません",
         Code::BASE64 => "base64 のテキストを復号できませんでした",
         Code::NO_DATA => "推論に送るテキストがありませんでした",

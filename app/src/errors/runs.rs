@@ -2,7 +2,7 @@
 
 use softprefix_core::experiment::{CaseOutcome, Failure, Record, RunError};
 
-use super::{ErrorText, Part, journal, session};
+use super::{ErrorText, Part, journal_problem, session};
 use crate::model::{Bilingual, Problem, ProblemKind};
 
 /// Returns the problem of a case that failed; `None` where there is an output. Records of earlier versions and imported ones hold only the
@@ -26,7 +26,7 @@ pub(super) fn failure_problem(failure: &Failure, is_embedded: bool) -> Problem {
 pub fn run(error: &RunError) -> Problem {
     let (what, todo) = match error {
         RunError::Session { error, is_embedded } => return session(error, *is_embedded),
-        RunError::Journal(error) => return Problem::told(ProblemKind::File, journal(error)),
+        RunError::Journal(error) => return journal_problem(error),
         RunError::Panicked(panic) => (
             format!("本ソフトの不具合で止まりました（{panic}）。終わった実行はすべて残っています。"),
             "再開すると続きを実行します。繰り返す場合は報告してください。",
@@ -38,8 +38,8 @@ pub fn run(error: &RunError) -> Problem {
             "再開するとその分を実行し直します。繰り返す場合は報告してください。",
         ),
     };
-    let told = ErrorText::of(&error.to_string(), Part::Last(". "), what, todo);
-    Problem::told(ProblemKind::Program, told)
+    let text = ErrorText::of(&error.to_string(), Part::Last(". "), what, todo);
+    Problem::from_text(ProblemKind::Program, text)
 }
 
 /// Describes that the module could not be checked for any effect of prefixes, for this reason; the run goes on.

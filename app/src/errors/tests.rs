@@ -34,11 +34,11 @@ fn is_japanese(text: &str) -> bool {
 }
 
 #[track_caller]
-fn is_told(told: &ErrorText) {
-    let (en, ja) = (told.whole().en, told.whole().ja);
-    assert!(is_japanese(&told.what.ja), "{ja}");
-    assert!(told.todo.ja.is_empty() || is_japanese(&told.todo.ja), "{ja}");
-    assert!(!told.what.en.is_empty() && ja.ends_with('。'), "{en} / {ja}");
+fn assert_translated(text: &ErrorText) {
+    let (en, ja) = (text.whole().en, text.whole().ja);
+    assert!(is_japanese(&text.what.ja), "{ja}");
+    assert!(text.todo.ja.is_empty() || is_japanese(&text.todo.ja), "{ja}");
+    assert!(!text.what.en.is_empty() && ja.ends_with('。'), "{en} / {ja}");
     for number in numbers(&en) {
         assert!(ja.contains(&number), "{number} is missing: {en} / {ja}");
     }
@@ -127,9 +127,9 @@ fn client_errors() -> Vec<ClientError> {
 }
 
 #[test]
-fn every_error_of_the_client_is_said_in_japanese_with_its_numbers() {
+fn client_errors_have_japanese_sentences_with_the_same_numbers() {
     for error in client_errors() {
-        is_told(&client(&error));
+        assert_translated(&client(&error));
     }
 }
 
@@ -170,7 +170,7 @@ fn the_error_of_a_failed_case_keeps_its_words_in_the_record() {
 }
 
 #[test]
-fn of_the_unit_in_this_process_no_error_names_a_service_of_the_system() {
+fn errors_of_the_embedded_unit_name_no_system_service() {
     let bare = Code::ALL.iter().flat_map(|code| {
         let messages = ["", code.stock_message().unwrap_or_default()];
         messages.map(|message| refused(*code, message))
@@ -198,40 +198,40 @@ fn of_the_unit_in_this_process_no_error_names_a_service_of_the_system() {
 }
 
 #[test]
-fn every_code_is_said_in_japanese_with_what_to_do() {
+fn error_codes_have_japanese_sentences_with_a_remedy() {
     for code in Code::ALL {
         for message in [
             "",
             code.stock_message().unwrap_or(""),
             "the prefix holds 1792 bytes; send 3584",
         ] {
-            let told = client(&refused(code, message));
+            let text = client(&refused(code, message));
             // The English names shell commands; the Japanese refers to the doctor, which shows them.
-            is_told(&ErrorText {
+            assert_translated(&ErrorText {
                 todo: "".into(),
-                ..told.clone()
+                ..text.clone()
             });
-            assert!(told.what.ja.contains(&code.to_string()), "{}", told.what.ja);
-            assert!(is_japanese(&told.todo.ja), "{code}: what to do");
-            assert!(!told.what.ja.contains("知らないコード"), "{code}");
+            assert!(text.what.ja.contains(&code.to_string()), "{}", text.what.ja);
+            assert!(is_japanese(&text.todo.ja), "{code}: what to do");
+            assert!(!text.what.ja.contains("知らないコード"), "{code}");
         }
     }
     assert!(client(&refused(Code(-77), "x")).what.ja.contains("-77"));
 }
 
 #[test]
-fn a_missing_unit_leads_to_the_doctor_and_keeps_its_english_whole() {
-    let told = client(&refused(Code::UNIT_CALL, "unit call false"));
-    assert!(told.todo.ja.contains("診断"), "{}", told.todo.ja);
+fn a_missing_unit_refers_to_the_doctor_and_keeps_its_english_sentence() {
+    let text = client(&refused(Code::UNIT_CALL, "unit call false"));
+    assert!(text.todo.ja.contains("診断"), "{}", text.todo.ja);
     assert_eq!(
-        told.what.en,
+        text.what.en,
         "llm refused \"setup\" with code -9 (unit call false): the unit is not running on the module."
     );
-    assert!(told.todo.en.starts_with("On the module, run"), "{}", told.todo.en);
+    assert!(text.todo.en.starts_with("On the module, run"), "{}", text.todo.en);
 }
 
 #[test]
-fn every_error_of_a_prefix_is_said_in_japanese_with_its_numbers() {
+fn prefix_errors_have_japanese_sentences_with_the_same_numbers() {
     let (name, sha256) = ("voice.npy".to_owned(), "ab12cd".to_owned());
     let errors = [
         PrefixError::LengthZero,
@@ -335,13 +335,13 @@ fn every_error_of_a_prefix_is_said_in_japanese_with_its_numbers() {
         },
     ];
     for error in &errors {
-        is_told(&prefix(error));
+        assert_translated(&prefix(error));
         assert_eq!(client(&ClientError::Prefix(error.clone())), prefix(error));
     }
 }
 
 #[test]
-fn files_the_disk_and_the_network_are_said_in_japanese() {
+fn errors_of_files_disk_and_network_have_japanese_sentences() {
     let path = || PathBuf::from("/models/qwen.gguf");
     let io = || std::io::Error::from_raw_os_error(28);
     for error in [
@@ -358,7 +358,7 @@ fn files_the_disk_and_the_network_are_said_in_japanese() {
         },
         ResultsError::NoResults,
     ] {
-        is_told(&results(&error));
+        assert_translated(&results(&error));
     }
     for error in [
         JournalError::Open {
@@ -372,7 +372,7 @@ fn files_the_disk_and_the_network_are_said_in_japanese() {
             source: io(),
         },
     ] {
-        is_told(&journal(&error));
+        assert_translated(&journal(&error));
     }
     let hub = HubError::NoAnswer {
         address: "huggingface.co".into(),
@@ -398,7 +398,7 @@ fn files_the_disk_and_the_network_are_said_in_japanese() {
         },
     ];
     for error in &fetches {
-        is_told(&fetch(error));
+        assert_translated(&fetch(error));
     }
     assert!(fetch(&fetches[0]).what.ja.contains("名前を解決できません"));
     assert!(
@@ -413,7 +413,7 @@ fn files_the_disk_and_the_network_are_said_in_japanese() {
 }
 
 #[tokio::test]
-async fn every_error_of_a_run_is_said_in_japanese_with_its_numbers_and_a_remedy() {
+async fn run_errors_have_japanese_sentences_with_the_same_numbers_and_a_remedy() {
     let panic = async || Arc::new(tokio::spawn(async { panic!("a fault at 0x7f12") }).await.unwrap_err());
     let client = ClientError::UnitSilent {
         work_id: "llm.1000".into(),
@@ -436,7 +436,7 @@ async fn every_error_of_a_run_is_said_in_japanese_with_its_numbers_and_a_remedy(
     for error in &errors {
         for Problem { sentence, remedy, .. } in [run(error), canary(error)] {
             assert!(!remedy.en.is_empty(), "{error}");
-            is_told(&ErrorText {
+            assert_translated(&ErrorText {
                 what: sentence,
                 todo: remedy,
             });
@@ -447,7 +447,7 @@ async fn every_error_of_a_run_is_said_in_japanese_with_its_numbers_and_a_remedy(
 }
 
 #[test]
-fn every_error_of_a_plan_or_a_search_is_said_in_japanese_with_its_numbers() {
+fn plan_and_search_errors_have_japanese_sentences_with_the_same_numbers() {
     let number = 12;
     for error in [
         PlanError::NoPrompts,
@@ -473,7 +473,7 @@ fn every_error_of_a_plan_or_a_search_is_said_in_japanese_with_its_numbers() {
         PlanError::NoRepeats,
         PlanError::BadSetting { key: "temperature" },
     ] {
-        is_told(&plan(&error));
+        assert_translated(&plan(&error));
     }
     for error in [
         SearchError::Dimension {
@@ -499,14 +499,14 @@ fn every_error_of_a_plan_or_a_search_is_said_in_japanese_with_its_numbers() {
         SearchError::EmptyWord,
         SearchError::Floor { floor: 1.5 },
     ] {
-        is_told(&search(&error));
+        assert_translated(&search(&error));
     }
-    is_told(&threshold(&ThresholdError::BadRange { low: 2.5, high: 0.5 }));
-    is_told(&threshold(&ThresholdError::TooFewRuns { runs: 2 }));
+    assert_translated(&threshold(&ThresholdError::BadRange { low: 2.5, high: 0.5 }));
+    assert_translated(&threshold(&ThresholdError::TooFewRuns { runs: 2 }));
 }
 
 #[test]
-fn every_error_of_a_prefix_file_and_of_the_store_is_said_in_japanese_with_its_numbers() {
+fn prefix_file_and_store_errors_have_japanese_sentences_with_the_same_numbers() {
     let file = || "/home/a/voice.npy".to_owned();
     let digest = || "ab12cd".to_owned();
     let detail = || "Permission denied (os error 13)".to_owned();
@@ -592,10 +592,10 @@ fn every_error_of_a_prefix_file_and_of_the_store_is_said_in_japanese_with_its_nu
             },
         },
     ] {
-        let told = prefix_file(&error);
-        is_told(&told);
-        assert!(told.what.ja.contains("/home/a/voice.npy"), "{}", told.what.ja);
-        assert!(!told.todo.en.is_empty() && !told.todo.ja.is_empty(), "{error}");
+        let text = prefix_file(&error);
+        assert_translated(&text);
+        assert!(text.what.ja.contains("/home/a/voice.npy"), "{}", text.what.ja);
+        assert!(!text.todo.en.is_empty() && !text.todo.ja.is_empty(), "{error}");
     }
     for error in [
         PrefixStoreError::NotADigest { digest: digest() },
@@ -610,6 +610,6 @@ fn every_error_of_a_prefix_file_and_of_the_store_is_said_in_japanese_with_its_nu
         },
         PrefixStoreError::File(FileError::Pickle { file: file() }),
     ] {
-        is_told(&prefix_store(&error));
+        assert_translated(&prefix_store(&error));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::doctor::build::News;
+use crate::doctor::build::BuildOutput;
 use crate::doctor::log::Entry;
 use crate::doctor::{Ended, Finding, Remedy, RemedyOutcome};
 use crate::model::Bilingual;
@@ -34,7 +34,7 @@ impl ChangeOutcome {
 /// Requests to the bridge.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DoctorRequest {
-    Look {
+    Check {
         host: String,
         in_use: Option<(String, usize)>,
     },
@@ -71,7 +71,7 @@ pub enum DoctorEvent {
     /// The address that is checked on port 10001.
     Address(String),
     Step(Bilingual),
-    Building(News),
+    Building(BuildOutput),
     /// The work ended.
     Ended(Option<ChangeOutcome>),
 }

@@ -42,7 +42,7 @@ pub enum FindWork {
         budget: usize,
     },
     /// Continue an interrupted search by an objective, with its own prompt, objective and budget.
-    SearchOn { experiment: String },
+    ResumeSearch { experiment: String },
 }
 
 impl FindWork {
@@ -51,7 +51,7 @@ impl FindWork {
         match self {
             Self::Learn { .. } => FindMode::Learn,
             Self::Choose(_) | Self::ChooseNext { .. } => FindMode::Choose,
-            Self::Search { .. } | Self::SearchOn { .. } => FindMode::Search,
+            Self::Search { .. } | Self::ResumeSearch { .. } => FindMode::Search,
         }
     }
 }
@@ -70,7 +70,7 @@ pub enum FindRequest {
     /// Report norm and cosine of the chosen prefixes of an experiment.
     CompareWithFirst { experiment: String },
     /// Store a prefix as an imported one, for Tune.
-    Take { found: FoundPrefix },
+    Import { found: FoundPrefix },
     /// Write a prefix to a file.
     Export {
         found: FoundPrefix,
@@ -83,12 +83,12 @@ pub enum FindRequest {
 #[derive(Debug)]
 pub enum FindEvent {
     /// The experiment's journal exists, and the unit has started.
-    Began {
+    LearnStarted {
         experiment: Box<Experiment>,
         plan: Box<LearnPlan>,
     },
     /// A frame, which is saved.
-    Judged(Box<LearnFrame>),
+    LearnProgress(Box<LearnFrame>),
     /// The record of a run with the best rows so far.
     Output(Box<Record>),
     /// The best rows of an experiment.
@@ -102,9 +102,9 @@ pub enum FindEvent {
         nearest: Nearest,
     },
     /// Choosing began; its journal exists.
-    ChooseBegan(Box<Experiment>),
+    ChooseStarted(Box<Experiment>),
     /// A line of an experiment of choosing, which is saved.
-    Chosen(Box<Entry>),
+    ChooseEntry(Box<Entry>),
     /// More text of a running candidate.
     CandidateText {
         candidate: usize,
@@ -122,11 +122,11 @@ pub enum FindEvent {
     /// The examples of a file.
     Examples(Vec<Example>),
     /// A prefix is stored as an imported one.
-    Taken {
+    Imported {
         file: ImportedFile,
         summary: PrefixSummary,
     },
     Exported(PathBuf),
     /// A file of examples or rows could not be read or written.
-    FileFailed(Problem),
+    QueryFailed(Problem),
 }

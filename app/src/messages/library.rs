@@ -16,7 +16,7 @@ pub enum LibraryRequest {
     /// Read these experiments, to show the first and compare it with the others.
     Read(Vec<String>),
     /// Find the experiments that contain all these words.
-    Find(String),
+    SearchTexts(String),
     /// Append a line to the journal of its experiment: a new name, a deletion.
     Append(Box<Entry>),
     /// Write an experiment to a file.

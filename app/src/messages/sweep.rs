@@ -23,13 +23,13 @@ pub enum SweepRequest {
         target: Target,
     },
     /// Run the missing cases of an experiment.
-    Resume {
+    ResumeExperiment {
         saved: Box<SavedExperiment>,
         /// Whether a stock module must first show that a prefix has an effect.
         canary: bool,
     },
     /// Search the largest magnitude within a similarity limit, on the plan's first prompt.
-    Search {
+    FindThreshold {
         plan: Plan,
         recipe: PrefixRecipe,
         search: ThresholdSearch,
@@ -39,7 +39,7 @@ pub enum SweepRequest {
     },
     /// Start no further case.
     Pause,
-    GoOn,
+    Unpause,
     Cancel,
 }
 
@@ -61,5 +61,5 @@ pub enum SecondModuleAnswer {
     /// It has the model; this is the target to open.
     Has(Target),
     /// It has these models instead.
-    Lacks { model: String, models: Vec<String> },
+    Missing { model: String, models: Vec<String> },
 }

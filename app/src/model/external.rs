@@ -117,7 +117,7 @@ impl ExternalError {
     pub fn sentence(&self) -> Bilingual {
         let japanese = match self {
             Self::NotJson(why) => {
-                format!("JSON ではありません（{why}）。1 行に一つ、{{\"magnitude\": 0.5}} のように送ってください")
+                format!("JSON ではありません。1 行に一つ、{{\"magnitude\": 0.5}} のように送ってください（詳細：「{why}」）")
             }
             Self::NotAnObject => {
                 "オブジェクトではありません。1 行に一つ、{\"magnitude\": 0.5} のように送ってください".to_owned()
@@ -125,7 +125,7 @@ impl ExternalError {
             Self::NoCommand => "命令がありません。\"magnitude\" や \"run\" などのキーを送ってください".to_owned(),
             Self::TooLong => format!("{LONGEST_LINE} バイトを超えています。短い行を送ってください"),
             Self::NotUtf8 => "UTF-8 の文字列ではありません。JSON を UTF-8 で送ってください".to_owned(),
-            Self::NotOsc(why) => format!("OSC パケットではありません（{why}）。OSC 1.0 を UDP で送ってください"),
+            Self::NotOsc(why) => format!("OSC パケットではありません。OSC 1.0 を UDP で送ってください（詳細：「{why}」）"),
             Self::Unknown(name) => format!(
                 "{name} という名前はありません。使えるのは magnitude、p、seed、row/N、blend、prompt、preset、run です"
             ),

@@ -173,7 +173,7 @@ impl LearnForm {
     }
 
     /// Sets the fields from a plan.
-    pub fn take(&mut self, plan: &LearnPlan) {
+    pub fn set_from_plan(&mut self, plan: &LearnPlan) {
         let request = &plan.request;
         self.examples = request.examples.iter().chain(&request.held_out).cloned().collect();
         self.shown = 0;
@@ -349,7 +349,7 @@ mod tests {
         assert_eq!(plan.request.instruction, None);
         form.held_out = 2;
         let mut again = LearnForm::default();
-        again.take(&plan);
+        again.set_from_plan(&plan);
         assert_eq!(again, form);
 
         let alone = LearnForm {
@@ -358,7 +358,7 @@ mod tests {
         };
         let plan = alone.plan("");
         assert_eq!(plan.request.instruction.as_deref(), Some("a it is"));
-        again.take(&plan);
+        again.set_from_plan(&plan);
         assert_eq!(again, alone);
     }
 }

@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_texts_do_not_part_and_a_longer_one_parts_where_the_shorter_ends() {
+    fn equal_texts_have_no_first_difference_and_a_longer_one_differs_where_the_shorter_ends() {
         assert!(FirstDifference::of("same", "same", Granularity::Auto).is_none());
         assert_eq!(
             first_difference("同じ", "同じです", Granularity::Auto),

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn values_come_out_sorted_and_once() {
+    fn values_are_sorted_and_unique() {
         assert_eq!(raw("2.0, 0,1e-4,0.5,0.50").unwrap(), [0.0, 1e-4, 0.5, 2.0]);
         assert_eq!(raw("2×、1x; -0\n0").unwrap(), [0.0, 1.0, 2.0]);
     }

@@ -185,7 +185,7 @@ pub enum Nearest {
     /// The neighbours of each row, nearest first; none for a row of zeros.
     Known(Vec<Vec<Neighbour>>),
     /// The module's unit does not support the request.
-    NotTold,
+    Unsupported,
     Failed(Problem),
 }
 

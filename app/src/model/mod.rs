@@ -2,7 +2,6 @@
 //! Nothing here blocks or depends on egui, sockets or files.
 
 mod beginning;
-mod bilingual;
 mod discovery;
 mod envelope;
 mod export;
@@ -10,7 +9,6 @@ mod external;
 pub mod find;
 mod first_difference;
 mod form;
-mod language;
 pub mod magnitudes;
 mod material;
 mod module;
@@ -25,8 +23,6 @@ pub mod sweep;
 pub mod typed;
 
 pub use beginning::beginning;
-pub use bilingual::Bilingual;
-pub(crate) use bilingual::bilingual;
 pub use discovery::{FoundModule, ModuleAnswer, UsedModule};
 pub use envelope::Envelope;
 pub use export::{Export, Figure, Format};
@@ -37,7 +33,6 @@ pub use external::{
 pub use find::{FoundPrefix, FoundRows, InitChoice, LearnForm, LearnOff, NormChoice, Reproduced};
 pub use first_difference::{FirstDifference, Unit};
 pub use form::{Histogram, NextPrefix, PRESETS, Preset, PromptForm, Sampling, Unavailable, Vocabulary, WindowUse};
-pub use language::Language;
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
 pub use module::{
     BackgroundFetch, ConnectStep, FetchProgress, LoadStage, ModelChoice, ModuleFacts, ModuleState, PreviousModule,
@@ -50,3 +45,5 @@ pub use runs::{RunId, RunKind, Timings, finish_of};
 pub use scores::{Colouring, KlOff, Scores};
 pub use search_form::{FindMode, SearchForm, SearchOff, SinceFirst};
 pub use settings::{Remembered, Settings, Theme};
+pub(crate) use softprefix_core::bilingual;
+pub use softprefix_core::language::{Bilingual, Language};

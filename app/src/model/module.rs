@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub use softprefix_core::experiment::session::{ConnectStep, ModuleFacts};
 pub use softprefix_unit::model::LoadStage;
 
-use super::{Problem, Vocabulary};
+use super::{Bilingual, Problem, Vocabulary};
 
 /// Which module to connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -217,7 +217,7 @@ pub struct ModelChoice {
     /// Whether it is the one that a first start downloads.
     pub default: bool,
     /// One line about it; for a file that cannot be used, the reason.
-    pub about: String,
+    pub about: Bilingual,
     /// Whether a file on this machine can be used.
     pub usable: bool,
     /// Whether its digest is in the catalogue, or it is not a model of the catalogue.

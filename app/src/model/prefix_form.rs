@@ -221,7 +221,7 @@ impl PrefixForm {
     }
 
     /// Returns what is missing to build the prefix; `None` if it can be built.
-    pub fn lacks(&self) -> Option<Unavailable> {
+    pub fn missing(&self) -> Option<Unavailable> {
         let empty = |texts: [&String; 2]| texts.iter().any(|text| text.is_empty());
         match self.kind {
             KindChoice::Words if self.words.is_empty() => Some(Unavailable::NoWords),
@@ -245,7 +245,7 @@ impl PrefixForm {
     pub(crate) fn take_recipe(&mut self, recipe: &PrefixRecipe) {
         self.len = recipe.len;
         self.rounding = recipe.rounding;
-        self.take_kind(&recipe.kind, recipe.len);
+        self.set_kind_from(&recipe.kind, recipe.len);
         (self.unit, self.magnitude, self.unscaled) = match recipe.magnitude {
             Magnitude::TokenNorms(norms) => (MagnitudeUnit::TokenNorms, norms, false),
             Magnitude::Raw(raw) => (MagnitudeUnit::Raw, raw, false),
@@ -255,7 +255,7 @@ impl PrefixForm {
 
     /// Sets the fields from a kind and its envelope, of a prefix of `len` rows; a kind that these controls do not offer
     /// changes nothing.
-    pub(crate) fn take_kind(&mut self, kind: &PrefixKind, len: usize) {
+    pub(crate) fn set_kind_from(&mut self, kind: &PrefixKind, len: usize) {
         let Some(choice) = KindChoice::of(kind) else { return };
         self.kind = choice;
         // A recipe of a single row does not say what the envelope was.

@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_parted_by_commas_of_both_languages() {
+    fn words_are_separated_by_commas_of_both_languages() {
         let form = SearchForm {
             wanted: " sea, storm ,".into(),
             unwanted: "船、 海，".into(),

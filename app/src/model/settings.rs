@@ -136,7 +136,7 @@ impl Remembered {
         for (value, usual) in [
             (&mut prefix.magnitude, usual.prefix.magnitude),
             (&mut prefix.blend, usual.prefix.blend),
-            (&mut self.sweep.budget, usual.sweep.budget),
+            (&mut self.sweep.threshold_minimum, usual.sweep.threshold_minimum),
         ] {
             if !value.is_finite() {
                 *value = usual;
@@ -149,10 +149,10 @@ impl Remembered {
         self.find = self.find.within_bounds();
         self.search = self.search.within_bounds();
         let sweep = &mut self.sweep;
-        sweep.repeats = sweep.repeats.clamp(1, SweepForm::MOST_REPEATS);
-        sweep.lens.retain(|len| (1..=MAX_LEN).contains(len));
-        if sweep.lens.is_empty() {
-            sweep.lens = usual.sweep.lens;
+        sweep.repeats = sweep.repeats.clamp(1, SweepForm::MAX_REPEATS);
+        sweep.lengths.retain(|len| (1..=MAX_LEN).contains(len));
+        if sweep.lengths.is_empty() {
+            sweep.lengths = usual.sweep.lengths;
         }
         if sweep.prompts.is_empty() {
             sweep.prompts = usual.sweep.prompts;

@@ -35,7 +35,8 @@ pub struct SweepForm {
     #[serde(rename = "cases")]
     pub prompts: Vec<Prompt>,
     /// Every P.
-    pub lens: Vec<usize>,
+    #[serde(rename = "lens")]
+    pub lengths: Vec<usize>,
     /// The magnitudes as typed; see [`magnitudes`].
     pub magnitudes: String,
     pub unit: MagnitudeUnit,
@@ -45,12 +46,17 @@ pub struct SweepForm {
     #[serde(rename = "deep")]
     pub scored: bool,
     /// The measure of the threshold search.
-    pub budget_measure: Measure,
-    pub budget: f64,
+    #[serde(rename = "budget_measure")]
+    pub threshold_measure: Measure,
+    /// The least value of that measure, on its own scale.
+    #[serde(rename = "budget")]
+    pub threshold_minimum: f64,
     /// A second module that runs the same plan: `embedded` or `host:port`; empty for none.
-    pub also: String,
+    #[serde(rename = "also")]
+    pub second_module: String,
     /// The second module's model, if it differs from the first one's.
-    pub also_model: Option<String>,
+    #[serde(rename = "also_model")]
+    pub second_model: Option<String>,
 }
 
 impl Default for SweepForm {
@@ -61,23 +67,23 @@ impl Default for SweepForm {
                 system: preset.system.to_owned(),
                 user: preset.user.to_owned(),
             }],
-            lens: vec![1, 4],
+            lengths: vec![1, 4],
             magnitudes: USUAL.to_owned(),
             unit: MagnitudeUnit::TokenNorms,
             rounding: Rounding::NearestEven,
             repeats: 1,
             scored: true,
-            budget_measure: Measure::Chrf2,
-            budget: 80.0,
-            also: String::new(),
-            also_model: None,
+            threshold_measure: Measure::Chrf2,
+            threshold_minimum: 80.0,
+            second_module: String::new(),
+            second_model: None,
         }
     }
 }
 
 impl SweepForm {
     /// Largest number of runs of each case.
-    pub const MOST_REPEATS: usize = 100;
+    pub const MAX_REPEATS: usize = 100;
 
     /// Returns the magnitudes; empty if the text is not a list (the field does not accept such a text).
     pub fn values(&self) -> Vec<f64> {
@@ -86,7 +92,7 @@ impl SweepForm {
     }
 
     /// Sets one of the ready-made lists.
-    pub fn take_range(&mut self, range: Range) {
+    pub fn apply_range(&mut self, range: Range) {
         let raw = self.unit == MagnitudeUnit::Raw;
         self.rounding = Rounding::NearestEven;
         self.magnitudes = match range {
@@ -107,7 +113,7 @@ impl SweepForm {
     pub fn range(&self) -> Option<Range> {
         Range::ALL.into_iter().find(|range| {
             let mut other = self.clone();
-            other.take_range(*range);
+            other.apply_range(*range);
             other == *self
         })
     }
@@ -116,13 +122,13 @@ impl SweepForm {
     pub fn set_unit(&mut self, unit: MagnitudeUnit) {
         if self.unit != unit {
             self.unit = unit;
-            self.take_range(Range::Usual);
+            self.apply_range(Range::Usual);
         }
     }
 
     /// Returns the number of cells per prompt: one for each length and magnitude.
     pub fn cells(&self) -> usize {
-        self.lens.len() * self.values().len()
+        self.lengths.len() * self.values().len()
     }
 
     /// Returns the plan of these fields with prefixes of `kind` and the settings of `prompt`. An envelope needs two
@@ -139,14 +145,14 @@ impl SweepForm {
             magnitudes: magnitudes.clone(),
             rounding: self.rounding,
         };
-        let (single, longer): (Vec<usize>, Vec<usize>) = self.lens.iter().partition(|&&len| len < 2);
+        let (single, longer): (Vec<usize>, Vec<usize>) = self.lengths.iter().partition(|&&len| len < 2);
         let sweeps = match kind.envelope() {
             Some(_) if !single.is_empty() => {
                 let parts = [(kind.clone().shaped(None), single), (kind, longer)];
                 let some = parts.into_iter().filter(|(_, lens)| !lens.is_empty());
                 some.map(|(kind, lens)| sweep(kind, lens)).collect()
             }
-            _ => vec![sweep(kind, self.lens.clone())],
+            _ => vec![sweep(kind, self.lengths.clone())],
         };
         let first = self.prompts.first().cloned().unwrap_or_default();
         Plan {
@@ -161,18 +167,18 @@ impl SweepForm {
     }
 
     /// Sets the fields from a plan, as far as they can express it.
-    pub fn take_plan(&mut self, plan: &Plan) {
+    pub fn set_from_plan(&mut self, plan: &Plan) {
         self.prompts = plan.prompts.clone();
         self.repeats = plan.repeats.max(1);
         self.scored = plan.scored;
         let Some(sweep) = plan.sweeps.first() else { return };
-        self.lens = plan
+        self.lengths = plan
             .sweeps
             .iter()
             .flat_map(|sweep| sweep.lens.iter().copied())
             .collect();
-        self.lens.sort_unstable();
-        self.lens.dedup();
+        self.lengths.sort_unstable();
+        self.lengths.dedup();
         self.rounding = sweep.rounding;
         let values = match &sweep.magnitudes {
             Magnitudes::Raw(values) => {
@@ -235,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_come_out_sorted_and_once() {
+    fn lengths_are_sorted_and_unique() {
         assert_eq!(parse_lens("4, 1 2,4").unwrap(), [1, 2, 4]);
         for text in ["", "0", "1.5", "a"] {
             assert_eq!(parse_lens(text), None, "{text}");
@@ -243,34 +249,34 @@ mod tests {
     }
 
     #[test]
-    fn the_scripts_list_is_the_scripts_raw_truncated_and_found_again() {
+    fn the_scripts_list_is_raw_truncated_and_recognised() {
         let mut form = SweepForm::default();
-        form.take_range(Range::Script);
+        form.apply_range(Range::Script);
         assert_eq!(form.values(), SCRIPT_VALUES);
         assert_eq!((form.unit, form.rounding), (MagnitudeUnit::Raw, Rounding::Truncate));
         assert_eq!(form.range(), Some(Range::Script));
-        form.take_range(Range::Usual);
+        form.apply_range(Range::Usual);
         assert_eq!(form.rounding, Rounding::NearestEven);
     }
 
     #[test]
-    fn a_plan_and_the_fields_it_was_made_of_say_the_same() {
+    fn a_plan_sets_the_fields_that_it_was_made_of() {
         for range in Range::ALL {
             let mut form = SweepForm {
                 repeats: 2,
                 ..SweepForm::default()
             };
-            form.take_range(range);
+            form.apply_range(range);
             let plan = form.plan(PrefixKind::Constant, &PromptForm::default(), "n".to_owned());
             let mut again = SweepForm::default();
-            again.take_plan(&plan);
+            again.set_from_plan(&plan);
             assert_eq!(again, form, "{range:?}");
             assert_eq!(plan.cases().unwrap().len(), 2 + 2 * form.cells());
         }
     }
 
     #[test]
-    fn a_plan_says_how_tokens_are_drawn_and_how_many() {
+    fn a_plan_contains_sampling_and_token_limit() {
         let plan = SweepForm::default().plan(PrefixKind::Constant, &PromptForm::default(), String::new());
         assert_eq!(plan.settings.max_new_tokens, Some(64));
         assert_eq!(plan.settings.other["enable_top_k_sampling"], false);

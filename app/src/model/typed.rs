@@ -36,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comma_stands_before_decimals_but_not_where_it_may_divide_thousands() {
+    fn a_comma_is_a_decimal_separator_unless_it_may_separate_thousands() {
         for (text, value) in [
             ("2,9", 2.9),
             ("0,125", 0.125),

@@ -1,6 +1,7 @@
 //! The context that every panel receives, and helpers that several panels share.
 
 use eframe::egui::{self, Frame, Margin, Rect, Stroke, Ui};
+use softprefix_core::experiment::words::REGIONS;
 
 use crate::model::MagnitudeUnit;
 use crate::text::Text;
@@ -74,11 +75,9 @@ impl PanelContext<'_> {
     }
 
     pub fn region_names(&self) -> RegionNames<'static> {
-        RegionNames {
-            floor: self.text.region_floor,
-            tokens: self.text.region_tokens,
-            over: self.text.region_over,
-        }
+        let language = self.workbench.settings.language;
+        let [floor, tokens, over] = REGIONS.map(|name| name.get(language));
+        RegionNames { floor, tokens, over }
     }
 
     /// Returns the current magnitude in the plot's unit; for unscaled rows, the magnitude that they have.

@@ -136,8 +136,8 @@ fn counts(ui: &mut Ui, cx: &PanelContext<'_>, text: &ExternalText) {
     let counted = (text.counted)(external.packets, external.refused);
     ui.label(paint::words(counted, theme::BODY, palette.text2));
     if let Some(why) = &external.why {
-        let said = why.sentence();
-        let sentence = (text.last_refused)(said.get(cx.workbench.settings.language));
+        let problem = why.sentence();
+        let sentence = (text.last_refused)(problem.get(cx.workbench.settings.language));
         ui.label(paint::words(sentence, theme::BODY, palette.text3));
     }
 }

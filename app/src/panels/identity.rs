@@ -30,7 +30,7 @@ pub(super) fn footer(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let next = &cx.workbench.next_prefix;
     let built = match &next.built {
         Some(Err(problem)) => {
-            module_card::trouble(ui, cx, problem);
+            module_card::show_problem(ui, cx, problem);
             return;
         }
         Some(Ok(built)) => Some(built),
@@ -113,11 +113,11 @@ pub(super) fn sheet(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let Some(sheet) = &cx.workbench.sheet else { return };
     let summary = match &sheet.summary {
         Some(Ok(summary)) => summary,
-        Some(Err(problem)) => return module_card::trouble(ui, cx, problem),
+        Some(Err(problem)) => return module_card::show_problem(ui, cx, problem),
         None => {
             let why = if !cx.workbench.module.is_ready() {
                 words.not_connected
-            } else if cx.workbench.prefix.lacks().is_some() {
+            } else if cx.workbench.prefix.missing().is_some() {
                 words.nothing_to_build
             } else {
                 words.building
@@ -253,11 +253,11 @@ fn nearest(ui: &mut Ui, cx: &PanelContext<'_>, nearest: &Nearest) {
             ui.label(paint::words(words.looking, theme::BODY, palette.text3));
             return;
         }
-        Nearest::NotTold => {
-            ui.label(paint::words(words.nearest_not_told, theme::BODY, palette.text2));
+        Nearest::Unsupported => {
+            ui.label(paint::words(words.nearest_unsupported, theme::BODY, palette.text2));
             return;
         }
-        Nearest::Failed(problem) => return module_card::trouble(ui, cx, problem),
+        Nearest::Failed(problem) => return module_card::show_problem(ui, cx, problem),
         Nearest::Known(rows) => rows,
     };
     let far = rows
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_with_the_same_neighbours_are_told_once() {
+    fn rows_with_the_same_neighbours_are_listed_once() {
         let row = |id, cosine| {
             let text = String::new();
             vec![Neighbour { id, text, cosine }]

@@ -163,7 +163,7 @@ fn with_words<R>(text: &Text, with: impl FnOnce(&LabelWords<'_>) -> R) -> R {
     with(&LabelWords {
         baseline: text.baseline,
         raw: text.raw,
-        unscaled: "1:1",
+        unscaled: text.unscaled,
         cut: text.cut_off,
         comma: text.comma,
         kind: &|of| kind(text, of),

@@ -19,7 +19,7 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     ui.spacing_mut().item_spacing.y = 12.0;
     // Rows of text are as high as a line.
     ui.spacing_mut().interact_size.y = 16.0;
-    let (mark, state) = standing(cx);
+    let (mark, state) = state_of(cx);
     ui.horizontal(|ui| {
         ui.set_min_height(16.0);
         ui.label(paint::strong(text.module, theme::CAPTION, palette.text2));
@@ -55,7 +55,7 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             elsewhere(ui, cx);
         }
         ModuleState::Failed { problem, .. } => {
-            trouble(ui, cx, problem);
+            show_problem(ui, cx, problem);
             primary(ui, cx, text.reconnect, Action::Reconnect);
             visit_doctor(ui, cx);
             elsewhere(ui, cx);
@@ -69,7 +69,7 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     }
 }
 
-fn standing(cx: &PanelContext<'_>) -> (Status, &'static str) {
+fn state_of(cx: &PanelContext<'_>) -> (Status, &'static str) {
     let text = cx.text;
     match &cx.workbench.module {
         ModuleState::Ready(facts) if facts.is_ours() => (Status::Good, text.ready),
@@ -148,8 +148,8 @@ fn weights(ui: &mut Ui, cx: &PanelContext<'_>, weights: &[StoredWeights]) {
         .iter()
         .map(|stored| format!("{}: {}", stored.kind, (text.taken_over)(stored.how, stored.count)))
         .collect();
-    let said = (text.weights_counted)(count(true), count(false));
-    ui.label(paint::words(said, theme::CAPTION, palette.text2))
+    let counts = (text.weights_counted)(count(true), count(false));
+    ui.label(paint::words(counts, theme::CAPTION, palette.text2))
         .on_hover_text(lines.join("\n"));
 }
 
@@ -180,7 +180,7 @@ pub(super) fn any_fetch(ui: &mut Ui, cx: &PanelContext<'_>) {
         .and_then(BackgroundFetch::progress);
     match &cx.workbench.module {
         ModuleState::Fetching(fetch) => fetch_progress(ui, cx, fetch),
-        ModuleState::NoModel { problem: Some(problem) } => trouble(ui, cx, problem),
+        ModuleState::NoModel { problem: Some(problem) } => show_problem(ui, cx, problem),
         _ => {
             if let Some(fetch) = background_fetch {
                 fetch_progress(ui, cx, fetch);
@@ -236,7 +236,7 @@ fn background_fetch(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             ui.label(paint::words((text.arrived)(model), theme::CAPTION, palette.text2));
         }
         Some(BackgroundFetch::Failed { name, problem }) => {
-            trouble(ui, cx, problem);
+            show_problem(ui, cx, problem);
             if ui.add(Button::outlined(text.again).width(width)).clicked() {
                 cx.act(Action::FetchModel(name.clone()));
             }
@@ -248,7 +248,7 @@ fn no_model(ui: &mut Ui, cx: &mut PanelContext<'_>, problem: Option<&Problem>) {
     let palette = Palette::of(ui);
     let text = cx.text;
     match problem {
-        Some(problem) => trouble(ui, cx, problem),
+        Some(problem) => show_problem(ui, cx, problem),
         None => {
             ui.label(paint::words(text.no_model_yet, theme::BODY, palette.text2));
         }
@@ -272,7 +272,7 @@ fn no_model(ui: &mut Ui, cx: &mut PanelContext<'_>, problem: Option<&Problem>) {
 }
 
 /// Draws a problem and its remedy.
-pub(super) fn trouble(ui: &mut Ui, cx: &PanelContext<'_>, problem: &Problem) {
+pub(super) fn show_problem(ui: &mut Ui, cx: &PanelContext<'_>, problem: &Problem) {
     let palette = Palette::of(ui);
     let text = cx.text;
     with_mark(ui, Status::Broken, |ui| {

@@ -377,7 +377,7 @@ fn header_of(ui: &mut Ui, cx: &mut PanelContext<'_>, run: RunKind, pane: &Pane) 
         let font = theme::CAPTION.regular();
         let rest_width = paint::line_of_text(ui, rest, font.clone(), palette.text2).size().x;
         let stale_width = stale.as_ref().map_or(0.0, |(_, galley)| galley.size().x + 8.0);
-        let room = ui.available_width() - size.size().x - 5.0 - stale_width - beside_label(ui, cx);
+        let room = ui.available_width() - size.size().x - 5.0 - stale_width - buttons_width(ui, cx);
         ui.spacing_mut().item_spacing.x = 5.0;
         // The sign says that it is the prefix; the label says which.
         if name.size().x + 5.0 + rest_width <= room {
@@ -456,7 +456,7 @@ pub(super) fn heading(cx: &PanelContext<'_>, run: RunKind) -> String {
 }
 
 /// Returns the width of the buttons beside the prefixed pane's label.
-fn beside_label(ui: &Ui, cx: &PanelContext<'_>) -> f32 {
+fn buttons_width(ui: &Ui, cx: &PanelContext<'_>) -> f32 {
     let gap = ui.spacing().item_spacing.x;
     let differences = differences_words(ui, cx).map_or(0.0, |words| differences_size(&words).x + gap);
     differences + granularity_button(cx).measure(ui) + gap

@@ -243,8 +243,8 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, first_difference: Option<FirstDi
         paint::line_of_text(ui, words, font, Palette::of(ui).text).size().x
     };
     // If the whole verdict has no room beside the measures, it leaves out where outputs begin to repeat themselves, which the plot shows.
-    let beside = room.width() - Chips::of(ui, cx, f32::INFINITY, LEAST_CHIPS).width - 16.0;
-    let fits = |words: &String| width_of(words) <= beside;
+    let title_width = room.width() - Chips::of(ui, cx, f32::INFINITY, LEAST_CHIPS).width - 16.0;
+    let fits = |words: &String| width_of(words) <= title_width;
     let lengths = [VerdictLength::Whole, VerdictLength::Part].map(|length| verdict(cx, first_difference, length));
     let words = lengths
         .into_iter()

@@ -161,7 +161,7 @@ impl Rail {
         let buttons_width = 2.0 * theme::CONTROL + 6.0;
         ui.horizontal(|ui| {
             ui.spacing_mut().item_spacing.x = 6.0;
-            let labels_width = 68.0;
+            let labels_width = 78.0;
             let width = ui.available_width() - buttons_width - labels_width - 12.0;
             let field = Headline {
                 name: text.type_magnitude,

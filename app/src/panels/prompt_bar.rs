@@ -228,7 +228,8 @@ fn system_fields(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     });
 }
 
-fn sampling_words(cx: &PanelContext<'_>, sampling: Sampling) -> &'static str {
+/// Returns the name of how tokens are sampled.
+pub(super) fn sampling_words(cx: &PanelContext<'_>, sampling: Sampling) -> &'static str {
     match sampling {
         Sampling::Greedy => cx.text.greedy,
         Sampling::TopK { .. } => cx.text.top_k,

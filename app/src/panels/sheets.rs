@@ -409,7 +409,7 @@ fn model_row(ui: &mut Ui, cx: &mut PanelContext<'_>, model: &ModelChoice) {
     let palette = Palette::of(ui);
     let text = cx.text;
     let size = model.bytes.map(text::bytes).unwrap_or_default();
-    let mut about = vec![size, model.about.clone()];
+    let mut about = vec![size, model.about.get(cx.workbench.settings.language).to_owned()];
     if model.present {
         about.push(if model.usable { text.present } else { text.unusable }.to_owned());
     }

@@ -348,7 +348,7 @@ pub fn banner(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             if offers_rest {
                 ui.add_space(4.0);
                 if ui.add(Button::ink(cx.sweep_text().resume).small()).clicked() {
-                    cx.sweep(SweepAction::Resume);
+                    cx.sweep(SweepAction::ResumeExperiment);
                 }
             }
         });
@@ -356,7 +356,7 @@ pub fn banner(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         dismissed = ui.place(close, IconButton::new(Icon::Close, text.dismiss)).clicked();
     });
     if dismissed && offers_rest {
-        cx.sweep(SweepAction::DismissTrouble);
+        cx.sweep(SweepAction::DismissMessage);
     } else if dismissed {
         cx.act(Action::DismissNotice);
     }

@@ -1,24 +1,24 @@
 //! Reads and writes the file format of recordings: [`Writer`] formats one line at a time, [`Recording::read`] parses a
 //! whole file or refuses it with one sentence.
 //!
-//! What a line holds completely is written by the model's own type with serde: the fields, kinds of runs, token counts, the vocabulary. The
-//! other rows are types of this module, since a recording leaves out a part of what the model's types hold: the module's address, the recipe
-//! that the fields already give, the text that has already arrived, digits that are not shown.
+//! A line is written by the model's own types with serde. The end of a run has a row of its own, which leaves out the text that has
+//! already arrived and digits that are not shown.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use softprefix_core::compare::{Measure, ResultsFile};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{Answer, Experiment, ModuleIdentity, PrefixIdentity, Record, WRITTEN_BY, export};
 use softprefix_core::prefix::{MAX_LEN, PrefixRecipe};
-use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, TokenCounts, Usage};
+use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, TokenCounts, Usage};
 
 use super::Line;
+use crate::errors::because;
 use crate::model::{
     Bilingual, ExternalCommand, Histogram, ModuleFacts, PrefixForm, Problem, ProblemKind, PromptForm, RunKind, Timings,
     Vocabulary,
@@ -66,9 +66,8 @@ impl Broken {
                 "{name} は新しい版の本ソフトが記録したものです（形式 {version}、この版が読めるのは {VERSION} まで）。本ソフトを更新してください。"
             ),
             Self::Line { name, line, why } => {
-                format!(
-                    "{name} の {line} 行目が壊れています（{why}）。記録し直すか、壊れていない写しを使ってください。"
-                )
+                because(&format!("{name} の {line} 行目が壊れています"), why)
+                    + "記録し直すか、壊れていないコピーを使ってください。"
             }
             Self::Empty(name) => format!("{name} には再生できるものがありません。もう少し長く記録してください。"),
         };
@@ -92,9 +91,9 @@ struct Head {
 struct Row {
     t: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    module: Option<ModuleRow>,
+    module: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    lost: Option<[String; 2]>,
+    lost: Option<ProblemRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     prefix: Option<Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -143,25 +142,39 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<us
     Option::deserialize(from).map(Some)
 }
 
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Serialize, Deserialize)]
 struct ModuleRow {
+    /// Without its address.
+    #[serde(flatten)]
+    identity: ModuleIdentity,
+    #[serde(default)]
     embedded: bool,
-    version: String,
-    model: String,
-    hidden_size: Option<usize>,
-    window: Option<usize>,
-    prefill_window: Option<usize>,
+    #[serde(default)]
     latency_us: u64,
-    ours: bool,
-    unit: Option<String>,
-    backend: Option<String>,
+    #[serde(default)]
     concurrency: usize,
-    model_sha256: Option<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    weights: Vec<StoredWeights>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Of earlier versions, which did not write the name of every unit.
+    #[serde(default, skip_serializing)]
+    ours: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     vocabulary: Option<Vocabulary>,
+}
+
+/// What went wrong and what to do next. Earlier versions wrote both in English only.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum ProblemRow {
+    Bilingual { sentence: Bilingual, remedy: Bilingual },
+    English([String; 2]),
+}
+
+impl From<ProblemRow> for Problem {
+    fn from(row: ProblemRow) -> Self {
+        match row {
+            ProblemRow::Bilingual { sentence, remedy } => Self::new(ProblemKind::Module, sentence, remedy),
+            ProblemRow::English([sentence, remedy]) => Self::new(ProblemKind::Module, sentence, remedy),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -175,49 +188,7 @@ struct BeganRow {
     #[serde(rename = "side")]
     kind: RunKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    built: Option<BuiltRow>,
-}
-
-/// A prefix that was sent; its recipe is that of the fields when the run started.
-#[derive(Serialize, Deserialize)]
-struct BuiltRow {
-    len: usize,
-    hidden_size: usize,
-    sha256: String,
-    norm_min: f64,
-    norm_median: f64,
-    norm_max: f64,
-    norms: Option<f64>,
-    raw: Option<f64>,
-}
-
-impl From<&PrefixIdentity> for BuiltRow {
-    fn from(identity: &PrefixIdentity) -> Self {
-        let [norm_min, norm_median, norm_max] = identity.row_norms;
-        Self {
-            len: identity.len,
-            hidden_size: identity.hidden_size,
-            sha256: identity.sha256.clone(),
-            norm_min,
-            norm_median,
-            norm_max,
-            norms: identity.token_norms,
-            raw: identity.raw(),
-        }
-    }
-}
-
-impl BuiltRow {
-    fn identity(self, recipe: PrefixRecipe) -> PrefixIdentity {
-        PrefixIdentity {
-            recipe,
-            len: self.len.min(MAX_LEN),
-            hidden_size: self.hidden_size.min(MOST),
-            sha256: self.sha256,
-            row_norms: [self.norm_min, self.norm_median, self.norm_max],
-            token_norms: self.norms,
-        }
-    }
+    built: Option<Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -244,7 +215,7 @@ struct EndRow {
 struct FailedRow {
     #[serde(rename = "side")]
     kind: RunKind,
-    because: [String; 2],
+    because: ProblemRow,
 }
 
 /// State that reader and writer keep from line to line: the forms, and the text received of each kind of run.
@@ -308,7 +279,10 @@ impl Writer {
                 } else {
                     facts.identity.address.clone()
                 };
-                row.module = Some(module_row(facts, vocabulary.as_deref()));
+                let Ok(Value::Object(fields)) = serde_json::to_value(module_row(facts, vocabulary.as_deref())) else {
+                    return None;
+                };
+                row.module = Some(fields);
             }
             Line::Lost(problem) => row.lost = Some(self.because(problem)),
             Line::Prefix(form) => row.prefix = Some(changes(&mut self.memory.prefix, &**form)?),
@@ -331,7 +305,7 @@ impl Writer {
                 }
                 row.began = Some(BeganRow {
                     kind: *kind,
-                    built: sent.as_deref().map(BuiltRow::from),
+                    built: sent.as_deref().and_then(|sent| serde_json::to_value(sent).ok()),
                 });
             }
             Line::Text(kind, text) => {
@@ -363,13 +337,24 @@ impl Writer {
         Some(written(&row))
     }
 
-    fn because(&self, problem: &Problem) -> [String; 2] {
-        [&problem.sentence.en, &problem.remedy.en].map(|text| without_addresses(text, &self.memory.address))
+    fn because(&self, problem: &Problem) -> ProblemRow {
+        let own = &self.memory.address;
+        let without = |text: &Bilingual| {
+            Bilingual::new(
+                without_addresses(&text.en, own, ["The module", "the module"]),
+                without_addresses(&text.ja, own, ["モジュール"; 2]),
+            )
+        };
+        ProblemRow::Bilingual {
+            sentence: without(&problem.sentence),
+            remedy: without(&problem.remedy),
+        }
     }
 }
 
-/// Replaces every address in a sentence: `own` with or without its port, and whatever has the form of an IP address.
-fn without_addresses(text: &str, own: &str) -> String {
+/// Replaces every address in a sentence by a name for the module, which is `first` at the beginning: `own` with or without its port, and
+/// whatever has the form of an IP address.
+fn without_addresses(text: &str, own: &str, [first, later]: [&str; 2]) -> String {
     let host = own.rsplit_once(':').map_or(own, |(host, _)| host);
     let own = [own, host, host.trim_matches(['[', ']'])];
     let is_address = |word: &str| {
@@ -377,7 +362,8 @@ fn without_addresses(text: &str, own: &str) -> String {
             || word.parse::<SocketAddr>().is_ok()
             || word.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
     };
-    let in_word = |c: char| c.is_alphanumeric() || "._-:[]%".contains(c);
+    // Japanese has no blanks between an address and the words around it.
+    let in_word = |c: char| c.is_ascii_alphanumeric() || "._-:[]%".contains(c) || (!c.is_ascii() && own[0].contains(c));
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(in_word) {
@@ -388,8 +374,8 @@ fn without_addresses(text: &str, own: &str) -> String {
         out.push_str(before);
         out.push_str(match (is_address(word), out.is_empty()) {
             (false, _) => word,
-            (true, true) => "The module",
-            (true, false) => "the module",
+            (true, true) => first,
+            (true, false) => later,
         });
         out.push_str(&run[word.len()..]);
         rest = after;
@@ -423,21 +409,16 @@ fn changes(before: &mut Map<String, Value>, form: &impl Serialize) -> Option<Map
 }
 
 fn module_row(facts: &ModuleFacts, vocabulary: Option<&Vocabulary>) -> ModuleRow {
-    let identity = facts.identity.clone();
     ModuleRow {
+        identity: ModuleIdentity {
+            address: String::new(),
+            card: Value::Null,
+            ..facts.identity.clone()
+        },
         embedded: facts.is_embedded(),
-        version: identity.version.unwrap_or_default(),
-        model: identity.model,
-        hidden_size: facts.hidden_size(),
-        window: identity.window,
-        prefill_window: identity.prefill_window,
         latency_us: u64::try_from(facts.latency.as_micros()).unwrap_or(u64::MAX),
-        ours: facts.is_ours(),
-        unit: identity.unit,
-        backend: identity.backend,
         concurrency: facts.concurrency,
-        model_sha256: identity.model_sha256,
-        weights: identity.weights,
+        ours: false,
         vocabulary: vocabulary.cloned(),
     }
 }
@@ -549,7 +530,6 @@ fn without_place(error: &serde_json::Error) -> String {
 }
 
 fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, String> {
-    let problem = |[sentence, remedy]: [String; 2]| Problem::new(ProblemKind::Module, sentence, remedy);
     for (text, kind) in [
         (row.b, RunKind::Baseline),
         (row.p, RunKind::Prefixed),
@@ -567,7 +547,7 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
             vocabulary,
         }
     } else if let Some(words) = row.lost {
-        Line::Lost(problem(words))
+        Line::Lost(words.into())
     } else if let Some(changed) = row.prefix {
         memory.prefix.extend(changed);
         let mut form: PrefixForm = form_of(&memory.prefix)?;
@@ -611,7 +591,7 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
             Some(recipe) => recipe,
             None => form_of::<PrefixForm>(&memory.prefix)?.recipe(),
         };
-        let sent = began.built.map(|built| built.identity(recipe));
+        let sent = began.built.map(|built| identity_of(built, &recipe)).transpose()?;
         if began.kind == RunKind::Prefixed {
             memory.sent.clone_from(&sent);
         }
@@ -622,7 +602,7 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
         let answer = answer_of(end, arrived, memory.sent(kind));
         Line::Ended(kind, Box::new(answer))
     } else if let Some(failed) = row.failed {
-        Line::Failed(failed.kind, problem(failed.because))
+        Line::Failed(failed.kind, failed.because.into())
     } else if let Some(kind) = row.dropped {
         Line::Dropped(kind)
     } else if let Some(at) = row.look {
@@ -646,24 +626,39 @@ fn form_of<T: serde::de::DeserializeOwned>(fields: &Map<String, Value>) -> Resul
     serde_json::from_value(Value::Object(fields.clone())).map_err(|error| without_place(&error))
 }
 
-fn module_of(row: ModuleRow) -> Result<(ModuleFacts, Option<Arc<Vocabulary>>), String> {
-    let limited = |number: Option<usize>| number.map(|number| number.min(MOST));
-    // The module's address is not recorded.
-    let elsewhere = "StackFlow".to_owned();
+/// Parses the prefix of a run. Earlier versions wrote its norms one by one, and no recipe: it is that of the fields when the run started.
+fn identity_of(mut built: Value, recipe: &PrefixRecipe) -> Result<PrefixIdentity, String> {
+    if built.get("recipe").is_none() {
+        built["recipe"] = json!(recipe);
+        built["row_norms"] = json!(["norm_min", "norm_median", "norm_max"].map(|key| built.get(key).cloned()));
+        built["token_norms"] = built.get("norms").cloned().unwrap_or_default();
+    }
+    let identity: PrefixIdentity = serde_json::from_value(built).map_err(|error| without_place(&error))?;
+    Ok(PrefixIdentity {
+        len: identity.len.min(MAX_LEN),
+        hidden_size: identity.hidden_size.min(MOST),
+        ..identity
+    })
+}
+
+fn module_of(mut fields: Map<String, Value>) -> Result<(ModuleFacts, Option<Arc<Vocabulary>>), String> {
+    // Earlier versions wrote null for what is not known, and no address.
+    fields.retain(|_, value| !value.is_null());
+    for (key, value) in [("address", json!("")), ("model", json!("")), ("hidden_size", json!(0))] {
+        fields.entry(key).or_insert(value);
+    }
+    let row: ModuleRow = form_of(&fields)?;
+    let identity = row.identity;
     let facts = ModuleFacts {
         identity: ModuleIdentity {
-            address: if row.embedded { EMBEDDED.to_owned() } else { elsewhere },
-            model: row.model,
-            hidden_size: limited(row.hidden_size).unwrap_or_default(),
-            unit: row.unit.or(row.ours.then(|| "softprefix-unit".to_owned())),
-            backend: row.backend,
-            model_sha256: row.model_sha256,
-            weights: row.weights,
-            version: Some(row.version).filter(|version| !version.is_empty()),
+            address: if row.embedded { EMBEDDED } else { "StackFlow" }.to_owned(),
+            hidden_size: identity.hidden_size.min(MOST),
+            unit: identity.unit.or(row.ours.then(|| "softprefix-unit".to_owned())),
+            version: identity.version.filter(|version| !version.is_empty()),
             median_norm: row.vocabulary.as_ref().map(|vocabulary| vocabulary.median),
-            window: limited(row.window),
-            prefill_window: limited(row.prefill_window),
-            ..ModuleIdentity::default()
+            window: identity.window.map(|positions| positions.min(MOST)),
+            prefill_window: identity.prefill_window.map(|positions| positions.min(MOST)),
+            ..identity
         },
         latency: Duration::from_micros(row.latency_us),
         concurrency: row.concurrency.min(MOST),
@@ -742,9 +737,15 @@ mod tests {
                 "the label of softprefix-unit 0.1.0 at 12:30:45, 第2回。",
                 "the label of softprefix-unit 0.1.0 at 12:30:45, 第2回。",
             ),
+            // Japanese has no blanks around a name.
+            (
+                "lab:10001",
+                "lab:10001との接続が切れました（10.0.0.3）。",
+                "The moduleとの接続が切れました（the module）。",
+            ),
             ("", "nothing: at all.", "nothing: at all."),
         ] {
-            assert_eq!(without_addresses(text, own), kept);
+            assert_eq!(without_addresses(text, own, ["The module", "the module"]), kept);
         }
     }
 }

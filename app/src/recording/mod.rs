@@ -7,7 +7,7 @@
 //! | key | means |
 //! |---|---|
 //! | `module` | a module is ready: `model`, `hidden_size`, `window`, ..., and its `vocabulary`'s norms; never its address |
-//! | `lost` | the connection was lost: the sentence and the remedy |
+//! | `lost` | the connection was lost: `sentence` and `remedy`, each in English and Japanese |
 //! | `prefix`, `prompt` | the fields of the form that changed (the first line of each has all of them) |
 //! | `view` | measure of the plot, granularity of the diff |
 //! | `count` | tokens of template and prompt, window, prefill |

@@ -9,12 +9,12 @@ use std::sync::atomic::AtomicBool;
 use softprefix_core::protocol::extension::Secret;
 use softprefix_unit::listen;
 use softprefix_unit::model::ModelSource;
-use softprefix_unit::models::{self, Entry, FetchError, FetchOptions, FetchSource, FetchStep, ModelStore, Places};
+use softprefix_unit::models::{self, Entry, FetchError, FetchOptions, FetchSource, FetchStep, ModelStore, Place, Places};
 use softprefix_unit::unit::{LoadObserver, Unit, UnitOptions};
 use tokio::sync::oneshot;
 
 use crate::errors::{self, sentence};
-use crate::model::{Bilingual, FetchProgress, ModelChoice, Problem, ProblemKind};
+use crate::model::{Bilingual, FetchProgress, ModelChoice, Problem, ProblemKind, bilingual};
 
 /// A unit that runs in this process. Dropping it stops it and its tasks.
 pub struct Embedded {
@@ -37,7 +37,7 @@ impl Embedded {
                 ProblemKind::Connection,
                 Bilingual::new(
                     sentence(&detail),
-                    format!("内蔵モジュールを起動できません（{}）。", errors::system(&detail)),
+                    errors::because("内蔵モジュールを起動できません", &detail),
                 ),
                 Bilingual::new("Try again.", "もう一度試してください。"),
             )
@@ -162,18 +162,12 @@ pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
             store: Box::new(store),
         });
     }
-    // For a file of that name that cannot be used, returns the reason.
     let broken = store
         .found()
         .into_iter()
         .find(|found| found.name.eq_ignore_ascii_case(model));
-    if let Some(Err(reason)) = broken.map(|found| found.info) {
-        return Err(Problem::new(
-            ProblemKind::Model,
-            Bilingual::new(sentence(&reason), format!("{model} は使えません（{reason}）。")),
-            // The reason ends with what to do, in English.
-            Bilingual::new("", "ダウンロードし直すか、別のモデルを選んでください。"),
-        ));
+    if let Some(Err(error)) = broken.map(|found| found.info) {
+        return Err(Problem::from_text(ProblemKind::Model, errors::load(&error)));
     }
     match models.entries(model) {
         Some(entries) => Ok(Wanted::Missing(entries)),
@@ -219,12 +213,7 @@ fn named_file(models: &Models, path: &Path) -> Result<Wanted, Problem> {
             name,
             store: Box::new(store),
         }),
-        // The reason ends with what to do, in English.
-        Some((_, Err(reason))) => Err(Problem::new(
-            ProblemKind::Model,
-            Bilingual::new(sentence(&reason), format!("{shown} は使えません（{reason}）。")),
-            Bilingual::new("", japanese),
-        )),
+        Some((_, Err(error))) => Err(Problem::from_text(ProblemKind::Model, errors::load(&error))),
         None => Err(problem(
             format!("{shown} is not a model file."),
             format!("{shown} はモデルのファイルではありません。"),
@@ -240,10 +229,10 @@ pub fn fetch(
     models: &Models,
     entries: &[&'static Entry],
     cancel: &AtomicBool,
-    tell: impl Fn(FetchProgress),
+    report: impl Fn(FetchProgress),
 ) -> Result<Option<String>, Problem> {
     let fetched = models.store().fetch(entries, &models.options, cancel, &|progress| {
-        tell(FetchProgress {
+        report(FetchProgress {
             name: progress.entry.name.to_owned(),
             model: progress.entry.title.to_owned(),
             source: source_name(progress.source).to_owned(),
@@ -255,7 +244,7 @@ pub fn fetch(
     match fetched {
         Ok(fetched) => Ok(Some(fetched.entry.name.to_owned())),
         Err(FetchError::Cancelled { .. }) => Ok(None),
-        Err(error) => Err(Problem::told(ProblemKind::Model, errors::fetch(&error))),
+        Err(error) => Err(Problem::from_text(ProblemKind::Model, errors::fetch(&error))),
     }
 }
 
@@ -286,12 +275,16 @@ pub fn choices(models: &Models) -> Vec<ModelChoice> {
     let mut choices: Vec<ModelChoice> = Vec::new();
     for found in store.found() {
         let about = match (&found.info, found.entry) {
-            (Err(reason), _) => reason.clone(),
-            (Ok(_), Some(entry)) => format!("{} ({})", entry.title, entry.license),
-            (Ok(info), None) => format!(
-                "{}, H {}, {} layers ({})",
-                info.architecture, info.hidden_size, info.layers, found.place
-            ),
+            (Err(error), _) => errors::load(error).whole(),
+            (Ok(_), Some(entry)) => about_entry(entry),
+            (Ok(info), None) => {
+                let (name, hidden_size, layers) = (&info.architecture, info.hidden_size, info.layers);
+                let (place, place_ja) = (found.place, place_in_japanese(found.place));
+                bilingual!(
+                    "{name}, H {hidden_size}, {layers} layers ({place})",
+                    "{name}、H {hidden_size}、{layers} 層（{place_ja}）"
+                )
+            }
         };
         choices.push(ModelChoice {
             default: found.info.is_ok() && found.entry.is_some_and(|entry| is_default(entry.name)),
@@ -317,8 +310,23 @@ pub fn choices(models: &Models) -> Vec<ModelChoice> {
             usable: true,
             verified: entry.is_verified(),
             default: is_default(entry.name),
-            about: format!("{} ({})", entry.title, entry.license),
+            about: about_entry(entry),
         });
     }
     choices
+}
+
+fn about_entry(entry: &Entry) -> Bilingual {
+    format!("{} ({})", entry.title, entry.license).into()
+}
+
+fn place_in_japanese(place: Place) -> &'static str {
+    match place {
+        Place::Named => "指定したファイル",
+        Place::Own => "本ソフトのフォルダー",
+        Place::HuggingFace => "Hugging Face のキャッシュ",
+        Place::LmStudio => "LM Studio",
+        Place::Ollama => "Ollama",
+        Place::LlamaCpp => "llama.cpp のキャッシュ",
+    }
 }

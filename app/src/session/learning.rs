@@ -9,7 +9,7 @@ use softprefix_core::experiment::{LearnPlan, ModuleIdentity};
 use softprefix_core::prefix::{Learned, LearningSettings, Origin, PrefixStore, SoftPrefix, decode, files};
 use softprefix_core::protocol::learn::{Example, LearnFrame};
 
-use crate::errors::{self, broken, prefix_file_problem, prefix_store_problem};
+use crate::errors::{self, prefix_file_problem, prefix_store_problem, task_failed};
 use crate::model::{Bilingual, Problem, ProblemKind};
 
 /// Maximum size of a file of examples or prompts.
@@ -19,7 +19,7 @@ const NAMED: usize = 10;
 
 /// The best rows so far, which are saved.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Best {
+pub struct BestRows {
     pub rows: SoftPrefix,
     pub learned: Learned,
 }
@@ -32,7 +32,7 @@ pub struct Learner {
     file: PathBuf,
     store: Option<PrefixStore>,
     settings: Option<LearningSettings>,
-    best: Option<Best>,
+    best: Option<BestRows>,
 }
 
 impl Learner {
@@ -61,7 +61,7 @@ impl Learner {
     }
 
     /// Returns the best rows so far.
-    pub fn best(&self) -> Option<&Best> {
+    pub fn best(&self) -> Option<&BestRows> {
         self.best.as_ref()
     }
 
@@ -69,10 +69,10 @@ impl Learner {
     ///
     /// # Errors
     /// Errors of the unit and of the connection.
-    pub async fn hear(&mut self) -> Result<LearnFrame, Problem> {
-        let heard = self.learning.next().await;
-        let heard = heard.map_err(|error| problem(error, &self.module))?;
-        heard.ok_or_else(|| {
+    pub async fn next_frame(&mut self) -> Result<LearnFrame, Problem> {
+        let received = self.learning.next().await;
+        let received = received.map_err(|error| problem(error, &self.module))?;
+        received.ok_or_else(|| {
             Problem::new(
                 ProblemKind::Module,
                 Bilingual::new(
@@ -88,19 +88,19 @@ impl Learner {
     ///
     /// # Errors
     /// If the rows are invalid, or the file cannot be written.
-    pub async fn keep(&mut self, mut frame: LearnFrame) -> Result<LearnFrame, Problem> {
+    pub async fn save_frame(&mut self, mut frame: LearnFrame) -> Result<LearnFrame, Problem> {
         self.settings = frame.settings.or(self.settings);
         let Some(field) = frame.best.rows.take() else {
             return Ok(frame);
         };
         let rows = decode(&field, self.module.hidden_size)
-            .map_err(|error| Problem::told(ProblemKind::Module, errors::prefix(&error)))?;
+            .map_err(|error| Problem::from_text(ProblemKind::Module, errors::prefix(&error)))?;
         let learned = self.plan.learned(self.settings, &self.module, &frame);
-        let best = Best { rows, learned };
+        let best = BestRows { rows, learned };
         let (file, store, kept) = (self.file.clone(), self.store.clone(), best.clone());
         let last = frame.finish;
         let write = move || write(&kept, &file, store.as_ref().filter(|_| last));
-        tokio::task::spawn_blocking(write).await.map_err(broken)??;
+        tokio::task::spawn_blocking(write).await.map_err(task_failed)??;
         self.best = Some(best);
         Ok(frame)
     }
@@ -118,7 +118,7 @@ fn problem(error: ClientError, module: &ModuleIdentity) -> Problem {
     errors::session(&error.into(), module.is_embedded())
 }
 
-fn write(best: &Best, file: &Path, store: Option<&PrefixStore>) -> Result<(), Problem> {
+fn write(best: &BestRows, file: &Path, store: Option<&PrefixStore>) -> Result<(), Problem> {
     let note = Origin::Learned(Box::new(best.learned.clone())).note(&best.rows);
     let note = note.map(|note| note.to_string());
     files::export_safetensors(&best.rows, file, note.as_deref()).map_err(|error| prefix_file_problem(&error))?;
@@ -230,32 +230,32 @@ mod tests {
     use crate::model::Language;
 
     #[test]
-    fn every_broken_line_of_an_examples_file_is_named_by_its_number() {
+    fn invalid_lines_of_an_examples_file_are_named_by_their_numbers() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("examples.jsonl");
         let good = "{\"prompt\": \"a\", \"target\": \"b\"}";
-        let told = |text: String| {
+        let read = |text: String| {
             std::fs::write(&path, text).unwrap();
             examples(&path).map_err(|problem| [Language::English, Language::Japanese].map(|of| problem.whole(of)))
         };
-        assert_eq!(told(format!("{good}\n\n{good}\n")).unwrap().len(), 2);
-        let [en, ja] = told(format!("{good}\nnot json\n{good}\n{{\"prompt\": \"a\"}}\n")).unwrap_err();
+        assert_eq!(read(format!("{good}\n\n{good}\n")).unwrap().len(), 2);
+        let [en, ja] = read(format!("{good}\nnot json\n{good}\n{{\"prompt\": \"a\"}}\n")).unwrap_err();
         assert!(
             en.contains("lines 2, 4 cannot be used") && ja.contains("2、4 行目"),
             "{en} {ja}"
         );
-        let [en, _] = told("{\"prompt\": \"a\", \"target\": \" \"}\n".into()).unwrap_err();
+        let [en, _] = read("{\"prompt\": \"a\", \"target\": \" \"}\n".into()).unwrap_err();
         assert!(en.contains("line 1 cannot be used (an empty prompt"), "{en}");
-        let [en, _] = told("what\n".repeat(14)).unwrap_err();
+        let [en, _] = read("what\n".repeat(14)).unwrap_err();
         assert!(en.contains("9, 10 and 4 more cannot"), "{en}");
-        let [en, ja] = told("\n".into()).unwrap_err();
+        let [en, ja] = read("\n".into()).unwrap_err();
         assert!(en.contains("has no examples") && ja.contains("例がありません"), "{en}");
     }
 
     /// The best rows after a step.
-    fn best(step: usize) -> Best {
+    fn best(step: usize) -> BestRows {
         let values = [0.5 + step as f32; 4];
-        Best {
+        BestRows {
             rows: SoftPrefix::from_f32(2, &values, Rounding::default()).unwrap(),
             learned: serde_json::from_value(serde_json::json!({
                 "objective": "", "examples": 1, "preserved": 0, "data_sha256": "", "first_prompt": "", "first_target": "",
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn whichever_step_of_writing_the_rows_fails_the_file_has_the_old_rows_or_the_new_ones_and_the_error_names_it() {
+    fn a_failure_at_any_step_of_writing_keeps_the_old_or_the_new_rows_and_names_the_file() {
         let names = |folder: &Path| {
             let files = std::fs::read_dir(folder).unwrap();
             files.map(|file| file.unwrap().file_name()).collect::<Vec<_>>()

@@ -28,7 +28,7 @@ pub use look::Look;
 pub struct Session {
     core: Arc<session::Session>,
     _embedded: Option<Embedded>,
-    stands_in_for: Vec<&'static Entry>,
+    substituted: Vec<&'static Entry>,
 }
 
 impl Deref for Session {
@@ -86,8 +86,8 @@ pub enum MissingModel {
     /// Downloads it first.
     Fetch(Arc<AtomicBool>),
     /// Takes the small model in place of the default one, and downloads that first where it is not here either; another model is
-    /// downloaded as with `Fetch`. [`Session::stands_in_for`] tells what is still missing.
-    StandIn(Arc<AtomicBool>),
+    /// downloaded as with `Fetch`. [`Session::substituted`] tells what is still missing.
+    Substitute(Arc<AtomicBool>),
 }
 
 /// What to do with tasks that earlier clients left if they take all task slots.
@@ -154,7 +154,7 @@ impl ConnectProblem {
                 ProblemKind::TaskFull,
                 Bilingual::new(
                     format!("All task slots of the module are in use ({}).", tasks.join(", ")),
-                    format!("モジュールの空きがありません（{}）。", tasks.join("、")),
+                    format!("モジュールのタスクの空きがありません（{}）。", tasks.join("、")),
                 ),
                 Bilingual::new(remedy, remedy_ja),
             ),
@@ -209,7 +209,7 @@ impl Session {
                 Ok(Self {
                     core: Arc::new(opened),
                     _embedded: None,
-                    stands_in_for: Vec::new(),
+                    substituted: Vec::new(),
                 })
             }
             Target::Embedded { model } => {
@@ -217,11 +217,11 @@ impl Session {
                 let Found {
                     name,
                     store,
-                    stands_in_for,
+                    substituted,
                 } = find_or_fetch(model, models, missing, &steps).await?;
-                let hear = Arc::clone(&steps);
+                let report = Arc::clone(&steps);
                 let observer = Arc::new(move |model: &str, fraction: f32, stage: LoadStage| {
-                    hear(OpenStep::Loading {
+                    report(OpenStep::Loading {
                         model: model.to_owned(),
                         fraction,
                         stage,
@@ -243,7 +243,7 @@ impl Session {
                 Ok(Self {
                     core: Arc::new(opened),
                     _embedded: Some(embedded),
-                    stands_in_for,
+                    substituted,
                 })
             }
         }
@@ -255,8 +255,8 @@ impl Session {
     }
 
     /// Returns the entries of the default model, if the small one is used in its place.
-    pub fn stands_in_for(&self) -> &[&'static Entry] {
-        &self.stands_in_for
+    pub fn substituted(&self) -> &[&'static Entry] {
+        &self.substituted
     }
 
     /// Describes an error of this module.
@@ -295,7 +295,7 @@ struct Found {
     name: String,
     /// The store that contains it.
     store: ModelStore,
-    stands_in_for: Vec<&'static Entry>,
+    substituted: Vec<&'static Entry>,
 }
 
 /// Finds the embedded unit's model, or downloads one.
@@ -313,28 +313,28 @@ async fn find_or_fetch(
                 return Ok(Found {
                     name,
                     store: *store,
-                    stands_in_for: Vec::new(),
+                    substituted: Vec::new(),
                 });
             }
             Wanted::Missing(entries) => entries,
         };
-        let (cancel, stands_in) = match missing {
+        let (cancel, may_substitute) = match missing {
             MissingModel::Refuse => return Err(ConnectProblem::NoModel(None)),
             MissingModel::Fetch(cancel) => (cancel, false),
-            MissingModel::StandIn(cancel) => (cancel, model.is_none()),
+            MissingModel::Substitute(cancel) => (cancel, model.is_none()),
         };
         // Where the small model cannot be had, the default one may.
-        let first = stands_in.then_some(models.small);
+        let first = may_substitute.then_some(models.small);
         let entries: Vec<&'static Entry> = first.into_iter().chain(lacking.iter().copied()).collect();
-        let tell = |progress| steps(OpenStep::Fetching(progress));
-        let fetched = embedded::fetch(&models, &entries, &cancel, tell).map_err(none)?;
+        let report = |progress| steps(OpenStep::Fetching(progress));
+        let fetched = embedded::fetch(&models, &entries, &cancel, report).map_err(none)?;
         let name = fetched.ok_or(ConnectProblem::NoModel(None))?;
-        let is_small = stands_in && name == models.small.name;
+        let is_small = may_substitute && name == models.small.name;
         match embedded::wanted(&models, Some(&name)).map_err(none)? {
             Wanted::Present { name, store } => Ok(Found {
                 name,
                 store: *store,
-                stands_in_for: if is_small { lacking } else { Vec::new() },
+                substituted: if is_small { lacking } else { Vec::new() },
             }),
             Wanted::Missing(_) => Err(none(Problem::new(
                 ProblemKind::Model,
@@ -351,7 +351,7 @@ async fn find_or_fetch(
     });
     found
         .await
-        .unwrap_or_else(|error| Err(ConnectProblem::NoModel(Some(errors::broken(error)))))
+        .unwrap_or_else(|error| Err(ConnectProblem::NoModel(Some(errors::task_failed(error)))))
 }
 
 fn vocabulary_of(vocabulary: &extension::Vocabulary) -> Vocabulary {

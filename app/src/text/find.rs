@@ -108,9 +108,9 @@ pub struct FindText {
     pub search_start: &'static str,
     pub search_again: &'static str,
     /// Continues an interrupted search.
-    pub search_on: &'static str,
+    pub resume_search: &'static str,
     /// Number of finished runs of an interrupted search, and of all.
-    pub search_broken_off: fn(usize, usize) -> String,
+    pub search_interrupted: fn(usize, usize) -> String,
     /// The best score, and the number of runs.
     pub search_verdict: fn(f64, usize) -> String,
     /// Number of finished runs, of all, and the time left.
@@ -350,8 +350,8 @@ static ENGLISH: FindText = FindText {
     search_ready: "Press Search. The best output so far can be used at any time.",
     search_start: "Search",
     search_again: "Search again",
-    search_on: "Resume",
-    search_broken_off: |done, total| format!("interrupted after {done} of {total} runs, which are saved"),
+    resume_search: "Resume",
+    search_interrupted: |done, total| format!("interrupted after {done} of {total} runs, which are saved"),
     search_verdict: |score, runs| match runs {
         1 => format!("Best score {score:.3} after 1 run."),
         _ => format!("Best score {score:.3} after {runs} runs."),
@@ -543,7 +543,7 @@ static JAPANESE: FindText = FindText {
     from_text_about: "乱数の行の周りではどの文も同じくらいの尤度なので、探索してもあまり変わりません。",
     candidates_title: "候補",
     candidates_about: "出力を並べて表示",
-    spread: "最初の距離（トークンノルム）",
+    spread: "最初の距離（ノルム比）",
     dimension: "次元数",
     objective: "目的",
     near_text: |by_likelihood| match by_likelihood {
@@ -602,8 +602,8 @@ static JAPANESE: FindText = FindText {
     search_ready: "「探索を開始」を押してください。その時点で最良の出力をいつでも使えます。",
     search_start: "探索を開始",
     search_again: "もう一度探索",
-    search_on: "再開",
-    search_broken_off: |done, total| format!("{total} 回のうち {done} 回で中断。実行結果は保存済みです"),
+    resume_search: "再開",
+    search_interrupted: |done, total| format!("{total} 回のうち {done} 回で中断。実行結果は保存済みです"),
     search_verdict: |score, runs| format!("{runs} 回実行して最良のスコアは {score:.3}"),
     search_progress: |done, total, left| match left {
         Some(left) => format!("{done} / {total} 回、{}", about_ja(left)),
@@ -653,7 +653,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_is_told_in_seconds_and_minutes() {
+    fn remaining_time_is_in_seconds_or_minutes() {
         assert_eq!(about(Duration::from_millis(300)), "about 1 s left");
         assert_eq!(about(Duration::from_secs(118)), "about 2 min left");
         assert_eq!(about_ja(Duration::from_secs(89)), "残り約 89 秒");

@@ -117,9 +117,6 @@ pub struct Text {
     pub token_norm: &'static str,
     pub raw_value: &'static str,
     pub raw: &'static str,
-    pub region_floor: &'static str,
-    pub region_tokens: &'static str,
-    pub region_over: &'static str,
     pub vocabulary_norms: [&'static str; 2],
     pub vectors: &'static str,
     pub type_vectors: &'static str,
@@ -384,14 +381,14 @@ mod tests {
     }
 
     #[test]
-    fn the_stages_of_loading_are_told_in_japanese_too() {
+    fn loading_stages_have_japanese_sentences() {
         use LoadStage::{File, Layers, Ready, Vocabulary, WarmUp, Weights};
-        let told = Text::of(Language::Japanese).load_progress;
+        let words = Text::of(Language::Japanese).load_progress;
         for stage in [File, Layers, Weights, Vocabulary, WarmUp, Ready] {
-            let told = told(stage, 40);
+            let line = words(stage, 40);
             assert!(
-                told.ends_with(" 40 %") && !told.contains(|c: char| c.is_ascii_alphabetic()),
-                "{told}"
+                line.ends_with(" 40 %") && !line.contains(|c: char| c.is_ascii_alphabetic()),
+                "{line}"
             );
         }
     }

@@ -7,7 +7,7 @@ use softprefix_core::experiment::analysis::Proof;
 
 use crate::model::sweep::Range;
 use crate::model::{Format, Language};
-use crate::workbench::sweep::{Standing, SweepOff};
+use crate::workbench::sweep::{ExperimentStatus, SweepOff};
 
 /// The words of the Sweep view in one language.
 pub struct SweepText {
@@ -42,8 +42,6 @@ pub struct SweepText {
     pub kind: &'static str,
     pub kind_from_tune: &'static str,
     pub output: fn(usize) -> String,
-    pub greedy: &'static str,
-    pub sampled: &'static str,
     pub change: &'static str,
     pub threshold: &'static str,
     pub threshold_summary: &'static str,
@@ -69,7 +67,7 @@ pub struct SweepText {
     pub history_opening: &'static str,
     pub history_empty: &'static str,
     pub history_none_found: &'static str,
-    pub standing: fn(Standing) -> &'static str,
+    pub status: fn(ExperimentStatus) -> &'static str,
     pub count_of: fn(usize, usize) -> String,
     pub open: &'static str,
     pub clone_settings: &'static str,
@@ -84,7 +82,7 @@ pub struct SweepText {
     // Running.
     pub start: &'static str,
     pub pause: &'static str,
-    pub go_on: &'static str,
+    pub unpause: &'static str,
     pub cancel: &'static str,
     pub resume: &'static str,
     /// An interrupted sweep can go on: what it is, and how many runs it lacks.
@@ -96,7 +94,7 @@ pub struct SweepText {
     pub ready: fn(usize) -> String,
     pub starting: &'static str,
     pub left: fn(Duration) -> String,
-    pub just_begun: &'static str,
+    pub just_started: &'static str,
     pub paused: &'static str,
     pub complete: &'static str,
     pub cancelled: &'static str,
@@ -225,8 +223,6 @@ static ENGLISH: SweepText = SweepText {
     kind: "Kind",
     kind_from_tune: "Kind, output length and sampling are those of the Tune view.",
     output: |tokens| format!("{tokens} new tokens"),
-    greedy: "Greedy",
-    sampled: "Sampled",
     change: "Change…",
     threshold: "Threshold",
     threshold_summary: "largest magnitude within a budget",
@@ -263,13 +259,13 @@ static ENGLISH: SweepText = SweepText {
     history_opening: "Reading the history…",
     history_empty: "Your runs appear here.",
     history_none_found: "Nothing found.",
-    standing: |standing| match standing {
-        Standing::Complete => "complete",
-        Standing::Cancelled => "cancelled",
-        Standing::Open => "can be resumed",
-        Standing::Running => "running",
-        Standing::Session => "tuning",
-        Standing::Finding => "prefix found",
+    status: |status| match status {
+        ExperimentStatus::Complete => "complete",
+        ExperimentStatus::Cancelled => "cancelled",
+        ExperimentStatus::Open => "can be resumed",
+        ExperimentStatus::Running => "running",
+        ExperimentStatus::Session => "tuning",
+        ExperimentStatus::PrefixSearch => "prefix found",
     },
     count_of: |done, all| format!("{done} of {all}"),
     open: "Open",
@@ -283,7 +279,7 @@ static ENGLISH: SweepText = SweepText {
     new_name: "New name",
     start: "Start",
     pause: "Pause",
-    go_on: "Continue",
+    unpause: "Continue",
     cancel: "Cancel",
     resume: "Resume",
     interrupted_sweep: "The sweep was interrupted",
@@ -310,7 +306,7 @@ static ENGLISH: SweepText = SweepText {
         (minutes, _) if minutes >= 90 => format!("About {:.1} h left", minutes as f64 / 60.0),
         (minutes, _) => format!("About {minutes} min left"),
     },
-    just_begun: "Running…",
+    just_started: "Running…",
     paused: "Paused",
     complete: "Complete",
     cancelled: "Cancelled",
@@ -389,15 +385,7 @@ static ENGLISH: SweepText = SweepText {
     output_b: "Output B",
     baseline: "Baseline",
     change_column: "change",
-    verdict: |verdict| match verdict {
-        Verdict::Baseline => "baseline",
-        Verdict::Same => "same as the baseline",
-        Verdict::InsideNoise => "within the noise",
-        Verdict::Changed => "changed",
-        Verdict::Loop => "repeats itself",
-        Verdict::Empty => "empty",
-        Verdict::Failed => "failed",
-    },
+    verdict: |verdict| verdict.name().en,
 };
 
 static JAPANESE: SweepText = SweepText {
@@ -416,7 +404,7 @@ static JAPANESE: SweepText = SweepText {
     grid: "格子",
     cells_per_prompt: |cells| format!("1 プロンプトあたり {cells} 点"),
     lens: "ベクトル数 P",
-    magnitudes_norms: "大きさ（× トークンノルム）",
+    magnitudes_norms: "大きさ（ノルム比）",
     magnitudes_raw: "大きさ（生の値）",
     list_refused: "0, 0.1, 1 のような数か、0.01 … 12 (13) のような範囲を書いてください。",
     lens_refused: "1, 4, 16 のように 1 以上の整数を書いてください。",
@@ -433,8 +421,6 @@ static JAPANESE: SweepText = SweepText {
     kind: "種類",
     kind_from_tune: "種類、出力の長さ、サンプリングは「調整」の設定に従います。",
     output: |tokens| format!("最大 {tokens} トークン"),
-    greedy: "貪欲法",
-    sampled: "サンプリング",
     change: "変更…",
     threshold: "しきい値",
     threshold_summary: "許容内で最大の大きさ",
@@ -471,13 +457,13 @@ static JAPANESE: SweepText = SweepText {
     history_opening: "履歴を読み込んでいます…",
     history_empty: "実行したものはここに残ります。",
     history_none_found: "見つかりません。",
-    standing: |standing| match standing {
-        Standing::Complete => "完了",
-        Standing::Cancelled => "中止",
-        Standing::Open => "再開可",
-        Standing::Running => "実行中",
-        Standing::Session => "調整",
-        Standing::Finding => "探索",
+    status: |status| match status {
+        ExperimentStatus::Complete => "完了",
+        ExperimentStatus::Cancelled => "中止",
+        ExperimentStatus::Open => "再開可",
+        ExperimentStatus::Running => "実行中",
+        ExperimentStatus::Session => "調整",
+        ExperimentStatus::PrefixSearch => "探索",
     },
     count_of: |done, all| format!("{done} / {all}"),
     open: "開く",
@@ -491,7 +477,7 @@ static JAPANESE: SweepText = SweepText {
     new_name: "新しい名前",
     start: "開始",
     pause: "一時停止",
-    go_on: "続行",
+    unpause: "続行",
     cancel: "中止",
     resume: "再開",
     interrupted_sweep: "一括実験が中断しています",
@@ -518,7 +504,7 @@ static JAPANESE: SweepText = SweepText {
         (minutes, _) if minutes >= 90 => format!("残り約 {:.1} 時間", minutes as f64 / 60.0),
         (minutes, _) => format!("残り約 {minutes} 分"),
     },
-    just_begun: "実行中…",
+    just_started: "実行中…",
     paused: "一時停止中",
     complete: "完了",
     cancelled: "中止しました",
@@ -599,15 +585,7 @@ static JAPANESE: SweepText = SweepText {
     output_b: "出力 B",
     baseline: "ベースライン",
     change_column: "変化",
-    verdict: |verdict| match verdict {
-        Verdict::Baseline => "ベースライン",
-        Verdict::Same => "ベースラインと同じ",
-        Verdict::InsideNoise => "ノイズの範囲内",
-        Verdict::Changed => "変化あり",
-        Verdict::Loop => "反復",
-        Verdict::Empty => "空",
-        Verdict::Failed => "失敗",
-    },
+    verdict: |verdict| verdict.name().ja,
 };
 
 #[cfg(test)]
@@ -615,7 +593,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_left_is_told_in_words_one_plans_by() {
+    fn remaining_time_is_rounded() {
         for (seconds, words) in [
             (0.2, "About 1 s left"),
             (47.0, "About 45 s left"),

@@ -4,7 +4,7 @@ use crate::model::Language;
 
 /// The words of one language.
 pub struct TwinText {
-    pub also: &'static str,
+    pub second_module: &'static str,
     pub hint: &'static str,
     pub refused: &'static str,
     pub model: &'static str,
@@ -26,7 +26,7 @@ impl TwinText {
 }
 
 static ENGLISH: TwinText = TwinText {
-    also: "Also on",
+    second_module: "Also on",
     hint: "host:port, embedded, or none",
     refused: "Write a host, host:port or embedded; leave it empty for one module.",
     model: "Its model",
@@ -34,12 +34,12 @@ static ENGLISH: TwinText = TwinText {
     which_model: |model| {
         format!("The second module has no {model}: choose its model under “Also on”, then start again.")
     },
-    about_norms: "The same plan on both, each against its own baseline. Token norms compare models of different width.",
-    about_raw: "The same plan on both. A raw value is another size on a model of another width: token norms compare them.",
+    about_norms: "The same plan on both, each against its own baseline. Token norms compare models of different hidden size.",
+    about_raw: "The same plan on both. A raw value is another size on a model of another hidden size: token norms compare them.",
 };
 
 static JAPANESE: TwinText = TwinText {
-    also: "もう一つのモジュール",
+    second_module: "もう一つのモジュール",
     hint: "host:port、embedded、空欄なら一つだけ",
     refused: "ホスト名、host:port、embedded のいずれかを入れてください。空欄なら一つのモジュールだけで実行します。",
     model: "そのモデル",
@@ -49,6 +49,6 @@ static JAPANESE: TwinText = TwinText {
             "もう一つのモジュールに {model} がありません。「もう一つのモジュール」でモデルを選んでから、もう一度開始してください。"
         )
     },
-    about_norms: "同じ計画を両方で実行し、それぞれのベースラインと比べます。トークンノルム比なら、幅の違うモデルでも大きさを比べられます。",
-    about_raw: "同じ計画を両方で実行します。幅の違うモデルでは生の値の大きさが揃いません。比べるにはトークンノルム比を使ってください。",
+    about_norms: "同じ計画を両方で実行し、それぞれのベースラインと比べます。ノルム比なら、隠れ層の幅が違うモデルでも大きさを比べられます。",
+    about_raw: "同じ計画を両方で実行します。隠れ層の幅が違うモデルでは生の値の大きさが揃いません。比べるにはノルム比を使ってください。",
 };

@@ -112,10 +112,10 @@ pub(super) fn settle<T>(
             ui.data_mut(|data| data.insert_temp(id, Draft { text, invalid_over }));
             return Entered::Nothing;
         }
-        return standing(ui, id, text);
+        return unchanged(ui, id, text);
     }
     if !response.lost_focus() {
-        return standing(ui, id, text);
+        return unchanged(ui, id, text);
     }
     let escaped = ui.input(|input| input.key_pressed(Key::Escape));
     if escaped || text == shown {
@@ -138,7 +138,7 @@ pub(super) fn settle<T>(
     }
 }
 
-fn standing<T>(ui: &Ui, id: Id, text: String) -> Entered<T> {
+fn unchanged<T>(ui: &Ui, id: Id, text: String) -> Entered<T> {
     if draft_is_invalid(ui, id) {
         Entered::Invalid(text)
     } else {

@@ -1088,7 +1088,7 @@ mod tests {
     }
 
     #[test]
-    fn quarters_of_a_small_top_are_told_apart() {
+    fn quarters_of_a_small_maximum_have_different_labels() {
         for top in [1.0, 0.8, 0.04, 0.002] {
             let decimals = decimals(top);
             let quarters = (0..=4).map(|quarter| format!("{:.decimals$}", top * f64::from(quarter) / 4.0));

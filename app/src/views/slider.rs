@@ -288,7 +288,7 @@ mod tests {
     const X: Rangef = Rangef { min: 8.0, max: 108.0 };
 
     #[test]
-    fn a_linear_scale_goes_from_end_to_end_and_no_further() {
+    fn a_linear_scale_covers_its_range_and_clamps_beyond_it() {
         let scale = Linear {
             least: 0.0,
             most: 5.0,

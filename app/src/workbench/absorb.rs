@@ -20,14 +20,14 @@ impl Workbench {
     pub fn absorb(&mut self, event: Event) {
         let noted = self.note_event(&event);
         let opened = matches!(&event, Event::Library(event) if matches!(**event, LibraryEvent::Read(_) | LibraryEvent::Imported { .. }));
-        self.take_in(event);
+        self.apply_event(event);
         self.record_event(noted, opened);
         self.show_played();
         self.search_modules();
         self.notify();
     }
 
-    fn take_in(&mut self, event: Event) {
+    fn apply_event(&mut self, event: Event) {
         match event {
             Event::Models(models) => self.models = models,
             Event::Fetching(progress) => self.module = ModuleState::Fetching(progress),

@@ -188,32 +188,35 @@ pub enum SweepAction {
     AddPreset(usize),
     RemovePrompt(usize),
     ShowPrompt(usize),
-    SetLens(Vec<usize>),
+    /// Every P.
+    SetLengths(Vec<usize>),
     /// As typed; a list for [`crate::model::magnitudes::parse`].
     SetMagnitudes(String),
     SetUnit(MagnitudeUnit),
     SetRounding(Rounding),
-    TakeRange(Range),
+    /// Sets the magnitudes of a ready-made list.
+    ApplyRange(Range),
     SetRepeats(usize),
     /// A second module for the same plan; empty for none. An invalid address is ignored.
-    SetAlso(String),
+    SetSecondModule(String),
     /// The model of the second module, if it does not have the first one's.
-    SetAlsoModel(String),
+    SetSecondModel(String),
     /// Whether every case is scored.
     SetScored(bool),
 
     // Running.
     Start,
     Pause,
-    GoOn,
+    Unpause,
+    /// Ends the run; its missing cases can be run later.
     Cancel,
     /// Runs the missing cases of the shown experiment.
-    Resume,
-    SetBudgetMeasure(Measure),
-    SetBudget(f64),
-    /// Searches the largest magnitude within the budget, for this P, on the shown case.
+    ResumeExperiment,
+    SetThresholdMeasure(Measure),
+    SetThresholdMinimum(f64),
+    /// Searches the largest magnitude at which the measure keeps its minimum, for this P, on the shown prompt.
     FindThreshold(usize),
-    DismissTrouble,
+    DismissMessage,
 
     // Looking.
     /// Selects a record.
@@ -234,7 +237,7 @@ pub enum SweepAction {
     Delete(String),
     UndoDelete,
     /// Searches all prompts and outputs for these words.
-    Find(String),
+    SearchHistory(String),
 }
 
 /// An action of the Find view.
@@ -277,7 +280,7 @@ pub enum FindAction {
     /// Starts the work of the current mode.
     Start,
     /// Continues the shown search, which was interrupted.
-    SearchOn,
+    ResumeSearch,
     /// Stops the work of the current mode.
     Stop,
     /// Chooses the candidate of this index; the next generation follows.
@@ -289,7 +292,7 @@ pub enum FindAction {
     /// Asks where to export the best rows.
     Export(ExportForm),
     /// Hides the message of a failure.
-    DismissTrouble,
+    DismissProblem,
 }
 
 /// An action on the playback of a recording.

@@ -307,7 +307,7 @@ impl Workbench {
     /// Requests the prefix of the current controls, to show its norm and digest.
     pub(super) fn describe(&mut self) {
         self.next_prefix.stale = true;
-        if self.prefix.lacks().is_some() {
+        if self.prefix.missing().is_some() {
             // The prefix cannot be built; the reason is shown beside Run.
             self.next_prefix = crate::model::NextPrefix::default();
         } else if self.module.is_ready() {

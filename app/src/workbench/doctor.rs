@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::doctor::build::News;
+use crate::doctor::build::BuildOutput;
 use crate::doctor::log::Entry;
 use crate::doctor::{CHECKS, Ended, Finding};
 use crate::messages::{ChangeOutcome, DoctorEvent, DoctorRequest};
@@ -11,7 +11,7 @@ use crate::model::Bilingual;
 /// The current work on the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Work {
-    Looking,
+    Checking,
     Applying(&'static str),
     Undoing(String),
     ExitingTasks,
@@ -34,10 +34,10 @@ impl Build {
     /// Size of the kept output of a build, in bytes; older lines are dropped.
     const KEPT: usize = 64 * 1024;
 
-    fn hear(&mut self, news: News) {
-        match news {
-            News::Memory(mib) => self.free_mib = Some(mib),
-            News::Output(text) => {
+    fn apply_output(&mut self, output: BuildOutput) {
+        match output {
+            BuildOutput::FreeMemory(mib) => self.free_mib = Some(mib),
+            BuildOutput::Text(text) => {
                 // Line ends of a terminal, and lines that a progress bar overwrites.
                 self.text.push_str(&text.replace("\r\n", "\n").replace('\r', "\n"));
                 if self.text.len() > 2 * Self::KEPT {
@@ -80,7 +80,7 @@ pub struct DoctorState {
     /// The current build, or the last one.
     pub build: Option<Build>,
     pub work: Option<Work>,
-    pub said: Option<ChangeOutcome>,
+    pub outcome: Option<ChangeOutcome>,
     /// Earlier changes to this host, latest first.
     pub before: Vec<Entry>,
 }
@@ -91,7 +91,7 @@ pub enum DoctorAction {
     SetHost(String),
     /// Fills in the host of this module address and checks it.
     Visit(String),
-    Look,
+    Check,
     Choose(&'static str),
     Apply,
     Undo(String),
@@ -180,12 +180,12 @@ impl DoctorState {
             DoctorAction::Choose(id) => {
                 self.chosen = Some(id);
                 self.page = Page::Finding;
-                self.said = None;
+                self.outcome = None;
                 return None;
             }
             DoctorAction::Show(page) => {
                 self.page = page;
-                self.said = None;
+                self.outcome = None;
                 return None;
             }
             DoctorAction::SetUnit(path) => {
@@ -203,11 +203,11 @@ impl DoctorState {
             return None;
         }
         let (work, request) = match action {
-            DoctorAction::Look => {
+            DoctorAction::Check => {
                 self.fresh.clear();
                 self.chosen = None;
                 self.page = Page::Finding;
-                (Work::Looking, DoctorRequest::Look { host, in_use })
+                (Work::Checking, DoctorRequest::Check { host, in_use })
             }
             DoctorAction::Apply => {
                 let remedy = self.shown()?.remedy.clone()?;
@@ -236,7 +236,7 @@ impl DoctorState {
             }
             _ => return None,
         };
-        self.said = None;
+        self.outcome = None;
         self.work = Some(work);
         Some(request)
     }
@@ -254,29 +254,29 @@ impl DoctorState {
             DoctorEvent::Before(entries) => self.before = entries,
             DoctorEvent::Address(address) => self.address = Some(address),
             DoctorEvent::Step(step) => {
-                if let Some(Work::Installing(said)) = &mut self.work {
-                    *said = Some(step);
+                if let Some(Work::Installing(outcome)) = &mut self.work {
+                    *outcome = Some(step);
                 }
             }
-            DoctorEvent::Building(news) => {
+            DoctorEvent::Building(output) => {
                 if let Some(build) = &mut self.build {
-                    build.hear(news);
+                    build.apply_output(output);
                 }
             }
-            DoctorEvent::Ended(said) => {
-                let looked = self.work.take() == Some(Work::Looking);
+            DoctorEvent::Ended(outcome) => {
+                let looked = self.work.take() == Some(Work::Checking);
                 if !looked {
                     // After a fix, the next problem is shown.
-                    let mended = matches!(&said, Some(ChangeOutcome::Outcome { outcome, .. }) if matches!(outcome.ended, Ended::Done | Ended::Already));
-                    let (chosen, page) = (self.chosen.filter(|_| !mended), self.page);
-                    let again = self.apply(DoctorAction::Look, in_use);
+                    let is_changed = matches!(&outcome, Some(ChangeOutcome::Outcome { outcome, .. }) if matches!(outcome.ended, Ended::Done | Ended::Already));
+                    let (chosen, page) = (self.chosen.filter(|_| !is_changed), self.page);
+                    let again = self.apply(DoctorAction::Check, in_use);
                     (self.chosen, self.page) = (chosen, page);
-                    self.said = said;
+                    self.outcome = outcome;
                     return again;
                 }
                 let fresh = std::mem::take(&mut self.fresh);
                 self.findings.retain(|finding| fresh.contains(&finding.id));
-                self.said = self.said.take().or(said);
+                self.outcome = self.outcome.take().or(outcome);
             }
         }
         None
@@ -337,10 +337,10 @@ mod tests {
             host: " root@m5 ".into(),
             ..DoctorState::default()
         };
-        let request = state.apply(DoctorAction::Look, None);
+        let request = state.apply(DoctorAction::Check, None);
         assert_eq!(
             request,
-            Some(DoctorRequest::Look {
+            Some(DoctorRequest::Check {
                 host: "root@m5".into(),
                 in_use: None
             })
@@ -350,9 +350,9 @@ mod tests {
 
     #[test]
     fn nothing_is_asked_without_a_host_or_twice_at_once() {
-        assert_eq!(DoctorState::default().apply(DoctorAction::Look, None), None);
+        assert_eq!(DoctorState::default().apply(DoctorAction::Check, None), None);
         let mut state = looking();
-        assert_eq!(state.apply(DoctorAction::Look, None), None);
+        assert_eq!(state.apply(DoctorAction::Check, None), None);
         assert_eq!(state.apply(DoctorAction::Uninstall, None), None);
     }
 
@@ -373,10 +373,10 @@ mod tests {
     }
 
     #[test]
-    fn a_change_is_followed_by_a_new_look_and_its_outcome_stays_to_be_read() {
+    fn a_change_is_followed_by_a_new_check_and_its_outcome_stays_visible() {
         let mut state = looking();
         let broken =
-            finding("libstdcxx", Verdict::Broken).mended_by(crate::doctor::remedy("relink-libstdcxx").unwrap());
+            finding("libstdcxx", Verdict::Broken).with_remedy(crate::doctor::remedy("relink-libstdcxx").unwrap());
         state.absorb(DoctorEvent::Found(Box::new(broken)), None);
         state.absorb(DoctorEvent::Ended(None), None);
         assert!(matches!(
@@ -388,12 +388,12 @@ mod tests {
             why: None,
             log: String::new(),
         };
-        let said = ChangeOutcome::Outcome {
+        let outcome = ChangeOutcome::Outcome {
             id: "relink-libstdcxx".into(),
             outcome,
         };
-        let next = state.absorb(DoctorEvent::Ended(Some(said.clone())), None);
-        assert!(matches!(next, Some(DoctorRequest::Look { .. })));
+        let next = state.absorb(DoctorEvent::Ended(Some(outcome.clone())), None);
+        assert!(matches!(next, Some(DoctorRequest::Check { .. })));
         assert_eq!(
             state.findings.len(),
             1,
@@ -401,14 +401,14 @@ mod tests {
         );
         state.absorb(DoctorEvent::Found(Box::new(finding("unit", Verdict::Good))), None);
         state.absorb(DoctorEvent::Ended(None), None);
-        assert_eq!(state.said, Some(said));
+        assert_eq!(state.outcome, Some(outcome));
         assert_eq!(state.work, None);
         let left: Vec<_> = state.findings.iter().map(|finding| finding.id).collect();
         assert_eq!(left, ["unit"], "what the new look did not find again is gone");
     }
 
     #[test]
-    fn findings_stand_in_the_guides_order_and_are_forgotten_with_the_host() {
+    fn findings_are_in_the_guides_order_and_cleared_with_the_host() {
         let mut state = looking();
         for id in ["stream", "service", "interpreter"] {
             state.absorb(DoctorEvent::Found(Box::new(finding(id, Verdict::Good))), None);
@@ -448,9 +448,9 @@ mod tests {
             Some(DoctorRequest::Build { .. })
         ));
         for line in 0..20_000 {
-            state.absorb(DoctorEvent::Building(News::Output(format!("行 {line}\r\n"))), None);
+            state.absorb(DoctorEvent::Building(BuildOutput::Text(format!("行 {line}\r\n"))), None);
         }
-        state.absorb(DoctorEvent::Building(News::Memory(612)), None);
+        state.absorb(DoctorEvent::Building(BuildOutput::FreeMemory(612)), None);
         let build = state.build.clone().unwrap();
         assert!(build.text.len() <= 2 * Build::KEPT && build.text.ends_with("行 19999\n"));
         assert!(build.text.starts_with("行 "), "cut at a line");

@@ -148,7 +148,7 @@ impl Workbench {
         if !self.module.is_ready() {
             return Some(self.stand_in(time));
         }
-        self.go_on_live(time)
+        self.advance_live(time)
     }
 
     /// Without a module, plays the recording and tries to reconnect.
@@ -176,7 +176,7 @@ impl Workbench {
         wait
     }
 
-    fn go_on_live(&mut self, time: Duration) -> Option<Duration> {
+    fn advance_live(&mut self, time: Duration) -> Option<Duration> {
         let exhibition = self.exhibition.as_mut()?;
         exhibition.retry = Duration::ZERO;
         if std::mem::take(&mut exhibition.asked) {

@@ -17,11 +17,11 @@ pub struct Finder {
     pub search_form: SearchForm,
     pub chooser: Chooser,
     pub searcher: Searcher,
-    at_work: Option<AtWork>,
+    current_work: Option<CurrentWork>,
     /// The number of the work that was started last.
     number: u64,
     /// Why the last work of a mode failed.
-    troubles: HashMap<FindMode, Problem>,
+    problems: HashMap<FindMode, Problem>,
     /// The shown experiment of learning.
     pub saved: Option<SavedExperiment>,
     /// Its best rows that were described last.
@@ -29,7 +29,7 @@ pub struct Finder {
 }
 
 /// The work in progress; there is at most one in all modes together.
-struct AtWork {
+struct CurrentWork {
     number: u64,
     mode: FindMode,
     stage: FindStage,
@@ -53,22 +53,22 @@ impl Finder {
             search_form,
             chooser: Chooser::default(),
             searcher: Searcher::default(),
-            at_work: None,
+            current_work: None,
             number: 0,
-            troubles: HashMap::new(),
+            problems: HashMap::new(),
             saved: None,
             rows: None,
         }
     }
 
     /// Returns the mode whose work is in progress.
-    pub fn at_work(&self) -> Option<FindMode> {
-        self.at_work.as_ref().map(|work| work.mode)
+    pub fn current_work(&self) -> Option<FindMode> {
+        self.current_work.as_ref().map(|work| work.mode)
     }
 
     /// Returns the stage of the current mode's work; `None` if it has none in progress.
     pub fn stage(&self) -> Option<FindStage> {
-        let work = self.at_work.as_ref().filter(|work| work.mode == self.mode)?;
+        let work = self.current_work.as_ref().filter(|work| work.mode == self.mode)?;
         Some(work.stage)
     }
 
@@ -78,16 +78,16 @@ impl Finder {
     }
 
     /// Returns why the last work of the current mode failed.
-    pub fn trouble(&self) -> Option<&Problem> {
-        self.troubles.get(&self.mode)
+    pub fn problem(&self) -> Option<&Problem> {
+        self.problems.get(&self.mode)
     }
 
     /// Notes that `work` is requested, and returns the request. The end of what it replaces is no end of it.
     pub(super) fn begin(&mut self, work: FindWork) -> FindRequest {
         self.number += 1;
         let (number, mode) = (self.number, work.mode());
-        self.troubles.remove(&mode);
-        self.at_work = Some(AtWork {
+        self.problems.remove(&mode);
+        self.current_work = Some(CurrentWork {
             number,
             mode,
             stage: FindStage::Starting,
@@ -97,7 +97,7 @@ impl Finder {
 
     /// Notes that something of the work in progress is on screen.
     pub(super) fn is_under_way(&mut self) {
-        if let Some(work) = &mut self.at_work
+        if let Some(work) = &mut self.current_work
             && work.stage == FindStage::Starting
         {
             work.stage = FindStage::Running;
@@ -106,29 +106,29 @@ impl Finder {
 
     /// Notes that the work in progress is asked to stop. Returns whether there is any.
     pub(super) fn stop(&mut self) -> bool {
-        let work = self.at_work.as_mut();
+        let work = self.current_work.as_mut();
         work.map(|work| work.stage = FindStage::Stopping).is_some()
     }
 
     /// Notes the end of the work of a number. That of work which was replaced means nothing any more.
     pub(super) fn end(&mut self, number: u64, problem: Option<Problem>) {
-        if let Some(work) = self.at_work.take_if(|work| work.number == number) {
+        if let Some(work) = self.current_work.take_if(|work| work.number == number) {
             self.fail(work.mode, problem);
         }
     }
 
     pub(super) fn fail(&mut self, mode: FindMode, problem: Option<Problem>) {
-        self.troubles.extend(problem.map(|problem| (mode, problem)));
+        self.problems.extend(problem.map(|problem| (mode, problem)));
     }
 
     /// Takes a mode's trouble off the screen.
     pub(super) fn dismiss(&mut self, mode: FindMode) {
-        self.troubles.remove(&mode);
+        self.problems.remove(&mode);
     }
 
     /// Returns the search on screen if it was broken off.
     pub fn unfinished_search(&self) -> Option<&SavedExperiment> {
-        let is_running = self.at_work() == Some(FindMode::Search);
+        let is_running = self.current_work() == Some(FindMode::Search);
         let saved = self.searcher.saved.as_ref().filter(|_| !is_running)?;
         saved.unfinished_search().map(|_| saved)
     }

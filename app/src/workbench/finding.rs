@@ -22,7 +22,7 @@ impl Workbench {
         let Some(facts) = self.module.facts() else {
             return Some(LearnOff::NotConnected);
         };
-        if self.find.at_work().is_some_and(|mode| mode != FindMode::Learn) {
+        if self.find.current_work().is_some_and(|mode| mode != FindMode::Learn) {
             return Some(LearnOff::OtherMode);
         }
         if !facts.learns {
@@ -42,7 +42,7 @@ impl Workbench {
         }
         match form.init {
             InitChoice::Words if form.words.trim().is_empty() => Some(LearnOff::NoWords),
-            InitChoice::Present if self.prefix.lacks().is_some() => Some(LearnOff::NoPresent),
+            InitChoice::Present if self.prefix.missing().is_some() => Some(LearnOff::NoPresent),
             _ => None,
         }
     }
@@ -87,7 +87,7 @@ impl Workbench {
             FindAction::SetMode(mode) => find.mode = mode,
             FindAction::SetSearch(form) => find.search_form = form.within_bounds(),
             FindAction::Start => self.start_finding(),
-            FindAction::SearchOn => self.search_on(),
+            FindAction::ResumeSearch => self.resume_search(),
             FindAction::Stop => {
                 if find.stop() {
                     self.ask_find(FindRequest::Stop);
@@ -97,11 +97,11 @@ impl Workbench {
             FindAction::StepBack(generation) => self.step_back(generation),
             FindAction::UseInTune => {
                 if let Some(found) = self.found_prefix() {
-                    self.ask_find(FindRequest::Take { found });
+                    self.ask_find(FindRequest::Import { found });
                 }
             }
             FindAction::Export(form) => self.ask_export_found(form),
-            FindAction::DismissTrouble => find.dismiss(find.mode),
+            FindAction::DismissProblem => find.dismiss(find.mode),
         }
     }
 
@@ -115,7 +115,7 @@ impl Workbench {
     }
 
     fn start_learning(&mut self) {
-        if self.find.at_work().is_some() || self.why_not_learn().is_some() {
+        if self.find.current_work().is_some() || self.why_not_learn().is_some() {
             return;
         }
         let plan = Box::new(self.find.form.plan(&self.prompt.system));
@@ -153,12 +153,12 @@ impl Workbench {
 
     /// Shows an experiment of learning and sets the fields from it, unless one is in progress.
     pub(super) fn open_learning(&mut self, saved: SavedExperiment) {
-        if self.find.at_work() == Some(FindMode::Learn) {
+        if self.find.current_work() == Some(FindMode::Learn) {
             return;
         }
         self.find.mode = FindMode::Learn;
         if let Some(learning) = &saved.learning {
-            self.find.form.take(&learning.plan);
+            self.find.form.set_from_plan(&learning.plan);
         }
         let experiment = saved.experiment.id.clone();
         self.find.saved = Some(saved);
@@ -173,7 +173,7 @@ impl Workbench {
     pub(super) fn absorb_find(&mut self, event: FindEvent) {
         let find = &mut self.find;
         match event {
-            FindEvent::Began { experiment, plan } => {
+            FindEvent::LearnStarted { experiment, plan } => {
                 let id = experiment.id.clone();
                 find.saved = Some(SavedExperiment::new(*experiment));
                 find.add(Entry::Learning { experiment: id, plan });
@@ -181,7 +181,7 @@ impl Workbench {
                 find.is_under_way();
                 self.ask_library(LibraryRequest::List);
             }
-            FindEvent::Judged(frame) => {
+            FindEvent::LearnProgress(frame) => {
                 if let Some(experiment) = find.saved.as_ref().map(|saved| saved.experiment.id.clone()) {
                     find.add(Entry::Learned { experiment, frame });
                 }
@@ -212,12 +212,12 @@ impl Workbench {
                 find.end(number, problem);
                 self.ask_library(LibraryRequest::List);
             }
-            FindEvent::ChooseBegan(experiment) => {
+            FindEvent::ChooseStarted(experiment) => {
                 find.is_under_way();
                 find.chooser.saved = Some(SavedExperiment::new(*experiment));
                 self.ask_library(LibraryRequest::List);
             }
-            FindEvent::Chosen(entry) => {
+            FindEvent::ChooseEntry(entry) => {
                 find.is_under_way();
                 find.chooser.add(*entry);
             }
@@ -237,9 +237,9 @@ impl Workbench {
                 find.form.shown = 0;
                 find.form.examples = examples;
             }
-            FindEvent::Taken { file, summary } => self.take_learned(file, &summary),
+            FindEvent::Imported { file, summary } => self.take_learned(file, &summary),
             FindEvent::Exported(path) => self.notice = Some(Notice::Saved(path)),
-            FindEvent::FileFailed(problem) => self.notice = Some(Notice::Problem(problem)),
+            FindEvent::QueryFailed(problem) => self.notice = Some(Notice::Problem(problem)),
         }
     }
 
@@ -282,7 +282,7 @@ impl Workbench {
         if self.prompt.user.trim().is_empty() {
             return Some(SearchOff::EmptyPrompt);
         }
-        if self.prefix.lacks().is_some() && !self.searches_from_text() {
+        if self.prefix.missing().is_some() && !self.searches_from_text() {
             return Some(SearchOff::NoPrefix);
         }
         let objective = self.find.search_form.objective(self.scores_texts());
@@ -325,7 +325,7 @@ impl Workbench {
         if self.module.facts().is_none() {
             return Some(SearchOff::NotConnected);
         }
-        if self.find.at_work().is_some_and(|mode| mode != self.find.mode) {
+        if self.find.current_work().is_some_and(|mode| mode != self.find.mode) {
             return Some(SearchOff::OtherMode);
         }
         (self.library.state != LibraryState::Open).then_some(SearchOff::NoHistory)
@@ -351,7 +351,7 @@ impl Workbench {
         if self.find.mode == FindMode::Learn {
             return self.start_learning();
         }
-        if self.find.at_work().is_some() || self.why_not_search().is_some() {
+        if self.find.current_work().is_some() || self.why_not_search().is_some() {
             return;
         }
         let (plan, recipe) = (SearchForm::plan(&self.prompt), self.first_recipe());
@@ -377,7 +377,7 @@ impl Workbench {
     }
 
     /// Continues the shown search, which was interrupted.
-    fn search_on(&mut self) {
+    fn resume_search(&mut self) {
         if self.why_not_search_on().is_some() {
             return;
         }
@@ -386,7 +386,7 @@ impl Workbench {
         };
         let experiment = saved.experiment.id.clone();
         self.find.searcher.end = None;
-        self.begin_find(FindWork::SearchOn { experiment });
+        self.begin_find(FindWork::ResumeSearch { experiment });
     }
 
     /// Returns why the shown, interrupted search cannot be continued; `None` if it can.
@@ -433,7 +433,7 @@ impl Workbench {
     fn choose_next(&mut self, generation: Generation) {
         // Without a module no candidates can be run, so nothing is written.
         let can_run = self.module.facts().is_some() && self.library.state == LibraryState::Open;
-        let is_elsewhere = self.find.at_work().is_some_and(|mode| mode != FindMode::Choose);
+        let is_elsewhere = self.find.current_work().is_some_and(|mode| mode != FindMode::Choose);
         let saved = self.find.chooser.saved.as_ref();
         let Some(saved) = saved.filter(|_| can_run && !is_elsewhere) else {
             return;
@@ -456,7 +456,7 @@ impl Workbench {
             true => FindMode::Search,
             false => FindMode::Choose,
         };
-        if find.at_work() == Some(mode) {
+        if find.current_work() == Some(mode) {
             return;
         }
         find.mode = mode;

@@ -113,7 +113,7 @@ impl Workbench {
             summary: None,
             nearest: Nearest::Pending,
         });
-        if self.module.is_ready() && self.prefix.lacks().is_none() {
+        if self.module.is_ready() && self.prefix.missing().is_none() {
             self.ask_material(MaterialRequest::Identify { recipe });
         }
     }

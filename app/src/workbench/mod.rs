@@ -289,8 +289,8 @@ impl Workbench {
         if self.prompt.user.trim().is_empty() {
             return Some(Unavailable::EmptyPrompt);
         }
-        if let Some(lacking) = self.prefix.lacks() {
-            return Some(lacking);
+        if let Some(missing) = self.prefix.missing() {
+            return Some(missing);
         }
         match self.budget {
             Some(budget) if budget.current && !budget.fits() => Some(Unavailable::DoesNotFit),

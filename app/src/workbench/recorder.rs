@@ -44,24 +44,24 @@ impl Workbench {
             Some(recorder) if recorder.ending => {}
             Some(recorder) => {
                 recorder.ending = true;
-                self.tell_bridge(RecordingRequest::Line(Box::new(Line::Over)));
-                self.tell_bridge(RecordingRequest::End);
+                self.request(RecordingRequest::Line(Box::new(Line::Over)));
+                self.request(RecordingRequest::End);
             }
             None => self.begin_recording(),
         }
     }
 
-    fn tell_bridge(&mut self, request: RecordingRequest) {
+    fn request(&mut self, request: RecordingRequest) {
         self.pending_requests.push(Request::Recording(request));
     }
 
     pub(super) fn line(&mut self, line: Line) {
-        self.tell_bridge(RecordingRequest::Line(Box::new(line)));
+        self.request(RecordingRequest::Line(Box::new(line)));
     }
 
     /// Writes the complete state at the start of the recording.
     fn begin_recording(&mut self) {
-        self.tell_bridge(RecordingRequest::Begin);
+        self.request(RecordingRequest::Begin);
         self.recorder = Some(Recorder {
             prefix: None,
             prompt: None,
@@ -77,7 +77,7 @@ impl Workbench {
                 vocabulary,
             });
         }
-        self.tell_forms();
+        self.record_forms();
         if let Some(budget) = self.budget.filter(|budget| budget.current) {
             self.line(Line::Count(extension::TokenCounts {
                 template: budget.template,
@@ -86,7 +86,7 @@ impl Workbench {
                 prefill_window: budget.prefill_window,
             }));
         }
-        self.tell_case();
+        self.record_case();
         for kind in KINDS {
             let Some(RunningInference { run, sent, text, .. }) = self.running.get(&kind).cloned() else {
                 continue;
@@ -102,11 +102,11 @@ impl Workbench {
                 self.line(Line::Text(kind, text));
             }
         }
-        self.tell_bridge(RecordingRequest::Run);
+        self.request(RecordingRequest::Run);
     }
 
     /// Writes the shown case, if it has a baseline, and the opened point.
-    fn tell_case(&mut self) {
+    fn record_case(&mut self) {
         let Some(key) = self.tuning.baseline().map(GroupKey::of) else {
             return;
         };
@@ -138,7 +138,8 @@ impl Workbench {
     /// runs are left out.
     pub(super) fn note_event(&self, event: &Event) -> Option<Line> {
         self.recording()?;
-        let heard = |run: &RunId, kind: &RunKind| self.running.get(kind).is_some_and(|inference| inference.run == *run);
+        let is_current =
+            |run: &RunId, kind: &RunKind| self.running.get(kind).is_some_and(|inference| inference.run == *run);
         match event {
             Event::Ready(facts, vocabulary) => Some(Line::Module {
                 facts: facts.clone(),
@@ -155,20 +156,20 @@ impl Workbench {
                 (*system == self.prompt.system && *user == self.prompt.user).then_some(Line::Count(*count))
             }
             Event::Started { run, kind, built } => {
-                heard(run, kind).then(|| Line::Began(*kind, built.clone().map(Box::new)))
+                is_current(run, kind).then(|| Line::Began(*kind, built.clone().map(Box::new)))
             }
-            Event::Delta { run, kind, text } => heard(run, kind).then(|| Line::Text(*kind, text.clone())),
-            Event::Finished { run, kind, record } if heard(run, kind) => {
+            Event::Delta { run, kind, text } => is_current(run, kind).then(|| Line::Text(*kind, text.clone())),
+            Event::Finished { run, kind, record } if is_current(run, kind) => {
                 // For a failed run, the event that follows is written.
                 record
                     .answer()
                     .map(|answer| Line::Ended(*kind, Box::new(answer.clone())))
             }
             Event::Failed { run, kind, problem } => {
-                let is_told = heard(run, kind) || self.is_on_pane(*run, *kind);
-                is_told.then(|| Line::Failed(*kind, problem.clone()))
+                let is_shown = is_current(run, kind) || self.is_on_pane(*run, *kind);
+                is_shown.then(|| Line::Failed(*kind, problem.clone()))
             }
-            Event::Dropped { run, kind } => heard(run, kind).then_some(Line::Dropped(*kind)),
+            Event::Dropped { run, kind } => is_current(run, kind).then_some(Line::Dropped(*kind)),
             _ => None,
         }
     }
@@ -191,7 +192,7 @@ impl Workbench {
         }
         self.record_changes();
         if opened && self.recording().is_some() {
-            self.tell_case();
+            self.record_case();
         }
     }
 
@@ -199,7 +200,7 @@ impl Workbench {
         if self.recording().is_none() {
             return;
         }
-        self.tell_forms();
+        self.record_forms();
         for kind in KINDS {
             let now = self.running.get(&kind).map(|inference| inference.run);
             let Some(recorder) = &mut self.recorder else { return };
@@ -210,7 +211,7 @@ impl Workbench {
         }
     }
 
-    fn tell_forms(&mut self) {
+    fn record_forms(&mut self) {
         let view = (self.measure, self.granularity);
         let Some(recorder) = &mut self.recorder else { return };
         let mut lines = Vec::new();
@@ -272,7 +273,7 @@ impl Workbench {
     /// Handles the answer of the dialog: another path, or the one where the file is.
     pub(super) fn keep_recording(&mut self, from: std::path::PathBuf, to: Option<std::path::PathBuf>) {
         match to {
-            Some(to) => self.tell_bridge(RecordingRequest::Move { from, to }),
+            Some(to) => self.request(RecordingRequest::Move { from, to }),
             None => self.notice = Some(Notice::Saved(from)),
         }
     }

@@ -150,8 +150,12 @@ impl Searcher {
     /// Returns whether all candidates of the last generation gave the same text.
     pub fn is_flat(&self) -> bool {
         let Some(saved) = &self.saved else { return false };
-        let told = saved.generations.iter().rev().find(|told| !told.candidates.is_empty());
-        told.is_some_and(|told| told.is_flat(&saved.records))
+        let generation = saved
+            .generations
+            .iter()
+            .rev()
+            .find(|generation| !generation.candidates.is_empty());
+        generation.is_some_and(|generation| generation.is_flat(&saved.records))
     }
 
     /// Returns the id of the experiment on screen.

@@ -204,7 +204,7 @@ fn with_one_run() -> Workbench {
 }
 
 #[test]
-fn the_controls_describe_a_recipe_and_the_raw_value_is_shown_beside_the_token_norms() {
+fn the_controls_describe_a_recipe_and_show_raw_value_and_token_norms() {
     let mut workbench = ready();
     workbench.apply(Action::SetMagnitude(2.9));
     workbench.apply(Action::SetLen(4));
@@ -496,7 +496,7 @@ fn once_two_baselines_differed_an_equal_third_one_proves_nothing() {
 }
 
 #[test]
-fn live_mode_runs_once_after_a_pause_however_often_the_magnitude_is_moved_within_a_frame() {
+fn live_mode_runs_once_after_a_pause_regardless_of_the_number_of_moves() {
     let mut workbench = ready();
     workbench.apply(Action::SetLive(true));
     workbench.take_requests();
@@ -588,7 +588,7 @@ fn a_text_made_with_another_magnitude_than_the_slider_says_is_stale_and_says_fro
 }
 
 #[test]
-fn the_old_text_stands_until_the_first_token_and_after_an_error() {
+fn the_old_text_remains_until_the_first_token_and_after_an_error() {
     let mut workbench = with_one_run();
     workbench.apply(Action::Run);
     let run = inferences(&mut workbench).remove(0);
@@ -634,7 +634,7 @@ fn start_another(workbench: &mut Workbench) -> Inference {
 }
 
 #[test]
-fn a_failure_that_follows_its_record_is_told_on_the_pane() {
+fn a_failure_after_its_record_is_shown_on_the_pane() {
     let mut workbench = with_one_run();
     let run = start_another(&mut workbench);
     let mut failed = record(&run, "", FinishReason::Unknown);
@@ -697,7 +697,7 @@ fn a_run_that_failed_has_no_error_on_the_pane_of_the_next_one() {
 }
 
 #[test]
-fn a_record_that_was_not_saved_is_told_even_if_its_run_is_no_longer_shown() {
+fn an_unsaved_record_is_reported_even_if_its_run_is_not_shown() {
     let mut workbench = with_one_run();
     let run = start_another(&mut workbench);
     workbench.apply(Action::NewSession);
@@ -760,7 +760,7 @@ fn a_chosen_run_opens_its_text_and_diff_again_and_can_set_the_controls() {
 }
 
 #[test]
-fn the_first_baseline_stays_what_everything_is_measured_against_and_another_tells_the_noise() {
+fn runs_are_measured_against_the_first_baseline_and_a_second_one_gives_the_noise() {
     let mut workbench = with_one_run();
     workbench.apply(Action::RerunBaseline);
     let again = inferences(&mut workbench).remove(0);
@@ -801,7 +801,7 @@ fn a_removed_run_is_a_line_of_its_journal() {
 }
 
 #[test]
-fn a_module_that_does_not_tell_its_vocabulary_is_worked_in_raw_values() {
+fn a_module_without_vocabulary_norms_uses_raw_values() {
     let mut workbench = workbench();
     workbench.absorb(Event::Ready(Box::new(facts(false)), None));
     assert_eq!(workbench.prefix.unit, MagnitudeUnit::Raw);
@@ -811,7 +811,7 @@ fn a_module_that_does_not_tell_its_vocabulary_is_worked_in_raw_values() {
 }
 
 #[test]
-fn an_ignored_prefix_is_said_out_loud() {
+fn an_ignored_prefix_is_reported() {
     let mut workbench = workbench();
     workbench.absorb(Event::Ready(Box::new(facts(false)), None));
     workbench.apply(Action::SetMagnitude(0.5));
@@ -900,7 +900,7 @@ fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers
 }
 
 #[test]
-fn texts_that_could_not_be_compared_are_told_and_the_next_ones_are_compared() {
+fn a_failed_comparison_is_reported_and_the_next_texts_are_compared() {
     let mut workbench = with_one_run();
     let asked = |workbench: &mut Workbench| {
         let requests = workbench.take_requests();
@@ -986,7 +986,7 @@ fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
         Request::Measure(comparisons) => Some(comparisons),
         _ => None,
     });
-    let begun = std::time::Instant::now();
+    let started = std::time::Instant::now();
     // The latest first: in any order, the latest of two equal ones is the point.
     for comparison in comparisons.unwrap().into_iter().rev() {
         workbench.absorb(Event::Measured(vec![comparison.measure()]));
@@ -994,7 +994,7 @@ fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
     assert_eq!(points(&workbench), RUNS / 2 + 1);
     let (last, _) = workbench.tuning.points().next_back().unwrap();
     assert_eq!(last.id, format!("session/live-{}", RUNS - 1));
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
 }
 
 impl Workbench {
@@ -1122,7 +1122,7 @@ fn between_two_kept_magnitudes_the_texts_of_both_are_the_draft_the_nearer_one_fi
 }
 
 #[test]
-fn saved_is_no_longer_said_once_something_new_was_run() {
+fn the_saved_notice_disappears_after_a_new_run() {
     let mut workbench = with_one_run();
     workbench.absorb(Event::FigureSaved("plot.png".into()));
     assert!(matches!(workbench.notice, Some(Notice::Saved(_))));
@@ -1148,7 +1148,7 @@ fn a_fetched_model_waits_for_the_end_of_what_find_runs() {
     })));
     workbench.apply(Action::Find(FindAction::SetTarget("The sea is calm.".to_owned())));
     workbench.apply(Action::Find(FindAction::Start));
-    assert!(workbench.find.at_work().is_some());
+    assert!(workbench.find.current_work().is_some());
     workbench.takes_over = true;
     workbench.background_fetch = Some(BackgroundFetch::Arrived("another".to_owned()));
     workbench.take_over();

@@ -17,7 +17,7 @@ use softprefix_core::search::{Objective, PrefixSearch, SearchSettings};
 
 pub const TARGET: &str =
     "The sea knew his name. He had a lamp, a dog and a book of tides, but nothing to hold back the thunder.";
-const SAID: &str = "The sea knew his name. He had a lamp, and a small boat that he took out every morning before the light came. One day a storm came in from the west, and the waves rose over the rocks.";
+const SEA: &str = "The sea knew his name. He had a lamp, and a small boat that he took out every morning before the light came. One day a storm came in from the west, and the waves rose over the rocks.";
 const PROMPT: &str = "Write a short story about a lighthouse keeper and a storm.";
 const STEPS: usize = 200;
 /// The end of the only work that a fixture starts.
@@ -86,12 +86,12 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
     workbench.apply(Action::Find(FindAction::SetTarget(TARGET.to_owned())));
     workbench.apply(Action::Find(FindAction::Start));
     workbench.take_requests();
-    let begun = experiment(&workbench, "learning");
+    let started = experiment(&workbench, "learning");
     let plan = Box::new(workbench.find.form.plan(""));
     find(
         &mut workbench,
-        FindEvent::Began {
-            experiment: Box::new(begun),
+        FindEvent::LearnStarted {
+            experiment: Box::new(started),
             plan,
         },
     );
@@ -122,7 +122,7 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
                 instruction: Some(3.3),
             }),
         };
-        find(&mut workbench, FindEvent::Judged(Box::new(frame)));
+        find(&mut workbench, FindEvent::LearnProgress(Box::new(frame)));
     }
     let recipe = PrefixRecipe {
         kind: PrefixKind::Imported {
@@ -170,11 +170,11 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
         nearest: Nearest::Known(near.to_vec()),
     };
     find(&mut workbench, nearest);
-    let said = match end {
+    let output = match end {
         Some(LearnEnd::Reached) => TARGET,
-        _ => SAID,
+        _ => SEA,
     };
-    let run = record(&workbench, "learning", 0, Some(recipe), said);
+    let run = record(&workbench, "learning", 0, Some(recipe), output);
     find(&mut workbench, FindEvent::Output(Box::new(run)));
     if end.is_some() {
         find(&mut workbench, FIRST_ENDED);
@@ -212,9 +212,9 @@ pub fn choosing(language: Language, theme: Theme) -> Workbench {
     workbench.apply(Action::Find(FindAction::SetMode(FindMode::Choose)));
     workbench.apply(Action::Find(FindAction::Start));
     workbench.take_requests();
-    let begun = experiment(&workbench, "choosing");
-    find(&mut workbench, FindEvent::ChooseBegan(Box::new(begun)));
-    let texts = [SAID, TARGET, super::LONG_BASELINE, super::LONG_PREFIXED];
+    let started = experiment(&workbench, "choosing");
+    find(&mut workbench, FindEvent::ChooseStarted(Box::new(started)));
+    let texts = [SEA, TARGET, super::LONG_BASELINE, super::LONG_PREFIXED];
     let mut search = prefix_search(Some(4));
     let mut index = 0;
     let add = |workbench: &mut Workbench, generation: Generation| {
@@ -222,7 +222,7 @@ pub fn choosing(language: Language, theme: Theme) -> Workbench {
             experiment: "choosing".to_owned(),
             generation: Box::new(generation),
         };
-        find(workbench, FindEvent::Chosen(Box::new(entry)));
+        find(workbench, FindEvent::ChooseEntry(Box::new(entry)));
     };
     for generation in 0..3 {
         add(&mut workbench, Generation::opened(search.clone()));
@@ -235,7 +235,10 @@ pub fn choosing(language: Language, theme: Theme) -> Workbench {
             }
             let run = record(&workbench, "choosing", index, Some(recipe), texts[at]);
             records.push(run.id.clone());
-            find(&mut workbench, FindEvent::Chosen(Box::new(Entry::Case(Box::new(run)))));
+            find(
+                &mut workbench,
+                FindEvent::ChooseEntry(Box::new(Entry::Case(Box::new(run)))),
+            );
             index += 1;
         }
         if generation < 2 {
@@ -266,9 +269,10 @@ pub fn searched(language: Language, theme: Theme, end: Option<RunEnd>) -> Workbe
     workbench.apply(Action::Find(FindAction::SetSearch(form.clone())));
     workbench.apply(Action::Find(FindAction::Start));
     workbench.take_requests();
-    let tell = |workbench: &mut Workbench, event: RunEvent| find(workbench, FindEvent::Searched(Box::new(event)));
-    let begun = experiment(&workbench, "search");
-    tell(&mut workbench, RunEvent::Started(Box::new(begun)));
+    let apply_event =
+        |workbench: &mut Workbench, event: RunEvent| find(workbench, FindEvent::Searched(Box::new(event)));
+    let started = experiment(&workbench, "search");
+    apply_event(&mut workbench, RunEvent::Started(Box::new(started)));
     let objective: Objective = form.objective(false);
     let search = prefix_search(Some(40));
     let opening = Generation {
@@ -277,10 +281,10 @@ pub fn searched(language: Language, theme: Theme, end: Option<RunEnd>) -> Workbe
         objective: Some(objective.clone()),
         budget: Some(form.budget),
     };
-    tell(&mut workbench, RunEvent::Generation(Box::new(opening)));
+    apply_event(&mut workbench, RunEvent::Generation(Box::new(opening)));
     let texts = [
         super::LONG_BASELINE,
-        SAID,
+        SEA,
         super::LONG_PREFIXED,
         "The harbour was quiet. He slept.",
     ];
@@ -290,7 +294,7 @@ pub fn searched(language: Language, theme: Theme, end: Option<RunEnd>) -> Workbe
         let mut score = objective.score(super::LONG_BASELINE, text, None);
         score.total += (index as f64).sin() * 0.05;
         run.score = Some(score);
-        tell(&mut workbench, RunEvent::CaseFinished(Box::new(run)));
+        apply_event(&mut workbench, RunEvent::CaseFinished(Box::new(run)));
     }
     let progress = RunProgress {
         finished: 40,
@@ -298,9 +302,9 @@ pub fn searched(language: Language, theme: Theme, end: Option<RunEnd>) -> Workbe
         left: Some(std::time::Duration::from_secs(52)),
         ..RunProgress::default()
     };
-    tell(&mut workbench, RunEvent::Progress(progress));
+    apply_event(&mut workbench, RunEvent::Progress(progress));
     if let Some(end) = end {
-        tell(&mut workbench, RunEvent::Ended(end));
+        apply_event(&mut workbench, RunEvent::Ended(end));
         find(&mut workbench, FIRST_ENDED);
     }
     workbench

@@ -195,7 +195,7 @@ pub fn models() -> Vec<ModelChoice> {
         usable: true,
         verified: true,
         default,
-        about: about.to_owned(),
+        about: about.into(),
     };
     vec![
         choice(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use softprefix::doctor::checks::unfinished;
 use softprefix::doctor::install::{self, InstallError, InstallStep, Installation};
-use softprefix::doctor::talk::Talk;
+use softprefix::doctor::protocol_check::ProtocolCheck;
 
 use crate::jail::Jail;
 use crate::modules::ours;
@@ -53,7 +53,7 @@ pub fn running(jail: &Jail) -> String {
 pub fn what(unit: PathBuf, address: impl ToString) -> Installation {
     Installation {
         patience: Duration::from_secs(2),
-        ..Installation::new(unit, Talk::new(address.to_string()))
+        ..Installation::new(unit, ProtocolCheck::new(address.to_string()))
     }
 }
 
@@ -93,7 +93,7 @@ fn a_unit_that_works_is_confirmed_and_can_be_removed() {
 }
 
 #[test]
-fn a_unit_that_does_not_answer_or_does_not_start_is_taken_back() {
+fn a_unit_that_does_not_start_or_answer_is_reverted() {
     with_jail!(jail, {
         ready(&jail);
         let folder = tempfile::tempdir().unwrap();
@@ -108,7 +108,7 @@ fn a_unit_that_does_not_answer_or_does_not_start_is_taken_back() {
         );
 
         let broken = install::install(&ssh, &what(program(folder.path(), 1), closed_port()), |_| {}).await;
-        assert!(matches!(broken, Err(InstallError::NotBegun { .. })), "{broken:?}");
+        assert!(matches!(broken, Err(InstallError::NotStarted { .. })), "{broken:?}");
         assert_eq!(running(&jail), STOCK);
         assert_eq!(
             (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
@@ -118,7 +118,7 @@ fn a_unit_that_does_not_answer_or_does_not_start_is_taken_back() {
 }
 
 #[test]
-fn a_swap_that_nobody_confirms_is_taken_back_by_the_module_itself() {
+fn the_module_reverts_an_unconfirmed_installation() {
     with_jail!(jail, {
         ready(&jail);
         let folder = tempfile::tempdir().unwrap();
@@ -188,7 +188,7 @@ async fn swap_and_leave(jail: &Jail, unit: PathBuf, watch: Duration) {
 }
 
 #[test]
-fn a_swap_that_a_power_cut_left_unconfirmed_is_told_and_can_be_taken_back() {
+fn an_installation_left_unconfirmed_by_a_power_cut_is_reported_and_can_be_reverted() {
     with_jail!(jail, {
         ready(&jail);
         let folder = tempfile::tempdir().unwrap();
@@ -196,21 +196,21 @@ fn a_swap_that_a_power_cut_left_unconfirmed_is_told_and_can_be_taken_back() {
         swap_and_leave(&jail, program(folder.path(), 0), Duration::from_secs(600)).await;
         let ssh = jail.open().await.unwrap();
         assert!(
-            unfinished::look(&ssh).await.unwrap().is_none(),
+            unfinished::run(&ssh).await.unwrap().is_none(),
             "the module's own watch still lives"
         );
         jail.cut_the_power();
         let ssh = jail.open().await.unwrap();
-        let told = unfinished::look(&ssh).await.unwrap().unwrap();
+        let finding = unfinished::run(&ssh).await.unwrap().unwrap();
         assert_eq!(running(&jail), OURS);
-        assert_eq!(told.facts[0].value.en, "softprefix uninstall HOST", "{told:#?}");
+        assert_eq!(finding.facts[0].value.en, "softprefix uninstall HOST", "{finding:#?}");
         assert!(install::uninstall(&ssh).await.unwrap());
         assert_eq!(running(&jail), STOCK);
         assert_eq!(
             (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
             before
         );
-        assert!(unfinished::look(&ssh).await.unwrap().is_none());
+        assert!(unfinished::run(&ssh).await.unwrap().is_none());
     });
 }
 
@@ -306,10 +306,10 @@ fn what_a_debian_package_has_installed_is_left_to_dpkg() {
             matches!(&removed, Err(InstallError::StillStarted { package, .. }) if package == "softprefix-unit"),
             "{removed:?}"
         );
-        let told = removed.unwrap_err().sentence();
+        let sentence = removed.unwrap_err().sentence();
         assert!(
-            told.en.contains("dpkg -r softprefix-unit") && told.ja.contains("dpkg -r softprefix-unit"),
-            "{told:?}"
+            sentence.en.contains("dpkg -r softprefix-unit") && sentence.ja.contains("dpkg -r softprefix-unit"),
+            "{sentence:?}"
         );
 
         // An installer of before has laid its drop-in beside the package: that one goes, and what the package starts is said.
@@ -327,7 +327,7 @@ fn what_a_debian_package_has_installed_is_left_to_dpkg() {
 }
 
 #[test]
-fn a_drop_in_that_somebody_else_has_written_is_named() {
+fn a_foreign_drop_in_is_named() {
     with_jail!(jail, {
         ready(&jail);
         let folder = tempfile::tempdir().unwrap();

@@ -7,9 +7,9 @@ mod jail;
 mod modules;
 mod options;
 mod port;
+mod protocol_check;
 mod readme;
 mod story;
-mod talking;
 mod walk;
 mod whole;
 
@@ -18,9 +18,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jail::{Cxx, Interpreter, Jail};
-use softprefix::doctor::build::{self, News};
+use softprefix::doctor::build::{self, BuildOutput};
 use softprefix::doctor::{
-    CHECKS, Ended, Finding, Host, RemedyOutcome, Ssh, SshError, Verdict, checks, look_over_ssh, remedy,
+    CHECKS, Ended, Finding, Host, RemedyOutcome, Ssh, SshError, Verdict, check_over_ssh, checks, remedy,
 };
 
 /// Runs `$work` with a jail, or says why it cannot; fails where `SOFTPREFIX_TEST_JAIL` says that it must.
@@ -42,7 +42,7 @@ pub(crate) use with_jail;
 async fn everything(jail: &Jail) -> Vec<Finding> {
     let ssh = jail.open().await.unwrap();
     let mut findings = Vec::new();
-    look_over_ssh(&ssh, Some(("qwen2.5-0.5B-prefill-20e", 896)), |finding| {
+    check_over_ssh(&ssh, Some(("qwen2.5-0.5B-prefill-20e", 896)), |finding| {
         findings.push(finding)
     })
     .await;
@@ -117,19 +117,19 @@ fn the_library_checks_tell_every_state_and_their_combinations() {
             (Cxx::Missing, Verdict::Warning),
         ] {
             jail.libstdcxx(cxx);
-            let finding = checks::libstdcxx::look(&ssh).await.unwrap();
+            let finding = checks::libstdcxx::run(&ssh).await.unwrap();
             assert_eq!(finding.verdict, cxx_verdict, "{finding:#?}");
             assert_eq!(finding.remedy.is_some(), cxx_verdict != Verdict::Good);
-            for (interpreter, wanted, mended_by) in &interpreters {
+            for (interpreter, wanted, with_remedy) in &interpreters {
                 let _ = fs::remove_dir_all(jail.at("/opt/usr"));
                 jail.interpreter(interpreter);
-                let finding = checks::interpreter::look(&ssh).await.unwrap();
+                let finding = checks::interpreter::run(&ssh).await.unwrap();
                 assert_eq!(
                     (finding.verdict, finding.remedy.map(|r| r.id)),
-                    (*wanted, *mended_by),
+                    (*wanted, *with_remedy),
                     "{interpreter:?}"
                 );
-                let unit = checks::unit::look(&ssh).await.unwrap();
+                let unit = checks::unit::run(&ssh).await.unwrap();
                 let loads = *interpreter == Interpreter::Registered
                     && matches!(cxx, Cxx::LinkToSystem | Cxx::Missing | Cxx::BrokenLink);
                 // `ldd` passes over a broken link and finds the system's library in its own path.
@@ -144,13 +144,13 @@ fn the_library_checks_tell_every_state_and_their_combinations() {
 }
 
 #[test]
-fn relinking_libstdcxx_mends_every_state_and_undo_gives_it_back() {
+fn relinking_libstdcxx_repairs_every_state_and_undo_restores_it() {
     with_jail!(jail, {
         let ssh = jail.open().await.unwrap();
         for state in [Cxx::BrokenLink, Cxx::Old, Cxx::Missing] {
             jail.libstdcxx(state);
             let before = jail.snapshot("/usr/local/m5stack");
-            let remedy = checks::libstdcxx::look(&ssh).await.unwrap().remedy.unwrap();
+            let remedy = checks::libstdcxx::run(&ssh).await.unwrap().remedy.unwrap();
             let outcome = remedy.apply(&ssh).await.unwrap();
             assert_eq!(outcome.ended, Ended::Done, "{outcome:?}");
             let link = jail.at("/usr/local/m5stack/lib/gcc-10.3/libstdc++.so.6");
@@ -158,7 +158,7 @@ fn relinking_libstdcxx_mends_every_state_and_undo_gives_it_back() {
                 fs::read_link(&link).unwrap().to_str(),
                 Some("/usr/lib/aarch64-linux-gnu/libstdc++.so.6")
             );
-            assert_eq!(checks::libstdcxx::look(&ssh).await.unwrap().verdict, Verdict::Good);
+            assert_eq!(checks::libstdcxx::run(&ssh).await.unwrap().verdict, Verdict::Good);
             let kept = jail
                 .snapshot("/usr/local/m5stack")
                 .iter()
@@ -189,7 +189,7 @@ fn registering_the_interpreter_writes_one_line_and_undo_gives_the_file_back() {
                 fs::write(&conf, text).unwrap();
             }
             let before = jail.snapshot("/etc/ld.so.conf.d");
-            let remedy = checks::interpreter::look(&ssh).await.unwrap().remedy.unwrap();
+            let remedy = checks::interpreter::run(&ssh).await.unwrap().remedy.unwrap();
             assert!(
                 remedy.shown().starts_with("FOLDER=/opt/usr/lib\n"),
                 "{}",
@@ -197,7 +197,7 @@ fn registering_the_interpreter_writes_one_line_and_undo_gives_the_file_back() {
             );
             assert_eq!(remedy.apply(&ssh).await.unwrap().ended, Ended::Done);
             assert_eq!(fs::read_to_string(&conf).unwrap(), "/opt/usr/lib\n");
-            assert_eq!(checks::interpreter::look(&ssh).await.unwrap().verdict, Verdict::Good);
+            assert_eq!(checks::interpreter::run(&ssh).await.unwrap().verdict, Verdict::Good);
             assert_eq!(
                 softprefix::doctor::remedy("register-interpreter")
                     .unwrap()
@@ -217,7 +217,7 @@ fn the_builds_obstacles_are_removed_and_put_back() {
     with_jail!(jail, {
         jail.stackflow_tree();
         let ssh = jail.open().await.unwrap();
-        let findings = checks::build::look(&ssh).await.unwrap();
+        let findings = checks::build::run(&ssh).await.unwrap();
         assert_eq!(
             verdict(&findings, "simdjson"),
             (Verdict::Warning, Some("patch-simdjson"))
@@ -247,7 +247,7 @@ fn the_builds_obstacles_are_removed_and_put_back() {
             fs::read_to_string(wrapper).unwrap(),
             "#!/bin/sh\nexec /usr/bin/gcc \"$@\"\n"
         );
-        let findings = checks::build::look(&ssh).await.unwrap();
+        let findings = checks::build::run(&ssh).await.unwrap();
         assert!(
             findings.iter().all(|finding| finding.verdict == Verdict::Good),
             "{findings:#?}"
@@ -294,7 +294,7 @@ fn a_remedy_that_fails_half_way_puts_back_what_it_moved() {
         let ssh = jail.open().await.unwrap();
         // The system's library vanishes between look and apply: the link is made, the verification fails.
         jail.libstdcxx(Cxx::BrokenLink);
-        let remedy = checks::libstdcxx::look(&ssh).await.unwrap().remedy.unwrap();
+        let remedy = checks::libstdcxx::run(&ssh).await.unwrap().remedy.unwrap();
         let before = jail.snapshot("/usr/local/m5stack");
         fs::copy(
             jail.at("/opt/m5stack/data/models/mode_qwen2.5-0.5B-prefill-20e.json"),
@@ -323,11 +323,11 @@ fn a_remedy_that_fails_half_way_puts_back_what_it_moved() {
 }
 
 #[test]
-fn a_restoring_that_fails_is_said_keeps_its_backup_and_can_be_done_again() {
+fn a_failed_restore_is_reported_keeps_its_backup_and_can_be_repeated() {
     with_jail!(jail, {
         let ssh = jail.open().await.unwrap();
         jail.libstdcxx(Cxx::BrokenLink);
-        let remedy = checks::libstdcxx::look(&ssh).await.unwrap().remedy.unwrap();
+        let remedy = checks::libstdcxx::run(&ssh).await.unwrap().remedy.unwrap();
         let before = jail.snapshot("/usr/local/m5stack");
         let system = jail.at("/usr/lib/aarch64-linux-gnu/libstdc++.so.6");
         fs::write(&system, "GLIBCXX_3.4.30 only").unwrap();
@@ -364,7 +364,7 @@ fn a_connection_that_is_lost_leaves_the_remedy_to_finish() {
     with_jail!(jail, {
         jail.interpreter(&Interpreter::Unregistered("/opt/usr/lib"));
         let ssh = jail.open().await.unwrap();
-        let remedy = checks::interpreter::look(&ssh).await.unwrap().remedy.unwrap();
+        let remedy = checks::interpreter::run(&ssh).await.unwrap().remedy.unwrap();
         let began = slow_ldconfig(&jail, 3);
         let work = remedy.apply(&ssh);
         let cut = async {
@@ -375,7 +375,7 @@ fn a_connection_that_is_lost_leaves_the_remedy_to_finish() {
         let (ended, ()) = tokio::join!(work, cut);
         assert_eq!(ended.unwrap().ended, Ended::Done);
         let again = jail.open().await.unwrap();
-        assert_eq!(checks::interpreter::look(&again).await.unwrap().verdict, Verdict::Good);
+        assert_eq!(checks::interpreter::run(&again).await.unwrap().verdict, Verdict::Good);
         assert_eq!(remedy.undo(&again).await.unwrap().ended, Ended::Undone);
     });
 }
@@ -440,7 +440,7 @@ fn a_remedy_that_is_killed_is_taken_back_by_the_next() {
         jail.interpreter(&Interpreter::Unregistered("/opt/usr/lib"));
         let ssh = jail.open().await.unwrap();
         let before = jail.snapshot("/etc/ld.so.conf.d");
-        let remedy = checks::interpreter::look(&ssh).await.unwrap().remedy.unwrap();
+        let remedy = checks::interpreter::run(&ssh).await.unwrap().remedy.unwrap();
         let began = slow_ldconfig(&jail, 30);
         let work = remedy.apply(&ssh);
         let kill = async {
@@ -456,16 +456,16 @@ fn a_remedy_that_is_killed_is_taken_back_by_the_next() {
         );
         fs::rename(jail.at("/sbin/ldconfig.real"), jail.at("/sbin/ldconfig")).unwrap();
         let again = jail.open().await.unwrap();
-        let told = checks::unfinished::look(&again).await.unwrap().unwrap();
-        assert_eq!(told.verdict, Verdict::Warning);
+        let finding = checks::unfinished::run(&again).await.unwrap().unwrap();
+        assert_eq!(finding.verdict, Verdict::Warning);
         assert!(
-            told.facts[0].value.en.ends_with("--undo register-interpreter"),
-            "{told:#?}"
+            finding.facts[0].value.en.ends_with("--undo register-interpreter"),
+            "{finding:#?}"
         );
-        is_known(&told);
+        is_known(&finding);
         assert_eq!(remedy.undo(&again).await.unwrap().ended, Ended::Undone);
         assert_eq!(jail.snapshot("/etc/ld.so.conf.d"), before);
-        assert!(checks::unfinished::look(&again).await.unwrap().is_none());
+        assert!(checks::unfinished::run(&again).await.unwrap().is_none());
         assert_eq!(remedy.apply(&again).await.unwrap().ended, Ended::Done);
     });
 }
@@ -528,7 +528,7 @@ fn hostile_names_on_the_module_are_names_and_nothing_else() {
             let folder = jail.at("/opt").join(name).join("lib");
             fs::create_dir_all(&folder).unwrap();
             fs::write(folder.join("libax_interpreter.so"), "x").unwrap();
-            let finding = checks::interpreter::look(&ssh).await.unwrap();
+            let finding = checks::interpreter::run(&ssh).await.unwrap();
             let shown = finding
                 .facts
                 .iter()
@@ -543,7 +543,7 @@ fn hostile_names_on_the_module_are_names_and_nothing_else() {
 
             let card = jail.at("/opt/m5stack/data/models").join(format!("mode_{name}.json"));
             fs::write(&card, r#"{"mode_param":{"tokens_embed_size":64}}"#).unwrap();
-            let finding = checks::cards::look(&ssh, None).await.unwrap();
+            let finding = checks::cards::run(&ssh, None).await.unwrap();
             assert!(
                 finding
                     .facts
@@ -562,16 +562,16 @@ fn hostile_names_on_the_module_are_names_and_nothing_else() {
 }
 
 #[test]
-fn a_wrong_hidden_size_is_said_with_the_card() {
+fn a_wrong_hidden_size_is_reported_with_its_card() {
     with_jail!(jail, {
         let ssh = jail.open().await.unwrap();
-        let finding = checks::cards::look(&ssh, Some(("qwen2.5-0.5B-prefill-20e", 1536)))
+        let finding = checks::cards::run(&ssh, Some(("qwen2.5-0.5B-prefill-20e", 1536)))
             .await
             .unwrap();
         assert_eq!(finding.verdict, Verdict::Broken);
         assert!(finding.title.en.contains("1536"));
         fs::write(jail.at("/opt/m5stack/data/models/mode_x.json"), "tokens_embed_size {").unwrap();
-        assert_eq!(checks::cards::look(&ssh, None).await.unwrap().verdict, Verdict::Warning);
+        assert_eq!(checks::cards::run(&ssh, None).await.unwrap().verdict, Verdict::Warning);
     });
 }
 
@@ -583,8 +583,8 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
         let (mut text, mut free) = (String::new(), None);
         let status = build::build(&ssh, 50, |news| {
             match news {
-                News::Output(more) => text.push_str(&more),
-                News::Memory(mib) => free = Some(mib),
+                BuildOutput::Text(more) => text.push_str(&more),
+                BuildOutput::FreeMemory(mib) => free = Some(mib),
             }
             true
         })
@@ -610,7 +610,7 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
         fs::write(jail.at("/proc/meminfo"), "MemAvailable: 20000 kB\n").unwrap();
         let mut text = String::new();
         let status = build::build(&ssh, 50, |news| {
-            if let News::Output(more) = news {
+            if let BuildOutput::Text(more) = news {
                 text.push_str(&more);
             }
             true
@@ -624,7 +624,7 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
         let stopped = build::build(
             &ssh,
             50,
-            |news| !matches!(news, News::Output(text) if text.contains("step 1")),
+            |news| !matches!(news, BuildOutput::Text(text) if text.contains("step 1")),
         )
         .await;
         assert_eq!(stopped, Err(SshError::Cancelled));
@@ -658,7 +658,7 @@ async fn slow_wire(to: u16) -> u16 {
 }
 
 #[test]
-fn what_the_shells_start_up_files_print_is_no_answer() {
+fn output_of_the_shells_start_up_files_is_not_an_answer() {
     with_jail!(jail, {
         jail.libstdcxx(Cxx::BrokenLink);
         let quiet = everything(&jail).await;
@@ -666,8 +666,8 @@ fn what_the_shells_start_up_files_print_is_no_answer() {
         let noise = "echo 'Welcome to your module'\nprintf 'kind\\0link\\0own\\0yes\\0whole\\0yes\\0half a line'\necho problem >&2\n";
         fs::write(jail.at_home(".bashrc"), noise).unwrap();
         let noisy = everything(&jail).await;
-        let told = |findings: &[Finding]| serde_json::to_string(findings).unwrap();
-        assert_eq!(told(&noisy), told(&quiet));
+        let json = |findings: &[Finding]| serde_json::to_string(findings).unwrap();
+        assert_eq!(json(&noisy), json(&quiet));
         let ssh = jail.open().await.unwrap();
         let remedy = remedy("relink-libstdcxx").unwrap();
         assert_eq!(remedy.apply(&ssh).await.unwrap().ended, Ended::Done);
@@ -690,11 +690,11 @@ fn what_the_shells_start_up_files_print_is_no_answer() {
 }
 
 #[test]
-fn a_module_at_an_ipv6_address_is_looked_at_and_copied_to() {
+fn a_module_at_an_ipv6_address_is_checked_and_copied_to() {
     with_jail!(jail, {
         for host in ["root@::1", "root@[::1]:10001"] {
             let ssh = Ssh::open(Host::parse(host).unwrap(), jail.options()).await.unwrap();
-            assert_eq!(checks::libstdcxx::look(&ssh).await.unwrap().verdict, Verdict::Good);
+            assert_eq!(checks::libstdcxx::run(&ssh).await.unwrap().verdict, Verdict::Good);
             let file = jail.at("/../keys/known");
             ssh.upload(&file, "/tmp/copy", Duration::from_secs(20)).await.unwrap();
             assert_eq!(fs::read(jail.at("/tmp/copy")).unwrap(), fs::read(&file).unwrap());

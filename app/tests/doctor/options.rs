@@ -20,7 +20,7 @@ use crate::with_jail;
 /// Longest wait for anything.
 const LONG: Duration = Duration::from_secs(120);
 
-fn said(output: &Output) -> String {
+fn printed(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
 }
@@ -65,15 +65,15 @@ fn install_tries_the_unit_at_the_module_and_with_the_model_that_are_named() {
         let install = |more: &[&str]| shell.run("install", &[&["--unit", &unit], more].concat());
         // Nobody answers at the port that a module has; a short watch has a short patience.
         let silent = install(&["--watch", "4"]);
-        assert_eq!(silent.status.code(), Some(3), "{}", said(&silent));
+        assert_eq!(silent.status.code(), Some(3), "{}", printed(&silent));
         assert_eq!(running(&jail), STOCK);
         let refused = install(&["--watch", "4", "--module", &module, "--model", "no-such-model"]);
-        assert_eq!(refused.status.code(), Some(3), "{}", said(&refused));
-        assert!(said(&refused).contains("no-such-model"), "{}", said(&refused));
+        assert_eq!(refused.status.code(), Some(3), "{}", printed(&refused));
+        assert!(printed(&refused).contains("no-such-model"), "{}", printed(&refused));
         assert_eq!(running(&jail), STOCK);
 
         let done = install(&["--module", &module, "--model", "tiny"]);
-        assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+        assert_eq!(done.status.code(), Some(0), "{}", printed(&done));
         assert_eq!(running(&jail), OURS);
         let log = logged(&files.log);
         assert_eq!(log.len(), 3, "{log:?}");
@@ -82,11 +82,11 @@ fn install_tries_the_unit_at_the_module_and_with_the_model_that_are_named() {
         // Removing asks no module, so an address or a model is no argument of it.
         for option in ["--module", "--model"] {
             let refused = shell.run("uninstall", &[option, &module]);
-            assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+            assert_eq!(refused.status.code(), Some(2), "{}", printed(&refused));
             assert_eq!(running(&jail), OURS);
         }
         let done = shell.run("uninstall", &[]);
-        assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+        assert_eq!(done.status.code(), Some(0), "{}", printed(&done));
         assert_eq!(running(&jail), STOCK);
     });
 }
@@ -138,21 +138,25 @@ async fn left_over_tasks_are_ended_by_a_fix_that_somebody_agreed_to() {
     let shell = files.shell(none);
     let fix = ["--fix", "exit-left-over-tasks", "--module", &address];
     let asked = shell.asking("doctor", &fix).stdin(Stdio::null()).output().unwrap();
-    assert_eq!(asked.status.code(), Some(2), "{}", said(&asked));
-    assert!(said(&asked).contains("--yes"), "{}", said(&asked));
+    assert_eq!(asked.status.code(), Some(2), "{}", printed(&asked));
+    assert!(printed(&asked).contains("--yes"), "{}", printed(&asked));
     assert_eq!(module.tasks().await.unwrap(), tasks, "nobody agreed");
 
     let done = shell.run("doctor", &fix);
-    assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+    assert_eq!(done.status.code(), Some(0), "{}", printed(&done));
     assert!(
-        said(&done).contains(&format!("Ended: {}.", tasks[0])),
+        printed(&done).contains(&format!("Ended: {}.", tasks[0])),
         "{}",
-        said(&done)
+        printed(&done)
     );
     assert_eq!(module.tasks().await.unwrap(), [] as [String; 0]);
     let again = shell.run("doctor", &fix);
     assert_eq!(again.status.code(), Some(0));
-    assert!(said(&again).contains("There was no task to end."), "{}", said(&again));
+    assert!(
+        printed(&again).contains("There was no task to end."),
+        "{}",
+        printed(&again)
+    );
     let entry = ("exit-left-over-tasks".to_owned(), "done".to_owned());
     assert_eq!(logged(&files.log), [entry.clone(), entry]);
     drop(task);
@@ -167,7 +171,7 @@ fn the_stock_unit_is_built_by_a_fix_that_says_what_the_build_says() {
         let built = jail.at("/root/StackFlow/projects/llm_framework/dist/llm_llm-1.9");
         let fix = ["--fix", "build-stock-unit"];
         let done = shell.run("doctor", &fix);
-        assert_eq!(done.status.code(), Some(0), "{}", said(&done));
+        assert_eq!(done.status.code(), Some(0), "{}", printed(&done));
         for line in [
             "yes Y | scons -j1",
             "scons stand-in -j1",
@@ -176,16 +180,16 @@ fn the_stock_unit_is_built_by_a_fix_that_says_what_the_build_says() {
             "built",
             "least free memory: 781 MiB",
         ] {
-            assert!(said(&done).contains(line), "{line}: {}", said(&done));
+            assert!(printed(&done).contains(line), "{line}: {}", printed(&done));
         }
         assert!(built.exists());
 
         // A build that fails says how, and so does the exit code.
         fs::write(jail.at("/usr/bin/scons"), "#!/bin/sh\necho 'no compiler'\nexit 7\n").unwrap();
         let failed = shell.run("doctor", &fix);
-        assert_eq!(failed.status.code(), Some(3), "{}", said(&failed));
-        assert!(said(&failed).contains("no compiler"), "{}", said(&failed));
-        assert!(said(&failed).contains("status 7"), "{}", said(&failed));
+        assert_eq!(failed.status.code(), Some(3), "{}", printed(&failed));
+        assert!(printed(&failed).contains("no compiler"), "{}", printed(&failed));
+        assert!(printed(&failed).contains("status 7"), "{}", printed(&failed));
         let log = logged(&files.log);
         assert_eq!(log[0], ("build-stock-unit".to_owned(), "done".to_owned()));
         assert!(log[1].1.contains("status 7"), "{log:?}");

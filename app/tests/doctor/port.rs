@@ -20,14 +20,14 @@ pub const ADDRESS: &str = "127.0.0.1:10001";
 
 /// How the jail's services stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum Services {
     Off,
     NoUnit,
     Stock,
     Injector,
 }
 
-impl Standing {
+impl Services {
     fn of(root: &Path) -> Self {
         let read = |name: &str| std::fs::read_to_string(root.join("var/lib/stand-in").join(name)).unwrap_or_default();
         match (
@@ -69,8 +69,8 @@ pub async fn reflect(jail: &Jail, models: ModelStore) {
 
 async fn follow(root: PathBuf, unit: SocketAddr) {
     loop {
-        let standing = Standing::of(&root);
-        if standing == Standing::Off {
+        let services = Services::of(&root);
+        if services == Services::Off {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         }
@@ -81,21 +81,21 @@ async fn follow(root: PathBuf, unit: SocketAddr) {
         };
         // Whatever changes ends the connections, as a restart of a service does.
         let mut connections = tokio::task::JoinSet::new();
-        while Standing::of(&root) == standing {
+        while Services::of(&root) == services {
             let soon = tokio::time::timeout(Duration::from_millis(20), listener.accept());
             if let Ok(Ok((client, _))) = soon.await {
-                connections.spawn(answer(client, unit, standing));
+                connections.spawn(answer(client, unit, services));
             }
         }
     }
 }
 
-async fn answer(client: TcpStream, unit: SocketAddr, standing: Standing) {
-    match standing {
-        Standing::Off => {}
-        Standing::NoUnit => without_unit(client, unit).await,
-        Standing::Stock => wire(client, unit, Manner::Stock).await,
-        Standing::Injector => {
+async fn answer(client: TcpStream, unit: SocketAddr, services: Services) {
+    match services {
+        Services::Off => {}
+        Services::NoUnit => without_unit(client, unit).await,
+        Services::Stock => wire(client, unit, Manner::Stock).await,
+        Services::Injector => {
             let (mut client, mut unit) = (client, TcpStream::connect(unit).await.unwrap());
             let _ = tokio::io::copy_bidirectional(&mut client, &mut unit).await;
         }

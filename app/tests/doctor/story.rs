@@ -44,9 +44,9 @@ impl Shell<'_> {
     /// The exit code, and every finding.
     fn look(&self) -> (Option<i32>, Vec<Line>) {
         let output = self.run("doctor", &["--json"]);
-        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let findings = said["findings"].as_array().unwrap().iter();
+        let findings = report["findings"].as_array().unwrap().iter();
         let findings = findings.map(|f| {
             (
                 text(&f["id"]),
@@ -59,7 +59,7 @@ impl Shell<'_> {
 }
 
 #[test]
-fn the_worst_module_is_mended_by_what_the_doctor_offers() {
+fn the_offered_remedies_repair_the_worst_module() {
     with_jail!(jail, {
         jail.make_worst();
         port::reflect(&jail, port::tiny()).await;
@@ -138,9 +138,9 @@ fn the_worst_module_is_mended_by_what_the_doctor_offers() {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        let told: Vec<&str> = entries.iter().filter_map(|entry| entry["id"].as_str()).collect();
+        let ids: Vec<&str> = entries.iter().filter_map(|entry| entry["id"].as_str()).collect();
         applied.push("install".to_owned());
-        assert_eq!(told, applied);
+        assert_eq!(ids, applied);
         assert!(
             entries
                 .iter()

@@ -133,7 +133,7 @@ fn idle(workbench: &Workbench) -> bool {
 }
 
 #[test]
-fn the_worst_module_is_mended_and_tuned_by_the_window_alone() {
+fn the_worst_module_is_repaired_and_tuned_in_the_window() {
     with_jail!(jail, {
         jail.make_worst();
         port::reflect(&jail, port::tiny()).await;
@@ -144,9 +144,9 @@ fn the_worst_module_is_mended_and_tuned_by_the_window_alone() {
         tokio::task::block_in_place(|| walk(&jail, &log, &unit.display().to_string()));
 
         let entries = log.of("root@127.0.0.1").unwrap();
-        let told: Vec<(&str, &str)> = entries.iter().map(|e| (e.id.as_str(), e.ended.as_str())).collect();
+        let log: Vec<(&str, &str)> = entries.iter().map(|e| (e.id.as_str(), e.ended.as_str())).collect();
         assert_eq!(
-            told,
+            log,
             [
                 ("start-llm-sys", "done"),
                 ("patch-simdjson", "done"),
@@ -210,10 +210,10 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
         harness.get_by_label(shown.as_str());
         click(&mut harness, "Fix it (backs up first)");
         until(&mut harness, "the remedy and the look after it", idle);
-        let said = harness.state().workbench.doctor.said.clone();
+        let outcome = harness.state().workbench.doctor.outcome.clone();
         assert!(
-            matches!(&said, Some(ChangeOutcome::Outcome { outcome, .. }) if outcome.ended == Ended::Done),
-            "{id}: {said:?}"
+            matches!(&outcome, Some(ChangeOutcome::Outcome { outcome, .. }) if outcome.ended == Ended::Done),
+            "{id}: {outcome:?}"
         );
         harness.get_by_label_contains("Done, and verified.");
         if id == "patch-simdjson" {
@@ -239,8 +239,8 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
     write(&mut harness, "The unit's file, built for the module", unit);
     click(&mut harness, "Install (the stock unit stays)");
     until(&mut harness, "the installation and the look after it", idle);
-    let said = harness.state().workbench.doctor.said.clone();
-    assert!(matches!(said, Some(ChangeOutcome::Good(_))), "{said:?}");
+    let outcome = harness.state().workbench.doctor.outcome.clone();
+    assert!(matches!(outcome, Some(ChangeOutcome::Good(_))), "{outcome:?}");
     harness.get_by_label_contains("softprefix-unit is installed");
     assert_eq!(crate::installing::running(jail), crate::installing::OURS);
 

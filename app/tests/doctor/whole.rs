@@ -40,11 +40,11 @@ fn state(jail: &Jail) -> State {
     all
 }
 
-fn is(now: &State, wanted: &State, told: &str) {
+fn is(now: &State, wanted: &State, situation: &str) {
     let differs: BTreeSet<&String> = (now.keys().chain(wanted.keys()))
         .filter(|name| now.get(*name) != wanted.get(*name))
         .collect();
-    assert!(differs.is_empty(), "{told}: {differs:?} differ");
+    assert!(differs.is_empty(), "{situation}: {differs:?} differ");
 }
 
 /// A module on which every remedy has something to do, and the remedies with what they need to be known.
@@ -83,17 +83,20 @@ async fn mended(jail: &Jail, ssh: &Ssh, remedy: &Remedy) -> State {
 }
 
 /// Makes sure that a remedy is in effect, whatever was cut off before.
-async fn made(jail: &Jail, ssh: &Ssh, remedy: &Remedy, new: &State, told: &str) {
+async fn made(jail: &Jail, ssh: &Ssh, remedy: &Remedy, new: &State, situation: &str) {
     let ended = remedy.apply(ssh).await.unwrap().ended;
-    assert!(matches!(ended, Ended::Done | Ended::Already), "{told}: {ended:?}");
-    is(&state(jail), new, told);
+    assert!(matches!(ended, Ended::Done | Ended::Already), "{situation}: {ended:?}");
+    is(&state(jail), new, situation);
 }
 
 /// Makes sure that a remedy is taken back, whatever was cut off before.
-async fn unmade(jail: &Jail, ssh: &Ssh, remedy: &Remedy, old: &State, told: &str) {
+async fn unmade(jail: &Jail, ssh: &Ssh, remedy: &Remedy, old: &State, situation: &str) {
     let ended = remedy.undo(ssh).await.unwrap().ended;
-    assert!(matches!(ended, Ended::Undone | Ended::Nothing), "{told}: {ended:?}");
-    is(&state(jail), old, told);
+    assert!(
+        matches!(ended, Ended::Undone | Ended::Nothing),
+        "{situation}: {ended:?}"
+    );
+    is(&state(jail), old, situation);
 }
 
 #[test]
@@ -107,14 +110,14 @@ fn a_remedy_on_a_full_disk_leaves_the_old_state_or_the_new_one() {
             is(&state(&jail), &old, remedy.id);
             let mut free = 0;
             loop {
-                let told = format!("{} with {free} free pages", remedy.id);
+                let situation = format!("{} with {free} free pages", remedy.id);
                 jail.leave(free);
                 let ended = remedy.apply(&ssh).await.unwrap().ended;
                 let now = state(&jail);
                 match ended {
-                    Ended::Done => is(&now, &new, &told),
-                    Ended::Failed | Ended::Restored => is(&now, &old, &told),
-                    other => panic!("{told}: {other:?}"),
+                    Ended::Done => is(&now, &new, &situation),
+                    Ended::Failed | Ended::Restored => is(&now, &old, &situation),
+                    other => panic!("{situation}: {other:?}"),
                 }
                 if ended == Ended::Done {
                     // The way back needs room too, or says that the change stays.
@@ -130,14 +133,14 @@ fn a_remedy_on_a_full_disk_leaves_the_old_state_or_the_new_one() {
                                         .unwrap()
                                         .en
                                         .starts_with("the change is in effect, as a whole"),
-                                    "{told}"
+                                    "{situation}"
                                 );
-                                is(&state(&jail), &new, &told);
+                                is(&state(&jail), &new, &situation);
                             }
-                            other => panic!("{told}: {other:?}"),
+                            other => panic!("{situation}: {other:?}"),
                         }
                     }
-                    is(&state(&jail), &old, &told);
+                    is(&state(&jail), &old, &situation);
                     break;
                 }
                 free += 1;
@@ -153,14 +156,14 @@ fn stride() -> usize {
 }
 
 /// Each file as it was before or as it is after, with nothing torn; what is only prepared has a name of its own.
-fn each_is_whole(now: &State, old: &State, new: &State, told: &str) {
+fn each_is_whole(now: &State, old: &State, new: &State, situation: &str) {
     for (path, held) in now {
         let prepared = path.contains(".softprefix");
         let known = [old.get(path), new.get(path)].contains(&Some(held));
-        assert!(prepared || known, "{told}: {path} is {held}");
+        assert!(prepared || known, "{situation}: {path} is {held}");
     }
     for path in old.keys().filter(|path| new.contains_key(*path)) {
-        assert!(now.contains_key(path), "{told}: {path} is gone");
+        assert!(now.contains_key(path), "{situation}: {path} is gone");
     }
 }
 
@@ -174,38 +177,38 @@ fn a_remedy_that_is_ended_before_any_of_its_commands_is_taken_back_or_made_whole
             let new = mended(&jail, &ssh, &remedy).await;
             // Not the same commands for each.
             for at in (1 + turn..).step_by(stride()) {
-                let told = format!("{} ended before command {at}", remedy.id);
+                let situation = format!("{} ended before command {at}", remedy.id);
                 jail.kill_before(at);
                 let outcome = remedy.apply(&ssh).await;
                 if !jail.heal() {
-                    assert_eq!(outcome.unwrap().ended, Ended::Done, "{told}");
+                    assert_eq!(outcome.unwrap().ended, Ended::Done, "{situation}");
                     break;
                 }
-                each_is_whole(&state(&jail), &old, &new, &told);
+                each_is_whole(&state(&jail), &old, &new, &situation);
                 // Whoever comes next finishes it, or takes it back.
                 if at % 2 == 0 {
-                    made(&jail, &ssh, &remedy, &new, &told).await;
+                    made(&jail, &ssh, &remedy, &new, &situation).await;
                 }
-                unmade(&jail, &ssh, &remedy, &old, &told).await;
+                unmade(&jail, &ssh, &remedy, &old, &situation).await;
             }
             for at in (1 + turn..).step_by(stride()) {
-                let told = format!("undoing {} ended before command {at}", remedy.id);
-                made(&jail, &ssh, &remedy, &new, &told).await;
+                let situation = format!("undoing {} ended before command {at}", remedy.id);
+                made(&jail, &ssh, &remedy, &new, &situation).await;
                 jail.kill_before(at);
                 let outcome = remedy.undo(&ssh).await;
                 if !jail.heal() {
-                    assert_eq!(outcome.unwrap().ended, Ended::Undone, "{told}");
+                    assert_eq!(outcome.unwrap().ended, Ended::Undone, "{situation}");
                     break;
                 }
-                each_is_whole(&state(&jail), &old, &new, &told);
-                unmade(&jail, &ssh, &remedy, &old, &told).await;
+                each_is_whole(&state(&jail), &old, &new, &situation);
+                unmade(&jail, &ssh, &remedy, &old, &situation).await;
             }
         }
     });
 }
 
 #[test]
-fn a_remedy_whose_script_alone_is_ended_says_at_once_how_the_module_stands() {
+fn a_remedy_whose_script_is_killed_reports_the_modules_state() {
     with_jail!(jail, with_a_disk, {
         let remedy = broken(&jail).pop().unwrap();
         let ssh = jail.open().await.unwrap();
@@ -278,29 +281,29 @@ fn an_installation_on_a_full_disk_leaves_the_old_state_or_the_new_one() {
         let (trial, ssh) = Trial::on(&jail).await;
         let (old, new) = (&trial.old, &trial.new);
         for free in 0.. {
-            let told = format!("with {free} free pages");
+            let situation = format!("with {free} free pages");
             jail.leave(free);
             match install(&ssh, &trial.wanted, |_| {}).await {
                 Ok(()) => {
-                    is(&state(&jail), new, &told);
+                    is(&state(&jail), new, &situation);
                     // Removing needs no room.
                     jail.leave(0);
                     assert!(uninstall(&ssh).await.unwrap());
-                    is(&state(&jail), old, &told);
+                    is(&state(&jail), old, &situation);
                     break;
                 }
-                Err(InstallError::Ssh(SshError::CopyFailed { .. }) | InstallError::NotBegun { .. }) => {
-                    is(&state(&jail), old, &told);
-                    assert_eq!(running(&jail), STOCK, "{told}");
+                Err(InstallError::Ssh(SshError::CopyFailed { .. }) | InstallError::NotStarted { .. }) => {
+                    is(&state(&jail), old, &situation);
+                    assert_eq!(running(&jail), STOCK, "{situation}");
                     let left = jail.snapshot("/var/lib/softprefix/install");
                     assert!(
                         !left
                             .iter()
                             .any(|(path, _)| path.to_string_lossy().contains("unit.part")),
-                        "{told}: {left:?}"
+                        "{situation}: {left:?}"
                     );
                 }
-                Err(other) => panic!("{told}: {other}"),
+                Err(other) => panic!("{situation}: {other}"),
             }
         }
     });
@@ -317,27 +320,27 @@ fn an_installation_that_is_ended_before_any_of_its_commands_is_whole_or_taken_ba
         for at in (1..).step_by(2 * stride()) {
             // Everything is ended but the module's own watch; then the script alone.
             for once in [false, true] {
-                let told = format!("an installation ended before command {at}, once: {once}");
+                let situation = format!("an installation ended before command {at}, once: {once}");
                 jail.kill_before(at);
                 if once {
                     std::fs::write(jail.at("/kill/once"), "").unwrap();
                 }
-                let said = install(&ssh, &short, |_| {}).await;
+                let installed = install(&ssh, &short, |_| {}).await;
                 let killed = jail.heal();
-                each_is_whole(&state(&jail), old, new, &told);
+                each_is_whole(&state(&jail), old, new, &situation);
                 jail.wait_for_scripts();
                 let now = state(&jail);
-                match said {
-                    Ok(()) => is(&now, new, &told),
-                    Err(_) if once => is(&now, old, &told),
+                match installed {
+                    Ok(()) => is(&now, new, &situation),
+                    Err(_) if once => is(&now, old, &situation),
                     // Nobody could ask how it ended. What was only prepared goes with the next removal.
-                    Err(_) => assert!([STOCK, OURS].contains(&running(&jail).as_str()), "{told}"),
+                    Err(_) => assert!([STOCK, OURS].contains(&running(&jail).as_str()), "{situation}"),
                 }
-                assert_eq!(running(&jail) == OURS, now == *new, "{told}");
+                assert_eq!(running(&jail) == OURS, now == *new, "{situation}");
                 let removed = uninstall(&ssh).await.unwrap();
-                assert!(removed || now != *new, "{told}");
-                is(&state(&jail), old, &told);
-                assert_eq!(running(&jail), STOCK, "{told}");
+                assert!(removed || now != *new, "{situation}");
+                is(&state(&jail), old, &situation);
+                assert_eq!(running(&jail), STOCK, "{situation}");
                 if !killed {
                     return;
                 }
@@ -347,30 +350,30 @@ fn an_installation_that_is_ended_before_any_of_its_commands_is_whole_or_taken_ba
 }
 
 #[test]
-fn a_removal_that_is_ended_before_any_of_its_commands_goes_on_when_asked_again() {
+fn a_removal_that_is_killed_before_any_command_is_completed_by_the_next() {
     with_jail!(jail, with_a_disk, {
         let (trial, ssh) = Trial::on(&jail).await;
         let (old, new) = (&trial.old, &trial.new);
         lay_new(&jail, &trial.wanted.unit);
         for at in (1..).step_by(stride()) {
-            let told = format!("a removal ended before command {at}");
+            let situation = format!("a removal ended before command {at}");
             jail.kill_before(at);
-            let said = uninstall(&ssh).await;
+            let removed = uninstall(&ssh).await;
             let killed = jail.heal();
-            each_is_whole(&state(&jail), old, new, &told);
+            each_is_whole(&state(&jail), old, new, &situation);
             // Its answer counts, also where it was ended just after it.
-            if said.is_err() {
-                assert!(killed, "{told}: {said:?}");
+            if removed.is_err() {
+                assert!(killed, "{situation}: {removed:?}");
                 uninstall(&ssh).await.unwrap();
             }
-            is(&state(&jail), old, &told);
-            assert_eq!(running(&jail), STOCK, "{told}");
+            is(&state(&jail), old, &situation);
+            assert_eq!(running(&jail), STOCK, "{situation}");
             if !killed {
                 break;
             }
             // What was removed is laid back by hand: the trial of an installation is not what is tried here.
             lay_new(&jail, &trial.wanted.unit);
-            is(&state(&jail), new, &told);
+            is(&state(&jail), new, &situation);
         }
     });
 }

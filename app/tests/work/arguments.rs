@@ -10,7 +10,7 @@ use softprefix::messages::{LibraryRequest, MaterialRequest, RecordingRequest, Re
 use softprefix::model::{Format, KindChoice, Language, ModuleState, Problem, Remembered, Target};
 use softprefix::places;
 use softprefix::settings_file::SettingsFile;
-use softprefix::start::{Begun, Start, begin};
+use softprefix::start::{Start, Started, begin};
 use softprefix::workbench::external::Link as Osc;
 use softprefix::workbench::{Action, Dialog, SweepAction, Workbench};
 use softprefix_core::prefix::{Rounding, SoftPrefix, files};
@@ -21,7 +21,7 @@ use crate::recording::{end_into, harness as recording_harness};
 use crate::support::{Harness, LONG, at, closed_port, serve, tiny_model};
 
 /// The window's state as `softprefix ARGS` starts it, where `stored` is what the last start has stored.
-fn begun(args: &[&str], stored: impl FnOnce() -> (SettingsFile, Remembered, Option<Problem>)) -> Begun {
+fn begin_window(args: &[&str], stored: impl FnOnce() -> (SettingsFile, Remembered, Option<Problem>)) -> Started {
     let cli = Cli::try_parse_from([&["softprefix"], args].concat()).unwrap();
     match cli.command {
         None => begin(cli.window, Start::Module, stored),
@@ -46,9 +46,9 @@ fn stored(folder: &Path, remembered: Remembered) -> (SettingsFile, Remembered, O
 }
 
 /// The window that was started so, with all its files in `folder`.
-fn started(args: &[&str], folder: &Path, remembered: Remembered) -> Harness {
-    let begun = begun(args, || stored(folder, remembered));
-    Harness::begun(begun.workbench, begun.requests, folder)
+fn window(args: &[&str], folder: &Path, remembered: Remembered) -> Harness {
+    let started = begin_window(args, || stored(folder, remembered));
+    Harness::with_requests(started.workbench, started.requests, folder)
 }
 
 fn targets(requests: &[Request]) -> Vec<&Target> {
@@ -69,14 +69,14 @@ fn address(module: SocketAddr) -> String {
 fn the_places_of_files_are_the_first_requests() {
     let folder = tempfile::tempdir().unwrap();
     for args in [&[][..], &["--fresh"], &["demo"]] {
-        let begun = begun(args, || stored(folder.path(), former()));
+        let started = begin_window(args, || stored(folder.path(), former()));
         let [
             Request::Material(material),
             Request::Library(library),
             Request::Recording(recording),
-        ] = &begun.requests[..3]
+        ] = &started.requests[..3]
         else {
-            panic!("{:?}", begun.requests);
+            panic!("{:?}", started.requests);
         };
         let prefixes = places::prefix_store().folder().to_owned();
         assert_eq!(**material, MaterialRequest::UsePrefixStore { folder: prefixes });
@@ -90,11 +90,11 @@ fn the_places_of_files_are_the_first_requests() {
 fn without_arguments_the_fields_and_the_module_of_the_last_start_are_taken() {
     let folder = tempfile::tempdir().unwrap();
     let last = former();
-    let begun = begun(&[], || stored(folder.path(), last.clone()));
-    assert_eq!(targets(&begun.requests), [&last.settings.target]);
-    assert_eq!(begun.workbench.prompt, last.prompt);
-    assert_eq!(begun.workbench.settings.zoom, 1.25);
-    assert!(begun.settings.is_some() && begun.workbench.library.restore);
+    let started = begin_window(&[], || stored(folder.path(), last.clone()));
+    assert_eq!(targets(&started.requests), [&last.settings.target]);
+    assert_eq!(started.workbench.prompt, last.prompt);
+    assert_eq!(started.workbench.settings.zoom, 1.25);
+    assert!(started.settings.is_some() && started.workbench.library.restore);
 }
 
 #[test]
@@ -123,19 +123,19 @@ fn a_first_start_asks_in_the_language_of_the_window() {
 }
 
 #[test]
-fn settings_that_could_not_be_read_are_told_in_the_first_frame() {
+fn unreadable_settings_are_reported_in_the_first_frame() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("settings.json");
     std::fs::write(&path, "{").unwrap();
-    let begun = begun(&[], || SettingsFile::open(&path, || Ok(None)));
-    assert!(begun.workbench.notice.is_some());
+    let started = begin_window(&[], || SettingsFile::open(&path, || Ok(None)));
+    assert!(started.workbench.notice.is_some());
 }
 
 #[test]
 fn connect_takes_this_module_instead_of_the_one_used_last() {
     let folder = tempfile::tempdir().unwrap();
     let module = address(serve(tiny_model()));
-    let mut harness = started(&["--connect", &module], folder.path(), former());
+    let mut harness = window(&["--connect", &module], folder.path(), former());
     harness.until("the module", |workbench| workbench.module.is_ready());
     assert_eq!(harness.workbench.module.facts().unwrap().address, module);
     assert_eq!(harness.workbench.prompt, former().prompt, "the fields stay");
@@ -149,19 +149,19 @@ fn connect_takes_this_module_instead_of_the_one_used_last() {
 fn model_sets_up_the_one_that_it_names_here_or_on_the_module() {
     let folder = tempfile::tempdir().unwrap();
     let file = tiny_model().to_string_lossy().into_owned();
-    let mut harness = started(&["--model", &file], folder.path(), former());
+    let mut harness = window(&["--model", &file], folder.path(), former());
     harness.until("the embedded module", |workbench| workbench.module.is_ready());
     let facts = harness.workbench.module.facts().unwrap();
     assert!(facts.is_embedded());
     assert_eq!(facts.identity.model, "tiny");
 
     let last = former();
-    let begun = begun(&["--model", "tiny"], || stored(folder.path(), last.clone()));
+    let started = begin_window(&["--model", "tiny"], || stored(folder.path(), last.clone()));
     let named = last.settings.target.with_model(Some("tiny".to_owned()));
-    assert_eq!(targets(&begun.requests), [&named], "the module used last");
+    assert_eq!(targets(&started.requests), [&named], "the module used last");
 
     let module = address(serve(tiny_model()));
-    let mut harness = started(
+    let mut harness = window(
         &["--connect", &module, "--model", "no-such-model"],
         folder.path(),
         former(),
@@ -180,7 +180,7 @@ fn fresh_starts_with_default_fields_restores_nothing_and_stores_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let unit = serve(tiny_model());
     let (module, link) = (address(unit), Link::to(unit));
-    let mut former_start = started(&["--connect", &address(link.address)], folder.path(), former());
+    let mut former_start = window(&["--connect", &address(link.address)], folder.path(), former());
     former_start.until("the module", |workbench| workbench.module.is_ready());
     former_start.run();
     former_start.apply(Action::Sweep(SweepAction::AddCurrentPrompt));
@@ -191,7 +191,7 @@ fn fresh_starts_with_default_fields_restores_nothing_and_stores_nothing() {
     });
     drop(former_start);
 
-    let mut restored = started(&["--connect", &module], folder.path(), former());
+    let mut restored = window(&["--connect", &module], folder.path(), former());
     restored.until("the session of the former start", |workbench| {
         !workbench.tuning.is_empty()
     });
@@ -200,15 +200,15 @@ fn fresh_starts_with_default_fields_restores_nothing_and_stores_nothing() {
     });
     drop(restored);
 
-    let begun = begun(&["--fresh", "--connect", &module], || {
+    let started = begin_window(&["--fresh", "--connect", &module], || {
         panic!("a fresh start reads no settings")
     });
-    assert!(begun.settings.is_none());
-    assert_eq!(begun.workbench.dialog, None);
+    assert!(started.settings.is_none());
+    assert_eq!(started.workbench.dialog, None);
     let first = Remembered::of_first_start(Language::of_environment());
-    assert_eq!(begun.workbench.remembered().prompt, first.prompt);
-    assert_eq!(begun.workbench.settings.zoom, Remembered::default().settings.zoom);
-    let mut fresh = Harness::begun(begun.workbench, begun.requests, folder.path());
+    assert_eq!(started.workbench.remembered().prompt, first.prompt);
+    assert_eq!(started.workbench.settings.zoom, Remembered::default().settings.zoom);
+    let mut fresh = Harness::with_requests(started.workbench, started.requests, folder.path());
     // A session is asked for in the moment in which it is listed.
     let asked = fresh.requests_until("the history", |workbench| !workbench.library.experiments.is_empty());
     let reads = |request: &Request| matches!(request, Request::Library(LibraryRequest::Read(_)));
@@ -223,7 +223,7 @@ fn prefix_file_is_imported_when_the_width_of_the_models_rows_is_known() {
     let rows = SoftPrefix::from_f32(64, &[0.25; 192], Rounding::default()).unwrap();
     files::export_npy(&rows, &path).unwrap();
     let (module, path) = (address(serve(tiny_model())), path.to_string_lossy().into_owned());
-    let mut harness = started(&["--connect", &module, "--prefix-file", &path], folder.path(), former());
+    let mut harness = window(&["--connect", &module, "--prefix-file", &path], folder.path(), former());
     harness.until("the rows", |workbench| workbench.prefix.imported.is_some());
     let prefix = &harness.workbench.prefix;
     assert_eq!((prefix.kind, prefix.len), (KindChoice::Imported, 3));
@@ -245,7 +245,7 @@ fn a_results_file_is_opened_and_no_first_steps_are_shown_over_it() {
         prompt: former().prompt,
         ..Remembered::default()
     };
-    let mut harness = started(&["--connect", &module, &file], folder.path(), first_start());
+    let mut harness = window(&["--connect", &module, &file], folder.path(), first_start());
     assert_eq!(harness.workbench.dialog, None);
     let holds = |workbench: &Workbench| {
         workbench
@@ -257,14 +257,14 @@ fn a_results_file_is_opened_and_no_first_steps_are_shown_over_it() {
     };
     harness.until("the file's runs", holds);
 
-    let begun = begun(&["--connect", &module], || stored(folder.path(), first_start()));
-    assert_eq!(begun.workbench.dialog, Some(Dialog::FirstSteps));
+    let started = begin_window(&["--connect", &module], || stored(folder.path(), first_start()));
+    assert_eq!(started.workbench.dialog, Some(Dialog::FirstSteps));
 }
 
 #[test]
 fn a_demo_plays_the_built_in_recording_or_a_file_and_connects_to_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let start = begun(&["demo"], || stored(folder.path(), former()));
+    let start = begin_window(&["demo"], || stored(folder.path(), former()));
     assert_eq!(targets(&start.requests), [] as [&Target; 0]);
     let playback = start.workbench.playback.as_ref().unwrap();
     assert!(!playback.looping && start.workbench.exhibition.is_none());
@@ -278,7 +278,7 @@ fn a_demo_plays_the_built_in_recording_or_a_file_and_connects_to_nothing() {
     recorded.run();
     let file = folder.path().join("mine.jsonl");
     end_into(&mut recorded, &file);
-    let start = begun(&["demo", &file.to_string_lossy()], || stored(folder.path(), former()));
+    let start = begin_window(&["demo", &file.to_string_lossy()], || stored(folder.path(), former()));
     let shown = start.workbench.shown().prompt.clone();
     assert_eq!(shown.user, "A prompt that was recorded.");
     assert_ne!(shown, built_in);
@@ -288,7 +288,7 @@ fn a_demo_plays_the_built_in_recording_or_a_file_and_connects_to_nothing() {
 #[test]
 fn a_demo_as_an_exhibition_is_presented_full_screen_and_repeats() {
     let folder = tempfile::tempdir().unwrap();
-    let start = begun(&["demo", "--exhibition"], || stored(folder.path(), former()));
+    let start = begin_window(&["demo", "--exhibition"], || stored(folder.path(), former()));
     assert!(start.workbench.exhibition.is_some());
     assert!(start.workbench.playback.as_ref().unwrap().looping);
     assert!(start.workbench.shown().presenting);
@@ -298,11 +298,11 @@ fn a_demo_as_an_exhibition_is_presented_full_screen_and_repeats() {
 fn osc_is_received_at_the_first_address_and_sent_to_the_second_and_neither_unasked() {
     let folder = tempfile::tempdir().unwrap();
     let module = address(serve(tiny_model()));
-    let opens = |begun: &Begun| {
-        let mut requests = begun.requests.iter();
+    let opens = |started: &Started| {
+        let mut requests = started.requests.iter();
         requests.any(|request| matches!(request, Request::External(_)))
     };
-    let unasked = begun(&["--connect", &module], || stored(folder.path(), former()));
+    let unasked = begin_window(&["--connect", &module], || stored(folder.path(), former()));
     assert!(!opens(&unasked) && unasked.workbench.external.link == Osc::Off);
     for invalid in ["nowhere", "127.0.0.1:70000"] {
         assert!(
@@ -314,7 +314,7 @@ fn osc_is_received_at_the_first_address_and_sent_to_the_second_and_neither_unask
     let mut peer = Peer::of(closed_port());
     let peers_own = peer.address().to_string();
     let args = ["--connect", &module, "--osc", "127.0.0.1:0", "--osc-to", &peers_own];
-    let mut harness = started(&args, folder.path(), former());
+    let mut harness = window(&args, folder.path(), former());
     harness.until("both sockets", |workbench| {
         matches!(&workbench.external.link, Osc::Open { send_to: Some(to), .. } if to.to_string() == peers_own)
     });

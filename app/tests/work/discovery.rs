@@ -92,13 +92,13 @@ fn the_network_is_searched_only_while_the_list_is_open_and_neither_in_a_demo_nor
     let mut workbench = Workbench::new(Remembered::default());
     assert_eq!(searches(&mut workbench), []);
     workbench.apply(Action::ShowDialog(Dialog::Connect));
-    let begun = DiscoveryRequest::Start { known: Vec::new() };
-    assert_eq!(searches(&mut workbench), std::slice::from_ref(&begun));
+    let started = DiscoveryRequest::Start { known: Vec::new() };
+    assert_eq!(searches(&mut workbench), std::slice::from_ref(&started));
     workbench.apply(Action::SetDiscover(false));
     assert_eq!(searches(&mut workbench), [DiscoveryRequest::Stop]);
     workbench.apply(Action::SetDiscover(true));
     workbench.apply(Action::CloseDialog);
-    assert_eq!(searches(&mut workbench), [begun, DiscoveryRequest::Stop]);
+    assert_eq!(searches(&mut workbench), [started, DiscoveryRequest::Stop]);
 
     let mut harness = Harness::new();
     harness.apply(Action::Playback(PlaybackAction::Demo));

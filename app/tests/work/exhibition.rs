@@ -64,7 +64,7 @@ fn presets_are_played_in_turn_from_nothing_to_overdriven_and_the_persons_fields_
 }
 
 #[test]
-fn whoever_touches_has_the_controls_until_a_minute_after_the_last_touch() {
+fn a_visitor_has_the_controls_until_a_minute_after_the_last_touch() {
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
     harness.apply(Action::SetMaxTokens(8));
@@ -89,7 +89,7 @@ fn whoever_touches_has_the_controls_until_a_minute_after_the_last_touch() {
 }
 
 #[test]
-fn without_a_module_the_recording_stands_in_and_nothing_is_connected_or_fetched() {
+fn without_a_module_the_recording_is_shown_and_nothing_is_connected_or_fetched() {
     let mut harness = Harness::new();
     harness.apply(TOGGLE);
     idle(&mut harness, "the recording", |workbench| workbench.playback.is_some());
@@ -110,7 +110,7 @@ fn without_a_module_the_recording_stands_in_and_nothing_is_connected_or_fetched(
 }
 
 #[test]
-fn a_unit_that_is_killed_is_stood_in_for_and_worked_on_again_when_it_is_back() {
+fn the_recording_replaces_a_killed_unit_until_it_is_back() {
     let unit = Killable::on("127.0.0.1:0".parse().unwrap());
     let mut harness = Harness::new();
     harness.connect(at(unit.address));

@@ -329,7 +329,7 @@ fn in_live_mode_values_that_never_rest_start_a_run_at_most_once_a_delay_and_are_
 }
 
 #[test]
-fn a_port_that_is_in_use_is_said_in_a_sentence_and_the_next_one_is_taken() {
+fn a_port_in_use_is_reported_and_the_next_one_opens() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let mut harness = Harness::new();
@@ -341,14 +341,14 @@ fn a_port_that_is_in_use_is_said_in_a_sentence_and_the_next_one_is_taken() {
     let Some(Notice::Problem(problem)) = harness.workbench.notice.take() else {
         panic!("no problem is shown");
     };
-    let said = problem.sentence();
+    let sentence = problem.sentence();
     assert_eq!(
-        said.en,
+        sentence.en,
         format!(
             "{address} is in use by another program, so no OSC is received. Close that program, or choose another port here and in the sender."
         )
     );
-    assert!(said.ja.contains("使用中"));
+    assert!(sentence.ja.contains("使用中"));
     assert_eq!(harness.workbench.external.link, Link::Off);
     listen(&mut harness);
     // Closed and opened on the same port.
@@ -445,7 +445,7 @@ fn a_flood_of_packets_is_counted_bounded_and_leaves_the_window_responsive_and_no
 }
 
 #[test]
-fn a_recording_keeps_what_came_in_and_plays_to_the_same_end() {
+fn a_recording_contains_received_commands_and_plays_to_the_same_end() {
     let packets = packets();
     let folder = tempfile::tempdir().unwrap();
     let mut harness = recording_harness(folder.path());
@@ -500,7 +500,7 @@ fn a_recording_keeps_what_came_in_and_plays_to_the_same_end() {
 }
 
 #[test]
-fn what_cannot_be_sent_is_said_once() {
+fn a_notification_that_cannot_be_sent_is_reported_once() {
     let mut harness = Harness::new();
     // No address of a network: the system refuses to send there.
     harness.apply(external(ExternalAction::SetListen(String::new())));

@@ -50,8 +50,8 @@ const UNREACHABLE: &str = "the land and the thing ";
 fn learn(harness: &mut Harness, steps: usize) {
     find(harness, FindAction::SetSteps(steps));
     find(harness, FindAction::Start);
-    harness.until("the learned rows", |workbench| workbench.find.at_work().is_none());
-    assert_eq!(harness.workbench.find.trouble(), None);
+    harness.until("the learned rows", |workbench| workbench.find.current_work().is_none());
+    assert_eq!(harness.workbench.find.problem(), None);
 }
 
 /// Exports what Find has found to `path`, which is chosen where the system's dialog would be asked.
@@ -81,7 +81,7 @@ fn learned_file(harness: &Harness) -> Imported {
 /// Sweeps the current prompt and prefix over half and all of its magnitude, to the end.
 fn sweep_current_prompt(harness: &mut Harness, len: usize) {
     harness.apply(Action::Sweep(SweepAction::AddCurrentPrompt));
-    harness.apply(Action::Sweep(SweepAction::SetLens(vec![len])));
+    harness.apply(Action::Sweep(SweepAction::SetLengths(vec![len])));
     harness.apply(Action::Sweep(SweepAction::SetMagnitudes("0.5, 1".to_owned())));
     harness.apply(Action::Sweep(SweepAction::Start));
     harness.until("the sweep", |workbench| {
@@ -91,7 +91,7 @@ fn sweep_current_prompt(harness: &mut Harness, len: usize) {
 }
 
 #[test]
-fn learned_rows_come_into_tune_as_they_are_at_1x_are_halved_at_half_of_it_and_are_swept() {
+fn learned_rows_are_used_in_tune_unscaled_at_1x_halved_at_half_and_in_a_sweep() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     learn(&mut harness, 5);
@@ -189,7 +189,7 @@ fn a_stopped_learning_is_in_the_history_and_opens_again_with_its_rows() {
             .is_some_and(|learning| learning.frames.len() > 3)
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the end", |workbench| workbench.find.at_work().is_none());
+    harness.until("the end", |workbench| workbench.find.current_work().is_none());
     let last = harness.workbench.find.learning().unwrap().last().unwrap().clone();
     assert_eq!(last.end, Some(LearnEnd::Stopped));
     let saved = kept(&harness.folder)
@@ -206,16 +206,16 @@ fn a_stopped_learning_is_in_the_history_and_opens_again_with_its_rows() {
 }
 
 #[test]
-fn what_cannot_be_learned_is_told_before_the_start() {
+fn input_that_cannot_be_learned_is_reported_before_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     find(&mut harness, FindAction::SetTarget("  ".to_owned()));
     assert_eq!(harness.workbench.why_not_learn(), Some(LearnOff::EmptyTarget(1)));
     find(&mut harness, FindAction::SetTarget("land ".repeat(3000)));
     find(&mut harness, FindAction::Start);
-    harness.until("the refusal", |workbench| workbench.find.at_work().is_none());
+    harness.until("the refusal", |workbench| workbench.find.current_work().is_none());
     assert!(
-        harness.workbench.find.trouble().is_some()
+        harness.workbench.find.problem().is_some()
             && harness.workbench.find.learning().is_none_or(|of| of.frames.is_empty())
     );
     harness.connect(at(stock_module(serve(tiny_model()))));
@@ -233,7 +233,7 @@ fn what_cannot_be_learned_is_told_before_the_start() {
     assert_eq!(harness.workbench.why_not_learn(), Some(LearnOff::CannotLearn(unit)));
     let learned = harness.workbench.find.saved.clone();
     find(&mut harness, FindAction::Start);
-    assert!(harness.workbench.find.at_work().is_none() && harness.workbench.find.saved == learned);
+    assert!(harness.workbench.find.current_work().is_none() && harness.workbench.find.saved == learned);
 }
 
 fn search(harness: &mut Harness, mode: FindMode, change: impl FnOnce(&mut SearchForm)) {
@@ -245,8 +245,8 @@ fn search(harness: &mut Harness, mode: FindMode, change: impl FnOnce(&mut Search
 }
 
 fn chosen(harness: &mut Harness) {
-    harness.until("the candidates", |workbench| workbench.find.at_work().is_none());
-    assert_eq!(harness.workbench.find.trouble(), None);
+    harness.until("the candidates", |workbench| workbench.find.current_work().is_none());
+    assert_eq!(harness.workbench.find.problem(), None);
     let candidates = harness.workbench.find.chooser.candidates();
     assert!(!candidates.is_empty() && candidates.iter().all(|candidate| candidate.record.is_some()));
 }
@@ -341,7 +341,7 @@ fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
             .any(|candidate| !candidate.text.is_empty())
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |workbench| workbench.find.at_work().is_none());
+    harness.until("the stop", |workbench| workbench.find.current_work().is_none());
     let missing = |harness: &Harness| {
         let candidates = harness.workbench.find.chooser.candidates();
         candidates.iter().filter(|candidate| candidate.record.is_none()).count()
@@ -354,7 +354,7 @@ fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
         .unwrap();
     find(&mut harness, FindAction::Pick(stopped));
     assert!(
-        harness.workbench.find.at_work().is_none(),
+        harness.workbench.find.current_work().is_none(),
         "what has no text cannot be chosen"
     );
     find(&mut harness, FindAction::StepBack(1));
@@ -375,11 +375,11 @@ fn the_candidates_of_a_unit_that_runs_several_inferences_stream_at_once() {
         candidates.len() == 2 && candidates.iter().all(streams)
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |workbench| workbench.find.at_work().is_none());
+    harness.until("the stop", |workbench| workbench.find.current_work().is_none());
 }
 
 #[test]
-fn the_best_prefix_so_far_runs_in_tune_while_the_search_goes_on() {
+fn the_best_prefix_so_far_runs_in_tune_while_the_search_runs() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     search_for_the_land(&mut harness, MANY);
@@ -395,9 +395,9 @@ fn the_best_prefix_so_far_runs_in_tune_while_the_search_goes_on() {
     harness.until("more of the search", |workbench| {
         workbench.find.searcher.scored().count() > scored
     });
-    assert_eq!(harness.workbench.find.at_work(), Some(FindMode::Search));
+    assert_eq!(harness.workbench.find.current_work(), Some(FindMode::Search));
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |workbench| workbench.find.at_work().is_none());
+    harness.until("the stop", |workbench| workbench.find.current_work().is_none());
 }
 
 #[test]
@@ -411,10 +411,12 @@ fn a_search_keeps_its_best_output_and_that_prefix_runs_in_tune() {
         form.floor = 0.0;
     });
     find(&mut harness, FindAction::Start);
-    harness.until("the end of the search", |workbench| workbench.find.at_work().is_none());
+    harness.until("the end of the search", |workbench| {
+        workbench.find.current_work().is_none()
+    });
     let searcher = &harness.workbench.find.searcher;
     assert_eq!(
-        (harness.workbench.find.trouble(), &searcher.end),
+        (harness.workbench.find.problem(), &searcher.end),
         (None, &Some(RunEnd::Complete))
     );
     assert_eq!(searcher.scored().count(), 24);
@@ -450,7 +452,9 @@ fn a_search_that_is_opened_again_has_the_scores_that_were_measured() {
     let mut harness = ready(folder.path());
     // Three more than a generation has: the budget cuts the second one short.
     search_for_the_land(&mut harness, 13);
-    harness.until("the end of the search", |workbench| workbench.find.at_work().is_none());
+    harness.until("the end of the search", |workbench| {
+        workbench.find.current_work().is_none()
+    });
     let scores = |harness: &Harness| {
         let scored = harness.workbench.find.searcher.scored();
         scored
@@ -458,7 +462,7 @@ fn a_search_that_is_opened_again_has_the_scores_that_were_measured() {
             .collect::<Vec<_>>()
     };
     let measured = scores(&harness);
-    assert_eq!((measured.len(), told(&harness).len()), (13, 1));
+    assert_eq!((measured.len(), judged_generations(&harness).len()), (13, 1));
     assert!(measured.iter().all(|(_, score)| score.mean_ln_p.is_some()));
     let library = harness.folder.clone();
     drop(harness);
@@ -468,7 +472,7 @@ fn a_search_that_is_opened_again_has_the_scores_that_were_measured() {
 }
 
 #[test]
-fn when_the_unit_is_gone_the_best_rows_are_on_disk_and_come_into_tune() {
+fn when_the_unit_disappears_the_best_rows_are_on_disk_and_usable_in_tune() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = Harness::in_library(&folder.path().join("experiments"));
     harness.use_prefix_store(&folder.path().join("prefixes"));
@@ -477,7 +481,7 @@ fn when_the_unit_is_gone_the_best_rows_are_on_disk_and_come_into_tune() {
     find(&mut harness, FindAction::SetTarget("the land".to_owned()));
     find(&mut harness, FindAction::SetSteps(5000));
     find(&mut harness, FindAction::Start);
-    harness.until("the failure", |workbench| workbench.find.trouble().is_some());
+    harness.until("the failure", |workbench| workbench.find.problem().is_some());
     let find_view = &harness.workbench.find;
     assert!(!find_view.is_busy() && !find_view.learning().unwrap().is_finished());
     let learned = learned_file(&harness);
@@ -488,7 +492,7 @@ fn when_the_unit_is_gone_the_best_rows_are_on_disk_and_come_into_tune() {
 }
 
 #[test]
-fn whichever_step_the_disk_refuses_learning_ends_with_a_sentence_and_everything_shown_is_on_disk() {
+fn a_failed_write_ends_learning_with_a_sentence_and_everything_shown_is_on_disk() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     find(&mut harness, FindAction::SetSteps(2));
@@ -506,17 +510,17 @@ fn whichever_step_the_disk_refuses_learning_ends_with_a_sentence_and_everything_
             let before = shown_id(&harness);
             let injected = inject(folder.path(), fault(at));
             find(&mut harness, FindAction::Start);
-            harness.until("the end", |workbench| workbench.find.at_work().is_none());
+            harness.until("the end", |workbench| workbench.find.current_work().is_none());
             let met = injected.was_met();
             drop(injected);
-            let trouble = harness.workbench.find.trouble();
-            if let Some(trouble) = trouble {
+            let problem = harness.workbench.find.problem();
+            if let Some(problem) = problem {
                 failures += 1;
-                assert!(met && trouble.kind == ProblemKind::File, "{:?}: {trouble}", fault(at));
-                assert!(trouble.sentence.en.contains("os error"), "{:?}: {trouble}", fault(at));
+                assert!(met && problem.kind == ProblemKind::File, "{:?}: {problem}", fault(at));
+                assert!(problem.sentence.en.contains("os error"), "{:?}: {problem}", fault(at));
             }
             let id = shown_id(&harness).filter(|id| Some(id) != before.as_ref());
-            assert!(id.is_some() || trouble.is_some(), "{:?}: nothing is shown", fault(at));
+            assert!(id.is_some() || problem.is_some(), "{:?}: nothing is shown", fault(at));
             if let Some(id) = id {
                 let shown = harness.workbench.find.saved.as_ref().unwrap();
                 let journal = harness.folder.join(id).with_extension("journal");
@@ -539,7 +543,7 @@ fn whichever_step_the_disk_refuses_learning_ends_with_a_sentence_and_everything_
                 }
                 // The list of the history may be what the disk refused: it is made again.
                 let is_whole = frames_saved.last().is_some_and(|last| last.finish) && !saved.records.is_empty();
-                assert!(trouble.is_some() || (is_whole && *shown == saved), "{:?}", fault(at));
+                assert!(problem.is_some() || (is_whole && *shown == saved), "{:?}", fault(at));
             }
             if !met {
                 break;
@@ -597,7 +601,7 @@ fn child_learns_until_it_is_killed() {
     find(&mut harness, FindAction::SetSteps(10_000));
     find(&mut harness, FindAction::Start);
     let mut shown = 0;
-    while harness.workbench.find.trouble().is_none() {
+    while harness.workbench.find.problem().is_none() {
         harness.turn();
         let frames = harness
             .workbench
@@ -612,7 +616,7 @@ fn child_learns_until_it_is_killed() {
 }
 
 #[test]
-fn a_window_that_is_killed_while_it_learns_comes_back_with_every_frame_and_its_best_rows() {
+fn a_window_killed_while_learning_restarts_with_every_frame_and_its_best_rows() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("experiments");
     let address = serve(tiny_model());
@@ -656,9 +660,9 @@ fn child_searches_until_it_is_killed() {
     harness.connect(at(address));
     search_for_the_land(&mut harness, MANY);
     let mut shown = 0;
-    while harness.workbench.find.trouble().is_none() {
+    while harness.workbench.find.problem().is_none() {
         harness.turn();
-        let generations = told(&harness).len();
+        let generations = judged_generations(&harness).len();
         if generations > shown {
             KilledWindow::say(generations);
             shown = generations;
@@ -667,7 +671,7 @@ fn child_searches_until_it_is_killed() {
 }
 
 /// The generations of the search on screen of which all candidates are judged.
-fn told(harness: &Harness) -> Vec<Generation> {
+fn judged_generations(harness: &Harness) -> Vec<Generation> {
     let saved = harness.workbench.find.searcher.saved.iter();
     let generations = saved.flat_map(|saved| saved.generations.iter().cloned());
     generations
@@ -676,7 +680,7 @@ fn told(harness: &Harness) -> Vec<Generation> {
 }
 
 #[test]
-fn a_window_that_is_killed_while_it_searches_goes_on_where_it_was() {
+fn a_window_killed_while_searching_resumes_the_search() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("experiments");
     let address = serve(tiny_model());
@@ -690,23 +694,23 @@ fn a_window_that_is_killed_while_it_searches_goes_on_where_it_was() {
     let mut harness = Harness::again(&library);
     harness.use_prefix_store(&library.with_extension("prefixes"));
     harness.until("the search", |workbench| workbench.find.searcher.saved.is_some());
-    let before = told(&harness);
+    let before = judged_generations(&harness);
     assert!(before.len() >= shown);
     assert!(harness.workbench.find.searcher.best().is_some());
     assert_eq!(harness.workbench.why_not_search_on(), Some(SearchOff::NotConnected));
     // The first unit still has the tasks of the killed process.
     harness.connect(at(serve(tiny_model())));
     assert_eq!(harness.workbench.why_not_search_on(), None);
-    find(&mut harness, FindAction::SearchOn);
+    find(&mut harness, FindAction::ResumeSearch);
     let wanted = before.len() + 2;
     harness.until("two more generations", |workbench| {
         let saved = workbench.find.searcher.saved.as_ref().unwrap();
-        saved.generations.len() >= wanted || workbench.find.trouble().is_some()
+        saved.generations.len() >= wanted || workbench.find.problem().is_some()
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |workbench| workbench.find.at_work().is_none());
-    assert_eq!(harness.workbench.find.trouble(), None);
-    let after = told(&harness);
+    harness.until("the stop", |workbench| workbench.find.current_work().is_none());
+    assert_eq!(harness.workbench.find.problem(), None);
+    let after = judged_generations(&harness);
     assert!(after[..before.len()] == before[..], "what was there is kept");
     let saved = harness.workbench.find.searcher.saved.as_ref().unwrap();
     let baselines = saved.records.iter().filter(|record| record.is_baseline()).count();
@@ -717,8 +721,10 @@ fn a_window_that_is_killed_while_it_searches_goes_on_where_it_was() {
     let mut whole = ready(elsewhere.path());
     let population = after[0].candidates.len();
     search_for_the_land(&mut whole, population * wanted);
-    whole.until("the end of the search", |workbench| workbench.find.at_work().is_none());
-    for (interrupted, whole) in after.iter().zip(told(&whole)) {
+    whole.until("the end of the search", |workbench| {
+        workbench.find.current_work().is_none()
+    });
+    for (interrupted, whole) in after.iter().zip(judged_generations(&whole)) {
         assert!(interrupted.search == whole.search, "{}", whole.search.generation());
     }
 }
@@ -734,18 +740,18 @@ fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
     find(&mut harness, FindAction::SetTarget(sentence.to_owned()));
     find(&mut harness, FindAction::SetLen(8));
     find(&mut harness, FindAction::Start);
-    while harness.workbench.find.at_work().is_some() {
+    while harness.workbench.find.current_work().is_some() {
         let frames = harness
             .workbench
             .find
             .learning()
             .map_or(0, |learning| learning.frames.len());
         harness.until("the next step", |workbench| {
-            workbench.find.at_work().is_none()
+            workbench.find.current_work().is_none()
                 || workbench.find.learning().map_or(0, |learning| learning.frames.len()) > frames
         });
     }
-    assert_eq!(harness.workbench.find.trouble(), None);
+    assert_eq!(harness.workbench.find.problem(), None);
     let last = harness.workbench.find.learning().unwrap().last().unwrap();
     assert_eq!(last.end, Some(LearnEnd::Reached));
     assert!(harness.workbench.find.reproduced().unwrap().is_whole());
@@ -799,13 +805,13 @@ fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
 }
 
 #[test]
-fn a_sentence_is_learned_lets_go_and_comes_back_and_its_file_is_the_same_prefix_on_a_second_unit() {
+fn a_learned_sentence_disappears_and_returns_with_its_magnitude_and_its_file_is_the_same_prefix_on_a_second_unit() {
     let sentence = "The red lantern swings above the harbour while the fishermen count stars.";
     is_learned_played_and_swept_elsewhere(&small_model(), sentence);
 }
 
 #[test]
-fn a_japanese_sentence_goes_the_same_way_with_qwen() {
+fn a_japanese_sentence_is_learned_with_qwen() {
     if let Some(model) = qwen_model() {
         let sentence = "港の赤い灯が揺れるたび、漁師たちは静かに星を数えています。";
         is_learned_played_and_swept_elsewhere(&model, sentence);
@@ -813,7 +819,7 @@ fn a_japanese_sentence_goes_the_same_way_with_qwen() {
 }
 
 #[test]
-fn a_recording_of_a_session_in_find_shows_what_came_into_tune() {
+fn a_recording_of_find_shows_the_prefixes_used_in_tune() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     harness

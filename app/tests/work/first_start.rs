@@ -66,7 +66,7 @@ fn start(harness: &mut Harness) {
 }
 
 #[test]
-fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_and_nothing_runs() {
+fn the_small_model_runs_first_and_the_default_one_replaces_it_once_downloaded_and_idle() {
     let folder = tempfile::tempdir().unwrap();
     // The default model does not get beyond its first bytes before it is let.
     let slow = Manners {
@@ -146,7 +146,7 @@ fn the_small_model_comes_first_and_the_default_one_takes_over_when_it_is_here_an
 }
 
 #[test]
-fn a_default_model_that_cannot_be_had_is_a_sentence_and_the_small_one_goes_on() {
+fn a_failed_download_of_the_default_model_is_reported_and_the_small_one_stays() {
     let folder = tempfile::tempdir().unwrap();
     with_small_model(folder.path());
     let refused = Manners {
@@ -247,7 +247,7 @@ fn without_a_network_the_first_start_has_a_sentence_and_the_demo() {
 }
 
 #[test]
-fn a_default_model_that_cannot_take_over_says_why_beside_the_small_one_and_takes_over_when_it_is_asked_for_again() {
+fn a_default_model_that_cannot_be_loaded_is_reported_next_to_the_small_one_and_can_be_requested_again() {
     let folder = tempfile::tempdir().unwrap();
     with_small_model(folder.path());
     let slow = Manners {

@@ -76,7 +76,7 @@ fn a_module_that_never_answers_is_given_up_after_its_time() {
 }
 
 #[test]
-fn what_does_not_speak_stackflow_is_said_to_be_so() {
+fn a_peer_that_does_not_speak_stackflow_is_reported() {
     let problem = problem_with(at(server(|mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\n\r\n<html></html>");
     })));
@@ -117,7 +117,7 @@ fn is_reconnecting(workbench: &Workbench) -> bool {
 }
 
 #[test]
-fn a_connection_that_breaks_in_the_middle_of_a_stream_is_reported_and_comes_back_by_itself() {
+fn a_connection_lost_during_a_stream_is_reported_and_reopened() {
     let address = between(serve(tiny_model()), FRAME, 12, |stream| {
         let _ = stream.shutdown(Shutdown::Both);
     });
@@ -574,7 +574,7 @@ fn bridge_with_a_fault() -> (Bridge, Arc<AtomicBool>) {
     (bridge, armed)
 }
 
-fn heard(bridge: &mut Bridge, found: impl Fn(&Event) -> bool) -> Event {
+fn next_event(bridge: &mut Bridge, found: impl Fn(&Event) -> bool) -> Event {
     let until = Instant::now() + Duration::from_secs(30);
     while Instant::now() < until {
         match bridge.wait(Duration::from_secs(30)) {
@@ -596,17 +596,17 @@ fn comparison() -> Request {
 }
 
 #[test]
-fn a_panic_while_texts_are_compared_is_told_and_the_next_texts_are_compared() {
+fn a_panic_while_texts_are_compared_is_reported_and_the_next_texts_are_compared() {
     let (mut bridge, armed) = bridge_with_a_fault();
     armed.store(true, Ordering::Relaxed);
     bridge.send(comparison());
-    let Event::NotCompared(problem) = heard(&mut bridge, |event| matches!(event, Event::NotCompared(_))) else {
+    let Event::NotCompared(problem) = next_event(&mut bridge, |event| matches!(event, Event::NotCompared(_))) else {
         unreachable!()
     };
     assert_eq!(problem.kind, ProblemKind::Program);
     assert!(problem.sentence.en.contains("planted"), "{problem}");
     bridge.send(comparison());
-    heard(&mut bridge, |event| matches!(event, Event::Compared { .. }));
+    next_event(&mut bridge, |event| matches!(event, Event::Compared { .. }));
 }
 
 fn input() -> PromptAndSettings {
@@ -631,12 +631,12 @@ fn baseline(run: u64) -> Request {
 }
 
 #[test]
-fn a_panic_of_the_worker_itself_is_told() {
+fn a_panic_of_the_worker_is_reported() {
     let (mut bridge, armed) = bridge_with_a_fault();
     armed.store(true, Ordering::Relaxed);
     // Without a module the worker itself answers.
     bridge.send(baseline(1));
-    let lost = heard(&mut bridge, |event| matches!(event, Event::Lost(_)));
+    let lost = next_event(&mut bridge, |event| matches!(event, Event::Lost(_)));
     assert!(matches!(lost, Event::Lost(problem) if problem.kind == ProblemKind::Program));
 }
 
@@ -647,14 +647,14 @@ fn a_panic_in_a_run_ends_the_run_with_a_problem() {
         target: at(serve(tiny_model())),
         input: Box::new(input()),
     });
-    heard(&mut bridge, |event| matches!(event, Event::Ready(..)));
+    next_event(&mut bridge, |event| matches!(event, Event::Ready(..)));
     armed.store(true, Ordering::Relaxed);
     bridge.send(baseline(1));
-    heard(&mut bridge, |event| {
+    next_event(&mut bridge, |event| {
         matches!(event, Event::Failed { run: RunId(1), .. })
     });
     bridge.send(baseline(2));
-    heard(&mut bridge, |event| {
+    next_event(&mut bridge, |event| {
         matches!(event, Event::Finished { run: RunId(2), .. })
     });
 }

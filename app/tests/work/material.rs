@@ -100,7 +100,7 @@ fn sweep_through(harness: &mut Harness) {
 fn every_kind_of_prefix_runs_in_a_sweep_and_single_rows_go_without_the_envelope() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
-    sweep(&mut harness, SweepAction::SetLens(vec![1, 3]));
+    sweep(&mut harness, SweepAction::SetLengths(vec![1, 3]));
     sweep(&mut harness, SweepAction::SetMagnitudes("0, 2".to_owned()));
     material(&mut harness, MaterialAction::SetEnvelope(Envelope::OnlyFirst));
     for kind in KindChoice::ALL {
@@ -126,7 +126,7 @@ fn every_kind_of_prefix_runs_in_a_sweep_and_single_rows_go_without_the_envelope(
         sweep(&mut harness, SweepAction::CloneSettings(id));
         assert_eq!(harness.workbench.prefix.kind, kind);
         assert_eq!(harness.workbench.prefix.envelope, Envelope::OnlyFirst);
-        assert_eq!(harness.workbench.sweep.form.lens, [1, 3]);
+        assert_eq!(harness.workbench.sweep.form.lengths, [1, 3]);
     }
 }
 
@@ -138,7 +138,7 @@ fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gon
     make_ready(&mut harness, folder.path());
     let file = harness.workbench.prefix.imported.clone().unwrap();
     assert_eq!(file.sha256, rows(H).sha256());
-    sweep(&mut harness, SweepAction::SetLens(vec![3]));
+    sweep(&mut harness, SweepAction::SetLengths(vec![3]));
     sweep(&mut harness, SweepAction::SetUnit(MagnitudeUnit::Raw));
     sweep(&mut harness, SweepAction::SetMagnitudes("1".to_owned()));
     sweep_through(&mut harness);
@@ -297,7 +297,7 @@ fn what_is_written_is_read_again_bit_by_bit() {
 }
 
 #[test]
-fn the_sheet_tells_norms_digest_and_neighbours_without_being_waited_for() {
+fn the_sheet_shows_norms_digest_and_neighbours_without_blocking() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     harness.apply(Action::SetKind(KindChoice::Words));
@@ -334,7 +334,7 @@ fn the_sheet_tells_norms_digest_and_neighbours_without_being_waited_for() {
 }
 
 #[test]
-fn a_stock_module_tells_the_rows_of_a_number_but_no_neighbours() {
+fn a_stock_module_gives_the_rows_of_a_token_but_no_neighbours() {
     let mut harness = Harness::new();
     harness.connect(at(stock_module(serve(tiny_model()))));
     harness.apply(Action::ShowDialog(Dialog::Identity));
@@ -345,7 +345,7 @@ fn a_stock_module_tells_the_rows_of_a_number_but_no_neighbours() {
             .is_some_and(|sheet| sheet.nearest != Nearest::Pending)
     });
     let sheet = harness.workbench.sheet.clone().unwrap();
-    assert_eq!(sheet.nearest, Nearest::NotTold);
+    assert_eq!(sheet.nearest, Nearest::Unsupported);
     assert_eq!(sheet.summary.unwrap().unwrap().token_norm, None);
 
     harness.apply(Action::SetKind(KindChoice::Sampled));

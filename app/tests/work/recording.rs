@@ -277,7 +277,7 @@ fn a_recording_keeps_its_own_pace_can_be_hurried_paused_and_played_again_and_aga
 }
 
 #[test]
-fn a_recording_that_broke_off_anywhere_can_be_played_as_far_as_it_goes() {
+fn a_recording_truncated_anywhere_plays_up_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = recorded(folder.path());
     let whole = std::fs::read(&path).unwrap();
@@ -345,10 +345,10 @@ fn a_connection_that_is_lost_is_recorded_without_the_modules_address() {
 }
 
 #[test]
-fn whichever_line_the_disk_refuses_the_failure_is_said_and_what_was_recorded_before_is_played() {
+fn a_line_that_cannot_be_written_is_reported_and_the_lines_before_it_play() {
     for fault in [Fault::Broken as fn(usize) -> Fault, Fault::Full] {
         for step in 0.. {
-            let told = format!("{:?}", fault(step));
+            let situation = format!("{:?}", fault(step));
             let folder = tempfile::tempdir().unwrap();
             let mut harness = harness(folder.path());
             let injected = inject(folder.path(), fault(step));
@@ -374,7 +374,7 @@ fn whichever_line_the_disk_refuses_the_failure_is_said_and_what_was_recorded_bef
             assert_eq!(
                 matches!(harness.workbench.notice, Some(Notice::Problem(_))),
                 met,
-                "{told}"
+                "{situation}"
             );
             for file in files() {
                 let text = std::fs::read(&file).unwrap();
@@ -382,10 +382,13 @@ fn whichever_line_the_disk_refuses_the_failure_is_said_and_what_was_recorded_bef
                 let recording = Recording::read(&text, "one");
                 let lines = text[..whole].split(|&byte| byte == b'\n').count();
                 // A head and nothing else is told to hold nothing.
-                assert!(recording.is_ok() || lines <= 2, "{told}: {recording:?}");
+                assert!(recording.is_ok() || lines <= 2, "{situation}: {recording:?}");
             }
             if step < 2 {
-                assert!(files().is_empty(), "{told}: a recording that could not begin is left");
+                assert!(
+                    files().is_empty(),
+                    "{situation}: a recording that could not begin is left"
+                );
             }
             if !met {
                 assert!(step >= 4, "there are more steps than {step}");

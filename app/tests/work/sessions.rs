@@ -61,7 +61,7 @@ fn two_windows_keep_their_sessions_side_by_side_in_one_library() {
 }
 
 #[test]
-fn a_session_that_is_left_while_its_first_run_streams_keeps_what_had_come_and_the_next_one_begins_empty() {
+fn a_session_left_during_its_first_run_keeps_the_received_text_and_the_next_one_is_empty() {
     let mut harness = Harness::new();
     harness.apply(Action::SetMaxTokens(2000));
     harness.apply(Action::SetPrompt("Tell me of the sea.".to_owned()));
@@ -121,7 +121,7 @@ fn shown(workbench: &Workbench) -> Shown {
 }
 
 #[test]
-fn the_last_session_is_there_at_the_next_start_and_goes_on_in_its_journal() {
+fn the_last_session_is_restored_at_the_next_start_and_continues_its_journal() {
     let folder = tempfile::tempdir().unwrap();
     let address = serve(tiny_model());
     let mut harness = Harness::in_library(folder.path());
@@ -293,24 +293,24 @@ fn child_tunes_until_it_is_killed() {
     });
     harness.apply(Action::ExitLeftOverTasks);
     harness.until("the module", |workbench| workbench.module.is_ready());
-    let mut told = 0;
+    let mut checked = 0;
     for step in harness.workbench.tuning.saved.records.len().. {
         harness.apply(Action::SetMagnitude(0.01 * (step + 1) as f64));
         harness.apply(Action::Run);
         while harness.workbench.is_running() {
             harness.turn();
-            for seen in &harness.seen[told..] {
+            for seen in &harness.seen[checked..] {
                 if let Seen::Finished(_, _, record) = seen {
                     KilledWindow::say(&record.id);
                 }
             }
-            told = harness.seen.len();
+            checked = harness.seen.len();
         }
     }
 }
 
 #[test]
-fn a_window_killed_at_random_moments_comes_back_with_every_finished_run() {
+fn a_window_killed_at_random_times_restarts_with_every_finished_run() {
     let rounds = rounds(20, 400);
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("experiments");
@@ -375,7 +375,7 @@ fn stars_and_notes_of_tune_and_sweep_are_lines_of_their_journals_and_there_at_th
     for action in [
         SweepAction::AddCurrentPrompt,
         SweepAction::RemovePrompt(0),
-        SweepAction::SetLens(vec![1]),
+        SweepAction::SetLengths(vec![1]),
         SweepAction::SetMagnitudes("1, 8".to_owned()),
         SweepAction::Start,
     ] {

@@ -352,7 +352,7 @@ fn module_says_what_a_module_is_without_setting_anything_up() {
 }
 
 #[test]
-fn a_card_without_a_name_is_told_in_both_forms() {
+fn a_card_without_a_name_is_reported_as_text_and_as_json() {
     let module = with_a_nameless_card(serve(tiny_model())).to_string();
     let text = stdout(&softprefix(&["module", &module]));
     assert!(
@@ -364,7 +364,7 @@ fn a_card_without_a_name_is_told_in_both_forms() {
 }
 
 #[test]
-fn a_connection_lost_while_the_module_is_asked_is_told_and_not_taken_for_an_answer() {
+fn a_connection_lost_during_a_query_is_reported_as_lost() {
     let unit = serve(tiny_model());
     // A module that is not known as ours is asked for one thing more.
     for module in [lost_at(unit, "taskinfo"), lost_at(stock_module(unit), "unit_call")] {
@@ -466,7 +466,7 @@ fn without_a_network_the_first_start_says_which_ways_were_tried_and_what_to_do()
 
 #[cfg(target_os = "linux")]
 #[test]
-fn where_no_display_is_there_the_window_says_what_to_do_instead() {
+fn without_a_display_the_window_prints_what_to_do_instead() {
     let folder = tempfile::tempdir().unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_softprefix"))
         .arg("--fresh")
@@ -542,18 +542,21 @@ fn help_and_version_end_with_0() {
     ] {
         assert_eq!(code(&softprefix(args)), 0, "{args:?}");
     }
-    let told = softprefix(&["--version"]);
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let output = softprefix(&["--version"]);
+    let version = String::from_utf8_lossy(&output.stdout).into_owned();
     // The commit is named where the build was told it; the features of the usual build are none.
     assert!(
-        told.starts_with(&format!("softprefix {} (", env!("CARGO_PKG_VERSION"))),
-        "{told}"
+        version.starts_with(&format!("softprefix {} (", env!("CARGO_PKG_VERSION"))),
+        "{version}"
     );
     assert!(
-        told.contains(option_env!("SOFTPREFIX_COMMIT").unwrap_or("no commit named")),
-        "{told}"
+        version.contains(option_env!("SOFTPREFIX_COMMIT").unwrap_or("no commit named")),
+        "{version}"
     );
-    assert!(told.trim_end().ends_with(")") && told.contains("features: "), "{told}");
+    assert!(
+        version.trim_end().ends_with(")") && version.contains("features: "),
+        "{version}"
+    );
 }
 
 #[test]
@@ -667,7 +670,7 @@ fn killed_in_the_middle(mut running: Child, state: &Path) -> SavedExperiment {
 }
 
 #[test]
-fn a_compare_that_was_killed_goes_on_with_what_is_missing() {
+fn a_killed_compare_resumes_with_its_missing_cases() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     // One case after the other, so that some are finished and some are not.
@@ -727,7 +730,7 @@ fn resumed(folder: &Path, module: &str) -> Output {
 }
 
 #[test]
-fn a_sweep_that_was_killed_is_in_the_history_and_goes_on_without_its_settings() {
+fn a_killed_sweep_is_in_the_history_and_resumes_without_its_settings() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let module = stock_module(serve(tiny_model())).to_string();
@@ -755,7 +758,7 @@ fn finished(state: &Path) -> usize {
 }
 
 #[test]
-fn a_sweep_killed_at_random_moments_goes_on_each_time_and_loses_no_finished_case() {
+fn a_sweep_killed_at_random_times_resumes_each_time_and_loses_no_finished_case() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let module = stock_module(serve(tiny_model())).to_string();
@@ -862,7 +865,7 @@ fn two_shells_and_a_window_use_the_history_side_by_side() {
 }
 
 #[test]
-fn a_second_module_that_is_dead_or_lacks_the_model_is_told_before_anything_is_run() {
+fn a_second_module_that_is_unreachable_or_misses_the_model_is_reported_before_any_run() {
     let folder = tempfile::tempdir().unwrap();
     let (module, dead) = (serve(tiny_model()).to_string(), closed_port().to_string());
     let other = serve(small_model()).to_string();
@@ -872,8 +875,11 @@ fn a_second_module_that_is_dead_or_lacks_the_model_is_told_before_anything_is_ru
     assert!(stderr(&unreachable).contains(&dead), "{}", stderr(&unreachable));
     let lacking = sweep(&["--also", &other]);
     assert_eq!(code(&lacking), 2, "{}", stderr(&lacking));
-    let said = stderr(&lacking);
-    assert!(said.contains("Name one of its models with --also-model"), "{said}");
+    let printed = stderr(&lacking);
+    assert!(
+        printed.contains("Name one of its models with --also-model"),
+        "{printed}"
+    );
     assert!(
         experiments(&folder.path().join("state")).is_empty(),
         "no case was spent on it"
@@ -1057,7 +1063,7 @@ fn export_takes_one_of_several_prompts_and_experiments_with_what_people_thought_
 }
 
 #[test]
-fn damage_in_a_journal_is_told_and_what_is_whole_is_used() {
+fn damage_in_a_journal_is_reported_and_its_valid_lines_are_used() {
     let folder = tempfile::tempdir().unwrap();
     let module = serve(tiny_model()).to_string();
     let path: PathBuf = folder.path().join("own.journal");

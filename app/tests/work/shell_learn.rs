@@ -67,14 +67,14 @@ fn learned_rows_are_a_file_with_their_recipe_that_other_commands_take() {
     let done = learn(folder.path(), module, &arguments);
     // A tiny model of chance says nothing in six steps: that is told, and the best rows are there.
     assert_eq!(done.status.code(), Some(3), "{}", stderr(&done));
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let printed = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(
-        said.contains("not the target yet") && said.contains("the model says"),
-        "{said}"
+        printed.contains("not the target yet") && printed.contains("the model says"),
+        "{printed}"
     );
     let rows = found(folder.path());
     assert_eq!((rows.len(), rows.hidden_size()), (3, 64));
-    assert!(said.contains(&rows.sha256()), "{said}");
+    assert!(printed.contains(&rows.sha256()), "{printed}");
     let bytes = std::fs::read(folder.path().join("found.safetensors")).unwrap();
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
@@ -87,8 +87,8 @@ fn learned_rows_are_a_file_with_their_recipe_that_other_commands_take() {
         assert_eq!(recipe[digest].as_str().unwrap().len(), 64, "{recipe}");
     }
     assert!(recipe["loss"].is_number() && recipe["settings"]["norms"].is_array());
-    let told = files::import(&folder.path().join("found.safetensors"), Some(64), Rounding::default()).unwrap();
-    assert_eq!(told.recipe().kind.learned().unwrap().first_target, "the land");
+    let imported = files::import(&folder.path().join("found.safetensors"), Some(64), Rounding::default()).unwrap();
+    assert_eq!(imported.recipe().kind.learned().unwrap().first_target, "the land");
 
     let again = tempfile::tempdir().unwrap();
     learn(again.path(), module, &arguments);
@@ -128,7 +128,7 @@ fn learned_rows_are_a_file_with_their_recipe_that_other_commands_take() {
 }
 
 #[test]
-fn bad_input_is_told_before_anything_is_learned() {
+fn invalid_input_is_reported_before_learning_starts() {
     let folder = tempfile::tempdir().unwrap();
     let module = serve(tiny_model());
     let path = |name: &str, text: &str| {
@@ -164,8 +164,11 @@ fn bad_input_is_told_before_anything_is_learned() {
         (vec!["--prompt", "a"], 2, "--target"),
     ] {
         let done = learn(folder.path(), module, &more);
-        let said = stderr(&done);
-        assert!(done.status.code() == Some(code) && said.contains(sentence), "{said}");
+        let printed = stderr(&done);
+        assert!(
+            done.status.code() == Some(code) && printed.contains(sentence),
+            "{printed}"
+        );
         assert!(!folder.path().join("found.safetensors").exists(), "{sentence}");
     }
     let done = learn(folder.path(), stock_module(module), &ONE);
@@ -191,10 +194,10 @@ fn the_best_rows_so_far_are_on_disk_when_the_unit_is_gone() {
         module,
         &[&ONE[..], &["--steps", "5000", "--lr", "0.2"]].concat(),
     );
-    let said = stderr(&done);
+    let printed = stderr(&done);
     assert!(
-        done.status.code() == Some(3) && said.contains("The best rows so far are in"),
-        "{said}"
+        done.status.code() == Some(3) && printed.contains("The best rows so far are in"),
+        "{printed}"
     );
     assert_eq!(found(folder.path()).len(), 8);
 }
@@ -216,11 +219,11 @@ fn where_no_rows_can_be_written_learning_ends_with_4_and_the_reason_and_no_task_
         .envs(learn.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .output()
         .unwrap();
-    let said = stderr(&done);
-    assert_eq!(done.status.code(), Some(4), "{said}");
+    let printed = stderr(&done);
+    assert_eq!(done.status.code(), Some(4), "{printed}");
     assert!(
-        said.contains("found.safetensors") && said.contains("os error 27"),
-        "{said}"
+        printed.contains("found.safetensors") && printed.contains("os error 27"),
+        "{printed}"
     );
     let left = std::fs::read_dir(folder.path()).unwrap();
     let mut left = left.map(|file| file.unwrap().file_name());
@@ -229,7 +232,7 @@ fn where_no_rows_can_be_written_learning_ends_with_4_and_the_reason_and_no_task_
 }
 
 #[test]
-fn a_learning_that_reaches_the_target_ends_with_0_and_its_rows_say_it() {
+fn learning_that_reaches_the_target_exits_with_0_and_its_rows_reproduce_it() {
     let folder = tempfile::tempdir().unwrap();
     let module = serve(small_model());
     let target = "The red lantern swings.";
@@ -238,19 +241,19 @@ fn a_learning_that_reaches_the_target_ends_with_0_and_its_rows_say_it() {
         module,
         &["--prompt", "Tell me something.", "--target", target],
     );
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert_eq!(done.status.code(), Some(0), "{said}{}", stderr(&done));
+    let printed = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert_eq!(done.status.code(), Some(0), "{printed}{}", stderr(&done));
     assert!(
-        said.ends_with(&format!("with them the model says: {target}\n")),
-        "{said}"
+        printed.ends_with(&format!("with them the model says: {target}\n")),
+        "{printed}"
     );
-    assert!(!said.contains("not the target yet"), "{said}");
+    assert!(!printed.contains("not the target yet"), "{printed}");
     assert_eq!(tasks_at(module), [] as [String; 0]);
 }
 
 #[cfg(unix)]
 #[test]
-fn an_interrupted_learning_ends_with_130_its_best_rows_on_disk_and_no_task_on_the_unit() {
+fn interrupted_learning_exits_with_130_and_leaves_its_best_rows_and_no_task() {
     let folder = tempfile::tempdir().unwrap();
     let module = serve(tiny_model());
     // Ten thousand steps of sixty-four long examples take hours, and rows that do not move reach no target.
@@ -291,8 +294,8 @@ fn an_interrupted_learning_ends_with_130_its_best_rows_on_disk_and_no_task_on_th
     assert!(sent.unwrap().success());
     let done = running.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(130), "{}", stderr(&done));
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(said.contains(&found(folder.path()).sha256()), "{said}");
+    let printed = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(printed.contains(&found(folder.path()).sha256()), "{printed}");
     assert!(
         stderr(&done).contains("the best rows so far are in"),
         "{}",

@@ -23,7 +23,7 @@ fn rows(width: usize, rows: usize) -> SoftPrefix {
 }
 
 /// Runs `compare` or `sweep`, which writes its results or its journal as `out` in the folder.
-fn told(command: &str, module: &str, folder: &Path, more: &[&str]) -> Output {
+fn run_with(command: &str, module: &str, folder: &Path, more: &[&str]) -> Output {
     let out = folder.join("out").to_string_lossy().into_owned();
     let file = if command == "compare" { "--out" } else { "--journal" };
     let usual = [command, "--module", module, "--prompt", "Why?", file, &out];
@@ -33,7 +33,7 @@ fn told(command: &str, module: &str, folder: &Path, more: &[&str]) -> Output {
 /// The case after the baseline of a comparison with these arguments.
 fn first_case(module: &str, folder: &Path, more: &[&str]) -> Value {
     let short = ["--baselines", "1", "--max-tokens", "4"];
-    let done = told("compare", module, folder, &[&short[..], more].concat());
+    let done = run_with("compare", module, folder, &[&short[..], more].concat());
     assert_eq!(done.status.code(), Some(0), "{more:?}: {}", stderr(&done));
     let file: Value = serde_json::from_slice(&std::fs::read(folder.join("out")).unwrap()).unwrap();
     file["results"][1].clone()
@@ -102,7 +102,7 @@ fn every_kind_of_prefix_is_made_from_arguments_and_recorded_with_the_case() {
 }
 
 #[test]
-fn a_p_beyond_the_rows_of_the_file_is_said_once_on_standard_error() {
+fn a_p_beyond_the_rows_of_the_file_is_reported_once_on_standard_error() {
     let module = serve(tiny_model()).to_string();
     for (command, lens, times) in [
         ("compare", "9", 1),
@@ -124,11 +124,15 @@ fn a_p_beyond_the_rows_of_the_file_is_said_once_on_standard_error() {
             "--prefix-file",
             &file,
         ];
-        let done = told(command, &module, folder.path(), &more);
-        let said = stderr(&done);
-        assert_eq!(done.status.code(), Some(0), "{said}");
+        let done = run_with(command, &module, folder.path(), &more);
+        let printed = stderr(&done);
+        assert_eq!(done.status.code(), Some(0), "{printed}");
         let sentence = "The file has 3 rows: they are repeated, from the first on, to fill P = 9.";
-        assert_eq!(said.matches(sentence).count(), times, "{command} --len {lens}: {said}");
+        assert_eq!(
+            printed.matches(sentence).count(),
+            times,
+            "{command} --len {lens}: {printed}"
+        );
     }
 }
 
@@ -177,7 +181,7 @@ fn arguments_that_contradict_each_other_end_with_2_and_a_sentence() {
         vec!["--generator", "dice"],
     ] {
         for command in ["compare", "sweep"] {
-            let done = told(command, &module, folder.path(), &more);
+            let done = run_with(command, &module, folder.path(), &more);
             assert_eq!(done.status.code(), Some(2), "{command} {more:?}: {}", stderr(&done));
             assert!(!stderr(&done).is_empty());
         }
@@ -197,7 +201,7 @@ fn a_file_that_is_no_prefix_for_the_model_ends_with_4_and_the_reason() {
         ("missing.npy", "cannot be read"),
     ] {
         for command in ["compare", "sweep"] {
-            let done = told(command, &module, folder.path(), &["--prefix-file", &place(file)]);
+            let done = run_with(command, &module, folder.path(), &["--prefix-file", &place(file)]);
             assert_eq!(done.status.code(), Some(4), "{command} {file}: {}", stderr(&done));
             assert!(stderr(&done).contains(words), "{}", stderr(&done));
         }
@@ -205,7 +209,7 @@ fn a_file_that_is_no_prefix_for_the_model_ends_with_4_and_the_reason() {
 }
 
 #[test]
-fn a_path_is_told_as_it_was_typed() {
+fn messages_contain_a_path_as_it_was_typed() {
     let folder = tempfile::tempdir().unwrap();
     let module = serve(tiny_model()).to_string();
     let usual = ["compare", "--module", &module, "--prompt", "Why?", "--out", "out"];
@@ -213,12 +217,12 @@ fn a_path_is_told_as_it_was_typed() {
         .current_dir(folder.path())
         .output()
         .unwrap();
-    let told = stderr(&done);
-    assert!(told.contains("nosuch") && !told.contains("Nosuch"), "{told}");
+    let printed = stderr(&done);
+    assert!(printed.contains("nosuch") && !printed.contains("Nosuch"), "{printed}");
 }
 
 #[test]
-fn a_sweep_of_an_imported_file_takes_its_rows_and_goes_on_without_the_file() {
+fn a_sweep_of_an_imported_file_stores_its_rows_and_resumes_without_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     files::export_npy(&rows(64, 2), Path::new(&place("mine.npy"))).unwrap();

@@ -152,7 +152,7 @@ fn sweep_takes_token_norms_several_prompts_a_system_prompt_and_baselines() {
 }
 
 #[test]
-fn sweep_scores_its_cases_unless_told_not_to_and_writes_a_file_for_llm_comparator() {
+fn sweep_scores_its_cases_by_default_and_writes_a_file_for_llm_comparator() {
     let folder = tempfile::tempdir().unwrap();
     let module = serve(tiny_model()).to_string();
     let usual = [&WHY[..], &SHORT].concat();
@@ -259,7 +259,7 @@ fn learn_takes_the_initial_rows_the_rate_the_system_prompt_and_the_limit_of_norm
 }
 
 #[test]
-fn learn_exits_tasks_that_take_all_places_only_where_it_is_told_to() {
+fn learn_exits_left_over_tasks_only_with_the_option() {
     let folder = tempfile::tempdir().unwrap();
     let address = serve(tiny_model());
     let module = address.to_string();

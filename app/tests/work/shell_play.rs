@@ -169,7 +169,7 @@ fn while_a_lost_module_is_reached_again_both_outputs_say_so_and_then_it_plays_on
     let link = Link::to(serve(tiny_model()));
     let mut child = play(folder.path(), link.address, &["--stdin"]).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap())
+    let mut lines = BufReader::new(child.stderr.take().unwrap())
         .lines()
         .map_while(Result::ok);
     let mut printed = BufReader::new(child.stdout.take().unwrap())
@@ -178,10 +178,10 @@ fn while_a_lost_module_is_reached_again_both_outputs_say_so_and_then_it_plays_on
     assert_eq!(printed.next().unwrap(), r#"{"state":"idle"}"#);
     link.goes_down();
     assert_eq!(printed.next().unwrap(), r#"{"state":"disconnected"}"#);
-    assert!(said.any(|line| line.contains("was lost")));
-    assert!(said.next().unwrap().contains("reconnecting…"));
+    assert!(lines.any(|line| line.contains("was lost")));
+    assert!(lines.next().unwrap().contains("reconnecting…"));
     link.comes_back();
-    assert!(said.any(|line| line.contains("tiny on ")));
+    assert!(lines.any(|line| line.contains("tiny on ")));
     assert_eq!(printed.next().unwrap(), r#"{"state":"idle"}"#);
     writeln!(stdin, r#"{{"run": true}}"#).unwrap();
     drop(stdin);
@@ -203,8 +203,8 @@ fn it_plays_by_osc_without_a_window_until_it_is_interrupted() {
         &["--osc", "127.0.0.1:0", "--osc-to", &to],
     );
     let mut child = command.stdin(Stdio::null()).spawn().unwrap();
-    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
-    let address = said
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let address = lines
         .find_map(|line| {
             let line = line.unwrap();
             let (_, address) = line.split_once("Listening on ")?;

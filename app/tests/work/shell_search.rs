@@ -59,8 +59,11 @@ fn the_best_rows_are_a_file_and_every_run_is_a_record_from_which_they_can_be_bui
     let done = search(folder.path(), module, &arguments);
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
     let rows = best(folder.path());
-    let said = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(said.contains(&rows.sha256()) && said.contains("in 14 runs"), "{said}");
+    let printed = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(
+        printed.contains(&rows.sha256()) && printed.contains("in 14 runs"),
+        "{printed}"
+    );
 
     let saved = experiment(folder.path());
     assert_eq!((saved.records.len(), saved.generations.len()), (15, 2));
@@ -88,10 +91,10 @@ fn a_stock_module_is_searched_by_its_texts_alone() {
         module,
         &[&AWAY[..3], &["--dimension"][..], &size[..]].concat(),
     );
-    let said = stderr(&without);
+    let printed = stderr(&without);
     assert!(
-        without.status.code() != Some(0) && said.contains("median norm"),
-        "{said}"
+        without.status.code() != Some(0) && printed.contains("median norm"),
+        "{printed}"
     );
     let raw = [&AWAY[..3], &["--dimension"][..], &size[..], &["--raw", "0.05"][..]].concat();
     let done = search(folder.path(), module, &raw);
@@ -100,7 +103,7 @@ fn a_stock_module_is_searched_by_its_texts_alone() {
 }
 
 #[test]
-fn bad_input_is_told_before_anything_is_run() {
+fn invalid_input_is_reported_before_any_run() {
     let folder = tempfile::tempdir().unwrap();
     let module = serve(tiny_model());
     for (more, code, sentence) in [
@@ -114,8 +117,11 @@ fn bad_input_is_told_before_anything_is_run() {
         (vec!["--away", "--budget", "0"], 2, "--budget"),
     ] {
         let done = search(folder.path(), module, &more);
-        let said = stderr(&done);
-        assert!(done.status.code() == Some(code) && said.contains(sentence), "{said}");
+        let printed = stderr(&done);
+        assert!(
+            done.status.code() == Some(code) && printed.contains(sentence),
+            "{printed}"
+        );
         assert!(!folder.path().join("best.safetensors").exists(), "{sentence}");
     }
     let nowhere = search(&folder.path().join("nowhere"), module, &["--away"]);

@@ -117,8 +117,8 @@ impl Harness {
         }
     }
 
-    /// A window that has just begun, with all its files in `folder` instead of the person's own.
-    pub fn begun(workbench: Workbench, requests: Vec<Request>, folder: &Path) -> Self {
+    /// A window that has just started with these requests, with all its files in `folder` instead of the person's own.
+    pub fn with_requests(workbench: Workbench, requests: Vec<Request>, folder: &Path) -> Self {
         let harness = Self {
             workbench,
             bridge: Bridge::start(|| ()).unwrap(),
@@ -442,7 +442,7 @@ fn serve_until(
     address: SocketAddr,
     path: PathBuf,
 ) -> (SocketAddr, JoinHandle<()>) {
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -462,12 +462,12 @@ fn serve_until(
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             };
-            tell.send(listener.local_addr().unwrap()).unwrap();
+            sender.send(listener.local_addr().unwrap()).unwrap();
             listen::serve(listener, Arc::new(unit), ended).await;
         });
         runtime.shutdown_background();
     });
-    (told.recv().unwrap(), thread)
+    (receiver.recv().unwrap(), thread)
 }
 
 /// A unit with the tiny model that can be killed.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use softprefix::messages::{Event, FileQuestion, LibraryRequest, Request, SweepRequest};
 use softprefix::model::{Format, ModuleState, Problem};
 use softprefix::workbench::library::LibraryState;
-use softprefix::workbench::sweep::{Stage, Standing, Trouble};
+use softprefix::workbench::sweep::{ExperimentStatus, RunMessage, Stage};
 use softprefix::workbench::{Action, Dialog, SweepAction, Tab, Workbench};
 use softprefix_core::client::ConnectOptions;
 use softprefix_core::compare::Measure;
@@ -52,7 +52,7 @@ fn prepared(mut harness: Harness, module: SocketAddr) -> Harness {
     harness.apply(Action::ShowTab(Tab::Sweep));
     sweep(&mut harness, SweepAction::AddCurrentPrompt);
     sweep(&mut harness, SweepAction::RemovePrompt(0));
-    sweep(&mut harness, SweepAction::SetLens(vec![1, 2]));
+    sweep(&mut harness, SweepAction::SetLengths(vec![1, 2]));
     sweep(&mut harness, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
     harness
 }
@@ -62,7 +62,7 @@ const CASES: usize = 2 + 3 * 8;
 
 /// Starts a larger sweep, whose link breaks when some cases are finished, some are running and some were not begun.
 fn cut_in_the_middle(mut harness: Harness, link: &Link) -> Harness {
-    sweep(&mut harness, SweepAction::SetLens((1..=8).collect()));
+    sweep(&mut harness, SweepAction::SetLengths((1..=8).collect()));
     let at_once = harness.workbench.module.facts().unwrap().concurrency;
     assert!(at_once + 4 < CASES - 2, "{at_once}");
     // One more than run at once is only sent when another is finished, which is then on disk.
@@ -140,7 +140,7 @@ fn a_sweep_is_shown_case_by_case_and_each_case_is_on_disk_before_it_is_shown() {
 }
 
 #[test]
-fn a_pinned_run_is_compared_with_the_next_one_that_is_looked_at() {
+fn a_pinned_run_is_compared_with_the_next_selected_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(&folder.path().join("j"));
     sweep(&mut harness, SweepAction::Start);
@@ -171,7 +171,7 @@ fn a_pinned_run_is_compared_with_the_next_one_that_is_looked_at() {
 }
 
 #[test]
-fn a_sweep_whose_link_breaks_goes_on_with_its_missing_cases_and_the_window_is_connected_again() {
+fn a_sweep_whose_connection_is_lost_reconnects_and_runs_its_missing_cases() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("j");
     let link = Link::to(serve(tiny_model()));
@@ -242,7 +242,7 @@ fn when_the_module_of_an_interrupted_sweep_is_back_the_rest_is_offered_and_runs(
     harness.apply(Action::Reconnect);
     harness.until("the module", |workbench| workbench.module.is_ready());
     assert_eq!(harness.workbench.sweep_rest(), Some(left));
-    sweep(&mut harness, SweepAction::Resume);
+    sweep(&mut harness, SweepAction::ResumeExperiment);
     assert_eq!(harness.workbench.sweep_rest(), None);
     harness.until("the end of the rest", |workbench| {
         workbench.sweep.stage == Stage::Ended(RunEnd::Complete)
@@ -252,12 +252,12 @@ fn when_the_module_of_an_interrupted_sweep_is_back_the_rest_is_offered_and_runs(
 }
 
 #[test]
-fn a_cancelled_sweep_goes_on_with_what_is_missing() {
+fn a_cancelled_sweep_resumes_with_its_missing_cases() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("j");
     let mut harness = ready(&library);
     harness.apply(Action::SetMaxTokens(200));
-    sweep(&mut harness, SweepAction::SetLens(vec![1, 2, 3, 4, 5, 6, 7, 8]));
+    sweep(&mut harness, SweepAction::SetLengths(vec![1, 2, 3, 4, 5, 6, 7, 8]));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the first case", |workbench| shown_records(workbench) > 0);
     sweep(&mut harness, SweepAction::Pause);
@@ -280,7 +280,7 @@ fn a_cancelled_sweep_goes_on_with_what_is_missing() {
     assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Cancelled));
 
     assert!(harness.workbench.sweep.resumable().is_some());
-    sweep(&mut harness, SweepAction::Resume);
+    sweep(&mut harness, SweepAction::ResumeExperiment);
     harness.until("the end of the rest", |workbench| {
         workbench.sweep.stage == Stage::Ended(RunEnd::Complete)
     });
@@ -288,11 +288,11 @@ fn a_cancelled_sweep_goes_on_with_what_is_missing() {
     assert_eq!(ids.len(), 26);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 26, "no case ran twice");
     let summary = Summary::of(harness.workbench.sweep.experiment().unwrap(), Condition::default());
-    assert_eq!(harness.workbench.sweep.standing(&summary), Standing::Complete);
+    assert_eq!(harness.workbench.sweep.status(&summary), ExperimentStatus::Complete);
 }
 
 #[test]
-fn a_sweep_that_the_program_left_reopens_at_the_next_start_and_goes_on() {
+fn an_interrupted_sweep_opens_at_the_next_start_and_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let library = folder.path().join("j");
     let link = Link::to(serve(tiny_model()));
@@ -311,9 +311,9 @@ fn a_sweep_that_the_program_left_reopens_at_the_next_start_and_goes_on() {
     harness.until("the sweep", |workbench| workbench.sweep.experiment().is_some());
     assert_eq!(harness.workbench.tab, Tab::Sweep);
     assert_eq!(shown_records(&harness.workbench), before);
-    assert_eq!(harness.workbench.sweep.form.lens, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(harness.workbench.sweep.form.lengths, [1, 2, 3, 4, 5, 6, 7, 8]);
     harness.connect(at(serve(tiny_model())));
-    sweep(&mut harness, SweepAction::Resume);
+    sweep(&mut harness, SweepAction::ResumeExperiment);
     harness.until("the end of the rest", |workbench| {
         workbench.sweep.stage == Stage::Ended(RunEnd::Complete)
     });
@@ -357,14 +357,14 @@ fn names_deletions_and_their_undoing_are_kept() {
         "what is complete is not pushed at anybody"
     );
     for (words, ids) in [("春 sky", vec![id]), ("autumn", Vec::new())] {
-        sweep(&mut harness, SweepAction::Find(words.to_owned()));
+        sweep(&mut harness, SweepAction::SearchHistory(words.to_owned()));
         let wanted = Some((words.to_owned(), ids));
         harness.until("what is found", |workbench| workbench.library.found == wanted);
     }
 }
 
 #[test]
-fn a_sweep_leaves_in_every_form_and_comes_back_from_json_and_from_a_results_file() {
+fn a_sweep_is_exported_in_every_format_and_imported_from_json_and_a_results_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(&folder.path().join("j"));
     sweep(&mut harness, SweepAction::Start);
@@ -417,13 +417,13 @@ fn a_sweep_leaves_in_every_form_and_comes_back_from_json_and_from_a_results_file
 }
 
 #[test]
-fn a_threshold_search_joins_the_sweep_whose_case_it_searches() {
+fn a_threshold_search_is_shown_with_the_sweep_whose_prompt_it_uses() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(&folder.path().join("j"));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the end", has_ended);
-    sweep(&mut harness, SweepAction::SetBudgetMeasure(Measure::Indel));
-    sweep(&mut harness, SweepAction::SetBudget(0.9));
+    sweep(&mut harness, SweepAction::SetThresholdMeasure(Measure::Indel));
+    sweep(&mut harness, SweepAction::SetThresholdMinimum(0.9));
     sweep(&mut harness, SweepAction::FindThreshold(1));
     harness.until("its beginning", |workbench| workbench.sweep.shown.len() == 2);
     harness.until("its end", has_ended);
@@ -467,16 +467,16 @@ fn without_a_module_or_a_library_nothing_starts() {
 
 /// Waits until the sweep is refused, and returns why.
 fn refusal(harness: &mut Harness) -> Problem {
-    let told = |workbench: &Workbench| match &workbench.sweep.trouble {
-        Some(Trouble::Problem(problem)) => Some(problem.clone()),
+    let problem = |workbench: &Workbench| match &workbench.sweep.message {
+        Some(RunMessage::Problem(problem)) => Some(problem.clone()),
         _ => None,
     };
-    harness.until("the refusal", |workbench| told(workbench).is_some());
-    told(&harness.workbench).unwrap()
+    harness.until("the refusal", |workbench| problem(workbench).is_some());
+    problem(&harness.workbench).unwrap()
 }
 
 #[test]
-fn a_plan_for_another_module_waits_for_no_sweep_that_is_running_but_is_refused() {
+fn a_plan_for_another_module_is_refused_while_a_sweep_runs() {
     let folder = tempfile::tempdir().unwrap();
     let module = serve(tiny_model());
     let mut harness = ready_at(folder.path(), module);
@@ -494,11 +494,11 @@ fn a_plan_for_another_module_waits_for_no_sweep_that_is_running_but_is_refused()
 }
 
 #[test]
-fn an_experiment_without_a_plan_cannot_be_resumed_and_the_reason_is_told() {
+fn an_experiment_without_a_plan_cannot_be_resumed_and_the_reason_is_shown() {
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
     harness.run();
-    let request = SweepRequest::Resume {
+    let request = SweepRequest::ResumeExperiment {
         saved: Box::new(harness.workbench.tuning.saved.clone()),
         canary: true,
     };
@@ -520,7 +520,7 @@ fn command(journal: &Path, module: &str, more: &[&str]) -> Command {
 }
 
 #[test]
-fn the_shells_sweep_killed_without_warning_goes_on_with_what_is_missing_and_writes_its_report() {
+fn a_killed_sweep_of_the_shell_resumes_with_its_missing_cases_and_writes_its_report() {
     let folder = tempfile::tempdir().unwrap();
     let journal = folder.path().join("sweep.journal");
     let report = folder.path().join("report.html");
@@ -583,7 +583,7 @@ fn the_shells_sweep_killed_without_warning_goes_on_with_what_is_missing_and_writ
 }
 
 #[test]
-fn the_shells_sweep_tells_wrong_arguments_and_files_by_its_exit_code() {
+fn the_shells_sweep_reports_invalid_arguments_and_files_by_its_exit_code() {
     let folder = tempfile::tempdir().unwrap();
     let module = "127.0.0.1:1";
     let journal = folder.path().join("j");
@@ -670,23 +670,23 @@ fn a_sweep_that_waits_for_the_end_of_a_cancelled_one_can_be_cancelled_and_the_ne
 }
 
 #[test]
-fn where_a_large_prefix_changes_nothing_the_sweep_stops_with_the_reason_and_goes_on_if_the_person_insists() {
+fn a_sweep_stops_with_the_reason_if_a_large_prefix_changes_nothing_and_resumes_on_request() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = Harness::in_library(&folder.path().join("experiments"));
     harness.connect(at(unresponsive_stock_module(serve(tiny_model()))));
     sweep(&mut harness, SweepAction::AddCurrentPrompt);
     sweep(&mut harness, SweepAction::RemovePrompt(0));
-    sweep(&mut harness, SweepAction::SetLens(vec![1]));
+    sweep(&mut harness, SweepAction::SetLengths(vec![1]));
     sweep(&mut harness, SweepAction::SetMagnitudes("0.1, 1".to_owned()));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the end", has_ended);
     assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::NoEffect));
-    let trouble = &harness.workbench.sweep.trouble;
-    assert!(matches!(trouble, Some(Trouble::Canary(canary)) if canary.finding == CanaryFinding::NoEffect));
+    let message = &harness.workbench.sweep.message;
+    assert!(matches!(message, Some(RunMessage::Canary(canary)) if canary.finding == CanaryFinding::NoEffect));
     assert_eq!(shown_records(&harness.workbench), 0, "no case was spent on it");
 
     assert!(harness.workbench.sweep.had_no_effect());
-    sweep(&mut harness, SweepAction::Resume);
+    sweep(&mut harness, SweepAction::ResumeExperiment);
     harness.until("the end", has_ended);
     assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
     assert_eq!(shown_records(&harness.workbench), 4);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use softprefix::model::Format;
-use softprefix::workbench::sweep::{Stage, Trouble};
+use softprefix::workbench::sweep::{RunMessage, Stage};
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::experiment::{Journal, RunEnd, experiments};
 use softprefix_unit::testing::TinyModel;
@@ -40,13 +40,13 @@ fn ready() -> Harness {
     harness.connect(at(serve(tiny_model())));
     sweep(&mut harness, SweepAction::AddCurrentPrompt);
     sweep(&mut harness, SweepAction::RemovePrompt(0));
-    sweep(&mut harness, SweepAction::SetLens(vec![1]));
+    sweep(&mut harness, SweepAction::SetLengths(vec![1]));
     sweep(&mut harness, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
     harness
 }
 
 fn is_done(workbench: &Workbench) -> bool {
-    !workbench.sweep.is_busy() && (workbench.sweep.shown.len() == 2 || workbench.sweep.trouble.is_some())
+    !workbench.sweep.is_busy() && (workbench.sweep.shown.len() == 2 || workbench.sweep.message.is_some())
 }
 
 #[test]
@@ -54,20 +54,26 @@ fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready();
     let second = serve(wide_model());
-    sweep(&mut harness, SweepAction::SetAlso("no such: address".to_owned()));
-    assert_eq!(harness.workbench.sweep.form.also, "", "what is no address is left out");
-    sweep(&mut harness, SweepAction::SetAlso(second.to_string()));
+    sweep(
+        &mut harness,
+        SweepAction::SetSecondModule("no such: address".to_owned()),
+    );
+    assert_eq!(
+        harness.workbench.sweep.form.second_module, "",
+        "what is no address is left out"
+    );
+    sweep(&mut harness, SweepAction::SetSecondModule(second.to_string()));
     sweep(&mut harness, SweepAction::Start);
     // It has not the first one's model: nothing is run before the person has chosen another.
-    harness.until("the question", |workbench| workbench.sweep.trouble.is_some());
+    harness.until("the question", |workbench| workbench.sweep.message.is_some());
     assert_eq!(
-        harness.workbench.sweep.trouble,
-        Some(Trouble::WhichModel("tiny".to_owned()))
+        harness.workbench.sweep.message,
+        Some(RunMessage::ModelMissingOnSecond("tiny".to_owned()))
     );
-    assert_eq!(harness.workbench.sweep.also_models, ["wide"]);
+    assert_eq!(harness.workbench.sweep.second_models, ["wide"]);
     assert!(harness.workbench.sweep.shown.is_empty() && !harness.workbench.sweep.is_busy());
-    sweep(&mut harness, SweepAction::SetAlsoModel("wide".to_owned()));
-    assert_eq!(harness.workbench.sweep.trouble, None);
+    sweep(&mut harness, SweepAction::SetSecondModel("wide".to_owned()));
+    assert_eq!(harness.workbench.sweep.message, None);
     sweep(&mut harness, SweepAction::Start);
     harness.until("both", is_done);
     assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
@@ -123,7 +129,7 @@ fn the_same_plan_runs_on_both_modules_each_against_its_own_baseline() {
 fn the_second_module_runs_the_model_of_the_first_where_it_has_it() {
     let mut harness = ready();
     let second = serve(tiny_model());
-    sweep(&mut harness, SweepAction::SetAlso(second.to_string()));
+    sweep(&mut harness, SweepAction::SetSecondModule(second.to_string()));
     sweep(&mut harness, SweepAction::Start);
     harness.until("both", is_done);
     let groups: Vec<_> = harness.workbench.sweep.groups().collect();
@@ -133,17 +139,17 @@ fn the_second_module_runs_the_model_of_the_first_where_it_has_it() {
 }
 
 #[test]
-fn a_second_module_that_cannot_be_reached_is_told_before_anything_is_run() {
+fn an_unreachable_second_module_is_reported_before_any_run() {
     let mut harness = ready();
     let nobody = closed_port();
-    sweep(&mut harness, SweepAction::SetAlso(nobody.to_string()));
+    sweep(&mut harness, SweepAction::SetSecondModule(nobody.to_string()));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the trouble", is_done);
-    let trouble = format!("{:?}", harness.workbench.sweep.trouble);
-    assert!(trouble.contains(&nobody.to_string()), "{trouble}");
+    let message = format!("{:?}", harness.workbench.sweep.message);
+    assert!(message.contains(&nobody.to_string()), "{message}");
     assert!(harness.workbench.sweep.shown.is_empty() && harness.workbench.library.experiments.is_empty());
     // And the next sweep can begin.
-    sweep(&mut harness, SweepAction::SetAlso(String::new()));
+    sweep(&mut harness, SweepAction::SetSecondModule(String::new()));
     sweep(&mut harness, SweepAction::Start);
     harness.until("another sweep", |workbench| {
         workbench.sweep.stage == Stage::Ended(RunEnd::Complete)
@@ -151,7 +157,7 @@ fn a_second_module_that_cannot_be_reached_is_told_before_anything_is_run() {
 }
 
 #[test]
-fn the_shells_sweep_goes_to_both_and_names_both_in_its_files() {
+fn the_shells_sweep_runs_on_both_modules_and_its_files_name_both() {
     let folder = tempfile::tempdir().unwrap();
     let (journal, csv) = (folder.path().join("s.journal"), folder.path().join("both.csv"));
     let (first, second) = (serve(tiny_model()), serve(wide_model()));
@@ -175,10 +181,10 @@ fn the_shells_sweep_goes_to_both_and_names_both_in_its_files() {
     // Without its name no other model is taken, and nothing is run.
     let refused = run(&[]);
     assert_eq!(refused.status.code(), Some(2));
-    let told = String::from_utf8_lossy(&refused.stderr);
+    let printed = String::from_utf8_lossy(&refused.stderr);
     assert!(
-        told.contains("no tiny") && told.contains("--also-model: wide"),
-        "{told}"
+        printed.contains("no tiny") && printed.contains("--also-model: wide"),
+        "{printed}"
     );
     assert!(!csv.exists());
     let done = run(&["--also-model", "wide"]);

@@ -25,7 +25,7 @@ pub struct Import {
 pub type Floors<'a> = &'a [&'a [&'a str]];
 
 /// Fails where an import of the crate in `folder` climbs, or a file stands on no floor; both files are named.
-pub fn no_import_climbs(folder: &str, floors: Floors<'_>) {
+pub fn assert_imports_only_lower_layers(folder: &str, floors: Floors<'_>) {
     let root = root_of(folder);
     let found = faults(&files(&root), &imports(&root), floors);
     assert!(found.is_empty(), "{}", found.join("\n"));

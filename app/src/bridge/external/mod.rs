@@ -38,7 +38,7 @@ struct Open {
 }
 
 impl External {
-    pub(super) fn take(&mut self, request: ExternalRequest, events: &Events) {
+    pub(super) fn handle(&mut self, request: ExternalRequest, events: &Events) {
         match request {
             ExternalRequest::Open { listen, send_to } => {
                 self.open = None;

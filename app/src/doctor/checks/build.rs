@@ -14,7 +14,7 @@ const LOOK: &str = include_str!("build.sh");
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
+pub async fn run(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
     let script = Script::new(LOOK).with("TREE", TREE)?.with("TOOLCHAIN", TOOLCHAIN)?;
     let answer = ssh.run(&script, READ_LIMIT).await?;
     let built = answer.get("built").unwrap_or_default().to_owned();
@@ -46,7 +46,6 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
             } else {
                 bilingual!("absent", "ありません")
             },
-            false,
         )
         .fact(
             bilingual!("scons", "scons"),
@@ -55,17 +54,14 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
             } else {
                 bilingual!("absent", "ありません")
             },
-            false,
         );
     if !built.is_empty() {
-        first = first.fact(bilingual!("built", "ビルド結果"), built, false);
+        first = first.fact(bilingual!("built", "ビルド結果"), built);
     }
     if let Some(kb) = memory {
-        first = first.fact(
-            bilingual!("free memory", "空きメモリー"),
-            format!("{} MiB", kb / 1024),
-            kb < 200 * 1024,
-        );
+        first = first
+            .fact(bilingual!("free memory", "空きメモリー"), format!("{} MiB", kb / 1024))
+            .wrong_if(kb < 200 * 1024);
     }
     if !tree {
         return Ok(vec![first]);
@@ -115,7 +111,7 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
         ),
     };
     if sconstruct.verdict == Verdict::Warning {
-        sconstruct = sconstruct.mended_by(remedies::patch_simdjson());
+        sconstruct = sconstruct.with_remedy(remedies::patch_simdjson());
     }
 
     let tools = answer.all("tool").all(|tool| tool == "yes");
@@ -143,7 +139,8 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
             why,
         )
     }
-    .fact(bilingual!("folder", "フォルダー"), TOOLCHAIN, !tools)
+    .fact(bilingual!("folder", "フォルダー"), TOOLCHAIN)
+    .wrong_if(!tools)
     .fact(
         bilingual!("native gcc and g++", "ネイティブの gcc と g++"),
         if native {
@@ -151,10 +148,10 @@ pub async fn look(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
         } else {
             bilingual!("missing", "ありません")
         },
-        !native,
-    );
+    )
+    .wrong_if(!native);
     if !tools && native {
-        toolchain = toolchain.mended_by(remedies::toolchain_wrappers());
+        toolchain = toolchain.with_remedy(remedies::toolchain_wrappers());
     }
     Ok(vec![first, sconstruct, toolchain])
 }

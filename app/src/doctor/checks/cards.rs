@@ -17,7 +17,7 @@ const LOOK: &str = include_str!("cards.sh");
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, SshError> {
+pub async fn run(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, SshError> {
     let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     let mut cards = Vec::new();
     for (file, text) in answer.all("file").zip(answer.all("text")) {
@@ -85,7 +85,7 @@ pub async fn look(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, S
         let shown = h.map_or_else(|| bilingual!("not readable", "読めません"), |h| format!("H {h}").into());
         let wrong = h.is_none()
             || in_use.is_some_and(|(model, used)| file.ends_with(&format!("/mode_{model}.json")) && *h != Some(used));
-        finding = finding.fact(file.as_str().into(), shown, wrong);
+        finding = finding.fact(file.as_str().into(), shown).wrong_if(wrong);
     }
     Ok(finding)
 }

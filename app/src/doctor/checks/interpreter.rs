@@ -16,7 +16,7 @@ const LOOK: &str = include_str!("interpreter.sh");
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
+pub async fn run(ssh: &Ssh) -> Result<Finding, SshError> {
     let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     let registered = answer.yes("registered");
     let whole: Vec<&str> = answer.all("whole").collect();
@@ -70,23 +70,24 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
             ),
         ),
     };
-    let mut finding = Finding::new(ID, SECTION, verdict, title, text).fact(
-        bilingual!("ldconfig", "ldconfig"),
-        if registered {
-            answer.get("entry").unwrap_or_default().trim().into()
-        } else {
-            bilingual!("not registered", "登録されていません")
-        },
-        !registered,
-    );
+    let mut finding = Finding::new(ID, SECTION, verdict, title, text)
+        .fact(
+            bilingual!("ldconfig", "ldconfig"),
+            if registered {
+                answer.get("entry").unwrap_or_default().trim().into()
+            } else {
+                bilingual!("not registered", "登録されていません")
+            },
+        )
+        .wrong_if(!registered);
     for path in whole {
-        finding = finding.fact(bilingual!("found", "場所"), path, false);
+        finding = finding.fact(bilingual!("found", "場所"), path);
     }
     for path in broken {
-        finding = finding.fact(bilingual!("broken link", "リンク切れ"), path, true);
+        finding = finding.wrong_fact(bilingual!("broken link", "リンク切れ"), path);
     }
     Ok(match folder {
-        Some(folder) if !registered => finding.mended_by(remedies::register_interpreter(folder.to_owned())),
+        Some(folder) if !registered => finding.with_remedy(remedies::register_interpreter(folder.to_owned())),
         _ => finding,
     })
 }

@@ -17,7 +17,7 @@ const LOOK: &str = include_str!("libstdcxx.sh");
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
+pub async fn run(ssh: &Ssh) -> Result<Finding, SshError> {
     let script = Script::new(LOOK).with("FOLDER", FOLDER)?.with("SYSTEM", SYSTEM)?;
     let answer = ssh.run(&script, READ_LIMIT).await?;
     let (system, own, whole) = (answer.yes("system"), answer.yes("own"), answer.yes("whole"));
@@ -86,19 +86,19 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
             } else {
                 bilingual!("{SYSTEM}: lacks them", "{SYSTEM}：必要なシンボルがありません")
             },
-            !system,
         )
+        .wrong_if(!system)
         .fact(
             bilingual!("module", "モジュール"),
             Bilingual {
                 en: format!("{FOLDER}/libstdc++.so.6: {}", state.en),
                 ja: format!("{FOLDER}/libstdc++.so.6：{}", state.ja),
             },
-            verdict != Verdict::Good,
-        );
+        )
+        .wrong_if(verdict != Verdict::Good);
     // Without a good library to link to, there is no remedy.
     Ok(if verdict != Verdict::Good && system && kind != "nofolder" {
-        finding.mended_by(remedies::relink_libstdcxx())
+        finding.with_remedy(remedies::relink_libstdcxx())
     } else {
         finding
     })

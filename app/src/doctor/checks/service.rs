@@ -16,7 +16,7 @@ const LOOK: &str = include_str!("service.sh");
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
+pub async fn run(ssh: &Ssh) -> Result<Finding, SshError> {
     let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     let state = answer.get("state").unwrap_or("unknown").trim().to_owned();
     let listens = answer.yes("listener");
@@ -53,7 +53,8 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
         "すべての通信は llm-sys を通ります。TCP 10001 番で JSON を受け取り、LLM ユニットに渡します。"
     );
     let mut finding = Finding::new(ID, SECTION, verdict, title, text)
-        .fact(bilingual!("service", "サービス"), state, !running)
+        .fact(bilingual!("service", "サービス"), state)
+        .wrong_if(!running)
         .fact(
             bilingual!("port 10001", "ポート 10001"),
             if listens {
@@ -61,15 +62,15 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
             } else {
                 bilingual!("closed", "閉じています")
             },
-            !listens,
-        );
+        )
+        .wrong_if(!listens);
     let journal = answer.get("journal").unwrap_or_default().trim();
     if !running && !journal.is_empty() {
-        finding = finding.fact(bilingual!("its last messages", "最後のログ"), journal, false);
+        finding = finding.fact(bilingual!("its last messages", "最後のログ"), journal);
     }
     Ok(if running {
         finding
     } else {
-        finding.mended_by(remedies::start_llm_sys())
+        finding.with_remedy(remedies::start_llm_sys())
     })
 }

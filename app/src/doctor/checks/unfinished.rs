@@ -15,7 +15,7 @@ const LOOK: &str = include_str!("unfinished.sh");
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn look(ssh: &Ssh) -> Result<Option<Finding>, SshError> {
+pub async fn run(ssh: &Ssh) -> Result<Option<Finding>, SshError> {
     let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     let remedies: Vec<&str> = answer.all("remedy").collect();
     let installation = answer.yes("installation");
@@ -36,13 +36,12 @@ pub async fn look(ssh: &Ssh) -> Result<Option<Finding>, SshError> {
         ),
     );
     for id in remedies {
-        finding = finding.fact(id.into(), format!("softprefix doctor HOST --undo {id}"), true);
+        finding = finding.wrong_fact(id.into(), format!("softprefix doctor HOST --undo {id}"));
     }
     if installation {
-        finding = finding.fact(
+        finding = finding.wrong_fact(
             bilingual!("an unconfirmed installation", "確定されていない導入"),
             "softprefix uninstall HOST",
-            true,
         );
     }
     Ok(Some(finding))

@@ -17,7 +17,7 @@ const LOOK: &str = include_str!("unit.sh");
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
+pub async fn run(ssh: &Ssh) -> Result<Finding, SshError> {
     let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     let units: Vec<&str> = answer.all("unit").collect();
     let missing: Vec<String> = answer
@@ -69,27 +69,28 @@ pub async fn look(ssh: &Ssh) -> Result<Finding, SshError> {
     };
     let mut finding = Finding::new(ID, SECTION, verdict, title, text);
     for unit in &units {
-        finding = finding.fact(bilingual!("unit", "ユニット"), *unit, false);
+        finding = finding.fact(bilingual!("unit", "ユニット"), *unit);
     }
     for line in &missing {
-        finding = finding.fact(bilingual!("not found", "見つからない"), line.as_str(), true);
+        finding = finding.wrong_fact(bilingual!("not found", "見つからない"), line.as_str());
     }
-    finding = finding.fact(
-        bilingual!("service llm-llm", "サービス llm-llm"),
-        if state.is_empty() {
-            bilingual!("unknown", "不明")
-        } else {
-            state.into()
-        },
-        !running,
-    );
+    finding = finding
+        .fact(
+            bilingual!("service llm-llm", "サービス llm-llm"),
+            if state.is_empty() {
+                bilingual!("unknown", "不明")
+            } else {
+                state.into()
+            },
+        )
+        .wrong_if(!running);
     let journal = answer.get("journal").unwrap_or_default().trim();
     if !running && !journal.is_empty() {
-        finding = finding.fact(bilingual!("its last messages", "最後のログ"), journal, false);
+        finding = finding.fact(bilingual!("its last messages", "最後のログ"), journal);
     }
     // The checks of the libraries offer the remedies for missing ones; the unit is started afterwards.
     Ok(if !units.is_empty() && missing.is_empty() && !running {
-        finding.mended_by(remedies::start_llm_llm())
+        finding.with_remedy(remedies::start_llm_llm())
     } else {
         finding
     })

@@ -100,8 +100,8 @@ const fn status_of(verdict: Verdict) -> Status {
 }
 
 impl View<'_> {
-    fn words<'w>(&self, said: &'w Bilingual) -> &'w str {
-        said.get(self.language)
+    fn words<'w>(&self, text: &'w Bilingual) -> &'w str {
+        text.get(self.language)
     }
 
     fn list(&self, ui: &mut Ui, actions: &mut Vec<DoctorAction>) {
@@ -136,7 +136,7 @@ impl View<'_> {
                     actions.push(DoctorAction::Connect);
                 }
             }
-            if self.state.work == Some(Work::Looking) {
+            if self.state.work == Some(Work::Checking) {
                 progress(ui, None, text.checking);
             }
         });
@@ -223,7 +223,7 @@ impl View<'_> {
                 actions.push(DoctorAction::SetHost(host));
             }
             if (ui.add_enabled(can, button).clicked() || entered) && can {
-                actions.push(DoctorAction::Look);
+                actions.push(DoctorAction::Check);
             }
         });
     }
@@ -279,7 +279,7 @@ impl View<'_> {
     fn right(&self, ui: &mut Ui, actions: &mut Vec<DoctorAction>) {
         let (text, palette) = (self.text, self.palette);
         if let Some(work) = &self.state.work
-            && !matches!(work, Work::Looking | Work::Building)
+            && !matches!(work, Work::Checking | Work::Building)
         {
             let words = match work {
                 Work::Installing(Some(step)) => self.words(step),
@@ -288,7 +288,7 @@ impl View<'_> {
             progress(ui, None, words);
             ui.add_space(16.0);
         }
-        self.said(ui);
+        self.outcome(ui);
         if self.state.page == Page::Installer {
             self.installer(ui, actions);
             return self.before(ui, actions);
@@ -338,10 +338,10 @@ impl View<'_> {
     }
 
     /// Draws the result of the last change.
-    fn said(&self, ui: &mut Ui) {
-        let Some(said) = &self.state.said else { return };
+    fn outcome(&self, ui: &mut Ui) {
+        let Some(outcome) = &self.state.outcome else { return };
         let palette = self.palette;
-        let good = said.is_good();
+        let good = outcome.is_good();
         let colour = if good { palette.good } else { palette.broken };
         Frame::NONE
             .fill(palette.panel)
@@ -351,7 +351,7 @@ impl View<'_> {
             .show(ui, |ui| {
                 ui.set_width(ui.available_width());
                 ui.spacing_mut().item_spacing.y = 4.0;
-                let (words, detail) = match said {
+                let (words, detail) = match outcome {
                     ChangeOutcome::Problem(sentence) | ChangeOutcome::Good(sentence) => {
                         (self.words(sentence).to_owned(), None)
                     }

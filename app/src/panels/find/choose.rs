@@ -5,7 +5,7 @@ use eframe::egui::{
     self, Align, Align2, Layout, Rect, ScrollArea, Sense, Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 
-use super::results::{buttons_of, card, empty, head_of, inset, offered, output_text, trouble};
+use super::results::{buttons_of, card, empty, head_of, inset, offered, output_text, show_problem};
 use crate::model::SearchOff;
 use crate::panels::context::PanelContext;
 use crate::panels::present::letters;
@@ -26,7 +26,7 @@ const PITCH: f32 = 84.0;
 pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     let top = ui.cursor().top();
     head(ui, cx, wrong);
-    trouble(ui, cx, None);
+    show_problem(ui, cx, None);
     ui.add_space(theme::GAP);
     let room = height - (ui.cursor().top() - top) - theme::GAP - LINE;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), room.max(LEAST)), Sense::hover());

@@ -33,7 +33,7 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     let top = ui.cursor().top();
     head(ui, cx, wrong);
     let warning = warning(cx);
-    trouble(ui, cx, warning);
+    show_problem(ui, cx, warning);
     ui.add_space(theme::GAP);
     let room = height - (ui.cursor().top() - top) - theme::GAP;
     let upper = (room * 0.54).max(UPPER_LEAST);
@@ -245,9 +245,9 @@ fn warning(cx: &PanelContext<'_>) -> Option<String> {
 }
 
 /// Draws the message of a failure of the mode, or else a warning.
-pub(super) fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>, warning: Option<String>) {
-    let trouble = cx.workbench.find.trouble();
-    match trouble.map(|problem| problem.whole(cx.workbench.settings.language)) {
+pub(super) fn show_problem(ui: &mut Ui, cx: &mut PanelContext<'_>, warning: Option<String>) {
+    let problem = cx.workbench.find.problem();
+    match problem.map(|problem| problem.whole(cx.workbench.settings.language)) {
         Some(words) => notice(ui, cx, Status::Broken, words, true),
         None => {
             if let Some(words) = warning {
@@ -263,7 +263,7 @@ fn notice(ui: &mut Ui, cx: &mut PanelContext<'_>, status: Status, words: String,
     module_card::with_mark(ui, status, |ui| {
         ui.label(paint::words(words, theme::BODY, palette.text));
         if can_dismiss && ui.add(Button::quiet(cx.text.dismiss).small()).clicked() {
-            cx.find(FindAction::DismissTrouble);
+            cx.find(FindAction::DismissProblem);
         }
     });
 }
@@ -338,10 +338,10 @@ fn loss(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     };
     let levels: Vec<Level<'_>> = references
         .into_iter()
-        .flat_map(|told| {
+        .flat_map(|reference| {
             [
-                Some((text.line_plain, told.plain)),
-                told.instruction.map(|loss| (instruction, loss)),
+                Some((text.line_plain, reference.plain)),
+                reference.instruction.map(|loss| (instruction, loss)),
             ]
         })
         .flatten()
@@ -376,7 +376,7 @@ fn output(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     };
     let inside = card(ui, rect, text.output, cut, &step);
     inset(ui, inside.expand(11.0), true);
-    let Some(said) = record.and_then(|record| record.text()) else {
+    let Some(output) = record.and_then(|record| record.text()) else {
         let words = match find.is_busy() {
             true => text.output_waiting,
             false => text.output_empty,
@@ -384,7 +384,7 @@ fn output(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         return empty(ui, inside, words);
     };
     let marked = find.reproduced().map_or(0, |found: Reproduced| found.bytes);
-    let (same, rest) = said.split_at_checked(marked).unwrap_or(("", said));
+    let (same, rest) = output.split_at_checked(marked).unwrap_or(("", output));
     let plain = TextFormat {
         font_id: theme::CARD_TITLE.regular(),
         line_height: Some(25.0),

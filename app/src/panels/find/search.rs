@@ -4,7 +4,9 @@ use eframe::egui::{self, Rect, Sense, Ui, UiBuilder, vec2};
 use softprefix_core::experiment::{RunEnd, SavedExperiment};
 use softprefix_core::search::Score;
 
-use super::results::{buttons_of, card, empty, head_of, inset, offered, output_text, scrolled, trouble, verdict_of};
+use super::results::{
+    buttons_of, card, empty, head_of, inset, offered, output_text, scrolled, show_problem, verdict_of,
+};
 use crate::model::SearchOff;
 use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette};
@@ -25,7 +27,7 @@ const LISTED: usize = 20;
 pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     let top = ui.cursor().top();
     head(ui, cx, wrong);
-    trouble(ui, cx, None);
+    show_problem(ui, cx, None);
     ui.add_space(theme::GAP);
     let room = height - (ui.cursor().top() - top) - theme::GAP - BEST;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), room.max(LEAST)), Sense::hover());
@@ -56,7 +58,7 @@ fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
     let broken_off = find.unfinished_search().and_then(SavedExperiment::unfinished_search);
     let Some((_, best)) = searcher.best() else {
         if let Some(last) = broken_off {
-            let words = (text.search_broken_off)(runs, last.budget.unwrap_or(runs));
+            let words = (text.search_interrupted)(runs, last.budget.unwrap_or(runs));
             ui.label(paint::words(words, theme::BODY, palette.text2));
             return;
         }
@@ -76,7 +78,7 @@ fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
         (_, Some(FindStage::Stopping), _) => text.stopping.to_owned(),
         (_, Some(_), _) => (text.search_progress)(searcher.progress.finished, total, searcher.progress.left),
         (Some(RunEnd::Interrupted { .. }) | None, _, Some(last)) => {
-            (text.search_broken_off)(runs, last.budget.unwrap_or(runs))
+            (text.search_interrupted)(runs, last.budget.unwrap_or(runs))
         }
         (Some(RunEnd::Cancelled | RunEnd::Interrupted { .. }), ..) => text.search_cancelled.to_owned(),
         (Some(RunEnd::NoEffect), ..) => text.search_no_effect.to_owned(),
@@ -100,13 +102,19 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         None => Button::ink(text.search_start).icon(Icon::Run),
     };
     let off = cx.workbench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
-    let go_on = |ui: &mut Ui, cx: &mut PanelContext<'_>| {
+    let draw_resume = |ui: &mut Ui, cx: &mut PanelContext<'_>| {
         if cx.workbench.find.unfinished_search().is_some() {
             let off = cx.workbench.why_not_search_on().as_ref().map(text.search_off);
-            offered(ui, cx, Button::outlined(text.search_on), off, FindAction::SearchOn);
+            offered(
+                ui,
+                cx,
+                Button::outlined(text.resume_search),
+                off,
+                FindAction::ResumeSearch,
+            );
         }
     };
-    buttons_of(ui, cx, go_on, (button, off.as_ref().map(text.search_off)));
+    buttons_of(ui, cx, draw_resume, (button, off.as_ref().map(text.search_off)));
 }
 
 fn scores(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {

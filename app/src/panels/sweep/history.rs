@@ -15,7 +15,7 @@ use crate::views::icon::{Icon, IconButton};
 use crate::views::{paint, select};
 use crate::workbench::SweepAction;
 use crate::workbench::library::LibraryState;
-use crate::workbench::sweep::Standing;
+use crate::workbench::sweep::ExperimentStatus;
 
 /// What the page keeps between frames.
 #[derive(Default)]
@@ -76,7 +76,7 @@ impl HistoryPage {
         if self.asked != query {
             self.asked.clone_from(&query);
             if !query.is_empty() {
-                cx.sweep(SweepAction::Find(query.clone()));
+                cx.sweep(SweepAction::SearchHistory(query.clone()));
             }
         }
         let library = &cx.workbench.library;
@@ -131,18 +131,18 @@ fn row(ui: &mut Ui, cx: &mut PanelContext<'_>, one: &Summary, renaming: &mut Opt
     let learned = workbench.find.saved.as_ref().filter(|saved| saved.experiment.id == *id);
     let on = running.is_some() || learned.is_some() || workbench.tuning.saved.experiment.id == *id;
     let name = &one.experiment.name;
-    let standing = workbench.sweep.standing(one);
+    let status = workbench.sweep.status(one);
     let count = running
         .or(learned)
         .map_or(one.finished, |saved| saved.undeleted().count());
-    let counted = match standing {
-        Standing::Session | Standing::Finding => (cx.text.points)(count),
+    let counted = match status {
+        ExperimentStatus::Session | ExperimentStatus::PrefixSearch => (cx.text.points)(count),
         _ => (text.count_of)(count, one.planned.max(count)),
     };
     let about = format!(
         "{} · {counted} · {}",
         local(one.experiment.started_unix),
-        (text.standing)(standing)
+        (text.status)(status)
     );
     response.widget_info(|| WidgetInfo::selected(Role::ListItem, true, on, format!("{name}, {about}")));
     if on || response.hovered() {
@@ -180,7 +180,7 @@ fn row(ui: &mut Ui, cx: &mut PanelContext<'_>, one: &Summary, renaming: &mut Opt
             galley,
         );
     }
-    let colour = if standing == Standing::Open {
+    let colour = if status == ExperimentStatus::Open {
         palette.warning
     } else {
         palette.text3
@@ -224,7 +224,7 @@ fn row(ui: &mut Ui, cx: &mut PanelContext<'_>, one: &Summary, renaming: &mut Opt
             if item(ui, text.rename, true) {
                 *renaming = Some((id.clone(), name.clone()));
             }
-            if item(ui, text.delete, standing != Standing::Running) {
+            if item(ui, text.delete, status != ExperimentStatus::Running) {
                 cx.sweep(SweepAction::Delete(id.clone()));
             }
         });

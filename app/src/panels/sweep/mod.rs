@@ -41,7 +41,7 @@ impl SweepView {
         crate::views::scrolled(ui, "sweep centre", Margin::same(theme::PADDING as i8), |ui, height| {
             let top = ui.cursor().top();
             results::progress_row(ui, cx, self.rail.is_wrong());
-            results::trouble(ui, cx);
+            results::show_message(ui, cx);
             ui.add_space(theme::GAP);
             let used = ui.cursor().top() - top;
             let room = height - used;

@@ -410,7 +410,7 @@ fn what_changed(
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
     let changes = words::changes(cx.text, text, left, right);
-    let said = match changes.as_slice() {
+    let sentence = match changes.as_slice() {
         [] => text.nothing_changed.to_owned(),
         [one] => (text.only)(one),
         several => several.join("; ") + cx.text.full_stop,
@@ -418,7 +418,7 @@ fn what_changed(
     ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing.x = 4.0;
         ui.label(paint::strong(text.what_changed, theme::BODY, palette.text));
-        ui.label(paint::words(said, theme::BODY, palette.text));
+        ui.label(paint::words(sentence, theme::BODY, palette.text));
     });
     ui.add_space(2.0);
     let sweep = &cx.workbench.sweep;

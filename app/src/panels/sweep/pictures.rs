@@ -234,7 +234,7 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
         .iter()
         .map(|magnitude| match magnitude {
             Magnitude::TokenNorms(0.0) => "0".to_owned(),
-            other => words::magnitude(*other),
+            other => words::magnitude(cx.text, *other),
         })
         .collect();
     let place_of = |recipe: &PrefixRecipe| {

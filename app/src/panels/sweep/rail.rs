@@ -12,8 +12,9 @@ use super::{results, words};
 use crate::model::magnitudes;
 use crate::model::sweep::{Range, parse_lens, written_lens};
 use crate::model::typed::decimal;
-use crate::model::{Format, KlOff, MagnitudeUnit, PRESETS, Sampling, Target};
+use crate::model::{Format, KlOff, MagnitudeUnit, PRESETS, Target};
 use crate::panels::context::{PanelContext, inset, rail_edge};
+use crate::panels::prompt_bar::sampling_words;
 use crate::text::TwinText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -88,14 +89,14 @@ impl Rail {
     fn second_module(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, width: f32) {
         let text = TwinText::of(cx.workbench.settings.language);
         let palette = Palette::of(ui);
-        let also = &cx.workbench.sweep.form.also;
-        label(ui, text.also);
+        let also = &cx.workbench.sweep.form.second_module;
+        label(ui, text.second_module);
         let parse = |typed: &str| {
             let typed = typed.trim();
             (typed.is_empty() || Target::parse(typed).is_some()).then(|| typed.to_owned())
         };
-        let entered = list_field(ui, text.also, also, text.hint, width, parse);
-        if self.taken(entered, |address| cx.sweep(SweepAction::SetAlso(address))) {
+        let entered = list_field(ui, text.second_module, also, text.hint, width, parse);
+        if self.taken(entered, |address| cx.sweep(SweepAction::SetSecondModule(address))) {
             refused(ui, text.refused);
         } else if !also.is_empty() {
             let about = match cx.workbench.sweep_unit() {
@@ -130,11 +131,11 @@ impl Rail {
         ui.add_space(4.0);
         ui.add_enabled_ui(!busy, |ui| {
             label(ui, text.lens);
-            let entered = list_field(ui, text.lens, &written_lens(&form.lens), "1, 4", width, parse_lens);
-            if self.taken(entered, |lens| cx.sweep(SweepAction::SetLens(lens))) {
+            let entered = list_field(ui, text.lens, &written_lens(&form.lengths), "1, 4", width, parse_lens);
+            if self.taken(entered, |lens| cx.sweep(SweepAction::SetLengths(lens))) {
                 refused(ui, text.lens_refused);
             }
-            let longest = form.lens.iter().copied().max().unwrap_or(1);
+            let longest = form.lengths.iter().copied().max().unwrap_or(1);
             if let Some(rows) = cx.workbench.prefix.rows_repeated_to(longest) {
                 let words = (cx.prefix_text().file_repeats)(rows, longest);
                 ui.label(paint::words(words, theme::CAPTION, palette.text2));
@@ -155,7 +156,7 @@ impl Rail {
             let ranges: Vec<(Option<Range>, &str)> =
                 Range::ALL.map(|range| (Some(range), (text.range)(range))).to_vec();
             if let Some(Some(range)) = segmented(ui, text.ranges, form.range(), &ranges, width) {
-                cx.sweep(SweepAction::TakeRange(range));
+                cx.sweep(SweepAction::ApplyRange(range));
             }
             if form.range() == Some(Range::Script) {
                 ui.add_space(4.0);
@@ -216,12 +217,8 @@ impl Rail {
         ui.horizontal(|ui| {
             ui.set_min_height(28.0);
             let prompt = &cx.workbench.prompt;
-            let drawn = if prompt.sampling == Sampling::Greedy {
-                text.greedy
-            } else {
-                text.sampled
-            };
-            let words = format!("{drawn}{}{}", cx.text.comma, (text.output)(prompt.max_tokens));
+            let sampling = sampling_words(cx, prompt.sampling);
+            let words = format!("{sampling}{}{}", cx.text.comma, (text.output)(prompt.max_tokens));
             ui.label(paint::words(words, theme::BODY, palette.text2))
                 .on_hover_text(text.kind_from_tune);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
@@ -240,11 +237,11 @@ impl Rail {
 /// Draws the model of the second module, if it does not have the first one's.
 fn second_model(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &TwinText, width: f32) {
     let sweep = &cx.workbench.sweep;
-    let chosen = sweep.form.also_model.as_ref();
+    let chosen = sweep.form.second_model.as_ref();
     let named = sweep
-        .also_models
+        .second_models
         .iter()
-        .chain(chosen.filter(|model| !sweep.also_models.contains(model)));
+        .chain(chosen.filter(|model| !sweep.second_models.contains(model)));
     let models: Vec<(String, String)> = named.map(|model| (model.clone(), model.clone())).collect();
     if models.is_empty() {
         return;
@@ -252,7 +249,7 @@ fn second_model(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &TwinText, width: 
     ui.add_space(4.0);
     label(ui, text.model);
     if let Some(model) = select::select(ui, text.model, chosen, &models, text.model_hint, width) {
-        cx.sweep(SweepAction::SetAlsoModel(model));
+        cx.sweep(SweepAction::SetSecondModel(model));
     }
 }
 
@@ -407,8 +404,8 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         .map(|measure| (measure, (cx.text.measures)(measure).to_owned()))
         .collect();
     let name = format!("{}: {}", text.threshold, text.measure);
-    if let Some(measure) = select::select(ui, &name, Some(&form.budget_measure), &measures, "", width) {
-        cx.sweep(SweepAction::SetBudgetMeasure(measure));
+    if let Some(measure) = select::select(ui, &name, Some(&form.threshold_measure), &measures, "", width) {
+        cx.sweep(SweepAction::SetThresholdMeasure(measure));
     }
     let busy = cx.workbench.sweep.is_busy();
     let mut off = busy || wrong || cx.workbench.why_not_sweep().is_some();
@@ -416,11 +413,11 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         ui.label(paint::words(text.at_least, theme::BODY, palette.text2));
         let field = Field {
             name: text.at_least,
-            shown: form.budget.to_string(),
+            shown: form.threshold_minimum.to_string(),
             width: 72.0,
         };
         match field.show(ui, decimal) {
-            Entered::Value(budget) => cx.sweep(SweepAction::SetBudget(budget)),
+            Entered::Value(budget) => cx.sweep(SweepAction::SetThresholdMinimum(budget)),
             Entered::Invalid(_) => off = true,
             Entered::Nothing => {}
         }
@@ -451,7 +448,7 @@ fn search_len(cx: &PanelContext<'_>) -> usize {
         .and_then(|id| sweep.record(id))
         .and_then(|record| record.case.recipe.as_ref())
         .map(|recipe| recipe.len);
-    looked_at.or_else(|| sweep.form.lens.first().copied()).unwrap_or(1)
+    looked_at.or_else(|| sweep.form.lengths.first().copied()).unwrap_or(1)
 }
 
 fn exports(ui: &mut Ui, cx: &mut PanelContext<'_>) {

@@ -22,7 +22,7 @@ use crate::views::segmented::segmented;
 use crate::views::{paint, status};
 use crate::workbench::SweepAction;
 use crate::workbench::library::LibraryState;
-use crate::workbench::sweep::{Stage, SweepOff, Trouble};
+use crate::workbench::sweep::{RunMessage, Stage, SweepOff};
 
 /// Draws the progress and the buttons. `wrong`: a field is invalid.
 pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
@@ -46,7 +46,7 @@ pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             let title = match (progress.paused, progress.left) {
                 (true, _) => text.paused.to_owned(),
                 (false, Some(left)) => (text.left)(left),
-                (false, None) => text.just_begun.to_owned(),
+                (false, None) => text.just_started.to_owned(),
             };
             (
                 title,
@@ -62,7 +62,7 @@ pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
                 RunEnd::NoEffect => text.no_effect,
                 RunEnd::Interrupted { .. } => text.interrupted,
             };
-            let (share, remark) = standing(cx);
+            let (share, remark) = progress_of(cx);
             (title.to_owned(), share, remark)
         }
         Stage::Idle => match sweep.experiment() {
@@ -72,7 +72,7 @@ pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
                 } else {
                     text.complete
                 };
-                let (share, remark) = standing(cx);
+                let (share, remark) = progress_of(cx);
                 (title.to_owned(), share, remark)
             }
             None => {
@@ -141,7 +141,7 @@ fn counted(cx: &PanelContext<'_>, progress: &RunProgress) -> String {
 }
 
 /// Returns the progress of the shown experiment, from its records.
-fn standing(cx: &PanelContext<'_>) -> (Option<f32>, String) {
+fn progress_of(cx: &PanelContext<'_>) -> (Option<f32>, String) {
     let Some(saved) = cx.workbench.sweep.experiment() else {
         return (None, String::new());
     };
@@ -163,10 +163,13 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepOff>)
     match &sweep.stage {
         Stage::Running { progress, .. } => {
             let paused = progress.paused
-                || matches!(&sweep.trouble, Some(Trouble::Problem(problem)) if problem.kind == ProblemKind::File);
+                || matches!(&sweep.message, Some(RunMessage::Problem(problem)) if problem.kind == ProblemKind::File);
             if paused {
-                if ui.add(Button::ink(text.go_on).icon(Icon::Run).height(large)).clicked() {
-                    cx.sweep(SweepAction::GoOn);
+                if ui
+                    .add(Button::ink(text.unpause).icon(Icon::Run).height(large))
+                    .clicked()
+                {
+                    cx.sweep(SweepAction::Unpause);
                 }
             } else if ui
                 .add(Button::outlined(text.pause).icon(Icon::Pause).height(large))
@@ -198,7 +201,7 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepOff>)
                     response.clone().on_disabled_hover_text((text.off)(why));
                 }
                 if response.clicked() {
-                    cx.sweep(SweepAction::Resume);
+                    cx.sweep(SweepAction::ResumeExperiment);
                 }
             }
             let words = if sweep.experiment().is_some() {
@@ -223,12 +226,12 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepOff>)
 }
 
 /// Draws the message about the run: why it stopped, and what to do.
-pub fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+pub fn show_message(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.sweep_text();
     let palette = Palette::of(ui);
     let sweep = &cx.workbench.sweep;
-    let (mark, words) = match &sweep.trouble {
-        Some(Trouble::Problem(problem)) => {
+    let (mark, words) = match &sweep.message {
+        Some(RunMessage::Problem(problem)) => {
             let mut words = problem.whole(cx.workbench.settings.language);
             if sweep.is_busy() && problem.kind == ProblemKind::File {
                 words = format!("{words} {}", text.journal_retry);
@@ -238,15 +241,15 @@ pub fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             }
             (status::Status::Broken, words)
         }
-        Some(Trouble::NotScored { count, problem }) => {
+        Some(RunMessage::NotScored { count, problem }) => {
             let why = problem.whole(cx.workbench.settings.language);
             (status::Status::Warning, (cx.scoring_text().not_scored)(*count, &why))
         }
-        Some(Trouble::WhichModel(model)) => {
+        Some(RunMessage::ModelMissingOnSecond(model)) => {
             let text = TwinText::of(cx.workbench.settings.language);
             (status::Status::Warning, (text.which_model)(model))
         }
-        Some(Trouble::Canary(canary)) => match canary.finding {
+        Some(RunMessage::Canary(canary)) => match canary.finding {
             CanaryFinding::NoEffect => (status::Status::Broken, text.canary_nothing.to_owned()),
             CanaryFinding::Inconclusive | CanaryFinding::Applied => {
                 (status::Status::Warning, text.canary_unclear.to_owned())
@@ -260,7 +263,7 @@ pub fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             _ => return,
         },
     };
-    let can_dismiss = sweep.trouble.is_some();
+    let can_dismiss = sweep.message.is_some();
     ui.add_space(8.0);
     ui.horizontal(|ui| {
         status::mark(ui, mark);
@@ -270,7 +273,7 @@ pub fn trouble(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             ui.label(paint::words(words, theme::BODY, palette.text));
         });
         if can_dismiss && ui.add(Button::quiet(text.dismiss).small()).clicked() {
-            cx.sweep(SweepAction::DismissTrouble);
+            cx.sweep(SweepAction::DismissMessage);
         }
     });
 }
@@ -548,7 +551,7 @@ fn remark(cx: &PanelContext<'_>) -> String {
     if let Some((_, found)) = &sweep.threshold {
         parts.push(threshold_words(cx, found));
     }
-    let mut said: Vec<(&str, String)> = Vec::new();
+    let mut by_model: Vec<(&str, String)> = Vec::new();
     for group in sweep.groups() {
         let noise = if group.is_deterministic() {
             text.deterministic.to_owned()
@@ -558,13 +561,13 @@ fn remark(cx: &PanelContext<'_>) -> String {
             String::new()
         };
         let proof = (text.proof)(group.proof());
-        said.push((group.key.model.as_str(), format!("{noise} {proof}").trim().to_owned()));
+        by_model.push((group.key.model.as_str(), format!("{noise} {proof}").trim().to_owned()));
     }
-    said.retain(|(_, words)| !words.is_empty());
+    by_model.retain(|(_, words)| !words.is_empty());
     // One sentence if all groups agree; otherwise each with its model.
-    match said.split_first() {
+    match by_model.split_first() {
         Some(((_, first), rest)) if rest.iter().all(|(_, words)| words == first) => parts.push(first.clone()),
-        _ => parts.extend(said.iter().map(|(model, words)| format!("{model}: {words}"))),
+        _ => parts.extend(by_model.iter().map(|(model, words)| format!("{model}: {words}"))),
     }
     parts.join(" ")
 }
@@ -587,13 +590,17 @@ pub fn threshold_words(cx: &PanelContext<'_>, found: &ThresholdResult) -> String
         (Some(largest), None) => (text.threshold_above)(&words(largest), found.measured),
         (None, None) => return text.threshold_searching.to_owned(),
     };
-    const TOLD: usize = 6;
-    let crossings = found.crossings.iter().take(TOLD);
+    const MAX_CROSSINGS: usize = 6;
+    let crossings = found.crossings.iter().take(MAX_CROSSINGS);
     let crossings: Vec<String> = crossings
         .map(|crossing| (text.threshold_crossing)(&words(crossing.to), crossing.reenters))
         .collect();
     if !crossings.is_empty() {
-        let more = if found.crossings.len() > TOLD { "…" } else { "" };
+        let more = if found.crossings.len() > MAX_CROSSINGS {
+            "…"
+        } else {
+            ""
+        };
         out = format!(
             "{out} {}",
             (text.threshold_crossings)(&format!("{}{more}", crossings.join(cx.text.comma)))

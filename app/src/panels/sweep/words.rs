@@ -10,11 +10,11 @@ pub(in crate::panels) use crate::panels::label::{figures, kind};
 use crate::text::{SweepText, Text};
 
 /// Formats a magnitude: `2.9×`, or a raw value.
-pub fn magnitude(of: Magnitude) -> String {
+pub fn magnitude(text: &Text, of: Magnitude) -> String {
     match of {
         Magnitude::TokenNorms(value) => format!("{}×", number(value)),
         Magnitude::Raw(value) => number(value),
-        Magnitude::Unscaled => "1:1".to_owned(),
+        Magnitude::Unscaled => text.unscaled.to_owned(),
     }
 }
 
@@ -52,8 +52,8 @@ pub fn changes(text: &Text, sweep: &SweepText, left: &Record, right: &Record) ->
             }
             if a.magnitude != b.magnitude {
                 changed.push((sweep.changed_magnitude)(
-                    &magnitude(a.magnitude),
-                    &magnitude(b.magnitude),
+                    &magnitude(text, a.magnitude),
+                    &magnitude(text, b.magnitude),
                 ));
             }
             if a.rounding != b.rounding {

@@ -169,7 +169,7 @@ impl Workbench {
 
     /// Does not send the text that is already shown.
     fn begin_to_notify(&mut self) {
-        if !self.external.is_heard() {
+        if !self.external.has_listener() {
             let shown = self.tuning.current().map(|(record, _)| record.id.clone());
             self.external.notified = Notified {
                 state: None,
@@ -180,7 +180,7 @@ impl Workbench {
     }
 
     pub(in crate::workbench) fn notify_of(&mut self, notification: Notification) {
-        if self.external.is_heard() {
+        if self.external.has_listener() {
             self.pending_requests
                 .push(Request::External(ExternalRequest::Notify(notification)));
         }
@@ -188,7 +188,7 @@ impl Workbench {
 
     /// Sends what has changed. Called after every action and event.
     pub(in crate::workbench) fn notify(&mut self) {
-        if !self.external.is_heard() {
+        if !self.external.has_listener() {
             return;
         }
         let mut is_measured = true;

@@ -58,7 +58,7 @@ impl External {
     }
 
     /// Returns whether anybody gets notifications.
-    fn is_heard(&self) -> bool {
+    fn has_listener(&self) -> bool {
         self.piped || matches!(self.link, Link::Open { send_to: Some(_), .. })
     }
 }

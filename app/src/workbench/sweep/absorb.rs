@@ -2,7 +2,7 @@
 
 use softprefix_core::experiment::{CanaryFinding, Ending, Entry, RunEnd, RunEvent, SavedExperiment};
 
-use super::{Stage, Sweeps, Trouble};
+use super::{RunMessage, Stage, Sweeps};
 use crate::errors;
 use crate::messages::{LibraryRequest, SweepEvent};
 use crate::model::{Problem, ProblemKind};
@@ -17,9 +17,9 @@ impl Workbench {
                 if self.sweep.running_experiment.is_none() {
                     self.sweep.stage = Stage::Idle;
                 }
-                self.sweep.trouble = Some(Trouble::Problem(problem));
+                self.sweep.message = Some(RunMessage::Problem(problem));
             }
-            SweepEvent::SecondModule(answer) => self.second_answered(answer),
+            SweepEvent::SecondModule(answer) => self.second_module_answered(answer),
             SweepEvent::Aborted => {
                 // The connection was closed: finished cases are saved, and the rest can be resumed.
                 if self.sweep.is_busy() {
@@ -52,7 +52,7 @@ impl Workbench {
                 self.clear_saved_notice();
                 self.measure(comparisons);
                 if first && here {
-                    self.look_at(Some(id));
+                    self.select_in_sweep(Some(id));
                 } else if self.sweep.diff.is_none() {
                     self.compare_pair();
                 }
@@ -63,7 +63,7 @@ impl Workbench {
             }
             RunEvent::NotScored { count, error } => {
                 let problem = errors::run(&error);
-                sweep.trouble = Some(Trouble::NotScored { count, problem });
+                sweep.message = Some(RunMessage::NotScored { count, problem });
             }
             RunEvent::Progress(progress) => {
                 let reconnecting = matches!(sweep.stage, Stage::Running { reconnecting: true, .. });
@@ -71,11 +71,11 @@ impl Workbench {
             }
             RunEvent::Canary(canary) => {
                 if canary.finding != CanaryFinding::Applied {
-                    sweep.trouble = Some(Trouble::Canary(canary));
+                    sweep.message = Some(RunMessage::Canary(canary));
                 }
             }
             RunEvent::CanaryFailed { error } => {
-                sweep.trouble = Some(Trouble::Problem(errors::canary(&error)));
+                sweep.message = Some(RunMessage::Problem(errors::canary(&error)));
             }
             RunEvent::CaseLost { index, name, error } => {
                 sweep.running.remove(&index);
@@ -91,7 +91,7 @@ impl Workbench {
                     kind,
                     ..errors::run(&error)
                 };
-                sweep.trouble = Some(Trouble::Problem(problem));
+                sweep.message = Some(RunMessage::Problem(problem));
             }
             RunEvent::Threshold(result) => {
                 if let Some((_, threshold)) = &mut sweep.threshold {
@@ -105,9 +105,9 @@ impl Workbench {
                 sweep.ended(end);
                 self.ask_library(LibraryRequest::List);
                 if complete {
-                    self.go_on_elsewhere();
+                    self.start_on_second_module();
                 } else {
-                    self.sweep.then = None;
+                    self.sweep.next_on_second = None;
                 }
             }
         }
@@ -163,7 +163,7 @@ impl Sweeps {
             });
         }
         if let RunEnd::Interrupted { error } = &end {
-            self.trouble = Some(Trouble::Problem(errors::run(error)));
+            self.message = Some(RunMessage::Problem(errors::run(error)));
         }
         self.running.clear();
         self.running_experiment = None;

@@ -6,7 +6,7 @@ use softprefix_core::experiment::{
 };
 use softprefix_core::prefix::Magnitude;
 
-use super::{Stage, Sweeps, Trouble};
+use super::{RunMessage, Stage, Sweeps};
 use crate::errors;
 use crate::messages::{LibraryRequest, Pair, Request, SweepRequest, Texts};
 use crate::model::magnitudes;
@@ -39,19 +39,19 @@ impl Workbench {
                     if self.sweep.prompt > index || self.sweep.prompt >= self.sweep.form.prompts.len() {
                         self.sweep.prompt = self.sweep.prompt.saturating_sub(1);
                     }
-                    self.look_at(None);
+                    self.select_in_sweep(None);
                 }
             }
             SweepAction::ShowPrompt(index) => {
                 if self.sweep.prompt != index && index < self.sweep.form.prompts.len() {
                     self.sweep.prompt = index;
                     self.sweep.pinned = None;
-                    self.look_at(None);
+                    self.select_in_sweep(None);
                 }
             }
-            SweepAction::SetLens(lens) => {
+            SweepAction::SetLengths(lens) => {
                 if !lens.is_empty() {
-                    self.sweep.form.lens = lens;
+                    self.sweep.form.lengths = lens;
                 }
             }
             SweepAction::SetMagnitudes(text) => {
@@ -61,53 +61,53 @@ impl Workbench {
             }
             SweepAction::SetUnit(unit) => self.sweep.form.set_unit(unit),
             SweepAction::SetRounding(rounding) => self.sweep.form.rounding = rounding,
-            SweepAction::TakeRange(range) => self.sweep.form.take_range(range),
-            SweepAction::SetRepeats(repeats) => self.sweep.form.repeats = repeats.clamp(1, SweepForm::MOST_REPEATS),
+            SweepAction::ApplyRange(range) => self.sweep.form.apply_range(range),
+            SweepAction::SetRepeats(repeats) => self.sweep.form.repeats = repeats.clamp(1, SweepForm::MAX_REPEATS),
 
-            SweepAction::SetAlso(address) => {
+            SweepAction::SetSecondModule(address) => {
                 let address = address.trim();
                 if address.is_empty() || Target::parse(address).is_some() {
-                    self.sweep.form.also = address.to_owned();
-                    self.sweep.forget_second();
+                    self.sweep.form.second_module = address.to_owned();
+                    self.sweep.clear_second_module();
                 }
             }
-            SweepAction::SetAlsoModel(model) => {
-                self.sweep.form.also_model = Some(model);
-                if matches!(self.sweep.trouble, Some(Trouble::WhichModel(_))) {
-                    self.sweep.trouble = None;
+            SweepAction::SetSecondModel(model) => {
+                self.sweep.form.second_model = Some(model);
+                if matches!(self.sweep.message, Some(RunMessage::ModelMissingOnSecond(_))) {
+                    self.sweep.message = None;
                 }
             }
             SweepAction::SetScored(scored) => self.sweep.form.scored = scored,
 
             SweepAction::Start => self.start_sweep(),
             SweepAction::Pause => self.ask_bridge(SweepRequest::Pause),
-            SweepAction::GoOn => {
-                self.sweep.trouble = None;
-                self.ask_bridge(SweepRequest::GoOn);
+            SweepAction::Unpause => {
+                self.sweep.message = None;
+                self.ask_bridge(SweepRequest::Unpause);
             }
             SweepAction::Cancel => {
-                if !self.sweep.stop_asking() {
+                if !self.sweep.cancel_query() {
                     self.ask_bridge(SweepRequest::Cancel);
                 }
             }
-            SweepAction::Resume => self.resume(),
-            SweepAction::SetBudgetMeasure(measure) => {
-                if self.sweep.form.budget_measure != measure
-                    && measure.full_scale() != self.sweep.form.budget_measure.full_scale()
+            SweepAction::ResumeExperiment => self.resume(),
+            SweepAction::SetThresholdMeasure(measure) => {
+                if self.sweep.form.threshold_measure != measure
+                    && measure.full_scale() != self.sweep.form.threshold_measure.full_scale()
                 {
-                    self.sweep.form.budget = measure.full_scale().map_or(20.0, |top| top * 0.8);
+                    self.sweep.form.threshold_minimum = measure.full_scale().map_or(20.0, |top| top * 0.8);
                 }
-                self.sweep.form.budget_measure = measure;
+                self.sweep.form.threshold_measure = measure;
             }
-            SweepAction::SetBudget(budget) => {
+            SweepAction::SetThresholdMinimum(budget) => {
                 if budget.is_finite() {
-                    self.sweep.form.budget = budget;
+                    self.sweep.form.threshold_minimum = budget;
                 }
             }
             SweepAction::FindThreshold(len) => self.find_threshold(len),
-            SweepAction::DismissTrouble => self.sweep.trouble = None,
+            SweepAction::DismissMessage => self.sweep.message = None,
 
-            SweepAction::Select(id) => self.look_at(id),
+            SweepAction::Select(id) => self.select_in_sweep(id),
             SweepAction::Pin => {
                 self.sweep.pinned.clone_from(&self.sweep.selected);
                 self.compare_pair();
@@ -129,7 +129,7 @@ impl Workbench {
                 if !self.sweep.is_busy()
                     && let Some(plan) = self.plan_of(&id)
                 {
-                    self.take_plan(&plan);
+                    self.set_fields_from_plan(&plan);
                     self.sweep.show_nothing();
                 }
             }
@@ -137,7 +137,7 @@ impl Workbench {
                 if !self.sweep.is_busy()
                     && let Some(plan) = self.plan_of(&id)
                 {
-                    self.take_plan(&plan);
+                    self.set_fields_from_plan(&plan);
                     self.start(plan);
                 }
             }
@@ -157,7 +157,7 @@ impl Workbench {
                     self.ask_library(LibraryRequest::Append(Box::new(Entry::Restored { id })));
                 }
             }
-            SweepAction::Find(query) => self.ask_library(LibraryRequest::Find(query)),
+            SweepAction::SearchHistory(query) => self.ask_library(LibraryRequest::SearchTexts(query)),
         }
     }
 
@@ -181,7 +181,7 @@ impl Workbench {
             prompts_len
         });
         self.sweep.prompt = at;
-        self.look_at(None);
+        self.select_in_sweep(None);
         true
     }
 
@@ -193,16 +193,16 @@ impl Workbench {
     }
 
     fn start(&mut self, plan: Plan) {
-        if self.sweep.is_busy() || self.why_no_module().is_some() {
+        if self.sweep.is_busy() || self.why_not_ready().is_some() {
             return;
         }
         self.sweep.begin(false);
-        if !self.ask_second(&plan) {
-            self.start_here(plan);
+        if !self.query_second_module(&plan) {
+            self.start_on_first(plan);
         }
     }
 
-    pub(super) fn start_here(&mut self, plan: Plan) {
+    pub(super) fn start_on_first(&mut self, plan: Plan) {
         self.ask_bridge(SweepRequest::Start { plan });
     }
 
@@ -217,11 +217,11 @@ impl Workbench {
         let canary = !self.sweep.had_no_effect();
         self.sweep.begin(false);
         let saved = Box::new(saved);
-        self.ask_bridge(SweepRequest::Resume { saved, canary });
+        self.ask_bridge(SweepRequest::ResumeExperiment { saved, canary });
     }
 
     fn find_threshold(&mut self, len: usize) {
-        if self.sweep.is_busy() || self.why_no_module().is_some() || self.prefix.lacks().is_some() {
+        if self.sweep.is_busy() || self.why_not_ready().is_some() || self.prefix.missing().is_some() {
             return;
         }
         let Some(shown) = self.sweep.shown_prompt().cloned() else {
@@ -235,14 +235,14 @@ impl Workbench {
         let search = match ThresholdSearch::new(*range.start(), *range.end(), ThresholdSearch::DEFAULT_RUNS) {
             Ok(search) => search,
             Err(error) => {
-                let problem = Problem::told(ProblemKind::Input, errors::threshold(&error));
-                self.sweep.trouble = Some(Trouble::Problem(problem));
+                let problem = Problem::from_text(ProblemKind::Input, errors::threshold(&error));
+                self.sweep.message = Some(RunMessage::Problem(problem));
                 return;
             }
         };
         let limit = SimilarityLimit {
-            measure: self.sweep.form.budget_measure,
-            minimum: self.sweep.form.budget,
+            measure: self.sweep.form.threshold_measure,
+            minimum: self.sweep.form.threshold_minimum,
         };
         let mut plan = self.sweep_plan();
         plan.prompts = vec![shown];
@@ -261,7 +261,7 @@ impl Workbench {
         let known_records = self.sweep.records().cloned().collect();
         self.sweep.begin(true);
         self.sweep.threshold = Some((limit, ThresholdResult::default()));
-        self.ask_bridge(SweepRequest::Search {
+        self.ask_bridge(SweepRequest::FindThreshold {
             plan,
             recipe,
             search,
@@ -271,8 +271,8 @@ impl Workbench {
     }
 
     /// Runs the same plan on the second module when the first has finished; each has its own baseline.
-    pub(super) fn go_on_elsewhere(&mut self) {
-        let Some((plan, target)) = self.sweep.then.take() else {
+    pub(super) fn start_on_second_module(&mut self) {
+        let Some((plan, target)) = self.sweep.next_on_second.take() else {
             return;
         };
         self.sweep.begin(true);
@@ -280,9 +280,9 @@ impl Workbench {
     }
 
     /// Sets the fields from a plan, including those of the Tune view that a sweep uses.
-    pub(super) fn take_plan(&mut self, plan: &Plan) {
+    pub(super) fn set_fields_from_plan(&mut self, plan: &Plan) {
         let sweeps_before = self.sweep.form.clone();
-        self.sweep.form.take_plan(plan);
+        self.sweep.form.set_from_plan(plan);
         if self.sweep.form.prompts.is_empty() {
             self.sweep.form = sweeps_before;
         }
@@ -296,7 +296,7 @@ impl Workbench {
         // The last sweep has the envelope, since single rows run without it in an earlier one.
         if let Some(sweep) = plan.sweeps.last() {
             self.prefix
-                .take_kind(&sweep.kind, sweep.lens.iter().copied().max().unwrap_or(1));
+                .set_kind_from(&sweep.kind, sweep.lens.iter().copied().max().unwrap_or(1));
         }
     }
 
@@ -304,13 +304,13 @@ impl Workbench {
     pub(in crate::workbench) fn show_sweeps(&mut self, experiments: Vec<SavedExperiment>) {
         let plan = experiments.iter().find_map(|saved| saved.experiment.plan.clone());
         if let Some(plan) = plan {
-            self.take_plan(&plan);
+            self.set_fields_from_plan(&plan);
         }
-        let can_go_on = experiments.first().is_some_and(SavedExperiment::is_open);
+        let is_resumable = experiments.first().is_some_and(SavedExperiment::is_open);
         self.sweep.show_nothing();
         self.sweep.stage = Stage::Idle;
         self.sweep.shown = experiments;
-        if can_go_on || self.tab == Tab::Doctor {
+        if is_resumable || self.tab == Tab::Doctor {
             self.tab = Tab::Sweep;
         }
         self.analyse();
@@ -328,7 +328,7 @@ impl Workbench {
     }
 
     /// Selects a record, or none, and requests its comparison.
-    pub(super) fn look_at(&mut self, id: Option<String>) {
+    pub(super) fn select_in_sweep(&mut self, id: Option<String>) {
         self.sweep.selected = id;
         self.compare_pair();
     }
@@ -368,10 +368,10 @@ impl Workbench {
 impl Sweeps {
     fn begin(&mut self, joins: bool) {
         self.stage = Stage::Starting;
-        self.trouble = None;
+        self.message = None;
         self.running.clear();
         self.joins = joins;
-        self.then = None;
+        self.next_on_second = None;
         if !joins {
             self.threshold = None;
         }
@@ -384,6 +384,6 @@ impl Sweeps {
         self.pinned = None;
         self.diff = None;
         self.threshold = None;
-        self.trouble = None;
+        self.message = None;
     }
 }

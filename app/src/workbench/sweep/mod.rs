@@ -25,7 +25,7 @@ pub struct Sweeps {
     pub prompt: usize,
     pub stage: Stage,
     /// Why the last run stopped early or cannot continue.
-    pub trouble: Option<Trouble>,
+    pub message: Option<RunMessage>,
     /// Id of the running experiment.
     pub running_experiment: Option<String>,
     /// Indices of the cases in the plan that are running.
@@ -48,11 +48,11 @@ pub struct Sweeps {
     /// another module.
     joins: bool,
     /// The plan that waits for the second module's answer.
-    asking: Option<Plan>,
+    awaiting_second_module: Option<Plan>,
     /// Models of the second module, if it does not have the first one's.
-    pub also_models: Vec<String>,
+    pub second_models: Vec<String>,
     /// The plan to run on the second module when the current run is complete.
-    then: Option<(Plan, Target)>,
+    next_on_second: Option<(Plan, Target)>,
 }
 
 /// The state of a run.
@@ -72,7 +72,7 @@ pub enum Stage {
 
 /// A message about a run.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Trouble {
+pub enum RunMessage {
     /// It could not start, or its file cannot be written or read.
     Problem(Problem),
     /// The effect of a large prefix on a stock module.
@@ -80,7 +80,7 @@ pub enum Trouble {
     /// Cases have no KL.
     NotScored { count: usize, problem: Problem },
     /// The second module has no model of this name; the user must choose one.
-    WhichModel(String),
+    ModelMissingOnSecond(String),
 }
 
 /// The diff of the two selected texts.
@@ -112,7 +112,7 @@ pub enum SweepOff {
 
 /// Status of an experiment in the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum ExperimentStatus {
     Complete,
     Cancelled,
     /// It can be resumed.
@@ -122,7 +122,7 @@ pub enum Standing {
     /// A session of tuning, which has no end.
     Session,
     /// A prefix was learned, chosen or searched for in it.
-    Finding,
+    PrefixSearch,
 }
 
 impl Sweeps {
@@ -131,7 +131,7 @@ impl Sweeps {
             form,
             prompt: 0,
             stage: Stage::Idle,
-            trouble: None,
+            message: None,
             running_experiment: None,
             running: BTreeSet::new(),
             shown: Vec::new(),
@@ -142,9 +142,9 @@ impl Sweeps {
             difference: None,
             threshold: None,
             joins: false,
-            asking: None,
-            also_models: Vec::new(),
-            then: None,
+            awaiting_second_module: None,
+            second_models: Vec::new(),
+            next_on_second: None,
         }
     }
 
@@ -249,17 +249,17 @@ impl Sweeps {
     }
 
     /// Returns the status of an experiment in the history.
-    pub fn standing(&self, one: &Summary) -> Standing {
+    pub fn status(&self, one: &Summary) -> ExperimentStatus {
         use softprefix_core::experiment::Ending;
         if self.running_experiment.as_ref() == Some(&one.experiment.id) {
-            return Standing::Running;
+            return ExperimentStatus::Running;
         }
         match one.ending {
-            None if one.finds => Standing::Finding,
-            None if one.experiment.plan.is_none() => Standing::Session,
-            Some(Ending::Complete) => Standing::Complete,
-            Some(Ending::Cancelled) => Standing::Cancelled,
-            None => Standing::Open,
+            None if one.finds => ExperimentStatus::PrefixSearch,
+            None if one.experiment.plan.is_none() => ExperimentStatus::Session,
+            Some(Ending::Complete) => ExperimentStatus::Complete,
+            Some(Ending::Cancelled) => ExperimentStatus::Cancelled,
+            None => ExperimentStatus::Open,
         }
     }
 

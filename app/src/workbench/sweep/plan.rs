@@ -12,11 +12,11 @@ use crate::workbench::library::LibraryState;
 impl Workbench {
     /// Returns why a sweep cannot start; `None` if it can.
     pub fn why_not_sweep(&self) -> Option<SweepOff> {
-        self.why_no_module().or_else(|| {
+        self.why_not_ready().or_else(|| {
             if self.sweep.form.prompts.is_empty() {
                 return Some(SweepOff::NoPrompts);
             }
-            if self.prefix.lacks().is_some() {
+            if self.prefix.missing().is_some() {
                 return Some(SweepOff::NoMaterial);
             }
             let plan = self.sweep_plan();
@@ -27,7 +27,7 @@ impl Workbench {
 
     /// Returns why the shown sweep cannot be resumed; `None` if it can.
     pub fn why_not_resume(&self) -> Option<SweepOff> {
-        self.why_no_module().or_else(|| {
+        self.why_not_ready().or_else(|| {
             let begun_with = &self.sweep.resumable()?.experiment.module.model;
             let here = self.module.facts().map(|facts| &facts.identity.model);
             (!begun_with.is_empty() && here != Some(begun_with)).then(|| SweepOff::OtherModel(begun_with.clone()))
@@ -37,14 +37,14 @@ impl Workbench {
     /// Returns how many runs a sweep lacks that was interrupted, while they can be run and the user has not dismissed its trouble.
     pub fn sweep_rest(&self) -> Option<usize> {
         let is_interrupted = matches!(self.sweep.stage, Stage::Ended(RunEnd::Interrupted { .. }));
-        if !is_interrupted || self.sweep.trouble.is_none() || self.why_not_resume().is_some() {
+        if !is_interrupted || self.sweep.message.is_none() || self.why_not_resume().is_some() {
             return None;
         }
         let saved = self.sweep.resumable()?;
         Some(saved.planned().saturating_sub(saved.finished().len()))
     }
 
-    pub(super) fn why_no_module(&self) -> Option<SweepOff> {
+    pub(super) fn why_not_ready(&self) -> Option<SweepOff> {
         if !self.module.is_ready() {
             return Some(SweepOff::NotConnected);
         }
@@ -62,7 +62,7 @@ impl Workbench {
 
     /// Returns the kind of the sweep's prefixes, from the Tune view; with its envelope if there are enough rows.
     pub fn sweep_kind(&self) -> PrefixKind {
-        let longest = self.sweep.form.lens.iter().copied().max().unwrap_or(1);
+        let longest = self.sweep.form.lengths.iter().copied().max().unwrap_or(1);
         self.prefix.kind_for(longest)
     }
 

@@ -3,41 +3,43 @@
 
 use softprefix_core::experiment::Plan;
 
-use super::{Stage, Sweeps, Trouble};
+use super::{RunMessage, Stage, Sweeps};
 use crate::messages::{SecondModuleAnswer, SweepRequest};
 use crate::model::{Problem, Target};
 use crate::workbench::Workbench;
 
 impl Workbench {
     /// Asks the second module for the plan's model. Returns whether there is a second module.
-    pub(super) fn ask_second(&mut self, plan: &Plan) -> bool {
-        let Some(target) = Target::parse(&self.sweep.form.also) else {
+    pub(super) fn query_second_module(&mut self, plan: &Plan) -> bool {
+        let Some(target) = Target::parse(&self.sweep.form.second_module) else {
             return false;
         };
         let here = self.module.facts().map(|facts| facts.identity.model.clone());
-        let model = self.sweep.form.also_model.clone().or(here).unwrap_or_default();
-        self.sweep.asking = Some(plan.clone());
+        let model = self.sweep.form.second_model.clone().or(here).unwrap_or_default();
+        self.sweep.awaiting_second_module = Some(plan.clone());
         self.ask_bridge(SweepRequest::QuerySecondModule { target, model });
         true
     }
 
-    pub(super) fn second_answered(&mut self, answer: Result<SecondModuleAnswer, Problem>) {
+    pub(super) fn second_module_answered(&mut self, answer: Result<SecondModuleAnswer, Problem>) {
         // The user has cancelled meanwhile.
-        let Some(plan) = self.sweep.asking.take() else { return };
+        let Some(plan) = self.sweep.awaiting_second_module.take() else {
+            return;
+        };
         match answer {
             Ok(SecondModuleAnswer::Has(target)) => {
-                self.sweep.then = Some((plan.clone(), target));
-                self.start_here(plan);
+                self.sweep.next_on_second = Some((plan.clone(), target));
+                self.start_on_first(plan);
             }
-            Ok(SecondModuleAnswer::Lacks { model, models }) => {
+            Ok(SecondModuleAnswer::Missing { model, models }) => {
                 self.sweep.stage = Stage::Idle;
-                self.sweep.also_models = models;
-                self.sweep.form.also_model = None;
-                self.sweep.trouble = Some(Trouble::WhichModel(model));
+                self.sweep.second_models = models;
+                self.sweep.form.second_model = None;
+                self.sweep.message = Some(RunMessage::ModelMissingOnSecond(model));
             }
             Err(problem) => {
                 self.sweep.stage = Stage::Idle;
-                self.sweep.trouble = Some(Trouble::Problem(problem));
+                self.sweep.message = Some(RunMessage::Problem(problem));
             }
         }
     }
@@ -45,20 +47,20 @@ impl Workbench {
 
 impl Sweeps {
     /// Stops asking the second module; returns whether it was being asked.
-    pub(super) fn stop_asking(&mut self) -> bool {
-        let asking = self.asking.take().is_some();
-        if asking {
+    pub(super) fn cancel_query(&mut self) -> bool {
+        let awaiting_second_module = self.awaiting_second_module.take().is_some();
+        if awaiting_second_module {
             self.stage = Stage::Idle;
         }
-        asking
+        awaiting_second_module
     }
 
     /// Clears what is known of the previous second module.
-    pub(super) fn forget_second(&mut self) {
-        self.form.also_model = None;
-        self.also_models.clear();
-        if matches!(self.trouble, Some(Trouble::WhichModel(_))) {
-            self.trouble = None;
+    pub(super) fn clear_second_module(&mut self) {
+        self.form.second_model = None;
+        self.second_models.clear();
+        if matches!(self.message, Some(RunMessage::ModelMissingOnSecond(_))) {
+            self.message = None;
         }
     }
 }

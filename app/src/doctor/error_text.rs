@@ -4,7 +4,7 @@
 use super::install::{InstallError, InstallStep, remove_by};
 use super::remedy::Ended;
 use super::ssh::SshError;
-use crate::errors::{sentence, system};
+use crate::errors::{because, sentence};
 use crate::model::{Bilingual, bilingual};
 
 impl SshError {
@@ -18,19 +18,15 @@ impl SshError {
             Self::Embedded => {
                 "内蔵モジュールは本ソフトの一部です。診断は ssh で届くモジュールを調べます。「ユーザー@ホスト」で指定してください。".to_owned()
             }
-            Self::CutOff { host, detail } => format!(
-                "{host} でスクリプトが最後まで実行されませんでした（{detail}）。もう一度診断してください。途中の作業は、その結果が示されるか、元に戻されます。"
-            ),
-            Self::NoShell { host, detail } => format!(
-                "{host} でスクリプトを実行できませんでした（{detail}）。`sh` を実行できるシェルをアカウントに設定してから、もう一度診断してください。"
-            ),
+            Self::CutOff { host, detail } => because(&format!("{host} でスクリプトが最後まで実行されませんでした"), detail)
+                + "もう一度診断してください。途中の作業は、その結果が示されるか、元に戻されます。",
+            Self::NoShell { host, detail } => because(&format!("{host} でスクリプトを実行できませんでした"), detail)
+                + "`sh` を実行できるシェルをアカウントに設定してから、もう一度診断してください。",
             Self::TooMuch { host, mib } => format!(
                 "{host} の出力が {mib} MiB を超えました。シェルの起動ファイルが何を出力しているか確かめてから、もう一度診断してください。"
             ),
-            Self::NoProgram { detail } => format!(
-                "この機械に `ssh` がありません（{}）。OpenSSH を入れるか、ポート 10001 だけの診断を使ってください。",
-                system(detail)
-            ),
+            Self::NoProgram { detail } => because("このコンピューターに `ssh` がありません", detail)
+                + "OpenSSH を入れるか、ポート 10001 だけの診断を使ってください。",
             Self::Denied { host } => format!(
                 "{host} が鍵を受け付けません。`ssh-copy-id {host}` で自分の鍵を登録してから、もう一度診断してください。"
             ),
@@ -41,23 +37,16 @@ impl SshError {
                 "{host} のホスト鍵が前と違います。モジュールを入れ直した場合は `ssh-keygen -R {host}` で古い鍵を消してください。\
                  心当たりがなければ、別の機械が応答しているおそれがあります。先に進まないでください。"
             ),
-            Self::Unreachable { host, detail } => format!(
-                "{host} に届きません（{}）。ケーブル、アドレス、モジュールの電源を確かめてください。",
-                system(detail)
-            ),
-            Self::Lost { host, detail } => format!(
-                "{host} との接続が切れました（{}）。もう一度診断してください。途中の作業はモジュール側で完了するか、元に戻されます。",
-                system(detail)
-            ),
+            Self::Unreachable { host, detail } => because(&format!("{host} に届きません"), detail)
+                + "ケーブル、アドレス、モジュールの電源を確かめてください。",
+            Self::Lost { host, detail } => because(&format!("{host} との接続が切れました"), detail)
+                + "もう一度診断してください。途中の作業はモジュール側で完了するか、元に戻されます。",
             Self::TimedOut { host, seconds } => format!(
                 "{host} が {seconds} 秒以内に応答しませんでした。もう一度診断するか、モジュールを再起動してください。"
             ),
-            Self::CopyFailed { host, path, detail } => format!(
-                "{} を {host} にコピーできませんでした（{}）。モジュールの空き容量を確かめてください。",
-                path.display(),
-                system(detail)
-            ),
-            Self::Unusable(error) => format!("使えない値です（{error}）。"),
+            Self::CopyFailed { host, path, detail } => because(&format!("{} を {host} にコピーできませんでした", path.display()), detail)
+                + "モジュールの空き容量を確かめてください。",
+            Self::Unusable(error) => because("使えない値です", &error.to_string()),
             Self::Cancelled => "指示により停止しました。".to_owned(),
         };
         Bilingual {
@@ -73,11 +62,8 @@ impl InstallError {
     pub fn sentence(&self) -> Bilingual {
         let ja = match self {
             Self::Ssh(error) => return error.sentence(),
-            Self::Unreadable { path, source } => format!(
-                "{} を読めません（{}）。先にユニットをビルドしてください（assets/GUIDE.ja.md の「モジュール用のユニット」）。",
-                path.display(),
-                system(&source.to_string())
-            ),
+            Self::Unreadable { path, source } => because(&format!("{} を読めません", path.display()), &source.to_string())
+                + "先にユニットをビルドしてください（assets/GUIDE.ja.md の「モジュール用のユニット」）。",
             Self::WrongMachine { path, built, module } => format!(
                 "{} は {built} 用のビルドですが、モジュールは {module} です。モジュール用にビルドしてください。",
                 path.display()
@@ -98,8 +84,8 @@ impl InstallError {
             Self::BadCopy { found, wanted } => format!(
                 "モジュールに届いたコピーの SHA-256 が {wanted} ではなく {found} です。接続を確かめて、もう一度試してください。"
             ),
-            Self::NotBegun { why } => {
-                format!("導入できず、何も変更していません（{why}）。原因を取り除いてから、もう一度試してください。")
+            Self::NotStarted { why } => {
+                because("導入できず、何も変更していません", why) + "原因を取り除いてから、もう一度試してください。"
             }
             Self::Busy => {
                 "モジュールで別の導入または取り外しが進行中です。一分ほど待ってから、もう一度試してください。".to_owned()
@@ -115,10 +101,10 @@ impl InstallError {
                 remove_by(file, package).ja
             ),
             Self::TakenBack { why, stock } => {
-                format!("入れ替えに失敗し、取り消しました（{why}）。{}", stock.sentence().ja)
+                because("入れ替えに失敗し、取り消しました", why) + &stock.sentence().ja
             }
             Self::StockStopped { why } => {
-                format!("注入ユニットは取り除きましたが、標準ユニットが起動しません（{why}）。診断の 2・3・4 節が原因を示します。")
+                because("注入ユニットは取り除きましたが、標準ユニットが起動しません", why) + "診断の 2・3・4 節が原因を示します。"
             }
             Self::NotWorking { finding, stock } => {
                 format!("注入ユニットは起動しましたが、次の問題がありました：{}。{}", finding.ja.trim_end_matches('。'), stock.sentence().ja)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use softprefix::doctor::talk::{self, Talk};
+use softprefix::doctor::protocol_check::{self, ProtocolCheck};
 use softprefix::doctor::{Finding, Verdict};
 use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::SetUp;
@@ -10,16 +10,16 @@ use softprefix_core::protocol::SetUp;
 use crate::modules::{Manner, older, ours};
 use crate::port::unit_that_is_off;
 
-fn talk_to(address: impl ToString) -> Talk {
-    let mut talk = Talk::new(address.to_string());
-    talk.options.idle = Duration::from_secs(3);
-    talk.options.first_frame = Duration::from_secs(6);
-    talk
+fn check_at(address: impl ToString) -> ProtocolCheck {
+    let mut check = ProtocolCheck::new(address.to_string());
+    check.options.idle = Duration::from_secs(3);
+    check.options.first_frame = Duration::from_secs(6);
+    check
 }
 
-async fn findings(talk: &Talk) -> Vec<Finding> {
+async fn findings(check: &ProtocolCheck) -> Vec<Finding> {
     let mut findings = Vec::new();
-    talk::look(talk, |finding| findings.push(finding)).await;
+    protocol_check::run(check, |finding| findings.push(finding)).await;
     findings.iter().for_each(crate::is_known);
     findings
 }
@@ -40,21 +40,21 @@ const ALL_GOOD: [(&str, Verdict); 7] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_unit_is_good_in_every_check_and_named() {
-    let found = findings(&talk_to(ours().await)).await;
+    let found = findings(&check_at(ours().await)).await;
     assert_eq!(verdicts(&found), ALL_GOOD, "{found:#?}");
     assert!(found[5].title.en.contains("softprefix-unit"), "{:?}", found[5].title);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_patched_unit_is_told_by_its_effect() {
-    let found = findings(&talk_to(older(Manner::Patched).await)).await;
+async fn a_patched_unit_is_recognised_by_the_effect_of_a_prefix() {
+    let found = findings(&check_at(older(Manner::Patched).await)).await;
     assert_eq!(verdicts(&found), ALL_GOOD, "{found:#?}");
     assert!(found[5].title.en.starts_with("A patched unit"), "{:?}", found[5].title);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stock_unit_is_said_not_to_apply_prefixes() {
-    let found = findings(&talk_to(older(Manner::Stock).await)).await;
+async fn a_stock_unit_is_reported_as_not_applying_prefixes() {
+    let found = findings(&check_at(older(Manner::Stock).await)).await;
     let prefix = found.iter().find(|finding| finding.id == "prefix").unwrap();
     assert_eq!((prefix.verdict, prefix.section), (Verdict::Broken, "9"));
     assert_eq!(prefix.title.en, "soft_prefix is not applied here");
@@ -62,7 +62,7 @@ async fn a_stock_unit_is_said_not_to_apply_prefixes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_stalls_is_found() {
-    let found = findings(&talk_to(older(Manner::Stalling).await)).await;
+    let found = findings(&check_at(older(Manner::Stalling).await)).await;
     let stream = found.iter().find(|finding| finding.id == "stream").unwrap();
     assert_eq!(stream.verdict, Verdict::Warning, "{stream:#?}");
     assert!(stream.title.en.contains("stops half-way"), "{stream:#?}");
@@ -80,14 +80,14 @@ async fn left_over_tasks_are_counted_and_ended_when_asked() {
         module.set_up(&set_up).await.unwrap(),
         module.set_up(&set_up).await.unwrap(),
     );
-    let talk = talk_to(address);
-    let found = findings(&talk).await;
+    let check = check_at(address);
+    let found = findings(&check).await;
     assert_eq!(verdicts(&found)[1], ("tasks", Verdict::Warning));
     assert_eq!(verdicts(&found)[2], ("set-up", Verdict::Broken), "{found:#?}");
     assert_eq!(found[2].title.en, "All tasks are taken");
-    let ended = talk::exit_left_over_tasks(&talk).await.unwrap();
+    let ended = protocol_check::exit_left_over_tasks(&check).await.unwrap();
     assert_eq!(ended.len(), 2);
-    assert_eq!(verdicts(&findings(&talk).await), ALL_GOOD);
+    assert_eq!(verdicts(&findings(&check).await), ALL_GOOD);
     drop(tasks);
 }
 
@@ -97,14 +97,14 @@ async fn nobody_at_the_port_is_one_sentence() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let found = findings(&talk_to(port)).await;
+    let found = findings(&check_at(port)).await;
     assert_eq!(verdicts(&found), [("answer", Verdict::Broken)]);
     assert!(found[0].text.en.contains("Could not connect"), "{:?}", found[0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_of_the_checks_that_cannot_be_ended_is_told() {
-    let found = findings(&talk_to(older(Manner::Clinging).await)).await;
+async fn a_task_of_the_checks_that_cannot_be_exited_is_reported() {
+    let found = findings(&check_at(older(Manner::Clinging).await)).await;
     let left: Vec<&Finding> = found
         .iter()
         .filter(|finding| finding.title.en.contains("could not be ended"))
@@ -120,16 +120,16 @@ fn finding<'a>(findings: &'a [Finding], id: &str) -> &'a Finding {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_up_says_whether_the_unit_is_off_or_the_model_does_not_load() {
-    let found = findings(&talk_to(unit_that_is_off(ours().await).await)).await;
+    let found = findings(&check_at(unit_that_is_off(ours().await).await)).await;
     let off = finding(&found, "tasks");
     assert_eq!((off.verdict, off.section), (Verdict::Broken, "8.1"), "{found:#?}");
     let off = finding(&found, "set-up");
     assert_eq!((off.verdict, off.section), (Verdict::Broken, "8.1"));
     assert!(off.title.en.contains("unit call false (-9)"), "{off:#?}");
 
-    let mut talk = talk_to(ours().await);
-    talk.model = Some("no-such-model".to_owned());
-    let found = findings(&talk).await;
+    let mut check = check_at(ours().await);
+    check.model = Some("no-such-model".to_owned());
+    let found = findings(&check).await;
     let refused = finding(&found, "set-up");
     assert_eq!((refused.verdict, refused.section), (Verdict::Broken, "8.1"));
     assert_eq!(refused.title.en, "no-such-model does not set up");
@@ -142,22 +142,24 @@ async fn a_set_up_says_whether_the_unit_is_off_or_the_model_does_not_load() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_baseline_that_does_not_come_is_found_and_leaves_no_task() {
-    let mut talk = talk_to(older(Manner::Mute).await);
-    talk.options.deadline = Duration::from_secs(2);
-    let found = findings(&talk).await;
+    let mut check = check_at(older(Manner::Mute).await);
+    check.options.deadline = Duration::from_secs(2);
+    let found = findings(&check).await;
     let baseline = finding(&found, "baseline");
     assert_eq!(
         (baseline.verdict, baseline.section),
         (Verdict::Broken, "5"),
         "{found:#?}"
     );
-    let module = Module::connect(&talk.address, ConnectOptions::default()).await.unwrap();
+    let module = Module::connect(&check.address, ConnectOptions::default())
+        .await
+        .unwrap();
     assert_eq!(module.tasks().await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_unit_that_samples_is_told_by_its_second_run() {
-    let found = findings(&talk_to(older(Manner::Sampling).await)).await;
+async fn a_sampling_unit_is_recognised_by_its_second_run() {
+    let found = findings(&check_at(older(Manner::Sampling).await)).await;
     let second = finding(&found, "second-run");
     assert_eq!((second.verdict, second.section), (Verdict::Warning, "6"), "{found:#?}");
     assert!(second.text.en.contains("enable_top_k_sampling"), "{second:#?}");
@@ -170,38 +172,38 @@ async fn a_unit_that_samples_is_told_by_its_second_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_module_without_a_language_model_is_told() {
-    let found = findings(&talk_to(older(Manner::WithoutCards).await)).await;
+async fn a_module_without_a_language_model_is_reported() {
+    let found = findings(&check_at(older(Manner::WithoutCards).await)).await;
     let model = finding(&found, "model");
     assert_eq!((model.verdict, model.section), (Verdict::Broken, "7"), "{found:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_ssh_a_named_port_and_a_model_are_looked_at_alone_in_the_language_asked_for() {
+async fn without_ssh_only_the_named_port_and_model_are_checked_in_the_requested_language() {
     let address = ours().await.to_string();
     let look = |more: &[&str]| {
         let usual = ["root@module.invalid", "--no-ssh", "--module", &address, "--json"];
         tokio::task::block_in_place(|| doctor(&[&usual[..], more].concat()))
     };
-    let ids = |told: &str| -> Vec<String> {
-        let told: serde_json::Value = serde_json::from_str(told).unwrap();
-        let found = told["findings"].as_array().unwrap().iter();
+    let ids = |stdout: &str| -> Vec<String> {
+        let report: serde_json::Value = serde_json::from_str(stdout).unwrap();
+        let found = report["findings"].as_array().unwrap().iter();
         found
             .map(|finding| finding["id"].as_str().unwrap().to_owned())
             .collect()
     };
-    let (code, told, said) = look(&[]);
-    assert_eq!(code, Some(0), "{said}");
-    assert_eq!(ids(&told), ALL_GOOD.map(|(id, _)| id), "no check by ssh");
+    let (code, stdout, stderr) = look(&[]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(ids(&stdout), ALL_GOOD.map(|(id, _)| id), "no check by ssh");
 
-    let (code, told, _) = look(&["--model", "no-such-model"]);
+    let (code, stdout, _) = look(&["--model", "no-such-model"]);
     assert_eq!(code, Some(3));
-    assert_eq!(ids(&told).last().map(String::as_str), Some("set-up"));
-    assert!(told.contains("no-such-model"), "{told}");
+    assert_eq!(ids(&stdout).last().map(String::as_str), Some("set-up"));
+    assert!(stdout.contains("no-such-model"), "{stdout}");
 
-    let (code, _, said) = look(&["--fix", "libstdcxx"]);
+    let (code, _, stderr) = look(&["--fix", "libstdcxx"]);
     assert_eq!(code, Some(2), "without ssh nothing can be changed");
-    assert!(said.contains("--no-ssh"), "{said}");
+    assert!(stderr.contains("--no-ssh"), "{stderr}");
 
     let in_language = |option: &[&str], environment: &str| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_softprefix"));
@@ -230,11 +232,11 @@ fn doctor(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_address_with_a_port_is_looked_at_over_that_port_alone() {
+async fn an_address_with_a_port_is_checked_over_that_port_only() {
     let address = ours().await.to_string();
-    let (code, told, _) = tokio::task::block_in_place(|| doctor(&[&address, "--json"]));
-    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    let ids = told["findings"].as_array().unwrap().iter();
+    let (code, stdout, _) = tokio::task::block_in_place(|| doctor(&[&address, "--json"]));
+    let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let ids = report["findings"].as_array().unwrap().iter();
     let ids: Vec<&str> = ids.map(|finding| finding["id"].as_str().unwrap()).collect();
     assert_eq!(ids, ALL_GOOD.map(|(id, _)| id));
     assert_eq!(code, Some(0));
@@ -243,17 +245,20 @@ async fn an_address_with_a_port_is_looked_at_over_that_port_alone() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let (code, told, _) = tokio::task::block_in_place(|| doctor(&[&closed.to_string()]));
+    let (code, stdout, _) = tokio::task::block_in_place(|| doctor(&[&closed.to_string()]));
     assert_eq!(code, Some(3));
-    assert!(told.contains("1 broken, 0 to check, 0 not checked, 0 good"), "{told}");
+    assert!(
+        stdout.contains("1 broken, 0 to check, 0 not checked, 0 good"),
+        "{stdout}"
+    );
 }
 
 #[test]
-fn the_embedded_module_is_no_machine_with_a_cable() {
-    let (code, _, told) = doctor(&["embedded"]);
+fn the_embedded_module_is_refused() {
+    let (code, _, stderr) = doctor(&["embedded"]);
     assert_eq!(code, Some(2));
     assert!(
-        told.contains("part of this program") && !told.contains("cable"),
-        "{told}"
+        stderr.contains("part of this program") && !stderr.contains("cable"),
+        "{stderr}"
     );
 }

@@ -26,7 +26,7 @@ const LOUD: f32 = 1.0;
 
 /// Which module to check, and the time-outs.
 #[derive(Debug, Clone)]
-pub struct Talk {
+pub struct ProtocolCheck {
     /// `host` or `host:port`.
     pub address: String,
     /// The model to set up; by default the first language model of the module.
@@ -34,7 +34,7 @@ pub struct Talk {
     pub options: ConnectOptions,
 }
 
-impl Talk {
+impl ProtocolCheck {
     #[must_use]
     pub fn new(address: impl Into<String>) -> Self {
         let options = ConnectOptions {
@@ -50,16 +50,16 @@ impl Talk {
     }
 }
 
-/// Makes all checks in order, skipping those that a failed one makes impossible. Calls `tell` with each finding.
-pub async fn look(talk: &Talk, mut tell: impl FnMut(Finding)) {
-    let module = match reach(talk).await {
+/// Makes all checks in order, skipping those that a failed one makes impossible. Calls `report` with each finding.
+pub async fn run(check: &ProtocolCheck, mut report: impl FnMut(Finding)) {
+    let module = match reach(check).await {
         Ok((module, finding)) => {
-            tell(finding);
+            report(finding);
             module
         }
-        Err(finding) => return tell(finding),
+        Err(finding) => return report(finding),
     };
-    let model = match (&talk.model, module.cards().await) {
+    let model = match (&check.model, module.cards().await) {
         (Some(model), _) => model.clone(),
         (None, Ok(cards)) => match cards.iter().find(|card| card.is_language_model()) {
             Some(card) => card.name.clone(),
@@ -72,11 +72,11 @@ pub async fn look(talk: &Talk, mut tell: impl FnMut(Finding)) {
                     "Install a model package on the module.",
                     "モジュールにモデルのパッケージを入れてください。"
                 );
-                return tell(Finding::new("model", "7", Verdict::Broken, title, text));
+                return report(Finding::new("model", "7", Verdict::Broken, title, text));
             }
         },
         (None, Err(error)) => {
-            return tell(failed(
+            return report(failed(
                 "model",
                 "7",
                 bilingual!("The model cards cannot be listed", "モデルカードを一覧できません"),
@@ -84,20 +84,20 @@ pub async fn look(talk: &Talk, mut tell: impl FnMut(Finding)) {
             ));
         }
     };
-    tell(tasks(&module).await);
-    if let Some(finding) = functional(&module, &model, &mut tell).await {
-        tell(finding);
+    report(tasks(&module).await);
+    if let Some(finding) = functional(&module, &model, &mut report).await {
+        report(finding);
     }
 }
 
-async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
+async fn reach(check: &ProtocolCheck) -> Result<(Module, Finding), Finding> {
     let title = || {
         bilingual!(
             "The module does not answer on port 10001",
             "モジュールがポート 10001 で応答しません"
         )
     };
-    let module = Module::connect(&talk.address, talk.options.clone())
+    let module = Module::connect(&check.address, check.options.clone())
         .await
         .map_err(|error| failed("answer", "0.1", title(), &error))?;
     let first = module
@@ -105,7 +105,10 @@ async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
         .await
         .map_err(|error| failed("answer", "0.1", title(), &error))?;
     let latency = module.ping().await.unwrap_or(first);
-    let version = module.version().await.unwrap_or_else(|error| error.to_string());
+    let version = match module.version().await {
+        Ok(version) => version.into(),
+        Err(error) => errors::client(&error).whole(),
+    };
     let ms = format!("{:.1}", latency.as_secs_f64() * 1e3);
     let finding = Finding::new(
         "answer",
@@ -117,18 +120,19 @@ async fn reach(talk: &Talk) -> Result<(Module, Finding), Finding> {
             "llm-sys に ping とバージョンを尋ねました。"
         ),
     )
-    .fact(bilingual!("address", "アドレス"), module.address(), false)
-    .fact(bilingual!("llm-sys", "llm-sys"), version, false);
+    .fact(bilingual!("address", "アドレス"), module.address())
+    .fact(bilingual!("llm-sys", "llm-sys"), version);
     // The memory of the NPU. Our unit reports the machine's where there is no NPU; a stock board without one reports a
     // total of 0.
     let finding = match module.cmminfo().await {
         Ok(cmm) if cmm.total > 0 => {
             let (remain, total) = (cmm.remain / 1024, cmm.total / 1024);
-            finding.fact(
-                bilingual!("memory for models", "モデル用メモリー"),
-                bilingual!("{remain} of {total} MiB free", "{total} MiB 中 {remain} MiB 空き"),
-                remain < 16,
-            )
+            finding
+                .fact(
+                    bilingual!("memory for models", "モデル用メモリー"),
+                    bilingual!("{remain} of {total} MiB free", "{total} MiB 中 {remain} MiB 空き"),
+                )
+                .wrong_if(remain < 16)
         }
         _ => finding,
     };
@@ -158,7 +162,8 @@ async fn tasks(module: &Module) -> Finding {
                 bilingual!("{count} of 2 tasks are in use", "2 個中 {count} 個のタスクが使用中です"),
                 text,
             )
-            .fact(bilingual!("tasks", "タスク"), ids.join(", "), count >= 2)
+            .fact(bilingual!("tasks", "タスク"), ids.join(", "))
+            .wrong_if(count >= 2)
         }
         Err(error) => failed(
             "tasks",
@@ -173,15 +178,15 @@ async fn tasks(module: &Module) -> Finding {
 ///
 /// # Errors
 /// Those of the module.
-pub async fn exit_left_over_tasks(talk: &Talk) -> Result<Vec<String>, ClientError> {
-    let module = Module::connect(&talk.address, talk.options.clone()).await?;
+pub async fn exit_left_over_tasks(check: &ProtocolCheck) -> Result<Vec<String>, ClientError> {
+    let module = Module::connect(&check.address, check.options.clone()).await?;
     let ids = module.tasks().await?;
     module.exit_all(&ids).await?;
     Ok(ids)
 }
 
 /// Checks set-up, baseline, second run, prefixes and stream. Returns the finding that ends the list early.
-async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)) -> Option<Finding> {
+async fn functional(module: &Module, model: &str, report: &mut impl FnMut(Finding)) -> Option<Finding> {
     let task = match module
         .set_up(
             &SetUp::new(model, SYSTEM)
@@ -196,7 +201,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
     };
     let name = model.to_owned();
     let ours = task.support().is_some();
-    tell(
+    report(
         Finding::new(
             "set-up",
             "8.1",
@@ -207,7 +212,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
                 "設定には、動いているユニットと読み込めるモデルが必要です。"
             ),
         )
-        .fact(bilingual!("task", "タスク"), task.work_id(), false),
+        .fact(bilingual!("task", "タスク"), task.work_id()),
     );
 
     let baseline = match infer(&task, PROMPT, None).await {
@@ -219,11 +224,11 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
                 bilingual!("The baseline fails", "ベースラインが返ってきません"),
                 &error,
             );
-            leave(&task, tell).await;
+            exit_task(&task, report).await;
             return Some(finding);
         }
     };
-    tell(
+    report(
         Finding::new(
             "baseline",
             "5",
@@ -234,7 +239,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
                 "どのユニットでも安全な非ストリーム出力です。"
             ),
         )
-        .fact(bilingual!("text", "テキスト"), shorten(&baseline.text), false),
+        .fact(bilingual!("text", "テキスト"), shorten(&baseline.text)),
     );
 
     let deterministic = match infer(&task, PROMPT, None).await {
@@ -244,7 +249,7 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
                 "The unit is deterministic: any difference is the prefix's.",
                 "ユニットは決定的です。違いはすべてプレフィックスによるものです。"
             );
-            tell(Finding::new("second-run", "6", Verdict::Good, title, text));
+            report(Finding::new("second-run", "6", Verdict::Good, title, text));
             true
         }
         Ok(again) => {
@@ -256,15 +261,14 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
                 "Differences below those of two baselines mean nothing. Set enable_top_k_sampling to false on the model's card for greedy output.",
                 "二つのベースラインの差より小さい違いに意味はありません。モデルカードの enable_top_k_sampling を false にすると決定的になります。"
             );
-            tell(Finding::new("second-run", "6", Verdict::Warning, title, text).fact(
-                bilingual!("second run", "二回目"),
-                shorten(&again.text),
-                false,
-            ));
+            report(
+                Finding::new("second-run", "6", Verdict::Warning, title, text)
+                    .fact(bilingual!("second run", "二回目"), shorten(&again.text)),
+            );
             false
         }
         Err(error) => {
-            tell(failed(
+            report(failed(
                 "second-run",
                 "6",
                 bilingual!("The second run fails", "二回目の実行が返ってきません"),
@@ -273,26 +277,25 @@ async fn functional(module: &Module, model: &str, tell: &mut impl FnMut(Finding)
             false
         }
     };
-    tell(identity(module, model, &task, &baseline, deterministic).await);
-    leave(&task, tell).await;
-    let finding = stream(module, model, ours, tell).await;
-    tell(finding);
+    report(identity(module, model, &task, &baseline, deterministic).await);
+    exit_task(&task, report).await;
+    let finding = stream(module, model, ours, report).await;
+    report(finding);
     None
 }
 
 /// Ends a task of these checks; if that fails, its slot stays taken.
-async fn leave(task: &Task, tell: &mut impl FnMut(Finding)) {
+async fn exit_task(task: &Task, report: &mut impl FnMut(Finding)) {
     if let Err(error) = task.exit().await {
         let title = bilingual!(
             "A task of these checks could not be ended",
             "この診断で使ったタスクを終了できませんでした"
         );
         let text = errors::client(&error).whole();
-        tell(Finding::new("tasks", "8.2", Verdict::Warning, title, text).fact(
-            bilingual!("task", "タスク"),
-            task.work_id(),
-            true,
-        ));
+        report(
+            Finding::new("tasks", "8.2", Verdict::Warning, title, text)
+                .wrong_fact(bilingual!("task", "タスク"), task.work_id()),
+        );
     }
 }
 
@@ -398,32 +401,28 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
                     "別のテキスト（ゼロの行も先頭の位置を占めるため）"
                 )
             };
-            finding = finding.fact(
-                bilingual!("prefix of magnitude 0", "大きさ 0 のプレフィックス"),
-                word,
-                false,
-            );
+            finding = finding.fact(bilingual!("prefix of magnitude 0", "大きさ 0 のプレフィックス"), word);
         }
         Err(error) => {
-            finding = finding.fact(
+            finding = finding.wrong_fact(
                 bilingual!("prefix of magnitude 0", "大きさ 0 のプレフィックス"),
                 errors::client(&error).whole(),
-                true,
             )
         }
     }
     if let Ok(loud) = loud {
-        finding = finding.fact(
-            bilingual!("prefix of magnitude 1.0", "大きさ 1.0 のプレフィックス"),
-            shorten(&loud.text),
-            !changed,
-        );
+        finding = finding
+            .fact(
+                bilingual!("prefix of magnitude 1.0", "大きさ 1.0 のプレフィックス"),
+                shorten(&loud.text),
+            )
+            .wrong_if(!changed);
     }
     finding
 }
 
 /// Compares a stream of Japanese text with the same text sent at once (set-up guide, section 8.3).
-async fn stream(module: &Module, model: &str, ours: bool, tell: &mut impl FnMut(Finding)) -> Finding {
+async fn stream(module: &Module, model: &str, ours: bool, report: &mut impl FnMut(Finding)) -> Finding {
     const ID: &str = "stream";
     let set_up = |streaming| {
         SetUp::new(model, SYSTEM)
@@ -449,7 +448,7 @@ async fn stream(module: &Module, model: &str, ours: bool, tell: &mut impl FnMut(
             }
         };
         outcomes.push(infer(&task, JAPANESE, None).await);
-        leave(&task, tell).await;
+        exit_task(&task, report).await;
     }
     let shown = |outcome: &Result<Outcome, ClientError>| match outcome {
         Ok(outcome) => shorten(&outcome.text).into(),
@@ -494,8 +493,10 @@ async fn stream(module: &Module, model: &str, ours: bool, tell: &mut impl FnMut(
         ),
     };
     let finding = Finding::new(ID, "8.3", verdict, title, text)
-        .fact(bilingual!("whole", "一括"), whole, outcomes[0].is_err())
-        .fact(bilingual!("streamed", "ストリーム"), streamed, verdict != Verdict::Good);
+        .fact(bilingual!("whole", "一括"), whole)
+        .wrong_if(outcomes[0].is_err())
+        .fact(bilingual!("streamed", "ストリーム"), streamed)
+        .wrong_if(verdict != Verdict::Good);
     if ours && verdict == Verdict::Warning {
         Finding {
             verdict: Verdict::Broken,

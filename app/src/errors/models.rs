@@ -1,0 +1,70 @@
+//! Words for model files that cannot be loaded.
+
+use softprefix_unit::model::LoadError;
+
+use super::{ErrorText, Part, because};
+
+/// Describes why a model cannot be loaded.
+#[must_use]
+pub fn load(error: &LoadError) -> ErrorText {
+    let (what, todo) = match error {
+        LoadError::UnknownModel { name } => (
+            format!("{name:?} というモデルはありません。"),
+            "`softprefix models` の一覧から選んでください。",
+        ),
+        LoadError::BadFile { path, reason } => (
+            because(&format!("{} は使えません", path.display()), reason),
+            "ダウンロードし直すか、別のファイルを選んでください。",
+        ),
+        LoadError::Unsupported { path, reason } => (
+            because(&format!("{} はここでは実行できません", path.display()), reason),
+            "別のモデルを選んでください。",
+        ),
+        LoadError::OtherContent {
+            path,
+            model,
+            found,
+            expected,
+        } => (
+            format!(
+                "{} は {model} の名前ですが、内容が違います（SHA-256 は {expected} ではなく {found}）。",
+                path.display()
+            ),
+            "モデルをダウンロードし直すか、ファイルの名前を変えてください。",
+        ),
+        LoadError::Incomplete { path, reason } => (
+            because(&format!("{} だけではモデルが揃っていません", path.display()), reason),
+            "モデルのすべてのファイルを一つのフォルダーに置き、その最初のものを選んでください。",
+        ),
+        LoadError::Vocabulary(reason) => (
+            because("モデルの語彙を使えません", without_remedy(reason)),
+            "ダウンロードし直すか、Qwen2.5、Qwen3、SmolLM2 のいずれかのモデルを選んでください。",
+        ),
+        LoadError::UnsupportedArchitecture { path, architecture } => (
+            format!("{} は {architecture:?} という構造のモデルで、ここでは実行できません。", path.display()),
+            "qwen2 か qwen3、または SmolLM2 のような ChatML の語彙を持つ llama のモデルを選んでください。",
+        ),
+        LoadError::Unreadable { path, source } => (
+            because(&format!("{} を読めませんでした", path.display()), &source.to_string()),
+            "ファイルがあることと、その権限を確かめてください。",
+        ),
+        LoadError::BadSetting { key, value, .. } => (
+            format!("設定 {key:?} の値 {value} では、このモデルを実行できません。"),
+            "値を変えてください。",
+        ),
+        LoadError::Kernel(reason) => (
+            because("環境変数の指定する計算方式は、ここでは使えません", without_remedy(reason)),
+            "環境変数を消してください。",
+        ),
+        LoadError::Engine(error) => (
+            because("モデルの読み込み中にエンジンのエラーが起きました", without_remedy(&error.to_string())),
+            "もう一度試すか、別のモデルを選んでください。",
+        ),
+    };
+    ErrorText::of(&error.to_string(), Part::Last("; "), what, todo)
+}
+
+/// Returns what happened, without what to do.
+fn without_remedy(message: &str) -> &str {
+    message.rsplit_once("; ").map_or(message, |(what, _)| what)
+}
