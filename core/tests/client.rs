@@ -323,7 +323,7 @@ async fn ping_version_cards_and_memory_are_read_from_the_recorded_replies() {
 }
 
 #[tokio::test]
-async fn a_unit_tells_by_name_which_actions_it_has() {
+async fn unit_call_shows_whether_the_unit_has_an_action() {
     let (module, peer) = with_module(|mut peer| async move {
         for answer in ["None", "softprefix.embed NotAction", ""] {
             let request = peer.expect("sys", "unit_call").await;
@@ -408,7 +408,7 @@ async fn a_recorded_stream_is_joined_from_its_frames() {
 }
 
 #[tokio::test]
-async fn a_full_unit_is_told_with_the_tasks_that_fill_it_and_none_is_ended_unasked() {
+async fn a_full_unit_is_reported_with_its_tasks_and_none_of_them_is_ended() {
     let (module, peer) = with_module(|mut peer| async move {
         peer.play(LLM, &["third setup: task full", "taskinfo llm"]).await;
         peer.ping().await;
@@ -427,7 +427,7 @@ async fn a_full_unit_is_told_with_the_tasks_that_fill_it_and_none_is_ended_unask
 }
 
 #[tokio::test]
-async fn a_set_up_that_is_refused_says_what_helps() {
+async fn a_refused_set_up_has_an_error_with_a_remedy() {
     let (module, peer) = with_module(|mut peer| async move {
         peer.play(LLM, &["setup: no model card"]).await;
         // The stock unit names a wrong work id here.
@@ -452,7 +452,7 @@ async fn a_set_up_that_is_refused_says_what_helps() {
 }
 
 #[tokio::test]
-async fn a_task_that_is_gone_says_so() {
+async fn requests_to_a_task_that_no_longer_exists_fail_as_task_gone() {
     let (module, peer) = with_module(|mut peer| async move {
         peer.set_up("llm.1000").await;
         peer.play(LLM, &["inference to exited id"]).await;
@@ -642,7 +642,7 @@ async fn a_prefix_rides_in_the_finish_frame_and_a_stock_unit_s_silence_about_it_
 }
 
 #[tokio::test]
-async fn our_unit_streams_is_told_its_limits_and_confirms_the_prefix() {
+async fn our_unit_streams_gets_its_limits_and_confirms_the_prefix() {
     let (module, peer) = with_module(|mut peer| async move {
         peer.set_up_with("llm.1000", Some(support())).await;
         let request = peer.expect("llm.1000", "inference").await;
@@ -901,7 +901,7 @@ async fn nobody_at_the_address_is_an_error_with_the_address_and_a_remedy() {
 }
 
 #[tokio::test]
-async fn a_module_that_never_answers_is_told_after_the_limit() {
+async fn a_module_that_never_answers_is_reported_after_the_limit() {
     let (given_up, is_given_up) = oneshot::channel();
     let limit = Duration::from_millis(200);
     let options = ConnectOptions {
@@ -1265,7 +1265,7 @@ async fn of_the_tasks_that_are_to_be_ended_one_that_has_just_ended_is_as_good() 
 }
 
 #[tokio::test]
-async fn a_unit_that_hangs_is_told_apart_from_one_that_forgot_the_task() {
+async fn a_hanging_unit_is_distinguished_from_one_that_no_longer_has_the_task() {
     let (module, peer) = with_options(hasty(), |mut peer| async move {
         peer.set_up("llm.1000").await;
         peer.expect("llm.1000", "inference").await;
@@ -1288,7 +1288,7 @@ async fn a_unit_that_hangs_is_told_apart_from_one_that_forgot_the_task() {
 }
 
 #[tokio::test]
-async fn a_stream_that_stops_because_its_task_is_gone_is_told_as_such() {
+async fn a_stream_that_stops_because_its_task_is_gone_fails_as_task_gone() {
     for ours in [false, true] {
         let (module, peer) = with_options(stalling(), move |mut peer| async move {
             peer.set_up_with("llm.1000", ours.then(support)).await;
@@ -1348,7 +1348,7 @@ async fn of_many_that_wait_for_a_dead_unit_hardly_one_asks_and_none_waits_for_it
 }
 
 #[tokio::test]
-async fn what_waits_for_its_turn_on_our_unit_is_asked_after_and_goes_on_waiting() {
+async fn an_inference_that_is_queued_in_our_unit_is_checked_and_keeps_waiting() {
     let (module, peer) = with_options(stalling(), |mut peer| async move {
         let mut support = support();
         support["features"] = json!(["stop", "score"]);
@@ -1416,7 +1416,7 @@ async fn a_stream_without_end_is_stopped_at_the_deadline_with_its_text() {
 }
 
 #[tokio::test]
-async fn an_empty_answer_is_a_failure_unless_our_unit_says_why_it_is_empty() {
+async fn an_empty_answer_is_a_failure_unless_our_unit_gives_the_reason() {
     let (module, peer) = with_module(|mut peer| async move {
         peer.set_up("llm.1000").await;
         let request = peer.expect("llm.1000", "inference").await;
@@ -1626,7 +1626,7 @@ async fn an_inference_stopped_while_it_waits_for_its_turn_is_never_sent() {
 }
 
 #[tokio::test]
-async fn a_stop_is_heard_while_the_unit_is_asked_whether_it_is_alive() {
+async fn a_stop_takes_effect_while_the_task_is_checked() {
     let (tell, told) = tokio::sync::oneshot::channel();
     let (module, peer) = with_options(stalling(), |mut peer| async move {
         peer.set_up("llm.1000").await;

@@ -212,7 +212,7 @@ fn graphemes_are_never_cut() {
 }
 
 #[test]
-fn words_are_words_and_cjk_goes_by_character() {
+fn words_are_aligned_whole_and_cjk_by_character() {
     for (a, b, removed, added) in [
         ("the black cat", "the white cat", "black", "white"),
         ("私はネコです", "私はネズです", "コ", "ズ"),
@@ -239,7 +239,7 @@ fn composed_and_decomposed_text_is_the_same_text() {
 }
 
 #[test]
-fn without_time_the_difference_is_coarse_but_correct_and_says_so() {
+fn without_time_the_difference_is_correct_but_coarse_and_marked_as_coarse() {
     let a: String = (0..3_000)
         .map(|i| if i % 7 == 0 { "\n" } else { ["α", "b", "日"][i % 3] })
         .collect();
