@@ -43,7 +43,7 @@ struct Manner {
     applies: bool,
     /// No two answers are the same.
     noisy: bool,
-    /// How long an inference takes.
+    /// How long an inference takes: the tests of a pause and of a cancel need a unit that is slower than they are.
     takes: Duration,
     /// Inferences, counted over all connections from 1, at which the connection breaks.
     breaks_at: Vec<usize>,

@@ -85,7 +85,7 @@ fn peak_memory(server: &Server, task: &str, message: &[u8], close: bool) -> usiz
         let _ = stream.shutdown(Shutdown::Write);
         reading.join().unwrap();
     } else {
-        // A partial message is held until the connection ends.
+        // A partial message is held until the connection ends. Nothing says that all of it has been read.
         std::thread::sleep(Duration::from_millis(200));
         drop(stream.shutdown(Shutdown::Both));
         reading.join().unwrap();

@@ -113,17 +113,7 @@ fn ten_thousand_pipelined_requests_are_answered_or_refused() {
     let task = client.set_up(&whole("tiny", 127));
     let mut writer = client.stream.try_clone().unwrap();
     let all: String = (0..10_000)
-        .map(|i| {
-            format!(
-                "{}\n",
-                infer_with(
-                    &i.to_string(),
-                    &task,
-                    "hello",
-                    json!({"softprefix": {"max_new_tokens": 2}})
-                )
-            )
-        })
+        .map(|i| format!("{}\n", infer_up_to(&i.to_string(), &task, "hello", 2)))
         .collect();
     let writing = std::thread::spawn(move || std::io::Write::write_all(&mut writer, all.as_bytes()).unwrap());
     let mut seen = vec![false; 10_000];
@@ -174,18 +164,10 @@ fn sampling_with_a_seed_repeats_the_text() {
         data[key] = value;
     }
     let task = client.set_up(&data);
-    let ask = infer_with("i", &task, "hello", json!({"softprefix": {"max_new_tokens": 30}}));
+    let ask = infer_up_to("i", &task, "hello", 30);
     let first = client.ask(&ask)["data"].clone();
     assert_eq!(client.ask(&ask)["data"], first);
     data["seed"] = json!(43);
     let other = client.set_up(&data);
-    assert_ne!(
-        client.ask(&infer_with(
-            "i",
-            &other,
-            "hello",
-            json!({"softprefix": {"max_new_tokens": 30}})
-        ))["data"],
-        first
-    );
+    assert_ne!(client.ask(&infer_up_to("i", &other, "hello", 30))["data"], first);
 }

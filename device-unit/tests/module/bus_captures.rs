@@ -362,6 +362,8 @@ fn settle(bag: &mut Vec<ReplySummary>, text_for: &mut impl FnMut(&str) -> String
     }
 }
 
+/// Reads so many replies, and for a moment what comes beyond them: a request after which nothing may come would become a part of what the
+/// recorded clients have begun to send.
 fn gather(clients: &mut HashMap<String, Client>, count: usize, ours: &mut Vec<ReplySummary>) {
     for patience in [60_000, 100] {
         let until = std::time::Instant::now() + Duration::from_millis(patience);
@@ -512,7 +514,7 @@ fn compare_lifetimes(
                 };
                 // Its first reply must come before the next line is sent, as recorded.
                 if became == RequestOutcome::Nothing {
-                    // As long as the recorder waited for it.
+                    // As long as the recorder waited for it. A request in its place would be one more than was recorded.
                     std::thread::sleep(Duration::from_secs(1));
                 }
                 let is_header_alone = written["RAW"].is_u64() && bytes.ends_with(b"}");

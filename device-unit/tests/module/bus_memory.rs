@@ -116,6 +116,7 @@ fn pending_frames_of_disconnected_clients_and_of_a_stopped_llm_sys_take_bounded_
         let short = json!({"softprefix": {"max_new_tokens": 30}});
         client.send(&infer_with("here", &task, "hello", short));
         client.stream("here");
+        // Far sooner than what is due to the other client would be computed.
         assert!(started.elapsed() < Duration::from_secs(10), "round {round}");
     }
     let (peak, after) = (resident(&unit.process, "VmHWM"), resident(&unit.process, "VmRSS"));
@@ -125,7 +126,7 @@ fn pending_frames_of_disconnected_clients_and_of_a_stopped_llm_sys_take_bounded_
     send_all(&mut client, &task, "all");
     client.next();
     sys.process.signal("-STOP");
-    // Waits until the unit has stopped sending, when it holds its maximum.
+    // Waits until the unit has stopped sending, when it holds its maximum. Nothing says so while llm-sys stands still: its memory does.
     let mut held = 0;
     loop {
         std::thread::sleep(Duration::from_secs(1));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use softprefix_core::protocol::extension::Secret;
+use softprefix_unit::budget::Purpose;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 #[cfg(feature = "learn")]
 use softprefix_unit::engine::gradient::{Differentiable, Example, Gradient};
@@ -300,6 +301,15 @@ impl Server {
     pub fn client(&self) -> Client {
         Client::connect(self.address)
     }
+
+    /// Waits until all inferences have ended: the memory of each is charged until then.
+    pub fn wait_until_idle(&self) {
+        let patience = Instant::now() + Duration::from_secs(60);
+        while self.unit.memory().used(Purpose::Requests) > 0 {
+            assert!(Instant::now() < patience, "an inference does not end");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
 }
 
 impl Drop for Server {
@@ -427,6 +437,12 @@ impl Client {
         );
     }
 
+    /// Asserts that no reply is on its way: the next one is that of a request which is sent now, and a unit answers a client in order.
+    pub fn expect_no_reply(&mut self) {
+        let reply = self.ask(&bare("only this", "llm", "taskinfo"));
+        assert_eq!(reply["request_id"], "only this", "not requested: {reply}");
+    }
+
     /// Reads the frames of one inference; returns its text and the last frame.
     pub fn stream(&mut self, request_id: &str) -> (String, Value) {
         let mut text = String::new();
@@ -474,6 +490,16 @@ pub fn infer_with(request_id: &str, work_id: &str, text: &str, more: Value) -> V
     let mut data = json!({"delta": text, "index": 0, "finish": true});
     data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     request(request_id, work_id, "inference", "llm.utf-8.stream", data)
+}
+
+/// An inference in stream form with one frame, whose answer has so many tokens at most.
+pub fn infer_up_to(request_id: &str, work_id: &str, text: &str, max_new_tokens: usize) -> Value {
+    infer_with(
+        request_id,
+        work_id,
+        text,
+        json!({"softprefix": {"max_new_tokens": max_new_tokens}}),
+    )
 }
 
 /// A constant prefix in the form that clients send.

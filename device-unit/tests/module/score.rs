@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
 
 use half::bf16;
 use serde_json::{Value, json};
@@ -70,7 +69,7 @@ impl Direct {
 
     /// Returns ln p of every token at each position of the text.
     fn predictions(&mut self, prefix: Option<&SoftPrefix>) -> Vec<Vec<f64>> {
-        let prompt = ChatTemplate::qwen_stock().render(SYSTEM, PROMPT);
+        let prompt = ChatTemplate::qwen_stock().render(SYSTEM, PROMPT).unwrap();
         let mut tokens = self.tokenizer.encode(&prompt, Special::Parse).unwrap();
         let text = self.text();
         tokens.extend(&text);
@@ -286,16 +285,10 @@ fn live_runs_proceed_while_a_long_text_is_scored_and_scoring_can_be_stopped() {
     server.gate.open();
     for run in 0..3 {
         let id = format!("live{run}");
-        client.send(&infer_with(
-            &id,
-            &task,
-            "x",
-            json!({"softprefix": {"max_new_tokens": 12}}),
-        ));
+        client.send(&infer_up_to(&id, &task, "x", 12));
         let (text, _) = client.stream(&id);
         assert!(!text.is_empty());
     }
-    let asked = Instant::now();
     let stopped = client.ask(&request(
         "stop",
         &task,
@@ -307,7 +300,6 @@ fn live_runs_proceed_while_a_long_text_is_scored_and_scoring_can_be_stopped() {
     let (code, message) = error(&client.next());
     assert_eq!(code, -11);
     assert!(message.contains("Scoring was stopped"), "{message}");
-    assert!(asked.elapsed() < Duration::from_secs(5));
     assert_eq!(
         client.ask(&bare("x", &task, "exit"))["error"]["code"],
         0,
