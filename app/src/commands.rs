@@ -184,7 +184,7 @@ impl Command {
     /// Returns the action of the command; `None` if it is disabled.
     pub fn action(&self, workbench: &Workbench) -> Option<Action> {
         // A key acts on what is on the screen, which is not always the chosen tab: the Presenter shows Tune's texts over every tab, except
-        // over Find in mode Choose, whose candidates it shows and whose keys go on working.
+        // over Find in mode Choose, whose candidates it shows and whose keys keep working.
         let tab = workbench.shown_tab();
         if !self.is_in(tab) {
             return None;

@@ -32,7 +32,7 @@
 //! 1. `views/magnitude.rs` draws the slider and reads its input with `views/slider.rs`; `panels/prefix_rail.rs` turns a move into
 //!    `Action::SetMagnitude` (a step into `ScaleMagnitude`, a double click into `ResetMagnitude`), which `app.rs` applies.
 //! 2. `workbench/apply.rs` puts it into the prefix form. A magnitude that was run before shows its text at once (`workbench/curve.rs`)
-//!    and goes on with step 7; else, if *Live* is on, `workbench/running.rs` queues `Request::Infer`, and one for the baseline if there
+//!    and continues with step 7; else, if *Live* is on, `workbench/running.rs` queues `Request::Infer`, and one for the baseline if there
 //!    is none; otherwise Run does.
 //! 3. `app.rs` hands the requests over to `bridge/worker.rs`.
 //! 4. `bridge/inference.rs` runs the case through the [`session`] (core's `src/experiment/session/case.rs` has the prefix built, sends

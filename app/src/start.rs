@@ -42,7 +42,7 @@ pub struct WindowArgs {
 /// Options for the control by other programs.
 #[derive(Debug, Clone, Args, Default)]
 pub struct ExternalArgs {
-    /// Receive OSC over UDP on this address: HOST:PORT, or a port of this machine alone. Off unless given: whoever reaches the address can
+    /// Receive OSC over UDP on this address: HOST:PORT, or a port of this machine alone. Off unless given: any program that reaches the address can
     /// change the prompt and start runs.
     #[arg(long, value_name = "ADDR", value_parser = endpoint)]
     pub osc: Option<Endpoint>,

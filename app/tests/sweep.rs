@@ -12,9 +12,10 @@ use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::messages::{
     Event, LibraryEvent, LibraryRequest, Request, SecondModuleAnswer, SweepEvent, SweepRequest,
 };
-use softprefix::model::{Format, Language, MagnitudeUnit, Problem, ProblemKind, Remembered, Theme};
+use softprefix::model::sweep::{Range, SweepForm};
+use softprefix::model::{Format, Language, MagnitudeUnit, ModuleState, Problem, ProblemKind, Remembered, Theme};
 use softprefix::text::{ScoringText, SweepText, TwinText};
-use softprefix::workbench::sweep::{RunMessage, Stage};
+use softprefix::workbench::sweep::{RunMessage, Stage, Sweeps};
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix::{errors, export};
 use softprefix_core::client::ClientError;
@@ -248,18 +249,90 @@ fn a_cell_opens_its_text_against_the_baseline_and_a_pinned_one_becomes_the_other
     assert_eq!(harness.state().workbench.sweep.pinned, None);
 }
 
+/// A sweep over two prompts in which a record of the first one is pinned and selected.
+fn pinned_of_two_prompts() -> Workbench {
+    let mut workbench = over_two_prompts(Language::English);
+    let of_prefix = workbench.sweep.records().find(|record| !record.is_baseline());
+    let id = of_prefix.map(|record| record.id.clone());
+    workbench.apply(Action::Sweep(SweepAction::Select(id)));
+    workbench.apply(Action::Sweep(SweepAction::Pin));
+    assert!(workbench.sweep.pinned.is_some());
+    workbench
+}
+
 #[test]
-fn a_pinned_text_is_given_up_with_its_prompt() {
-    let mut harness = window(over_two_prompts(Language::English));
-    harness.get_by_label("P 1, 1×: chrF2 36").click();
-    harness.run_steps(3);
-    harness.get_by_label("Pin").click();
-    harness.run_steps(2);
-    let workbench = &mut harness.state_mut().workbench;
+fn selection_and_pin_are_cleared_when_another_prompt_is_shown() {
+    for action in [
+        SweepAction::ShowPrompt(1),
+        SweepAction::RemovePrompt(0),
+        SweepAction::AddPreset(3),
+    ] {
+        let mut workbench = pinned_of_two_prompts();
+        workbench.apply(Action::Sweep(action.clone()));
+        let Sweeps { pinned, selected, .. } = &workbench.sweep;
+        assert_eq!((pinned, selected), (&None, &None), "{action:?}");
+    }
+    let mut workbench = pinned_of_two_prompts();
     workbench.apply(Action::Sweep(SweepAction::RemovePrompt(1)));
-    assert!(workbench.sweep.pinned.is_some(), "another prompt's");
-    workbench.apply(Action::Sweep(SweepAction::RemovePrompt(0)));
-    assert_eq!(workbench.sweep.pinned, None);
+    assert!(workbench.sweep.pinned.is_some(), "the shown prompt is still there");
+}
+
+#[test]
+fn a_plan_is_not_run_again_without_a_module_and_leaves_the_fields_as_they_are() {
+    let mut workbench = pinned_of_two_prompts();
+    let summary = Summary::of(workbench.sweep.experiment().unwrap(), Condition::default());
+    let id = summary.experiment.id.clone();
+    common::list(&mut workbench, vec![summary]);
+    workbench.apply(Action::Sweep(SweepAction::SetRepeats(7)));
+    workbench.module = ModuleState::NoModel { problem: None };
+    workbench.apply(Action::Sweep(SweepAction::RunAgain(id.clone())));
+    assert_eq!(workbench.sweep.form.repeats, 7);
+    assert!(!workbench.sweep.is_busy() && workbench.sweep.pinned.is_some());
+    workbench.apply(Action::Sweep(SweepAction::CloneSettings(id)));
+    assert_eq!(workbench.sweep.form.repeats, 1, "its plan is there");
+}
+
+#[test]
+fn fields_cannot_be_changed_while_a_sweep_runs() {
+    let mut workbench = running(Language::English, 5);
+    let form = workbench.sweep.form.clone();
+    for action in [
+        SweepAction::AddPreset(3),
+        SweepAction::RemovePrompt(0),
+        SweepAction::SetLengths(vec![3]),
+        SweepAction::SetMagnitudes("7".to_owned()),
+        SweepAction::SetUnit(MagnitudeUnit::Raw),
+        SweepAction::ApplyRange(Range::Script),
+        SweepAction::SetRepeats(7),
+        SweepAction::SetSecondModule("embedded".to_owned()),
+        SweepAction::SetScored(!form.scored),
+        SweepAction::SetThresholdMeasure(Measure::Indel),
+        SweepAction::SetThresholdMinimum(7.0),
+        SweepAction::Start,
+        SweepAction::FindThreshold(1),
+    ] {
+        workbench.take_requests();
+        workbench.apply(Action::Sweep(action.clone()));
+        assert_eq!(workbench.sweep.form, form, "{action:?}");
+        assert_eq!(workbench.take_requests(), [], "{action:?}");
+    }
+}
+
+#[test]
+fn a_threshold_search_takes_only_measures_that_fall_with_the_difference() {
+    let mut form = SweepForm::default();
+    form.set_threshold_measure(Measure::Perplexity);
+    assert_eq!((form.threshold_measure, form.threshold_minimum), (Measure::Chrf2, 80.0));
+    form.set_threshold_measure(Measure::Distinct4);
+    assert_eq!(
+        (form.threshold_measure, form.threshold_minimum),
+        (Measure::Distinct4, 0.8)
+    );
+    form.threshold_minimum = 0.5;
+    form.set_threshold_measure(Measure::Indel);
+    assert_eq!(form.threshold_minimum, 0.5, "the scale is the same");
+    form.set_threshold_measure(Measure::FirstDivergence);
+    assert_eq!(form.threshold_minimum, 20.0);
 }
 
 /// Types words into the field of the history, and answers what is looked for.

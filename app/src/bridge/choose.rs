@@ -14,7 +14,7 @@ use softprefix_core::search::{Objective, PrefixSearch, SearchError, SearchSettin
 use tokio::sync::mpsc;
 
 use super::events::Events;
-use super::find::{ExperimentJournal, FindContext, on_disk, report};
+use super::find::{ExperimentJournal, FindContext, report, run_blocking};
 use crate::errors::{self, journal_problem, prefix_store_problem};
 use crate::messages::{FindEvent, SearchStart};
 use crate::model::{Bilingual, Problem, ProblemKind, SinceFirst};
@@ -30,7 +30,7 @@ pub(super) async fn begin(
     let search = first(&session, context.store.as_ref(), &recipe, &settings).await?;
     let experiment = Experiment::new(plan.name.clone(), Some(plan), session.facts().identity.clone());
     let of = experiment.clone();
-    let journal = on_disk(move || ExperimentJournal::create(&library, of)).await?;
+    let journal = run_blocking(move || ExperimentJournal::create(&library, of)).await?;
     report(&context.events, FindEvent::ChooseStarted(Box::new(experiment.clone()))).await;
     let mut saved = SavedExperiment::new(experiment);
     add(
@@ -52,7 +52,7 @@ pub(super) async fn next_generation(
     context: &FindContext,
 ) -> Result<(), Problem> {
     let (session, library) = needed(context)?;
-    let opened = on_disk(move || library.append_to(&experiment).map_err(|error| journal_problem(&error))).await?;
+    let opened = run_blocking(move || library.append_to(&experiment).map_err(|error| journal_problem(&error))).await?;
     let mut saved = opened.saved;
     let journal = ExperimentJournal {
         experiment: saved.experiment.clone(),
@@ -95,7 +95,7 @@ pub(super) async fn search(
 /// Continues an interrupted search.
 pub(super) async fn resume_search(experiment: String, stop: Stop, context: &FindContext) -> Result<(), Problem> {
     let (session, library) = needed(context)?;
-    let opened = on_disk(move || library.append_to(&experiment).map_err(|error| journal_problem(&error))).await?;
+    let opened = run_blocking(move || library.append_to(&experiment).map_err(|error| journal_problem(&error))).await?;
     let saved = opened.saved;
     let plan = saved.experiment.plan.clone();
     let last = saved.unfinished_search().cloned();
@@ -165,13 +165,13 @@ async fn follow(
 }
 
 /// Returns the rows of a candidate, from its search's first prefix in the store. The module builds those of any other recipe.
-pub(super) async fn rows_of(recipe: &PrefixRecipe, context: &FindContext) -> Result<SoftPrefix, Problem> {
+pub(super) async fn build_rows(recipe: &PrefixRecipe, context: &FindContext) -> Result<SoftPrefix, Problem> {
     let PrefixKind::Chosen { parent, .. } = recipe.kind.base() else {
         let session = context.session.as_ref().ok_or_else(errors::not_connected)?;
         return session.build_of(recipe).await;
     };
     let (store, parent, recipe) = (store(context.store.as_ref())?, parent.clone(), recipe.clone());
-    on_disk(move || {
+    run_blocking(move || {
         let parent = store.get(&parent).map_err(|error| prefix_store_problem(&error))?;
         built(&parent, &recipe)
     })
@@ -210,7 +210,7 @@ async fn first(
     let search = PrefixSearch::new(&parent, recipe.kind.name(), settings, vocabulary);
     let search = search.map_err(|error| unsearchable(&error))?;
     let store = store(of)?;
-    on_disk(move || store.put(&parent).map_err(|error| prefix_store_problem(&error))).await?;
+    run_blocking(move || store.put(&parent).map_err(|error| prefix_store_problem(&error))).await?;
     Ok(search)
 }
 
@@ -224,7 +224,7 @@ async fn add(
         experiment: journal.experiment.id.clone(),
         generation: Box::new(generation),
     };
-    journal.add(entry.clone()).await?;
+    journal.append_async(entry.clone()).await?;
     saved.add(entry.clone());
     report(events, FindEvent::ChooseEntry(Box::new(entry))).await;
     Ok(())
@@ -315,7 +315,7 @@ async fn run(
             // A candidate that was stopped has no whole output to judge.
             if record.text().is_some() && record.is_complete() || error.is_some() {
                 let entry = Entry::Case(Box::new(record));
-                journal.add(entry.clone()).await?;
+                journal.append_async(entry.clone()).await?;
                 report(&events, FindEvent::ChooseEntry(Box::new(entry))).await;
             }
             match error {
@@ -344,7 +344,7 @@ pub(super) async fn report_since_first(saved: &SavedExperiment, context: &FindCo
         return Ok(());
     };
     let (store, parent) = (store(context.store.as_ref())?, last.search.parent().to_owned());
-    let since_first = on_disk(move || {
+    let since_first = run_blocking(move || {
         let parent = store.get(&parent).map_err(|error| prefix_store_problem(&error))?;
         let of_parent = PrefixSummary::of(&parent, None).median;
         let each = chosen.into_iter().map(|(record, recipe)| {

@@ -1,4 +1,7 @@
-//! Learns a prefix for the window. Each of the unit's frames is saved before it is reported, and the best rows so far are run regularly.
+//! Learns, chooses and searches prefixes for the window.
+//!
+//! While learning, each frame that the unit sends is saved before the window sees it. From time to time the first example's prompt is run
+//! with the best rows so far, to show their output.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -10,11 +13,12 @@ use softprefix_core::experiment::{
     Case, Entry, Experiment, LearnPlan, Library, Prompt, Settings, SharedJournal, WRITTEN_BY,
 };
 use softprefix_core::prefix::{
-    Origin, PrefixKind, PrefixRecipe, PrefixStore, PrefixSummary, Rounding, SoftPrefix, encode, files,
+    Magnitude, Origin, PrefixKind, PrefixRecipe, PrefixStore, PrefixSummary, Rounding, SoftPrefix, encode, files,
 };
 use softprefix_core::protocol::extension::Priority;
-use softprefix_core::protocol::learn::{Init, LearnFrame};
+use softprefix_core::protocol::learn::Init;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use super::events::Events;
 use super::{choose, material};
@@ -22,24 +26,22 @@ use crate::errors::{self, journal_problem, prefix_file_problem, prefix_store_pro
 use crate::messages::{Event, FindEvent, FindRequest, FindWork};
 use crate::model::{Bilingual, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, ProblemKind, beginning};
 use crate::session::Session;
-use crate::session::learning::{BestRows, Learner, examples};
+use crate::session::learning::{BestRows, Learner, TOKENS_BEYOND_TARGET, examples};
 
-/// Number of characters of the first target in the default name of the experiment.
-const NAME: usize = 32;
-/// Minimum time between two runs with the best rows so far, absolute and as a multiple of the last run's duration, since learning waits
-/// for them.
-const BETWEEN: Duration = Duration::from_secs(3);
-const BETWEEN_TIMES: u32 = 4;
-/// Output tokens of such a run beyond those of the target, with a single example.
-const MORE: usize = 24;
-/// Output tokens of such a run with several examples.
-const SEVERAL: usize = 96;
+/// Length of an experiment's default name, which is the beginning of the first target.
+const NAME_CHARACTERS: usize = 32;
+/// Minimum time between the end of a run with the best rows and the start of the next one. Learning waits for a run, since both use the model.
+const MIN_RUN_INTERVAL: Duration = Duration::from_secs(3);
+/// The same as a multiple of the run's duration, so that slow modules spend at most a fifth of the time on runs.
+const MIN_INTERVAL_PER_RUN_TIME: u32 = 4;
+/// Output tokens of a run where several examples are learned: enough to recognise a style, since there is no single target to reach.
+const TOKENS_WITH_SEVERAL_EXAMPLES: usize = 96;
 
 /// The work in progress: at most one in all modes.
 #[derive(Default)]
 pub(super) struct FindWorker {
     stop: Option<watch::Sender<bool>>,
-    current_work: Option<tokio::task::JoinHandle<()>>,
+    current_work: Option<JoinHandle<()>>,
 }
 
 /// What requests need from the bridge.
@@ -51,7 +53,7 @@ pub(super) struct FindContext {
 }
 
 impl FindWorker {
-    /// Processes a request, or starts to.
+    /// Starts or stops work, or answers a query in the background.
     pub(super) fn handle(&mut self, request: FindRequest, context: FindContext) {
         match request {
             FindRequest::Start { number, work } => self.start(number, work, context),
@@ -59,7 +61,7 @@ impl FindWorker {
             request => {
                 let events = context.events.clone();
                 let work = async move {
-                    if let Err(problem) = handle_query(request, &context).await {
+                    if let Err(problem) = answer_query(request, &context).await {
                         report(&context.events, FindEvent::QueryFailed(problem)).await;
                     }
                 };
@@ -71,15 +73,15 @@ impl FindWorker {
     /// Starts work, after stopping the work in progress and waiting for its end.
     fn start(&mut self, number: u64, work: FindWork, context: FindContext) {
         self.stop();
-        let before = self.current_work.take();
+        let previous = self.current_work.take();
         let (stop, stopped) = Stop::pair();
         self.stop = Some(stop);
         let events = context.events.clone();
         let work = async move {
-            if let Some(before) = before
-                && let Err(error) = before.await
+            if let Some(previous) = previous
+                && let Err(error) = previous.await
             {
-                tracing::warn!(%error, "the work before broke off");
+                tracing::warn!(%error, "the previous work panicked");
             }
             let problem = do_work(work, stopped, &context).await.err();
             report(&context.events, FindEvent::Ended { number, problem }).await;
@@ -133,8 +135,8 @@ impl ExperimentJournal {
         Ok(Self { experiment, journal })
     }
 
-    /// Creates the journal of a learning. Blocks on the disk.
-    fn begin(library: &Library, experiment: Experiment, plan: LearnPlan) -> Result<Self, Problem> {
+    /// Creates the journal of a learning experiment, with its plan. Blocks on the disk.
+    fn create_for_learning(library: &Library, experiment: Experiment, plan: LearnPlan) -> Result<Self, Problem> {
         let journal = Self::create(library, experiment)?;
         journal.append(&Entry::Learning {
             experiment: journal.experiment.id.clone(),
@@ -143,29 +145,31 @@ impl ExperimentJournal {
         Ok(journal)
     }
 
+    /// Appends a line. Blocks on the disk.
     fn append(&self, entry: &Entry) -> Result<(), Problem> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         journal.append(entry).map_err(|error| journal_problem(&error))
     }
 
     /// Appends a line on a thread that may block.
-    pub async fn add(&self, entry: Entry) -> Result<(), Problem> {
+    pub async fn append_async(&self, entry: Entry) -> Result<(), Problem> {
         let journal = self.clone();
-        on_disk(move || journal.append(&entry)).await
+        run_blocking(move || journal.append(&entry)).await
     }
 }
 
-pub(super) async fn on_disk<T: Send + 'static>(
+/// Runs work that blocks, on a thread that may.
+pub(super) async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.map_err(task_failed)?
 }
 
-/// Learns until the last frame, and runs the last rows.
+/// Learns until the last frame, and runs the last rows. Learning starts from the rows of `init` if it is given.
 async fn learn(
     mut plan: LearnPlan,
     init: Option<PrefixRecipe>,
-    mut stop: Stop,
+    stop: Stop,
     context: &FindContext,
 ) -> Result<(), Problem> {
     let session = context.session.clone().ok_or_else(errors::not_connected)?;
@@ -175,59 +179,59 @@ async fn learn(
         plan.request.len = rows.len();
         plan.request.init = Init::Rows(encode(&rows));
     }
-    let settings = Settings::default();
     // A separate task, because that of Tune is replaced when its system prompt changes.
     let task = session
-        .set_up(&plan.system, &settings)
+        .set_up(&plan.system, &Settings::default())
         .await
         .map_err(|error| session.problem(error))?;
-    let identity = session.facts().identity.clone();
-    let first = plan
-        .request
-        .examples
-        .first()
-        .map(|example| example.target.clone())
-        .unwrap_or_default();
-    let name = beginning(&first, NAME);
-    let experiment = Experiment::new(name, None, identity.clone());
-    let file = library.rows_of(&experiment.id);
-    let learner = Learner::begin(&task, plan.clone(), identity, file, session.prefix_store().cloned());
-    let outcome = match learner {
-        Ok(learner) => {
-            let (of, written) = (experiment.clone(), plan.clone());
-            match on_disk(move || ExperimentJournal::begin(&library, of, written)).await {
-                Ok(journal) => {
-                    let began = FindEvent::LearnStarted {
-                        experiment: Box::new(experiment),
-                        plan: Box::new(plan.clone()),
-                    };
-                    report(&context.events, began).await;
-                    let runner = OutputRunner {
-                        session: Arc::clone(session.core()),
-                        task: task.clone(),
-                        plan,
-                        journal,
-                        events: context.events.clone(),
-                    };
-                    follow(learner, &Arc::new(runner), &mut stop).await
-                }
-                Err(problem) => Err(problem),
-            }
-        }
-        Err(problem) => Err(problem),
-    };
+    let outcome = learn_on_task(&session, &task, plan, library, stop, &context.events).await;
     if let Err(error) = task.exit().await {
-        tracing::debug!(%error, "the task of a learning could not be exited");
+        tracing::debug!(%error, "the task of a learning experiment could not be exited");
     }
     outcome
 }
 
-/// Saves and reports the unit's frames, and from time to time runs the best rows, until the last frame.
-async fn follow(mut learner: Learner, runner: &Arc<OutputRunner>, stop: &mut Stop) -> Result<(), Problem> {
-    let mut running = BestRowsRuns::new(runner);
+async fn learn_on_task(
+    session: &Session,
+    task: &Task,
+    plan: LearnPlan,
+    library: Arc<Library>,
+    mut stop: Stop,
+    events: &Events,
+) -> Result<(), Problem> {
+    let module = session.facts().identity.clone();
+    let examples = &plan.request.examples;
+    let target = examples.first().map_or("", |example| example.target.as_str());
+    let experiment = Experiment::new(beginning(target, NAME_CHARACTERS), None, module.clone());
+    let rows_file = library.rows_of(&experiment.id);
+    let learner = Learner::begin(task, plan.clone(), module, rows_file, session.prefix_store().cloned())?;
+    let (experiment_copy, plan_copy) = (experiment.clone(), plan.clone());
+    let create = move || ExperimentJournal::create_for_learning(&library, experiment_copy, plan_copy);
+    let journal = run_blocking(create).await?;
+    let started = FindEvent::LearnStarted {
+        experiment: Box::new(experiment),
+        plan: Box::new(plan.clone()),
+    };
+    report(events, started).await;
+    let mut runs = BestRowsRuns::new(OutputRunner {
+        session: Arc::clone(session.core()),
+        task: task.clone(),
+        plan,
+        journal,
+        events: events.clone(),
+    });
+    let outcome = process_frames(learner, &mut runs, &mut stop).await;
+    // After an error a run may be in progress. It must not report anything after the end of this work.
+    runs.abort().await;
+    outcome
+}
+
+/// Saves and reports each frame up to the last one. From time to time runs the best rows; the last ones in any case.
+async fn process_frames(mut learner: Learner, runs: &mut BestRowsRuns, stop: &mut Stop) -> Result<(), Problem> {
+    let runner = Arc::clone(&runs.runner);
     let mut stopping = false;
     loop {
-        let heard = tokio::select! {
+        let frame = tokio::select! {
             frame = learner.next_frame() => frame?,
             () = stop.requested(), if !stopping => {
                 stopping = true;
@@ -235,24 +239,24 @@ async fn follow(mut learner: Learner, runner: &Arc<OutputRunner>, stop: &mut Sto
                 continue;
             }
         };
-        let frame = learner.save_frame(heard).await?;
-        let finished = frame.finish;
+        let frame = learner.save_frame(frame).await?;
+        let is_last = frame.finish;
         let entry = Entry::Learned {
             experiment: runner.journal.experiment.id.clone(),
             frame: Box::new(frame.clone()),
         };
-        runner.journal.add(entry).await?;
-        report(&runner.events, FindEvent::LearnProgress(Box::new(frame.clone()))).await;
+        runner.journal.append_async(entry).await?;
+        report(&runner.events, FindEvent::LearnProgress(Box::new(frame))).await;
         if let Some(best) = learner.best() {
-            running.run_if_due(best, &frame).await?;
+            runs.run_if_due(best, is_last).await?;
         }
-        if finished {
-            return running.finish().await;
+        if is_last {
+            return runs.wait().await;
         }
     }
 }
 
-/// What runs with the best rows need.
+/// What a run with the best rows needs.
 struct OutputRunner {
     session: Arc<session::Session>,
     task: Task,
@@ -261,62 +265,79 @@ struct OutputRunner {
     events: Events,
 }
 
-/// Runs the best rows so far, one run at a time.
-struct BestRowsRuns<'a> {
-    runner: &'a Arc<OutputRunner>,
+/// Runs with the best rows so far, one at a time.
+struct BestRowsRuns {
+    runner: Arc<OutputRunner>,
     /// SHA-256 of the rows that were run last.
     last_run_digest: Option<String>,
-    running: Option<tokio::task::JoinHandle<Result<Duration, Problem>>>,
+    /// The run in progress, which returns how long it took; at most one.
+    running: JoinSet<Result<Duration, Problem>>,
     /// The earliest start of the next run.
     not_before: Instant,
+    /// Index of the next run's case.
     index: usize,
 }
 
-impl<'a> BestRowsRuns<'a> {
-    fn new(runner: &'a Arc<OutputRunner>) -> Self {
+impl BestRowsRuns {
+    fn new(runner: OutputRunner) -> Self {
         Self {
-            runner,
+            runner: Arc::new(runner),
             last_run_digest: None,
-            running: None,
+            running: JoinSet::new(),
             not_before: Instant::now(),
             index: 0,
         }
     }
 
-    /// Runs the best rows if they have changed since the last run and enough time has passed; the last rows in any case.
-    async fn run_if_due(&mut self, best: &BestRows, frame: &LearnFrame) -> Result<(), Problem> {
-        if self.running.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) || frame.finish {
-            self.finish().await?;
+    /// Starts a run if the best rows have changed since the last one, no run is in progress and enough time has passed. The last rows are run
+    /// in any case, after the run in progress.
+    async fn run_if_due(&mut self, best: &BestRows, is_last: bool) -> Result<(), Problem> {
+        if is_last {
+            self.wait().await?;
+        }
+        if let Some(ended) = self.running.try_join_next() {
+            self.note_end(ended)?;
         }
         let digest = best.rows.sha256();
-        let is_time = frame.finish || (self.running.is_none() && Instant::now() >= self.not_before);
-        if self.last_run_digest.as_ref() == Some(&digest) || !is_time {
+        let is_due = is_last || (self.running.is_empty() && Instant::now() >= self.not_before);
+        if self.last_run_digest.as_ref() == Some(&digest) || !is_due {
             return Ok(());
         }
         self.last_run_digest = Some(digest);
-        let (runner, best, index) = (Arc::clone(self.runner), best.clone(), self.index);
+        let (runner, best, index) = (Arc::clone(&self.runner), best.clone(), self.index);
         self.index += 1;
-        self.running = Some(tokio::spawn(async move { runner.run(best, index).await }));
+        self.running.spawn(async move { runner.run(best, index).await });
         Ok(())
     }
 
     /// Waits for the run in progress.
-    async fn finish(&mut self) -> Result<(), Problem> {
-        if let Some(running) = self.running.take() {
-            let took = running.await.map_err(task_failed)??;
-            self.not_before = Instant::now() + BETWEEN.max(took * BETWEEN_TIMES);
+    async fn wait(&mut self) -> Result<(), Problem> {
+        match self.running.join_next().await {
+            Some(ended) => self.note_end(ended),
+            None => Ok(()),
         }
+    }
+
+    fn note_end(&mut self, ended: Result<Result<Duration, Problem>, JoinError>) -> Result<(), Problem> {
+        let duration = ended.map_err(task_failed)??;
+        self.not_before = Instant::now() + MIN_RUN_INTERVAL.max(duration * MIN_INTERVAL_PER_RUN_TIME);
         Ok(())
+    }
+
+    /// Ends the run in progress without its result.
+    async fn abort(&mut self) {
+        self.running.shutdown().await;
     }
 }
 
 impl OutputRunner {
-    /// Runs the best rows as the case of this index. Returns how long it took.
+    /// Runs the first example's prompt with the best rows, as the case of this index, and reports rows, record and nearest tokens. Returns
+    /// how long it took.
     async fn run(&self, best: BestRows, index: usize) -> Result<Duration, Problem> {
-        let began = Instant::now();
+        let started = Instant::now();
         let rows = best.rows.clone();
         let store = self.session.prefix_store().cloned();
-        on_disk(move || match store {
+        run_blocking(move || match store {
             Some(store) => store.put(&rows).map(drop).map_err(|error| prefix_store_problem(&error)),
             None => Ok(()),
         })
@@ -329,11 +350,10 @@ impl OutputRunner {
             rows: Box::new(found),
         };
         report(&self.events, rows).await;
-        let prompt = self.plan.request.examples.first().map(|example| example.prompt.clone());
-        let more = if self.plan.request.examples.len() == 1 {
-            best.learned.wanted
-        } else {
-            SEVERAL
+        let examples = &self.plan.request.examples;
+        let max_new_tokens = match examples.len() {
+            1 => best.learned.wanted + TOKENS_BEYOND_TARGET,
+            _ => TOKENS_WITH_SEVERAL_EXAMPLES,
         };
         let request = CaseRequest {
             experiment,
@@ -343,10 +363,13 @@ impl OutputRunner {
             },
             prompt: Prompt {
                 system: self.plan.system.clone(),
-                user: prompt.unwrap_or_default(),
+                user: examples
+                    .first()
+                    .map(|example| example.prompt.clone())
+                    .unwrap_or_default(),
             },
             settings: Settings {
-                max_new_tokens: Some(more + MORE),
+                max_new_tokens: Some(max_new_tokens),
                 ..Settings::default()
             },
             priority: Priority::Batch,
@@ -354,30 +377,30 @@ impl OutputRunner {
             attempt: 1,
             written_by: WRITTEN_BY.to_owned(),
         };
-        let ran = self.session.run(&self.task, request, Stop::never(), |_| {}).await;
-        let Some(FinishedCase { record, error }) = ran else {
-            return Ok(began.elapsed());
+        let finished = self.session.run(&self.task, request, Stop::never(), |_| {}).await;
+        let Some(FinishedCase { record, error }) = finished else {
+            return Ok(started.elapsed());
         };
         if let Some(error) = error {
             return Err(errors::session(&error, self.session.facts().is_embedded()));
         }
-        self.journal.add(Entry::Case(Box::new(record.clone()))).await?;
+        self.journal.append_async(Entry::Case(Box::new(record.clone()))).await?;
         report(&self.events, FindEvent::Output(Box::new(record))).await;
         report_nearest_tokens(&self.session, &best, recipe, &self.events).await;
-        Ok(began.elapsed())
+        Ok(started.elapsed())
     }
 }
 
-/// Returns the rows with the details that are shown.
+/// Returns the best rows with their recipe and summary, without the nearest tokens.
 fn found_rows(best: &BestRows, median_norm: Option<f64>) -> FoundRows {
     let recipe = PrefixRecipe {
         kind: PrefixKind::Imported {
-            name: beginning(&best.learned.first_target, NAME),
+            name: beginning(&best.learned.first_target, NAME_CHARACTERS),
             sha256: best.rows.sha256(),
             origin: Origin::Learned(Box::new(best.learned.clone())),
         },
         len: best.rows.len(),
-        magnitude: softprefix_core::prefix::Magnitude::Unscaled,
+        magnitude: Magnitude::Unscaled,
         rounding: Rounding::default(),
     };
     FoundRows {
@@ -396,23 +419,24 @@ async fn report_nearest_tokens(session: &session::Session, best: &BestRows, reci
     report(events, FindEvent::Nearest { recipe, nearest }).await;
 }
 
-async fn handle_query(request: FindRequest, context: &FindContext) -> Result<(), Problem> {
+/// Answers a request that neither starts nor stops work.
+async fn answer_query(request: FindRequest, context: &FindContext) -> Result<(), Problem> {
     match request {
-        // Handled by `take`.
+        // `FindWorker::handle` handles them.
         FindRequest::Start { .. } | FindRequest::Stop => Ok(()),
         FindRequest::CompareWithFirst { experiment } => {
             let library = context.library.clone().ok_or_else(errors::no_library)?;
             let (saved, _) =
-                on_disk(move || library.read(&experiment).map_err(|error| journal_problem(&error))).await?;
+                run_blocking(move || library.read(&experiment).map_err(|error| journal_problem(&error))).await?;
             choose::report_since_first(&saved, context).await
         }
         FindRequest::ReadExamples(path) => {
-            let found = on_disk(move || examples(&path)).await?;
+            let found = run_blocking(move || examples(&path)).await?;
             report(&context.events, FindEvent::Examples(found)).await;
             Ok(())
         }
         FindRequest::Rows { experiment } => {
-            let best = rows_of(context, &experiment).await?;
+            let best = read_learned_rows(context, &experiment).await?;
             let session = context
                 .session
                 .as_deref()
@@ -431,29 +455,29 @@ async fn handle_query(request: FindRequest, context: &FindContext) -> Result<(),
             Ok(())
         }
         FindRequest::Import { found } => {
-            let found = found_of(context, &found).await?;
+            let prefix = load_prefix(context, &found).await?;
             let store = context.store.clone();
-            let summary = PrefixSummary::of(&found.rows, None);
-            let file = on_disk(move || {
+            let summary = PrefixSummary::of(&prefix.rows, None);
+            let file = run_blocking(move || {
                 if let Some(store) = store {
-                    store.put(&found.rows).map_err(|error| prefix_store_problem(&error))?;
+                    store.put(&prefix.rows).map_err(|error| prefix_store_problem(&error))?;
                 }
-                Ok(ImportedFile::found(found.name, &found.rows, found.origin))
+                Ok(ImportedFile::found(prefix.name, &prefix.rows, prefix.origin))
             })
             .await?;
             report(&context.events, FindEvent::Imported { file, summary }).await;
             Ok(())
         }
         FindRequest::Export { found, path, form } => {
-            let found = found_of(context, &found).await?;
+            let prefix = load_prefix(context, &found).await?;
             let to = path.clone();
             let model = context
                 .session
                 .as_ref()
                 .map(|session| session.facts().identity.model.clone());
-            on_disk(move || {
-                let model = found.origin.model().or(model.as_deref());
-                material::write(&found.rows, &to, form, model, &found.origin)
+            run_blocking(move || {
+                let model = prefix.origin.model().or(model.as_deref());
+                material::write(&prefix.rows, &to, form, model, &prefix.origin)
             })
             .await?;
             report(&context.events, FindEvent::Exported(path)).await;
@@ -462,36 +486,37 @@ async fn handle_query(request: FindRequest, context: &FindContext) -> Result<(),
     }
 }
 
-/// A prefix that was found.
-struct Found {
+/// A prefix that was found, with its rows.
+struct LoadedPrefix {
     name: String,
     rows: SoftPrefix,
     origin: Origin,
 }
 
-async fn found_of(context: &FindContext, found: &FoundPrefix) -> Result<Found, Problem> {
+async fn load_prefix(context: &FindContext, found: &FoundPrefix) -> Result<LoadedPrefix, Problem> {
     match found {
         FoundPrefix::Learned(experiment) => {
-            let best = rows_of(context, experiment).await?;
-            Ok(Found {
-                name: beginning(&best.learned.first_target, NAME),
+            let best = read_learned_rows(context, experiment).await?;
+            Ok(LoadedPrefix {
+                name: beginning(&best.learned.first_target, NAME_CHARACTERS),
                 rows: best.rows,
                 origin: Origin::Learned(Box::new(best.learned)),
             })
         }
-        FoundPrefix::Candidate { recipe, found } => Ok(Found {
+        FoundPrefix::Candidate { recipe, found } => Ok(LoadedPrefix {
+            // The prefix that was searched around, and the generation of the search.
             name: format!("{} +{}", found.near, found.generation),
-            rows: choose::rows_of(recipe, context).await?,
+            rows: choose::build_rows(recipe, context).await?,
             origin: Origin::Found(found.clone()),
         }),
     }
 }
 
 /// Reads the rows that an experiment has learned.
-async fn rows_of(context: &FindContext, experiment: &str) -> Result<BestRows, Problem> {
+async fn read_learned_rows(context: &FindContext, experiment: &str) -> Result<BestRows, Problem> {
     let library = context.library.clone().ok_or_else(errors::no_library)?;
     let path: PathBuf = library.rows_of(experiment);
-    on_disk(move || read(&path)).await
+    run_blocking(move || read(&path)).await
 }
 
 fn read(path: &Path) -> Result<BestRows, Problem> {

@@ -35,7 +35,7 @@ pub(super) async fn run_case(
 ) -> Option<FinishedCase> {
     let (progress_sender, mut progress_events) = mpsc::unbounded_channel();
     let running = session.run(task, request, stop, move |progress| {
-        // Forwarding goes on until this sender is dropped.
+        // Forwarding ends when this sender is dropped.
         let _ = progress_sender.send(progress);
     });
     let forwarding = async {
@@ -99,7 +99,7 @@ pub(super) async fn run(
     let mut on_sent = Some(on_sent);
     let event_of = |progress| match progress {
         CaseProgress::Sent(built) => {
-            // The receiver may be gone.
+            // The receiver may be dropped.
             let _ = on_sent.take().map(|on_sent| on_sent.send(()));
             Some(Event::Started { run, kind, built })
         }

@@ -148,7 +148,7 @@ impl Bridge {
         let (answers, wake) = (self.answers.clone(), Arc::clone(&self.wake));
         self.runtime.spawn(async move {
             let event = answer.await;
-            // Fails only if the window is gone.
+            // Fails only if the window is closed.
             let _ = answers.send(event).await;
             wake();
         });

@@ -359,7 +359,7 @@ impl Worker {
         self.connecting = Some(tokio::spawn(async move {
             let opened = caught(Session::open(opening, steps)).await;
             let session = opened.unwrap_or_else(|problem| Err(problem.into())).map(Box::new);
-            // If the loop has ended, nobody needs the report.
+            // If the loop has ended, the report is not needed.
             let _ = done.send(Done::Connected { attempt, session }).await;
         }));
     }
@@ -459,7 +459,7 @@ impl Worker {
         let (attempt, done) = (self.attempt, self.done.clone());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            // If the loop has ended, nobody needs the report.
+            // If the loop has ended, the report is not needed.
             let _ = done.send(Done::Waited { attempt }).await;
         });
     }
@@ -473,7 +473,7 @@ impl Worker {
         tokio::spawn(async move {
             if let Err(reason) = session.module().ping().await {
                 let problem = session.problem(reason);
-                // If the loop has ended, nobody needs the report.
+                // If the loop has ended, the report is not needed.
                 let _ = done.send(Done::Disconnected { attempt, problem }).await;
             }
         });
@@ -508,7 +508,7 @@ impl Worker {
             let work = tokio::task::spawn_blocking(move || embedded::fetch(&models, &entries, &cancel, report));
             let fetched = work.await.unwrap_or_else(|error| Err(task_failed(error)));
             let name = first.name.to_owned();
-            // If the loop has ended, nobody needs the report.
+            // If the loop has ended, the report is not needed.
             let _ = done.send(Done::Fetched { name, fetched }).await;
         });
     }
@@ -644,7 +644,7 @@ impl Worker {
                 && let Err(reason) = session.module().ping().await
             {
                 let problem = session.problem(reason);
-                // If the loop has ended, nobody needs the report.
+                // If the loop has ended, the report is not needed.
                 let _ = done.send(Done::Disconnected { attempt, problem }).await;
             }
         };

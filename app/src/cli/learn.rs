@@ -17,12 +17,9 @@ use super::running::{Terminal, still_left};
 use super::shell::{Failure, above_zero, at_least_one, print, writable};
 use crate::model::PRESETS;
 use crate::places;
-use crate::session::learning::{Learner, examples, text_of};
+use crate::session::learning::{Learner, TOKENS_BEYOND_TARGET, examples, text_of};
 use crate::session::{Opening, Session};
 use crate::start::Exit;
-
-/// Extra output tokens allowed beyond the length of the target when the result is tested.
-const MORE: usize = 24;
 
 #[derive(Debug, Args)]
 #[command(mut_arg("module", |arg| {
@@ -293,7 +290,7 @@ fn words_of(loss: &LearnLoss) -> String {
 async fn answer(task: &Task, example: &Example, rows: &SoftPrefix, last: &LearnFrame) -> Result<String, ClientError> {
     let request = InferenceRequest::new(&example.prompt)
         .prefix(Some(rows.clone()))
-        .max_new_tokens(last.loss.wanted + MORE);
+        .max_new_tokens(last.loss.wanted + TOKENS_BEYOND_TARGET);
     Ok(task.infer(request).outcome().await?.text)
 }
 

@@ -359,7 +359,7 @@ impl Player {
         Ok(())
     }
 
-    /// Prints a line. If nobody reads it, the command ends.
+    /// Prints a line. The command ends if the reader has closed the pipe.
     fn print(&mut self, line: &Value) -> Result<(), Failure> {
         let line = in_json(Ok(line.to_string()))?;
         let mut out = io::stdout().lock();

@@ -72,7 +72,7 @@ impl Store {
         }
     }
 
-    /// Returns the message that says, after Ctrl-C, where finished cases are.
+    /// Returns the message after Ctrl-C: where finished cases are, and how to continue.
     pub fn resume_hint(&self) -> String {
         format!("what was finished is in {}. Add --resume to continue.", self.name())
     }
@@ -277,7 +277,7 @@ impl Terminal {
     }
 
     /// Opens the module for a plan; returns `None` after Ctrl-C. A remote module is awaited even then, since it would
-    /// keep a task that nobody ends.
+    /// keep a task that is never exited.
     pub async fn open(&self, target: Target, exit_tasks: bool, plan: &Plan) -> Result<Option<Session>, Failure> {
         self.open_with(exit_tasks, Opening::for_plan(target, plan)).await
     }

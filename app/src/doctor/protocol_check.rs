@@ -1,5 +1,8 @@
-//! Checks a module over port 10001 (set-up guide, sections 0.1, 5, 6, 8 and 9), without ssh: connection, set-up,
-//! baseline, effect of a prefix, streaming, determinism, and which unit it is.
+//! Checks a module over port 10001, without ssh: connection, set-up, baseline, effect of a prefix, streaming,
+//! determinism, and which unit it is.
+//!
+//! The findings name sections of the set-up guide of the C++ unit, which is not part of this repository: 0.1, 5, 6, 8
+//! and 9.
 //!
 //! The checks send each request by themselves instead of opening a session, since the step that fails is the finding.
 //! `sys.bashexec` is never sent, and neither is `sys.hwinfo`, which crashes llm-sys on boards without a temperature
@@ -14,15 +17,22 @@ use softprefix_core::protocol::{Code, SetUp};
 
 use super::finding::{Finding, Verdict};
 use crate::errors;
-use crate::model::{Bilingual, bilingual};
+use crate::model::{Bilingual, beginning, bilingual};
 
 const PROMPT: &str = "Name three colours.";
 // Many of its characters take several tokens, which breaks a stream that splits between them.
 const JAPANESE: &str = "「春の花を咲かせ」で始まる短い詩を書いてください。";
 const SYSTEM: &str = "You are a helpful assistant";
+/// Positions of the context window: enough for these prompts and outputs, without taking more memory than needed.
 const POSITIONS: u32 = 256;
-/// A large prefix: about 58 times the norm of a token of Qwen2.5-0.5B.
-const LOUD: f32 = 1.0;
+/// Output tokens of an inference: enough to see a difference, and soon done on a slow board.
+const OUTPUT_TOKENS: usize = 48;
+/// Each value of a large prefix: about 58 times the norm of a token of Qwen2.5-0.5B.
+const LARGE_VALUE: f32 = 1.0;
+/// Free memory in which no language model fits, in MiB.
+const MIN_FREE_MIB: i64 = 16;
+/// Number of characters of a text in a fact.
+const SHOWN_CHARACTERS: usize = 80;
 
 /// Which module to check, and the time-outs.
 #[derive(Debug, Clone)]
@@ -38,6 +48,7 @@ impl ProtocolCheck {
     #[must_use]
     pub fn new(address: impl Into<String>) -> Self {
         let options = ConnectOptions {
+            // Shorter than by default, since a stream that stalls is expected of some units, and a person waits for the result.
             idle: Duration::from_secs(15),
             deadline: Duration::from_secs(90),
             ..ConnectOptions::default()
@@ -52,7 +63,7 @@ impl ProtocolCheck {
 
 /// Makes all checks in order, skipping those that a failed one makes impossible. Calls `report` with each finding.
 pub async fn run(check: &ProtocolCheck, mut report: impl FnMut(Finding)) {
-    let module = match reach(check).await {
+    let module = match connect(check).await {
         Ok((module, finding)) => {
             report(finding);
             module
@@ -76,7 +87,7 @@ pub async fn run(check: &ProtocolCheck, mut report: impl FnMut(Finding)) {
             }
         },
         (None, Err(error)) => {
-            return report(failed(
+            return report(finding_of_error(
                 "model",
                 "7",
                 bilingual!("The model cards cannot be listed", "モデルカードを一覧できません"),
@@ -84,13 +95,13 @@ pub async fn run(check: &ProtocolCheck, mut report: impl FnMut(Finding)) {
             ));
         }
     };
-    report(tasks(&module).await);
-    if let Some(finding) = functional(&module, &model, &mut report).await {
+    report(check_tasks(&module).await);
+    if let Some(finding) = check_inference(&module, &model, &mut report).await {
         report(finding);
     }
 }
 
-async fn reach(check: &ProtocolCheck) -> Result<(Module, Finding), Finding> {
+async fn connect(check: &ProtocolCheck) -> Result<(Module, Finding), Finding> {
     let title = || {
         bilingual!(
             "The module does not answer on port 10001",
@@ -99,11 +110,12 @@ async fn reach(check: &ProtocolCheck) -> Result<(Module, Finding), Finding> {
     };
     let module = Module::connect(&check.address, check.options.clone())
         .await
-        .map_err(|error| failed("answer", "0.1", title(), &error))?;
+        .map_err(|error| finding_of_error("answer", "0.1", title(), &error))?;
     let first = module
         .ping()
         .await
-        .map_err(|error| failed("answer", "0.1", title(), &error))?;
+        .map_err(|error| finding_of_error("answer", "0.1", title(), &error))?;
+    // The first ping may include the wake-up of the network and of llm-sys.
     let latency = module.ping().await.unwrap_or(first);
     let version = match module.version().await {
         Ok(version) => version.into(),
@@ -132,14 +144,14 @@ async fn reach(check: &ProtocolCheck) -> Result<(Module, Finding), Finding> {
                     bilingual!("memory for models", "モデル用メモリー"),
                     bilingual!("{remain} of {total} MiB free", "{total} MiB 中 {remain} MiB 空き"),
                 )
-                .wrong_if(remain < 16)
+                .wrong_if(remain < MIN_FREE_MIB)
         }
         _ => finding,
     };
     Ok((module, finding))
 }
 
-async fn tasks(module: &Module) -> Finding {
+async fn check_tasks(module: &Module) -> Finding {
     let text = bilingual!(
         "A module runs two tasks. Tasks that earlier clients did not exit still count, and then a set-up answers \"task full\".",
         "モジュールが動かせるタスクは二つです。終了せずに去ったクライアントのタスクも数えられ、設定時に「task full」になります。"
@@ -165,7 +177,7 @@ async fn tasks(module: &Module) -> Finding {
             .fact(bilingual!("tasks", "タスク"), ids.join(", "))
             .wrong_if(count >= 2)
         }
-        Err(error) => failed(
+        Err(error) => finding_of_error(
             "tasks",
             "8.1",
             bilingual!("The LLM unit does not answer", "LLM ユニットが応答しません"),
@@ -185,8 +197,8 @@ pub async fn exit_left_over_tasks(check: &ProtocolCheck) -> Result<Vec<String>, 
     Ok(ids)
 }
 
-/// Checks set-up, baseline, second run, prefixes and stream. Returns the finding that ends the list early.
-async fn functional(module: &Module, model: &str, report: &mut impl FnMut(Finding)) -> Option<Finding> {
+/// Checks set-up, baseline, second run, prefixes and stream. Returns the finding of the step that failed and ended the checks, if one did.
+async fn check_inference(module: &Module, model: &str, report: &mut impl FnMut(Finding)) -> Option<Finding> {
     let task = match module
         .set_up(
             &SetUp::new(model, SYSTEM)
@@ -200,7 +212,7 @@ async fn functional(module: &Module, model: &str, report: &mut impl FnMut(Findin
         Err(error) => return Some(set_up_failed(model, &error)),
     };
     let name = model.to_owned();
-    let ours = task.support().is_some();
+    let is_injector = task.support().is_some();
     report(
         Finding::new(
             "set-up",
@@ -218,7 +230,7 @@ async fn functional(module: &Module, model: &str, report: &mut impl FnMut(Findin
     let baseline = match infer(&task, PROMPT, None).await {
         Ok(outcome) => outcome,
         Err(error) => {
-            let finding = failed(
+            let finding = finding_of_error(
                 "baseline",
                 "5",
                 bilingual!("The baseline fails", "ベースラインが返ってきません"),
@@ -239,10 +251,13 @@ async fn functional(module: &Module, model: &str, report: &mut impl FnMut(Findin
                 "どのユニットでも安全な非ストリーム出力です。"
             ),
         )
-        .fact(bilingual!("text", "テキスト"), shorten(&baseline.text)),
+        .fact(
+            bilingual!("text", "テキスト"),
+            beginning(&baseline.text, SHOWN_CHARACTERS),
+        ),
     );
 
-    let deterministic = match infer(&task, PROMPT, None).await {
+    let second_run = match infer(&task, PROMPT, None).await {
         Ok(again) if again.text == baseline.text => {
             let title = bilingual!("A second run gives the same text", "二回目の実行は同じ結果です");
             let text = bilingual!(
@@ -250,7 +265,7 @@ async fn functional(module: &Module, model: &str, report: &mut impl FnMut(Findin
                 "ユニットは決定的です。違いはすべてプレフィックスによるものです。"
             );
             report(Finding::new("second-run", "6", Verdict::Good, title, text));
-            true
+            SecondRun::Same
         }
         Ok(again) => {
             let title = bilingual!(
@@ -261,30 +276,31 @@ async fn functional(module: &Module, model: &str, report: &mut impl FnMut(Findin
                 "Differences below those of two baselines mean nothing. Set enable_top_k_sampling to false on the model's card for greedy output.",
                 "二つのベースラインの差より小さい違いに意味はありません。モデルカードの enable_top_k_sampling を false にすると決定的になります。"
             );
-            report(
-                Finding::new("second-run", "6", Verdict::Warning, title, text)
-                    .fact(bilingual!("second run", "二回目"), shorten(&again.text)),
-            );
-            false
+            report(Finding::new("second-run", "6", Verdict::Warning, title, text).fact(
+                bilingual!("second run", "二回目"),
+                beginning(&again.text, SHOWN_CHARACTERS),
+            ));
+            SecondRun::Differs
         }
         Err(error) => {
-            report(failed(
+            report(finding_of_error(
                 "second-run",
                 "6",
                 bilingual!("The second run fails", "二回目の実行が返ってきません"),
                 &error,
             ));
-            false
+            SecondRun::Failed
         }
     };
-    report(identity(module, model, &task, &baseline, deterministic).await);
+    report(check_prefix_effect(module, model, &task, &baseline, second_run).await);
     exit_task(&task, report).await;
-    let finding = stream(module, model, ours, report).await;
+    let finding = check_streaming(module, model, is_injector, report).await;
     report(finding);
     None
 }
 
-/// Ends a task of these checks; if that fails, its slot stays taken.
+/// Exits a task of these checks. If that fails, its slot stays taken. The finding has the id of the list of tasks, which it replaces in the
+/// window, because both have the same remedy: to exit the left-over tasks.
 async fn exit_task(task: &Task, report: &mut impl FnMut(Finding)) {
     if let Err(error) = task.exit().await {
         let title = bilingual!(
@@ -299,8 +315,22 @@ async fn exit_task(task: &Task, report: &mut impl FnMut(Finding)) {
     }
 }
 
-/// Checks whether a prefix has an effect, which tells the kind of unit (set-up guide, sections 6 and 9).
-async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome, deterministic: bool) -> Finding {
+/// The result of a second run of the baseline.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SecondRun {
+    Same,
+    Differs,
+    Failed,
+}
+
+/// Checks whether a prefix has an effect, which shows the kind of unit (set-up guide, sections 6 and 9).
+async fn check_prefix_effect(
+    module: &Module,
+    model: &str,
+    task: &Task,
+    baseline: &Outcome,
+    second_run: SecondRun,
+) -> Finding {
     let hidden_size = match task.support() {
         Some(support) => Some(support.hidden_size),
         None => module
@@ -320,16 +350,16 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
         );
     };
     let prefix = |value: f32| SoftPrefix::from_bf16(hidden_size, vec![bf16::from_f32(value); hidden_size]);
-    let (zero, loud) = match (prefix(0.0), prefix(LOUD)) {
-        (Ok(zero), Ok(loud)) => (zero, loud),
+    let (zero, large) = match (prefix(0.0), prefix(LARGE_VALUE)) {
+        (Ok(zero), Ok(large)) => (zero, large),
         (Err(error), _) | (_, Err(error)) => {
             return Finding::not_checked("prefix", "9", errors::prefix(&error).whole());
         }
     };
     let zero = infer(task, PROMPT, Some(zero)).await;
-    let loud = infer(task, PROMPT, Some(loud)).await;
-    let changed = loud.as_ref().is_ok_and(|loud| loud.text != baseline.text);
-    let (verdict, title, text) = match (task.support(), &loud) {
+    let large = infer(task, PROMPT, Some(large)).await;
+    let changed = large.as_ref().is_ok_and(|large| large.text != baseline.text);
+    let (verdict, title, text) = match (task.support(), &large) {
         (Some(support), Ok(_)) if changed => {
             let unit = support.unit.clone();
             (
@@ -344,15 +374,26 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
                 ),
             )
         }
-        (None, Ok(_)) if changed && deterministic => (
+        (None, Ok(_)) if changed && second_run == SecondRun::Same => (
             Verdict::Good,
             bilingual!(
-                "A patched unit: a large prefix changes the text",
-                "パッチ済みのユニットです。大きなプレフィックスで出力が変わります"
+                "A stock unit with the prefix patch: a large prefix changes the text",
+                "プレフィックス用のパッチを当てた標準ユニットです。大きなプレフィックスで出力が変わります"
             ),
             bilingual!(
                 "It does not report wrong prefixes, so sizes are checked before they are sent.",
                 "誤ったプレフィックスについては何も言わないユニットです。送る前に大きさを確かめます。"
+            ),
+        ),
+        (None, Ok(_)) if changed && second_run == SecondRun::Failed => (
+            Verdict::Warning,
+            bilingual!(
+                "A large prefix changes the text, but the second run failed",
+                "大きなプレフィックスで出力は変わりますが、二回目の実行が失敗しました"
+            ),
+            bilingual!(
+                "Without a second run to compare with, this does not show whether soft_prefix is applied.",
+                "比べる二回目の実行がないため、soft_prefix が効いているか判断できません。"
             ),
         ),
         (None, Ok(_)) if changed => (
@@ -378,7 +419,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
             ),
         ),
         (_, Err(error)) => {
-            return failed(
+            return finding_of_error(
                 "prefix",
                 "6",
                 bilingual!(
@@ -410,11 +451,11 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
             )
         }
     }
-    if let Ok(loud) = loud {
+    if let Ok(large) = large {
         finding = finding
             .fact(
                 bilingual!("prefix of magnitude 1.0", "大きさ 1.0 のプレフィックス"),
-                shorten(&loud.text),
+                beginning(&large.text, SHOWN_CHARACTERS),
             )
             .wrong_if(!changed);
     }
@@ -422,7 +463,7 @@ async fn identity(module: &Module, model: &str, task: &Task, baseline: &Outcome,
 }
 
 /// Compares a stream of Japanese text with the same text sent at once (set-up guide, section 8.3).
-async fn stream(module: &Module, model: &str, ours: bool, report: &mut impl FnMut(Finding)) -> Finding {
+async fn check_streaming(module: &Module, model: &str, is_injector: bool, report: &mut impl FnMut(Finding)) -> Finding {
     const ID: &str = "stream";
     let set_up = |streaming| {
         SetUp::new(model, SYSTEM)
@@ -439,10 +480,13 @@ async fn stream(module: &Module, model: &str, ours: bool, report: &mut impl FnMu
         let task = match module.set_up(&set_up(streaming)).await {
             Ok(task) => task,
             Err(error) => {
-                return failed(
+                return finding_of_error(
                     ID,
                     "8.3",
-                    bilingual!("The second set-up fails", "二回目の設定が失敗します"),
+                    match streaming {
+                        false => bilingual!("A set-up without streaming fails", "ストリームなしの設定が失敗します"),
+                        true => bilingual!("A set-up with streaming fails", "ストリームありの設定が失敗します"),
+                    },
                     &error,
                 );
             }
@@ -451,7 +495,7 @@ async fn stream(module: &Module, model: &str, ours: bool, report: &mut impl FnMu
         exit_task(&task, report).await;
     }
     let shown = |outcome: &Result<Outcome, ClientError>| match outcome {
-        Ok(outcome) => shorten(&outcome.text).into(),
+        Ok(outcome) => beginning(&outcome.text, SHOWN_CHARACTERS).into(),
         Err(error) => errors::client(error).whole(),
     };
     let (whole, streamed) = (shown(&outcomes[0]), shown(&outcomes[1]));
@@ -497,7 +541,8 @@ async fn stream(module: &Module, model: &str, ours: bool, report: &mut impl FnMu
         .wrong_if(outcomes[0].is_err())
         .fact(bilingual!("streamed", "ストリーム"), streamed)
         .wrong_if(verdict != Verdict::Good);
-    if ours && verdict == Verdict::Warning {
+    // The injector never splits a character, so any difference is a fault of it.
+    if is_injector && verdict == Verdict::Warning {
         Finding {
             verdict: Verdict::Broken,
             ..finding
@@ -521,24 +566,19 @@ fn set_up_failed(model: &str, error: &ClientError) -> Finding {
         }
         _ => ("8.1", bilingual!("{model} does not set up", "{model} を設定できません")),
     };
-    failed("set-up", section, title, error)
+    finding_of_error("set-up", section, title, error)
 }
 
-fn failed(id: &'static str, section: &'static str, title: Bilingual, error: &ClientError) -> Finding {
+fn finding_of_error(id: &'static str, section: &'static str, title: Bilingual, error: &ClientError) -> Finding {
     Finding::new(id, section, Verdict::Broken, title, errors::client(error).whole())
 }
 
 async fn infer(task: &Task, prompt: &str, prefix: Option<SoftPrefix>) -> Result<Outcome, ClientError> {
-    task.infer(InferenceRequest::new(prompt).prefix(prefix).max_new_tokens(48))
-        .outcome()
-        .await
-}
-
-fn shorten(text: &str) -> String {
-    let line = text.replace('\n', " ");
-    if line.chars().count() <= 80 {
-        line
-    } else {
-        line.chars().take(79).chain(['…']).collect()
-    }
+    task.infer(
+        InferenceRequest::new(prompt)
+            .prefix(prefix)
+            .max_new_tokens(OUTPUT_TOKENS),
+    )
+    .outcome()
+    .await
 }

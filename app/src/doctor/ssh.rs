@@ -320,7 +320,7 @@ impl Ssh {
     ///
     /// # Errors
     /// As [`run`](Self::run); [`SshError::Cancelled`] if `chunk` returned `false` (the script itself continues until it
-    /// is told to stop).
+    /// is asked to stop).
     pub async fn stream(&self, script: &Script, mut chunk: impl FnMut(&[u8]) -> bool + Send) -> Result<i32, SshError> {
         let mut child = self.start(&script.text()).await?;
         let (Some(mut out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
@@ -445,7 +445,7 @@ impl Ssh {
             .arg("--")
             .arg(self.host.login())
             .arg("sh -s");
-        // A Ctrl-C at the terminal is for this program, which may still have something to tell the module.
+        // A Ctrl-C at the terminal is for this program, which may still have to clean up on the module.
         #[cfg(unix)]
         command.process_group(0);
         command
@@ -506,7 +506,7 @@ impl Ssh {
 
 impl Drop for Ssh {
     fn drop(&mut self) {
-        // The master process would stay for 30 s, but its folder is removed now; so it is told to exit, without waiting
+        // The master process would stay for 30 s, but its folder is removed now; so it is asked to exit, without waiting
         // for it.
         let mut command = std::process::Command::new("ssh");
         command

@@ -114,7 +114,7 @@ pub enum FindEvent {
     ComparedWithFirst(Vec<(String, SinceFirst)>),
     /// An event of a search.
     Searched(Box<RunEvent>),
-    /// The work of this number has ended; with a problem if it could not start or go on. All its other events came before.
+    /// The work of this number has ended; with a problem if it could not start or continue. All its other events came before.
     Ended {
         number: u64,
         problem: Option<Problem>,

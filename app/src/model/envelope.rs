@@ -22,7 +22,7 @@ pub enum Envelope {
 
 impl Envelope {
     pub const READY_MADE: [Self; 4] = [Self::Flat, Self::FadeIn, Self::FadeOut, Self::OnlyFirst];
-    /// Maximum number of points in a drawing: more bars cannot be told apart with a mouse.
+    /// Maximum number of points in a drawing: more bars cannot be pointed at with a mouse.
     pub const MOST: usize = 64;
 
     /// Returns the points for a recipe with P = `len`. A single row has no envelope, nor has a flat one.

@@ -159,7 +159,7 @@ pub enum SearchOff {
     NoPrefix,
     /// Nothing is wanted of the outputs.
     NoObjective,
-    /// A search that was broken off ran with this model.
+    /// An interrupted search ran with this model.
     OtherModel(String),
     /// Another mode is running.
     OtherMode,

@@ -142,6 +142,10 @@ impl Remembered {
                 *value = usual;
             }
         }
+        if !self.sweep.threshold_measure.has_threshold() {
+            self.sweep.threshold_measure = usual.sweep.threshold_measure;
+            self.sweep.threshold_minimum = usual.sweep.threshold_minimum;
+        }
         prefix.blend = prefix.blend.clamp(0.0, 1.0);
         let prompt = &mut self.prompt;
         prompt.max_tokens = prompt.max_tokens.max(1);

@@ -84,6 +84,10 @@ impl Default for SweepForm {
 impl SweepForm {
     /// Largest number of runs of each case.
     pub const MAX_REPEATS: usize = 100;
+    /// The default minimum of a threshold search, as a share of the measure's largest value.
+    const DEFAULT_MINIMUM_SHARE: f64 = 0.8;
+    /// The same for the only such measure without a largest value, the number of code points before the first difference.
+    const DEFAULT_MINIMUM_CODE_POINTS: f64 = 20.0;
 
     /// Returns the magnitudes; empty if the text is not a list (the field does not accept such a text).
     pub fn values(&self) -> Vec<f64> {
@@ -124,6 +128,19 @@ impl SweepForm {
             self.unit = unit;
             self.apply_range(Range::Usual);
         }
+    }
+
+    /// Changes the measure of the threshold search. On another scale the old minimum means nothing, so it becomes the default of the new scale.
+    /// A measure without a threshold is ignored.
+    pub fn set_threshold_measure(&mut self, measure: Measure) {
+        if !measure.has_threshold() {
+            return;
+        }
+        if measure.full_scale() != self.threshold_measure.full_scale() {
+            let of_scale = measure.full_scale().map(|largest| largest * Self::DEFAULT_MINIMUM_SHARE);
+            self.threshold_minimum = of_scale.unwrap_or(Self::DEFAULT_MINIMUM_CODE_POINTS);
+        }
+        self.threshold_measure = measure;
     }
 
     /// Returns the number of cells per prompt: one for each length and magnitude.

@@ -12,10 +12,12 @@ use softprefix_core::protocol::learn::{Example, LearnFrame};
 use crate::errors::{self, prefix_file_problem, prefix_store_problem, task_failed};
 use crate::model::{Bilingual, Problem, ProblemKind};
 
-/// Maximum size of a file of examples or prompts.
-const LARGEST: u64 = 8 << 20;
+/// Output tokens beyond the target's in a run that tests learned rows, so that text after the target is seen.
+pub const TOKENS_BEYOND_TARGET: usize = 24;
+/// Maximum size of a file of examples or prompts, in bytes.
+const MAX_FILE_SIZE: u64 = 8 << 20;
 /// Maximum number of invalid lines that a message names.
-const NAMED: usize = 10;
+const MAX_NAMED_LINES: usize = 10;
 
 /// The best rows so far, which are saved.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,7 +138,7 @@ fn write(best: &BestRows, file: &Path, store: Option<&PrefixStore>) -> Result<()
 /// # Errors
 /// If it cannot be read, or is too large.
 pub fn text_of(path: &Path) -> Result<String, Problem> {
-    softprefix_core::files::read_text(path, LARGEST).map_err(|error| errors::cannot_read(path, &error))
+    softprefix_core::files::read_text(path, MAX_FILE_SIZE).map_err(|error| errors::cannot_read(path, &error))
 }
 
 /// Reads a file of examples, one per line.
@@ -157,10 +159,10 @@ pub fn examples(path: &Path) -> Result<Vec<Example>, Problem> {
         Some((_, why)) => {
             let numbers: Vec<String> = faults
                 .iter()
-                .take(NAMED)
+                .take(MAX_NAMED_LINES)
                 .map(|(number, _)| number.to_string())
                 .collect();
-            let more = faults.len().saturating_sub(NAMED);
+            let more = faults.len().saturating_sub(MAX_NAMED_LINES);
             let (lines, and_more) = match (faults.len(), more) {
                 (1, _) => ("line", String::new()),
                 (_, 0) => ("lines", String::new()),

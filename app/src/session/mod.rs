@@ -86,7 +86,7 @@ pub enum MissingModel {
     /// Downloads it first.
     Fetch(Arc<AtomicBool>),
     /// Takes the small model in place of the default one, and downloads that first where it is not here either; another model is
-    /// downloaded as with `Fetch`. [`Session::substituted`] tells what is still missing.
+    /// downloaded as with `Fetch`. [`Session::substituted`] lists what is still missing.
     Substitute(Arc<AtomicBool>),
 }
 

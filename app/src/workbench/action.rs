@@ -231,13 +231,54 @@ pub enum SweepAction {
     Show(String),
     /// Sets the fields from its settings, without showing it.
     CloneSettings(String),
-    /// Runs the same plan again, as a new experiment.
+    /// Runs the same plan again, as a new experiment; also on the second module of the fields, if there is one.
     RunAgain(String),
     Rename(String, String),
     Delete(String),
     UndoDelete,
     /// Searches all prompts and outputs for these words.
     SearchHistory(String),
+}
+
+impl SweepAction {
+    /// Returns whether the action has no effect while a sweep runs.
+    pub(super) fn needs_idle(&self) -> bool {
+        match self {
+            Self::AddCurrentPrompt
+            | Self::AddPreset(_)
+            | Self::RemovePrompt(_)
+            | Self::SetLengths(_)
+            | Self::SetMagnitudes(_)
+            | Self::SetUnit(_)
+            | Self::SetRounding(_)
+            | Self::ApplyRange(_)
+            | Self::SetRepeats(_)
+            | Self::SetSecondModule(_)
+            | Self::SetSecondModel(_)
+            | Self::SetScored(_)
+            | Self::SetThresholdMeasure(_)
+            | Self::SetThresholdMinimum(_)
+            | Self::Start
+            | Self::ResumeExperiment
+            | Self::FindThreshold(_)
+            | Self::CloneSettings(_)
+            | Self::RunAgain(_) => true,
+            Self::ShowPrompt(_)
+            | Self::Pause
+            | Self::Unpause
+            | Self::Cancel
+            | Self::DismissMessage
+            | Self::Select(_)
+            | Self::Pin
+            | Self::Unpin
+            | Self::Swap
+            | Self::Show(_)
+            | Self::Rename(..)
+            | Self::Delete(_)
+            | Self::UndoDelete
+            | Self::SearchHistory(_) => false,
+        }
+    }
 }
 
 /// An action of the Find view.

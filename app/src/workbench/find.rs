@@ -126,7 +126,7 @@ impl Finder {
         self.problems.remove(&mode);
     }
 
-    /// Returns the search on screen if it was broken off.
+    /// Returns the search on screen if it was interrupted.
     pub fn unfinished_search(&self) -> Option<&SavedExperiment> {
         let is_running = self.current_work() == Some(FindMode::Search);
         let saved = self.searcher.saved.as_ref().filter(|_| !is_running)?;

@@ -317,7 +317,7 @@ impl Workbench {
         self.module.facts().is_some_and(|facts| facts.scores)
     }
 
-    /// Returns why no candidates can be run, whatever the fields say.
+    /// Returns why no candidates can be run, regardless of the fields.
     fn why_not_run_candidates(&self) -> Option<SearchOff> {
         if self.module.is_busy() {
             return Some(SearchOff::StillConnecting);

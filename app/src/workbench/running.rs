@@ -346,7 +346,7 @@ impl Workbench {
                 pane.error = Some(problem);
             }
         } else if matches!(problem.kind, ProblemKind::File | ProblemKind::Program) {
-            // A record that was not saved is told, whatever the pane shows now.
+            // An unsaved record is reported regardless of what the pane shows now.
             self.notice = Some(Notice::Problem(problem));
         }
         self.refresh_stale();
@@ -376,7 +376,7 @@ impl Workbench {
         self.prefixed.stale_from = from;
     }
 
-    /// Returns whether two recipes make the same prefix, as far as can be told without building them. A magnitude may be given in either
+    /// Returns whether two recipes make the same prefix, as far as is known without building them. A magnitude may be given in either
     /// unit; only for a constant are both exactly comparable.
     fn same_prefix(&self, a: &PrefixRecipe, b: &PrefixRecipe) -> bool {
         if a == b {

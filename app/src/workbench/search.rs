@@ -191,7 +191,7 @@ impl Searcher {
             }
             RunEvent::JournalFailed { error } | RunEvent::NotScored { error, .. } => return Some(errors::run(&error)),
             RunEvent::CanaryFailed { error } => return Some(errors::canary(&error)),
-            // The end of the run says it.
+            // The end of the run reports it.
             RunEvent::CaseLost { name, error, .. } => tracing::error!(name, %error, "a case was lost"),
             RunEvent::CaseStarted { .. }
             | RunEvent::Text { .. }

@@ -246,7 +246,7 @@ impl Workbench {
             Entry::Deleted { id } if self.library.get(id).is_some() => {
                 self.library.deleted = Some(id.clone());
                 if self.sweep.shown.iter().any(|saved| saved.experiment.id == *id) {
-                    self.sweep.show_nothing();
+                    self.sweep.clear_shown();
                 }
                 if self.tuning.saved.experiment.id == *id {
                     self.new_session();

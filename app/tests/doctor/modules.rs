@@ -57,6 +57,8 @@ pub enum Manner {
     Mute,
     /// Patched, and no two texts are the same.
     Sampling,
+    /// Patched, and answers all but the second inference.
+    MuteOnce,
     /// Patched, and lists no model.
     WithoutCards,
 }
@@ -80,6 +82,7 @@ pub async fn wire(client: TcpStream, unit: SocketAddr, manner: Manner) {
     let (from_unit, mut to_unit) = unit.into_split();
     let asking = async {
         let mut lines = BufReader::new(from_client).lines();
+        let mut inferences = 0;
         while let Ok(Some(line)) = lines.next_line().await {
             let mut request: Value = serde_json::from_str(&line).unwrap();
             if let Some(data) = request.get_mut("data").and_then(Value::as_object_mut) {
@@ -88,8 +91,11 @@ pub async fn wire(client: TcpStream, unit: SocketAddr, manner: Manner) {
                     data.remove("soft_prefix");
                 }
             }
-            if manner == Manner::Mute && request["action"] == "inference" {
-                continue;
+            if request["action"] == "inference" {
+                inferences += 1;
+                if manner == Manner::Mute || manner == Manner::MuteOnce && inferences == 2 {
+                    continue;
+                }
             }
             if manner == Manner::Clinging && request["action"] == "exit" {
                 request["action"] = "nothing that it knows".into();

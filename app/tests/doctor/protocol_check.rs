@@ -49,7 +49,11 @@ async fn our_unit_is_good_in_every_check_and_named() {
 async fn a_patched_unit_is_recognised_by_the_effect_of_a_prefix() {
     let found = findings(&check_at(older(Manner::Patched).await)).await;
     assert_eq!(verdicts(&found), ALL_GOOD, "{found:#?}");
-    assert!(found[5].title.en.starts_with("A patched unit"), "{:?}", found[5].title);
+    assert!(
+        found[5].title.en.starts_with("A stock unit with the prefix patch"),
+        "{:?}",
+        found[5].title
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,6 +173,19 @@ async fn a_sampling_unit_is_recognised_by_its_second_run() {
         Verdict::Warning,
         "a changed text proves nothing: {prefix:#?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_that_fails_is_not_reported_as_sampling() {
+    let mut check = check_at(older(Manner::MuteOnce).await);
+    check.options.deadline = Duration::from_secs(2);
+    let found = findings(&check).await;
+    let second = finding(&found, "second-run");
+    assert_eq!(second.title.en, "The second run fails", "{found:#?}");
+    let prefix = finding(&found, "prefix");
+    assert_eq!(prefix.verdict, Verdict::Warning, "{prefix:#?}");
+    assert!(prefix.title.en.ends_with("but the second run failed"), "{prefix:#?}");
+    assert!(!prefix.text.en.contains("samples"), "{prefix:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

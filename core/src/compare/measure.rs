@@ -97,6 +97,11 @@ impl Measure {
         )
     }
 
+    /// Whether a threshold search can use the measure: it falls as the text departs from the baseline, and needs no scores of a unit.
+    pub fn has_threshold(self) -> bool {
+        self.is_similarity() || matches!(self, Self::FirstDivergence | Self::Distinct4)
+    }
+
     /// The greatest possible value, where there is one: 100 for chrF2, 1 for ratios.
     pub fn full_scale(self) -> Option<f64> {
         match self {

@@ -400,7 +400,7 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let width = ui.available_width();
     let measures: Vec<_> = Measure::ALL
         .into_iter()
-        .filter(|measure| measure.is_similarity() || matches!(measure, Measure::FirstDivergence | Measure::Distinct4))
+        .filter(|measure| measure.has_threshold())
         .map(|measure| (measure, (cx.text.measures)(measure).to_owned()))
         .collect();
     let name = format!("{}: {}", text.threshold, text.measure);

@@ -57,7 +57,7 @@ impl External {
         self.notified.state
     }
 
-    /// Returns whether anybody gets notifications.
+    /// Returns whether notifications are sent to anything.
     fn has_listener(&self) -> bool {
         self.piped || matches!(self.link, Link::Open { send_to: Some(_), .. })
     }

@@ -2,7 +2,7 @@
 
 use softprefix_core::experiment::{CanaryFinding, Ending, Entry, RunEnd, RunEvent, SavedExperiment};
 
-use super::{RunMessage, Stage, Sweeps};
+use super::{RunMessage, Shown, Stage, Sweeps};
 use crate::errors;
 use crate::messages::{LibraryRequest, SweepEvent};
 use crate::model::{Problem, ProblemKind};
@@ -79,7 +79,7 @@ impl Workbench {
             }
             RunEvent::CaseLost { index, name, error } => {
                 sweep.running.remove(&index);
-                // The end of the run says it.
+                // The end of the run reports it.
                 tracing::error!(name, %error, "a case was lost");
             }
             RunEvent::Reconnecting { .. } => sweep.set_reconnecting(true),
@@ -121,11 +121,9 @@ impl Sweeps {
         if self.shown.iter().any(|saved| saved.experiment.id == id) {
             return;
         }
-        // A threshold search is shown with the sweep whose case it searches; any other run replaces it.
-        let beside = self.joins && !self.shown.is_empty();
-        if !beside {
+        if self.shown_at_start == Shown::Replaced {
             let threshold = self.threshold.take();
-            self.show_nothing();
+            self.clear_shown();
             self.threshold = threshold;
         }
         self.shown.push(SavedExperiment::new(experiment));

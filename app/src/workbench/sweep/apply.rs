@@ -1,12 +1,13 @@
 //! Handles the user's actions in the Sweep view.
 
-use softprefix_core::compare::Granularity;
+use std::cmp::Ordering;
+
 use softprefix_core::experiment::{
     Analysis, Entry, Plan, Prompt, SavedExperiment, SimilarityLimit, ThresholdResult, ThresholdSearch,
 };
 use softprefix_core::prefix::Magnitude;
 
-use super::{RunMessage, Stage, Sweeps};
+use super::{RunMessage, Shown, Stage, Sweeps};
 use crate::errors;
 use crate::messages::{LibraryRequest, Pair, Request, SweepRequest, Texts};
 use crate::model::magnitudes;
@@ -15,7 +16,11 @@ use crate::model::{MagnitudeUnit, PRESETS, PrefixForm, Problem, ProblemKind, Sam
 use crate::workbench::{Notice, SweepAction, Tab, Workbench};
 
 impl Workbench {
+    /// Handles an action. While a sweep runs, actions that change a field or start a run have no effect.
     pub(in crate::workbench) fn apply_sweep(&mut self, action: SweepAction) {
+        if self.sweep.is_busy() && action.needs_idle() {
+            return;
+        }
         match action {
             SweepAction::AddCurrentPrompt => {
                 if self.add_prompt(self.prompt.prompt()) {
@@ -31,27 +36,25 @@ impl Workbench {
                 }
             }
             SweepAction::RemovePrompt(index) => {
-                if index < self.sweep.form.prompts.len() {
-                    self.sweep.form.prompts.remove(index);
-                    if self.sweep.prompt == index {
-                        self.sweep.pinned = None;
+                let prompts = &mut self.sweep.form.prompts;
+                if index < prompts.len() {
+                    prompts.remove(index);
+                    let last = prompts.len().saturating_sub(1);
+                    match index.cmp(&self.sweep.prompt) {
+                        Ordering::Less => self.sweep.prompt -= 1,
+                        Ordering::Equal => self.show_prompt(index.min(last)),
+                        Ordering::Greater => {}
                     }
-                    if self.sweep.prompt > index || self.sweep.prompt >= self.sweep.form.prompts.len() {
-                        self.sweep.prompt = self.sweep.prompt.saturating_sub(1);
-                    }
-                    self.select_in_sweep(None);
                 }
             }
             SweepAction::ShowPrompt(index) => {
                 if self.sweep.prompt != index && index < self.sweep.form.prompts.len() {
-                    self.sweep.prompt = index;
-                    self.sweep.pinned = None;
-                    self.select_in_sweep(None);
+                    self.show_prompt(index);
                 }
             }
-            SweepAction::SetLengths(lens) => {
-                if !lens.is_empty() {
-                    self.sweep.form.lengths = lens;
+            SweepAction::SetLengths(lengths) => {
+                if !lengths.is_empty() {
+                    self.sweep.form.lengths = lengths;
                 }
             }
             SweepAction::SetMagnitudes(text) => {
@@ -91,14 +94,7 @@ impl Workbench {
                 }
             }
             SweepAction::ResumeExperiment => self.resume(),
-            SweepAction::SetThresholdMeasure(measure) => {
-                if self.sweep.form.threshold_measure != measure
-                    && measure.full_scale() != self.sweep.form.threshold_measure.full_scale()
-                {
-                    self.sweep.form.threshold_minimum = measure.full_scale().map_or(20.0, |top| top * 0.8);
-                }
-                self.sweep.form.threshold_measure = measure;
-            }
+            SweepAction::SetThresholdMeasure(measure) => self.sweep.form.set_threshold_measure(measure),
             SweepAction::SetThresholdMinimum(budget) => {
                 if budget.is_finite() {
                     self.sweep.form.threshold_minimum = budget;
@@ -126,17 +122,13 @@ impl Workbench {
 
             SweepAction::Show(id) => self.open_experiment(&id),
             SweepAction::CloneSettings(id) => {
-                if !self.sweep.is_busy()
-                    && let Some(plan) = self.plan_of(&id)
-                {
+                if let Some(plan) = self.plan_of(&id) {
                     self.set_fields_from_plan(&plan);
-                    self.sweep.show_nothing();
+                    self.sweep.clear_shown();
                 }
             }
             SweepAction::RunAgain(id) => {
-                if !self.sweep.is_busy()
-                    && let Some(plan) = self.plan_of(&id)
-                {
+                if let Some(plan) = self.plan_of(&id).filter(|_| self.why_not_ready().is_none()) {
                     self.set_fields_from_plan(&plan);
                     self.start(plan);
                 }
@@ -169,19 +161,27 @@ impl Workbench {
         self.pending_requests.push(Request::Sweep(Box::new(request)));
     }
 
-    /// Adds a prompt that is not there yet and shows it; returns whether it is there.
+    /// Shows the prompt of this index. Selection and pin are cleared, since only records of one prompt are compared.
+    fn show_prompt(&mut self, index: usize) {
+        self.sweep.prompt = index;
+        self.sweep.pinned = None;
+        self.select_in_sweep(None);
+    }
+
+    /// Adds a prompt unless it is already there, and shows it. Returns `false` for an empty prompt.
     fn add_prompt(&mut self, prompt: Prompt) -> bool {
-        if prompt.user.trim().is_empty() || self.sweep.is_busy() {
+        if prompt.user.trim().is_empty() {
             return false;
         }
         let prompts = &mut self.sweep.form.prompts;
-        let prompts_len = prompts.len();
-        let at = prompts.iter().position(|other| *other == prompt).unwrap_or_else(|| {
+        let index = prompts
+            .iter()
+            .position(|other| *other == prompt)
+            .unwrap_or(prompts.len());
+        if index == prompts.len() {
             prompts.push(prompt);
-            prompts_len
-        });
-        self.sweep.prompt = at;
-        self.select_in_sweep(None);
+        }
+        self.show_prompt(index);
         true
     }
 
@@ -193,10 +193,10 @@ impl Workbench {
     }
 
     fn start(&mut self, plan: Plan) {
-        if self.sweep.is_busy() || self.why_not_ready().is_some() {
+        if self.why_not_ready().is_some() {
             return;
         }
-        self.sweep.begin(false);
+        self.sweep.begin(Shown::Replaced);
         if !self.query_second_module(&plan) {
             self.start_on_first(plan);
         }
@@ -213,15 +213,15 @@ impl Workbench {
         let Some(saved) = self.sweep.resumable().cloned() else {
             return;
         };
-        // A user who resumes after a failed check has read why.
+        // The check has failed once and the user resumes all the same, so it is not repeated.
         let canary = !self.sweep.had_no_effect();
-        self.sweep.begin(false);
+        self.sweep.begin(Shown::Replaced);
         let saved = Box::new(saved);
         self.ask_bridge(SweepRequest::ResumeExperiment { saved, canary });
     }
 
     fn find_threshold(&mut self, len: usize) {
-        if self.sweep.is_busy() || self.why_not_ready().is_some() || self.prefix.missing().is_some() {
+        if self.why_not_ready().is_some() || self.prefix.missing().is_some() {
             return;
         }
         let Some(shown) = self.sweep.shown_prompt().cloned() else {
@@ -259,7 +259,7 @@ impl Workbench {
             MagnitudeUnit::Raw => Magnitude::Raw(1.0),
         };
         let known_records = self.sweep.records().cloned().collect();
-        self.sweep.begin(true);
+        self.sweep.begin(Shown::Kept);
         self.sweep.threshold = Some((limit, ThresholdResult::default()));
         self.ask_bridge(SweepRequest::FindThreshold {
             plan,
@@ -275,25 +275,24 @@ impl Workbench {
         let Some((plan, target)) = self.sweep.next_on_second.take() else {
             return;
         };
-        self.sweep.begin(true);
+        self.sweep.begin(Shown::Kept);
         self.ask_bridge(SweepRequest::StartOn { plan, target });
     }
 
     /// Sets the fields from a plan, including those of the Tune view that a sweep uses.
     pub(super) fn set_fields_from_plan(&mut self, plan: &Plan) {
-        let sweeps_before = self.sweep.form.clone();
-        self.sweep.form.set_from_plan(plan);
-        if self.sweep.form.prompts.is_empty() {
-            self.sweep.form = sweeps_before;
+        // A plan without prompts leaves the fields of the sweep as they are.
+        if !plan.prompts.is_empty() {
+            self.sweep.form.set_from_plan(plan);
         }
-        self.sweep.prompt = 0;
+        self.show_prompt(0);
         if let Some(tokens) = plan.settings.max_new_tokens {
             self.prompt.max_tokens = tokens;
         }
         if let Some(sampling) = Sampling::of(&plan.settings) {
             self.prompt.sampling = sampling;
         }
-        // The last sweep has the envelope, since single rows run without it in an earlier one.
+        // A plan with an envelope has two sweeps: one row without it, then the other lengths with it. The last one has the full kind.
         if let Some(sweep) = plan.sweeps.last() {
             self.prefix
                 .set_kind_from(&sweep.kind, sweep.lens.iter().copied().max().unwrap_or(1));
@@ -307,7 +306,7 @@ impl Workbench {
             self.set_fields_from_plan(&plan);
         }
         let is_resumable = experiments.first().is_some_and(SavedExperiment::is_open);
-        self.sweep.show_nothing();
+        self.sweep.clear_shown();
         self.sweep.stage = Stage::Idle;
         self.sweep.shown = experiments;
         if is_resumable || self.tab == Tab::Doctor {
@@ -335,10 +334,7 @@ impl Workbench {
 
     /// Requests the diff of the selected pair.
     pub(in crate::workbench) fn compare_pair(&mut self) {
-        let granularity = match self.granularity {
-            Granularity::Line => Granularity::Auto,
-            other => other,
-        };
+        let granularity = self.granularity;
         let texts = self
             .sweep
             .pair()
@@ -359,6 +355,7 @@ impl Workbench {
                 left,
                 right,
                 granularity,
+                // The analysis has the measures of records.
                 measured: false,
             }));
         }
@@ -366,18 +363,20 @@ impl Workbench {
 }
 
 impl Sweeps {
-    fn begin(&mut self, joins: bool) {
+    /// Sets the state of a run that is requested.
+    fn begin(&mut self, shown_at_start: Shown) {
         self.stage = Stage::Starting;
         self.message = None;
         self.running.clear();
-        self.joins = joins;
+        self.shown_at_start = shown_at_start;
         self.next_on_second = None;
-        if !joins {
+        if shown_at_start == Shown::Replaced {
             self.threshold = None;
         }
     }
 
-    pub(in crate::workbench) fn show_nothing(&mut self) {
+    /// Removes all experiments from the view.
+    pub(in crate::workbench) fn clear_shown(&mut self) {
         self.shown.clear();
         self.analysis = Analysis::default();
         self.selected = None;

@@ -43,16 +43,25 @@ pub struct Sweeps {
     /// Index of the current difference.
     pub(super) difference: Option<usize>,
     /// The limit of the last threshold search on the shown sweep, and its result so far.
+    /// The limit of the last threshold search on the shown records, and its result so far.
     pub threshold: Option<(SimilarityLimit, ThresholdResult)>,
-    /// Whether the requested run is shown in addition to the shown experiments: a threshold search, or the same plan on
-    /// another module.
-    joins: bool,
+    /// What happens to the shown experiments when the requested run starts.
+    shown_at_start: Shown,
     /// The plan that waits for the second module's answer.
     awaiting_second_module: Option<Plan>,
     /// Models of the second module, if it does not have the first one's.
     pub second_models: Vec<String>,
     /// The plan to run on the second module when the current run is complete.
     next_on_second: Option<(Plan, Target)>,
+}
+
+/// What happens to the shown experiments when a run starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// The new experiment replaces them.
+    Replaced,
+    /// The new experiment is shown with them: a threshold search, or the same plan on another module.
+    Kept,
 }
 
 /// The state of a run.
@@ -141,7 +150,7 @@ impl Sweeps {
             diff: None,
             difference: None,
             threshold: None,
-            joins: false,
+            shown_at_start: Shown::Replaced,
             awaiting_second_module: None,
             second_models: Vec::new(),
             next_on_second: None,

@@ -34,7 +34,7 @@ impl Workbench {
         })
     }
 
-    /// Returns how many runs a sweep lacks that was interrupted, while they can be run and the user has not dismissed its trouble.
+    /// Returns how many runs of an interrupted sweep are missing, while they can be run and the user has not dismissed its message.
     pub fn sweep_rest(&self) -> Option<usize> {
         let is_interrupted = matches!(self.sweep.stage, Stage::Ended(RunEnd::Interrupted { .. }));
         if !is_interrupted || self.sweep.message.is_none() || self.why_not_resume().is_some() {
