@@ -189,8 +189,7 @@ pub fn refusal(action: &str, work_id: &str, field: &ErrorField) -> ErrorText {
         None => message.trim(),
     };
     let mut what = format!("{work_id} が「{action}」を断りました（コード {code}）。{}。", meaning(*code));
-    // The rest is a remedy in English; the code has its own in Japanese.
-    if let Some(own) = own.split("; ").next().filter(|own| !own.is_empty()) {
+    if !own.is_empty() {
         what += &format!("ユニットの説明：「{own}」。");
     }
     let english = english.to_string();

@@ -341,6 +341,43 @@ fn prefix_errors_have_japanese_sentences_with_the_same_numbers() {
 }
 
 #[test]
+fn common_errors_of_the_system_have_no_english_words_in_japanese() {
+    // EPERM, ENOENT, EIO, E2BIG, ENOMEM, EACCES, EEXIST, ENOTDIR, EISDIR, EINVAL, EMFILE, ENOSPC, EROFS, EPIPE, ENAMETOOLONG, EADDRINUSE,
+    // EADDRNOTAVAIL, ENETDOWN, ENETUNREACH, ECONNABORTED, ECONNRESET, ETIMEDOUT, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH, EDQUOT
+    #[cfg(target_os = "linux")]
+    const NUMBERS: [i32; 26] = [
+        1, 2, 5, 7, 12, 13, 17, 20, 21, 22, 24, 28, 30, 32, 36, 98, 99, 100, 101, 103, 104, 110, 111, 112, 113, 122,
+    ];
+    #[cfg(target_os = "macos")]
+    const NUMBERS: [i32; 26] = [
+        1, 2, 5, 7, 12, 13, 17, 20, 21, 22, 24, 28, 30, 32, 63, 48, 49, 50, 51, 53, 54, 60, 61, 64, 65, 69,
+    ];
+    let of_the_system = NUMBERS.map(std::io::Error::from_raw_os_error);
+    let of_the_library = [
+        std::io::Error::from(std::io::ErrorKind::UnexpectedEof),
+        std::io::Read::read_exact(&mut [0_u8; 1].as_slice(), &mut [0; 2]).unwrap_err(),
+        std::io::read_to_string([0xff_u8].as_slice()).unwrap_err(),
+    ];
+    for error in of_the_system.into_iter().chain(of_the_library) {
+        let japanese = because("読めません", &error.to_string()).replace("UTF-8", "");
+        assert!(
+            !japanese.contains(|c: char| c.is_ascii_alphabetic()),
+            "{error}: {japanese}"
+        );
+        assert!(
+            japanese.starts_with("読めません（") && japanese.ends_with("）。"),
+            "{japanese}"
+        );
+    }
+}
+
+#[test]
+fn an_unknown_reason_is_quoted_after_a_whole_sentence() {
+    assert_eq!(because("読めません", "it is odd."), "読めません。詳細：「it is odd」。");
+    assert_eq!(because("読めません", ""), "読めません。");
+}
+
+#[test]
 fn errors_of_files_disk_and_network_have_japanese_sentences() {
     let path = || PathBuf::from("/models/qwen.gguf");
     let io = || std::io::Error::from_raw_os_error(28);
@@ -575,7 +612,7 @@ fn prefix_file_and_store_errors_have_japanese_sentences_with_the_same_numbers() 
         FileError::Disagrees {
             file: file(),
             what: "rows (num_virtual_tokens)",
-            said: 20,
+            stated: 20,
             found: 16,
         },
         FileError::Bomb {

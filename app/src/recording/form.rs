@@ -188,7 +188,7 @@ struct BeganRow {
     #[serde(rename = "side")]
     kind: RunKind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    built: Option<Value>,
+    built: Option<Map<String, Value>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -279,10 +279,7 @@ impl Writer {
                 } else {
                     facts.identity.address.clone()
                 };
-                let Ok(Value::Object(fields)) = serde_json::to_value(module_row(facts, vocabulary.as_deref())) else {
-                    return None;
-                };
-                row.module = Some(fields);
+                row.module = Some(fields_of(&module_row(facts, vocabulary.as_deref()))?);
             }
             Line::Lost(problem) => row.lost = Some(self.because(problem)),
             Line::Prefix(form) => row.prefix = Some(changes(&mut self.memory.prefix, &**form)?),
@@ -305,7 +302,7 @@ impl Writer {
                 }
                 row.began = Some(BeganRow {
                     kind: *kind,
-                    built: sent.as_deref().and_then(|sent| serde_json::to_value(sent).ok()),
+                    built: sent.as_deref().and_then(fields_of),
                 });
             }
             Line::Text(kind, text) => {
@@ -394,11 +391,16 @@ fn written(value: &impl Serialize) -> String {
     line
 }
 
+fn fields_of(value: &impl Serialize) -> Option<Map<String, Value>> {
+    match serde_json::to_value(value) {
+        Ok(Value::Object(fields)) => Some(fields),
+        _ => None,
+    }
+}
+
 /// Returns the fields that differ from `before`, and replaces `before` by the new form.
 fn changes(before: &mut Map<String, Value>, form: &impl Serialize) -> Option<Map<String, Value>> {
-    let Ok(Value::Object(now)) = serde_json::to_value(form) else {
-        return None;
-    };
+    let now = fields_of(form)?;
     let changed: Map<String, Value> = now
         .iter()
         .filter(|(key, value)| before.get(*key) != Some(*value))
@@ -627,13 +629,19 @@ fn form_of<T: serde::de::DeserializeOwned>(fields: &Map<String, Value>) -> Resul
 }
 
 /// Parses the prefix of a run. Earlier versions wrote its norms one by one, and no recipe: it is that of the fields when the run started.
-fn identity_of(mut built: Value, recipe: &PrefixRecipe) -> Result<PrefixIdentity, String> {
-    if built.get("recipe").is_none() {
-        built["recipe"] = json!(recipe);
-        built["row_norms"] = json!(["norm_min", "norm_median", "norm_max"].map(|key| built.get(key).cloned()));
-        built["token_norms"] = built.get("norms").cloned().unwrap_or_default();
+fn identity_of(mut built: Map<String, Value>, recipe: &PrefixRecipe) -> Result<PrefixIdentity, String> {
+    if !built.contains_key("recipe") {
+        let norms = ["norm_min", "norm_median", "norm_max"].map(|key| built.get(key).cloned());
+        let token_norms = built.get("norms").cloned();
+        for (key, value) in [
+            ("recipe", json!(recipe)),
+            ("row_norms", json!(norms)),
+            ("token_norms", json!(token_norms)),
+        ] {
+            built.insert(key.to_owned(), value);
+        }
     }
-    let identity: PrefixIdentity = serde_json::from_value(built).map_err(|error| without_place(&error))?;
+    let identity: PrefixIdentity = form_of(&built)?;
     Ok(PrefixIdentity {
         len: identity.len.min(MAX_LEN),
         hidden_size: identity.hidden_size.min(MOST),
