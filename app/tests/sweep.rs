@@ -540,7 +540,7 @@ fn a_pair_is_coloured_by_kl_where_its_case_was_scored_and_the_option_is_in_the_r
             kl_p95: 1.0,
             kl_max: 4.0,
             same_top: 0.9,
-            perplexity_base: 1.2,
+            perplexity_reference: 1.2,
             perplexity_prefixed: 2.0,
         },
         kl: (0..places.len()).map(|at| at as f64 / 10.0).collect(),

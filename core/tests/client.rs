@@ -262,12 +262,7 @@ fn usage(finish_reason: &str, tokens: &[u32]) -> Value {
 }
 
 fn prefix() -> SoftPrefix {
-    let recipe = PrefixRecipe {
-        kind: PrefixKind::Constant,
-        len: 1,
-        magnitude: Magnitude::Raw(0.5),
-        rounding: Rounding::NearestEven,
-    };
+    let recipe = PrefixRecipe::new(PrefixKind::Constant, 1, Magnitude::Raw(0.5));
     recipe.build(2, None, None).unwrap()
 }
 
@@ -677,7 +672,10 @@ async fn our_unit_streams_gets_its_limits_and_confirms_the_prefix() {
         (outcome.tokens.clone(), outcome.echo.clone()),
         (Some(vec![5, 6, 7]), Some(SoftPrefixEcho::of(&prefix())))
     );
-    assert_eq!((outcome.usage.unwrap().tokens_per_second(), outcome.notes), (Some(20.0), vec![]));
+    assert_eq!(
+        (outcome.usage.unwrap().tokens_per_second(), outcome.notes),
+        (Some(20.0), vec![])
+    );
     peer.await.unwrap();
 }
 

@@ -450,7 +450,7 @@ async fn a_sweep_on_our_unit_runs_in_batches_and_every_case_is_kept() {
     assert_eq!((saved.records.len(), saved.ending), (12, Some(Ending::Complete)));
     assert!(
         saved.records.iter().all(|record| records.contains(record)),
-        "what was told is what is kept"
+        "what was reported is what is kept"
     );
     let analysis = Analysis::of(&saved.records);
     assert!(analysis.groups[0].is_deterministic());
@@ -471,7 +471,7 @@ async fn a_stock_module_gets_one_case_at_a_time_after_its_canary() {
 }
 
 #[tokio::test]
-async fn a_stock_module_that_ignores_prefixes_is_found_out_before_the_sweep() {
+async fn a_stock_module_that_ignores_prefixes_is_detected_before_the_sweep() {
     let manner = Manner {
         applies: false,
         ..Manner::stock()
@@ -519,7 +519,7 @@ async fn a_noisy_stock_module_gets_the_benefit_of_no_doubt() {
 }
 
 #[tokio::test]
-async fn a_failed_case_is_recorded_with_its_error_and_the_rest_goes_on() {
+async fn a_failed_case_is_recorded_with_its_error_and_the_others_run() {
     let manner = Manner {
         refuses: vec![0.1, 1.0],
         ..Manner::ours(3)
@@ -692,7 +692,7 @@ async fn cancelling_ends_soon_and_leaves_finished_cases_only() {
 }
 
 #[tokio::test]
-async fn a_cancel_is_heard_during_the_set_up_and_the_task_that_comes_late_is_ended() {
+async fn a_cancel_takes_effect_during_the_set_up_and_a_task_that_was_set_up_late_is_ended() {
     let manner = Manner {
         sets_up: Arc::new(Semaphore::new(0)),
         ..Manner::ours(1)
@@ -718,7 +718,7 @@ async fn a_cancel_is_heard_during_the_set_up_and_the_task_that_comes_late_is_end
 }
 
 #[tokio::test]
-async fn a_run_that_is_left_leaves_nothing_on_the_module_and_can_go_on_later() {
+async fn a_dropped_run_leaves_nothing_on_the_module_and_can_be_resumed() {
     let (unit, folder) = (Unit::start(Manner::ours(1)).await, tempfile::tempdir().unwrap());
     let mut run = Run::start(request(&unit, plan(), &folder).await).unwrap();
     while !matches!(run.next().await.unwrap(), RunEvent::CaseFinished(_)) {}
@@ -769,7 +769,7 @@ impl tracing::Subscriber for PanicsOnce {
 }
 
 #[tokio::test]
-async fn a_case_lost_to_a_panic_is_told_and_runs_when_the_experiment_goes_on() {
+async fn a_case_that_panicked_is_reported_and_runs_when_the_experiment_is_resumed() {
     let _guard = tracing::subscriber::set_default(PanicsOnce::in_a_case());
     let (unit, folder) = (Unit::start(Manner::ours(1)).await, tempfile::tempdir().unwrap());
     let mut plan = plan();
@@ -817,16 +817,15 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
     let prefix_store = tempfile::tempdir().unwrap();
     asked.session = unit.open(Some(PrefixStore::new(prefix_store.path()))).await;
     let search = ThresholdRequest {
-        recipe: PrefixRecipe {
-            kind: PrefixKind::Imported {
+        recipe: PrefixRecipe::new(
+            PrefixKind::Imported {
                 name: "gone.npy".into(),
                 sha256: "0".repeat(64),
                 origin: Origin::File,
             },
-            len: 1,
-            magnitude: Magnitude::Raw(0.0),
-            rounding: Rounding::NearestEven,
-        },
+            1,
+            Magnitude::Raw(0.0),
+        ),
         search: ThresholdSearch::new(0.001, 2.0, 12).unwrap(),
         limit: SimilarityLimit {
             measure: Measure::Chrf2,
@@ -842,7 +841,7 @@ async fn a_search_whose_case_is_lost_to_a_panic_ends() {
 }
 
 #[tokio::test]
-async fn a_run_whose_runner_panics_and_one_whose_journal_cannot_be_created_say_so_at_their_end() {
+async fn a_panic_of_the_runner_and_a_journal_that_cannot_be_created_are_reported_at_the_end() {
     let manner = Manner {
         breaks_at: vec![2],
         ..Manner::ours(1)
@@ -882,7 +881,7 @@ async fn a_run_whose_runner_panics_and_one_whose_journal_cannot_be_created_say_s
 }
 
 #[tokio::test]
-async fn a_canary_that_fails_is_told_and_the_run_goes_on() {
+async fn a_failed_canary_is_reported_and_the_run_continues() {
     let manner = Manner {
         refuses: vec![2.0],
         ..Manner::stock()
@@ -960,12 +959,7 @@ async fn words_and_token_norms_come_from_the_unit() {
 async fn a_threshold_is_found_in_about_a_dozen_runs_each_of_them_recorded() {
     let (unit, folder) = (Unit::start(Manner::ours(4)).await, tempfile::tempdir().unwrap());
     let search = ThresholdRequest {
-        recipe: PrefixRecipe {
-            kind: PrefixKind::Constant,
-            len: 1,
-            magnitude: Magnitude::Raw(0.0),
-            rounding: Rounding::NearestEven,
-        },
+        recipe: PrefixRecipe::new(PrefixKind::Constant, 1, Magnitude::Raw(0.0)),
         search: ThresholdSearch::new(0.001, 2.0, 12).unwrap(),
         limit: SimilarityLimit {
             measure: Measure::FirstDivergence,
@@ -1052,12 +1046,7 @@ async fn a_search_whose_baseline_fails_ends() {
         ..Manner::ours(1)
     };
     let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
-    let recipe = PrefixRecipe {
-        kind: PrefixKind::Constant,
-        len: 1,
-        magnitude: Magnitude::TokenNorms(0.0),
-        rounding: Rounding::NearestEven,
-    };
+    let recipe = PrefixRecipe::new(PrefixKind::Constant, 1, Magnitude::TokenNorms(0.0));
     let limit = SimilarityLimit {
         measure: Measure::Chrf2,
         minimum: 50.0,
@@ -1097,11 +1086,11 @@ fn find(folder: &tempfile::TempDir, budget: usize) -> (PrefixStore, PrefixSearch
 
 /// The generations of which all candidates are judged.
 fn generations(outcomes: &Outcomes) -> Vec<Generation> {
-    let told = |event: &RunEvent| match event {
+    let reported = |event: &RunEvent| match event {
         RunEvent::Generation(generation) if !generation.candidates.is_empty() => Some((**generation).clone()),
         _ => None,
     };
-    outcomes.events.iter().filter_map(told).collect()
+    outcomes.events.iter().filter_map(reported).collect()
 }
 
 async fn find_on(unit: &Unit, folder: &tempfile::TempDir, budget: usize) -> Outcomes {
@@ -1125,11 +1114,11 @@ async fn a_search_for_a_prefix_runs_its_generations_as_batches_and_each_is_a_lin
     assert!(records[0].is_baseline() && records[1].case.name == "generation_1_1");
     assert!(records[1..].iter().all(|record| record.applied() == Applied::Proven));
     // The budget cuts the last generation short; its candidates are judged, and it teaches nothing.
-    let told = generations(&outcomes);
-    assert_eq!(told.len(), 10);
+    let reported = generations(&outcomes);
+    assert_eq!(reported.len(), 10);
     let saved = &saved(&folder)[0];
-    assert_eq!((&saved.generations, saved.ending), (&told, Some(Ending::Complete)));
-    for (generation, after) in told.iter().zip(&told[1..]) {
+    assert_eq!((&saved.generations, saved.ending), (&reported, Some(Ending::Complete)));
+    for (generation, after) in reported.iter().zip(&reported[1..]) {
         assert_eq!(generation.next().unwrap(), after.search, "each line leads to the next");
         let best = generation.best().unwrap();
         let score = generation.candidates[best].score.unwrap();
@@ -1147,7 +1136,7 @@ async fn a_search_for_a_prefix_runs_its_generations_as_batches_and_each_is_a_lin
     }
     let scores = records[1..].iter().map(|record| record.score.unwrap().total);
     let best = scores.fold(f64::NEG_INFINITY, f64::max);
-    let first = &told[0].candidates[told[0].best().unwrap()];
+    let first = &reported[0].candidates[reported[0].best().unwrap()];
     assert!(best >= first.score.unwrap().total && best > 0.6, "{best}");
 }
 
@@ -1164,7 +1153,7 @@ async fn a_search_for_a_prefix_works_on_a_stock_module_that_gives_text_only() {
 }
 
 #[tokio::test]
-async fn a_search_for_a_prefix_that_was_broken_off_goes_on_as_if_it_had_not() {
+async fn an_interrupted_search_for_a_prefix_continues_as_if_it_had_not_been() {
     let unit = Unit::start(Manner::ours(4)).await;
     let (whole, broken) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let expected = generations(&find_on(&unit, &whole, 20).await);
@@ -1177,9 +1166,9 @@ async fn a_search_for_a_prefix_that_was_broken_off_goes_on_as_if_it_had_not() {
         ..request(&unit, plan(), &tempfile::tempdir().unwrap()).await
     };
     let outcomes = Outcomes::of(Run::search_prefix(asked, find).unwrap()).await;
-    let told = generations(&outcomes);
-    let states = |told: &[Generation]| told.iter().map(|one| one.search.clone()).collect::<Vec<_>>();
-    assert_eq!(states(&told), states(&expected)[2..]);
+    let reported = generations(&outcomes);
+    let states = |reported: &[Generation]| reported.iter().map(|one| one.search.clone()).collect::<Vec<_>>();
+    assert_eq!(states(&reported), states(&expected)[2..]);
     assert!(
         outcomes.records().iter().all(|record| record.case.index > 10),
         "no index is used twice"
@@ -1208,9 +1197,9 @@ async fn a_search_for_a_prefix_that_ended_before_its_first_generation_begins_aga
         resume: Some(saved),
         ..request(&unit, plan(), &tempfile::tempdir().unwrap()).await
     };
-    let told = generations(&Outcomes::of(Run::search_prefix(asked, on).unwrap()).await);
-    let states = |told: &[Generation]| told.iter().map(|one| one.search.clone()).collect::<Vec<_>>();
-    assert_eq!(states(&told), states(&expected));
+    let reported = generations(&Outcomes::of(Run::search_prefix(asked, on).unwrap()).await);
+    let states = |reported: &[Generation]| reported.iter().map(|one| one.search.clone()).collect::<Vec<_>>();
+    assert_eq!(states(&reported), states(&expected));
 }
 
 #[tokio::test]
@@ -1222,9 +1211,12 @@ async fn a_failed_candidate_is_the_worst_and_a_failed_baseline_ends_the_search()
         ..Manner::ours(1)
     };
     let outcomes = find_on(&Unit::start(manner).await, &folder, 8).await;
-    let told = generations(&outcomes);
+    let reported = generations(&outcomes);
     let failed = |generation: &Generation| generation.candidates.iter().filter(|one| one.result.is_none()).count();
-    assert_eq!((outcomes.end, told.len(), failed(&told[0])), (RunEnd::Complete, 2, 1));
+    assert_eq!(
+        (outcomes.end, reported.len(), failed(&reported[0])),
+        (RunEnd::Complete, 2, 1)
+    );
 
     let manner = Manner {
         breaks_at: vec![1, 2],
@@ -1282,7 +1274,7 @@ async fn child_runs_on_a_full_disk() {
     asked.save_to = SaveTo::Journal(Arc::new(Mutex::new(Journal::open(path.as_ref()).unwrap().0)));
     let mut run = Run::start(asked).unwrap();
     let mut failures: Vec<RunError> = Vec::new();
-    let mut told = 0;
+    let mut reported = 0;
     while failures.len() < 2 {
         match run.next().await.unwrap() {
             RunEvent::JournalFailed { error } => {
@@ -1290,7 +1282,7 @@ async fn child_runs_on_a_full_disk() {
                 // There is still no room: saving fails again, and the run still waits.
                 run.resume();
             }
-            RunEvent::CaseFinished(_) => told += 1,
+            RunEvent::CaseFinished(_) => reported += 1,
             _ => {}
         }
     }
@@ -1304,7 +1296,7 @@ async fn child_runs_on_a_full_disk() {
     );
     run.cancel();
     assert_eq!(Outcomes::of(run).await.end, RunEnd::Cancelled);
-    println!("told {told}");
+    println!("reported {reported}");
 }
 
 #[test]
@@ -1320,14 +1312,14 @@ fn a_disk_that_fills_up_halts_the_run_and_what_was_saved_stays_readable() {
         .env(FULL_DISK, &path)
         .output()
         .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let output_text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "{said}{}",
+        "{output_text}{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let told: usize = said
-        .split("told ")
+    let reported: usize = output_text
+        .split("reported ")
         .nth(1)
         .unwrap()
         .split_whitespace()
@@ -1337,16 +1329,16 @@ fn a_disk_that_fills_up_halts_the_run_and_what_was_saved_stays_readable() {
         .unwrap();
     let (entries, condition) = Journal::read(&path).unwrap();
     assert_eq!(condition, Default::default(), "no half line is left");
-    // The experiment's line, and every case that was told but the one that did not fit.
+    // The experiment's line, and every case that was reported but the one that did not fit.
     assert!(
-        (1..12).contains(&told) && entries.len() == told,
-        "{told} told, {} lines",
+        (1..12).contains(&reported) && entries.len() == reported,
+        "{reported} reported, {} lines",
         entries.len()
     );
 }
 
 #[tokio::test]
-async fn a_module_that_is_not_there_and_a_plan_that_cannot_be_run_are_said_at_once() {
+async fn an_unreachable_module_and_a_plan_that_cannot_be_run_are_reported_at_once() {
     let (unit, folder) = (Unit::start(Manner::ours(1)).await, tempfile::tempdir().unwrap());
     let mut empty = plan();
     empty.prompts[0].user.clear();

@@ -393,16 +393,15 @@ impl OutputRunner {
 
 /// Returns the best rows with their recipe and summary, without the nearest tokens.
 fn found_rows(best: &BestRows, median_norm: Option<f64>) -> FoundRows {
-    let recipe = PrefixRecipe {
-        kind: PrefixKind::Imported {
+    let recipe = PrefixRecipe::new(
+        PrefixKind::Imported {
             name: beginning(&best.learned.first_target, NAME_CHARACTERS),
             sha256: best.rows.sha256(),
             origin: Origin::Learned(Box::new(best.learned.clone())),
         },
-        len: best.rows.len(),
-        magnitude: Magnitude::Unscaled,
-        rounding: Rounding::default(),
-    };
+        best.rows.len(),
+        Magnitude::Unscaled,
+    );
     FoundRows {
         recipe,
         summary: PrefixSummary::of(&best.rows, median_norm),

@@ -74,7 +74,9 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
         ),
         FileError::PrefixTuning { file, evidence } => (
             because(
-                &format!("{file} は prefix tuning のアダプターで、埋め込みの行ではなく各層のキーと値なので、前に置けません"),
+                &format!(
+                    "{file} は prefix tuning のアダプターで、埋め込みの行ではなく各層のキーと値なので、前に置けません"
+                ),
                 evidence,
             ),
             "PROMPT_TUNING か P_TUNING で学習してください。",
@@ -103,10 +105,13 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
         FileError::Disagrees {
             file,
             what,
-            said,
+            stated,
             found,
         } => (
-            because(&format!("{file} の設定と表が食い違っています（設定では {said}、表では {found}）"), what),
+            because(
+                &format!("{file} の設定と表が食い違っています（設定では {stated}、表では {found}）"),
+                what,
+            ),
             "アダプターを保存し直してください。",
         ),
         FileError::Bomb {

@@ -13,7 +13,7 @@ pub enum Colouring {
     /// The difference to the prefixed text.
     #[default]
     Diff,
-    /// KL(base || prefixed) at each token.
+    /// KL(baseline || prefixed) at each token.
     Kl,
 }
 

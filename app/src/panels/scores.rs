@@ -153,7 +153,7 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, cx: &PanelContext<'_>) -> 
     }
     let text = cx.scoring_text();
     let palette = Palette::of(ui);
-    let say = |ui: &mut Ui, words: &str| {
+    let draw_words = |ui: &mut Ui, words: &str| {
         let galley = paint::cut_to(ui, words, theme::CAPTION.regular(), palette.text3, ui.available_width());
         ui.add(Label::new(galley).show_tooltip_when_elided(false))
             .on_hover_text(words);
@@ -168,17 +168,17 @@ pub(super) fn figures_under_the_baseline(ui: &mut Ui, cx: &PanelContext<'_>) -> 
                     (text.p95, nats(measures.kl_p95)),
                     (text.max, nats(measures.kl_max)),
                     (text.same_top, format!("{} %", percent(measures.same_top))),
-                    (text.perplexity, factor(measures.perplexity_base)),
+                    (text.perplexity, factor(measures.perplexity_reference)),
                 ],
             );
             if scores.ranges.is_empty() {
-                say(ui, text.not_laid);
+                draw_words(ui, text.not_laid);
             }
         }
-        Some(Err(problem)) => say(ui, &problem.whole(cx.workbench.settings.language)),
-        None if cx.workbench.scores.is_under_way() => say(ui, text.measuring),
+        Some(Err(problem)) => draw_words(ui, &problem.whole(cx.workbench.settings.language)),
+        None if cx.workbench.scores.is_under_way() => draw_words(ui, text.measuring),
         None if cx.workbench.is_running() => return false,
-        None => say(ui, text.no_run),
+        None => draw_words(ui, text.no_run),
     }
     true
 }
@@ -256,7 +256,12 @@ fn about_token(
     let palette = Palette::of(ui);
     let (reference, prefixed) = (&scores.scored.reference, scores.prefixed()?);
     let piece = scores.scored.tokens.get(token)?;
-    let probability = |scores: &TokenScores| scores.logprobs.get(token).map_or_else(String::new, |lp| share(lp.exp()));
+    let probability = |scores: &TokenScores| {
+        scores
+            .logprobs
+            .get(token)
+            .map_or_else(String::new, |lp| share(lp.exp()))
+    };
     ui.horizontal(|ui| {
         let name = name.unwrap_or_else(|| quoted(&piece.text));
         ui.label(paint::strong(name, theme::BODY, palette.text));

@@ -316,7 +316,7 @@ pub(super) static TEXT: Text = Text {
         }
         Measure::Length => "Characters of this output",
         Measure::KlMean => {
-            "Mean KL(base || prefixed) over the baseline's tokens, in nats: how far the prefix moves the model's predictions, also where the text is the same"
+            "Mean KL(baseline || prefixed) over the baseline's tokens, in nats: how far the prefix moves the model's predictions, also where the text is the same"
         }
         Measure::Perplexity => "Perplexity of this output under the model without the prefix; a loop has a low one",
     },

@@ -72,7 +72,7 @@ const EN: ScoringText = ScoringText {
     },
     scale: "KL in nats, colours from",
     nats: "nats",
-    about: "KL(base || prefixed) at each token of the baseline: how far the prefix moves the model's prediction there, also where the text stays the same. Point at a token for its alternatives.",
+    about: "KL(baseline || prefixed) at each token of the baseline: how far the prefix moves the model's prediction there, also where the text stays the same. Point at a token for its alternatives.",
     measuring: "measuring…",
     no_run: "Run a prefix to see its KL.",
     mean: "KL mean",

@@ -124,16 +124,15 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
         };
         find(&mut workbench, FindEvent::LearnProgress(Box::new(frame)));
     }
-    let recipe = PrefixRecipe {
-        kind: PrefixKind::Imported {
+    let recipe = PrefixRecipe::new(
+        PrefixKind::Imported {
             name: "The sea knew".to_owned(),
             sha256: "7a".repeat(32),
             origin: Origin::Learned(Box::new(learned(TARGET, 1, last))),
         },
-        len: 8,
-        magnitude: Magnitude::Unscaled,
-        rounding: Rounding::default(),
-    };
+        8,
+        Magnitude::Unscaled,
+    );
     let mut summary = PrefixSummary::of(&rows(), Some(0.515));
     summary.norms = vec![0.60, 0.52, 0.64, 0.56, 0.48, 0.62, 0.55, 0.50];
     let words = [

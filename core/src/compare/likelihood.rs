@@ -20,8 +20,9 @@ pub struct LikelihoodMeasures {
     pub kl_max: f64,
     /// Share of tokens at which the likeliest token is the reference's, 0 to 1.
     pub same_top: f64,
-    /// Perplexity of the text without the prefix, or with the one compared against.
-    pub perplexity_base: f64,
+    /// Perplexity of the text under the reference: without a prefix, or with the reference prefix of the request.
+    #[serde(rename = "perplexity_base")]
+    pub perplexity_reference: f64,
     /// Perplexity of the same text with the prefix.
     pub perplexity_prefixed: f64,
 }
@@ -42,7 +43,7 @@ impl LikelihoodMeasures {
             kl_p95: percentile(&sorted, 0.95),
             kl_max: sorted[count - 1],
             same_top: same as f64 / count as f64,
-            perplexity_base: scored.reference.perplexity,
+            perplexity_reference: scored.reference.perplexity,
             perplexity_prefixed: compared.scores.perplexity,
         })
     }
@@ -169,7 +170,7 @@ mod tests {
         let found = LikelihoodMeasures::of(&scored, 0).unwrap();
         assert_eq!((found.kl_mean, found.kl_max, found.same_top), (3.2, 10.0, 0.6));
         assert!((found.kl_p95 - 8.6).abs() < 1e-12);
-        assert!((found.perplexity_base - 1f64.exp()).abs() < 1e-12);
+        assert!((found.perplexity_reference - 1f64.exp()).abs() < 1e-12);
         assert!((found.perplexity_prefixed - 3f64.exp()).abs() < 1e-12);
         assert_eq!(LikelihoodMeasures::of(&scored, 1), None);
     }

@@ -27,7 +27,7 @@ pub enum Measure {
     Distinct4,
     /// Length of the text in code points.
     Length,
-    /// Mean KL(base || prefixed) over the baseline's tokens, in nats.
+    /// Mean KL(baseline || prefixed) over the baseline's tokens, in nats.
     KlMean,
     /// Perplexity of the text under the model without the prefix.
     Perplexity,

@@ -665,7 +665,7 @@ impl Page<'_> {
                 self.word("of this text under the base", "この文（ベースモデル）"),
                 scores.perplexity.map_or("–".to_owned(), |value| format!("{value:.2}")),
                 self.word("of the baseline's text", "ベースラインの文"),
-                measures.perplexity_base,
+                measures.perplexity_reference,
                 measures.perplexity_prefixed
             );
         }

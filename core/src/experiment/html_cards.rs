@@ -129,7 +129,7 @@ mod tests {
                 kl_p95: 0.0,
                 kl_max: 0.0,
                 same_top: 1.0,
-                perplexity_base: 1.0,
+                perplexity_reference: 1.0,
                 perplexity_prefixed: 1.0,
             },
             kl: vec![0.0, 0.01, 4.0, 0.5],

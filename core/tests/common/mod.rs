@@ -126,7 +126,7 @@ pub fn scores(experiment: &Experiment, case: &Case, baseline: &str) -> CaseScore
             kl_p95: most * 0.95,
             kl_max: most,
             same_top: 0.75,
-            perplexity_base: 1.5,
+            perplexity_reference: 1.5,
             perplexity_prefixed: 2.5,
         },
         kl,

@@ -50,7 +50,7 @@ fn a_client_that_disconnects_mid_stream_frees_its_slot() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_delays_nobody_and_gets_its_whole_text_later() {
+fn a_client_that_does_not_read_delays_no_other_and_gets_its_whole_text_later() {
     let server = Server::start();
     let mut slow = server.client();
     let task = slow.set_up(&streaming(ENDLESS, 20_000));

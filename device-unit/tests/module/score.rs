@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::LikelihoodMeasures;
 use softprefix_core::prefix::{
-    Generator, Magnitude, Need, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, SoftPrefixField, decode,
+    Generator, Magnitude, Need, PrefixKind, PrefixRecipe, SoftPrefix, SoftPrefixField, decode,
 };
 use softprefix_core::protocol::SetUp;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
@@ -423,12 +423,7 @@ fn the_client_scores_more_prefixes_than_fit_into_a_request_and_finds_nearest_tok
         set_up.max_token_len = Some(500);
         let task = module.set_up(&set_up).await.unwrap();
         let constant = |v: f64| {
-            let recipe = PrefixRecipe {
-                kind: PrefixKind::Constant,
-                len: 2,
-                magnitude: Magnitude::Raw(v),
-                rounding: Rounding::NearestEven,
-            };
+            let recipe = PrefixRecipe::new(PrefixKind::Constant, 2, Magnitude::Raw(v));
             recipe.build(HIDDEN, None, None).unwrap()
         };
         let prefixes: Vec<SoftPrefix> = (0..17).map(|i| constant(f64::from(i) / 10.0)).collect();
@@ -445,7 +440,7 @@ fn the_client_scores_more_prefixes_than_fit_into_a_request_and_finds_nearest_tok
         assert_eq!(digests.len(), 17);
         let measures = LikelihoodMeasures::of(&scored, 16).unwrap();
         assert!(0.0 < measures.kl_mean && measures.kl_mean <= measures.kl_max && measures.kl_p95 <= measures.kl_max);
-        assert!(measures.perplexity_base > 1.0 && (0.0..=1.0).contains(&measures.same_top));
+        assert!(measures.perplexity_reference > 1.0 && (0.0..=1.0).contains(&measures.same_top));
 
         let need = Need::Sample {
             count: 3,
@@ -453,15 +448,14 @@ fn the_client_scores_more_prefixes_than_fit_into_a_request_and_finds_nearest_tok
             generator: Generator::default(),
         };
         let rows = task.rows_for(&need).await.unwrap();
-        let sampled = PrefixRecipe {
-            kind: PrefixKind::SampledVocabulary {
+        let sampled = PrefixRecipe::new(
+            PrefixKind::SampledVocabulary {
                 seed: 5,
                 generator: Generator::default(),
             },
-            len: 3,
-            magnitude: Magnitude::Unscaled,
-            rounding: Rounding::NearestEven,
-        };
+            3,
+            Magnitude::Unscaled,
+        );
         let prefix = sampled.build_from(HIDDEN, &[&rows], None).unwrap();
         for (found, token) in task.nearest(&prefix, 2).await.unwrap().iter().zip(&rows.tokens) {
             assert_eq!(found[0].id, token.id);

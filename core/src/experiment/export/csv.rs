@@ -114,7 +114,7 @@ pub fn to_csv(records: &[Record]) -> String {
             number(measures.map(|measures| measures.kl_p95)),
             number(measures.map(|measures| measures.kl_max)),
             number(measures.map(|measures| measures.same_top)),
-            number(measures.map(|measures| measures.perplexity_base)),
+            number(measures.map(|measures| measures.perplexity_reference)),
             number(measures.map(|measures| measures.perplexity_prefixed)),
             count(record.tokens().map(<[u32]>::len)),
             number(record.answer().and_then(|answer| answer.ttft_sec)),

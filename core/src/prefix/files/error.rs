@@ -181,14 +181,14 @@ pub enum FileError {
         submodules: u64,
     },
     /// Configuration and table of an adapter contradict each other.
-    #[error("the file {file} says that there are {said} {what}, but the table has {found}; save the adapter again")]
+    #[error("the file {file} says that there are {stated} {what}, but the table has {found}; save the adapter again")]
     Disagrees {
         /// Path of the table.
         file: String,
         /// What is counted: rows or columns, with the configuration's key.
         what: &'static str,
         /// The configuration's number.
-        said: u64,
+        stated: u64,
         /// The table's number.
         found: usize,
     },

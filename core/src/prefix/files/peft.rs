@@ -70,30 +70,30 @@ impl Adapter {
 
     /// Checks the table against the configuration.
     pub fn check(&self, file: &str, table: &Table<'_>) -> Result<(), FileError> {
-        let disagrees = |what, said, found| FileError::Disagrees {
+        let disagrees = |what, stated, found| FileError::Disagrees {
             file: file.to_owned(),
             what,
-            said,
+            stated,
             found,
         };
-        if let Some(said) = self.token_dim.filter(|&said| said != table.width as u64) {
-            let hidden_size = usize::try_from(said).unwrap_or(0);
+        if let Some(stated) = self.token_dim.filter(|&stated| stated != table.width as u64) {
+            let hidden_size = usize::try_from(stated).unwrap_or(0);
             if table.is_flattened(hidden_size) {
                 return Err(FileError::flattened(file, table.width));
             }
             return Err(layers_of(table.width, hidden_size).map_or_else(
-                || disagrees("columns (token_dim)", said, table.width),
+                || disagrees("columns (token_dim)", stated, table.width),
                 |layers| FileError::PrefixTuning {
                     file: file.to_owned(),
                     evidence: format!(
-                        "its rows are {} wide, {layers} layers x 2 x token_dim {said}",
+                        "its rows are {} wide, {layers} layers x 2 x token_dim {stated}",
                         table.width
                     ),
                 },
             ));
         }
-        match self.virtual_tokens.filter(|&said| said != table.rows as u64) {
-            Some(said) => Err(disagrees("rows (num_virtual_tokens)", said, table.rows)),
+        match self.virtual_tokens.filter(|&stated| stated != table.rows as u64) {
+            Some(stated) => Err(disagrees("rows (num_virtual_tokens)", stated, table.rows)),
             None => Ok(()),
         }
     }
