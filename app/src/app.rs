@@ -446,7 +446,7 @@ fn older(storage: Option<&dyn eframe::Storage>) -> Result<Option<Remembered>, Pr
     }
     let usual = || eframe::storage_dir("softprefix").map(|folder| folder.join("app.ron"));
     match places::window().or_else(usual) {
-        Some(path) if path.exists() && !settings_file::is_empty(&path) => Err(settings_file::keep_older(&path)),
+        Some(path) if path.exists() && !settings_file::is_empty(&path) => Err(settings_file::set_aside_older(&path)),
         _ => Ok(None),
     }
 }

@@ -45,12 +45,12 @@ impl ImageFormat {
 /// Pixels per unit of the drawing.
 const SCALE: f64 = 2.0;
 /// Largest side of an image, in pixels.
-const LARGEST: f64 = 16_000.0;
+const MAX_SIDE: f64 = 16_000.0;
 
 fn png(drawing: &Drawing, paper: Paper) -> Result<Vec<u8>, String> {
     let side = |length: f64| {
         let pixels = (length * SCALE).round();
-        (1.0..=LARGEST).contains(&pixels).then_some(pixels as u16)
+        (1.0..=MAX_SIDE).contains(&pixels).then_some(pixels as u16)
     };
     let (Some(width), Some(height)) = (side(drawing.width), side(drawing.height)) else {
         return Err(format!(
@@ -112,9 +112,7 @@ fn png(drawing: &Drawing, paper: Paper) -> Result<Vec<u8>, String> {
     context.flush();
     let mut pixmap = Pixmap::new(width, height);
     context.render(&mut pixmap, &mut Resources::new());
-    pixmap
-        .into_png()
-        .map_err(|error| error.to_string())
+    pixmap.into_png().map_err(|error| error.to_string())
 }
 
 /// The window's fonts and their fallbacks.

@@ -9,7 +9,7 @@ use crate::errors;
 use crate::model::{Bilingual, Language, Problem, ProblemKind, Remembered};
 
 /// Maximum size of a settings file, which contains only what a user typed.
-const LARGEST: u64 = 16 << 20;
+const MAX_FILE_SIZE: u64 = 16 << 20;
 
 /// The file and its content.
 #[derive(Debug)]
@@ -39,7 +39,11 @@ impl SettingsFile {
                 Err(problem) => (Remembered::default(), Some(problem), true),
             },
             Err(error) => match set_aside(path, |kept| std::fs::rename(path, kept)) {
-                Ok(kept) => (Remembered::default(), Some(kept_as(path, &error, &kept)), true),
+                Ok(kept) => (
+                    Remembered::default(),
+                    Some(unreadable_kept_as(path, &error, &kept)),
+                    true,
+                ),
                 Err(_) => (Remembered::default(), Some(left_as_it_is(path, &error)), false),
             },
         };
@@ -73,22 +77,22 @@ impl SettingsFile {
 }
 
 /// Copies a file of an earlier version that cannot be read, before it is overwritten.
-pub fn keep_older(path: &Path) -> Problem {
+pub fn set_aside_older(path: &Path) -> Problem {
     let unreadable = io::Error::new(io::ErrorKind::InvalidData, "it is not what this program writes");
     match set_aside(path, |kept| std::fs::copy(path, kept).map(|_| ())) {
-        Ok(kept) => kept_as(path, &unreadable, &kept),
+        Ok(kept) => unreadable_kept_as(path, &unreadable, &kept),
         Err(error) => left_as_it_is(path, &error),
     }
 }
 
 /// Returns whether the window system has stored nothing in its file.
 pub fn is_empty(path: &Path) -> bool {
-    files::read_text(path, LARGEST).is_ok_and(|text| text.trim() == "{}")
+    files::read_text(path, MAX_FILE_SIZE).is_ok_and(|text| text.trim() == "{}")
 }
 
 /// Returns `None` if there is no file.
 fn read(path: &Path) -> io::Result<Option<Remembered>> {
-    match files::read(path, LARGEST) {
+    match files::read(path, MAX_FILE_SIZE) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -109,7 +113,7 @@ fn set_aside(path: &Path, to: impl Fn(&Path) -> io::Result<()>) -> io::Result<Pa
     Ok(kept)
 }
 
-fn kept_as(path: &Path, error: &io::Error, kept: &Path) -> Problem {
+fn unreadable_kept_as(path: &Path, error: &io::Error, kept: &Path) -> Problem {
     let kept = kept.display();
     let remedy = Bilingual::new(
         format!("The unreadable file is kept as {kept}."),

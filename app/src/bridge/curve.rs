@@ -9,7 +9,7 @@ use softprefix_core::protocol::extension::Priority;
 use tokio::sync::watch;
 
 use super::events::Events;
-use super::inference::{keep, run_case};
+use super::inference::{run_case, save_record};
 use super::tuning::TuningJournal;
 use crate::errors;
 use crate::messages::{Event, Inference};
@@ -107,7 +107,7 @@ async fn run_one(
     if !record.is_complete() {
         return Event::CurveDropped { run };
     }
-    match keep(run, &record, tuning, events).await {
+    match save_record(run, &record, tuning, events).await {
         Ok(()) => Event::CurvePoint {
             run,
             record: Box::new(record),

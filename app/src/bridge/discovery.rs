@@ -14,10 +14,10 @@ use super::events::Events;
 use crate::errors::{self, problem_of};
 use crate::messages::{DiscoveryEvent, DiscoveryRequest, Event};
 use crate::model::{FoundModule, ModuleAnswer, Problem, Target};
-use crate::session::Look;
+use crate::session::ModuleProbe;
 
 /// Maximum number of modules that are asked, since anybody can announce any number.
-const MOST: usize = 32;
+const MAX_MODULES: usize = 32;
 
 /// The part of the bridge that finds modules.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl Discovery {
                 self.stop = Some(stop);
                 let own = events.clone();
                 let work = async move {
-                    let (sender, mut found) = mpsc::channel(MOST);
+                    let (sender, mut found) = mpsc::channel(MAX_MODULES);
                     let forward = async {
                         while let Some(found) = found.recv().await {
                             own.send(event(DiscoveryEvent::Found(found))).await;
@@ -66,7 +66,7 @@ pub async fn search(known: Vec<String>, found: mpsc::Sender<FoundModule>) -> Pro
     let mut asked = BTreeSet::new();
     let mut asking = JoinSet::new();
     let mut add = |asking: &mut JoinSet<()>, address: String, name: String| {
-        if asked.len() < MOST && asked.insert(address.clone()) {
+        if asked.len() < MAX_MODULES && asked.insert(address.clone()) {
             asking.spawn(ask(address, name, found.clone()));
         }
     };
@@ -101,10 +101,10 @@ async fn ask(address: String, name: String, found: mpsc::Sender<FoundModule>) {
     };
     // The receiver is dropped when the search ends, which ends this task, too.
     let _ = found.send(module(ModuleAnswer::Pending)).await;
-    let answer = match Look::at(&address, ConnectOptions::default()).await {
-        Ok(look) => ModuleAnswer::Module {
-            model: look.model().map(|card| card.name.clone()),
-            ours: look.ours,
+    let answer = match ModuleProbe::at(&address, ConnectOptions::default()).await {
+        Ok(probe) => ModuleAnswer::Module {
+            model: probe.model().map(|card| card.name.clone()),
+            ours: probe.ours,
         },
         Err(error) => ModuleAnswer::Problem(problem_of(&error)),
     };

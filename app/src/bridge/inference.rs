@@ -119,7 +119,7 @@ pub(super) async fn run(
     let is_sent = record.prefix.is_some() || record.case.recipe.is_none();
     if is_saved
         && is_sent
-        && let Err(problem) = keep(run, &record, tuning, events).await
+        && let Err(problem) = save_record(run, &record, tuning, events).await
     {
         events.send(Event::Failed { run, kind, problem }).await;
         return Trust::Fine;
@@ -151,9 +151,14 @@ async fn finished(run: RunId, kind: RunKind, record: Record, events: &Events) {
 }
 
 /// Saves a record before it is shown.
-pub(super) async fn keep(run: RunId, record: &Record, tuning: TuningJournal, events: &Events) -> Result<(), Problem> {
+pub(super) async fn save_record(
+    run: RunId,
+    record: &Record,
+    tuning: TuningJournal,
+    events: &Events,
+) -> Result<(), Problem> {
     let shared = Arc::new(record.clone());
-    let kept = tokio::task::spawn_blocking(move || tuning.keep(&shared)).await;
+    let kept = tokio::task::spawn_blocking(move || tuning.save_record(&shared)).await;
     let began = kept.unwrap_or_else(|error| Err(task_failed(error)))?;
     if let Some(experiment) = began {
         let experiment = Box::new(experiment);

@@ -18,7 +18,7 @@ use crate::session::Session;
 pub(super) const DIFF_TIME: Duration = Duration::from_millis(250);
 
 /// Builds the latest requested recipe, in a loop.
-pub(super) async fn keep_describing(mut latest: watch::Receiver<Option<(Arc<Session>, PrefixRecipe)>>, events: Events) {
+pub(super) async fn describe_latest(mut latest: watch::Receiver<Option<(Arc<Session>, PrefixRecipe)>>, events: Events) {
     while latest.changed().await.is_ok() {
         let wanted = latest.borrow_and_update().clone();
         let Some((session, recipe)) = wanted else { continue };
@@ -33,7 +33,7 @@ pub(super) async fn keep_describing(mut latest: watch::Receiver<Option<(Arc<Sess
 }
 
 /// Counts the tokens of the latest requested prompt, in a loop.
-pub(super) async fn keep_counting(mut latest: watch::Receiver<Option<(Arc<Session>, String, String)>>, events: Events) {
+pub(super) async fn count_latest(mut latest: watch::Receiver<Option<(Arc<Session>, String, String)>>, events: Events) {
     while latest.changed().await.is_ok() {
         let wanted = latest.borrow_and_update().clone();
         let Some((session, system, user)) = wanted else {

@@ -21,11 +21,11 @@ const EXAMPLE: &[u8] = include_bytes!("../../../assets/demo/story.json");
 const EXAMPLE_NAME: &str = "story.json";
 
 /// A request other than [`LibraryRequest::Open`], and the library that was open when it was made.
-pub(super) type Wanted = (LibraryRequest, Option<Arc<Library>>);
+pub(super) type QueuedRequest = (LibraryRequest, Option<Arc<Library>>);
 
 /// Processes requests in order, so that an older list is never reported after a newer one.
-pub(super) async fn keep_working(mut wanted: mpsc::UnboundedReceiver<Wanted>, events: Events) {
-    while let Some((request, library)) = wanted.recv().await {
+pub(super) async fn process_requests(mut queue: mpsc::UnboundedReceiver<QueuedRequest>, events: Events) {
+    while let Some((request, library)) = queue.recv().await {
         let done = tokio::task::spawn_blocking(move || match library {
             Some(library) => carry_out(request, &library),
             None => vec![LibraryEvent::Failed(errors::no_library())],

@@ -15,7 +15,7 @@ use crate::model::{Bilingual, Problem, ProblemKind};
 use crate::recording::{DEMO, PreparedRecording, Recording, Writer};
 
 /// Maximum file size in MiB: an hour of text and slider moves takes a tenth of it.
-const LARGEST: u64 = 64;
+const MAX_FILE_MIB: u64 = 64;
 
 struct Tape {
     file: OutFile,
@@ -110,7 +110,10 @@ fn begin(folder: Option<&Path>) -> Result<Tape, Problem> {
             ProblemKind::File,
             Bilingual::new(
                 format!("No recording can be written into {} ({error}).", folder.display()),
-                because(&format!("{} に記録を書き込めません", folder.display()), &error.to_string()),
+                because(
+                    &format!("{} に記録を書き込めません", folder.display()),
+                    &error.to_string(),
+                ),
             ),
             Bilingual::new(
                 "Check the folder's rights and the space on its disk.",
@@ -155,7 +158,7 @@ fn move_file(from: &Path, to: PathBuf) -> RecordingEvent {
     }
     // Copies the file to another disk.
     let moved = std::fs::rename(from, &to).or_else(|_| {
-        files::write_private(&to, &files::read(from, LARGEST << 20)?)?;
+        files::write_private(&to, &files::read(from, MAX_FILE_MIB << 20)?)?;
         std::fs::remove_file(from)
     });
     match moved {
@@ -184,7 +187,7 @@ fn move_file(from: &Path, to: PathBuf) -> RecordingEvent {
 pub fn read(path: &Path) -> Result<PreparedRecording, Problem> {
     let cannot = |error: std::io::Error| cannot_read(path, &error);
     let megabytes = std::fs::metadata(path).map_err(cannot)?.len() >> 20;
-    if megabytes > LARGEST {
+    if megabytes > MAX_FILE_MIB {
         let path = path.display();
         return Err(Problem::new(
             ProblemKind::File,
@@ -198,7 +201,7 @@ pub fn read(path: &Path) -> Result<PreparedRecording, Problem> {
             ),
         ));
     }
-    let bytes = files::read(path, LARGEST << 20).map_err(cannot)?;
+    let bytes = files::read(path, MAX_FILE_MIB << 20).map_err(cannot)?;
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     let recording = Recording::read(&bytes, &name).map_err(|error| error.problem())?;
     Ok(PreparedRecording::new(Some(name.into_owned()), recording))

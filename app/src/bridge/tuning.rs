@@ -105,7 +105,7 @@ impl TuningJournal {
     ///
     /// # Errors
     /// If it cannot be saved.
-    pub(super) fn keep(&self, record: &Record) -> Result<Option<Experiment>, Problem> {
+    pub(super) fn save_record(&self, record: &Record) -> Result<Option<Experiment>, Problem> {
         let (journal, began) = {
             let mut state = self.state();
             // If another session was started meanwhile, the record still belongs to its own.

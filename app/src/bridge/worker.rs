@@ -19,7 +19,7 @@ use super::events::{Events, caught};
 use super::external::External;
 use super::find::{self, FindWorker};
 use super::inference::{self, Trust};
-use super::latest::{compare, keep_counting, keep_describing};
+use super::latest::{compare, count_latest, describe_latest};
 use super::measure::measure;
 use super::recording::Recordings;
 use super::scoring::Scoring;
@@ -101,7 +101,7 @@ struct Worker {
     count: watch::Sender<Option<(Arc<Session>, String, String)>>,
     /// The library of all experiments.
     library: Option<Arc<Library>>,
-    library_work: mpsc::UnboundedSender<super::library::Wanted>,
+    library_work: mpsc::UnboundedSender<super::library::QueuedRequest>,
     /// Completes once the previous inference was sent to the module.
     sent: Option<oneshot::Receiver<()>>,
     tuning: TuningJournal,
@@ -127,10 +127,10 @@ pub(super) async fn work(
     let (done, mut reports) = mpsc::channel(16);
     let (describe, described) = watch::channel(None);
     let (count, counted) = watch::channel(None);
-    tokio::spawn(keep_describing(described, events.clone()));
-    tokio::spawn(keep_counting(counted, events.clone()));
+    tokio::spawn(describe_latest(described, events.clone()));
+    tokio::spawn(count_latest(counted, events.clone()));
     let (library_work, wanted) = mpsc::unbounded_channel();
-    tokio::spawn(super::library::keep_working(wanted, events.clone()));
+    tokio::spawn(super::library::process_requests(wanted, events.clone()));
     let mut worker = Worker {
         limits,
         models,
@@ -396,7 +396,7 @@ impl Worker {
                         self.list_models();
                     }
                 }
-                self.keep().await;
+                self.report_previous_module().await;
             }
             Done::Disconnected { attempt, problem } if attempt == self.in_use.0 => {
                 let Some(session) = self.session.take() else { return };
@@ -520,7 +520,7 @@ impl Worker {
     }
 
     /// Reports which module is still connected after a failed attempt.
-    async fn keep(&self) {
+    async fn report_previous_module(&self) {
         let Some(session) = self.session.as_ref().filter(|_| self.in_use.0 != self.attempt) else {
             return;
         };

@@ -1,4 +1,4 @@
-//! A progress bar with a label on standard error. Without a terminal only the lines of [`Bar::say`] are written.
+//! A progress bar with a label on standard error. Without a terminal only the lines of [`Bar::print_line`] are written.
 //!
 //! Own code instead of `indicatif`: without a terminal `indicatif` prints no lines above its bar either, and they belong into a log; and one
 //! place removes control characters from the names that a module sends.
@@ -46,7 +46,7 @@ impl Bar {
     }
 
     /// Prints a line above the bar.
-    pub fn say(&mut self, sentence: &str) {
+    pub fn print_line(&mut self, sentence: &str) {
         let mut out = std::io::stderr().lock();
         if self.terminal {
             let _ = write!(out, "\r\x1b[2K");

@@ -118,7 +118,7 @@ async fn compare(
 ) -> Result<Exit, Failure> {
     let facts = session.facts();
     args.prefix.check(facts.hidden_size())?;
-    terminal.say_module(facts);
+    terminal.print_module(facts);
     // A recipe that gives no prefix on this module is reported before the first run.
     let cases = plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
     for recipe in cases.iter().filter_map(|case| case.recipe.as_ref()) {
@@ -150,7 +150,7 @@ async fn compare(
         } else {
             report.to_table()
         });
-        terminal.say(&format!("saved in {}", args.out.display()));
+        terminal.print_line(&format!("saved in {}", args.out.display()));
     }
     let failed = done.records.iter().any(|record| record.error().is_some());
     exit_of(done.end, failed, store)

@@ -118,7 +118,7 @@ impl ReachArgs {
         }
     }
 
-    fn say(&self, words: &Bilingual) {
+    fn print_line(&self, words: &Bilingual) {
         print(words.get(self.language()));
         print("\n");
     }
@@ -246,7 +246,7 @@ async fn check(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
             count(Verdict::NotChecked),
             count(Verdict::Good),
         );
-        args.reach.say(&bilingual!(
+        args.reach.print_line(&bilingual!(
             "\n{broken} broken, {look} to check, {could_not} not checked, {good} good. Nothing was changed.",
             "\n異常 {broken}・要確認 {look}・確認できず {could_not}・正常 {good}。何も変更していません。"
         ));
@@ -306,7 +306,7 @@ fn history(args: &DoctorArgs) -> Result<Exit, Failure> {
     let entries = log.of(&reach.host);
     let entries = entries.map_err(|error| reach.failed(&log.unreadable(&error)))?;
     if entries.is_empty() {
-        reach.say(&bilingual!(
+        reach.print_line(&bilingual!(
             "Nothing was changed on this module from here.",
             "ここからこのモジュールに加えた変更はありません。"
         ));
@@ -360,13 +360,13 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
                 "{id:?} という修復はありません。あるのは：{known}, {EXIT_TASKS}, {BUILD}。"
             )));
         }
-        reach.say(&bilingual!(
+        reach.print_line(&bilingual!(
             "{id}: nothing to fix, the check is good (or its precondition is missing).",
             "{id}：直すものはありません（正常か、前提が整っていません）。"
         ));
         return Ok(Exit::Success);
     };
-    reach.say(&remedy.effect);
+    reach.print_line(&remedy.effect);
     print(&format!("\n{}\n\n", indent(&remedy.shown())));
     if !reach.agree(&bilingual!(
         "Run this on the module?",
@@ -380,7 +380,7 @@ async fn fix(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> {
 
 async fn exit_tasks(reach: &ReachArgs, check: &ProtocolCheck) -> Result<Exit, Failure> {
     let address = &check.address;
-    reach.say(&bilingual!(
+    reach.print_line(&bilingual!(
         "Exits every task of the LLM unit on {address}; anybody who uses one loses it. This cannot be undone.",
         "{address} の LLM ユニットのタスクをすべて終了します。使っている人がいれば、そのタスクは失われます。元に戻せません。"
     ));
@@ -392,7 +392,7 @@ async fn exit_tasks(reach: &ReachArgs, check: &ProtocolCheck) -> Result<Exit, Fa
         .map_err(|error| reach.failed(&errors::client(&error).whole()))?;
     let ids = ended.join(", ");
     reach.note(EXIT_TASKS, "apply", Ended::Done.word(), String::new(), ids.clone());
-    reach.say(&if ids.is_empty() {
+    reach.print_line(&if ids.is_empty() {
         bilingual!("There was no task to end.", "終了するタスクはありませんでした。")
     } else {
         bilingual!("Ended: {ids}.", "終了しました：{ids}。")
@@ -410,7 +410,7 @@ async fn undo(args: &DoctorArgs, host: Host, id: &str) -> Result<Exit, Failure> 
         )));
     };
     let ssh = reach.open(host).await?;
-    reach.say(&bilingual!(
+    reach.print_line(&bilingual!(
         "Restores what {id} changed, from the backup on the module.",
         "{id} が変更したものを、モジュール上のバックアップから元に戻します。"
     ));
@@ -456,7 +456,7 @@ fn print_outcome(
 }
 
 async fn build(reach: &ReachArgs, ssh: &Ssh) -> Result<Exit, Failure> {
-    reach.say(&bilingual!(
+    reach.print_line(&bilingual!(
         "Builds the C++ unit on the module and answers its questions with yes. This takes a long time; Ctrl-C stops it.",
         "モジュール上で C++ ユニットをビルドします。質問にはすべて Y で答えます。時間がかかります。Ctrl-C で止まります。"
     ));
@@ -516,7 +516,7 @@ pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
         let check = args.check.protocol_check(&host);
         let ssh = reach.open(host).await?;
         let unit = args.unit.display();
-        reach.say(&bilingual!(
+        reach.print_line(&bilingual!(
             "Copies {unit} to /opt/m5stack/bin/softprefix-unit on the module and lets the service llm-llm start it instead of the stock unit,\n\
              which stays where it is. If the injector does not set up, answer and apply a prefix, the stock unit is restored.",
             "{unit} をモジュールの /opt/m5stack/bin/softprefix-unit にコピーし、llm-llm サービスが標準ユニットの代わりに起動するようにします。\n\
@@ -536,7 +536,7 @@ pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
         let mut steps = Vec::new();
         let result = install::install(&ssh, &what, |step| {
             let words = step.sentence();
-            reach.say(&words);
+            reach.print_line(&words);
             steps.push(words.en);
         })
         .await;
@@ -563,14 +563,14 @@ pub fn uninstall(args: &UninstallArgs) -> Result<Exit, Failure> {
         }
         let (ended, result) = match install::uninstall(&ssh).await {
             Ok(true) => {
-                reach.say(&bilingual!(
+                reach.print_line(&bilingual!(
                     "The injector is removed, the stock unit is running.",
                     "注入ユニットを取り除き、標準ユニットが動いています。"
                 ));
                 (Ended::Undone.word().to_owned(), Ok(Exit::Success))
             }
             Ok(false) => {
-                reach.say(&bilingual!(
+                reach.print_line(&bilingual!(
                     "No injector is installed.",
                     "注入ユニットは導入されていません。"
                 ));

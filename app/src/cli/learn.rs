@@ -195,7 +195,7 @@ async fn learn(args: &LearnArgs, terminal: &Terminal, session: &Session) -> Resu
     let failed = |error: ClientError| Failure::from(session.problem(error));
     let facts = session.facts();
     let request = args.request(facts.hidden_size())?;
-    terminal.say_module(facts);
+    terminal.print_module(facts);
     let task = session
         .task_for(&args.system, &Settings::default())
         .await
@@ -254,7 +254,7 @@ async fn follow(args: &LearnArgs, terminal: &Terminal, learner: &mut Learner) ->
         let (fraction, words) = progress(&frame);
         terminal.show(fraction, &words);
         if frame.step == 0 && !frame.finish {
-            terminal.say(&format!("at first {}", words_of(&frame.loss)));
+            terminal.print_line(&format!("at first {}", words_of(&frame.loss)));
         }
         if frame.finish {
             return Ok(frame);

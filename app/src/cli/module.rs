@@ -13,7 +13,7 @@ use super::shell::{Failure, in_json, print, runtime};
 use crate::bridge::discovery;
 use crate::errors::problem_of;
 use crate::model::{FoundModule, ModuleAnswer, Target};
-use crate::session::Look;
+use crate::session::ModuleProbe;
 use crate::start::Exit;
 
 /// How long the local network is searched: answers to multicast DNS take up to a second, and those of a module longer.
@@ -32,7 +32,7 @@ pub struct ModuleArgs {
 pub fn run(args: &ModuleArgs) -> Result<Exit, Failure> {
     match &args.module {
         None => runtime()?.block_on(list(args.json)),
-        Some(Target::Remote { address, .. }) => runtime()?.block_on(look(address, args.json)),
+        Some(Target::Remote { address, .. }) => runtime()?.block_on(probe(address, args.json)),
         Some(Target::Embedded { .. }) => Err(Failure::arguments(
             "The embedded module has no address; give HOST:PORT.",
         )),
@@ -94,12 +94,12 @@ fn to_json(module: &FoundModule) -> Value {
     json!({"address": module.address, "name": module.name, "model": model, "ours": ours, "error": error})
 }
 
-async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
-    let look = Look::at(address, ConnectOptions::default())
+async fn probe(address: &str, json: bool) -> Result<Exit, Failure> {
+    let probe = ModuleProbe::at(address, ConnectOptions::default())
         .await
         .map_err(|error| Failure::from(problem_of(&error)))?;
     if json {
-        let cards: Vec<_> = look
+        let cards: Vec<_> = probe
             .cards
             .iter()
             .map(|card| {
@@ -113,43 +113,43 @@ async fn look(address: &str, json: bool) -> Result<Exit, Failure> {
             })
             .collect();
         let value = json!({
-            "address": look.address,
-            "version": look.version,
-            "latency_ms": look.latency.as_secs_f64() * 1e3,
-            "ours": look.ours,
+            "address": probe.address,
+            "version": probe.version,
+            "latency_ms": probe.latency.as_secs_f64() * 1e3,
+            "ours": probe.ours,
             "models": cards,
-            "unreadable_models": look.unreadable,
-            "tasks": look.tasks.as_ref().ok(),
-            "tasks_error": look.tasks.as_ref().err().map(ToString::to_string),
+            "unreadable_models": probe.unreadable,
+            "tasks": probe.tasks.as_ref().ok(),
+            "tasks_error": probe.tasks.as_ref().err().map(ToString::to_string),
         });
         print(&format!("{}\n", in_json(serde_json::to_string_pretty(&value))?));
         return Ok(Exit::Success);
     }
     let mut out = format!(
         "{} answers in {:.1} ms, llm-sys {}\n",
-        look.address,
-        look.latency.as_secs_f64() * 1e3,
-        look.version
+        probe.address,
+        probe.latency.as_secs_f64() * 1e3,
+        probe.version
     );
-    out += if look.ours {
+    out += if probe.ours {
         "unit    softprefix-unit: applies and confirms soft prefixes, runs many inferences at once\n"
     } else {
         "unit    a stock unit: one inference at a time; only a comparison shows whether it applies soft prefixes\n"
     };
-    match &look.tasks {
+    match &probe.tasks {
         Ok(tasks) if tasks.is_empty() => out += "tasks   none\n",
         Ok(tasks) => out += &format!("tasks   {}\n", tasks.join(", ")),
         Err(error) => out += &format!("tasks   {error}\n"),
     }
-    for card in &look.cards {
+    for card in &probe.cards {
         out += &format!("model   {}\n", line(card));
     }
-    if look.unreadable > 0 {
+    if probe.unreadable > 0 {
         out += &format!(
             "model   {} more whose cards cannot be read: they have no name (`mode`)\n",
-            look.unreadable
+            probe.unreadable
         );
-    } else if look.cards.is_empty() {
+    } else if probe.cards.is_empty() {
         out += "model   none listed\n";
     }
     print(&out);

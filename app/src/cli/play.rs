@@ -18,7 +18,7 @@ use super::shell::{Failure, in_json};
 use crate::bridge::Bridge;
 use crate::messages::{Event, ExternalEvent, ExternalRequest, LibraryRequest, MaterialRequest, Request};
 use crate::model::{
-    ExternalCommand, ExternalError, ExternalState, KindChoice, LIVE_DELAY, LONGEST_LINE, Language, ModuleState,
+    ExternalCommand, ExternalError, ExternalState, KindChoice, LIVE_DELAY, Language, MAX_LINE_LENGTH, ModuleState,
     PRESETS, PrefixForm, PromptForm, Received, Remembered, Retry,
 };
 use crate::places;
@@ -160,7 +160,7 @@ impl Player {
             return Ok(Exit::Interrupted);
         }
         if let Some(facts) = self.workbench.module.facts() {
-            terminal.say_module(facts);
+            terminal.print_module(facts);
         }
         self.open(&args.external, terminal).await?;
         self.workbench.notify_pipe();
@@ -261,7 +261,7 @@ impl Player {
         ];
         for (endpoint, sentence) in sentences {
             if let Some(endpoint) = endpoint.as_ref().filter(|endpoint| !endpoint.is_loopback()) {
-                terminal.say(&sentence(&endpoint.to_string()));
+                terminal.print_line(&sentence(&endpoint.to_string()));
             }
         }
         for action in external.actions() {
@@ -282,7 +282,7 @@ impl Player {
                 },
                 _,
             ) => {
-                terminal.say(&(text.listening)(&address.to_string()));
+                terminal.print_line(&(text.listening)(&address.to_string()));
                 Ok(())
             }
             _ => Ok(()),
@@ -299,11 +299,11 @@ impl Player {
             } if self.retry != Some(*retry) => {
                 let trying = (Text::of(Language::English).reconnecting)(*retry);
                 if self.retry.replace(*retry).is_none() {
-                    terminal.say(&problem.sentence.en);
+                    terminal.print_line(&problem.sentence.en);
                 }
-                terminal.say(&trying);
+                terminal.print_line(&trying);
             }
-            ModuleState::Ready(facts) if self.retry.take().is_some() => terminal.say_module(facts),
+            ModuleState::Ready(facts) if self.retry.take().is_some() => terminal.print_module(facts),
             _ => {}
         }
     }
@@ -396,14 +396,19 @@ fn read_lines() -> mpsc::Receiver<Line> {
     lines
 }
 
-/// Reads a line of at most [`LONGEST_LINE`] bytes. Of a longer one the rest is skipped, and not kept in memory.
+/// Reads a line of at most [`MAX_LINE_LENGTH`] bytes. Of a longer one the rest is skipped, and not kept in memory.
 fn read_line(input: &mut impl BufRead) -> Option<Line> {
     let mut line = Vec::new();
-    let mut read = |line: &mut Vec<u8>| input.take(LONGEST_LINE as u64 + 1).read_until(b'\n', line).unwrap_or(0);
+    let mut read = |line: &mut Vec<u8>| {
+        input
+            .take(MAX_LINE_LENGTH as u64 + 1)
+            .read_until(b'\n', line)
+            .unwrap_or(0)
+    };
     if read(&mut line) == 0 {
         return None;
     }
-    if line.len() > LONGEST_LINE && !line.ends_with(b"\n") {
+    if line.len() > MAX_LINE_LENGTH && !line.ends_with(b"\n") {
         loop {
             line.clear();
             if read(&mut line) == 0 || line.ends_with(b"\n") {
@@ -428,8 +433,8 @@ mod tests {
 
     #[test]
     fn lines_are_bounded_and_the_one_after_a_long_one_is_read() {
-        let longest = "x".repeat(LONGEST_LINE - 1);
-        let long = "y".repeat(3 * LONGEST_LINE + 5);
+        let longest = "x".repeat(MAX_LINE_LENGTH - 1);
+        let long = "y".repeat(3 * MAX_LINE_LENGTH + 5);
         let input = [format!("{longest}\n{long}\n\nafter\n").as_bytes(), b"\xff\xfelast"].concat();
         let mut input = &input[..];
         let mut next = || read_line(&mut input);

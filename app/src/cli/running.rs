@@ -254,8 +254,8 @@ impl Terminal {
     }
 
     /// Prints a line above the bar.
-    pub fn say(&self, sentence: &str) {
-        lock(&self.bar).say(sentence);
+    pub fn print_line(&self, sentence: &str) {
+        lock(&self.bar).print_line(sentence);
     }
 
     /// Removes the bar.
@@ -264,15 +264,15 @@ impl Terminal {
     }
 
     /// Prints the module, and how many of the model's weights were rounded, which is part of what is measured.
-    pub fn say_module(&self, facts: &ModuleFacts) {
+    pub fn print_module(&self, facts: &ModuleFacts) {
         let unit = match facts.is_ours() {
             true => format!("softprefix-unit: up to {} cases at once", facts.concurrency),
             false => "stock unit: one case after the other".to_owned(),
         };
-        self.say(&format!("{} on {} ({unit})", facts.identity.model, facts.address));
+        self.print_line(&format!("{} on {} ({unit})", facts.identity.model, facts.address));
         if !facts.identity.weights.is_empty() {
             let weights = StoredWeights::sentence(&facts.identity.weights);
-            self.say(&format!("weight matrices: {weights}"));
+            self.print_line(&format!("weight matrices: {weights}"));
         }
     }
 
@@ -299,7 +299,7 @@ impl Terminal {
             if matches!(step, OpenStep::Fetching(_))
                 && let Some(sentence) = first_fetch.lock().unwrap_or_else(PoisonError::into_inner).take()
             {
-                lock(&bar).say(&sentence);
+                lock(&bar).print_line(&sentence);
             }
             let (fraction, words) = words_of(&step);
             lock(&bar).show(fraction, &words);
@@ -344,12 +344,12 @@ impl Terminal {
         if let Some(saved) = &saved {
             let (name, count) = (&saved.experiment.name, done.records.len());
             if !saved.is_open() {
-                self.say(&format!("{name}: all {count} runs are finished"));
+                self.print_line(&format!("{name}: all {count} runs are finished"));
                 done.experiment = Some(saved.experiment.clone());
                 done.end = RunEnd::Complete;
                 return Ok(done);
             }
-            self.say(&format!("continuing {name}: {count} runs are finished"));
+            self.print_line(&format!("continuing {name}: {count} runs are finished"));
         }
         let request = request(session, plan, options, store.save_to(journal), saved).await;
         let run = Run::start(request).map_err(|error| Failure::arguments(error.to_string()))?;
@@ -402,7 +402,7 @@ impl Terminal {
                 RunEvent::Started(started) => done.experiment = Some(*started),
                 RunEvent::CaseFinished(record) => {
                     if let Some(error) = record.error() {
-                        self.say(&format!("{}: {error}", record.case.name));
+                        self.print_line(&format!("{}: {error}", record.case.name));
                     }
                     done.records.push(*record);
                     let reported = match &done.experiment {
@@ -437,14 +437,14 @@ impl Terminal {
                 }
                 RunEvent::NotScored { count, error } => {
                     let why = errors::run(&error).to_string();
-                    self.say(&(ScoringText::of(Language::English).not_scored)(count, &why));
+                    self.print_line(&(ScoringText::of(Language::English).not_scored)(count, &why));
                 }
-                RunEvent::Canary(canary) => self.say(canary.sentence()),
-                RunEvent::CanaryFailed { error } => self.say(&errors::canary(&error).to_string()),
+                RunEvent::Canary(canary) => self.print_line(canary.sentence()),
+                RunEvent::CanaryFailed { error } => self.print_line(&errors::canary(&error).to_string()),
                 RunEvent::Reconnecting { because } => {
-                    self.say(&format!("{} Reconnecting…", errors::run(&because).sentence.en));
+                    self.print_line(&format!("{} Reconnecting…", errors::run(&because).sentence.en));
                 }
-                RunEvent::CaseLost { name, error, .. } => self.say(&format!("{name}: {error}")),
+                RunEvent::CaseLost { name, error, .. } => self.print_line(&format!("{name}: {error}")),
                 RunEvent::JournalFailed { error } => {
                     run.leave().await;
                     return Err(Failure {
@@ -460,7 +460,7 @@ impl Terminal {
                 RunEvent::Generation(generation) => {
                     if generation.is_flat(&done.records) {
                         let number = generation.search.generation() + 1;
-                        self.say(&format!(
+                        self.print_line(&format!(
                             "generation {number}: all candidates gave the same output; a larger --spread reaches further"
                         ));
                     }

@@ -186,7 +186,7 @@ async fn search(
 ) -> Result<Exit, Failure> {
     let facts = session.facts();
     args.first.prefix.check(facts.hidden_size())?;
-    terminal.say_module(facts);
+    terminal.print_module(facts);
     let by = match args.by {
         Some(ByArg::Likelihood) => Closeness::Likelihood,
         None if facts.scores && objective.text.is_some() => Closeness::Likelihood,
@@ -214,7 +214,7 @@ async fn search(
         let built = built.map_err(|error| Failure::from(session.problem(error)))?;
         let note = note(args, &objective, facts, (record, score), &built);
         files::export_safetensors(&built, &args.out, Some(&note.to_string())).map_err(|error| file_failure(&error))?;
-        terminal.say(&format!(
+        terminal.print_line(&format!(
             "{}: {}",
             words_of(&objective, score),
             beginning(record.output(), SHOWN)
@@ -243,7 +243,7 @@ async fn search(
             rows.sha256(),
             words_of(&objective, score)
         )),
-        None => terminal.say("No candidate gave an output, so no rows were written."),
+        None => terminal.print_line("No candidate gave an output, so no rows were written."),
     }
     if terminal.is_interrupted() {
         return Ok(Exit::Interrupted);

@@ -201,7 +201,7 @@ async fn open(args: &SweepArgs, target: Target, plan: &Plan, terminal: &Terminal
         session.close().await;
         return Err(failure);
     }
-    terminal.say_module(facts);
+    terminal.print_module(facts);
     // Each run sets up its own tasks; a module with few slots needs this one.
     session.exit_current_task().await;
     Ok(Some(session))
@@ -323,7 +323,7 @@ fn write_all(args: &SweepArgs, terminal: &Terminal, runs: &[Done]) -> Result<(),
     print_all(&all);
     let both: Vec<Record> = known.iter().flat_map(|(_, records)| records.iter().cloned()).collect();
     for path in args.forms.write(experiment, &both, (firsts, 0))? {
-        terminal.say(&format!("saved in {}", path.display()));
+        terminal.print_line(&format!("saved in {}", path.display()));
     }
     Ok(())
 }

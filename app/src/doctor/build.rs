@@ -54,7 +54,7 @@ pub fn shown() -> String {
 }
 
 /// Maximum number of digits in a marker.
-const LONGEST: usize = 20;
+const MAX_MARKER_DIGITS: usize = 20;
 
 /// Separates the script's memory markers (RS, free MiB, US) from the build's own output.
 #[derive(Default)]
@@ -71,7 +71,7 @@ impl MarkerSplitter {
             match (&mut self.mark, byte) {
                 (None, 0x1e) => self.mark = Some(Vec::new()),
                 (None, _) => text.push(byte),
-                (Some(mark), b'0'..=b'9') if mark.len() < LONGEST => mark.push(byte),
+                (Some(mark), b'0'..=b'9') if mark.len() < MAX_MARKER_DIGITS => mark.push(byte),
                 (Some(mark), 0x1f) => {
                     memory = std::str::from_utf8(mark)
                         .ok()
@@ -138,7 +138,12 @@ mod tests {
                 }
                 true
             });
-            assert!(splitter.mark.as_ref().is_none_or(|mark| mark.len() <= LONGEST));
+            assert!(
+                splitter
+                    .mark
+                    .as_ref()
+                    .is_none_or(|mark| mark.len() <= MAX_MARKER_DIGITS)
+            );
         }
         assert_eq!(text, format!("ano mark {}\u{fffd}[2Jb", "9".repeat(1 << 16)));
     }

@@ -122,7 +122,7 @@ impl InstallStep {
     #[must_use]
     pub fn sentence(&self) -> Bilingual {
         match self {
-            Self::Looking => bilingual!(
+            Self::Inspecting => bilingual!(
                 "Checking processor, glibc, space, service and model",
                 "合うか確認中：プロセッサー、glibc、空き容量、サービス、モデル"
             ),
@@ -137,7 +137,7 @@ impl InstallStep {
                 "SHA-256 matches: swapping and starting it",
                 "SHA-256 が一致。入れ替えて起動中"
             ),
-            Self::Trying => bilingual!(
+            Self::Testing => bilingual!(
                 "Testing it: set-up, baseline, a large prefix",
                 "試験中：設定、ベースライン、大きなプレフィックス"
             ),
@@ -145,7 +145,7 @@ impl InstallStep {
                 "It works: confirmed on the module",
                 "動作を確認し、モジュールで確定しました"
             ),
-            Self::TakingBack => bilingual!(
+            Self::Reverting => bilingual!(
                 "It does not work: restoring the stock unit",
                 "動作しないため、標準ユニットに戻しています"
             ),

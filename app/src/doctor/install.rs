@@ -171,12 +171,12 @@ pub const UNDO_SHOWN: &str =
 /// A step of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InstallStep {
-    Looking,
+    Inspecting,
     Copying { bytes: u64 },
     Swapping,
-    Trying,
+    Testing,
     Confirmed,
-    TakingBack,
+    Reverting,
 }
 
 /// What to install, and how to test the result.
@@ -221,7 +221,7 @@ pub fn program_in(path: &Path) -> Result<Vec<u8>, InstallError> {
 /// # Errors
 /// [`InstallError`]; the stock unit (or the injector installed before) is in place again.
 pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(InstallStep)) -> Result<(), InstallError> {
-    report(InstallStep::Looking);
+    report(InstallStep::Inspecting);
     let bytes = program_in(&what.unit)?;
     let module = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
     check_preconditions(&what.unit, &bytes, &module)?;
@@ -269,10 +269,10 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(Inst
                 stock: Former::of(&answer),
             });
         }
-        _ => return Err(not_begun(&answer)),
+        _ => return Err(not_started(&answer)),
     }
 
-    report(InstallStep::Trying);
+    report(InstallStep::Testing);
     let (broken, proved) = try_until(&what.check, Instant::now() + what.patience).await;
     if broken.is_none() && proved {
         let confirm = with_token(CONFIRM, &token).map_err(SshError::from)?;
@@ -296,7 +296,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(Inst
             }),
         };
     }
-    report(InstallStep::TakingBack);
+    report(InstallStep::Reverting);
     let stock = take_back(ssh, &token).await?.unwrap_or(Former::Unknown);
     let finding = broken.map_or_else(
         || {
@@ -333,7 +333,7 @@ async fn take_back(ssh: &Ssh, token: &str) -> Result<Option<Former>, SshError> {
     Ok(answer.get("former").map(|_| Former::of(&answer)))
 }
 
-fn not_begun(answer: &Answer) -> InstallError {
+fn not_started(answer: &Answer) -> InstallError {
     if answer.yes("busy") {
         return InstallError::Busy;
     }
@@ -391,7 +391,7 @@ pub async fn uninstall(ssh: &Ssh) -> Result<bool, InstallError> {
             package: text("package"),
         }),
         Some("stopped") => Err(InstallError::StockStopped { why: why(&answer) }),
-        _ => Err(not_begun(&answer)),
+        _ => Err(not_started(&answer)),
     }
 }
 

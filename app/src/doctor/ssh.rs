@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use super::script::{self, Found, Script};
 
 /// Maximum size of a script's output, including what a shell prints around the answer.
-const MOST: usize = 4 << 20;
+const MAX_OUTPUT_SIZE: usize = 4 << 20;
 /// Size of the part of standard error that is kept: the last, since ssh's own message comes last.
 const LAST: usize = 64 << 10;
 
@@ -277,7 +277,7 @@ impl Ssh {
             // Dropping the child kills it.
             let out = out.ok_or_else(|| SshError::TooMuch {
                 host: host(),
-                mib: MOST >> 20,
+                mib: MAX_OUTPUT_SIZE >> 20,
             })?;
             let status = child.wait().await.map_err(lost)?;
             Ok::<_, SshError>((status.code(), out, errors))
@@ -520,11 +520,11 @@ impl Drop for Ssh {
     }
 }
 
-/// Reads all of a pipe; returns `None` if it is more than [`MOST`].
+/// Reads all of a pipe; returns `None` if it is more than [`MAX_OUTPUT_SIZE`].
 async fn most(pipe: impl AsyncRead + Unpin) -> std::io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
-    pipe.take(MOST as u64 + 1).read_to_end(&mut bytes).await?;
-    Ok((bytes.len() <= MOST).then_some(bytes))
+    pipe.take(MAX_OUTPUT_SIZE as u64 + 1).read_to_end(&mut bytes).await?;
+    Ok((bytes.len() <= MAX_OUTPUT_SIZE).then_some(bytes))
 }
 
 /// Reads a pipe to its end and returns the last [`LAST`] bytes.

@@ -41,5 +41,5 @@ pub struct UsedModule {
 
 impl UsedModule {
     /// Number of modules that are stored.
-    pub const MOST: usize = 8;
+    pub const MAX: usize = 8;
 }

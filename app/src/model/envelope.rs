@@ -23,7 +23,7 @@ pub enum Envelope {
 impl Envelope {
     pub const READY_MADE: [Self; 4] = [Self::Flat, Self::FadeIn, Self::FadeOut, Self::OnlyFirst];
     /// Maximum number of points in a drawing: more bars cannot be pointed at with a mouse.
-    pub const MOST: usize = 64;
+    pub const MAX_BARS: usize = 64;
 
     /// Returns the points for a recipe with P = `len`. A single row has no envelope, nor has a flat one.
     pub fn points(&self, len: usize) -> Option<Vec<f64>> {
@@ -62,9 +62,9 @@ impl Envelope {
         }
     }
 
-    /// Returns the bars to show and edit: one for each row, at most [`Envelope::MOST`].
+    /// Returns the bars to show and edit: one for each row, at most [`Envelope::MAX_BARS`].
     pub fn bars(&self, len: usize) -> Vec<f64> {
-        let count = len.clamp(1, Self::MOST);
+        let count = len.clamp(1, Self::MAX_BARS);
         match self.points(len) {
             Some(points) => (0..count).map(|bar| envelope_at(&points, bar, count)).collect(),
             None => vec![1.0; count],
@@ -112,6 +112,6 @@ mod tests {
     #[test]
     fn a_long_prefix_is_drawn_on_a_bounded_number_of_bars() {
         assert_eq!(Envelope::FadeIn.bars(4), [0.0, 1.0 / 3.0, 2.0 / 3.0, 1.0]);
-        assert_eq!(Envelope::FadeIn.bars(1000).len(), Envelope::MOST);
+        assert_eq!(Envelope::FadeIn.bars(1000).len(), Envelope::MAX_BARS);
     }
 }

@@ -17,9 +17,9 @@ pub const ROOT: &str = "/softprefix/";
 /// The highest row that has an address.
 pub const HIGHEST_ROW: usize = 1024;
 /// Maximum length of a line of the pipe, in bytes.
-pub const LONGEST_LINE: usize = 64 << 10;
+pub const MAX_LINE_LENGTH: usize = 64 << 10;
 /// Maximum length of a prompt, in bytes.
-const LONGEST_PROMPT: usize = 32 << 10;
+const MAX_PROMPT_LENGTH: usize = 32 << 10;
 
 /// A command of another program.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,7 +56,7 @@ pub enum ExternalError {
     NotAnObject,
     #[error("it has no command; send a key such as \"magnitude\" or \"run\"")]
     NoCommand,
-    #[error("it is longer than {LONGEST_LINE} bytes; send a shorter line")]
+    #[error("it is longer than {MAX_LINE_LENGTH} bytes; send a shorter line")]
     TooLong,
     #[error("it is not UTF-8 text; send JSON in UTF-8")]
     NotUtf8,
@@ -117,15 +117,19 @@ impl ExternalError {
     pub fn sentence(&self) -> Bilingual {
         let japanese = match self {
             Self::NotJson(why) => {
-                format!("JSON ではありません。1 行に一つ、{{\"magnitude\": 0.5}} のように送ってください（詳細：「{why}」）")
+                format!(
+                    "JSON ではありません。1 行に一つ、{{\"magnitude\": 0.5}} のように送ってください（詳細：「{why}」）"
+                )
             }
             Self::NotAnObject => {
                 "オブジェクトではありません。1 行に一つ、{\"magnitude\": 0.5} のように送ってください".to_owned()
             }
             Self::NoCommand => "命令がありません。\"magnitude\" や \"run\" などのキーを送ってください".to_owned(),
-            Self::TooLong => format!("{LONGEST_LINE} バイトを超えています。短い行を送ってください"),
+            Self::TooLong => format!("{MAX_LINE_LENGTH} バイトを超えています。短い行を送ってください"),
             Self::NotUtf8 => "UTF-8 の文字列ではありません。JSON を UTF-8 で送ってください".to_owned(),
-            Self::NotOsc(why) => format!("OSC パケットではありません。OSC 1.0 を UDP で送ってください（詳細：「{why}」）"),
+            Self::NotOsc(why) => {
+                format!("OSC パケットではありません。OSC 1.0 を UDP で送ってください（詳細：「{why}」）")
+            }
             Self::Unknown(name) => format!(
                 "{name} という名前はありません。使えるのは magnitude、p、seed、row/N、blend、prompt、preset、run です"
             ),
@@ -162,7 +166,7 @@ impl ExternalCommand {
             "seed" => whole(Expected::WholeNumber, 0.0..=(1_u64 << 53) as f64).map(Self::Seed),
             "blend" => number().map(Self::Blend),
             "prompt" => match arguments {
-                [Argument::Text(text)] if !text.trim().is_empty() && text.len() <= LONGEST_PROMPT => {
+                [Argument::Text(text)] if !text.trim().is_empty() && text.len() <= MAX_PROMPT_LENGTH => {
                     Ok(Self::Prompt(text.clone()))
                 }
                 _ => Err(wrong(Expected::Prompt)),
@@ -190,7 +194,7 @@ impl ExternalCommand {
     /// # Errors
     /// If any of it is invalid.
     pub fn parse_line(line: &str) -> Result<Vec<Self>, ExternalError> {
-        if line.len() > LONGEST_LINE {
+        if line.len() > MAX_LINE_LENGTH {
             return Err(ExternalError::TooLong);
         }
         let value: Value = serde_json::from_str(line).map_err(|error| ExternalError::NotJson(error.to_string()))?;
@@ -585,7 +589,7 @@ mod tests {
             assert!(error.to_string().contains(sentence), "{line}: {error}");
             assert_ne!(error.sentence().en, error.sentence().ja);
         }
-        let long = format!("{{\"prompt\":\"{}\"}}", "a".repeat(LONGEST_LINE));
+        let long = format!("{{\"prompt\":\"{}\"}}", "a".repeat(MAX_LINE_LENGTH));
         assert_eq!(ExternalCommand::parse_line(&long), Err(ExternalError::TooLong));
         let nan = [Argument::Number(f64::NAN)];
         assert!(ExternalCommand::parse("/softprefix/magnitude", &nan).is_err());

@@ -15,7 +15,7 @@ pub const USUAL: &str = "0, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.4, 2, 2.9, 4, 5.8, 
 pub const USUAL_RAW: &str = "0, 1e-4, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2";
 
 /// Maximum number of values in a list, so that a mistyped exponent does not start a run of many hours.
-const MOST: usize = 200;
+const MAX_VALUES: usize = 200;
 
 /// Parses a list. The values are sorted in ascending order, without duplicates.
 ///
@@ -48,7 +48,7 @@ pub fn parse(text: &str, unit: MagnitudeUnit) -> Result<Vec<f64>, Bilingual> {
             values.extend(steps(from, to)?);
         }
         values.extend(more);
-        if values.len() > MOST {
+        if values.len() > MAX_VALUES {
             return Err(too_many());
         }
     }
@@ -75,8 +75,8 @@ fn is_dots(item: &str) -> bool {
 
 fn too_many() -> Bilingual {
     bilingual!(
-        "more than {MOST} values; run them in parts",
-        "値が {MOST} 個を超えています。分けて実行してください"
+        "more than {MAX_VALUES} values; run them in parts",
+        "値が {MAX_VALUES} 個を超えています。分けて実行してください"
     )
 }
 
@@ -114,7 +114,7 @@ fn steps(from: f64, to: f64) -> Result<Vec<f64>, Bilingual> {
         ));
     }
     let (first, last) = (from.log10().floor() as i32, to.log10().ceil() as i32);
-    if (last - first) as usize * 3 > MOST {
+    if (last - first) as usize * 3 > MAX_VALUES {
         return Err(too_many());
     }
     let mut between = Vec::new();
@@ -134,8 +134,8 @@ fn steps(from: f64, to: f64) -> Result<Vec<f64>, Bilingual> {
 fn equal_ratios(item: &str, from: &str, to: &str, unit: MagnitudeUnit) -> Result<Vec<f64>, Bilingual> {
     let wrong = || {
         bilingual!(
-            "{item:?} is not a range; write two values above 0, the larger one last, and how many (2 to {MOST}), such as 0.01 … 12 (13)",
-            "{item:?} は範囲ではありません。0 より大きい 2 つの値を小さい順に、個数（2〜{MOST}）とともに書いてください（例：0.01 … 12 (13)）"
+            "{item:?} is not a range; write two values above 0, the larger one last, and how many (2 to {MAX_VALUES}), such as 0.01 … 12 (13)",
+            "{item:?} は範囲ではありません。0 より大きい 2 つの値を小さい順に、個数（2〜{MAX_VALUES}）とともに書いてください（例：0.01 … 12 (13)）"
         )
     };
     let (to, count) = match to.split_once('(') {
@@ -150,7 +150,7 @@ fn equal_ratios(item: &str, from: &str, to: &str, unit: MagnitudeUnit) -> Result
         return Err(wrong());
     }
     let count = count.unwrap_or_else(|| (4.0 * (to / from).log10()).round() as usize + 1);
-    if !(2..=MOST).contains(&count) {
+    if !(2..=MAX_VALUES).contains(&count) {
         return Err(wrong());
     }
     let step = |i: usize| {

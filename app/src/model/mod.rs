@@ -27,7 +27,7 @@ pub use discovery::{FoundModule, ModuleAnswer, UsedModule};
 pub use envelope::Envelope;
 pub use export::{Export, Figure, Format};
 pub use external::{
-    Argument, Endpoint, ExternalCommand, ExternalError, ExternalSettings, ExternalState, LIVE_DELAY, LONGEST_LINE,
+    Argument, Endpoint, ExternalCommand, ExternalError, ExternalSettings, ExternalState, LIVE_DELAY, MAX_LINE_LENGTH,
     Mapped, Mapping, Notification, ROOT, Received,
 };
 pub use find::{FoundPrefix, FoundRows, InitChoice, LearnForm, LearnOff, NormChoice, Reproduced};

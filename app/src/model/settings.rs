@@ -129,7 +129,7 @@ impl Remembered {
         for height in [&mut settings.texts_height, &mut settings.pair_height] {
             *height = height.filter(|height| height.is_finite() && *height >= 0.0);
         }
-        settings.used_modules.truncate(UsedModule::MOST);
+        settings.used_modules.truncate(UsedModule::MAX);
         settings.external = std::mem::take(&mut settings.external).within_bounds();
         let prefix = &mut self.prefix;
         prefix.len = prefix.len.clamp(1, MAX_LEN);

@@ -137,7 +137,9 @@ impl SweepForm {
             return;
         }
         if measure.full_scale() != self.threshold_measure.full_scale() {
-            let of_scale = measure.full_scale().map(|largest| largest * Self::DEFAULT_MINIMUM_SHARE);
+            let of_scale = measure
+                .full_scale()
+                .map(|largest| largest * Self::DEFAULT_MINIMUM_SHARE);
             self.threshold_minimum = of_scale.unwrap_or(Self::DEFAULT_MINIMUM_CODE_POINTS);
         }
         self.threshold_measure = measure;

@@ -250,7 +250,7 @@ fn nearest(ui: &mut Ui, cx: &PanelContext<'_>, nearest: &Nearest) {
     ui.label(paint::strong(words.nearest, theme::BODY, palette.text));
     let rows = match nearest {
         Nearest::Pending => {
-            ui.label(paint::words(words.looking, theme::BODY, palette.text3));
+            ui.label(paint::words(words.searching, theme::BODY, palette.text3));
             return;
         }
         Nearest::Unsupported => {

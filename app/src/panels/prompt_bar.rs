@@ -19,7 +19,7 @@ use crate::workbench::Action;
 /// Text style of the prompt.
 const PROMPT: Type = Type { size: 16.0, line: 24.0 };
 /// Maximum number of visible lines; a longer prompt scrolls.
-const MOST_LINES: f32 = 4.0;
+const MAX_LINES: f32 = 4.0;
 
 /// Height of the row above the prompt.
 const SYSTEM_ROW: f32 = 24.0;
@@ -334,7 +334,7 @@ fn edit(ui: &mut Ui, salt: &str, name: &str, hint: &str, text: &mut String, kind
         ui.spacing_mut().interact_size.y = kind.line;
         ScrollArea::vertical()
             .id_salt(salt)
-            .max_height(kind.line * MOST_LINES)
+            .max_height(kind.line * MAX_LINES)
             .min_scrolled_height(kind.line)
             .show(ui, |ui| {
                 let hint = paint::words(hint, kind, palette.text3);

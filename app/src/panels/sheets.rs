@@ -20,7 +20,7 @@ use crate::views::button::Button;
 use crate::views::icon::{Icon, IconButton};
 use crate::views::status::{self, Status};
 use crate::views::{paint, stars};
-use crate::workbench::{Action, Dialog, LONGEST_NOTE};
+use crate::workbench::{Action, Dialog, MAX_NOTE_CHARACTERS};
 
 /// What the dialogs keep between frames.
 #[derive(Default)]
@@ -189,7 +189,7 @@ impl Sheets {
             TextEdit::multiline(&mut rating.note)
                 .id_salt("note")
                 .hint_text(text.hint)
-                .char_limit(LONGEST_NOTE)
+                .char_limit(MAX_NOTE_CHARACTERS)
                 .font(theme::BODY.regular())
                 .desired_rows(5)
                 .desired_width(f32::INFINITY)

@@ -9,7 +9,9 @@ use std::sync::atomic::AtomicBool;
 use softprefix_core::protocol::extension::Secret;
 use softprefix_unit::listen;
 use softprefix_unit::model::ModelSource;
-use softprefix_unit::models::{self, Entry, FetchError, FetchOptions, FetchSource, FetchStep, ModelStore, Place, Places};
+use softprefix_unit::models::{
+    self, Entry, FetchError, FetchOptions, FetchSource, FetchStep, ModelStore, Place, Places,
+};
 use softprefix_unit::unit::{LoadObserver, Unit, UnitOptions};
 use tokio::sync::oneshot;
 

@@ -3,7 +3,7 @@
 
 pub mod embedded;
 pub mod learning;
-mod look;
+mod probe;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::model::{
     Bilingual, ConnectStep, FetchProgress, Histogram, LoadStage, Problem, ProblemKind, Target, Vocabulary,
 };
 
-pub use look::Look;
+pub use probe::ModuleProbe;
 
 /// A connected module. The unit inside this process, if that is the module, lives as long as its session.
 pub struct Session {

@@ -11,7 +11,7 @@ use crate::model::MagnitudeUnit;
 use crate::theme::{Palette, faded};
 
 /// Maximum number of ticks.
-const MOST_TICKS: usize = 8;
+const MAX_TICKS: usize = 8;
 
 /// A logarithmic axis from `least` to `most`, both above 0.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,7 +84,7 @@ impl Axis {
             let powers = self.least.log10().floor() as i32..=self.most.log10().ceil() as i32;
             let ticks = powers.flat_map(|power| steps.iter().map(move |size| (*size, power - digits)));
             let ticks: Vec<_> = ticks.filter(inside).collect();
-            if ticks.len() > MOST_TICKS && !best.is_empty() {
+            if ticks.len() > MAX_TICKS && !best.is_empty() {
                 break;
             }
             best = ticks;

@@ -14,7 +14,7 @@ pub const CELL: f32 = 62.0;
 /// Radius of a star.
 const RADIUS: f32 = 6.5;
 /// Width of the stars.
-pub const WIDTH: f32 = STEP * Stars::MOST as f32;
+pub const WIDTH: f32 = STEP * Stars::MAX as f32;
 
 /// Draws the stars and returns a change: a click on a star gives as many stars, a click on the last given one removes all, as do Delete and
 /// Backspace; arrows step and digits set them while they have the focus.
@@ -22,10 +22,10 @@ pub fn stars(ui: &mut Ui, stars: Option<Stars>, name: &str, spoken: &str) -> Opt
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(WIDTH, 24.0), Sense::click());
     let count = stars.map_or(0, Stars::count);
-    let most = f64::from(Stars::MOST);
+    let most = f64::from(Stars::MAX);
     slider::describe(ui, &response, name, spoken, f64::from(count), 0.0..=most);
     let under = response.hover_pos().map(|at| star_at(rect, at));
-    for star in 1..=Stars::MOST {
+    for star in 1..=Stars::MAX {
         let at = pos2(rect.left() + STEP * (f32::from(star) - 0.5), rect.center().y);
         let colour = match under {
             Some(under) if star <= under => palette.text,
@@ -49,7 +49,7 @@ fn changed(ui: &Ui, response: &Response, rect: Rect, stars: Option<Stars>) -> Op
     }
     let scale = Linear {
         least: 0.0,
-        most: f64::from(Stars::MOST),
+        most: f64::from(Stars::MAX),
         x: rect.x_range(),
     };
     let requested = slider::requested_value(ui, response).map(Input::Set);
@@ -65,7 +65,7 @@ fn changed(ui: &Ui, response: &Response, rect: Rect, stars: Option<Stars>) -> Op
 
 /// Converts a value to stars; values beyond the scale are clamped.
 fn of(value: f64) -> Option<Stars> {
-    Stars::new(value.round().clamp(0.0, f64::from(Stars::MOST)) as u8)
+    Stars::new(value.round().clamp(0.0, f64::from(Stars::MAX)) as u8)
 }
 
 /// Returns the stars of a pressed digit, or none for Delete and Backspace.
@@ -92,14 +92,14 @@ pub fn typed(ui: &Ui) -> Option<Option<Stars>> {
 
 fn star_at(rect: Rect, at: Pos2) -> u8 {
     let star = ((at.x - rect.left()) / STEP).ceil();
-    star.clamp(1.0, f32::from(Stars::MOST)) as u8
+    star.clamp(1.0, f32::from(Stars::MAX)) as u8
 }
 
 /// Paints the stars of a table's cell; nothing where the run is not rated.
 pub fn paint_stars(painter: &Painter, left: Pos2, stars: Option<Stars>, colour: Color32) {
     const SMALL: f32 = 4.5;
     let Some(stars) = stars else { return };
-    for star in 0..Stars::MOST {
+    for star in 0..Stars::MAX {
         let at = left + vec2(SMALL + f32::from(star) * 11.0, 0.0);
         paint_star(painter, at, SMALL, star < stars.count(), colour);
     }

@@ -8,7 +8,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use super::running_inference::Filling;
 use super::{Notice, Workbench, pane_of};
 use crate::messages::{Inference, PromptAndSettings, Request};
-use crate::model::{MagnitudeUnit, Pane, Problem, RunId, RunKind, Unavailable};
+use crate::model::{MagnitudeUnit, Problem, RunId, RunKind, Unavailable};
 
 /// Magnitudes of a filled curve, in token norms: densest where outputs change most.
 pub const MAGNITUDES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.6, 2.5, 4.0, 6.5, 12.0];

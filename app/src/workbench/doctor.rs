@@ -332,7 +332,7 @@ mod tests {
         Finding::new(id, "1", verdict, words(), words())
     }
 
-    fn looking() -> DoctorState {
+    fn checking() -> DoctorState {
         let mut state = DoctorState {
             host: " root@m5 ".into(),
             ..DoctorState::default()
@@ -351,14 +351,14 @@ mod tests {
     #[test]
     fn nothing_is_asked_without_a_host_or_twice_at_once() {
         assert_eq!(DoctorState::default().apply(DoctorAction::Check, None), None);
-        let mut state = looking();
+        let mut state = checking();
         assert_eq!(state.apply(DoctorAction::Check, None), None);
         assert_eq!(state.apply(DoctorAction::Uninstall, None), None);
     }
 
     #[test]
     fn the_worst_finding_is_shown_until_one_is_chosen() {
-        let mut state = looking();
+        let mut state = checking();
         for (id, verdict) in [
             ("service", Verdict::Good),
             ("tree", Verdict::Warning),
@@ -374,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_change_is_followed_by_a_new_check_and_its_outcome_stays_visible() {
-        let mut state = looking();
+        let mut state = checking();
         let broken =
             finding("libstdcxx", Verdict::Broken).with_remedy(crate::doctor::remedy("relink-libstdcxx").unwrap());
         state.absorb(DoctorEvent::Found(Box::new(broken)), None);
@@ -409,7 +409,7 @@ mod tests {
 
     #[test]
     fn findings_are_in_the_guides_order_and_cleared_with_the_host() {
-        let mut state = looking();
+        let mut state = checking();
         for id in ["stream", "service", "interpreter"] {
             state.absorb(DoctorEvent::Found(Box::new(finding(id, Verdict::Good))), None);
         }
@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_build_keeps_its_last_lines_and_is_stopped_once_it_runs() {
-        let mut state = looking();
+        let mut state = checking();
         assert_eq!(state.apply(DoctorAction::StopBuild, None), None);
         state.absorb(DoctorEvent::Ended(None), None);
         assert!(matches!(

@@ -146,13 +146,13 @@ impl Workbench {
             self.next_preset();
         }
         if !self.module.is_ready() {
-            return Some(self.stand_in(time));
+            return Some(self.play_recording(time));
         }
         self.advance_live(time)
     }
 
     /// Without a module, plays the recording and tries to reconnect.
-    fn stand_in(&mut self, time: Duration) -> Duration {
+    fn play_recording(&mut self, time: Duration) -> Duration {
         let lost = matches!(self.module, ModuleState::Failed { .. });
         let remote = matches!(self.target, Target::Remote { .. });
         let again = lost && (remote || self.module.last_facts().is_some());

@@ -57,7 +57,7 @@ use running_inference::{RunningInference, StreamingDiff};
 pub use library::Library;
 pub use material::dropped;
 pub use scores::ShownScores;
-pub use sessions::LONGEST_NOTE;
+pub use sessions::MAX_NOTE_CHARACTERS;
 pub use tuning::Tuning;
 pub use window::{Dialog, Effect, FileState, Notice, Tab, file_name};
 

@@ -10,7 +10,7 @@ use crate::messages::{LibraryEvent, LibraryRequest, Request};
 use crate::model::{Pane, RunId, RunKind};
 
 /// Maximum number of characters of a note.
-pub const LONGEST_NOTE: usize = 10_000;
+pub const MAX_NOTE_CHARACTERS: usize = 10_000;
 
 impl Workbench {
     /// Starts a new session; the old one stays in the history.
@@ -117,7 +117,7 @@ impl Workbench {
 
     /// Saves stars and note of a run as a line of its journal.
     pub(super) fn rate(&mut self, record: String, mut rating: Rating) {
-        let longest = rating.note.char_indices().nth(LONGEST_NOTE);
+        let longest = rating.note.char_indices().nth(MAX_NOTE_CHARACTERS);
         rating.note.truncate(longest.map_or(rating.note.len(), |(end, _)| end));
         let entry = Entry::Rated { record, rating };
         if entry.experiment() == self.tuning.saved.experiment.id {

@@ -609,7 +609,7 @@ fn child_learns_until_it_is_killed() {
             .learning()
             .map_or(0, |learning| learning.frames.len());
         if frames > shown {
-            KilledWindow::say(frames);
+            KilledWindow::report(frames);
             shown = frames;
         }
     }
@@ -664,7 +664,7 @@ fn child_searches_until_it_is_killed() {
         harness.turn();
         let generations = judged_generations(&harness).len();
         if generations > shown {
-            KilledWindow::say(generations);
+            KilledWindow::report(generations);
             shown = generations;
         }
     }

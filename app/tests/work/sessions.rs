@@ -301,7 +301,7 @@ fn child_tunes_until_it_is_killed() {
             harness.turn();
             for seen in &harness.seen[checked..] {
                 if let Seen::Finished(_, _, record) = seen {
-                    KilledWindow::say(&record.id);
+                    KilledWindow::report(&record.id);
                 }
             }
             checked = harness.seen.len();

@@ -348,7 +348,7 @@ impl KilledWindow {
     }
 
     /// In the process: says that this is shown.
-    pub fn say(shown: impl Display) {
+    pub fn report(shown: impl Display) {
         println!("shown {shown}");
     }
 

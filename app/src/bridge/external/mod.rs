@@ -19,7 +19,7 @@ use crate::messages::{Event, ExternalEvent, ExternalRequest};
 use crate::model::{Endpoint, LIVE_DELAY, Notification, Problem, Received};
 
 /// Maximum length of a datagram, in bytes.
-const LARGEST: usize = 65_536;
+const MAX_PACKET_SIZE: usize = 65_536;
 /// Number of notifications that wait to be sent. More are dropped: they are late already.
 const WAITING: usize = 1024;
 
@@ -167,7 +167,7 @@ async fn resolve(endpoint: &Endpoint) -> io::Result<SocketAddr> {
 }
 
 async fn receive(socket: &UdpSocket, events: &Events) {
-    let mut packet = vec![0; LARGEST];
+    let mut packet = vec![0; MAX_PACKET_SIZE];
     let mut received = Received::default();
     let mut due = Instant::now();
     loop {

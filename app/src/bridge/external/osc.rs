@@ -5,9 +5,9 @@ use rosc::{OscMessage, OscPacket, OscType, decoder, encoder};
 use crate::model::{Argument, ExternalCommand, ExternalError, Notification, ROOT};
 
 /// Maximum depth of bundles and arrays. Dropping a packet takes stack for each level.
-const DEEPEST: usize = 64;
+const MAX_DEPTH: usize = 64;
 /// Maximum length of a sent text, in bytes: a datagram has room for 65,507.
-const LONGEST_TEXT: usize = 60_000;
+const MAX_TEXT_LENGTH: usize = 60_000;
 
 /// Parses a datagram.
 ///
@@ -16,7 +16,7 @@ const LONGEST_TEXT: usize = 60_000;
 pub fn parse(packet: &[u8]) -> Result<Vec<ExternalCommand>, ExternalError> {
     let bundles = packet.windows(8).filter(|window| window == b"#bundle\0").count();
     let arrays = packet.iter().filter(|&&byte| byte == b'[').count();
-    if bundles > DEEPEST || arrays > DEEPEST {
+    if bundles > MAX_DEPTH || arrays > MAX_DEPTH {
         return Err(ExternalError::NotOsc("nested too deeply".to_owned()));
     }
     let not_osc = |error: rosc::OscError| ExternalError::NotOsc(error.to_string());
@@ -75,7 +75,7 @@ pub fn datagram(notification: &Notification) -> Result<Vec<u8>, rosc::OscError> 
     let argument = match notification {
         Notification::State(state) => OscType::String(state.name().to_owned()),
         Notification::Token(text) | Notification::Text(text) | Notification::Error(text) => {
-            OscType::String(text[..text.floor_char_boundary(LONGEST_TEXT)].to_owned())
+            OscType::String(text[..text.floor_char_boundary(MAX_TEXT_LENGTH)].to_owned())
         }
         Notification::Similarity(similarity) => OscType::Float(*similarity as f32),
     };

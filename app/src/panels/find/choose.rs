@@ -83,14 +83,14 @@ fn verdict(cx: &PanelContext<'_>, wrong: bool) -> String {
 }
 
 fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
-    let say = |ui: &mut Ui, cx: &PanelContext<'_>| {
+    let draw_words = |ui: &mut Ui, cx: &PanelContext<'_>| {
         let (colour, room) = (Palette::of(ui).text, ui.available_width());
         let galley = paint::cut_to(ui, &verdict(cx, wrong), theme::VERDICT.semibold(), colour, room);
         ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
             ui.add(egui::Label::new(galley))
         });
     };
-    head_of(ui, cx, "choose", |ui, cx| buttons(ui, cx, wrong), say);
+    head_of(ui, cx, "choose", |ui, cx| buttons(ui, cx, wrong), draw_words);
 }
 
 /// Draws the buttons for the chosen prefix and for choosing, from right to left.

@@ -47,13 +47,13 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
     rows(ui, cx, rect);
 }
 
-/// Draws the header of the view: the buttons at the right, and what `say` draws in the space left of them.
+/// Draws the header of the view: the buttons at the right, and what `draw_words` draws in the space left of them.
 pub(super) fn head_of(
     ui: &mut Ui,
     cx: &mut PanelContext<'_>,
     name: &str,
     buttons: impl FnOnce(&mut Ui, &mut PanelContext<'_>),
-    say: impl FnOnce(&mut Ui, &PanelContext<'_>),
+    draw_words: impl FnOnce(&mut Ui, &PanelContext<'_>),
 ) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 72.0), Sense::hover());
     let right = Rect::from_min_max(
@@ -76,7 +76,7 @@ pub(super) fn head_of(
             .layout(Layout::top_down(Align::Min)),
     );
     left.spacing_mut().item_spacing.y = 6.0;
-    say(&mut left, cx);
+    draw_words(&mut left, cx);
 }
 
 /// Draws a verdict on one line, and the progress.
@@ -94,11 +94,11 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         cx,
         "find",
         |ui, cx| buttons(ui, cx, off.as_ref()),
-        |ui, cx| say(ui, cx, off.as_ref()),
+        |ui, cx| draw_words(ui, cx, off.as_ref()),
     );
 }
 
-fn say(ui: &mut Ui, cx: &PanelContext<'_>, off: Option<&LearnOff>) {
+fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, off: Option<&LearnOff>) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
     let find = &cx.workbench.find;

@@ -45,11 +45,11 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         cx,
         "search",
         |ui, cx| buttons(ui, cx, wrong),
-        |ui, cx| say(ui, cx, wrong),
+        |ui, cx| draw_words(ui, cx, wrong),
     );
 }
 
-fn say(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
+fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
     let find = &cx.workbench.find;

@@ -53,6 +53,6 @@ impl Workbench {
                 ours: facts.is_ours(),
             },
         );
-        used.truncate(UsedModule::MOST);
+        used.truncate(UsedModule::MAX);
     }
 }

@@ -13,7 +13,7 @@ use crate::workbench::{Action, ExhibitionAction, ExternalAction, MaterialAction,
 
 /// Maximum number of runs in a session that other programs control; then a new session starts, so that memory is bounded in an
 /// installation that runs forever. The runs stay in the history.
-const LARGEST_SESSION: usize = 2_000;
+const MAX_SESSION_RUNS: usize = 2_000;
 
 impl Workbench {
     /// Notifies a pipe from now on: notifications are among the requests, as
@@ -112,7 +112,7 @@ impl Workbench {
         if self.exhibition.is_some() {
             self.act(Action::Exhibit(ExhibitionAction::Touched));
         }
-        if self.tuning.saved.records.len() >= LARGEST_SESSION && !self.is_running() {
+        if self.tuning.saved.records.len() >= MAX_SESSION_RUNS && !self.is_running() {
             self.act(Action::NewSession);
         }
         // A run uses everything that was received with it.

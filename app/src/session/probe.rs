@@ -8,7 +8,7 @@ use softprefix_core::protocol::message::LLM;
 
 /// A module, as it answers.
 #[derive(Debug)]
-pub struct Look {
+pub struct ModuleProbe {
     pub address: String,
     pub latency: Duration,
     /// Version of llm-sys.
@@ -22,7 +22,7 @@ pub struct Look {
     pub ours: bool,
 }
 
-impl Look {
+impl ModuleProbe {
     /// Asks the module at `address`.
     ///
     /// # Errors
