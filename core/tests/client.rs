@@ -328,7 +328,7 @@ async fn unit_call_shows_whether_the_unit_has_an_action() {
     })
     .await;
     for known in [true, false, false] {
-        assert_eq!(module.unit_knows("softprefix.embed").await.unwrap(), known);
+        assert_eq!(module.unit_has_action("softprefix.embed").await.unwrap(), known);
     }
     peer.await.unwrap();
 }

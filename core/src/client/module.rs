@@ -201,7 +201,7 @@ impl Module {
     ///
     /// # Errors
     /// Those of every request; see [`Module::ping`].
-    pub async fn unit_knows(&self, action: &str) -> Result<bool, ClientError> {
+    pub async fn unit_has_action(&self, action: &str) -> Result<bool, ClientError> {
         let data = Some((&*format!("{LLM}.{action}"), NONE.into()));
         let reply = self.call(SYS, action::UNIT_CALL, data).await?;
         Ok(reply.data == NONE)
@@ -215,7 +215,7 @@ impl Module {
         if cards.iter().any(|card| card.ours) {
             return Ok(true);
         }
-        match self.unit_knows(extension::EMBED).await {
+        match self.unit_has_action(extension::EMBED).await {
             Err(ClientError::Refused { .. } | ClientError::Unreadable { .. }) => Ok(false),
             answer => answer,
         }

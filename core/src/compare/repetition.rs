@@ -42,8 +42,8 @@ impl Repetition {
             return Self::default();
         }
         Self {
-            text: most(text, length),
-            baseline: most(baseline, length),
+            text: max_repeated_share(text, length),
+            baseline: max_repeated_share(baseline, length),
             text_loop: longest_loop(text, length),
             baseline_loop: longest_loop(baseline, length),
         }
@@ -56,7 +56,7 @@ impl Repetition {
 }
 
 /// The largest share of repeated n-grams over all stretches of this length.
-fn most(text: &[char], length: usize) -> f64 {
+fn max_repeated_share(text: &[char], length: usize) -> f64 {
     let grams: Vec<&[char]> = text.windows(ORDER).collect();
     let count = grams.len().min(length + 1 - ORDER);
     if count == 0 {

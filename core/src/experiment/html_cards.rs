@@ -69,7 +69,7 @@ pub fn norms(prefix: &PrefixIdentity, token_norm: Option<f64>) -> Option<String>
 
 /// A number of stars, with its value for readers that cannot see them.
 pub fn stars(stars: Stars) -> String {
-    let (full, most) = (usize::from(stars.count()), usize::from(Stars::MOST));
+    let (full, most) = (usize::from(stars.count()), usize::from(Stars::MAX));
     format!(
         "<span class=\"stars\" role=\"img\" aria-label=\"{full}/{most}\">{}{}</span>",
         "★".repeat(full),

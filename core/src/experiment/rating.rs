@@ -21,18 +21,18 @@ impl Rating {
     }
 }
 
-/// A number of stars, 0 to [`Stars::MOST`].
+/// A number of stars, 0 to [`Stars::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub struct Stars(u8);
 
 impl Stars {
     /// The most stars.
-    pub const MOST: u8 = 5;
+    pub const MAX: u8 = 5;
 
-    /// That many stars; `None` above [`Stars::MOST`].
+    /// That many stars; `None` above [`Stars::MAX`].
     pub fn new(count: u8) -> Option<Self> {
-        (count <= Self::MOST).then_some(Self(count))
+        (count <= Self::MAX).then_some(Self(count))
     }
 
     /// The number of stars.
@@ -47,9 +47,9 @@ impl From<Stars> for u8 {
     }
 }
 
-/// More stars than [`Stars::MOST`].
+/// More stars than [`Stars::MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} stars are more than {most}", most = Stars::MOST)]
+#[error("{0} stars are more than {max}", max = Stars::MAX)]
 pub struct TooManyStars(pub u8);
 
 impl TryFrom<u8> for Stars {

@@ -98,10 +98,10 @@ fn with_our_client(address: SocketAddr, model: &str) -> Answers {
         module.cards().await.unwrap();
         module.cmminfo().await.unwrap();
         assert!(
-            module.unit_knows(extension::EMBED).await.unwrap(),
+            module.unit_has_action(extension::EMBED).await.unwrap(),
             "our unit is behind it"
         );
-        assert!(!module.unit_knows("softprefix.dance").await.unwrap());
+        assert!(!module.unit_has_action("softprefix.dance").await.unwrap());
         for left in module.tasks().await.unwrap() {
             module.exit(&left).await.unwrap();
         }
