@@ -60,14 +60,14 @@ fn slider(ui: &mut Ui, value: f64, saved: &[f64]) {
     let slider = MagnitudeSlider {
         name: "Magnitude",
         spoken: "",
-        axis: Axis::NORMS,
-        regions: Some((Regions::NORMS, NAMES)),
         norms: Some(&norms),
         saved,
-        norms_label: ["vocabulary", "norms"],
-        height: 104.0,
+        norms_label: Some(["vocabulary", "norms"]),
+        handle: 12.0,
+        ground: theme::Palette::of(ui).panel,
+        keys: true,
     };
-    slider.show(ui, value);
+    slider.show(ui, Axis::NORMS, Some((Regions::NORMS, NAMES)), 104.0, value);
 }
 
 #[test]

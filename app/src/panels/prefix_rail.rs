@@ -139,15 +139,16 @@ impl Rail {
         let slider = MagnitudeSlider {
             name: text.magnitude,
             spoken: &spoken,
-            axis,
-            regions: cx.regions(unit).map(|regions| (regions, cx.region_names())),
             norms,
-            norms_label: text.vocabulary_norms,
-            height: if height == Height::Tall { 136.0 } else { 104.0 },
+            norms_label: Some(text.vocabulary_norms),
             saved: &saved,
+            handle: 12.0,
+            ground: Palette::of(ui).panel,
+            keys: true,
         };
-        let (_, change) = slider.show(ui, value);
-        match change {
+        let regions = cx.regions(unit).map(|regions| (regions, cx.region_names()));
+        let height = if height == Height::Tall { 136.0 } else { 104.0 };
+        match slider.show(ui, axis, regions, height, value) {
             Some(MagnitudeChange::Set(value)) => cx.act(Action::SetMagnitude(value)),
             Some(MagnitudeChange::Scale(factor)) => cx.act(Action::ScaleMagnitude(factor)),
             Some(MagnitudeChange::Reset) => cx.act(Action::ResetMagnitude),

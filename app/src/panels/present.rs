@@ -10,7 +10,7 @@ use crate::model::{MagnitudeUnit, PRESETS, PaneState, RunKind};
 use crate::theme::{self, Palette, Type, faded};
 use crate::views::axis::{Axis, format_magnitude};
 use crate::views::diff::{self, Content, DiffPanes, DiffSide};
-use crate::views::magnitude::NormsCurve;
+use crate::views::magnitude::{MagnitudeSlider, NormsCurve};
 use crate::views::stage::Stage;
 use crate::views::{paint, status};
 use crate::workbench::Action;
@@ -210,19 +210,24 @@ impl Presenter {
     fn stage(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         let value = value_on_axis(cx);
         let norms = norms(cx);
-        let name = cx.text.magnitude;
         let spoken = (cx.text.magnitude_spoken)(
             &cx.plot_magnitude(value),
             cx.workbench.magnitude_raw().map(format_magnitude).as_deref(),
         );
         let mut child = ui.new_child(UiBuilder::new().id_salt("stage").max_rect(rect));
         let touched = self.plot.with_plot(cx, |plot| {
-            let stage = Stage {
-                plot,
-                name,
+            let slider = MagnitudeSlider {
+                name: cx.text.magnitude,
                 spoken: &spoken,
                 norms: norms.as_ref(),
+                norms_label: None,
+                saved: &[],
+                handle: 16.0,
+                ground: Palette::of(&child).window,
+                // The view handles them, wherever the focus is.
+                keys: false,
             };
+            let stage = Stage { plot, slider };
             stage.show(&mut child, rect.size(), value, |id| plot_card::describe_point(cx, id))
         });
         plot_card::touched(cx, touched);

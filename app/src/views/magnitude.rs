@@ -1,12 +1,12 @@
 //! The magnitude slider: a stop for 0, then five decades, with the regions and the vocabulary's norms in the
-//! background.
+//! background. In the Presenter's view it lies below the plot, on the plot's axis.
 //!
 //! Controls: drag, click, the - and + buttons, arrow keys (2 %, with Shift 20 %), Home for 0, double click for 1. The
 //! slider returns the change; it does not store the value.
 
 use std::ops::RangeInclusive;
 
-use eframe::egui::{self, Align2, CornerRadius, Rangef, Rect, Response, Sense, Shape, Stroke, Ui, pos2, vec2};
+use eframe::egui::{self, Align2, Color32, CornerRadius, Rangef, Rect, Response, Sense, Shape, Stroke, Ui, pos2, vec2};
 
 use super::axis::{Axis, Region, RegionNames, Regions, Track, paint_bands};
 use super::slider::{Input, Scale};
@@ -100,92 +100,136 @@ pub struct MagnitudeSlider<'a> {
     pub name: &'a str,
     /// Accessible value.
     pub spoken: &'a str,
-    pub axis: Axis,
-    /// `None` if the unit has no known regions.
-    pub regions: Option<(Regions, RegionNames<'a>)>,
     pub norms: Option<&'a NormsCurve>,
     /// Labels beside the curve, one line each.
-    pub norms_label: [&'a str; 2],
-    /// Height of the part above the track.
-    pub height: f32,
+    pub norms_label: Option<[&'a str; 2]>,
     /// Magnitudes that were run: a tick each, to which a drag snaps.
     pub saved: &'a [f64],
+    /// Radius of the handle.
+    pub handle: f32,
+    /// The colour behind the slider.
+    pub ground: Color32,
+    /// Whether it handles keys while it has the focus; `false` if the view uses the keys otherwise.
+    pub keys: bool,
+}
+
+/// Where the parts of the slider are on the screen.
+pub struct Parts {
+    pub track: Track,
+    /// The centre of the track.
+    pub y: f32,
+    /// The upper end of the line that rises from the handle.
+    pub line: f32,
+    /// From the top of the norms' curve to its base.
+    pub norms: Rangef,
 }
 
 impl MagnitudeSlider<'_> {
-    /// Draws the slider over the available width with its handle at `value` (0 is the stop).
-    pub fn show(&self, ui: &mut Ui, value: f64) -> (Response, Option<MagnitudeChange>) {
-        let size = vec2(ui.available_width(), self.height + 44.0);
+    /// Draws the slider over the available width with its handle at `value` (0 is the stop). `height` is that of the part above the track;
+    /// `regions` are `None` if the unit has no known ones.
+    pub fn show(
+        &self,
+        ui: &mut Ui,
+        axis: Axis,
+        regions: Option<(Regions, RegionNames<'_>)>,
+        height: f32,
+        value: f64,
+    ) -> Option<MagnitudeChange> {
+        let size = vec2(ui.available_width(), height + 44.0);
         let (rect, response) = ui.allocate_exact_size(size, Sense::click_and_drag());
+        let y = rect.top() + height;
         let track = Track {
-            axis: self.axis,
+            axis,
             zero: rect.left() + 8.0,
             x: Rangef::new(rect.left() + STOP, rect.right() - 8.0),
         };
-        let scale = SnapsToSaved {
-            track,
-            saved: self.saved,
-        };
-        let input = slider::pointer_input(ui, &response, &scale, value);
-        let input = input.or_else(|| slider::key_input(ui, &response, &scale, value));
-        slider::describe(ui, &response, self.name, self.spoken, value, scale.range());
         if ui.is_rect_visible(rect) {
-            self.paint(ui, &response, rect, &track, value);
+            if let Some((regions, names)) = &regions {
+                let band = Rangef::new(rect.top(), y);
+                paint_bands(ui.painter(), &track, band, regions, Palette::of(ui));
+                paint_region_names(ui, &track, rect.top() + 13.0, regions, names, value);
+            }
+            paint_ticks(ui, &track, y);
         }
-        (response, input.map(MagnitudeChange::of))
+        let parts = Parts {
+            track,
+            y,
+            line: rect.top() + 26.0,
+            norms: Rangef::new(rect.top() + 32.0, y - 16.0),
+        };
+        self.show_at(ui, &response, &parts, value)
     }
 
-    fn paint(&self, ui: &Ui, response: &Response, rect: Rect, track: &Track, value: f64) {
+    /// Draws the slider at `parts`; it takes the input to `response`, an area that senses click and drag.
+    pub fn show_at(&self, ui: &Ui, response: &Response, parts: &Parts, value: f64) -> Option<MagnitudeChange> {
+        let scale = SnapsToSaved {
+            track: parts.track,
+            saved: self.saved,
+        };
+        let keys = || {
+            self.keys
+                .then(|| slider::key_input(ui, response, &scale, value))
+                .flatten()
+        };
+        let input = slider::pointer_input(ui, response, &scale, value).or_else(keys);
+        slider::describe(ui, response, self.name, self.spoken, value, scale.range());
+        if ui.is_rect_visible(response.rect) {
+            self.paint(ui, response, parts, value);
+        }
+        input.map(MagnitudeChange::of)
+    }
+
+    fn paint(&self, ui: &Ui, response: &Response, parts: &Parts, value: f64) {
         let palette = Palette::of(ui);
         let painter = ui.painter();
-        let line = rect.top() + self.height;
-        if let Some((regions, names)) = &self.regions {
-            let band = Rangef::new(rect.top(), line);
-            paint_bands(painter, track, band, regions, palette);
-            paint_region_names(ui, track, rect.top() + 13.0, regions, names, value);
-        }
-        self.paint_norms(ui, track, rect.top() + 32.0, line, value);
-        paint_ticks(ui, track, line);
-        let handle = pos2(track.x_of(value), line);
+        let Parts { track, y, line, .. } = parts;
+        self.paint_norms(ui, parts, value);
+        let handle = pos2(track.x_of(value), *y);
         let enabled = ui.is_enabled();
         let fill = if enabled { palette.prefix_fill } else { palette.line };
         if value > 0.0 {
-            painter.vline(handle.x, Rangef::new(rect.top() + 26.0, line), Stroke::new(2.0, fill));
+            painter.vline(handle.x, Rangef::new(*line, *y), Stroke::new(2.0, fill));
         }
         let radius = CornerRadius::same(2);
-        let rail = Rect::from_x_y_ranges(track.x, Rangef::new(line - 2.0, line + 2.0));
+        let rail = Rect::from_x_y_ranges(track.x, Rangef::new(y - self.handle / 6.0, y + self.handle / 6.0));
         painter.rect_filled(rail, radius, if enabled { palette.stroke } else { palette.line });
         painter.rect_filled(rail.with_max_x(handle.x.max(rail.left())), radius, fill);
         for saved in self.saved.iter().filter(|saved| **saved > 0.0) {
-            let at = pos2(track.x_of(*saved), line);
+            let at = pos2(track.x_of(*saved), *y);
             painter.circle_filled(at, 2.0, palette.panel);
             painter.circle_filled(at, 1.5, palette.text);
         }
         // The stop: a hollow ring, covered by the handle at 0.
-        let stop = pos2(track.zero, line);
-        painter.circle(stop, 6.0, palette.panel, Stroke::new(2.0, palette.stroke));
-        painter.circle_filled(handle, 15.0, palette.panel);
-        let body = if response.dragged() { 11.0 } else { 12.0 };
+        let stop = pos2(track.zero, *y);
+        let ground = self.ground;
+        painter.circle(stop, self.handle / 2.0, ground, Stroke::new(2.0, palette.stroke));
+        painter.circle_filled(handle, self.handle + 3.0, ground);
+        let body = if response.dragged() {
+            self.handle - 1.0
+        } else {
+            self.handle
+        };
         painter.circle_filled(handle, body, fill);
         if value == 0.0 {
-            painter.circle_filled(handle, 5.0, palette.panel);
+            painter.circle_filled(handle, 5.0, ground);
         }
         if response.has_focus() {
-            painter.circle_stroke(handle, 15.0, Stroke::new(2.0, palette.text));
+            painter.circle_stroke(handle, self.handle + 3.0, Stroke::new(2.0, palette.text));
         }
         if response.hovered() || response.dragged() {
             ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeHorizontal);
         }
     }
 
-    fn paint_norms(&self, ui: &Ui, track: &Track, top: f32, line: f32, value: f64) {
+    fn paint_norms(&self, ui: &Ui, parts: &Parts, value: f64) {
         let Some(curve) = self.norms.filter(|curve| curve.points.len() > 1) else {
             return;
         };
         let palette = Palette::of(ui);
         let painter = ui.painter();
-        let base = line - 16.0;
-        let inside = |x: f64| x >= self.axis.least && x <= self.axis.most;
+        let Parts { track, norms, .. } = parts;
+        let (top, base) = (norms.min, norms.max);
+        let inside = |x: f64| x >= track.axis.least && x <= track.axis.most;
         let points: Vec<_> = curve
             .points
             .iter()
@@ -220,22 +264,15 @@ impl MagnitudeSlider<'_> {
             let foot = Rangef::new(first.x - 10.0, last.x + 10.0);
             painter.hline(foot, base, Stroke::new(1.0, palette.text3));
             painter.add(Shape::line(seen, Stroke::new(1.0, palette.text3)));
-            for (index, words) in self.norms_label.iter().enumerate() {
+            for (index, words) in self.norms_label.iter().flatten().enumerate() {
                 let y = base - 22.0 + 15.0 * index as f32;
                 let at = pos2(side, y);
                 paint::text(painter, at, align, words, theme::CAPTION.regular(), palette.text3);
             }
         }
-        if track.axis == Axis::NORMS {
+        if self.norms_label.is_some() && track.axis == Axis::NORMS {
             let x = track.x_of(1.0);
-            paint::dashed_v(
-                painter,
-                x,
-                Rangef::new(top, base),
-                Stroke::new(1.0, palette.text3),
-                2.0,
-                3.0,
-            );
+            paint::dashed_v(painter, x, *norms, Stroke::new(1.0, palette.text3), 2.0, 3.0);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A slider: a handle on a track, moved by the pointer, by keys and by a screen reader.
 //!
-//! A [`Scale`] maps values to positions on the track. [`Slider`] is the plain widget. The magnitude slider, the Presenter's and the bars of
+//! A [`Scale`] maps values to positions on the track. [`Slider`] is the plain widget. The magnitude slider and the bars of
 //! the envelope paint themselves, and use the input handling and the accessible description of this module.
 
 use std::ops::RangeInclusive;
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn every_doubling_has_the_same_room() {
+    fn every_doubling_has_the_same_width() {
         let scale = Doublings { most: 1024, x: X };
         assert_eq!(scale.value_at(8.0), 1.0);
         assert_eq!(scale.value_at(58.0), 32.0);
