@@ -19,7 +19,7 @@ use softprefix_core::files;
 use softprefix_core::files::faults::{Fault, inject};
 use softprefix_core::prefix::files::{FileError, export_npy, export_peft, export_safetensors, import};
 use softprefix_core::prefix::{
-    Found, FoundBy, Learned, Magnitude, Origin, PrefixKind, PrefixStore, Rounding, SoftPrefix,
+    FoundBy, Learned, Magnitude, Origin, PrefixKind, PrefixStore, Rounding, SearchOrigin, SoftPrefix,
 };
 use softprefix_core::protocol::Sampling;
 use softprefix_core::protocol::extension::SoftPrefixEcho;
@@ -1188,7 +1188,7 @@ fn rows_that_were_found_are_named_by_who_found_them_in_the_table_and_in_both_rep
                 recipe.kind = PrefixKind::Imported {
                     name: "spring +3".into(),
                     sha256: "ab".repeat(32),
-                    origin: Origin::Found(Box::new(Found {
+                    origin: Origin::Found(Box::new(SearchOrigin {
                         by,
                         near: "spring".into(),
                         generation: 3,

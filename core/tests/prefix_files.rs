@@ -12,7 +12,8 @@ use softprefix_core::prefix::files::{
     FileError, Format, Imported, Stored, export_npy, export_peft, export_safetensors, import, import_bytes,
 };
 use softprefix_core::prefix::{
-    Found, FoundBy, Magnitude, Origin, PrefixError, PrefixKind, PrefixStore, PrefixStoreError, Rounding, SoftPrefix,
+    FoundBy, Magnitude, Origin, PrefixError, PrefixKind, PrefixStore, PrefixStoreError, Rounding, SearchOrigin,
+    SoftPrefix,
 };
 
 const P: usize = 3;
@@ -108,15 +109,38 @@ fn an_unpaired_surrogate_in_a_field_that_does_not_matter_does_no_harm() {
         r#"{"__metadata__":{"by":"\ud800"},"prompt_embeddings":{"dtype":"F32","shape":[1,8],"data_offsets":[0,32]}}"#;
     let unnamed = r#"{"__metadata__":{"by \udce3":"me"},"\ud83c":{"dtype":"F32","shape":[1,8],"data_offsets":[0,32]}}"#;
     for header in [named, unnamed] {
-        let path = folder.path().join("adapter_model.safetensors");
-        tensors_file(&path, header, 32, 0, &[]);
         let alone = folder.path().join("alone.safetensors");
-        std::fs::copy(path, &alone).unwrap();
-        for path in [folder.path(), &alone] {
-            let imported = import(path, Some(H), Rounding::NearestEven).unwrap();
-            assert_eq!(imported.prefix.len(), 1);
-        }
+        tensors_file(&alone, header, 32, 0, &[]);
+        let imported = import(&alone, Some(H), Rounding::NearestEven).unwrap();
+        assert_eq!(imported.prefix.len(), 1);
     }
+    tensors_file(&folder.path().join("adapter_model.safetensors"), named, 32, 0, &[]);
+    assert_eq!(
+        import(folder.path(), Some(H), Rounding::NearestEven)
+            .unwrap()
+            .prefix
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn an_adapter_without_prompt_embeddings_is_refused_with_the_names_of_its_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("adapter_config.json"),
+        r#"{"peft_type": "PROMPT_TUNING"}"#,
+    )
+    .unwrap();
+    let header = r#"{"lm_head.weight":{"dtype":"F32","shape":[1,8],"data_offsets":[0,32]}}"#;
+    tensors_file(&folder.path().join("adapter_model.safetensors"), header, 32, 0, &[]);
+    let error = import(folder.path(), Some(H), Rounding::NearestEven)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("no tensor named prompt_embeddings, only \"lm_head.weight\""),
+        "{error}"
+    );
 }
 
 /// A safetensors file with this header and this many bytes of data, of which only the last are written.
@@ -175,6 +199,69 @@ fn a_folder_of_several_adapters_is_refused_with_their_names() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("(a, b"), "{error}");
+}
+
+#[test]
+fn an_adapter_inside_a_folder_is_taken_only_if_nothing_else_can_be_meant() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let read = || import(folder.path(), None, Rounding::NearestEven);
+    export_peft(&some_prefix(), &at("checkpoint-100"), None, None).unwrap();
+    std::fs::create_dir(at(".git")).unwrap();
+    assert_eq!(read().unwrap().name, "checkpoint-100");
+    std::fs::create_dir(at("merged")).unwrap();
+    let error = read().unwrap_err();
+    assert!(matches!(error, FileError::NotPeft { .. }), "{error}");
+    std::fs::remove_dir(at("merged")).unwrap();
+    let own = at("adapter_model.safetensors");
+    std::fs::copy(at("checkpoint-100/adapter_model.safetensors"), &own).unwrap();
+    let error = read().unwrap_err().to_string();
+    assert!(error.contains("has no adapter_config.json"), "{error}");
+}
+
+/// An array of so many rows of 8 columns.
+fn array(kind: &str, rows: usize, bytes: &[u8]) -> Vec<u8> {
+    let header = format!("{{'descr': '{kind}', 'fortran_order': False, 'shape': ({rows}, {H})}}");
+    let length = (header.len() as u16).to_le_bytes();
+    [b"\x93NUMPY\x01\0", &length[..], header.as_bytes(), bytes].concat()
+}
+
+#[test]
+fn words_of_sixteen_bits_are_read_only_where_they_are_the_bits_of_bf16() {
+    let values = || (0..10 * H).map(|i| ((i * 37 % 80) as f32 - 39.5) / 400.0);
+    let read = |kind: &str, words: Vec<u16>| {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        import_bytes(
+            "words.npy",
+            &array(kind, words.len() / H, &bytes),
+            Some(H),
+            Rounding::NearestEven,
+        )
+    };
+    let bits: Vec<u16> = values().map(|value| bf16::from_f32(value).to_bits()).collect();
+    let imported = read("<u2", bits.clone()).unwrap();
+    assert!(
+        imported
+            .prefix
+            .values()
+            .iter()
+            .map(|value| value.to_bits())
+            .eq(bits.clone())
+    );
+    // Also swapped, and beside zeros.
+    assert!(read(">u2", bits.iter().map(|word| word.swap_bytes()).collect()).is_ok());
+    assert!(read("<u2", bits.into_iter().chain([0; 2 * H]).collect()).is_ok());
+    assert!(read("<u2", vec![0; H]).is_ok());
+    let halves: Vec<u16> = values().map(|value| half::f16::from_f32(value).to_bits()).collect();
+    let counts: Vec<u16> = (0..10 * H as u16).collect();
+    let ids: Vec<u16> = (0..10 * H as u16).map(|i| i.wrapping_mul(40_503)).collect();
+    for words in [halves, counts, ids] {
+        let error = read("<u2", words).unwrap_err();
+        assert!(
+            matches!(&error, FileError::WrongType { found, .. } if found.starts_with("u2")),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -510,6 +597,23 @@ fn a_zip_of_a_peft_folder_is_to_be_unpacked() {
 }
 
 #[test]
+fn of_several_arrays_the_named_one_is_taken_or_none() {
+    let values: Vec<u8> = (0..3 * H).flat_map(|i| (i as f32).to_le_bytes()).collect();
+    let (one, two) = (array("<f4", 1, &values[..H * 4]), array("<f4", 2, &values[H * 4..]));
+    let read = |entries: &[(&str, &[u8])]| {
+        import_bytes("arrays.npz", &stored_zip(entries), Some(H), Rounding::NearestEven)
+            .map(|imported| (imported.prefix.len(), imported.format))
+    };
+    let named = [("prompt_embeddings.npy", &two[..]), ("tensor.npy", &one)];
+    assert_eq!(read(&named).unwrap(), (2, Format::Npy));
+    assert_eq!(read(&[("tensor.npy", &one)]).unwrap(), (1, Format::Npy));
+    let kobold = [("other.npy", &two[..]), ("tensor.npy", &one), ("meta.json", b"{}")];
+    assert_eq!(read(&kobold).unwrap(), (1, Format::Kobold));
+    let error = read(&kobold[..2]).unwrap_err().to_string();
+    assert!(error.contains("2 arrays (other.npy, tensor.npy"), "{error}");
+}
+
+#[test]
 fn a_large_array_that_is_not_packed_is_no_bomb() {
     let (rows, width) = (1000, 8500);
     let mut npy = b"\x93NUMPY\x01\0".to_vec();
@@ -639,7 +743,7 @@ fn the_origin_of_learned_and_searched_rows_is_read_back_from_their_file() {
         "first_target": "The sea.", "init": "target", "seed": 1, "steps_asked": 200, "step": 84, "loss": 0.1,
         "likelihood": 0.1, "matched": 5, "wanted": 6, "model": "tiny",
     }));
-    let found = Found {
+    let found = SearchOrigin {
         by: FoundBy::Person,
         near: "spring".into(),
         generation: 3,
@@ -729,8 +833,8 @@ fn an_imported_recipe_is_built_from_the_rows_it_names_and_no_others() {
     longer.len = 5;
     let longer = longer.build_from(H, &[&rows], None).unwrap();
     assert_eq!(
-        longer.row(3),
-        imported.prefix.row(0),
+        longer.get(3).unwrap(),
+        imported.prefix.get(0).unwrap(),
         "rows are repeated from the start"
     );
 

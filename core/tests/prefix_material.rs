@@ -7,8 +7,8 @@ use half::bf16;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use softprefix_core::prefix::{
-    BlendEndpoint, EmbeddingRows, Found, FoundBy, Generator, Learned, Magnitude, Need, Neighbour, Origin, PrefixError,
-    PrefixKind, PrefixRecipe, PrefixSummary, Rounding, SoftPrefix, envelope_at, files,
+    BlendEndpoint, EmbeddingRows, FoundBy, Generator, Learned, Magnitude, Need, Neighbour, Origin, PrefixError,
+    PrefixKind, PrefixRecipe, PrefixSummary, Rounding, SearchOrigin, SoftPrefix, envelope_at, files,
 };
 
 const H: usize = 4;
@@ -227,8 +227,8 @@ fn stored(origin: Origin) -> PrefixKind {
     }
 }
 
-fn found() -> Found {
-    Found {
+fn found() -> SearchOrigin {
+    SearchOrigin {
         by: FoundBy::Person,
         near: "spring".into(),
         generation: 3,

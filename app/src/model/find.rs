@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use softprefix_core::compare::is_cjk;
 use softprefix_core::experiment::LearnPlan;
-use softprefix_core::prefix::{Found, PrefixRecipe, PrefixSummary};
+use softprefix_core::prefix::{PrefixRecipe, PrefixSummary, SearchOrigin};
 use softprefix_core::protocol::learn::{
     DEFAULT_ROWS, DEFAULT_STEPS, Example, Init, LearnRequest, MAX_EXAMPLES, MAX_LEARNED_ROWS, MAX_STEPS, NormLimit,
 };
@@ -229,7 +229,7 @@ pub enum FoundPrefix {
     /// A candidate of a search.
     Candidate {
         recipe: Box<PrefixRecipe>,
-        found: Box<Found>,
+        found: Box<SearchOrigin>,
     },
 }
 
@@ -310,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_reproduced_is_counted_in_whole_words_from_the_beginning() {
+    fn reproduction_is_counted_in_whole_words_from_the_beginning() {
         let target = "The sea knew his name. He had a lamp, a dog and a book.";
         let found = Reproduced::of(target, "The sea knew his name. He had a lamp, and a boat.");
         assert_eq!((found.done, found.of, found.unit), (9, 14, Unit::Word));

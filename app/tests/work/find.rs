@@ -15,7 +15,7 @@ use softprefix::workbench::{Action, FindAction, MaterialAction, Notice, Playback
 use softprefix_core::experiment::{Generation, Journal, Library, RunEnd, SavedExperiment, experiments};
 use softprefix_core::files::faults::{Fault, inject};
 use softprefix_core::prefix::files::Imported;
-use softprefix_core::prefix::{Found, FoundBy, Origin, Rounding, files};
+use softprefix_core::prefix::{FoundBy, Origin, Rounding, SearchOrigin, files};
 use softprefix_core::protocol::learn::LearnEnd;
 use softprefix_unit::testing::{qwen_model, small_model};
 
@@ -439,7 +439,7 @@ fn a_search_keeps_its_best_output_and_that_prefix_runs_in_tune() {
 }
 
 /// Where the rows in Tune were found.
-fn origin(harness: &Harness) -> Found {
+fn origin(harness: &Harness) -> SearchOrigin {
     match harness.workbench.prefix.origin() {
         Some(Origin::Found(found)) => (**found).clone(),
         other => panic!("{other:?}"),

@@ -434,7 +434,8 @@ fn keep_tail(path: &Path, tail: &[u8]) -> std::io::Result<PathBuf> {
     }
 }
 
-struct Found {
+/// What the complete lines of a journal hold.
+struct CompleteLines {
     entries: Vec<Entry>,
     condition: Condition,
     /// End of the last complete line.
@@ -445,9 +446,9 @@ struct Found {
 ///
 /// # Errors
 /// [`JournalError::NotAJournal`] where no line is one of a journal, [`JournalError::Newer`].
-fn scan(path: &Path, bytes: &[u8]) -> Result<Found, JournalError> {
+fn scan(path: &Path, bytes: &[u8]) -> Result<CompleteLines, JournalError> {
     let end = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    let mut found = Found {
+    let mut found = CompleteLines {
         entries: Vec::new(),
         condition: Condition {
             torn_bytes: (bytes.len() - end) as u64,

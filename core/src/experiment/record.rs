@@ -12,7 +12,7 @@ use super::scores::CaseScores;
 use super::session::SessionError;
 use super::words;
 use crate::language::Language;
-use crate::prefix::{Found, FoundBy, Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
+use crate::prefix::{FoundBy, Magnitude, PrefixKind, PrefixRecipe, SearchOrigin, SoftPrefix};
 use crate::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, Usage};
 use crate::search::Score;
 
@@ -266,9 +266,9 @@ impl Record {
     }
 
     /// Where its rows come from, of a candidate of a search; `None` of other cases.
-    pub fn found(&self, by: FoundBy) -> Option<Found> {
+    pub fn found(&self, by: FoundBy) -> Option<SearchOrigin> {
         match self.case.recipe.as_ref()?.kind.base() {
-            PrefixKind::Chosen { name, generation, .. } => Some(Found {
+            PrefixKind::Chosen { name, generation, .. } => Some(SearchOrigin {
                 by,
                 near: name.clone(),
                 generation: *generation,

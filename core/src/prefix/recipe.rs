@@ -170,7 +170,7 @@ pub enum Origin {
     /// They were learned by gradient.
     Learned(Box<Learned>),
     /// They are a candidate of a search.
-    Found(Box<Found>),
+    Found(Box<SearchOrigin>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -178,7 +178,7 @@ struct OriginKeys {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     learned: Option<Box<Learned>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    found: Option<Box<Found>>,
+    found: Option<Box<SearchOrigin>>,
 }
 
 impl From<OriginKeys> for Origin {
@@ -241,7 +241,7 @@ impl Origin {
 
 /// How rows were found by trying candidates.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
+pub struct SearchOrigin {
     /// What judged the candidates.
     pub by: FoundBy,
     /// Name of the prefix around which the candidates lie, for people.
@@ -340,7 +340,7 @@ enum Note {
     },
     Chosen {
         #[serde(flatten)]
-        found: Box<Found>,
+        found: Box<SearchOrigin>,
         rows_sha256: String,
     },
     #[serde(other)]

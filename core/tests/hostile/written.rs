@@ -5,7 +5,7 @@ use softprefix_core::experiment::{
     Rating, Record, Settings, Stars, Sweep, Values,
 };
 use softprefix_core::prefix::{
-    BlendEndpoint, Found, FoundBy, Generator, Magnitude, NormLimit, Origin, PrefixKind, PrefixRecipe, Rounding,
+    BlendEndpoint, FoundBy, Generator, Magnitude, NormLimit, Origin, PrefixKind, PrefixRecipe, Rounding, SearchOrigin,
     SoftPrefix, Subspace, encode,
 };
 use softprefix_core::protocol::Sampling;
@@ -212,7 +212,7 @@ fn kinds() -> Vec<PrefixKind> {
     };
     let frame = &frames(&common::some_prefix())[0];
     let learned = learn_plan.learned(frame.settings, &common::module(), frame);
-    let found = Found {
+    let found = SearchOrigin {
         by: FoundBy::Objective,
         near: "spring".to_owned(),
         generation: 3,
