@@ -78,20 +78,21 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
         _ => None,
     };
     Ok(Contents {
-        is_kobold: array == TENSOR,
+        is_kobold: array == TENSOR && archive.index_for_name(META).is_some(),
         tensor,
         name: meta.get("name").and_then(Value::as_str).map(str::to_owned),
         supported: supported.filter(|models| !models.is_empty()),
     })
 }
 
-/// The name of the entry that holds the prefix: KoboldAI's, PEFT's, or the only array.
+/// The name of the entry that holds the prefix: PEFT's, KoboldAI's beside its description, or the only array.
 fn array_in(file: &str, archive: &ZipArchive<Cursor<&[u8]>>) -> Result<String, FileError> {
-    let named = [TENSOR, PROMPT_EMBEDDINGS]
-        .into_iter()
-        .find(|name| archive.index_for_name(name).is_some());
-    if let Some(name) = named {
-        return Ok(name.to_owned());
+    let has = |name| archive.index_for_name(name).is_some();
+    if has(PROMPT_EMBEDDINGS) {
+        return Ok(PROMPT_EMBEDDINGS.to_owned());
+    }
+    if has(TENSOR) && has(META) {
+        return Ok(TENSOR.to_owned());
     }
     // macOS adds an entry of its own for each file.
     let is_array = |name: &&str| name.ends_with(".npy") && !name.starts_with("__MACOSX/");

@@ -26,6 +26,7 @@ const LARGEST_FILE: u64 = 256 << 20;
 const LARGEST_CONFIG: u64 = 1 << 20;
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+const PICKLED_WEIGHTS: &str = "adapter_model.bin";
 /// File name extensions of pickles. The oldest have no mark at their beginning.
 const PICKLES: [&str; 2] = ["pkl", "pickle"];
 /// What stands in the place of a file that Git LFS has not fetched.
@@ -194,22 +195,15 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
     };
     let (config, weights) = (folder.join(CONFIG), folder.join(WEIGHTS));
     if !config.is_file() {
-        return match &adapters_in(folder)?[..] {
-            [] => Err(not_peft(CONFIG)),
-            [only] => import_peft(only, hidden_size, rounding),
-            [first, second, ..] => {
-                let name = |folder: &Path| folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                Err(FileError::SeveralAdapters {
-                    folder: folder.display().to_string(),
-                    first: name(first),
-                    second: name(second),
-                })
-            }
-        };
+        // Weights without a configuration do not belong to an adapter in a folder beside them.
+        let has_weights = weights.exists() || folder.join(PICKLED_WEIGHTS).exists();
+        let inside = if has_weights { None } else { adapter_in(folder)? };
+        let inside = inside.ok_or_else(|| not_peft(CONFIG))?;
+        return import_peft(&inside, hidden_size, rounding);
     }
     let adapter = peft::Adapter::read(&config.display().to_string(), &read(&config, LARGEST_CONFIG)?)?;
     if !weights.is_file() {
-        let pickle = folder.join("adapter_model.bin");
+        let pickle = folder.join(PICKLED_WEIGHTS);
         if pickle.exists() {
             let file = pickle.display().to_string();
             return Err(FileError::Pickle { file });
@@ -220,15 +214,8 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
     // PEFT may save the model's whole embedding table in the same file.
     let opened = fs::File::open(&weights).map_err(|error| unreadable(&file, &error))?;
     let length = opened.metadata().map_err(|error| unreadable(&file, &error))?.len();
-    let named = tensors::read_named(&file, opened, length, LARGEST_FILE)?;
-    let bytes = match &named {
-        Some(_) => Vec::new(),
-        None => read(&weights, LARGEST_FILE)?,
-    };
-    let (table, note) = match &named {
-        Some(tensor) => tensor.table(&file)?,
-        None => tensors::read(&file, &bytes)?,
-    };
+    let tensor = tensors::read_named(&file, opened, length, LARGEST_FILE)?;
+    let (table, note) = tensor.table(&file)?;
     adapter.check(&file, &table)?;
     check_width(&file, &table, hidden_size)?;
     let stored = table.stored;
@@ -245,22 +232,35 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
     })
 }
 
-/// The folders directly inside `folder` that hold an adapter, in the order of their names; at most two, since two are
-/// already ambiguous.
-fn adapters_in(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
+/// The only folder inside `folder`, if it holds an adapter. Hidden folders, such as those of version control, do not count.
+fn adapter_in(folder: &Path) -> Result<Option<PathBuf>, FileError> {
     const MOST: usize = 10_000;
-    let name = folder.display().to_string();
-    let entries = fs::read_dir(folder).map_err(|error| unreadable(&name, &error))?;
-    let mut found = Vec::new();
+    let shown = folder.display().to_string();
+    let entries = fs::read_dir(folder).map_err(|error| unreadable(&shown, &error))?;
+    let mut adapters = Vec::new();
+    let mut others = false;
     for entry in entries.take(MOST) {
-        let path = entry.map_err(|error| unreadable(&name, &error))?.path();
+        let entry = entry.map_err(|error| unreadable(&shown, &error))?;
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if name.starts_with('.') || !path.is_dir() {
+            continue;
+        }
         if path.join(CONFIG).is_file() {
-            found.push(path);
+            adapters.push((name, path));
+        } else {
+            others = true;
         }
     }
-    found.sort();
-    found.truncate(2);
-    Ok(found)
+    adapters.sort();
+    match &adapters[..] {
+        [(first, _), (second, _), ..] => Err(FileError::SeveralAdapters {
+            folder: shown,
+            first: first.clone(),
+            second: second.clone(),
+        }),
+        [(_, only)] if !others => Ok(Some(only.clone())),
+        _ => Ok(None),
+    }
 }
 
 /// Writes `prefix` as a PEFT prompt-tuning adapter into `folder`, which is made if it is missing. Values are stored as

@@ -53,8 +53,15 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
         "f4" => Stored::F32,
         "f2" => Stored::F16,
         "f8" => Stored::F64,
-        // The bits of bf16; NumPy stores types it does not know, such as JAX's bf16, as V2.
-        "u2" | "V2" => Stored::Bf16,
+        // NumPy stores types that it does not know, such as JAX's bf16, as V2.
+        "V2" => Stored::Bf16,
+        "u2" if are_bf16_bits(data, big_endian) => Stored::Bf16,
+        "u2" => {
+            return Err(FileError::WrongType {
+                file: file.to_owned(),
+                found: "u2, which are whole numbers or the bits of f16".to_owned(),
+            });
+        }
         _ if code.starts_with('O') => return Err(FileError::Pickle { file: file.to_owned() }),
         _ => {
             let mut found = short(kind);
@@ -90,6 +97,29 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
         by_columns,
         bytes: data,
     })
+}
+
+/// Whether u16 words are the bits of a prefix in bf16, and neither whole numbers nor the bits of f16.
+///
+/// The words of positive floats are ordered like the floats. Most values of a prefix are within a few octaves of each other; an octave is
+/// 128 words of bf16, and 1,024 of f16.
+fn are_bf16_bits(data: &[u8], big_endian: bool) -> bool {
+    const WORDS: usize = 1 << 16;
+    /// The bits of 1e-20 in bf16.
+    const SMALLEST: u16 = 0x1e3d;
+    /// Words between the first and the last tenth of the values: twelve octaves of bf16, one and a half of f16.
+    const WIDEST: u16 = 12 * 128;
+    let word = |bytes: &[u8]| match *bytes {
+        [a, b] if big_endian => u16::from_be_bytes([a, b]),
+        [a, b] => u16::from_le_bytes([a, b]),
+        _ => 0,
+    };
+    let words = data.chunks_exact(2).take(WORDS).map(|bytes| word(bytes) & 0x7fff);
+    let mut words: Vec<u16> = words.filter(|word| *word != 0).collect();
+    words.sort_unstable();
+    let tenth = words.len() / 10;
+    let ends = words.get(tenth).zip(words.get(words.len().saturating_sub(tenth + 1)));
+    ends.is_none_or(|(low, high)| *high >= SMALLEST && high - low <= WIDEST)
 }
 
 /// An array of P x H little-endian f32 values.

@@ -37,14 +37,14 @@ impl Tensor {
     }
 }
 
-/// Reads the tensor [`PROMPT_EMBEDDINGS`] alone from a file of any size; `None` if there is none. `length` is the
-/// file's, and no tensor may have more than `limit` bytes.
+/// Reads the tensor [`PROMPT_EMBEDDINGS`] alone from a file of any size. `length` is the file's, and the tensor may have at most `limit`
+/// bytes.
 pub(super) fn read_named(
     file: &str,
     mut source: impl Read + Seek,
     length: u64,
     limit: u64,
-) -> Result<Option<Tensor>, FileError> {
+) -> Result<Tensor, FileError> {
     let unreadable = |error: std::io::Error| super::unreadable(file, &error);
     let mut start = Vec::new();
     let longest = super::LFS_POINTER.len() as u64;
@@ -64,7 +64,13 @@ pub(super) fn read_named(
         .map_err(unreadable)?;
     let header = parse(file, &header)?;
     let Some(info) = header.info(PROMPT_EMBEDDINGS) else {
-        return Ok(None);
+        let mut names: Vec<String> = header.tensors().into_keys().collect();
+        names.sort_unstable();
+        let names: String = names.join(", ").chars().take(80).collect();
+        return Err(FileError::NotOneTable {
+            file: file.to_owned(),
+            found: format!("no tensor named {PROMPT_EMBEDDINGS}, only {names:?}"),
+        });
     };
     let (from, to) = info.data_offsets;
     let size = to.saturating_sub(from) as u64;
@@ -79,12 +85,12 @@ pub(super) fn read_named(
     source.seek(SeekFrom::Start(at)).map_err(unreadable)?;
     let mut data = Vec::new();
     source.take(size).read_to_end(&mut data).map_err(unreadable)?;
-    Ok(Some(Tensor {
+    Ok(Tensor {
         dtype: info.dtype,
         shape: info.shape.clone(),
         data,
         note: note(&header),
-    }))
+    })
 }
 
 /// The length of the header of a file of `length` bytes, by its first bytes.
