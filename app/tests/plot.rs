@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+#[allow(dead_code, reason = "only what is painted")]
+#[path = "common/stage.rs"]
+mod stage;
+
 use eframe::egui::{
     Event, Modifiers, MouseWheelSource, MouseWheelUnit, PointerButton, Pos2, Rect, ScrollArea, Shape, TouchPhase, Vec2,
     pos2, vec2,
@@ -12,6 +16,8 @@ use softprefix::views::axis::Axis;
 use softprefix::views::magnitude::MagnitudeChange;
 use softprefix::views::plot::{Current, Plot, Point, Touched, View};
 use softprefix::{fonts, theme};
+
+use stage::painted;
 
 struct Page {
     points: Vec<Point>,
@@ -288,18 +294,11 @@ fn a_point_says_what_it_is_and_opens_at_a_click_and_the_arrows_go_from_one_to_th
 
 /// What is painted of texts in the last frame, and where.
 fn texts(harness: &Harness<'_, Page>) -> Vec<(String, Rect)> {
-    fn unfold(shape: &Shape, out: &mut Vec<(String, Rect)>) {
-        match shape {
-            Shape::Vec(shapes) => shapes.iter().for_each(|shape| unfold(shape, out)),
-            Shape::Text(text) => out.push((text.galley.text().to_owned(), text.visual_bounding_rect())),
-            _ => {}
-        }
-    }
-    let mut out = Vec::new();
-    for clipped in &harness.output().shapes {
-        unfold(&clipped.shape, &mut out);
-    }
-    out
+    let texts = painted(harness).into_iter().filter_map(|shape| match shape {
+        Shape::Text(text) => Some((text.galley.text().to_owned(), text.visual_bounding_rect())),
+        _ => None,
+    });
+    texts.collect()
 }
 
 #[test]

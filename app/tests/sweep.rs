@@ -3,34 +3,41 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
+use softprefix::bridge::recording::demo;
+use softprefix::doctor::finding::Finding;
+use softprefix::doctor::ssh::SshError;
 use softprefix::messages::{
-    Event, LibraryEvent, LibraryRequest, Request, SecondModuleAnswer, SweepEvent, SweepRequest,
+    DoctorEvent, Event, LibraryEvent, LibraryRequest, Request, SecondModuleAnswer, SweepEvent, SweepRequest,
 };
 use softprefix::model::sweep::{Range, SweepForm};
-use softprefix::model::{Format, Language, MagnitudeUnit, ModuleState, Problem, ProblemKind, Remembered, Theme};
+use softprefix::model::{
+    Format, Language, MagnitudeUnit, ModelChoice, ModuleState, Problem, ProblemKind, Remembered, Theme,
+};
 use softprefix::text::{ScoringText, SweepText, TwinText};
 use softprefix::workbench::sweep::{RunMessage, Stage, Sweeps};
-use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
+use softprefix::workbench::{Action, Notice, SweepAction, Tab, Workbench};
 use softprefix::{errors, export};
 use softprefix_core::client::ClientError;
 use softprefix_core::compare::{LikelihoodMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    CaseOutcome, CaseScores, Condition, Experiment, Failure, ModuleIdentity, RunEnd, RunEvent, SavedExperiment,
+    CaseOutcome, CaseScores, Condition, Experiment, Failure, ModuleIdentity, Record, RunEnd, RunEvent, SavedExperiment,
     SessionError, Summary,
 };
+use softprefix_unit::model::LoadError;
 
-use common::stage::{Stage as Shown, window, words};
+use common::stage::{Stage as Shown, enter, window, words};
 use common::sweep::{ended, over_two_prompts, ready, run_event, running, sweep_event};
 
 #[test]
-fn the_view_is_reached_by_its_tab_and_says_what_it_would_run() {
+fn the_view_is_opened_by_its_tab_and_shows_the_planned_runs() {
     let mut workbench = ready(Language::English);
     workbench.apply(Action::ShowTab(Tab::Tune));
     let mut harness = window(workbench);
@@ -44,24 +51,13 @@ fn the_view_is_reached_by_its_tab_and_says_what_it_would_run() {
 #[test]
 fn lengths_and_magnitudes_are_typed_and_what_is_no_list_is_refused() {
     let mut harness = window(ready(Language::English));
-    type_into(&mut harness, "Vectors P", "2, 8");
+    enter(&mut harness, "Vectors P", "2, 8");
     assert_eq!(harness.state().workbench.sweep.form.lengths, [2, 8]);
     harness.get_by_label("P 8, 1×: waiting");
     harness.get_by_label("Script's values").click();
     harness.run_steps(3);
     let form = &harness.state().workbench.sweep.form;
     assert_eq!((form.unit, form.values().len()), (MagnitudeUnit::Raw, 10));
-}
-
-fn type_into(harness: &mut Harness<'static, Shown>, field: &str, text: &str) {
-    harness.get_by_role_and_label(Role::TextInput, field).focus();
-    harness.run_steps(2);
-    harness.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
-    harness.run_steps(1);
-    harness.get_by_role_and_label(Role::TextInput, field).type_text(text);
-    harness.run_steps(2);
-    harness.key_press(Key::Enter);
-    harness.run_steps(3);
 }
 
 #[test]
@@ -75,14 +71,14 @@ fn a_sweep_does_not_start_while_a_field_is_marked_wrong() {
     ] {
         let mut harness = window(ready(Language::English));
         assert!(!is_off(&harness));
-        type_into(&mut harness, field, wrong);
+        enter(&mut harness, field, wrong);
         assert!(is_off(&harness), "{field}");
-        type_into(&mut harness, field, right);
+        enter(&mut harness, field, right);
         assert!(!is_off(&harness), "{field}");
     }
     // A ready-made list takes the place of what was typed.
     let mut harness = window(ready(Language::English));
-    type_into(&mut harness, "Magnitude, × token norm", "0, large");
+    enter(&mut harness, "Magnitude, × token norm", "0, large");
     harness.get_by_label("Whole axis").click();
     harness.run_steps(3);
     assert!(!is_off(&harness));
@@ -114,7 +110,7 @@ fn a_second_module_without_the_model_lists_its_own_to_choose_from() {
 }
 
 #[test]
-fn a_running_sweep_tells_the_time_left_and_shows_finished_running_and_waiting_cells() {
+fn a_running_sweep_shows_remaining_time_and_finished_running_and_waiting_cells() {
     let harness = window(running(Language::English, 5));
     let progress = harness.get_by_role_and_label(Role::ProgressIndicator, "About 4 min left");
     assert_eq!(progress.accesskit_node().numeric_value(), Some(62.5));
@@ -160,7 +156,7 @@ fn an_interrupted_sweep_is_offered_wherever_one_is_once_its_module_is_connected(
 }
 
 #[test]
-fn a_sweep_says_why_it_was_broken_off_and_what_failed_before_in_the_language_of_the_window() {
+fn an_interrupted_sweep_shows_its_reason_and_its_failures_in_the_language_of_the_window() {
     let lost = errors::run(&common::lost());
     for (language, other) in [
         (Language::English, Language::Japanese),
@@ -187,6 +183,18 @@ fn a_sweep_says_why_it_was_broken_off_and_what_failed_before_in_the_language_of_
     }
 }
 
+/// The last case of a sweep, failed.
+fn failed_case(workbench: &Workbench, error: &SessionError) -> Record {
+    let mut record = workbench.sweep.experiment().unwrap().records.last().unwrap().clone();
+    record.outcome = CaseOutcome::Failed(Failure {
+        error: error.to_string(),
+        cause: Some(error.clone()),
+        partial_text: "春の".to_owned(),
+        elapsed_sec: 2.0,
+    });
+    record
+}
+
 #[test]
 fn a_case_that_failed_is_explained_in_the_language_of_the_window_in_its_pair_and_in_the_report() {
     let lost = SessionError::Client(ClientError::ConnectionLost {
@@ -199,13 +207,7 @@ fn a_case_that_failed_is_explained_in_the_language_of_the_window_in_its_pair_and
     ] {
         let mut workbench = running(language, 3);
         let saved = workbench.sweep.experiment().unwrap();
-        let mut record = saved.records.last().unwrap().clone();
-        record.outcome = CaseOutcome::Failed(Failure {
-            error: lost.to_string(),
-            cause: Some(lost.clone()),
-            partial_text: "春の".to_owned(),
-            elapsed_sec: 2.0,
-        });
+        let record = failed_case(&workbench, &lost);
         let problem = errors::case(&record).unwrap();
         let experiment = saved.experiment.clone();
         let words = |language| problem.whole(language);
@@ -354,7 +356,7 @@ fn search(harness: &mut Harness<'static, Shown>, words: &str, found: &[&str]) {
 }
 
 #[test]
-fn the_history_lists_what_was_run_and_finds_it_by_its_text() {
+fn the_history_lists_experiments_and_finds_them_by_their_texts() {
     let mut workbench = running(Language::English, 8);
     let saved = workbench.sweep.experiment().unwrap();
     let summary = Summary::of(saved, Condition::default());
@@ -370,7 +372,7 @@ fn the_history_lists_what_was_run_and_finds_it_by_its_text() {
 }
 
 #[test]
-fn a_history_that_is_not_read_yet_says_so() {
+fn the_history_shows_that_it_is_still_being_read() {
     for language in [Language::English, Language::Japanese] {
         let mut remembered = Remembered::default();
         remembered.settings.language = language;
@@ -408,11 +410,12 @@ fn the_presenters_view_has_the_slider_and_the_texts_and_nothing_to_set_up() {
 const LATIN: &str = "
     ms MB GB nat ln p
     KL chrF sacreBLEU indel difflib SequenceMatcher autojunk Levenshtein distinct gram top token sha SHA
-    CPU PC LLM IP OSC UDP ssh SSH host port root embedded features OpenGL
+    CPU PC LLM IP OSC UDP ssh SSH OpenGL
     PNG SVG CSV JSON HTML GGUF gguf PEFT safetensors npy Comparator Python
     magnitude seed row blend prompt preset run
     softprefix unit Soft Prefix Workbench StackFlow Stack Module llm sys qwen Qwen smollm SmolLM instruct
     Ctrl Shift Enter Esc Space Home Tab Delete Backspace Mac
+    systemctl status restart ping JSON
     English Inter JetBrains Mono Noto Sans CJK MIT Apache SIL Open Font License
 ";
 
@@ -425,20 +428,37 @@ const FIXTURES: [&str; 5] = [
     "a small boat that he took out every morning before the light came. One day a storm came in from the west, and the waves rose over the rocks. nam tide",
 ];
 
-/// Returns whether this is a digest, or the description of a model of the fixtures.
-fn is_data(words: &str) -> bool {
-    let is_digest = words.len() > 8 && words.chars().all(|c| c.is_ascii_hexdigit() || c == '…');
-    is_digest
-        || ["Qwen2.5 0.5B, ", "SmolLM2 135M, "]
-            .iter()
-            .any(|model| words.contains(model))
-}
+/// Addresses, paths, options and digests, as a whole.
+const DATA: [&str; 9] = [
+    "root@m5stack.local",
+    "root@192.168.1.20",
+    "HOST:PORT",
+    "--features glow",
+    "--features wgpu",
+    "embedded",
+    "/tmp/results.json",
+    "/models/cut.gguf",
+    "llm.1000",
+];
 
-/// Returns the words in Latin letters.
-fn latin(words: &str) -> impl Iterator<Item = &str> {
-    words
-        .split(|c: char| !c.is_ascii_alphabetic())
-        .filter(|word| word.len() > 1)
+/// Returns the words in Latin letters that are neither known nor in a part of a text of the fixtures.
+fn foreign_words(words: &str) -> Vec<&str> {
+    let is_digest = words.len() > 8 && words.chars().all(|c| c.is_ascii_hexdigit() || c == '…');
+    let is_model = ["Qwen2.5 0.5B, ", "SmolLM2 135M, "]
+        .iter()
+        .any(|model| words.contains(model));
+    if is_digest || is_model {
+        return Vec::new();
+    }
+    // What a sentence in Japanese quotes is a part of it between other characters.
+    let parts = words.split(|c: char| !c.is_ascii_graphic() && !c.is_ascii_whitespace());
+    let parts = parts.map(str::trim).filter(|part| {
+        let is_fixture = |text: &&str| text.contains(part);
+        !FIXTURES.iter().any(is_fixture) && !DATA.iter().any(|data| part.trim_matches(['"', '`', ':']) == *data)
+    });
+    let words = parts.flat_map(|part| part.split(|c: char| !c.is_ascii_alphabetic()));
+    let known = |word: &&str| word.len() <= 1 || LATIN.split_ascii_whitespace().any(|known| known == *word);
+    words.filter(|word| !known(word)).collect()
 }
 
 /// Every text that is painted, and every name, value and description that assistive technology is given.
@@ -455,6 +475,33 @@ fn all_words(harness: &Harness<'_, Shown>) -> Vec<String> {
         all.extend([node.label(), node.value(), node.description()].into_iter().flatten());
     }
     all
+}
+
+fn one_problem_of_each_kind() -> [Problem; 7] {
+    let address = || "192.168.1.20:10001".to_owned();
+    let broken = async { tokio::spawn(async { panic!("途中") }).await.unwrap_err() };
+    let broken = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap()
+        .block_on(broken);
+    [
+        errors::problem_of(&ClientError::Connect {
+            address: address(),
+            detail: "Connection refused (os error 111)".to_owned(),
+        }),
+        errors::problem_of(&ClientError::NoAnswer {
+            action: "ping".to_owned(),
+            work_id: "sys".to_owned(),
+            seconds: 12.0,
+        }),
+        errors::problem_of(&ClientError::TaskFull {
+            ids: vec!["llm.1000".to_owned()],
+        }),
+        errors::session(&SessionError::NoLanguageModel { address: address() }, false),
+        errors::problem_of(&ClientError::EmptyPrompt),
+        errors::cannot_read(Path::new("/tmp/results.json"), &std::io::Error::from_raw_os_error(5)),
+        errors::task_failed(broken),
+    ]
 }
 
 #[test]
@@ -511,12 +558,65 @@ fn a_window_in_japanese_has_no_words_of_another_language() {
         workbench.apply(Action::ShowDialog(dialog));
         shown.push((format!("{dialog:?}"), workbench));
     }
-    let known: BTreeSet<&str> = FIXTURES.into_iter().chain([LATIN]).flat_map(latin).collect();
+    for problem in one_problem_of_each_kind() {
+        let mut workbench = common::tuned(japanese, Theme::Dark);
+        let name = format!("a problem: {:?}", problem.kind);
+        workbench.notice = Some(Notice::Problem(problem));
+        shown.push((name, workbench));
+    }
+    let mut workbench = running(japanese, 3);
+    let error = SessionError::Client(ClientError::ConnectionLost {
+        address: "192.168.1.20:10001".to_owned(),
+        detail: "Broken pipe (os error 32)".to_owned(),
+    });
+    let failed = failed_case(&workbench, &error);
+    let id = failed.id.clone();
+    run_event(&mut workbench, RunEvent::CaseFinished(Box::new(failed)));
+    workbench.apply(Action::Sweep(SweepAction::Select(Some(id))));
+    shown.push(("a failed case".into(), workbench));
+    let mut workbench = running(japanese, 8);
+    let saved = Summary::of(workbench.sweep.experiment().unwrap(), Condition::default());
+    common::list(&mut workbench, vec![saved]);
+    shown.push(("the history".into(), workbench));
+    let mut workbench = common::tuned(japanese, Theme::Dark);
+    workbench.apply(Action::ShowTab(Tab::Doctor));
+    let unreachable = SshError::Unreachable {
+        host: "root@192.168.1.20".to_owned(),
+        detail: "No route to host".to_owned(),
+    };
+    let finding = Finding::not_checked("ssh", "0.1", unreachable.sentence());
+    workbench.absorb(Event::Doctor(DoctorEvent::Found(Box::new(finding))));
+    shown.push(("a finding".into(), workbench));
+    let mut workbench = common::tuned(japanese, Theme::Dark);
+    let unusable = LoadError::BadFile {
+        path: "/models/cut.gguf".into(),
+        reason: "it is truncated".to_owned(),
+    };
+    workbench.absorb(Event::Models(vec![ModelChoice {
+        name: "qwen".to_owned(),
+        bytes: None,
+        present: true,
+        usable: false,
+        verified: true,
+        default: false,
+        about: errors::load(&unusable).whole(),
+    }]));
+    workbench.apply(Action::ShowDialog(Dialog::Models));
+    shown.push(("an unusable model".into(), workbench));
+    let mut workbench = common::tuned(japanese, Theme::Dark);
+    workbench.play(demo().unwrap());
+    shown.push(("a playback".into(), workbench));
+
     let mut foreign = BTreeMap::<String, String>::new();
     for (name, workbench) in shown {
-        let harness = common::stage::sized(workbench, [1440.0, 900.0]);
-        for words in all_words(&harness).into_iter().filter(|words| !is_data(words)) {
-            for word in latin(&words).filter(|word| !known.contains(word)) {
+        let mut harness = common::stage::sized(workbench, [1440.0, 900.0]);
+        if name == "the history" {
+            harness.get_by_label(SweepText::of(japanese).history).click();
+            harness.run_steps(3);
+            harness.get_by_label_contains("Spring, 2026-11-23");
+        }
+        for words in all_words(&harness) {
+            for word in foreign_words(&words) {
                 let place = || format!("{name}: {words}");
                 foreign.entry(word.to_owned()).or_insert_with(place);
             }
@@ -600,7 +700,7 @@ fn a_long_history_draws_only_visible_rows_with_the_latest_first() {
 }
 
 #[test]
-fn nothing_asks_to_press_start_while_a_sweep_runs() {
+fn no_hint_mentions_start_while_a_sweep_runs() {
     let harness = window(ready(Language::English));
     assert!(words(&harness, "Press Start").is_some());
     let harness = window(running(Language::English, 1));

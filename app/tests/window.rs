@@ -25,7 +25,7 @@ use softprefix_core::experiment::RunEnd;
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 use softprefix_core::protocol::learn::{LearnEnd, LearnFrame};
 
-use common::stage::{Stage, sized, window};
+use common::stage::{Stage, enter, sized, window};
 
 fn ready() -> Workbench {
     common::ready(Language::English, Theme::Dark)
@@ -57,7 +57,7 @@ fn the_slider_has_a_name_a_value_and_moves_by_its_keys() {
 }
 
 #[test]
-fn what_is_typed_is_what_runs_when_the_keys_follow_at_once() {
+fn typed_text_runs_when_the_keys_follow_immediately() {
     let mut workbench = ready();
     workbench.apply(Action::SetPrompt(String::new()));
     workbench.take_requests();
@@ -97,7 +97,7 @@ fn the_magnitude_can_be_typed_also_in_full_width_characters() {
 }
 
 #[test]
-fn what_is_no_number_is_refused_in_words_and_changes_nothing() {
+fn text_that_is_not_a_number_is_refused_with_a_reason() {
     let mut harness = window(ready());
     harness.get_by_label("Type P").focus();
     harness.run_steps(2);
@@ -222,7 +222,7 @@ fn a_lost_module_is_reported_with_a_remedy_and_a_reconnect_button() {
 }
 
 #[test]
-fn a_fetch_shows_how_far_it_is_and_can_be_cancelled() {
+fn a_download_shows_its_progress_and_can_be_cancelled() {
     let mut workbench = common::empty(Language::English, Theme::Dark);
     workbench.absorb(Event::Fetching(FetchProgress {
         name: "qwen2.5-0.5b-instruct".to_owned(),
@@ -250,7 +250,7 @@ fn a_fetch_shows_how_far_it_is_and_can_be_cancelled() {
 }
 
 #[test]
-fn the_card_says_in_both_languages_what_became_of_the_models_weights() {
+fn the_card_describes_the_conversion_of_weights_in_both_languages() {
     let stored = |kind: &str, count, how| StoredWeights {
         count,
         how,
@@ -386,7 +386,7 @@ fn where_the_system_shows_no_dialog_for_files_a_path_is_typed_and_no_file_is_rep
 }
 
 #[test]
-fn the_outputs_are_read_out_with_the_place_where_they_part() {
+fn assistive_technology_gets_the_outputs_with_their_first_difference() {
     let harness = window(tuned());
     let output = harness.get_by_role_and_label(Role::Document, "Prefixed output");
     assert_eq!(output.accesskit_node().value().as_deref(), Some(common::PREFIXED));
@@ -497,18 +497,6 @@ fn every_state_of_the_module_is_shown_in_both_languages_at_every_size() {
             }
         }
     }
-}
-
-/// Types into a field, and leaves it with Enter.
-fn enter(harness: &mut egui_kittest::Harness<'_, common::stage::Stage>, field: &str, text: &str) {
-    harness.get_by_role_and_label(Role::TextInput, field).focus();
-    harness.run_steps(2);
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
-    harness.run_steps(1);
-    harness.get_by_role_and_label(Role::TextInput, field).type_text(text);
-    harness.run_steps(2);
-    harness.key_press(Key::Enter);
-    harness.run_steps(3);
 }
 
 #[test]
@@ -657,7 +645,7 @@ fn a_key_changes_the_theme() {
 }
 
 #[test]
-fn find_says_what_to_do_before_anything_is_learned_and_why_it_cannot_begin() {
+fn find_explains_its_empty_view_and_why_learning_cannot_start() {
     for (language, why, hint) in [
         (
             Language::English,
@@ -759,7 +747,7 @@ fn in_the_presenter_the_key_of_stop_stops_a_run_and_else_what_is_being_learned_o
 }
 
 #[test]
-fn the_end_of_candidates_that_a_choice_has_replaced_is_no_end_of_those_that_follow() {
+fn the_end_of_replaced_candidates_does_not_end_the_next_ones() {
     let mut workbench = common::find::choosing(Language::English, Theme::Dark);
     workbench.take_requests();
     let ended = |number| Event::Find(Box::new(FindEvent::Ended { number, problem: None }));
@@ -962,7 +950,7 @@ fn remaining_time_and_undone_steps_are_shown_next_to_the_bar() {
 }
 
 #[test]
-fn a_learning_that_missed_its_target_says_what_may_help_and_its_rows_can_be_used() {
+fn learning_that_misses_its_target_suggests_remedies_and_its_rows_can_be_used() {
     for language in [Language::English, Language::Japanese] {
         let text = softprefix::text::FindText::of(language);
         for (end, is_short) in [(LearnEnd::NotReached, true), (LearnEnd::Reached, false)] {
@@ -1047,7 +1035,7 @@ fn an_interrupted_search_shows_its_reason_and_progress_in_the_language_of_the_wi
 }
 
 #[test]
-fn while_a_model_is_fetched_behind_the_card_says_so_and_a_failure_has_its_remedy_and_a_button() {
+fn the_card_shows_a_download_in_the_background_and_its_failure_with_a_remedy_and_a_button() {
     let mut workbench = ready();
     let progress = FetchProgress {
         name: "qwen2.5-0.5b".to_owned(),
@@ -1235,7 +1223,7 @@ fn the_enter_that_accepts_a_composition_in_a_field_of_one_line_submits_nothing()
 }
 
 #[test]
-fn what_is_dropped_on_the_window_is_opened_by_what_it_is() {
+fn dropped_files_are_opened_by_their_content() {
     use std::path::PathBuf;
     let opened = |name: &str| softprefix::workbench::dropped(PathBuf::from(name));
     for name in [

@@ -1,7 +1,9 @@
 //! The window without a screen: shown on a workbench, its actions applied to it. It knows no bridge.
 
-use eframe::egui::{Color32, Context, Shape, Ui, UiBuilder, vec2};
+use eframe::egui::accesskit::Role;
+use eframe::egui::{Color32, Context, Key, Modifiers, Shape, Ui, UiBuilder, vec2};
 use egui_kittest::Harness;
+use egui_kittest::kittest::Queryable as _;
 use softprefix::app::frame_of;
 use softprefix::panels::Window;
 use softprefix::workbench::{Action, Workbench};
@@ -60,8 +62,20 @@ pub fn paced(workbench: Workbench, size: [f32; 2], step: f32) -> Harness<'static
     harness
 }
 
+/// Types into a field, and leaves it with Enter.
+pub fn enter(harness: &mut Harness<'_, Stage>, field: &str, text: &str) {
+    harness.get_by_role_and_label(Role::TextInput, field).focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness.run_steps(1);
+    harness.get_by_role_and_label(Role::TextInput, field).type_text(text);
+    harness.run_steps(2);
+    harness.key_press(Key::Enter);
+    harness.run_steps(3);
+}
+
 /// The shapes of the last frame, from the bottom to the top.
-pub fn painted<'h>(harness: &'h Harness<'_, Stage>) -> Vec<&'h Shape> {
+pub fn painted<'h, S>(harness: &'h Harness<'_, S>) -> Vec<&'h Shape> {
     fn unfold<'s>(shape: &'s Shape, out: &mut Vec<&'s Shape>) {
         match shape {
             Shape::Vec(shapes) => shapes.iter().for_each(|shape| unfold(shape, out)),

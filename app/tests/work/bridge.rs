@@ -10,9 +10,10 @@ use softprefix::workbench::{Action, Dialog, DiffOf, Notice};
 use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::experiment::{Applied, Point};
 use softprefix_core::protocol::SetUp;
-use softprefix_core::protocol::extension::{FinishReason, WeightRounding};
+use softprefix_core::protocol::extension::{FinishReason, Priority, WeightRounding};
 use softprefix_unit::testing::small_model;
 
+use crate::hardship::with_priorities;
 use crate::support::{
     Harness, LONG, OtherClient, Seen, at, by_id, closed_port, is_deterministic, kept, points, serve, tasks_at,
     tiny_model,
@@ -338,7 +339,7 @@ fn a_connection_that_fails_leaves_the_module_in_use_as_it_was() {
 }
 
 #[test]
-fn who_leaves_another_modules_tasks_alone_is_back_at_the_module_in_use() {
+fn leaving_the_tasks_of_another_module_returns_to_the_module_in_use() {
     let (first, full) = (serve(tiny_model()), serve(tiny_model()));
     let left = OtherClient::at(full);
     let mut harness = Harness::new();
@@ -452,6 +453,25 @@ fn a_filled_curve_streams_its_texts_and_keeps_a_scored_record_of_each_magnitude(
     assert!(!harness.workbench.is_running(), "a kept point shows its text at once");
     let (run, _) = harness.current();
     assert_eq!(run.output(), &*harness.workbench.prefixed.text);
+}
+
+#[test]
+fn the_second_baseline_and_the_runs_of_a_curve_have_the_priority_of_a_batch() {
+    let (module, priorities) = with_priorities(serve(tiny_model()));
+    let take = || std::mem::take(&mut *priorities.lock().unwrap());
+    let mut harness = Harness::new();
+    harness.connect(at(module));
+    harness.run();
+    harness.until_noise_is_known();
+    assert_eq!(
+        take(),
+        [Priority::Live, Priority::Live, Priority::Batch],
+        "baseline and prefix, then the baseline again"
+    );
+    harness.apply(Action::FillCurve);
+    harness.until("the whole curve", |workbench| workbench.curve.progress().is_none());
+    harness.until("a point for each", |workbench| points(workbench) == 12);
+    assert_eq!(take(), [Priority::Batch; 12]);
 }
 
 #[test]

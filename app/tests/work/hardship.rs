@@ -17,7 +17,7 @@ use softprefix::workbench::{Action, Notice, Workbench};
 use softprefix_core::client::ConnectOptions;
 use softprefix_core::compare::Granularity;
 use softprefix_core::experiment::Applied;
-use softprefix_core::protocol::extension::feature;
+use softprefix_core::protocol::extension::{Priority, feature};
 
 use crate::support::{Harness, Seen, at, closed_port, points, serve, tiny_model};
 
@@ -67,7 +67,7 @@ fn a_closed_port_is_named_with_what_to_check() {
 }
 
 #[test]
-fn a_module_that_never_answers_is_given_up_after_its_time() {
+fn a_module_that_never_answers_times_out() {
     let problem = problem_with(at(server(|mut stream| {
         let mut sink = [0; 1024];
         while stream.read(&mut sink).is_ok_and(|count| count > 0) {}
@@ -148,7 +148,7 @@ fn a_connection_lost_during_a_stream_is_reported_and_reopened() {
 }
 
 #[test]
-fn a_stream_that_stops_without_an_end_is_given_up_and_its_text_stays_on_screen() {
+fn a_stream_that_stops_without_an_end_times_out_and_its_text_stays_visible() {
     let module = serve(tiny_model());
     let address = between(module, FRAME, 12, |_| std::thread::sleep(Duration::from_secs(60)));
     let mut harness = Harness::with(short_limits());
@@ -276,7 +276,7 @@ impl Link {
 }
 
 #[test]
-fn a_connection_that_went_mute_while_the_machine_slept_is_noticed_on_waking_and_opened_again() {
+fn a_connection_that_died_while_the_machine_slept_is_detected_and_reopened_on_waking() {
     let link = Link::to(serve(tiny_model()));
     let mut harness = Harness::with(short_limits());
     harness.connect(at(link.address));
@@ -292,7 +292,7 @@ fn a_connection_that_went_mute_while_the_machine_slept_is_noticed_on_waking_and_
 }
 
 #[test]
-fn a_module_that_does_not_come_back_is_given_up_and_says_so_and_a_reconnect_by_hand_works() {
+fn reconnecting_ends_with_a_message_and_works_again_on_request() {
     let link = Link::to(serve(tiny_model()));
     let mut harness = Harness::with(ConnectOptions {
         retries: vec![Duration::from_millis(1); 3],
@@ -326,7 +326,7 @@ fn a_module_that_does_not_come_back_is_given_up_and_says_so_and_a_reconnect_by_h
 }
 
 #[test]
-fn who_chooses_another_module_ends_the_attempts_to_reach_the_lost_one() {
+fn choosing_another_module_ends_the_attempts_to_reconnect() {
     let module = serve(tiny_model());
     let link = Link::to(module);
     let mut harness = Harness::with(ConnectOptions {
@@ -420,6 +420,19 @@ pub fn that_sets_up_behind(gate: Arc<Mutex<()>>, module: SocketAddr) -> SocketAd
     changed(module, wait, |_reply| {})
 }
 
+/// A module, and the priority of each inference that it was asked for so far.
+pub fn with_priorities(module: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<Priority>>>) {
+    let priorities = Arc::<Mutex<Vec<Priority>>>::default();
+    let noted = Arc::clone(&priorities);
+    let note = move |request: &mut Value| {
+        if request["action"] == "inference" {
+            let priority = request["data"]["softprefix"]["priority"].clone();
+            noted.lock().unwrap().push(serde_json::from_value(priority).unwrap());
+        }
+    };
+    (changed(module, note, |_reply| {}), priorities)
+}
+
 /// A module that lists one card more, without a name.
 pub fn with_a_nameless_card(module: SocketAddr) -> SocketAddr {
     changed(
@@ -495,7 +508,7 @@ fn hide(value: &mut Value) {
 }
 
 #[test]
-fn a_stock_module_is_worked_one_inference_at_a_time_in_raw_values_and_its_word_is_not_taken() {
+fn a_stock_module_runs_one_inference_at_a_time_with_raw_values_and_is_not_trusted() {
     let mut harness = Harness::new();
     harness.connect(at(stock_module(serve(tiny_model()))));
     let facts = harness.workbench.module.facts().unwrap().clone();
@@ -525,7 +538,7 @@ fn a_stock_module_is_worked_one_inference_at_a_time_in_raw_values_and_its_word_i
 }
 
 #[test]
-fn a_stock_module_cannot_make_a_prefix_of_words_and_says_so() {
+fn a_prefix_of_words_is_refused_on_a_stock_module_with_a_reason() {
     let mut harness = Harness::new();
     harness.connect(at(stock_module(serve(tiny_model()))));
     harness.apply(Action::SetKind(KindChoice::Words));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use softprefix_core::client::{ConnectOptions, Module, Task};
 use softprefix_core::experiment::{Ending, Entry, Journal, Library, Rating, Record, SavedExperiment, Stars, export};
-use softprefix_core::prefix::split_mix;
+use softprefix_core::prefix::{Rounding, SoftPrefix, files, split_mix};
 use softprefix_core::protocol::SetUp;
 use softprefix_unit::testing::small_model;
 use tokio::runtime::Runtime;
@@ -42,6 +42,12 @@ pub fn stdout(output: &Output) -> String {
 
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The rows in a file that the program wrote.
+pub fn rows_in(folder: &Path, name: &str) -> SoftPrefix {
+    let imported = files::import(&folder.join(name), Some(64), Rounding::default());
+    imported.unwrap().prefix
 }
 
 /// The arguments of a comparison of one prompt.
@@ -244,7 +250,7 @@ fn wrong_arguments_end_with_2_and_a_sentence() {
 }
 
 #[test]
-fn a_module_that_is_not_there_ends_with_3_and_says_what_to_check() {
+fn an_unreachable_module_exits_with_3_and_says_what_to_check() {
     let folder = tempfile::tempdir().unwrap();
     let module = closed_port().to_string();
     let done = compare(&module, &folder.path().join("results.json"), &["--values", "1"]);
@@ -337,7 +343,7 @@ fn a_misspelt_command_and_a_missing_file_are_refused_before_the_window_opens() {
 }
 
 #[test]
-fn module_says_what_a_module_is_without_setting_anything_up() {
+fn module_describes_a_module_without_a_set_up() {
     let module = serve(tiny_model()).to_string();
     let done = softprefix(&["module", &module]);
     assert_eq!(code(&done), 0, "{}", stderr(&done));
@@ -560,7 +566,7 @@ fn help_and_version_end_with_0() {
 }
 
 #[test]
-fn demo_says_what_is_in_a_recording_and_refuses_what_it_cannot_play() {
+fn demo_describes_a_recording_and_refuses_what_it_cannot_play() {
     let done = softprefix(&["demo", "--check"]);
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     assert!(stdout(&done).contains("runs"), "{}", stdout(&done));
@@ -611,7 +617,7 @@ fn texts_in(path: &Path) -> Vec<(String, String)> {
 }
 
 #[test]
-fn what_compare_ran_is_in_the_history_with_its_plan_and_the_same_texts_as_in_its_file() {
+fn compare_adds_its_runs_to_the_history_with_the_texts_of_its_file() {
     let folder = tempfile::tempdir().unwrap();
     let module = serve(tiny_model()).to_string();
     let done = compare_in(folder.path(), &module, &["--values", "0,0.5", "--max-tokens", "8"])
@@ -887,7 +893,7 @@ fn a_second_module_that_is_unreachable_or_misses_the_model_is_reported_before_an
 }
 
 #[test]
-fn a_sweep_of_two_modules_that_was_broken_off_on_the_second_runs_only_what_is_missing_there() {
+fn a_sweep_interrupted_on_the_second_module_runs_only_the_cases_missing_there() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");
     let (first, second) = (serve(tiny_model()).to_string(), serve(tiny_model()).to_string());
@@ -998,7 +1004,7 @@ fn report_reads_results_files_exported_experiments_and_journals() {
 }
 
 #[test]
-fn export_takes_one_of_several_prompts_and_experiments_with_what_people_thought_and_spares_its_source() {
+fn export_selects_a_prompt_and_an_experiment_includes_ratings_and_never_overwrites_its_source() {
     let folder = tempfile::tempdir().unwrap();
     let place = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let module = serve(tiny_model()).to_string();

@@ -12,7 +12,7 @@ use softprefix_core::prefix::{Rounding, SoftPrefix, files};
 use softprefix_unit::testing::small_model;
 
 use crate::hardship::stock_module;
-use crate::shell::program;
+use crate::shell::{program, rows_in, stderr};
 use crate::support::{LONG, serve, tasks_at, tiny_model};
 
 fn learn(folder: &Path, module: SocketAddr, more: &[&str]) -> Output {
@@ -24,15 +24,6 @@ fn learn(folder: &Path, module: SocketAddr, more: &[&str]) -> Output {
 }
 
 const ONE: [&str; 4] = ["--prompt", "Tell me something.", "--target", "the land"];
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn found(folder: &Path) -> SoftPrefix {
-    let imported = files::import(&folder.join("found.safetensors"), Some(64), Rounding::default());
-    imported.unwrap().prefix
-}
 
 /// Passes everything on until the unit has told of the step; then hangs up.
 pub fn cut_off_after(module: SocketAddr, step: usize) -> SocketAddr {
@@ -72,7 +63,7 @@ fn learned_rows_are_a_file_with_their_recipe_that_other_commands_take() {
         printed.contains("not the target yet") && printed.contains("the model says"),
         "{printed}"
     );
-    let rows = found(folder.path());
+    let rows = rows_in(folder.path(), "found.safetensors");
     assert_eq!((rows.len(), rows.hidden_size()), (3, 64));
     assert!(printed.contains(&rows.sha256()), "{printed}");
     let bytes = std::fs::read(folder.path().join("found.safetensors")).unwrap();
@@ -92,7 +83,11 @@ fn learned_rows_are_a_file_with_their_recipe_that_other_commands_take() {
 
     let again = tempfile::tempdir().unwrap();
     learn(again.path(), module, &arguments);
-    assert_eq!(found(again.path()), rows, "the same seed gives the same rows");
+    assert_eq!(
+        rows_in(again.path(), "found.safetensors"),
+        rows,
+        "the same seed gives the same rows"
+    );
 
     let file = folder.path().join("found.safetensors").to_string_lossy().into_owned();
     let results = folder.path().join("results.json").to_string_lossy().into_owned();
@@ -124,7 +119,7 @@ fn learned_rows_are_a_file_with_their_recipe_that_other_commands_take() {
         &[&ONE[..], &["--init", "file", "--from", &file, "--steps", "2"]].concat(),
     );
     assert!(stderr(&done).contains("at first"), "{}", stderr(&done));
-    assert_eq!(found(folder.path()).len(), 3);
+    assert_eq!(rows_in(folder.path(), "found.safetensors").len(), 3);
 }
 
 #[test]
@@ -186,7 +181,7 @@ fn invalid_input_is_reported_before_learning_starts() {
 }
 
 #[test]
-fn the_best_rows_so_far_are_on_disk_when_the_unit_is_gone() {
+fn the_best_rows_so_far_are_on_disk_when_the_unit_disappears() {
     let folder = tempfile::tempdir().unwrap();
     let module = cut_off_after(serve(tiny_model()), 5);
     let done = learn(
@@ -199,7 +194,7 @@ fn the_best_rows_so_far_are_on_disk_when_the_unit_is_gone() {
         done.status.code() == Some(3) && printed.contains("The best rows so far are in"),
         "{printed}"
     );
-    assert_eq!(found(folder.path()).len(), 8);
+    assert_eq!(rows_in(folder.path(), "found.safetensors").len(), 8);
 }
 
 #[cfg(unix)]
@@ -295,7 +290,10 @@ fn interrupted_learning_exits_with_130_and_leaves_its_best_rows_and_no_task() {
     let done = running.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(130), "{}", stderr(&done));
     let printed = String::from_utf8_lossy(&done.stdout).into_owned();
-    assert!(printed.contains(&found(folder.path()).sha256()), "{printed}");
+    assert!(
+        printed.contains(&rows_in(folder.path(), "found.safetensors").sha256()),
+        "{printed}"
+    );
     assert!(
         stderr(&done).contains("the best rows so far are in"),
         "{}",

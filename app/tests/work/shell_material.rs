@@ -6,15 +6,11 @@ use std::process::Output;
 use serde_json::Value;
 use softprefix_core::prefix::{Generator, Rounding, SoftPrefix, files};
 
-use crate::shell::program;
+use crate::shell::{program, stderr};
 use crate::support::{closed_port, serve, tiny_model};
 
 fn run(state: &Path, args: &[&str]) -> Output {
     program(state, args).output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn rows(width: usize, rows: usize) -> SoftPrefix {

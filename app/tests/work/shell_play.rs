@@ -13,7 +13,7 @@ use softprefix_core::prefix::Magnitude;
 
 use crate::external::packets;
 use crate::hardship::Link;
-use crate::shell::program;
+use crate::shell::{program, stderr};
 use crate::support::{Harness, LONG, at, kept, serve, tiny_model};
 
 fn play(folder: &Path, module: SocketAddr, more: &[&str]) -> Command {
@@ -46,10 +46,6 @@ fn lines(output: &Output) -> Vec<Value> {
 
 fn of<'v>(lines: &'v [Value], name: &str) -> Vec<&'v Value> {
     lines.iter().filter_map(|line| line.get(name)).collect()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
@@ -128,7 +124,7 @@ fn a_bad_line_is_answered_with_its_number_and_is_never_obeyed_in_part() {
 }
 
 #[test]
-fn a_run_that_is_not_possible_is_answered_and_a_module_that_is_not_there_ends_it() {
+fn an_impossible_run_is_answered_and_an_unreachable_module_ends_the_command() {
     let folder = tempfile::tempdir().unwrap();
     let module = serve(tiny_model());
     let command = play(folder.path(), module, &["--stdin", "--blend", "春", ""]);
@@ -164,7 +160,7 @@ fn a_run_that_is_not_possible_is_answered_and_a_module_that_is_not_there_ends_it
 }
 
 #[test]
-fn while_a_lost_module_is_reached_again_both_outputs_say_so_and_then_it_plays_on() {
+fn both_outputs_report_a_lost_module_and_play_continues_after_reconnecting() {
     let folder = tempfile::tempdir().unwrap();
     let link = Link::to(serve(tiny_model()));
     let mut child = play(folder.path(), link.address, &["--stdin"]).spawn().unwrap();

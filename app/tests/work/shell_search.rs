@@ -6,10 +6,9 @@ use std::process::Output;
 
 use serde_json::Value;
 use softprefix_core::experiment::SavedExperiment;
-use softprefix_core::prefix::{Rounding, SoftPrefix, files};
 
 use crate::hardship::stock_module;
-use crate::shell::program;
+use crate::shell::{program, rows_in, stderr};
 use crate::support::{kept, serve, tiny_model};
 
 fn search(folder: &Path, module: SocketAddr, more: &[&str]) -> Output {
@@ -27,15 +26,6 @@ fn search(folder: &Path, module: SocketAddr, more: &[&str]) -> Output {
     args.extend(["--max-tokens", "12"]);
     args.extend(more);
     program(&folder.join("state"), &args).output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn best(folder: &Path) -> SoftPrefix {
-    let imported = files::import(&folder.join("best.safetensors"), Some(64), Rounding::default());
-    imported.unwrap().prefix
 }
 
 fn note(folder: &Path) -> Value {
@@ -58,7 +48,7 @@ fn the_best_rows_are_a_file_and_every_run_is_a_record_from_which_they_can_be_bui
     let arguments = [&AWAY[..], &["4", "--population", "5", "--len", "2"]].concat();
     let done = search(folder.path(), module, &arguments);
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
-    let rows = best(folder.path());
+    let rows = rows_in(folder.path(), "best.safetensors");
     let printed = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(
         printed.contains(&rows.sha256()) && printed.contains("in 14 runs"),
@@ -78,7 +68,11 @@ fn the_best_rows_are_a_file_and_every_run_is_a_record_from_which_they_can_be_bui
 
     let again = tempfile::tempdir().unwrap();
     search(again.path(), module, &arguments);
-    assert_eq!(best(again.path()), rows, "the same seed gives the same rows");
+    assert_eq!(
+        rows_in(again.path(), "best.safetensors"),
+        rows,
+        "the same seed gives the same rows"
+    );
 }
 
 #[test]

@@ -415,19 +415,29 @@ pub fn at(address: SocketAddr) -> Target {
 
 /// A model of random weights: real in every way but that its texts say nothing.
 pub fn tiny_model() -> PathBuf {
-    static FILE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = FILE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("tiny.gguf");
-        TinyModel {
-            window: 2048,
-            ..TinyModel::qwen2()
-        }
-        .write(&path)
-        .unwrap();
-        (folder, path)
-    });
-    path.clone()
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| written("tiny", &TinyModel::qwen2())).clone()
+}
+
+/// Another model of random weights, wider than the first.
+pub fn wide_model() -> PathBuf {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    let wide = TinyModel {
+        hidden_size: 128,
+        ..TinyModel::qwen2()
+    };
+    FILE.get_or_init(|| written("wide", &wide)).clone()
+}
+
+/// Writes a model with a window of 2,048 tokens into a folder of its own.
+fn written(name: &str, model: &TinyModel) -> PathBuf {
+    let path = tempfile::tempdir().unwrap().keep().join(format!("{name}.gguf"));
+    let model = TinyModel {
+        window: 2048,
+        ..model.clone()
+    };
+    model.write(&path).unwrap();
+    path
 }
 
 /// Serves a unit with the model file `path` on a loopback port, until the program ends.

@@ -1,34 +1,12 @@
 //! One sweep on two modules: a real unit each, with models of different width.
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
-
 use softprefix::model::Format;
 use softprefix::workbench::sweep::{RunMessage, Stage};
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::experiment::{Journal, RunEnd, experiments};
-use softprefix_unit::testing::TinyModel;
 
 use crate::shell::program;
-use crate::support::{Harness, at, closed_port, serve, tasks_at, tiny_model};
-
-/// Another model of random weights, wider than the first.
-fn wide_model() -> PathBuf {
-    static FILE: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, path) = FILE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("wide.gguf");
-        TinyModel {
-            window: 2048,
-            hidden_size: 128,
-            ..TinyModel::qwen2()
-        }
-        .write(&path)
-        .unwrap();
-        (folder, path)
-    });
-    path.clone()
-}
+use crate::support::{Harness, at, closed_port, serve, tasks_at, tiny_model, wide_model};
 
 fn sweep(harness: &mut Harness, action: SweepAction) {
     harness.apply(Action::Sweep(action));
