@@ -8,7 +8,7 @@
 //!   the time differs.
 //! * replies: an accepted prefix comes back as [`SoftPrefixEcho`] in the reply's `soft_prefix`; where it was requested,
 //!   the last reply has [`Usage`] as `usage`.
-//! * actions on `llm.N`: [`EMBED`], [`VOCABULARY`], [`BUDGET`], [`NEAREST`], [`SCORE`], [`LEARN`], [`STOP`]. The reply's
+//! * actions on `llm.N`: [`EMBED`], [`VOCABULARY`], [`COUNT_TOKENS`], [`NEAREST`], [`SCORE`], [`LEARN`], [`STOP`]. The reply's
 //!   `object` is the action's name, its data the type named there. `softprefix.stop` takes [`StopRequest`] and ends that
 //!   one inference: it then sends its normal last reply with the text so far (finish reason `stopped`), whether it was
 //!   running or waiting; an id that is not running is no error, since the inference may just have ended. A score is
@@ -39,7 +39,7 @@ pub const EMBED: &str = "softprefix.embed";
 /// Action: norms over the embedding table (no data → [`Vocabulary`]).
 pub const VOCABULARY: &str = "softprefix.vocabulary";
 /// Action: how many tokens a prompt takes ([`TextRequest`] → [`TokenCounts`]).
-pub const BUDGET: &str = "softprefix.budget";
+pub const COUNT_TOKENS: &str = "softprefix.budget";
 /// Action: the tokens whose rows point the same way as given rows ([`NearestRequest`] → [`Nearest`]).
 pub const NEAREST: &str = "softprefix.nearest";
 /// Action: how likely a text is, token by token, without and with prefixes ([`ScoreData`] → [`Scored`]).
@@ -51,7 +51,7 @@ pub const LEARN: &str = "softprefix.learn";
 pub const STOP: &str = "softprefix.stop";
 
 /// All actions of this extension.
-pub const ACTIONS: [&str; 7] = [EMBED, VOCABULARY, BUDGET, NEAREST, SCORE, LEARN, STOP];
+pub const ACTIONS: [&str; 7] = [EMBED, VOCABULARY, COUNT_TOKENS, NEAREST, SCORE, LEARN, STOP];
 
 /// Top-level key of a model card from our unit; its value is an object with more about the model.
 pub const CARD_MARK: &str = "softprefix";
@@ -62,8 +62,8 @@ pub mod feature {
     pub const EMBED: &str = "embed";
     /// The unit has [`super::VOCABULARY`].
     pub const VOCABULARY: &str = "vocabulary";
-    /// The unit has [`super::BUDGET`].
-    pub const BUDGET: &str = "budget";
+    /// The unit has [`super::COUNT_TOKENS`].
+    pub const COUNT_TOKENS: &str = "budget";
     /// The unit has [`super::STOP`].
     pub const STOP: &str = "stop";
     /// The unit supports [`InferenceOptions::stream`](super::InferenceOptions::stream).
@@ -396,7 +396,7 @@ pub struct Sample {
     pub generator: Generator,
 }
 
-/// Data of [`BUDGET`].
+/// Data of [`COUNT_TOKENS`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextRequest {
     /// The user's text, without the template.
@@ -510,7 +510,7 @@ pub struct Histogram {
     pub log10_min: f64,
 }
 
-/// Reply to [`BUDGET`]: token counts of a prompt.
+/// Reply to [`COUNT_TOKENS`]: token counts of a prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenCounts {
     /// Most rows before the first output: prefix + template + prompt.

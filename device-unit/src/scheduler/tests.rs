@@ -829,13 +829,17 @@ fn a_queued_learning_job_can_be_cancelled_while_another_runs() {
     let (scheduler, _) = start(learning, Budget::default());
     let patience = Duration::from_secs(5);
     let (first, running) = learn_job();
-    let stop = first.stop.clone();
-    scheduler.learn(first);
+    let (stop, limit) = (first.stop.clone(), AdmissionLimit::new(1));
+    scheduler.learn(LearnJob {
+        permit: limit.acquire().unwrap(),
+        ..first
+    });
     for expected in [Learned::Started, Learned::Progress(0, 0)] {
         assert_eq!(running.recv_timeout(patience).unwrap(), expected);
     }
+    assert!(limit.acquire().is_ok(), "a job that has started does not wait");
     let (second, waiting) = learn_job();
-    let (second_stop, limit) = (second.stop.clone(), AdmissionLimit::new(1));
+    let second_stop = second.stop.clone();
     scheduler.learn(LearnJob {
         permit: limit.acquire().unwrap(),
         ..second

@@ -398,7 +398,7 @@ impl Inner {
                 None
             }
             _ => {
-                self.ask(&task, request, peer);
+                self.answer_query(&task, request, peer);
                 None
             }
         }
@@ -429,7 +429,7 @@ impl Inner {
     }
 
     /// Answers a query on a thread of the model.
-    fn ask(&self, task: &Arc<Task>, request: Request, peer: &Peer) {
+    fn answer_query(&self, task: &Arc<Task>, request: Request, peer: &Peer) {
         let task_of_query = Arc::clone(task);
         let reply = PendingReply::new(peer, &request.request_id, &task.work_id);
         let action = request.action.clone();
@@ -463,7 +463,7 @@ impl Inner {
             feature::EMBED,
             feature::SAMPLE,
             feature::VOCABULARY,
-            feature::BUDGET,
+            feature::COUNT_TOKENS,
             feature::NEAREST,
             feature::STOP,
             feature::STREAM,

@@ -311,7 +311,7 @@ impl Session {
             Some(current) => (current.task.clone(), current.set_up.prompt.clone()),
             None => return Ok(None),
         };
-        if !task.support().is_some_and(|support| support.has(feature::BUDGET)) {
+        if !task.support().is_some_and(|support| support.has(feature::COUNT_TOKENS)) {
             return Ok(None);
         }
         let mut budget = task.count_tokens(user).await?;
