@@ -1,14 +1,14 @@
-//! The floors of this crate, as its documentation draws them: an import goes down, never up and never across.
+//! Checks the layers of this crate's documentation: a module imports only from lower layers.
 
 #![allow(clippy::expect_used, reason = "helpers of tests")]
 
 #[path = "../../core/tests/floors/imports.rs"]
 mod imports;
 
-use imports::{Floors, assert_imports_only_lower_layers, no_large_circle};
+use imports::{Layers, assert_imports_only_lower_layers, no_large_circle};
 
-/// From the ground up.
-const FLOORS: Floors<'_> = &[
+/// The modules from the lowest layer to the highest.
+const LAYERS: Layers<'_> = &[
     &["log.rs", "places.rs", "version.rs"],
     &["model/"],
     &["errors/"],
@@ -33,7 +33,7 @@ const FLOORS: Floors<'_> = &[
 
 #[test]
 fn modules_import_only_from_lower_layers() {
-    assert_imports_only_lower_layers(env!("CARGO_MANIFEST_DIR"), FLOORS);
+    assert_imports_only_lower_layers(env!("CARGO_MANIFEST_DIR"), LAYERS);
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn a_recording_is_played_to_any_moment_or_refused_with_a_sentence() {
 }
 
 #[test]
-fn the_log_of_changes_gives_the_lines_that_are_whole() {
+fn the_log_of_changes_gives_its_valid_lines() {
     let folder = folder();
     let log = Log::at(folder.path().join("doctor.jsonl"));
     for act in ["apply", "undo"] {
@@ -132,7 +132,7 @@ fn the_log_of_changes_gives_the_lines_that_are_whole() {
 }
 
 #[test]
-fn what_a_modules_shell_prints_is_an_answer_between_its_marks_or_none() {
+fn output_of_a_modules_shell_is_an_answer_only_between_its_marks() {
     let pairs = b"state\0active\0file\0/opt/m5stack/data/models/mode_a.json\0text\0{\"mode_param\":{\"tokens_embed_size\":896}}\0";
     let samples = vec![
         [b"motd\n\0begin m\0", &pairs[..], b"\0end m\0bye\n"].concat(),
@@ -171,7 +171,7 @@ mod checks {
 
     /// Names the file of the answer, in the process that has the stand-in in its path.
     const ANSWER: &str = "SOFTPREFIX_TEST_ANSWER";
-    const NAME: &str = "checks::whatever_a_module_answers_each_check_has_a_finding_or_says_why_not";
+    const NAME: &str = "checks::each_check_has_a_finding_or_a_reason_for_any_answer_of_a_module";
     /// Stands in an answer for the mark of the script.
     const MARK: &str = "@MARK@";
 
@@ -226,7 +226,7 @@ esac
     }
 
     #[test]
-    fn whatever_a_module_answers_each_check_has_a_finding_or_says_why_not() {
+    fn each_check_has_a_finding_or_a_reason_for_any_answer_of_a_module() {
         let Some(answer) = std::env::var_os(ANSWER) else {
             let folder = tempfile::tempdir().unwrap();
             let stand_in = folder.path().join("ssh");

@@ -60,7 +60,7 @@ fn the_switch_colours_the_baseline_shows_the_scale_and_puts_the_figures_under_it
 }
 
 #[test]
-fn a_token_that_is_pointed_at_tells_its_kl_its_probabilities_and_the_alternatives_of_both_sides() {
+fn a_hovered_token_shows_its_kl_its_probabilities_and_the_alternatives_of_both_sides() {
     let mut workbench = english();
     workbench.apply(Action::SetColouring(Colouring::Kl));
     let mut harness = window(workbench);
@@ -121,7 +121,7 @@ fn the_key_switches_and_is_off_where_the_unit_cannot_score() {
 }
 
 #[test]
-fn a_scoring_that_failed_says_so_under_the_pane_and_is_tried_again_by_the_switch() {
+fn failed_scoring_is_reported_under_the_pane_and_repeated_by_the_switch() {
     let mut workbench = common::ready(Language::English, Theme::Light);
     workbench.apply(Action::SetColouring(Colouring::Kl));
     workbench.apply(Action::Run);

@@ -202,7 +202,7 @@ fn the_envelope_is_drawn_with_the_mouse_and_a_double_click_takes_it_back() {
 }
 
 #[test]
-fn ready_made_envelopes_are_one_press_away() {
+fn an_envelope_is_set_by_one_button() {
     let mut harness = unfolded();
     for (name, envelope) in [
         ("Fade in", Envelope::FadeIn),
@@ -442,7 +442,7 @@ fn a_p_beyond_the_rows_of_the_file_is_explained_at_p_and_at_the_lengths_of_a_swe
 }
 
 #[test]
-fn the_sheet_says_plainly_what_a_module_cannot_tell() {
+fn the_sheet_explains_what_a_module_cannot_report() {
     let harness = opened(Nearest::Unsupported);
     assert!(
         harness
@@ -452,7 +452,7 @@ fn the_sheet_says_plainly_what_a_module_cannot_tell() {
 }
 
 #[test]
-fn what_arrives_for_another_prefix_than_that_of_the_sheet_is_left_out() {
+fn results_for_another_prefix_than_that_of_the_sheet_are_ignored() {
     let mut harness = opened(Nearest::Unsupported);
     let mut other = harness.state().workbench.prefix.recipe();
     other.len += 1;

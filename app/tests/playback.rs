@@ -29,7 +29,7 @@ fn playback<'a>(harness: &'a Harness<'static, Stage>) -> &'a Playback {
 }
 
 #[test]
-fn a_recording_is_paused_played_hurried_repeated_and_left_by_its_controls() {
+fn a_recording_is_paused_played_accelerated_repeated_and_left_by_its_controls() {
     let mut harness = sized(playing(Language::English), [1280.0, 800.0]);
     assert!(harness.query_by_label("Demo recording").is_some(), "that it is one");
     harness.get_by_label("Pause").click();
@@ -110,7 +110,7 @@ fn in_the_presenters_view_the_recording_says_so_in_both_languages_and_fits_at_ev
 }
 
 #[test]
-fn while_a_session_is_recorded_it_is_always_in_sight_and_can_be_ended() {
+fn a_running_recording_is_always_visible_and_can_be_ended() {
     let mut workbench = common::tuned(Language::English, Theme::Light);
     workbench.apply(Action::ToggleRecording);
     let mut harness = sized(workbench, [1280.0, 800.0]);

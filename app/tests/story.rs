@@ -195,7 +195,7 @@ fn the_recording_shows_the_same_texts_as_the_results() {
 }
 
 #[test]
-fn the_example_is_small_and_holds_nobodys_folders_or_addresses() {
+fn the_example_is_small_and_contains_no_folders_or_addresses() {
     let mut bytes = 0;
     for file in std::fs::read_dir(demo_folder()).unwrap() {
         let content = std::fs::read(file.unwrap().path()).unwrap();

@@ -3,10 +3,10 @@
 #[path = "../../core/tests/floors/imports.rs"]
 mod imports;
 
-use imports::{Floors, assert_imports_only_lower_layers, no_large_circle};
+use imports::{Layers, assert_imports_only_lower_layers, no_large_circle};
 
 /// The modules from the lowest layer to the highest.
-const FLOORS: Floors<'_> = &[
+const LAYERS: Layers<'_> = &[
     &["errors.rs", "machine.rs", "tasks.rs"],
     &["stored_file.rs", "budget.rs"],
     &["gguf/"],
@@ -31,7 +31,7 @@ const FLOORS: Floors<'_> = &[
 
 #[test]
 fn modules_import_only_from_lower_layers() {
-    assert_imports_only_lower_layers(env!("CARGO_MANIFEST_DIR"), FLOORS);
+    assert_imports_only_lower_layers(env!("CARGO_MANIFEST_DIR"), LAYERS);
 }
 
 #[test]

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_script_does_nothing() {
+    fn a_truncated_script_does_nothing() {
         let text = Script::new("say done one\nsay done two").answering("m");
         for cut in 0..text.len() - "softprefix_main\n".len() {
             assert_eq!(run(&text[..cut]), b"", "cut at {cut}");
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_is_the_bodys() {
+    fn the_exit_status_is_that_of_the_body() {
         let mut shell = Command::new("sh")
             .arg("-s")
             .stdin(Stdio::piped())

@@ -630,7 +630,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_printed_is_kept_up_to_a_bound() {
+    async fn output_is_kept_up_to_a_bound() {
         assert_eq!(most(&b"whole"[..]).await.unwrap(), Some(b"whole".to_vec()));
         assert_eq!(most(tokio::io::repeat(b'y')).await.unwrap(), None);
         let endless = tokio::io::repeat(b'y').take(10 << 20);

@@ -563,7 +563,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_invalid_is_refused_as_a_whole_with_a_sentence_in_both_languages() {
+    fn an_invalid_command_is_refused_completely_with_a_sentence_in_both_languages() {
         for (line, sentence) in [
             ("what", "not valid JSON"),
             ("[1]", "not an object"),

@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused_with_the_item_in_both_languages() {
+    fn text_that_is_not_a_list_is_refused_with_the_item_in_both_languages() {
         for (bad, word) in [
             ("0,x", "\"x\""),
             ("nan", "\"nan\""),

@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_change_is_that_of_the_values_and_not_of_what_is_written_of_them() {
+    fn changes_compare_values_and_not_their_formatting() {
         // Written as 36.0 and 36.2.
         assert_eq!(change(Measure::Chrf2, 36.04, 36.16), "+0.1");
         // Both are written as 0.90.

@@ -67,7 +67,7 @@ impl Learner {
         self.best.as_ref()
     }
 
-    /// Returns the unit's next frame. Cancel safe. Show a frame only after [`Learner::keep`] has returned.
+    /// Returns the unit's next frame. Cancel safe. Show a frame only after [`Learner::save_frame`] has returned.
     ///
     /// # Errors
     /// Errors of the unit and of the connection.

@@ -671,7 +671,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_of_paragraphs_that_did_not_change_is_kept() {
+    fn layouts_of_unchanged_paragraphs_are_reused() {
         let mut memory = Memory::default();
         let kind = Type { size: 22.0, line: 40.0 };
         memory.take("one\ntwo", 300.0, kind);

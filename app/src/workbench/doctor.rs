@@ -423,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_failed_becomes_the_host_to_look_at() {
+    fn a_failed_address_becomes_the_host_to_check() {
         let mut state = DoctorState::default();
         for (address, host) in [
             ("192.168.1.20:10001", "root@192.168.1.20"),

@@ -314,7 +314,7 @@ fn a_description_of_a_prefix_that_is_no_longer_set_is_ignored() {
 }
 
 #[test]
-fn the_budget_follows_p_at_once_and_says_what_is_free() {
+fn the_budget_follows_p_immediately_and_shows_the_free_positions() {
     let mut workbench = ready();
     workbench.apply(Action::SetLen(4));
     workbench.apply(Action::SetMaxTokens(64));
@@ -341,7 +341,7 @@ fn a_prefix_that_leaves_no_room_for_an_output_token_cannot_be_run() {
 }
 
 #[test]
-fn run_says_why_it_is_off() {
+fn run_shows_why_it_is_disabled() {
     let mut workbench = workbench();
     assert_eq!(workbench.why_not_run(), Some(Unavailable::NotConnected));
     workbench.absorb(Event::Loading {
@@ -416,7 +416,7 @@ fn a_finished_run_becomes_a_point_with_its_measures_and_its_diff() {
 }
 
 #[test]
-fn two_equal_baselines_say_that_the_module_is_deterministic() {
+fn two_equal_baselines_show_that_the_module_is_deterministic() {
     let workbench = with_one_run();
     assert!(is_deterministic(&workbench));
 }
@@ -485,7 +485,7 @@ fn a_negative_raw_value_is_scaled_without_its_sign() {
 }
 
 #[test]
-fn once_two_baselines_differed_an_equal_third_one_proves_nothing() {
+fn an_equal_third_baseline_does_not_make_a_module_deterministic() {
     let mut workbench = with_one_run();
     for text in ["春の海", "春の海"] {
         workbench.apply(Action::RerunBaseline);
@@ -576,7 +576,7 @@ fn a_stopped_run_shows_its_text_but_is_no_point() {
 }
 
 #[test]
-fn a_text_made_with_another_magnitude_than_the_slider_says_is_stale_and_says_from_where() {
+fn a_text_of_another_magnitude_is_stale_and_shows_its_magnitude() {
     let mut workbench = with_one_run();
     assert!(!workbench.prefixed.stale);
     workbench.apply(Action::SetMagnitude(2.4));
@@ -962,7 +962,7 @@ fn an_opened_session_brings_its_prompt_settings_prefix_points_and_texts() {
 /// The cost of one more run must not grow with the session: comparing each of 20,000 with all others would take
 /// minutes.
 #[test]
-fn a_session_of_20_000_runs_takes_in_its_measures_one_by_one() {
+fn a_session_of_20_000_runs_adds_its_measures_one_by_one() {
     const RUNS: usize = 20_000;
     let mut saved = with_one_run().tuning.saved.clone();
     saved.experiment.id = "session".to_owned();
@@ -1052,7 +1052,7 @@ fn a_target_is_read_as_people_write_it() {
 }
 
 #[test]
-fn the_second_baseline_is_asked_for_with_the_first_as_its_draft_and_says_how_far_it_is() {
+fn the_second_baseline_uses_the_first_as_its_draft_and_shows_its_progress() {
     let mut workbench = ready();
     workbench.apply(Action::Run);
     let launched = inferences(&mut workbench);

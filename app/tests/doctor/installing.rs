@@ -215,7 +215,7 @@ fn an_installation_left_unconfirmed_by_a_power_cut_is_reported_and_can_be_revert
 }
 
 #[test]
-fn the_watch_of_an_earlier_installation_leaves_a_later_one_alone() {
+fn the_watch_of_an_earlier_installation_does_not_revert_a_later_one() {
     with_jail!(jail, {
         ready(&jail);
         let folder = tempfile::tempdir().unwrap();
@@ -276,7 +276,7 @@ fn dpkg_install(jail: &Jail, unit: &Path) {
 }
 
 #[test]
-fn what_a_debian_package_has_installed_is_left_to_dpkg() {
+fn files_of_a_debian_package_are_left_to_dpkg() {
     with_jail!(jail, {
         ready(&jail);
         let folder = tempfile::tempdir().unwrap();
@@ -355,7 +355,7 @@ fn a_foreign_drop_in_is_named() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_before_anything_is_changed() {
+fn an_unsuitable_binary_is_refused_before_anything_is_changed() {
     with_jail!(jail, {
         let folder = tempfile::tempdir().unwrap();
         let unit = program(folder.path(), 0);

@@ -73,7 +73,7 @@ fn verdict(findings: &[Finding], id: &str) -> (Verdict, Option<&'static str>) {
 }
 
 #[test]
-fn a_healthy_module_is_good_all_over() {
+fn every_check_of_a_healthy_module_is_good() {
     with_jail!(jail, {
         let findings = everything(&jail).await;
         let ids: Vec<_> = findings.iter().map(|finding| (finding.id, finding.section)).collect();
@@ -97,7 +97,7 @@ fn a_healthy_module_is_good_all_over() {
 }
 
 #[test]
-fn the_library_checks_tell_every_state_and_their_combinations() {
+fn the_library_checks_distinguish_every_state_and_combination() {
     with_jail!(jail, {
         let ssh = jail.open().await.unwrap();
         let interpreters = [
@@ -178,7 +178,7 @@ fn relinking_libstdcxx_repairs_every_state_and_undo_restores_it() {
 }
 
 #[test]
-fn registering_the_interpreter_writes_one_line_and_undo_gives_the_file_back() {
+fn registering_the_interpreter_writes_one_line_and_undo_restores_the_file() {
     with_jail!(jail, {
         let ssh = jail.open().await.unwrap();
         jail.interpreter(&Interpreter::Unregistered("/opt/usr/lib"));
@@ -213,7 +213,7 @@ fn registering_the_interpreter_writes_one_line_and_undo_gives_the_file_back() {
 }
 
 #[test]
-fn the_builds_obstacles_are_removed_and_put_back() {
+fn obstacles_of_the_build_are_removed_and_restored() {
     with_jail!(jail, {
         jail.stackflow_tree();
         let ssh = jail.open().await.unwrap();
@@ -289,7 +289,7 @@ fn services_are_started_and_stopped_again() {
 }
 
 #[test]
-fn a_remedy_that_fails_half_way_puts_back_what_it_moved() {
+fn a_remedy_that_fails_half_way_restores_what_it_moved() {
     with_jail!(jail, {
         let ssh = jail.open().await.unwrap();
         // The system's library vanishes between look and apply: the link is made, the verification fails.
@@ -435,7 +435,7 @@ fn every_remedy_finishes_on_the_module_when_the_connection_is_lost() {
 }
 
 #[test]
-fn a_remedy_that_is_killed_is_taken_back_by_the_next() {
+fn a_killed_remedy_is_reverted_by_the_next() {
     with_jail!(jail, {
         jail.interpreter(&Interpreter::Unregistered("/opt/usr/lib"));
         let ssh = jail.open().await.unwrap();
@@ -510,7 +510,7 @@ fn refusals_of_the_connection_have_their_own_sentences() {
 }
 
 #[test]
-fn hostile_names_on_the_module_are_names_and_nothing_else() {
+fn hostile_names_on_the_module_are_not_interpreted() {
     with_jail!(jail, {
         let ssh = jail.open().await.unwrap();
         for name in [

@@ -55,7 +55,7 @@ impl Files {
 }
 
 #[test]
-fn install_tries_the_unit_at_the_module_and_with_the_model_that_are_named() {
+fn install_tests_the_unit_at_the_named_module_with_the_named_model() {
     with_jail!(jail, {
         ready(&jail);
         let (files, config) = (Files::new(), jail.options().config.unwrap());
@@ -92,7 +92,7 @@ fn install_tries_the_unit_at_the_module_and_with_the_model_that_are_named() {
 }
 
 #[test]
-fn a_watch_of_seconds_is_how_long_the_module_waits_for_a_shell_that_is_gone() {
+fn the_module_reverts_after_the_seconds_of_the_watch_option() {
     with_jail!(jail, {
         ready(&jail);
         let (files, config) = (Files::new(), jail.options().config.unwrap());
@@ -125,7 +125,7 @@ fn a_watch_of_seconds_is_how_long_the_module_waits_for_a_shell_that_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn left_over_tasks_are_ended_by_a_fix_that_somebody_agreed_to() {
+async fn left_over_tasks_are_exited_by_a_confirmed_fix() {
     let address = ours().await.to_string();
     let module = Module::connect(&address, ConnectOptions::default()).await.unwrap();
     let cards = module.cards().await.unwrap();
@@ -163,7 +163,7 @@ async fn left_over_tasks_are_ended_by_a_fix_that_somebody_agreed_to() {
 }
 
 #[test]
-fn the_stock_unit_is_built_by_a_fix_that_says_what_the_build_says() {
+fn a_fix_builds_the_stock_unit_and_prints_the_output_of_the_build() {
     with_jail!(jail, {
         jail.stackflow_tree();
         let (files, config) = (Files::new(), jail.options().config.unwrap());
@@ -197,7 +197,7 @@ fn the_stock_unit_is_built_by_a_fix_that_says_what_the_build_says() {
 }
 
 #[test]
-fn a_build_that_is_interrupted_is_stopped_on_the_module() {
+fn an_interrupted_build_is_stopped_on_the_module() {
     with_jail!(jail, {
         jail.stackflow_tree();
         // After its first line the build stands still.

@@ -39,7 +39,7 @@ const ALL_GOOD: [(&str, Verdict); 7] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn our_unit_is_good_in_every_check_and_named() {
+async fn every_check_of_the_injector_is_good_and_names_it() {
     let found = findings(&check_at(ours().await)).await;
     assert_eq!(verdicts(&found), ALL_GOOD, "{found:#?}");
     assert!(found[5].title.en.contains("softprefix-unit"), "{:?}", found[5].title);
@@ -65,7 +65,7 @@ async fn a_stock_unit_is_reported_as_not_applying_prefixes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_stalls_is_found() {
+async fn a_stalling_stream_is_reported() {
     let found = findings(&check_at(older(Manner::Stalling).await)).await;
     let stream = found.iter().find(|finding| finding.id == "stream").unwrap();
     assert_eq!(stream.verdict, Verdict::Warning, "{stream:#?}");
@@ -96,7 +96,7 @@ async fn left_over_tasks_are_counted_and_ended_when_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_at_the_port_is_one_sentence() {
+async fn a_closed_port_is_reported_in_one_sentence() {
     let port = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -123,7 +123,7 @@ fn finding<'a>(findings: &'a [Finding], id: &str) -> &'a Finding {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_up_says_whether_the_unit_is_off_or_the_model_does_not_load() {
+async fn a_failed_set_up_distinguishes_a_stopped_unit_from_a_model_that_does_not_load() {
     let found = findings(&check_at(unit_that_is_off(ours().await).await)).await;
     let off = finding(&found, "tasks");
     assert_eq!((off.verdict, off.section), (Verdict::Broken, "8.1"), "{found:#?}");
@@ -145,7 +145,7 @@ async fn a_set_up_says_whether_the_unit_is_off_or_the_model_does_not_load() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_baseline_that_does_not_come_is_found_and_leaves_no_task() {
+async fn a_missing_baseline_is_reported_and_leaves_no_task() {
     let mut check = check_at(older(Manner::Mute).await);
     check.options.deadline = Duration::from_secs(2);
     let found = findings(&check).await;

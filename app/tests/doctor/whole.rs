@@ -168,7 +168,7 @@ fn each_is_whole(now: &State, old: &State, new: &State, situation: &str) {
 }
 
 #[test]
-fn a_remedy_that_is_ended_before_any_of_its_commands_is_taken_back_or_made_whole() {
+fn a_remedy_killed_before_any_of_its_commands_is_reverted_or_completed() {
     with_jail!(jail, with_a_disk, {
         let remedies = broken(&jail);
         let ssh = jail.open().await.unwrap();
@@ -310,7 +310,7 @@ fn an_installation_on_a_full_disk_leaves_the_old_state_or_the_new_one() {
 }
 
 #[test]
-fn an_installation_that_is_ended_before_any_of_its_commands_is_whole_or_taken_back() {
+fn an_installation_killed_before_any_of_its_commands_is_complete_or_reverted() {
     with_jail!(jail, with_a_disk, {
         let (trial, ssh) = Trial::on(&jail).await;
         let (old, new) = (&trial.old, &trial.new);
@@ -350,7 +350,7 @@ fn an_installation_that_is_ended_before_any_of_its_commands_is_whole_or_taken_ba
 }
 
 #[test]
-fn a_removal_that_is_killed_before_any_command_is_completed_by_the_next() {
+fn a_removal_killed_before_any_of_its_commands_is_completed_by_the_next() {
     with_jail!(jail, with_a_disk, {
         let (trial, ssh) = Trial::on(&jail).await;
         let (old, new) = (&trial.old, &trial.new);

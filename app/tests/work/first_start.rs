@@ -178,7 +178,7 @@ fn a_failed_download_of_the_default_model_is_reported_and_the_small_one_stays() 
 }
 
 #[test]
-fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_is_not_taken_from_it() {
+fn cancelling_the_default_model_keeps_the_small_one_and_a_chosen_model_is_never_replaced() {
     let folder = tempfile::tempdir().unwrap();
     with_small_model(folder.path());
     let slow = || Manners {
@@ -234,7 +234,7 @@ fn who_cancels_the_default_model_stays_with_the_small_one_and_who_chose_another_
 }
 
 #[test]
-fn without_a_network_the_first_start_has_a_sentence_and_the_demo() {
+fn without_a_network_the_first_start_explains_itself_and_offers_the_demo() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = Harness::with_models(models(folder.path(), format!("http://{}", closed_port())));
     harness.apply(Action::Connect(Target::default()));

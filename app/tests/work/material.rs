@@ -64,7 +64,7 @@ fn make_ready(harness: &mut Harness, folder: &Path) {
 }
 
 #[test]
-fn every_kind_of_prefix_runs_by_hand_and_the_unit_confirms_what_the_card_promised() {
+fn every_kind_of_prefix_runs_and_the_unit_confirms_its_summary() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     material(&mut harness, MaterialAction::SetGenerator(Generator::PythonRandom));
@@ -167,7 +167,7 @@ fn an_imported_adapter_is_swept_and_its_sweep_is_run_again_after_the_file_is_gon
 }
 
 #[test]
-fn rows_that_are_not_in_the_store_are_missed_in_a_sentence() {
+fn rows_missing_from_the_store_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let here = ready(folder.path());
     let mut elsewhere = Harness::new().with_prefix_store(&folder.path().join("another store"));
@@ -257,7 +257,7 @@ fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_chang
 }
 
 #[test]
-fn what_is_written_is_read_again_bit_by_bit() {
+fn an_exported_prefix_is_imported_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     harness.apply(Action::SetKind(KindChoice::RandomNormal));
@@ -359,7 +359,7 @@ fn a_stock_module_gives_the_rows_of_a_token_but_no_neighbours() {
 }
 
 #[test]
-fn what_is_missing_keeps_run_off_and_is_named() {
+fn run_is_disabled_by_missing_material_which_is_named() {
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
     harness.apply(Action::SetKind(KindChoice::Imported));
@@ -377,7 +377,7 @@ fn what_is_missing_keeps_run_off_and_is_named() {
 }
 
 #[test]
-fn what_prefixes_are_made_of_is_remembered_as_the_window_stores_it() {
+fn the_material_of_prefixes_is_restored_at_the_next_start() {
     #[derive(Default)]
     struct Memory(std::collections::HashMap<String, String>);
     impl eframe::Storage for Memory {

@@ -160,7 +160,7 @@ fn a_session_played_without_a_module_ends_where_the_recorded_one_ended() {
 }
 
 #[test]
-fn a_recording_begins_with_what_was_there_already() {
+fn a_recording_starts_with_the_current_state() {
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = recorded(folder.path());
     let workbench = played(&Arc::new(read(&path).unwrap()));
@@ -172,7 +172,7 @@ fn a_recording_begins_with_what_was_there_already() {
 }
 
 #[test]
-fn every_moment_looks_the_same_whether_it_was_played_to_or_jumped_to() {
+fn playing_and_seeking_to_a_time_show_the_same_state() {
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = recorded(folder.path());
     let session = Arc::new(read(&path).unwrap());
@@ -195,7 +195,7 @@ fn every_moment_looks_the_same_whether_it_was_played_to_or_jumped_to() {
 }
 
 #[test]
-fn nothing_that_is_done_to_a_recording_reaches_a_module_a_file_or_the_settings() {
+fn actions_during_playback_do_not_reach_a_module_a_file_or_the_settings() {
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = recorded(folder.path());
     let mut workbench = viewer();
@@ -229,7 +229,7 @@ fn nothing_that_is_done_to_a_recording_reaches_a_module_a_file_or_the_settings()
 }
 
 #[test]
-fn leaving_a_recording_brings_the_persons_own_work_back() {
+fn leaving_a_recording_restores_the_users_work() {
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = recorded(folder.path());
     let mut harness = Harness::new();
@@ -250,7 +250,7 @@ fn leaving_a_recording_brings_the_persons_own_work_back() {
 }
 
 #[test]
-fn a_recording_keeps_its_own_pace_can_be_hurried_paused_and_played_again_and_again() {
+fn a_recording_plays_at_its_speed_can_be_accelerated_paused_and_repeated() {
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = recorded(folder.path());
     let session = Arc::new(read(&path).unwrap());
@@ -449,7 +449,7 @@ fn files_that_are_no_recordings_are_refused_in_one_sentence() {
 }
 
 #[test]
-fn what_a_newer_writer_adds_within_the_version_is_passed_over() {
+fn additions_of_a_newer_writer_within_the_version_are_ignored() {
     let file = "{\"softprefix_recording\":1,\"mood\":3}\n{\"t\":0,\"weather\":\"fine\"}\n\
                 {\"t\":0,\"prefix\":{\"magnitude\":2.5,\"colour\":1}}\n";
     let recording = Recording::read(file.as_bytes(), "x").unwrap();
@@ -459,7 +459,7 @@ fn what_a_newer_writer_adds_within_the_version_is_passed_over() {
 }
 
 #[test]
-fn numbers_no_machine_has_do_no_harm() {
+fn impossible_numbers_in_a_recording_are_bounded() {
     let file = "{\"softprefix_recording\":1}\n\
                 {\"t\":0,\"module\":{\"hidden_size\":18446744073709551615,\"window\":18446744073709551615,\"ours\":true}}\n\
                 {\"t\":0,\"prefix\":{\"len\":18446744073709551615}}\n\
@@ -526,7 +526,7 @@ fn ten_minutes() -> Recording {
 }
 
 #[test]
-fn ten_minutes_are_jumped_through_at_once() {
+fn seeking_through_ten_minutes_is_immediate() {
     let session = Arc::new(PreparedRecording::new(None, ten_minutes()));
     assert!(session.length() > Duration::from_secs(590));
     let mut workbench = played(&session);
@@ -599,7 +599,7 @@ fn settings_changed_while_a_recording_is_shown_are_the_persons() {
 }
 
 #[test]
-fn a_writer_says_only_what_changed() {
+fn a_writer_writes_only_changes() {
     let mut writer = Writer::default();
     let mut form = PrefixForm::default();
     writer.line(0, &Line::Prefix(Box::new(form.clone()))).unwrap();
@@ -614,7 +614,7 @@ fn a_writer_says_only_what_changed() {
 }
 
 #[test]
-fn the_shell_says_what_is_in_a_recording_just_made() {
+fn the_shell_describes_a_new_recording() {
     let folder = tempfile::tempdir().unwrap();
     let (_, path) = recorded(folder.path());
     let done = program(folder.path(), &["demo", &path.to_string_lossy(), "--check"])

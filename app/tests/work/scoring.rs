@@ -110,7 +110,7 @@ fn interactive_runs_precede_scoring_and_the_scores_belong_to_the_shown_run() {
 }
 
 #[test]
-fn while_an_output_is_on_its_way_nothing_is_scored() {
+fn nothing_is_scored_while_an_output_streams() {
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
     harness.run();
@@ -163,7 +163,7 @@ fn where_the_scores_of_several_runs_are_refused_each_is_scored_alone_with_the_sa
 }
 
 #[test]
-fn a_module_that_was_left_while_it_scored_is_asked_again_by_the_next() {
+fn scoring_interrupted_by_a_change_of_module_is_repeated_by_the_next() {
     let mut harness = Harness::new();
     harness.connect(at(serve(tiny_model())));
     harness.run();

@@ -1,4 +1,4 @@
-//! Reads which source file of a crate imports which, for the tests of all three crates that look at floors and circles.
+//! Reads which source file of a crate imports which, for the tests of layers and circles in all three crates.
 //!
 //! The crate's modules are found from its root by their `mod` declarations. An import is what a `use` names, and every path
 //! in the code that begins with `crate`, `self`, `super` or a child module. A name that a module only passes on (`pub use`)
@@ -20,14 +20,14 @@ pub struct Import {
     pub written: String,
 }
 
-/// A floor's number, counted from the ground, and the prefixes of its files' names. The parts of one floor do not import each
+/// The layers from the lowest to the highest, each with the prefixes of its files' names. The parts of one layer do not import each
 /// other.
-pub type Floors<'a> = &'a [&'a [&'a str]];
+pub type Layers<'a> = &'a [&'a [&'a str]];
 
-/// Fails where an import of the crate in `folder` climbs, or a file stands on no floor; both files are named.
-pub fn assert_imports_only_lower_layers(folder: &str, floors: Floors<'_>) {
+/// Fails with the names of both files if a file of the crate in `folder` imports from the same or a higher layer, or if a file is in no layer.
+pub fn assert_imports_only_lower_layers(folder: &str, layers: Layers<'_>) {
     let root = root_of(folder);
-    let found = faults(&files(&root), &imports(&root), floors);
+    let found = faults(&files(&root), &imports(&root), layers);
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
@@ -98,10 +98,10 @@ pub fn files(root: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// What is wrong with the crate's floors: files that stand on none, entries without files, and imports that climb or cross.
-pub fn faults(files: &BTreeSet<String>, imports: &[Import], floors: Floors<'_>) -> Vec<String> {
+/// What is wrong with the crate's layers: files in none, entries without files, and imports from the same or a higher layer.
+pub fn faults(files: &BTreeSet<String>, imports: &[Import], layers: Layers<'_>) -> Vec<String> {
     let entries =
-        || (floors.iter().enumerate()).flat_map(|(floor, parts)| parts.iter().map(move |&part| (floor, part)));
+        || (layers.iter().enumerate()).flat_map(|(layer, parts)| parts.iter().map(move |&part| (layer, part)));
     // The longest prefix wins: `engine/mod.rs` before `engine/`.
     let place = |file: &str| {
         entries()
@@ -109,17 +109,21 @@ pub fn faults(files: &BTreeSet<String>, imports: &[Import], floors: Floors<'_>) 
             .max_by_key(|(_, part)| part.len())
     };
 
-    let homeless = files.iter().filter(|file| place(file).is_none());
-    let homeless = homeless.map(|file| format!("{file} stands on no floor"));
+    let without_layer = files.iter().filter(|file| place(file).is_none());
+    let without_layer = without_layer.map(|file| format!("{file} is in no layer"));
     let empty = entries().filter(|(_, part)| !files.iter().any(|file| place(file).is_some_and(|own| own.1 == *part)));
-    let empty = empty.map(|(_, part)| format!("the floors name {part}, where there is no file"));
-    let climbing = imports.iter().filter_map(|Import { from, to, written }| {
+    let empty = empty.map(|(_, part)| format!("the layers name {part}, where there is no file"));
+    let upward = imports.iter().filter_map(|Import { from, to, written }| {
         let (here, there) = (place(from)?, place(to)?);
         let wrong = here != there && there.0 >= here.0;
-        let how = if here.0 == there.0 { "beside it" } else { "above it" };
-        wrong.then(|| format!("{from} imports {to} ({written}), which stands {how}"))
+        let how = if here.0 == there.0 {
+            "the same layer"
+        } else {
+            "a higher layer"
+        };
+        wrong.then(|| format!("{from} imports {to} ({written}), which is in {how}"))
     });
-    homeless.chain(empty).chain(climbing).collect()
+    without_layer.chain(empty).chain(upward).collect()
 }
 
 /// The sets of more than `limit` files each of which reaches all others by imports.

@@ -1,4 +1,4 @@
-//! The floors of this crate: an import goes down, never up and never across.
+//! Checks the layers of this crate: a module imports only from lower layers.
 //!
 //! The other crates have the same test, with the same reader (`imports.rs`).
 
@@ -6,10 +6,10 @@
 
 mod imports;
 
-use imports::{Floors, Import, circles, faults, files, imports, assert_imports_only_lower_layers, no_large_circle};
+use imports::{Import, Layers, assert_imports_only_lower_layers, circles, faults, files, imports, no_large_circle};
 
-/// From the ground up.
-const FLOORS: Floors<'_> = &[
+/// The modules from the lowest layer to the highest.
+const LAYERS: Layers<'_> = &[
     &["files.rs", "json.rs", "language.rs", "sent.rs", "time.rs"],
     &["prefix/"],
     &["protocol/"],
@@ -21,7 +21,7 @@ const FLOORS: Floors<'_> = &[
 
 #[test]
 fn modules_import_only_from_lower_layers() {
-    assert_imports_only_lower_layers(env!("CARGO_MANIFEST_DIR"), FLOORS);
+    assert_imports_only_lower_layers(env!("CARGO_MANIFEST_DIR"), LAYERS);
 }
 
 #[test]
@@ -43,8 +43,8 @@ fn planted(sources: &[(&str, &str)]) -> (tempfile::TempDir, std::path::PathBuf) 
 
 fn found_in(sources: &[(&str, &str)]) -> Vec<(String, String, String)> {
     let (_folder, root) = planted(sources);
-    let told = |Import { from, to, written }| (from, to, written);
-    imports(&root).into_iter().map(told).collect()
+    let as_tuple = |Import { from, to, written }| (from, to, written);
+    imports(&root).into_iter().map(as_tuple).collect()
 }
 
 fn import(from: &str, to: &str, written: &str) -> (String, String, String) {
@@ -55,39 +55,39 @@ fn import(from: &str, to: &str, written: &str) -> (String, String, String) {
 fn a_planted_import_from_a_higher_layer_is_reported_with_both_files() {
     let (_folder, root) = planted(&[
         ("lib.rs", "mod low; mod high;"),
-        ("low.rs", "pub struct Low; fn climbs() { let _ = crate::high::HIGH; }"),
+        ("low.rs", "pub struct Low; fn upward() { let _ = crate::high::HIGH; }"),
         ("high.rs", "use crate::low::Low; pub const HIGH: u8 = 1;"),
     ]);
-    let floors: Floors<'_> = &[&["low.rs"], &["high.rs"], &["lib.rs"]];
+    let layers: Layers<'_> = &[&["low.rs"], &["high.rs"], &["lib.rs"]];
     assert_eq!(
-        faults(&files(&root), &imports(&root), floors),
-        ["low.rs imports high.rs (crate::high::HIGH), which stands above it"]
+        faults(&files(&root), &imports(&root), layers),
+        ["low.rs imports high.rs (crate::high::HIGH), which is in a higher layer"]
     );
 }
 
 #[test]
-fn a_planted_import_between_two_parts_of_one_floor_is_found() {
+fn a_planted_import_between_two_parts_of_one_layer_is_reported() {
     let (_folder, root) = planted(&[
         ("lib.rs", "mod left; mod right;"),
         ("left.rs", "use super::right::Right;"),
         ("right.rs", "pub struct Right;"),
     ]);
-    let floors: Floors<'_> = &[&["left.rs", "right.rs"], &["lib.rs"]];
+    let layers: Layers<'_> = &[&["left.rs", "right.rs"], &["lib.rs"]];
     assert_eq!(
-        faults(&files(&root), &imports(&root), floors),
-        ["left.rs imports right.rs (super::right::Right), which stands beside it"]
+        faults(&files(&root), &imports(&root), layers),
+        ["left.rs imports right.rs (super::right::Right), which is in the same layer"]
     );
 }
 
 #[test]
-fn a_file_on_no_floor_and_a_floor_without_a_file_are_faults() {
+fn a_file_in_no_layer_and_a_layer_without_a_file_are_reported() {
     let (_folder, root) = planted(&[("lib.rs", "mod new;"), ("new.rs", "")]);
-    let floors: Floors<'_> = &[&["old.rs"], &["lib.rs"]];
+    let layers: Layers<'_> = &[&["old.rs"], &["lib.rs"]];
     assert_eq!(
-        faults(&files(&root), &imports(&root), floors),
+        faults(&files(&root), &imports(&root), layers),
         [
-            "new.rs stands on no floor",
-            "the floors name old.rs, where there is no file"
+            "new.rs is in no layer",
+            "the layers name old.rs, where there is no file"
         ]
     );
 }

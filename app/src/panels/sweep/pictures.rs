@@ -600,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn collapse_begins_behind_the_last_output_that_is_prose() {
+    fn collapse_begins_after_the_last_output_that_is_prose() {
         let early = curve(false, &[(0.1, true), (1.0, false), (4.0, true), (12.0, true)]);
         let late = curve(false, &[(4.0, false), (12.0, true)]);
         assert_eq!(collapse(std::slice::from_ref(&early)), Some(4.0));
