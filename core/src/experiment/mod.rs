@@ -30,7 +30,7 @@ pub use analysis::{
 };
 pub use generation::{Candidate, Generation};
 pub use journal::{Condition, Ending, Entry, Experiment, Journal, JournalError, SharedJournal};
-pub use label::LabelWords;
+pub use label::{LabelWords, shortest_distinct};
 pub use learning::{LearnPlan, Learning};
 pub use library::{Library, Listing, Opened, Summary};
 pub use plan::{Case, Magnitudes, Plan, PlanError, Prompt, SCRIPT_VALUES, Settings, Sweep, Values};
@@ -43,4 +43,4 @@ pub use runner::{
 pub use saved::{SavedExperiment, experiments};
 pub use scores::CaseScores;
 pub use session::{ModuleFacts, Session, SessionError};
-pub use threshold::{Crossing, SimilarityLimit, ThresholdError, ThresholdResult, ThresholdSearch, shortest_distinct};
+pub use threshold::{Crossing, SimilarityLimit, ThresholdError, ThresholdResult, ThresholdSearch};

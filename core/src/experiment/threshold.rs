@@ -213,19 +213,6 @@ impl ThresholdResult {
     }
 }
 
-/// Two numbers with the fewest significant digits, at least two, that make them differ.
-pub fn shortest_distinct(a: f64, b: f64) -> (String, String) {
-    let rounded = |value: f64, digits: usize| {
-        let value: f64 = format!("{value:.digits$e}").parse().unwrap_or(value);
-        value.to_string()
-    };
-    let pair = |digits| (rounded(a, digits), rounded(b, digits));
-    (1..17)
-        .map(pair)
-        .find(|(a, b)| a != b)
-        .unwrap_or_else(|| (a.to_string(), b.to_string()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,21 +314,6 @@ mod tests {
             (result.measured, result.largest_within, result.smallest_beyond),
             (2, Some(0.5), Some(1.0))
         );
-    }
-
-    #[test]
-    fn both_ends_are_written_with_the_fewest_digits_that_differ() {
-        for (pair, words) in [
-            ((51.2, 51.4), ("51.2", "51.4")),
-            ((0.05, 0.5), ("0.05", "0.5")),
-            ((1.0, 1.004), ("1", "1.004")),
-            ((2.0, 2.0), ("2", "2")),
-        ] {
-            assert_eq!(
-                shortest_distinct(pair.0, pair.1),
-                (words.0.to_owned(), words.1.to_owned())
-            );
-        }
     }
 
     #[test]
