@@ -31,7 +31,7 @@ fn recordings() -> Vec<Vec<u8>> {
     parts
 }
 
-/// A recording that begins with these lines, and goes on with lines of the kinds that the one that ships does not have.
+/// A recording that begins with these lines, followed by lines of the kinds that the built-in one does not have.
 fn others(setting: &[u8]) -> Vec<u8> {
     let demo = Arc::new(PreparedRecording::new(None, Recording::read(DEMO, "demo").unwrap()));
     let mut workbench = Workbench::new(Remembered::default());

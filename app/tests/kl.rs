@@ -1,4 +1,4 @@
-//! The baseline coloured by KL: the switch, the legend, the figures under the panes, and what a token tells when it is pointed at.
+//! The baseline coloured by KL: the switch, the legend, the figures under the panes, and the details of a hovered token.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! The example experiment in `assets/demo`: its pages tell what its files hold.
+//! The example experiment in `assets/demo`: its pages show what its files contain.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // Helpers of tests fail the test.
 

@@ -168,7 +168,7 @@ async fn follow(
 pub(super) async fn build_rows(recipe: &PrefixRecipe, context: &FindContext) -> Result<SoftPrefix, Problem> {
     let PrefixKind::Chosen { parent, .. } = recipe.kind.base() else {
         let session = context.session.as_ref().ok_or_else(errors::not_connected)?;
-        return session.build_of(recipe).await;
+        return session.build(recipe).await;
     };
     let (store, parent, recipe) = (store(context.store.as_ref())?, parent.clone(), recipe.clone());
     run_blocking(move || {
@@ -205,7 +205,7 @@ async fn first(
     recipe: &PrefixRecipe,
     settings: &SearchSettings,
 ) -> Result<PrefixSearch, Problem> {
-    let parent = session.build_of(recipe).await?;
+    let parent = session.build(recipe).await?;
     let vocabulary = session.vocabulary().map(AsRef::as_ref);
     let search = PrefixSearch::new(&parent, recipe.kind.name(), settings, vocabulary);
     let search = search.map_err(|error| unsearchable(&error))?;

@@ -175,7 +175,7 @@ async fn learn(
     let session = context.session.clone().ok_or_else(errors::not_connected)?;
     let library = context.library.clone().ok_or_else(errors::no_library)?;
     if let Some(recipe) = init {
-        let rows = session.build_of(&recipe).await?;
+        let rows = session.build(&recipe).await?;
         plan.request.len = rows.len();
         plan.request.init = Init::Rows(encode(&rows));
     }

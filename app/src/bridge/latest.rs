@@ -24,7 +24,7 @@ pub(super) async fn describe_latest(mut latest: watch::Receiver<Option<(Arc<Sess
         let Some((session, recipe)) = wanted else { continue };
         let of = recipe.clone();
         let built = caught(async move {
-            let prefix = session.build_of(&of).await?;
+            let prefix = session.build(&of).await?;
             Ok(PrefixIdentity::of(&of, &prefix, session.facts().identity.median_norm))
         });
         let built = built.await.and_then(|built| built);

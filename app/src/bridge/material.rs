@@ -57,7 +57,7 @@ pub(super) async fn work(
                 let summary = Err(errors::not_connected());
                 return report(MaterialEvent::Identified { recipe, summary }).await;
             };
-            let prefix = match session.build_of(&recipe).await {
+            let prefix = match session.build(&recipe).await {
                 Ok(prefix) => prefix,
                 Err(problem) => {
                     let summary = Err(problem);
@@ -116,7 +116,7 @@ async fn export(
     base_model: Option<String>,
     session: Option<&Session>,
 ) -> Result<(), Problem> {
-    let prefix = session.ok_or_else(errors::not_connected)?.build_of(recipe).await?;
+    let prefix = session.ok_or_else(errors::not_connected)?.build(recipe).await?;
     let (to, kind) = (path.to_owned(), recipe.kind.clone());
     let work = move || {
         // The note is true of exactly these rows.

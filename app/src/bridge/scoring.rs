@@ -146,7 +146,7 @@ async fn report(events: &Events, run: &ScoredRun, found: Result<Scores, Problem>
 
 /// Builds the prefix of a run again.
 async fn build(session: &Session, run: &ScoredRun) -> Result<SoftPrefix, Problem> {
-    let prefix = session.build_of(&run.recipe).await?;
+    let prefix = session.build(&run.recipe).await?;
     if run.sha256.is_empty() || prefix.sha256() == run.sha256 {
         return Ok(prefix);
     }

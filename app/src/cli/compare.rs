@@ -122,7 +122,7 @@ async fn compare(
     // A recipe that gives no prefix on this module is reported before the first run.
     let cases = plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;
     for recipe in cases.iter().filter_map(|case| case.recipe.as_ref()) {
-        session.build_of(recipe).await?;
+        session.build(recipe).await?;
     }
     let reopened: Option<Reopened> = match args.resume {
         true => store.resume(&plan, &[&facts.identity])?.pop().flatten(),

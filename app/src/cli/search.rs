@@ -198,7 +198,7 @@ async fn search(
     let first = text
         .and_then(|text| args.first.of_words(text, DEFAULT_ROWS))
         .unwrap_or(first);
-    let parent = session.build_of(&first).await?;
+    let parent = session.build(&first).await?;
     let vocabulary = session.vocabulary().map(AsRef::as_ref);
     let search = PrefixSearch::new(&parent, first.kind.name(), &args.settings(), vocabulary)
         .map_err(|error| Failure::arguments(errors::sentence(&error.to_string())))?;

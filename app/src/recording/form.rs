@@ -756,4 +756,76 @@ mod tests {
             assert_eq!(without_addresses(text, own, ["The module", "the module"]), kept);
         }
     }
+
+    fn lines(text: &str) -> Vec<Line> {
+        let file = format!("{{\"softprefix_recording\":1}}\n{text}");
+        let recording = Recording::read(file.as_bytes(), "x").unwrap();
+        recording.lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    #[test]
+    fn a_problem_is_recorded_in_both_languages_without_addresses_and_read_from_earlier_versions_in_english() {
+        let mut writer = Writer::default();
+        let mut facts = ModuleFacts::default();
+        facts.identity.address = "lab:10001".to_owned();
+        let mut text = writer
+            .line(
+                0,
+                &Line::Module {
+                    facts: Box::new(facts),
+                    vocabulary: None,
+                },
+            )
+            .unwrap();
+        let sentence = Bilingual::new("lab:10001 is lost.", "lab:10001 との接続が切れました。");
+        let problem = Problem::new(
+            ProblemKind::Module,
+            sentence,
+            Bilingual::new("Reconnect.", "再接続してください。"),
+        );
+        text += &writer.line(1, &Line::Lost(problem)).unwrap();
+        text += "{\"t\":2,\"lost\":[\"The module is lost.\",\"Reconnect.\"]}\n";
+        assert!(!text.contains("lab"), "{text}");
+        let read = lines(&text);
+        let [Line::Module { facts, .. }, Line::Lost(problem), Line::Lost(earlier)] = &read[..] else {
+            panic!("{read:?}")
+        };
+        assert_eq!(facts.identity.address, "StackFlow");
+        assert_eq!(
+            problem.sentence,
+            Bilingual::new("The module is lost.", "モジュール との接続が切れました。")
+        );
+        assert_eq!(problem.remedy.ja, "再接続してください。");
+        assert_eq!(earlier.sentence, "The module is lost.".into());
+    }
+
+    #[test]
+    fn the_prefix_of_a_run_is_read_as_it_was_written_and_from_earlier_versions_with_the_recipe_of_the_fields() {
+        let sent = PrefixIdentity {
+            recipe: PrefixForm::default().recipe(),
+            len: 4,
+            hidden_size: 896,
+            sha256: "ab".repeat(32),
+            row_norms: [0.5, 0.75, 1.0],
+            token_norms: Some(2.5),
+        };
+        let mut writer = Writer::default();
+        let form = writer.line(0, &Line::Prefix(Box::default())).unwrap();
+        let began = Line::Began(RunKind::Prefixed, Some(Box::new(sent.clone())));
+        let written = writer.line(1, &began).unwrap();
+        let earlier = format!(
+            "{{\"t\":1,\"began\":{{\"side\":\"p\",\"built\":{{\"len\":4,\"hidden_size\":896,\"sha256\":\"{}\",\"norm_min\":0.5,\
+             \"norm_median\":0.75,\"norm_max\":1.0,\"norms\":2.5,\"raw\":0.025}}}}}}\n",
+            sent.sha256
+        );
+        for line in [written, earlier] {
+            assert_eq!(lines(&format!("{form}{line}"))[1], began, "{line}");
+        }
+        for damaged in ["5", "[]", "{}", "{\"recipe\":1}"] {
+            let file = format!(
+                "{{\"softprefix_recording\":1}}\n{form}{{\"t\":1,\"began\":{{\"side\":\"p\",\"built\":{damaged}}}}}\n"
+            );
+            Recording::read(file.as_bytes(), "x").unwrap_err();
+        }
+    }
 }

@@ -214,7 +214,7 @@ impl Session {
             }
             Target::Embedded { model } => {
                 connecting(ConnectStep::Starting);
-                let Found {
+                let FoundModel {
                     name,
                     store,
                     substituted,
@@ -268,7 +268,7 @@ impl Session {
     ///
     /// # Errors
     /// Why the recipe gives no prefix on this module.
-    pub async fn build_of(&self, recipe: &PrefixRecipe) -> Result<SoftPrefix, Problem> {
+    pub async fn build(&self, recipe: &PrefixRecipe) -> Result<SoftPrefix, Problem> {
         self.core.build(recipe).await.map_err(|error| self.problem(error))
     }
 
@@ -291,7 +291,7 @@ async fn exit_all(address: &str, tasks: &[String], limits: &ConnectOptions) -> R
 }
 
 /// The model to start the embedded unit with.
-struct Found {
+struct FoundModel {
     name: String,
     /// The store that contains it.
     store: ModelStore,
@@ -304,13 +304,13 @@ async fn find_or_fetch(
     models: Models,
     missing: MissingModel,
     steps: &Steps,
-) -> Result<Found, ConnectProblem> {
+) -> Result<FoundModel, ConnectProblem> {
     let steps = Arc::clone(steps);
     let found = tokio::task::spawn_blocking(move || {
         let none = |problem| ConnectProblem::NoModel(Some(problem));
         let lacking = match embedded::wanted(&models, model.as_deref()).map_err(none)? {
             Wanted::Present { name, store } => {
-                return Ok(Found {
+                return Ok(FoundModel {
                     name,
                     store: *store,
                     substituted: Vec::new(),
@@ -331,7 +331,7 @@ async fn find_or_fetch(
         let name = fetched.ok_or(ConnectProblem::NoModel(None))?;
         let is_small = may_substitute && name == models.small.name;
         match embedded::wanted(&models, Some(&name)).map_err(none)? {
-            Wanted::Present { name, store } => Ok(Found {
+            Wanted::Present { name, store } => Ok(FoundModel {
                 name,
                 store: *store,
                 substituted: if is_small { lacking } else { Vec::new() },

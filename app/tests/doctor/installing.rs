@@ -312,7 +312,7 @@ fn files_of_a_debian_package_are_left_to_dpkg() {
             "{sentence:?}"
         );
 
-        // An installer of before has laid its drop-in beside the package: that one goes, and what the package starts is said.
+        // An earlier installer's drop-in is removed, and what the package starts is reported.
         fs::create_dir_all(jail.at("/etc/systemd/system/llm-llm.service.d")).unwrap();
         let own = format!("[Service]\nExecStart=\nExecStart={OURS} --bus\n");
         fs::write(jail.at("/etc/systemd/system/llm-llm.service.d/softprefix.conf"), own).unwrap();

@@ -89,7 +89,7 @@ pub struct Jail {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// Whether this machine can hold a jail. Where it cannot, that is said, past the harness that keeps a passing test's words; where
+/// Whether this machine can hold a jail. Where it cannot, that is printed, past the harness that captures a passing test's output; where
 /// `SOFTPREFIX_TEST_JAIL` is set, as the project's check does, the test fails.
 pub fn is_possible() -> bool {
     let Err(why) = possible() else { return true };
@@ -397,7 +397,7 @@ impl Jail {
         Ssh::open(Host::parse("module")?, self.options()).await
     }
 
-    /// Ends every connection, as a pulled cable would; the module goes on.
+    /// Ends every connection, as a pulled cable would; the module continues.
     pub fn cut_connections(&self) {
         let _ = Command::new("pkill")
             .args(["-9", "-P", &self.sshd.id().to_string()])

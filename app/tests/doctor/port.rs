@@ -1,4 +1,4 @@
-//! Port 10001 of a module in a jail: what answers there follows the jail's services and files. No llm-sys: nobody listens. No LLM unit:
+//! Port 10001 of a module in a jail: what answers there follows the jail's services and files. No llm-sys: nothing listens. No LLM unit:
 //! "unit call false (-9)". The stock unit: a real unit behind a wire that takes the prefixes away. The injector: the real unit as it is.
 
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::modules::{Manner, serve, tiny_store, wire};
 /// The address that a module has.
 pub const ADDRESS: &str = "127.0.0.1:10001";
 
-/// How the jail's services stand.
+/// Which of the jail's services run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Services {
     Off,

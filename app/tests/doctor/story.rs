@@ -1,4 +1,4 @@
-//! The whole story from a shell, as a new user would live it: a module in its worst state, mended by what the doctor offers, the
+//! The whole story from a shell, as a new user would live it: a module in its worst state, repaired by the offered remedies, the
 //! injector installed, and a prefix that has an effect.
 
 use std::fs;

@@ -197,7 +197,7 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
         .collect();
     assert_eq!(broken, ["service", "answer", "unit", "libstdcxx", "interpreter"]);
 
-    // Each finding that can be mended, in the guide's order.
+    // Each finding with a remedy, in the guide's order.
     let mut undone = false;
     while let Some((title, shown, id)) = harness.state().workbench.doctor.findings.iter().find_map(|finding| {
         let remedy = finding

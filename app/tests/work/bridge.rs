@@ -285,7 +285,7 @@ fn tasks_left_by_a_former_client_are_listed_and_exited_only_when_the_person_agre
     assert_eq!(tasks_at(address).len(), 1);
 }
 
-/// Asks for `target`, which cannot be had, and waits until that was told.
+/// Connects to `target`, which is unreachable, and waits for the error.
 fn not_reached(harness: &mut Harness, target: Target) -> Problem {
     harness.workbench.notice = None;
     harness.apply(Action::Connect(target));

@@ -19,7 +19,7 @@ fn idle(harness: &mut Harness, what: &str, done: impl Fn(&Workbench) -> bool) {
             "waited in vain for {what}: {:?}",
             harness.workbench.module
         );
-        // A text is read for seconds of the loop's time; nobody reads here.
+        // A text is read for seconds of the loop's time; this test does not wait for that.
         harness.workbench.pass(Duration::from_millis(200));
         harness.turn();
     }
@@ -75,7 +75,7 @@ fn a_visitor_has_the_controls_until_a_minute_after_the_last_touch() {
         harness.workbench.pass(Duration::from_secs(30));
         assert_eq!(
             harness.workbench.prefix.magnitude, 3.3,
-            "the hand stays where the visitor put it"
+            "the slider stays where the visitor put it"
         );
         harness.apply(TOUCH);
     }

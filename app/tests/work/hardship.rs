@@ -205,7 +205,7 @@ impl LinkState {
 
 struct Client {
     stream: TcpStream,
-    /// Set when nothing more goes through, and nobody is told.
+    /// Set when nothing more is forwarded, without an error on either side.
     is_mute: Arc<AtomicBool>,
 }
 
@@ -227,7 +227,7 @@ impl Link {
                 });
             }
             let Ok(module) = TcpStream::connect(module) else {
-                // There is nobody at the other end now.
+                // The other end is closed now.
                 let _ = client.shutdown(Shutdown::Both);
                 return;
             };
@@ -386,12 +386,12 @@ pub fn that_holds_one_back(module: SocketAddr) -> SocketAddr {
     })
 }
 
-/// Our unit, with everything taken away by which it tells that it is ours: what is left is what a stock unit says.
+/// Our unit without everything that identifies it, so that it answers like a stock unit.
 pub fn stock_module(module: SocketAddr) -> SocketAddr {
     changed(module, |_request| {}, hide)
 }
 
-/// A stock unit indeed: what it is told of prefixes it passes over without a word.
+/// A stock unit, which silently ignores prefixes.
 pub fn unresponsive_stock_module(module: SocketAddr) -> SocketAddr {
     changed(module, hide, hide)
 }
@@ -410,7 +410,7 @@ pub fn that_cannot_learn(module: SocketAddr) -> SocketAddr {
     )
 }
 
-/// A module that is asked to set up a task only while nobody holds `gate`.
+/// A module that gets set-ups only while `gate` is not held.
 pub fn that_sets_up_behind(gate: Arc<Mutex<()>>, module: SocketAddr) -> SocketAddr {
     let wait = move |request: &mut Value| {
         if request["action"] == "setup" {
@@ -495,7 +495,7 @@ fn hide(value: &mut Value) {
             for key in ["soft_prefix", "softprefix", "usage"] {
                 map.remove(key);
             }
-            // `unit_call`, which tells whether the unit has an action.
+            // `unit_call`, which shows whether the unit has an action.
             let object = map.get("object").and_then(Value::as_str);
             if object.is_some_and(|object| object.starts_with("llm.softprefix.")) {
                 map.insert("data".to_owned(), "NotAction".into());

@@ -381,7 +381,7 @@ fn a_line_that_cannot_be_written_is_reported_and_the_lines_before_it_play() {
                 let whole = text.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
                 let recording = Recording::read(&text, "one");
                 let lines = text[..whole].split(|&byte| byte == b'\n').count();
-                // A head and nothing else is told to hold nothing.
+                // A recording with only a head is reported as empty.
                 assert!(recording.is_ok() || lines <= 2, "{situation}: {recording:?}");
             }
             if step < 2 {

@@ -25,7 +25,7 @@ pub fn program(state: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// Runs the program to its end, with a history that nobody looks at.
+/// Runs the program to its end, with a history of its own.
 fn softprefix(args: &[&str]) -> Output {
     static STATE: OnceLock<tempfile::TempDir> = OnceLock::new();
     let state = STATE.get_or_init(|| tempfile::tempdir().unwrap());
@@ -197,7 +197,7 @@ pub fn left_behind(address: SocketAddr) -> (Runtime, [Task; 2]) {
 fn a_left_over_task_that_ends_by_itself_while_it_is_to_be_exited_is_as_good() {
     let address = serve(tiny_model());
     let (runtime, [left, _other]) = left_behind(address);
-    // The first connection is told which tasks there are; before the second exits them, one has ended.
+    // The first connection gets the list of tasks; before the second exits them, one has ended.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let module = listener.local_addr().unwrap().to_string();
     std::thread::spawn(move || {
@@ -550,7 +550,7 @@ fn help_and_version_end_with_0() {
     }
     let output = softprefix(&["--version"]);
     let version = String::from_utf8_lossy(&output.stdout).into_owned();
-    // The commit is named where the build was told it; the features of the usual build are none.
+    // The commit is named where the build knows it; the features of the usual build are none.
     assert!(
         version.starts_with(&format!("softprefix {} (", env!("CARGO_PKG_VERSION"))),
         "{version}"
@@ -1028,7 +1028,7 @@ fn export_selects_a_prompt_and_an_experiment_includes_ratings_and_never_overwrit
     open.append(&entry).unwrap();
     drop(open);
 
-    // A results file has room for one prompt: which one is said, and can be chosen.
+    // A results file has room for one prompt: it is named, and can be chosen.
     let read = |path: &str| std::fs::read_to_string(path).unwrap();
     let first = softprefix(&["export", &journal, "--results", &results]);
     assert_eq!(code(&first), 0, "{}", stderr(&first));

@@ -1,4 +1,4 @@
-//! `softprefix learn` as a script meets it: the file, the exit codes, what is said of bad input, and what is left of a learning that was
+//! `softprefix learn` as a script meets it: the file, the exit codes, the errors of invalid input, and what is left of a learning that was
 //! cut off.
 
 use std::io::{Read as _, Write as _};
@@ -25,7 +25,7 @@ fn learn(folder: &Path, module: SocketAddr, more: &[&str]) -> Output {
 
 const ONE: [&str; 4] = ["--prompt", "Tell me something.", "--target", "the land"];
 
-/// Passes everything on until the unit has told of the step; then hangs up.
+/// Forwards everything until the unit has reported the step; then closes the connection.
 pub fn cut_off_after(module: SocketAddr, step: usize) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -56,7 +56,7 @@ fn learned_rows_are_a_file_with_their_recipe_that_other_commands_take() {
     let module = serve(tiny_model());
     let arguments = [&ONE[..], &["--len", "3", "--steps", "6", "--seed", "7", "--lr", "0.5"]].concat();
     let done = learn(folder.path(), module, &arguments);
-    // A tiny model of chance says nothing in six steps: that is told, and the best rows are there.
+    // A tiny random model reaches no target in six steps: that is reported, and the best rows are there.
     assert_eq!(done.status.code(), Some(3), "{}", stderr(&done));
     let printed = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(

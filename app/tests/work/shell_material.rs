@@ -238,7 +238,7 @@ fn a_sweep_of_an_imported_file_stores_its_rows_and_resumes_without_the_file() {
         "the rows are named by their digest"
     );
 
-    // Cut off after its first line, it goes on from what was kept.
+    // Truncated after its first line, it resumes from the rest.
     std::fs::remove_file(&file).unwrap();
     let lines = std::fs::read_to_string(&journal).unwrap();
     let first = lines.lines().next().unwrap();

@@ -185,7 +185,7 @@ fn sweep_and_learn_run_a_model_file_in_the_embedded_unit_where_no_module_is_name
     assert!(Path::new(&out).exists());
 }
 
-/// What learning with these arguments tells and writes: its output, and the recipe in the file.
+/// The output of learning with these arguments, and the recipe in its file.
 fn learned(module: &str, more: &[&str]) -> (Output, Value) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("found.safetensors");

@@ -1,4 +1,4 @@
-//! `softprefix play` through the program: JSON lines in and out, OSC without a window, and what is said of bad lines.
+//! `softprefix play` through the program: JSON lines in and out, OSC without a window, and the errors of invalid lines.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, UdpSocket};

@@ -1,4 +1,4 @@
-//! `softprefix search` through the program: the file of the best rows, the records, and what is said of bad input.
+//! `softprefix search` through the program: the file of the best rows, the records, and the errors of invalid input.
 
 use std::net::SocketAddr;
 use std::path::Path;

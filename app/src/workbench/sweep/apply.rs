@@ -299,19 +299,16 @@ impl Workbench {
         }
     }
 
-    /// Shows sweeps of the library, with the settings of the first in the fields.
+    /// Opens the Sweep view with these experiments of the library, and with the settings of the first in the fields.
     pub(in crate::workbench) fn show_sweeps(&mut self, experiments: Vec<SavedExperiment>) {
         let plan = experiments.iter().find_map(|saved| saved.experiment.plan.clone());
         if let Some(plan) = plan {
             self.set_fields_from_plan(&plan);
         }
-        let is_resumable = experiments.first().is_some_and(SavedExperiment::is_open);
         self.sweep.clear_shown();
         self.sweep.stage = Stage::Idle;
         self.sweep.shown = experiments;
-        if is_resumable || self.tab == Tab::Doctor {
-            self.tab = Tab::Sweep;
-        }
+        self.tab = Tab::Sweep;
         self.analyse();
     }
 
