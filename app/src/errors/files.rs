@@ -24,11 +24,17 @@ pub fn results(error: &ResultsError) -> ErrorText {
             "比較が保存する、\"meta\" と \"results\" を持つ JSON を選んでください。",
         ),
         ResultsError::Missing { key, found } => (
-            because(&format!("この結果ファイルには {key} がありません"), &format!("found {found}")),
+            because(
+                &format!("この結果ファイルには {key} がありません"),
+                &format!("found {found}"),
+            ),
             "途中で切れたか、編集されたのかもしれません。もう一度保存してください。",
         ),
         ResultsError::WrongType { key, wanted, found } => (
-            because(&format!("この結果ファイルの {key} は、型か値が正しくありません"), &format!("{wanted} expected, found {found}")),
+            because(
+                &format!("この結果ファイルの {key} は、型か値が正しくありません"),
+                &format!("{wanted} expected, found {found}"),
+            ),
             "直すか、もう一度保存してください。",
         ),
         ResultsError::NoResults => (

@@ -223,27 +223,19 @@ const REASONS: &[(&str, &str)] = &[
     ("the file is empty", "ファイルが空です"),
     ("its time lies before the line above", "時刻が前の行より前です"),
     ("a magnitude is not a number", "大きさが数ではありません"),
-    ("the norms of the vocabulary are not numbers above 0", "語彙のノルムが 0 より大きい数ではありません"),
+    (
+        "the norms of the vocabulary are not numbers above 0",
+        "語彙のノルムが 0 より大きい数ではありません",
+    ),
 ];
-
-/// Translates a common reason to Japanese; returns another one unchanged.
-#[must_use]
-pub fn system(reason: &str) -> String {
-    common(reason).unwrap_or(reason).to_owned()
-}
-
-fn common(reason: &str) -> Option<&'static str> {
-    let found = REASONS.iter().find(|(english, _)| reason.contains(english));
-    found.map(|(_, japanese)| *japanese)
-}
 
 /// Returns a Japanese sentence with its reason: a common one in Japanese, any other as it is in a sentence of its own.
 /// `what` has no full stop.
 #[must_use]
 pub fn because(what: &str, reason: &str) -> String {
     let reason = reason.trim().trim_end_matches('.');
-    match common(reason) {
-        Some(japanese) => format!("{what}（{japanese}）。"),
+    match REASONS.iter().find(|(english, _)| reason.contains(english)) {
+        Some((_, japanese)) => format!("{what}（{japanese}）。"),
         None if reason.is_empty() => format!("{what}。"),
         None => format!("{what}。詳細：「{reason}」。"),
     }

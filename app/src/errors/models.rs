@@ -41,7 +41,10 @@ pub fn load(error: &LoadError) -> ErrorText {
             "ダウンロードし直すか、Qwen2.5、Qwen3、SmolLM2 のいずれかのモデルを選んでください。",
         ),
         LoadError::UnsupportedArchitecture { path, architecture } => (
-            format!("{} は {architecture:?} という構造のモデルで、ここでは実行できません。", path.display()),
+            format!(
+                "{} は {architecture:?} という構造のモデルで、ここでは実行できません。",
+                path.display()
+            ),
             "qwen2 か qwen3、または SmolLM2 のような ChatML の語彙を持つ llama のモデルを選んでください。",
         ),
         LoadError::Unreadable { path, source } => (
@@ -53,11 +56,17 @@ pub fn load(error: &LoadError) -> ErrorText {
             "値を変えてください。",
         ),
         LoadError::Kernel(reason) => (
-            because("環境変数の指定する計算方式は、ここでは使えません", without_remedy(reason)),
+            because(
+                "環境変数の指定する計算方式は、ここでは使えません",
+                without_remedy(reason),
+            ),
             "環境変数を消してください。",
         ),
         LoadError::Engine(error) => (
-            because("モデルの読み込み中にエンジンのエラーが起きました", without_remedy(&error.to_string())),
+            because(
+                "モデルの読み込み中にエンジンのエラーが起きました",
+                without_remedy(&error.to_string()),
+            ),
             "もう一度試すか、別のモデルを選んでください。",
         ),
     };

@@ -188,7 +188,10 @@ pub fn refusal(action: &str, work_id: &str, field: &ErrorField) -> ErrorText {
         Some(stock) => message.strip_prefix(stock).unwrap_or(message).trim(),
         None => message.trim(),
     };
-    let mut what = format!("{work_id} が「{action}」を断りました（コード {code}）。{}。", meaning(*code));
+    let mut what = format!(
+        "{work_id} が「{action}」を断りました（コード {code}）。{}。",
+        meaning(*code)
+    );
     if !own.is_empty() {
         what += &format!("ユニットの説明：「{own}」。");
     }
