@@ -118,7 +118,16 @@ fn value(text: &str) -> Meta {
 /// What a file is refused for whose other parts do not fit the changed value of a key.
 fn misfit(key: &str) -> Option<&'static str> {
     Some(match key {
-        "TODO" => "TODO",
+        "general.alignment" => "\"blk.0.attn_q.weight\" lies at the unaligned offset",
+        "split.count" => "its name does not end with -00001-of-00003",
+        "llama.embedding_length" => "token_embd.weight has the dimensions [64, 265]",
+        "llama.block_count" => "the tensor blk.2.attn_norm.weight is missing",
+        "llama.feed_forward_length" => "blk.0.ffn_gate.weight has the dimensions [64, 96]",
+        "llama.vocab_size" => "its llama.vocab_size is 264",
+        "llama.attention.head_count" | "llama.attention.head_count_kv" => {
+            "blk.0.attn_k.weight has the dimensions [64, 32]"
+        }
+        "llama.attention.key_length" => "blk.0.attn_q.weight has the dimensions [64, 64]",
         _ => return None,
     })
 }
@@ -646,7 +655,7 @@ fn each_vocabulary_is_read_or_refused_as_documented() {
                 one(&with("merges", Some(Meta::Texts(vec!["t x".into()])))),
                 "needs the token \"tx\"",
             ),
-            "a chat template of more than 65,536 bytes, or one that takes more work or memory than 50,000 instructions" =>
+            "a chat template of more than 32,768 bytes, or one that takes more work or memory than 300,000 instructions" =>
             {
                 let with = |template: String| {
                     let mut model = TinyModel::qwen2();
@@ -656,9 +665,9 @@ fn each_vocabulary_is_read_or_refused_as_documented() {
                     one(&model)
                 };
                 assert!(
-                    with(" ".repeat(65_537))
+                    with(" ".repeat(32_769))
                         .unwrap_err()
-                        .contains("65537 bytes, more than 65536")
+                        .contains("32769 bytes, more than 32768")
                 );
                 for endless in [
                     "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}",
@@ -669,7 +678,7 @@ fn each_vocabulary_is_read_or_refused_as_documented() {
                     let error = with(endless.into()).unwrap_err();
                     assert!(error.contains("tokenizer.chat_template cannot be rendered"), "{error}");
                 }
-                (with("{{ 'sea' * 2000000 }}".into()), "ran out of fuel")
+                (with("{{ 'sea' * 20000000 }}".into()), "ran out of fuel")
             }
             "a token that ends a text by its name" => {
                 let named = |token: &str, kind: i32| {
@@ -719,7 +728,8 @@ fn in_ollama(model: &TinyModel) -> Result<(), String> {
     });
     let listed = store.find("m:latest").unwrap().info;
     let loaded = store.load("m:latest", &Map::new(), &|_, _| ());
-    assert_eq!(listed.err(), loaded.as_ref().err().map(|error| error.to_string()));
+    let reason = loaded.as_ref().err().map(ToString::to_string);
+    assert_eq!(listed.err().map(|error| error.to_string()), reason);
     loaded.map(|_| ()).map_err(|error| error.to_string())
 }
 
@@ -797,6 +807,30 @@ fn a_number_that_is_not_finite_is_refused_with_its_tensor() {
     table.row(89, &mut row).unwrap();
     let error = table.row(90, &mut row).unwrap_err().to_string();
     assert!(error.contains("token 90 in token_embd.weight"), "{error}");
+}
+
+#[test]
+fn a_row_of_numbers_that_eight_bits_cannot_hold_is_refused_with_its_tensor() {
+    let sound = TinyModel {
+        weights: TinyWeights::F32,
+        ..TinyModel::qwen2()
+    }
+    .bytes();
+    let tensor = "blk.1.ffn_up.weight";
+    let with_row = |number: f32| {
+        let mut bytes = sound.clone();
+        let place = numbers_of(&bytes, tensor, 2);
+        bytes[place..place + 64 * 4].copy_from_slice(&number.to_le_bytes().repeat(64));
+        engine(&bytes).map(|_| ())
+    };
+    // The smallest f16 and multiples of it are kept as they are.
+    for number in [0.0, 2.0_f32.powi(-24), 3.0 * 2.0_f32.powi(-24), 1e-5, 0.1] {
+        assert_eq!(with_row(number), Ok(()));
+    }
+    for number in [1e-7, 7e-6, 1e-30, f32::MIN_POSITIVE / 2.0] {
+        let error = with_row(number).unwrap_err();
+        assert!(error.contains(tensor) && error.contains("too small"), "{error}");
+    }
 }
 
 #[test]
@@ -899,26 +933,85 @@ fn tokens_that_are_searched_for_in_every_text_are_short() {
 }
 
 #[test]
-fn a_prompt_is_written_in_chatml_only_for_a_model_that_has_such_a_template() {
-    for (template, expected) in [
-        (Some("{{ '<|im_start|>' + x + '<|im_end|>' }}"), None),
-        (Some(""), None),
-        (None, None),
-        (Some("[INST] {{ x }} [/INST]"), Some("tokenizer.chat_template")),
-        // That of a model whose turns begin as in ChatML and end otherwise.
-        (
-            Some("<|im_start|>{{ x }}<end_of_utterance>"),
-            Some("tokenizer.chat_template"),
-        ),
-    ] {
-        let mut model = TinyModel::qwen2();
+fn a_prompt_is_what_the_template_of_the_file_writes() {
+    let prompt = |model: TinyModel, template: Option<&str>| {
+        let mut model = model;
         let value = template.map(|template| Meta::Text(template.into()));
         model.keys.push(("tokenizer.chat_template".into(), value));
-        match (observe(&model.bytes()), expected) {
-            (Ok(_), None) => {}
-            (Err(error), Some(key)) => assert!(error.contains(key) && error.contains("<|im_end|>"), "{error}"),
-            (got, _) => panic!("{template:?} gives {got:?}"),
-        }
+        observe(&model.bytes()).map(|observed| observed.prompt)
+    };
+    let chatml = "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n";
+    for (template, expected) in [
+        (None, chatml),
+        (Some(""), chatml),
+        // The beginning of a thought, other roles, and a mark behind the role.
+        (
+            Some(
+                "{%- for message in messages %}\n    {%- set content = message.content|trim %}\n    \
+                 {{- '<|im_start|>' + message.role + '\\n' + content + '<|im_end|>' + '\\n' }}\n{%- endfor %}\n\
+                 {%- if add_generation_prompt %}\n    {{- '<|im_start|>assistant\\n' }}\n    \
+                 {%- if enable_thinking is defined and enable_thinking is false %}\n        {{- '<think>\\n\\n</think>\\n\\n' }}\n    \
+                 {%- else %}\n        {{- '<think>\\n' }}\n    {%- endif %}\n{%- endif %}",
+            ),
+            "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n<think>\n",
+        ),
+        (
+            Some(
+                "{% set roles = {'user': 'question', 'system': 'system'} %}{% for m in messages %}\
+                 {{ '<|im_start|>' ~ roles[m['role']] ~ '\\n' ~ m['content'] ~ '<|im_end|>\\n' }}{% endfor %}{{ '<|im_start|>answer\\n' }}",
+            ),
+            "<|im_start|>system\nS<|im_end|>\n<|im_start|>question\nU<|im_end|>\n<|im_start|>answer\n",
+        ),
+        (
+            Some(
+                "{% for m in messages[::-1] | reverse %}<|im_start|>{{ m.role }}<|im_sep|>{{ m.get('content', '').strip() }}<|im_end|>\
+                 {% endfor %}<|im_start|>assistant<|im_sep|>",
+            ),
+            "<|im_start|>system<|im_sep|>S<|im_end|><|im_start|>user<|im_sep|>U<|im_end|><|im_start|>assistant<|im_sep|>",
+        ),
+        (
+            Some("{{ bos_token }}[INST] {{ messages[0].content }} {{ messages[1].content }} [/INST]{{ eos_token }}"),
+            "<|endoftext|>[INST] S U [/INST]<|im_end|>",
+        ),
+    ] {
+        assert_eq!(prompt(TinyModel::llama(), template).unwrap(), expected, "{template:?}");
+        // The stock unit's full stop.
+        let expected = expected.replacen("S<", "S.<", 1).replacen("S U", "S. U", 1);
+        assert_eq!(prompt(TinyModel::qwen2(), template).unwrap(), expected, "{template:?}");
+    }
+    for (template, expected) in [
+        ("{{ messages[1].content }}", "leaves out the system prompt"),
+        ("{{ messages[0].content }}", "leaves out the user's text"),
+        ("{{ raise_exception('No system prompts.') }}", "No system prompts."),
+        (
+            "{{ messages[1].content[0].upper() }}{{ messages[2].content.x }}",
+            "cannot be rendered",
+        ),
+        ("{% generation %}{% endgeneration %}", "generation"),
+    ] {
+        let error = prompt(TinyModel::llama(), Some(template)).unwrap_err();
+        assert!(
+            error.contains("tokenizer.chat_template") && error.contains(expected),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_token_that_the_template_writes_is_one_token_whatever_type_a_file_gives_it() {
+    for kind in [1, 3] {
+        let mut model = with_tokens(vec!["<|im_sep|>".into()], 200, kind);
+        let template = "{% for m in messages %}{{ m.role }}<|im_sep|>{{ m.content }}{% endfor %}";
+        model
+            .keys
+            .push(("tokenizer.chat_template".into(), Some(Meta::Text(template.into()))));
+        let folder = tempfile::tempdir().unwrap();
+        model.write(&folder.path().join("m.gguf")).unwrap();
+        let tokenizer = load(folder.path(), "m").unwrap().tokenizer;
+        assert_eq!(
+            tokenizer.encode("a<|im_sep|>", Special::Parse).unwrap().last(),
+            Some(&200)
+        );
     }
 }
 

@@ -178,15 +178,16 @@ fn a_token_can_be_half_a_character_and_control_tokens_have_no_text() {
 }
 
 #[test]
-fn stop_tokens_are_end_of_turn_and_end_of_text() {
+fn stop_tokens_are_end_of_turn_end_of_text_and_what_llama_cpp_ends_at() {
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&small_model())).unwrap();
-    assert_eq!(tokenizer.stop_tokens(), [0, 2]);
+    // The last is <reponame>, which begins another repository.
+    assert_eq!(tokenizer.stop_tokens(), [0, 2, 4]);
 }
 
 #[test]
 fn the_special_tokens_of_the_template_are_parsed() {
     let tokenizer = Tokenizer::from_vocabulary(vocabulary(&small_model())).unwrap();
-    let text = ChatTemplate::chatml().render("S", "U");
+    let text = ChatTemplate::chatml().render("S", "U").unwrap();
     let ids = tokenizer.encode(&text, Special::Parse).unwrap();
     let marks = ids.iter().filter(|&&id| tokenizer.is_control(id)).count();
     assert_eq!(marks, 5);

@@ -407,4 +407,29 @@ mod tests {
         use TensorKind::{Iq4Nl, Iq4Xs, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q8_0};
         assert_eq!(seen, [Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4K, Q5K, Iq4Nl, Iq4Xs]);
     }
+
+    #[test]
+    fn products_of_small_scales_are_multiples_of_the_smallest_f16_and_not_rounded() {
+        for kind in [TensorKind::Q4K, TensorKind::Q5K, TensorKind::Iq4Xs] {
+            let mut stored = vec![0x55; kind.block_bytes()];
+            for number in [1_u16, 7] {
+                stored[..2].copy_from_slice(&number.to_le_bytes());
+                if kind != TensorKind::Iq4Xs {
+                    stored[2..4].copy_from_slice(&number.to_le_bytes());
+                }
+                let mut expected = vec![0.0; SUPER];
+                dequantise(kind, &stored, &mut expected);
+                let mut values = vec![0_i8; SUPER];
+                let mut scales = vec![f16::ZERO; SUPER / BLOCK];
+                let mut least = scales.clone();
+                to_i8_blocks(kind, &stored, &mut values, &mut scales);
+                minima(kind, &stored, &mut least);
+                assert!(expected.iter().any(|value| *value != 0.0));
+                for (i, expected) in expected.iter().enumerate() {
+                    let got = f32::from(values[i]) * scales[i / BLOCK].to_f32() + least[i / BLOCK].to_f32();
+                    assert_eq!(got, *expected, "{kind:?} value {i}");
+                }
+            }
+        }
+    }
 }

@@ -8,7 +8,7 @@ use crate::engine::cpu::config::Config;
 use crate::engine::cpu::tensors;
 use crate::gguf::GgufFile;
 use crate::model::LoadError;
-use crate::tokenizer::Vocabulary;
+use crate::tokenizer::{CHAT_TEMPLATE, Vocabulary};
 
 use super::catalogue::{Entry, MODULE_QWEN};
 
@@ -33,11 +33,13 @@ pub struct ModelInfo {
     pub bytes: u64,
     /// Number of its files.
     pub parts: usize,
+    /// Whether it has a chat template of its own.
+    pub has_chat_template: bool,
 }
 
 impl ModelInfo {
     /// Reads the header of a GGUF file, and checks that the CPU engine can run it: architecture, every key, every
-    /// tensor and the vocabulary.
+    /// tensor, the vocabulary and the chat template.
     ///
     /// # Errors
     /// Those of [`GgufFile::open`], [`Config::read`] and [`tensors::check`]; [`LoadError::Vocabulary`].
@@ -62,6 +64,7 @@ impl ModelInfo {
             architecture: config.architecture,
             bytes: file.bytes(),
             parts: file.part_count(),
+            has_chat_template: file.str(CHAT_TEMPLATE).is_some_and(|template| !template.is_empty()),
         })
     }
 

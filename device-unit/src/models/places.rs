@@ -69,13 +69,20 @@ pub(super) struct Placed {
     /// Its name.
     pub(super) name: String,
     pub(super) place: Place,
+    /// Whether Ollama's manifest of it has a chat template.
+    pub(super) manifest_has_template: bool,
 }
 
 impl Placed {
     fn new(place: Place, path: PathBuf) -> Self {
         let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let name = name_parts(&path).map_or(stem, |(name, ..)| name.to_owned());
-        Self { path, name, place }
+        Self {
+            path,
+            name,
+            place,
+            manifest_has_template: false,
+        }
     }
 }
 
@@ -254,6 +261,7 @@ fn ollama_model(folder: &Path, tag: &Path) -> Option<Placed> {
         path,
         name,
         place: Place::Ollama,
+        manifest_has_template: layer(".image.template").is_some(),
     })
 }
 

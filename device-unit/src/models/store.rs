@@ -12,7 +12,7 @@ use crate::engine::EngineError;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::gguf::{GgufFile, name_parts};
 use crate::model::{LoadError, LoadProgress, LoadStage, LoadedModel, ModelSource};
-use crate::tokenizer::{ChatTemplate, Tokenizer};
+use crate::tokenizer::{ChatTemplate, Tokenizer, TokenizerError};
 
 use super::card::ModelInfo;
 use super::catalogue::{CATALOGUE, Entry, MODULE_QWEN, entry};
@@ -28,6 +28,8 @@ pub struct FoundModel {
     pub path: PathBuf,
     /// Where it was found.
     pub place: Place,
+    /// Whether Ollama's manifest of it has a chat template, which is used only where it is in the file, too.
+    pub manifest_has_template: bool,
     /// The catalogue's entry of this file, by name and length.
     pub entry: Option<&'static Entry>,
     /// Its key facts, or why it cannot be used.
@@ -86,14 +88,23 @@ impl ModelStore {
     #[must_use]
     pub fn found(&self) -> Vec<FoundModel> {
         let mut found: Vec<FoundModel> = Vec::new();
-        for Placed { path, name, place } in self.places.files() {
+        for placed in self.places.files() {
+            let Placed {
+                path,
+                name,
+                place,
+                manifest_has_template,
+            } = placed;
             let same = found.iter().position(|model| model.name.eq_ignore_ascii_case(&name));
             let replaceable = same.filter(|&at| found[at].info.is_err() && found[at].place != Place::Named);
             if let (Some(at), None) = (same, replaceable) {
                 tracing::debug!("{} is hidden by {}", path.display(), found[at].path.display());
                 continue;
             }
-            let info = self.info(&path);
+            let info = self.info(&path).and_then(|info| {
+                check_template(&path, manifest_has_template, &info)?;
+                Ok(info)
+            });
             let entry = entry(&name).filter(|entry| match &info {
                 Ok(info) => entry.bytes.is_none_or(|bytes| bytes == info.bytes),
                 Err(_) => true,
@@ -102,6 +113,7 @@ impl ModelStore {
                 name,
                 path,
                 place,
+                manifest_has_template,
                 entry,
                 info,
             };
@@ -174,11 +186,9 @@ impl ModelStore {
     }
 
     fn info(&self, path: &Path) -> Result<ModelInfo, Arc<LoadError>> {
-        let metadata = std::fs::metadata(path).map_err(|source| {
-            LoadError::Unreadable {
-                path: path.to_owned(),
-                source,
-            }
+        let metadata = std::fs::metadata(path).map_err(|source| LoadError::Unreadable {
+            path: path.to_owned(),
+            source,
         })?;
         let state = (path.to_owned(), metadata.len(), metadata.modified().ok());
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -234,6 +244,7 @@ impl ModelSource for ModelStore {
             // Read again for an error of its own, since the list shares this one.
             Err(_) => ModelInfo::read(path)?,
         };
+        check_template(path, found.manifest_has_template, &info)?;
         progress(0.0, LoadStage::File);
         let file = Arc::new(GgufFile::open(path)?);
 
@@ -249,7 +260,9 @@ impl ModelSource for ModelStore {
         if let Some(sha256) = &digest {
             self.check_content(&found, sha256)?;
         }
-        let tokenizer = tokenizer?.map_err(|error| LoadError::Vocabulary(error.to_string()))?;
+        let unusable = |error: TokenizerError| LoadError::Vocabulary(error.to_string());
+        let tokenizer = tokenizer?.map_err(unusable)?;
+        let template = ChatTemplate::from_gguf(&file).map_err(unusable)?;
 
         let by_module_name = model == MODULE_QWEN;
         let mut settings = info.mode_param(&found.file_name(), by_module_name);
@@ -258,11 +271,22 @@ impl ModelSource for ModelStore {
             engine: Box::new(engine?),
             stop_tokens: tokenizer.stop_tokens(),
             tokenizer: Arc::new(tokenizer),
-            template: ChatTemplate::for_architecture(&info.architecture),
+            template,
             settings,
             digest,
         })
     }
+}
+
+/// Checks that a model's chat template is in its file: those of Ollama's manifests are in another language.
+fn check_template(path: &Path, manifest_has_template: bool, info: &ModelInfo) -> Result<(), LoadError> {
+    if manifest_has_template && !info.has_chat_template {
+        return Err(LoadError::Unsupported {
+            path: path.to_owned(),
+            reason: "its chat template is in Ollama's manifest alone, which is not computed here".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// The result of a thread; a panic becomes [`EngineError::Backend`].

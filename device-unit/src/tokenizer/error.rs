@@ -41,6 +41,16 @@ pub enum TokenizerError {
         /// The way to split text as the file names it.
         pre: String,
     },
+    /// A chat template that cannot be rendered.
+    #[error(
+        "{what} has a chat template that cannot be used: {reason}; choose another model, or another file of this one"
+    )]
+    Template {
+        /// The file, or whose template it is.
+        what: String,
+        /// What is wrong with it, as a clause.
+        reason: String,
+    },
     /// A text beyond [`LONGEST_TEXT`](super::LONGEST_TEXT).
     #[error("the text has {bytes} bytes, more than the {limit} that can be tokenised at once; shorten it")]
     TextTooLong {

@@ -5,25 +5,65 @@ use std::collections::HashSet;
 use crate::gguf::KeyUse::{Computed, Meaningless, Only};
 use crate::gguf::{GgufFile, KeyTable, MetaValue, StringTable, check_keys, is_off};
 
-use super::{END_OF_TEXT, IM_END, PreTokenization, TokenKind, Tokenizer, TokenizerError, Vocabulary};
+use super::jinja::{JinjaTemplate, LONGEST_TEMPLATE};
+use super::{ChatTemplate, END_OF_TEXT, IM_END, PreTokenization, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
+const BOS: &str = "tokenizer.ggml.bos_token_id";
+const EOS: &str = "tokenizer.ggml.eos_token_id";
+pub(crate) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 /// Begins a turn of a chat.
 const IM_START: &str = "<|im_start|>";
-/// Tokens of the chat template and the end of a text, which are control tokens whatever type a file gives them.
-const MARKS: [&str; 3] = [IM_START, IM_END, END_OF_TEXT];
-/// Keys of tokens that end a text, besides those of the chat template.
-const ENDS: [&str; 3] = [
-    "tokenizer.ggml.eos_token_id",
+/// Keys of tokens that end a text. Those for filling gaps in code separate files and repositories, which a text does not go beyond.
+const ENDS: [&str; 6] = [
+    EOS,
     "tokenizer.ggml.eot_token_id",
     "tokenizer.ggml.eom_token_id",
+    "tokenizer.ggml.fim_pad_token_id",
+    "tokenizer.ggml.fim_rep_token_id",
+    "tokenizer.ggml.fim_sep_token_id",
 ];
 /// Several such tokens in a list, as Ollama writes them.
 const ENDS_LIST: &str = "tokenizer.ggml.eos_token_ids";
+/// Tokens that end a text by their name, as in llama.cpp. Those without bars are ordinary text where a file lists them as normal tokens:
+/// `</s>` in Qwen's vocabulary closes a line of HTML.
+const NAMED_ENDS: [&str; 31] = [
+    END_OF_TEXT,
+    IM_END,
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<|end_of_text|>",
+    "<|return|>",
+    "<|call|>",
+    "<|calls|>",
+    "<|flush|>",
+    "<|tool_response>",
+    "<turn|>",
+    "<end_of_turn>",
+    "<end_of_utterance>",
+    "<eos>",
+    "</s>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<|fim_pad|>",
+    "<fim-pad>",
+    "<fim_pad>",
+    "<PAD>",
+    "[PAD]",
+    "<|fim_repo|>",
+    "<|repo_name|>",
+    "<fim-repo>",
+    "<REPO>",
+    "<reponame>",
+    "<|file_sep|>",
+];
 /// Most bytes of a token that is searched for in every text, and of all such tokens: the search takes up to a kilobyte for each byte. Models
 /// have a few dozen of them, of twenty bytes.
 const LONGEST_SPECIAL: usize = 1 << 10;
@@ -40,6 +80,9 @@ pub(crate) const KEYS: &KeyTable = &[
     ("ggml.eot_token_id", Computed),
     ("ggml.eom_token_id", Computed),
     ("ggml.eos_token_ids", Computed),
+    ("ggml.fim_pad_token_id", Computed),
+    ("ggml.fim_rep_token_id", Computed),
+    ("ggml.fim_sep_token_id", Computed),
     ("ggml.add_bos_token", Only(is_off, "false, nothing in front of a text")),
     ("ggml.add_eos_token", Only(is_off, "false, nothing behind a text")),
     ("ggml.add_sep_token", Only(is_off, "false, nothing between texts")),
@@ -57,7 +100,7 @@ pub(crate) const KEYS: &KeyTable = &[
         Meaningless("read for SentencePiece vocabularies alone"),
     ),
     ("ggml.token_type_count", Meaningless("read for BERT alone")),
-    ("ggml.bos_token_id", Meaningless("nothing is put in front of a text")),
+    ("ggml.bos_token_id", Computed),
     (
         "ggml.unknown_token_id",
         Meaningless("a character without a token is left out of the text"),
@@ -83,22 +126,67 @@ pub(crate) const KEYS: &KeyTable = &[
         "ggml.fim_*",
         Meaningless("for filling gaps in code, which is not done here"),
     ),
-    (
-        "chat_template",
-        Only(is_chatml, "a template of ChatML, whose turns end with <|im_end|>"),
-    ),
+    ("chat_template", Computed),
     (
         "chat_template*",
-        Meaningless("prompts are written in ChatML, as the stock unit writes them"),
+        Meaningless("for other uses, such as tools; the template without a name is used"),
     ),
     ("huggingface.json", Meaningless("says again what the lists say")),
 ];
 
-/// Whether a chat template writes ChatML, or there is none.
-fn is_chatml(template: &MetaValue) -> bool {
-    template
-        .as_str()
-        .is_some_and(|template| template.is_empty() || template.contains(IM_END))
+impl ChatTemplate {
+    /// The chat template of a model file: its own, or ChatML where it has none. The stock unit's full stop is added for `qwen2`.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Template`] where it cannot be rendered, or leaves out the system prompt or the user's text;
+    /// [`TokenizerError::BadVocabulary`] where the metadata it needs is of another type.
+    pub fn from_gguf(file: &GgufFile) -> Result<Self, TokenizerError> {
+        let mut template = Self::for_architecture(file.str("general.architecture").unwrap_or_default());
+        let source = match file.metadata(CHAT_TEMPLATE) {
+            None => "",
+            Some(value) => value.as_str().ok_or_else(|| unusable(file, CHAT_TEMPLATE))?,
+        };
+        if source.is_empty() {
+            return Ok(template);
+        }
+        let bad = |reason: String| TokenizerError::Template {
+            what: file.path().display().to_string(),
+            reason: format!("its {CHAT_TEMPLATE} {reason}"),
+        };
+        if source.len() > LONGEST_TEMPLATE {
+            let bytes = source.len();
+            return Err(bad(format!("has {bytes} bytes, more than {LONGEST_TEMPLATE}")));
+        }
+        let tokens = list(file, TOKENS)?;
+        let token = |key: &str| {
+            let id = file.metadata(key);
+            if id.is_some_and(|id| !id.is_integer()) {
+                return Err(unusable(file, key));
+            }
+            let text = id.and_then(MetaValue::as_u32).and_then(|id| tokens.get(id as usize));
+            Ok(text.unwrap_or_default().to_owned())
+        };
+        let cannot = |reason: String| bad(format!("cannot be rendered ({reason})"));
+        let own = JinjaTemplate::new(source, token(BOS)?, token(EOS)?).map_err(cannot)?;
+        let (system, user) = ("Answer briefly.", "Is the sea deep?");
+        let rendered = own.render(system, user).map_err(cannot)?;
+        for (text, what) in [(system, "the system prompt"), (user, "the user's text")] {
+            if !rendered.contains(text) {
+                return Err(bad(format!("leaves out {what}")));
+            }
+        }
+        // Without the user's text, its length is what a prompt has besides it.
+        own.render(system, "").map_err(cannot)?;
+        template.own = Some(own);
+        Ok(template)
+    }
+}
+
+/// Whether a token is a mark whatever type a file gives it: some exporters list those of the template as normal tokens, which would be
+/// split as text.
+fn is_mark(token: &str, template: &str) -> bool {
+    let has_bars = token.starts_with("<|") && token.ends_with("|>");
+    has_bars && (token == IM_START || NAMED_ENDS.contains(&token) || template.contains(token))
 }
 
 impl Tokenizer {
@@ -126,36 +214,26 @@ impl Vocabulary {
         Self::check_gguf(file)?;
         let pre = pre_tokenization(file)?;
         let (tokens, merges) = (list(file, TOKENS)?, list(file, MERGES)?);
-        let kinds = file.u32s(TOKEN_TYPES).ok_or_else(|| missing(file, TOKEN_TYPES))?;
-        // Some exporters list the template's special tokens as normal ones, which would be split as text.
-        let kinds = (tokens.iter().zip(kinds))
-            .map(|(token, number)| {
-                if MARKS.contains(&token) {
-                    TokenKind::Control
-                } else {
-                    kind(number)
-                }
-            })
-            .collect();
+        let kinds = kinds(file, tokens)?;
         let merges = (pairs(merges).map_err(bad)?.iter())
             .map(|(left, right)| ((*left).to_owned(), (*right).to_owned()))
             .collect();
         Ok(Self {
+            ends: ends(file, tokens, &kinds)?,
             tokens: tokens.iter().map(str::to_owned).collect(),
             kinds,
-            ends: ends(file)?,
             merges,
             pre,
             source,
         })
     }
 
-    /// Checks, in some ten milliseconds, that the file's vocabulary is of a known kind, complete, and made for ChatML.
-    /// Returns the number of its tokens.
+    /// Checks, in some ten milliseconds, that the file's vocabulary is of a known kind and complete, and that its chat template can be
+    /// rendered. Returns the number of its tokens.
     ///
     /// # Errors
-    /// As [`Tokenizer::from_gguf`], and [`TokenizerError::BadVocabulary`] where `<|im_start|>` or `<|im_end|>` is missing or a key is
-    /// not known.
+    /// As [`Tokenizer::from_gguf`] and [`ChatTemplate::from_gguf`], and [`TokenizerError::BadVocabulary`] where the template writes
+    /// `<|im_start|>` or `<|im_end|>` and the vocabulary does not have it, or a key is not known.
     pub fn check_gguf(file: &GgufFile) -> Result<usize, TokenizerError> {
         let bad = |reason: String| TokenizerError::BadVocabulary {
             what: file.path().display().to_string(),
@@ -163,21 +241,15 @@ impl Vocabulary {
         };
         pre_tokenization(file)?;
         check_keys(file, "tokenizer.", KEYS).map_err(bad)?;
-        ends(file)?;
         let merges = list(file, MERGES)?;
         let tokens = list(file, TOKENS)?;
-        let kinds = file.u32s(TOKEN_TYPES).ok_or_else(|| missing(file, TOKEN_TYPES))?;
-        if kinds.len() != tokens.len() {
-            return Err(bad(format!(
-                "it has {} tokens but {} token types",
-                tokens.len(),
-                kinds.len()
-            )));
-        }
+        let kinds = kinds(file, tokens)?;
+        ends(file, tokens, &kinds)?;
         check_special(tokens, &kinds).map_err(bad)?;
         let known: HashSet<&str> = tokens.iter().collect();
+        let rendered = ChatTemplate::from_gguf(file)?.render("S", "U")?;
         for mark in [IM_START, IM_END] {
-            if !known.contains(mark) {
+            if rendered.contains(mark) && !known.contains(mark) {
                 return Err(bad(format!(
                     "it has no token {mark}, so it is not made for chats in ChatML"
                 )));
@@ -189,10 +261,10 @@ impl Vocabulary {
 }
 
 /// Checks the lengths of the tokens that are searched for in every text.
-fn check_special(tokens: &StringTable, kinds: &[u32]) -> Result<(), String> {
-    let is_special = |kind: u32| matches!(self::kind(kind), TokenKind::Control | TokenKind::UserDefined);
+fn check_special(tokens: &StringTable, kinds: &[TokenKind]) -> Result<(), String> {
+    let is_special = |kind: &TokenKind| matches!(kind, TokenKind::Control | TokenKind::UserDefined);
     let mut all = 0;
-    for (number, (token, _)) in (tokens.iter().zip(kinds).enumerate()).filter(|(_, (_, kind))| is_special(**kind)) {
+    for (number, (token, _)) in (tokens.iter().zip(kinds).enumerate()).filter(|(_, (_, kind))| is_special(kind)) {
         if token.len() > LONGEST_SPECIAL {
             return Err(format!(
                 "its special token {number} has {} bytes, more than {LONGEST_SPECIAL}",
@@ -267,9 +339,12 @@ fn pre_tokenization(file: &GgufFile) -> Result<PreTokenization, TokenizerError> 
     }
 }
 
-/// The tokens that the file names as ends. A number outside u32, such as -1, stands for none.
-fn ends(file: &GgufFile) -> Result<Vec<u32>, TokenizerError> {
-    let mut ends = Vec::new();
+/// The tokens that end a text, by the file's keys and by their names. A number outside u32, such as -1, stands for none.
+fn ends(file: &GgufFile, tokens: &StringTable, kinds: &[TokenKind]) -> Result<Vec<u32>, TokenizerError> {
+    let is_end = |token: &str, kind: TokenKind| kind != TokenKind::Normal && NAMED_ENDS.contains(&token);
+    let mut ends: Vec<u32> = (tokens.iter().zip(kinds).zip(0..))
+        .filter_map(|((token, kind), id)| is_end(token, *kind).then_some(id))
+        .collect();
     for (key, value) in ENDS.iter().filter_map(|key| Some((key, file.metadata(key)?))) {
         if !value.is_integer() {
             return Err(unusable(file, key));
@@ -280,6 +355,26 @@ fn ends(file: &GgufFile) -> Result<Vec<u32>, TokenizerError> {
         ends.extend(value.as_u32s().ok_or_else(|| unusable(file, ENDS_LIST))?);
     }
     Ok(ends)
+}
+
+/// The kind of each token.
+fn kinds(file: &GgufFile, tokens: &StringTable) -> Result<Vec<TokenKind>, TokenizerError> {
+    let numbers = file.u32s(TOKEN_TYPES).ok_or_else(|| missing(file, TOKEN_TYPES))?;
+    if numbers.len() != tokens.len() {
+        return Err(TokenizerError::BadVocabulary {
+            what: file.path().display().to_string(),
+            reason: format!("it has {} tokens but {} token types", tokens.len(), numbers.len()),
+        });
+    }
+    let template = file.str(CHAT_TEMPLATE).unwrap_or_default();
+    let kind = |(token, number)| {
+        if is_mark(token, template) {
+            TokenKind::Control
+        } else {
+            kind(number)
+        }
+    };
+    Ok(tokens.iter().zip(numbers).map(kind).collect())
 }
 
 fn list<'f>(file: &'f GgufFile, key: &str) -> Result<&'f StringTable, TokenizerError> {

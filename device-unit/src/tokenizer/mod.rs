@@ -5,6 +5,8 @@ mod error;
 #[cfg(feature = "cpu")]
 mod gguf;
 mod huggingface;
+#[cfg(feature = "cpu")]
+mod jinja;
 mod template;
 mod tiktoken;
 mod vocabulary;
@@ -14,6 +16,8 @@ use std::path::Path;
 use tokenizers::{Model, Normalizer, OffsetType, PreTokenizedString, PreTokenizer as _};
 
 pub use error::TokenizerError;
+#[cfg(feature = "cpu")]
+pub(crate) use gguf::CHAT_TEMPLATE;
 #[cfg(all(test, feature = "cpu"))]
 pub(crate) use gguf::KEYS;
 pub use template::ChatTemplate;
@@ -170,8 +174,8 @@ impl Tokenizer {
         self.pieces.is_control(id)
     }
 
-    /// The tokens that end a text, in ascending order: `<|im_end|>` and `<|endoftext|>`, as far as the vocabulary has them, and
-    /// those that a GGUF file names as ends.
+    /// The tokens that end a text, in ascending order: `<|im_end|>` and `<|endoftext|>`, as far as the vocabulary has them, and the others
+    /// of a GGUF file.
     ///
     /// Both, because a chat model ends its turn with the former, after which nothing belongs to the answer, and because
     /// a model under a strong prefix often ends with the latter.

@@ -1,10 +1,19 @@
 //! The chat template: system prompt and user text as the one text that the model gets.
 
-/// A chat template of the ChatML family.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use std::borrow::Cow;
+
+#[cfg(feature = "cpu")]
+use super::jinja::JinjaTemplate;
+use super::{LONGEST_TEXT, TokenizerError};
+
+/// A chat template: ChatML, or that of a model file.
+#[derive(Debug, Clone)]
 pub struct ChatTemplate {
     /// Whether a full stop is added to the system prompt.
     pub full_stop_after_system: bool,
+    /// The file's own template, if it has one.
+    #[cfg(feature = "cpu")]
+    pub(super) own: Option<JinjaTemplate>,
 }
 
 impl ChatTemplate {
@@ -17,6 +26,8 @@ impl ChatTemplate {
     pub const fn qwen_stock() -> Self {
         Self {
             full_stop_after_system: true,
+            #[cfg(feature = "cpu")]
+            own: None,
         }
     }
 
@@ -25,10 +36,12 @@ impl ChatTemplate {
     pub const fn chatml() -> Self {
         Self {
             full_stop_after_system: false,
+            #[cfg(feature = "cpu")]
+            own: None,
         }
     }
 
-    /// The template for a model by its architecture's name in GGUF: the stock unit's for `qwen2`, ChatML for others.
+    /// ChatML for a model by its architecture's name in GGUF: the stock unit's for `qwen2`, plain for others.
     #[must_use]
     pub fn for_architecture(architecture: &str) -> Self {
         if architecture == "qwen2" {
@@ -39,12 +52,33 @@ impl ChatTemplate {
     }
 
     /// The whole text, up to the beginning of the model's answer.
-    #[must_use]
-    pub fn render(&self, system: &str, user: &str) -> String {
-        let stop = if self.full_stop_after_system { "." } else { "" };
-        format!(
-            "<|im_start|>system\n{system}{stop}<|im_end|>\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"
-        )
+    ///
+    /// # Errors
+    /// [`TokenizerError::TextTooLong`] beyond [`LONGEST_TEXT`]; [`TokenizerError::Template`] where a file's own template does not take these
+    /// texts. ChatML takes all.
+    pub fn render(&self, system: &str, user: &str) -> Result<String, TokenizerError> {
+        let bytes = system.len() + user.len();
+        if bytes > LONGEST_TEXT {
+            return Err(TokenizerError::TextTooLong {
+                bytes,
+                limit: LONGEST_TEXT,
+            });
+        }
+        let system = if self.full_stop_after_system {
+            Cow::Owned(format!("{system}."))
+        } else {
+            Cow::Borrowed(system)
+        };
+        #[cfg(feature = "cpu")]
+        if let Some(own) = &self.own {
+            return own.render(&system, user).map_err(|reason| TokenizerError::Template {
+                what: "the model".to_owned(),
+                reason,
+            });
+        }
+        Ok(format!(
+            "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"
+        ))
     }
 }
 
@@ -55,7 +89,7 @@ mod tests {
     #[test]
     fn the_qwen_template_is_the_stock_units_with_its_added_full_stop() {
         assert_eq!(
-            ChatTemplate::qwen_stock().render("You are helpful.", "Hi"),
+            ChatTemplate::qwen_stock().render("You are helpful.", "Hi").unwrap(),
             "<|im_start|>system\nYou are helpful..<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
         );
     }
@@ -63,7 +97,7 @@ mod tests {
     #[test]
     fn smollm2_gets_plain_chatml() {
         assert_eq!(
-            ChatTemplate::for_architecture("llama").render("S", "U"),
+            ChatTemplate::for_architecture("llama").render("S", "U").unwrap(),
             "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"
         );
     }

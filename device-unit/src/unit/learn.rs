@@ -15,7 +15,7 @@ use softprefix_core::protocol::message::to_data;
 use softprefix_core::protocol::{Code, ErrorField};
 
 use super::pending_reply::PendingReply;
-use super::prepare::encode;
+use super::prepare::{encode, encode_prompt};
 use super::queries::{embedding_rows, vocabulary};
 use super::shared_model::SharedModel;
 use super::task::{InferenceGuard, Task};
@@ -94,7 +94,7 @@ impl<'a> ExampleReader<'a> {
 
     /// Returns the tokens of the template with a prompt.
     fn prompt(&self, prompt: &str) -> Result<Vec<u32>, ErrorField> {
-        encode(self.model, &self.model.template.render(self.system_prompt, prompt))
+        encode_prompt(self.model, self.system_prompt, prompt)
     }
 
     /// Returns the tokens of a prompt of the template that must leave room for `output` more; `name` is its name in an error.

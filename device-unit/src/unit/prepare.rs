@@ -13,7 +13,7 @@ use super::shared_model::SharedModel;
 use super::task::Task;
 use crate::engine::sampling::Sampler;
 use crate::scheduler::{AdmissionPermit, ChooseToken, Drafter, Job, JobOutcome, LONGEST_MATCH, Timings, TokenSink};
-use crate::tokenizer::Special;
+use crate::tokenizer::{Special, TokenizerError};
 
 /// Prepares an inference and submits it to the scheduler, or replies with an error.
 pub fn submit(
@@ -84,7 +84,7 @@ fn prepare(model: &SharedModel, task: &Task, input: &Input) -> Result<Prepared, 
         ),
     };
     let template = template_tokens(model, task)?;
-    let tokens = encode(model, &model.template.render(&task.setup.system_prompt, &input.text))?;
+    let tokens = encode_prompt(model, &task.setup.system_prompt, &input.text)?;
     let counts = Counts {
         prefix: prefix.as_ref().map_or(0, SoftPrefix::len),
         template: template.min(tokens.len()),
@@ -173,7 +173,7 @@ fn output_limit(
 /// As for an inference with this text.
 pub fn budget(model: &SharedModel, task: &Task, text: &str) -> Result<TokenCounts, ErrorField> {
     let template = template_tokens(model, task)?;
-    let all = encode(model, &model.template.render(&task.setup.system_prompt, text))?.len();
+    let all = encode_prompt(model, &task.setup.system_prompt, text)?.len();
     let window = model.info().window.min(task.max_positions);
     Ok(TokenCounts {
         prefill_window: model.info().prefill_window.min(window),
@@ -187,7 +187,7 @@ fn template_tokens(model: &SharedModel, task: &Task) -> Result<usize, ErrorField
     if let Some(&count) = task.template_tokens.get() {
         return Ok(count);
     }
-    let count = encode(model, &model.template.render(&task.setup.system_prompt, ""))?.len();
+    let count = encode_prompt(model, &task.setup.system_prompt, "")?.len();
     Ok(*task.template_tokens.get_or_init(|| count))
 }
 
@@ -197,10 +197,17 @@ fn choose(task: &Task) -> ChooseToken {
     Box::new(move |logits| sampler.pick(logits).map_err(|error| error.to_string()))
 }
 
+/// Tokenizes a prompt, as the model's chat template writes it.
+pub fn encode_prompt(model: &SharedModel, system_prompt: &str, prompt: &str) -> Result<Vec<u32>, ErrorField> {
+    let text = model.template.render(system_prompt, prompt).map_err(not_encoded)?;
+    encode(model, &text)
+}
+
 /// Tokenizes a text. As on the stock unit, special tokens in it are parsed.
 pub fn encode(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
-    model
-        .tokenizer
-        .encode(text, Special::Parse)
-        .map_err(|error| ErrorField::new(Code::WINDOW, error.to_string()))
+    model.tokenizer.encode(text, Special::Parse).map_err(not_encoded)
+}
+
+fn not_encoded(error: TokenizerError) -> ErrorField {
+    ErrorField::new(Code::WINDOW, error.to_string())
 }

@@ -16,7 +16,7 @@ use softprefix_core::protocol::{Code, ErrorField};
 use softprefix_core::sent::{Capped, Excerpt, Object, Sent, Text};
 
 use super::pending_reply::PendingReply;
-use super::prepare::encode;
+use super::prepare::encode_prompt;
 use super::shared_model::SharedModel;
 use super::task::{InferenceGuard, Task};
 use crate::budget::Charge;
@@ -189,8 +189,8 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
             conditions.len()
         )));
     }
-    let prompt = encode(model, &model.template.render(&task.setup.system_prompt, &user))?;
-    let template = encode(model, &model.template.render(&task.setup.system_prompt, ""))?
+    let prompt = encode_prompt(model, &task.setup.system_prompt, &user)?;
+    let template = encode_prompt(model, &task.setup.system_prompt, "")?
         .len()
         .min(prompt.len());
     let budget = WindowBudget {

@@ -81,7 +81,7 @@ fn files_that_do_not_match_the_card_are_named_with_both_sizes() {
 fn the_tokenizer_and_the_template_are_loaded_with_the_model() {
     let world = World::new();
     let model = load(&world).unwrap();
-    let text = model.template.render("S", "hi");
+    let text = model.template.render("S", "hi").unwrap();
     let ids = model
         .tokenizer
         .encode(&text, softprefix_unit::tokenizer::Special::Parse)
@@ -211,7 +211,7 @@ fn a_tokenizer_folder_is_read_without_a_tokenizer_server() {
     write_tokenizer_json(&world.gguf, &world.model_folder().join("tokenizer"));
     let model = load(&world).unwrap();
     // The tokenizer servers of the stock unit use the model's own template, which adds no full stop.
-    let text = model.template.render("S", "hi");
+    let text = model.template.render("S", "hi").unwrap();
     assert!(text.starts_with("<|im_start|>system\nS<|im_end|>"), "{text}");
     let ids = model.tokenizer.encode(&text, Special::Parse).unwrap();
     assert_eq!((ids[0], model.tokenizer.decode(&ids[1..7])), (257, b"system".to_vec()));

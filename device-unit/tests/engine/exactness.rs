@@ -99,7 +99,7 @@ fn words_as_a_prefix_give_the_same_bits_as_words_typed_at_the_start() {
             );
             let with_prefix = bench.case(Some(&prefix), QUESTION, TOKENS);
             let mut typed = tokens;
-            typed.extend(bench.encode(&bench.template.render("You are a helpful assistant.", QUESTION)));
+            typed.extend(bench.encode(&bench.template.render("You are a helpful assistant.", QUESTION).unwrap()));
             let typed = Case {
                 rows: bench.rows(&typed),
                 tokens: TOKENS,

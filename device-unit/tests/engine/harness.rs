@@ -56,7 +56,7 @@ impl Bench {
         let engine = CpuEngine::load(path, options, &|_, _| ()).unwrap();
         let file = GgufFile::open(path).unwrap();
         let tokenizer = Tokenizer::from_gguf(&file).unwrap();
-        let template = ChatTemplate::for_architecture(file.str("general.architecture").unwrap());
+        let template = ChatTemplate::from_gguf(&file).unwrap();
         Self {
             engine,
             tokenizer,
@@ -78,7 +78,7 @@ impl Bench {
 
     /// Returns the rows of a question in the chat template.
     pub fn question(&self, text: &str) -> Vec<bf16> {
-        self.rows(&self.encode(&self.template.render("You are a helpful assistant.", text)))
+        self.rows(&self.encode(&self.template.render("You are a helpful assistant.", text).unwrap()))
     }
 
     pub fn prefix(&self, kind: PrefixKind, len: usize, magnitude: Magnitude) -> SoftPrefix {

@@ -210,7 +210,7 @@ fn batch(
         tokens: Vec<u32>,
         steps: usize,
     }
-    let text = model.template.render(SYSTEM, PROMPT);
+    let text = model.template.render(SYSTEM, PROMPT)?;
     let prompt = model
         .engine
         .embeddings()

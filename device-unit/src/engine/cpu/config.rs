@@ -86,35 +86,21 @@ impl Config {
                 ));
             }
         };
-        if metadata
-            .optional("attention.value_length")?
-            .is_some_and(|size| size != head_size)
-        {
+        if head_size > MAX_HEAD_SIZE || head_size % 2 != 0 {
             return Err(unsupported(
                 file,
-                format!(
-                    "its keys and values have different widths ({}), which is not computed here",
-                    metadata.key("attention.value_length")
-                ),
+                format!("its heads are {head_size} values wide, an odd number or more than {MAX_HEAD_SIZE}"),
             ));
         }
-        if let Some(size) = metadata
-            .optional("attention.head_dim")?
-            .filter(|size| *size != head_size)
-        {
-            return Err(bad(
-                file,
-                format!(
-                    "its {} is {size}, and its heads are {head_size} values wide",
-                    metadata.key("attention.head_dim")
-                ),
-            ));
-        }
-        if head_size > MAX_HEAD_SIZE {
-            return Err(unsupported(
-                file,
-                format!("its heads are {head_size} values wide, more than {MAX_HEAD_SIZE}"),
-            ));
+        // Files of these architectures rotate whole heads, and llama.cpp refuses others.
+        for name in ["attention.value_length", "attention.head_dim", "rope.dimension_count"] {
+            if let Some(size) = metadata.optional(name)?.filter(|size| *size != head_size) {
+                let key = metadata.key(name);
+                return Err(unsupported(
+                    file,
+                    format!("its {key} is {size}, and its heads are {head_size} values wide"),
+                ));
+            }
         }
         let feed_forward = metadata.number("feed_forward_length")?;
         let attention_width = heads.checked_mul(head_size).unwrap_or(0);
@@ -165,13 +151,6 @@ impl Config {
 /// Reads the rotary embedding and its scaling.
 fn rope(metadata: &Metadata<'_>, pairing: Pairing, head_size: usize, window: usize) -> Result<Rope, LoadError> {
     let file = metadata.file;
-    let rotated = metadata.optional("rope.dimension_count")?.unwrap_or(head_size);
-    if rotated == 0 || rotated > head_size || rotated % 2 != 0 {
-        return Err(bad(
-            file,
-            format!("it rotates {rotated} of {head_size} values of a head"),
-        ));
-    }
     let base = metadata.float("rope.freq_base")?.unwrap_or(10_000.0);
     if base <= 1.0 {
         return Err(metadata.unusable("rope.freq_base"));
@@ -227,8 +206,8 @@ fn rope(metadata: &Metadata<'_>, pairing: Pairing, head_size: usize, window: usi
         yarn,
         magnitude,
     };
-    let factors = rope_factors(file, rotated / 2)?;
-    Ok(Rope::new(pairing, rotated, base, factors.as_deref(), &scaling))
+    let factors = rope_factors(file, head_size / 2)?;
+    Ok(Rope::new(pairing, head_size, base, factors.as_deref(), &scaling))
 }
 
 /// Reads the frequency divisors that Llama 3 files contain as a tensor.

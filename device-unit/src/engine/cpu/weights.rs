@@ -3,7 +3,7 @@
 //! Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and IQ4_NL are packed without loss; of Q4_K, Q5_K and IQ4_XS only the scales are rounded, to f16. Every
 //! other type is dequantised and rounded to i8 in blocks of 32 with an f16 scale, which is finer than most of these types, but not the
 //! same. Rows are read one by one, so that no tensor is in memory twice. Shapes must have been checked by `tensors`. A number that is not
-//! finite, or too large for such a block, is refused with the tensor's name.
+//! finite, or too large for such a block, is refused with the tensor's name, and so is a row all of whose numbers are too small for one.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -162,7 +162,7 @@ impl Loader<'_> {
         let mut values = vec![0.0; tensor.columns() * tensor.rows()];
         dequantise(tensor.kind, &bytes, &mut values);
         if !values.iter().all(|value| value.is_finite()) {
-            return Err(not_a_number(self.file, tensor));
+            return Err(unusable(self.file, tensor, NOT_FINITE));
         }
         Ok(values)
     }
@@ -232,9 +232,9 @@ impl Loader<'_> {
             |output, values, scales| {
                 let mut bytes = Vec::new();
                 if let Some(tensor) = stored(output, &mut bytes)
-                    && !pack_row(tensor.kind, &bytes, values, scales)
+                    && let Err(what) = pack_row(tensor.kind, &bytes, values, scales)
                 {
-                    fail(not_a_number(self.file, tensor));
+                    fail(unusable(self.file, tensor, what));
                 }
             },
             self.pool,
@@ -246,7 +246,7 @@ impl Loader<'_> {
                 if let Some(tensor) = stored(output, &mut bytes) {
                     minima(tensor.kind, &bytes, out);
                     if !out.iter().all(|minimum| minimum.is_finite()) {
-                        fail(not_a_number(self.file, tensor));
+                        fail(unusable(self.file, tensor, NOT_FINITE));
                     }
                 }
             };
@@ -259,25 +259,26 @@ impl Loader<'_> {
     }
 }
 
-fn not_a_number(file: &GgufFile, tensor: &TensorInfo) -> LoadError {
-    LoadError::bad_file(
-        file.path(),
-        format!(
-            "the tensor {} has numbers that are not finite, or too large to be computed with",
-            tensor.name
-        ),
-    )
+const NOT_FINITE: &str = "numbers that are not finite, or too large to be computed with";
+
+fn unusable(file: &GgufFile, tensor: &TensorInfo, what: &str) -> LoadError {
+    LoadError::bad_file(file.path(), format!("the tensor {} has {what}", tensor.name))
 }
 
-/// Converts one stored row to the kernels' format. Returns `false` if it has a number that is not finite or does not fit.
-fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16]) -> bool {
+/// Converts one stored row to the kernels' format.
+///
+/// # Errors
+/// What the row has that does not fit, as a noun phrase.
+fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16]) -> Result<(), &'static str> {
     if blocks(kind) != Blocks::No {
         to_i8_blocks(kind, bytes, values, scales);
-        return scales.iter().all(|scale| scale.is_finite());
+        let are_finite = scales.iter().all(|scale| scale.is_finite());
+        return if are_finite { Ok(()) } else { Err(NOT_FINITE) };
     }
-    // The largest number of a block with an f16 scale.
-    let largest = 127.0 * f16::MAX.to_f32();
-    let mut is_sound = true;
+    // The largest and the smallest step of a block.
+    let (largest_step, smallest_step) = (f16::MAX.to_f32(), f16::MIN_POSITIVE_SUBNORMAL.to_f32());
+    let mut largest = 0.0_f32;
+    let mut is_exact = true;
     // 256 values are a whole number of blocks of every type.
     const PIECE: usize = 256;
     let mut piece = [0.0; PIECE];
@@ -290,7 +291,12 @@ fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16
         let piece = &mut piece[..values.len()];
         dequantise(kind, bytes, piece);
         // NaN is not within the range.
-        is_sound &= piece.iter().all(|value| value.abs() <= largest);
+        if !piece.iter().all(|value| value.abs() <= 127.0 * largest_step) {
+            return Err(NOT_FINITE);
+        }
+        largest = piece.iter().fold(largest, |largest, value| largest.max(value.abs()));
+        is_exact &=
+            largest >= 127.0 * smallest_step || piece.iter().all(|value| (value / smallest_step).fract() == 0.0);
         let blocks = piece
             .chunks_exact(BLOCK)
             .zip(values.chunks_exact_mut(BLOCK))
@@ -299,7 +305,10 @@ fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16
             *scale = quantise_weights(block, values);
         }
     }
-    is_sound
+    if !is_exact && largest < 127.0 * smallest_step {
+        return Err("a row of numbers that are too small to be computed with");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

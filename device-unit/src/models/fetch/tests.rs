@@ -509,18 +509,24 @@ fn assert_disk_full(mut child: Command, folder: &Path) {
 #[cfg(unix)]
 #[test]
 fn if_any_step_of_a_fetch_fails_no_incomplete_file_has_the_models_name() {
-    use softprefix_core::files::faults::{Fault, inject};
-
     let content = content();
     let server = Server::start(Manners::of(&content));
+    assert_faults_leave_no_incomplete_file(HUB_ONLY, &options(server.endpoint()), &content);
+}
+
+/// Lets each step of a fetch fail in turn, and fetches again.
+#[cfg(unix)]
+fn assert_faults_leave_no_incomplete_file(entry: &'static Entry, options: &FetchOptions, content: &[u8]) {
+    use softprefix_core::files::faults::{Fault, inject};
+
     for fault in [Fault::Broken, Fault::Full] {
         for at in 0.. {
             let (folder, store) = store();
             let injected = inject(folder.path(), fault(at));
-            let outcome = fetch(&store, HUB_ONLY, &options(server.endpoint()));
+            let outcome = fetch(&store, entry, options);
             let met = injected.was_met();
             drop(injected);
-            let target = own(&store).join(HUB_ONLY.file_name);
+            let target = own(&store).join(entry.file_name);
             assert!(
                 !target.exists() || fs::read(&target).unwrap() == content,
                 "{:?}",
@@ -536,7 +542,7 @@ fn if_any_step_of_a_fetch_fails_no_incomplete_file_has_the_models_name() {
                         Fault::Full(_) => "the disk is full",
                     };
                     assert!(error.to_string().contains(wanted), "{error}");
-                    let again = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+                    let again = fetch(&store, entry, options).unwrap();
                     assert_eq!(fs::read(again.path).unwrap(), content);
                 }
             }
@@ -780,6 +786,23 @@ fn existing_parts_are_not_fetched_again() {
     fs::remove_file(wheels.folder.path().join("softprefix_test_1-1.0-py3-none-any.whl")).unwrap();
     let fetched = fetch(&store, wheels.entry, &wheels.options()).unwrap();
     assert_eq!(fs::read(fetched.path).unwrap(), wheels.content);
+}
+
+#[cfg(unix)]
+#[test]
+fn if_any_step_of_a_fetch_by_pip_fails_no_incomplete_file_has_the_models_name() {
+    let wheels = Wheels::new();
+    // In place of pip, which takes half a second each time: copies the wheel that the last argument names into the folder after `--dest`.
+    let script = format!(
+        "#!/bin/sh\nfor word; do [ \"$before\" = --dest ] && dest=$word; before=$word; done\n[ -z \"$dest\" ] && exit\n\
+         name=${{word%%==*}}\nexec cp '{}'/softprefix_test_\"${{name##*-}}\"-1.0-py3-none-any.whl \"$dest\"\n",
+        wheels.folder.path().display()
+    );
+    let options = FetchOptions {
+        pythons: vec![wheels.program("python", &script)],
+        ..options(nowhere())
+    };
+    assert_faults_leave_no_incomplete_file(wheels.entry, &options, &wheels.content);
 }
 
 #[cfg(unix)]

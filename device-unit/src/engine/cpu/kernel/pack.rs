@@ -293,7 +293,8 @@ fn interleave(form: Form, lane: usize, bytes: &[i8], panel: &mut [u8]) {
 }
 
 /// Rounds a block of 32 weights to bytes, and returns the scale: the largest magnitude / 127 as f16. A byte is weight / scale, rounded to
-/// the nearest integer (ties to even) within -127..=127. Non-finite weights count as 0; the file readers refuse them.
+/// the nearest integer (ties to even) within -127..=127. Non-finite weights count as 0; the file readers refuse them. Multiples of the
+/// smallest f16 are exact where none is more than 127 of it.
 pub fn quantise_weights(values: &[f32], bytes: &mut [i8]) -> f16 {
     /// Adding it rounds a value below 2^22 to an integer, ties to even, which is then in the low bits.
     const ROUNDER: f32 = 12_582_912.0;
@@ -303,6 +304,13 @@ pub fn quantise_weights(values: &[f32], bytes: &mut [i8]) -> f16 {
     let largest = f32::from_bits(values.iter().map(magnitude).max().unwrap_or_default());
     let scale = f16::from_f32(largest / 127.0);
     let scale = if scale.is_finite() { scale } else { f16::MAX };
+    // Below the normal numbers of f16, a scale that is rounded down would cut off the largest weights, or all.
+    let is_cut = !scale.is_normal() && scale.to_f32() * 127.0 < largest;
+    let scale = if is_cut {
+        f16::from_bits(scale.to_bits() + 1)
+    } else {
+        scale
+    };
     let step = scale.to_f32();
     if step == 0.0 {
         bytes.fill(0);
@@ -368,6 +376,24 @@ mod tests {
                         assert_eq!(panel.scale(block, output % PANEL), scale(output, block));
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn small_weights_are_rounded_by_at_most_half_a_step_and_none_is_cut_off() {
+        let smallest = f16::MIN_POSITIVE_SUBNORMAL.to_f32();
+        for largest in [smallest, 1e-6, 3.7e-6, 7.5e-6, 1.1e-5, 1e-4, 9e-4, 7e-3, 0.1] {
+            let values: Vec<f32> = (0..BLOCK).map(|i| largest * (1.0 - i as f32 / 16.0)).collect();
+            let mut bytes = [0; BLOCK];
+            let step = quantise_weights(&values, &mut bytes).to_f32();
+            assert!(step <= largest / 127.0 * 1.001 + smallest, "{largest}");
+            for (value, byte) in values.iter().zip(bytes) {
+                let off = (f32::from(byte) * step - value).abs();
+                assert!(
+                    off <= step * 0.5 + largest / 2048.0,
+                    "{value} of {largest}: {byte} x {step}"
+                );
             }
         }
     }
