@@ -7,10 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use softprefix_core::compare::{Measures, diff};
-use softprefix_core::experiment::record::RECORD_VERSION;
-use softprefix_core::experiment::{
-    Answer, Case, CaseOutcome, MeasuredText, PrefixIdentity, Rating, Record, WRITTEN_BY,
-};
+use softprefix_core::experiment::{Answer, Case, CaseOutcome, MeasuredText, PrefixIdentity, Record};
 
 use super::{Action, PlaybackAction, Tab, Workbench};
 use crate::messages::{Event, RecordingRequest, Request};
@@ -350,24 +347,18 @@ impl Workbench {
         let index = self.tuning.saved.records.len();
         let recipe = inference.recipe.clone();
         Some(Record {
-            version: RECORD_VERSION,
-            id: format!("/{index}"),
-            experiment: String::new(),
             prefix: inference
                 .sent
                 .clone()
                 .or_else(|| recipe.clone().map(PrefixIdentity::unknown)),
-            case: Case::new(index, 0, 0, recipe),
-            prompt: inference.key.prompt.clone(),
-            settings: inference.key.settings.clone(),
-            module: facts.identity,
-            started_unix: 0.0,
-            attempts: 1,
-            outcome: CaseOutcome::Done(answer.clone()),
-            scores: None,
-            score: None,
-            rating: Rating::default(),
-            written_by: WRITTEN_BY.to_owned(),
+            ..Record::new(
+                "",
+                Case::new(index, 0, 0, recipe),
+                inference.key.prompt.clone(),
+                inference.key.settings.clone(),
+                facts.identity,
+                CaseOutcome::Done(answer.clone()),
+            )
         })
     }
 

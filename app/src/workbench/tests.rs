@@ -5,11 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use softprefix_core::compare::{Granularity, diff};
-use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{
-    Answer, Applied, Case, CaseOutcome, Comparison, Entry, Group, ModuleIdentity, PrefixIdentity, Rating, Record,
-    SavedExperiment, WRITTEN_BY,
+    Answer, Applied, Case, CaseOutcome, Comparison, Entry, Group, ModuleIdentity, PrefixIdentity, Record,
+    SavedExperiment,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::extension::{self, FinishReason, SoftPrefixEcho};
@@ -94,34 +93,25 @@ fn record(inference: &Inference, text: &str, finish_reason: FinishReason) -> Box
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let index = NEXT.fetch_add(1, Ordering::Relaxed);
     let prefix = inference.recipe.as_ref().map(identity);
-    Box::new(Record {
-        version: RECORD_VERSION,
-        id: format!("session/{index}"),
-        experiment: "session".to_owned(),
-        case: Case::new(index, 0, 0, inference.recipe.clone()),
-        prompt: inference.input.prompt.clone(),
-        settings: inference.input.settings.clone(),
-        module: facts(true).identity,
-        started_unix: index as f64,
-        attempts: 1,
-        outcome: CaseOutcome::Done(Answer {
-            text: text.to_owned(),
-            tokens: None,
-            finish_reason,
-            echo: prefix.as_ref().map(|prefix| SoftPrefixEcho {
-                hidden_size: H,
-                len: prefix.len,
-                sha256: prefix.sha256.clone(),
-            }),
-            usage: None,
-            ttft_sec: None,
-            elapsed_sec: 0.1,
+    let answer = Answer {
+        echo: prefix.as_ref().map(|prefix| SoftPrefixEcho {
+            hidden_size: H,
+            len: prefix.len,
+            sha256: prefix.sha256.clone(),
         }),
+        ..Answer::new(text, finish_reason, 0.1)
+    };
+    Box::new(Record {
         prefix,
-        scores: None,
-        score: None,
-        rating: Rating::default(),
-        written_by: WRITTEN_BY.to_owned(),
+        started_unix: index as f64,
+        ..Record::new(
+            "session",
+            Case::new(index, 0, 0, inference.recipe.clone()),
+            inference.input.prompt.clone(),
+            inference.input.settings.clone(),
+            facts(true).identity,
+            CaseOutcome::Done(answer),
+        )
     })
 }
 

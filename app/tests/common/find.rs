@@ -6,7 +6,6 @@ use softprefix::workbench::{Action, FindAction, Tab, Workbench};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
     Answer, Case, CaseOutcome, Entry, Experiment, Generation, Prompt, Record, RunEnd, RunEvent, RunProgress, Settings,
-    WRITTEN_BY, record::RECORD_VERSION,
 };
 use softprefix_core::prefix::{
     Learned, Magnitude, Neighbour, Origin, PrefixKind, PrefixRecipe, PrefixSummary, Rounding, SoftPrefix,
@@ -45,33 +44,24 @@ fn experiment(workbench: &Workbench, id: &str) -> Experiment {
 }
 
 fn record(workbench: &Workbench, experiment: &str, index: usize, recipe: Option<PrefixRecipe>, text: &str) -> Record {
+    let prompt = Prompt {
+        system: String::new(),
+        user: PROMPT.to_owned(),
+    };
+    let answer = Answer {
+        ttft_sec: Some(0.04),
+        ..Answer::new(text, FinishReason::Stop, 0.5)
+    };
     Record {
-        version: RECORD_VERSION,
-        id: format!("{experiment}/{index}"),
-        experiment: experiment.to_owned(),
-        case: Case::new(index, 0, 0, recipe),
-        prompt: Prompt {
-            system: String::new(),
-            user: PROMPT.to_owned(),
-        },
-        settings: Settings::default(),
-        module: workbench.module.last_facts().unwrap().identity.clone(),
-        prefix: None,
         started_unix: 1_795_406_700.0 + index as f64,
-        attempts: 1,
-        outcome: CaseOutcome::Done(Answer {
-            text: text.to_owned(),
-            tokens: None,
-            finish_reason: FinishReason::Stop,
-            echo: None,
-            usage: None,
-            ttft_sec: Some(0.04),
-            elapsed_sec: 0.5,
-        }),
-        scores: None,
-        score: None,
-        rating: Default::default(),
-        written_by: WRITTEN_BY.to_owned(),
+        ..Record::new(
+            experiment,
+            Case::new(index, 0, 0, recipe),
+            prompt,
+            Settings::default(),
+            workbench.module.last_facts().unwrap().identity.clone(),
+            CaseOutcome::Done(answer),
+        )
     }
 }
 

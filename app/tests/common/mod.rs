@@ -19,11 +19,9 @@ use softprefix::workbench::{Action, Workbench};
 use softprefix_core::client::ClientError;
 use softprefix_core::compare::{LikelihoodMeasures, Measures, diff, token_ranges};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
-use softprefix_core::experiment::record::RECORD_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{
-    Answer, Case, CaseOutcome, Comparison, Experiment, ModuleIdentity, PrefixIdentity, Rating, Record, RunError,
-    Summary, WRITTEN_BY,
+    Answer, Case, CaseOutcome, Comparison, Experiment, ModuleIdentity, PrefixIdentity, Record, RunError, Summary,
 };
 use softprefix_core::prefix::{PrefixRecipe, TokenPiece};
 use softprefix_core::protocol::extension::{
@@ -388,42 +386,35 @@ pub fn record(workbench: &Workbench, inference: &Inference, text: &str) -> Recor
         sha256: prefix.sha256.clone(),
     });
     let index = usize::try_from(inference.run.0).unwrap();
-    Record {
-        version: RECORD_VERSION,
-        id: format!("{TUNING}/{index}"),
-        experiment: TUNING.to_owned(),
-        case: Case::new(index, 0, 0, inference.recipe.clone()),
-        prompt: inference.input.prompt.clone(),
-        settings: inference.input.settings.clone(),
-        module: workbench.module.last_facts().unwrap().identity.clone(),
-        started_unix: 1_795_406_700.0 + index as f64,
-        attempts: 1,
-        outcome: CaseOutcome::Done(Answer {
-            text: text.to_owned(),
-            tokens: None,
+    let answer = Answer {
+        echo,
+        usage: Some(Usage {
+            completion_tokens: tokens,
+            decode_ms: tokens.saturating_sub(1) as f64 / 0.0634,
             finish_reason: FinishReason::Stop,
-            echo,
-            usage: Some(Usage {
-                completion_tokens: tokens,
-                decode_ms: tokens.saturating_sub(1) as f64 / 0.0634,
-                finish_reason: FinishReason::Stop,
-                drafted: 0,
-                accepted: 0,
-                prefill_ms: 12.0,
-                prefix_len: prefix.as_ref().map_or(0, |prefix| prefix.len),
-                prompt_tokens: 18,
-                queue_ms: 0.0,
-                template_tokens: 21,
-                tokens: Vec::new(),
-            }),
-            ttft_sec: Some(if prefix.is_some() { 0.041 } else { 0.039 }),
-            elapsed_sec: 0.56,
+            drafted: 0,
+            accepted: 0,
+            prefill_ms: 12.0,
+            prefix_len: prefix.as_ref().map_or(0, |prefix| prefix.len),
+            prompt_tokens: 18,
+            queue_ms: 0.0,
+            template_tokens: 21,
+            tokens: Vec::new(),
         }),
+        ttft_sec: Some(if prefix.is_some() { 0.041 } else { 0.039 }),
+        ..Answer::new(text, FinishReason::Stop, 0.56)
+    };
+    Record {
         prefix,
-        scores: None,
-        score: None,
-        rating: Rating::default(),
-        written_by: WRITTEN_BY.to_owned(),
+        started_unix: 1_795_406_700.0 + index as f64,
+        ..Record::new(
+            TUNING,
+            Case::new(index, 0, 0, inference.recipe.clone()),
+            inference.input.prompt.clone(),
+            inference.input.settings.clone(),
+            workbench.module.last_facts().unwrap().identity.clone(),
+            CaseOutcome::Done(answer),
+        )
     }
 }
 

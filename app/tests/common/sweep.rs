@@ -8,8 +8,7 @@ use softprefix::workbench::sweep::Stage;
 use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    Answer, Case, CaseOutcome, Experiment, ModuleIdentity, PrefixIdentity, Rating, Record, RunEnd, RunEvent,
-    RunProgress,
+    Answer, Case, CaseOutcome, Experiment, ModuleIdentity, PrefixIdentity, Record, RunEnd, RunEvent, RunProgress,
 };
 use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::FinishReason;
@@ -39,14 +38,8 @@ pub fn record(experiment: &Experiment, case: &Case) -> Record {
         Some(size) if size > 5.0 => "花が咲き".repeat(12),
         Some(_) => super::PREFIXED.to_owned(),
     };
+    let plan = experiment.plan.as_ref().unwrap();
     Record {
-        version: 1,
-        id: format!("{}/{}", experiment.id, case.index),
-        experiment: experiment.id.clone(),
-        case: case.clone(),
-        prompt: experiment.plan.as_ref().unwrap().prompts[case.prompt].clone(),
-        settings: experiment.plan.as_ref().unwrap().settings.clone(),
-        module: experiment.module.clone(),
         prefix: case.recipe.as_ref().map(|recipe| PrefixIdentity {
             recipe: recipe.clone(),
             len: recipe.len,
@@ -56,20 +49,14 @@ pub fn record(experiment: &Experiment, case: &Case) -> Record {
             token_norms: size,
         }),
         started_unix: 1_795_406_700.0,
-        attempts: 1,
-        outcome: CaseOutcome::Done(Answer {
-            text,
-            tokens: None,
-            finish_reason: FinishReason::Stop,
-            echo: None,
-            usage: None,
-            ttft_sec: None,
-            elapsed_sec: 0.5,
-        }),
-        scores: None,
-        score: None,
-        rating: Rating::default(),
-        written_by: String::new(),
+        ..Record::new(
+            &experiment.id,
+            case.clone(),
+            plan.prompts[case.prompt].clone(),
+            plan.settings.clone(),
+            experiment.module.clone(),
+            CaseOutcome::Done(Answer::new(text, FinishReason::Stop, 0.5)),
+        )
     }
 }
 

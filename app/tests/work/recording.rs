@@ -506,15 +506,7 @@ fn ten_minutes() -> Recording {
                 for piece in 0..64 {
                     lines.push((begin + 991, Line::Text(kind, text(piece))));
                 }
-                let answer = Answer {
-                    text: (0..64).map(text).collect(),
-                    tokens: None,
-                    finish_reason: FinishReason::Length,
-                    echo: None,
-                    usage: None,
-                    ttft_sec: None,
-                    elapsed_sec: 0.002,
-                };
+                let answer = Answer::new((0..64).map(text).collect::<String>(), FinishReason::Length, 0.002);
                 lines.push((begin + 992, Line::Ended(kind, Box::new(answer))));
             }
         }

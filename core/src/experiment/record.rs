@@ -168,6 +168,21 @@ pub struct Answer {
     pub elapsed_sec: f64,
 }
 
+impl Answer {
+    /// An output of which nothing else is known.
+    pub fn new(text: impl Into<String>, finish_reason: FinishReason, elapsed_sec: f64) -> Self {
+        Self {
+            text: text.into(),
+            tokens: None,
+            finish_reason,
+            echo: None,
+            usage: None,
+            ttft_sec: None,
+            elapsed_sec,
+        }
+    }
+}
+
 /// An inference that gave no complete output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
@@ -254,6 +269,35 @@ impl PrefixIdentity {
 }
 
 impl Record {
+    /// The record of a first try without a prefix at the Unix time 0, without scores and rating, written by [`WRITTEN_BY`]. Its id is
+    /// made of the experiment's and the case's index.
+    pub fn new(
+        experiment: &str,
+        case: Case,
+        prompt: Prompt,
+        settings: Settings,
+        module: ModuleIdentity,
+        outcome: CaseOutcome,
+    ) -> Self {
+        Self {
+            version: RECORD_VERSION,
+            id: format!("{experiment}/{}", case.index),
+            experiment: experiment.to_owned(),
+            case,
+            prompt,
+            settings,
+            module,
+            prefix: None,
+            started_unix: 0.0,
+            attempts: 1,
+            outcome,
+            scores: None,
+            score: None,
+            rating: Rating::default(),
+            written_by: WRITTEN_BY.to_owned(),
+        }
+    }
+
     /// The output's text; `None` where the case failed.
     pub fn text(&self) -> Option<&str> {
         self.answer().map(|answer| answer.text.as_str())

@@ -6,8 +6,8 @@
 use half::bf16;
 use softprefix_core::compare::LikelihoodMeasures;
 use softprefix_core::experiment::{
-    Answer, Case, CaseOutcome, CaseScores, Experiment, Failure, ModuleIdentity, Plan, PrefixIdentity, Prompt, Rating,
-    Record, Sweep,
+    Answer, Case, CaseOutcome, CaseScores, Experiment, Failure, ModuleIdentity, Plan, PrefixIdentity, Prompt, Record,
+    Sweep,
 };
 use softprefix_core::prefix::{Magnitude, SoftPrefix};
 use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, Usage, WeightRounding};
@@ -71,42 +71,37 @@ pub fn record(experiment: &Experiment, case: &Case, text: &str) -> Record {
         .map(|recipe| recipe.build(HIDDEN, None, Some(MEDIAN)).unwrap());
     let identity = |prefix: &SoftPrefix| PrefixIdentity::of(case.recipe.as_ref().unwrap(), prefix, Some(MEDIAN));
     let tokens: Vec<u32> = text.chars().map(u32::from).collect();
+    let answer = Answer {
+        echo: prefix.as_ref().map(SoftPrefixEcho::of),
+        usage: Some(Usage {
+            completion_tokens: tokens.len(),
+            decode_ms: 400.0,
+            finish_reason: FinishReason::Stop,
+            drafted: 0,
+            accepted: 0,
+            prefill_ms: 50.0,
+            prefix_len: prefix.as_ref().map_or(0, SoftPrefix::len),
+            prompt_tokens: 7,
+            queue_ms: 1.0,
+            template_tokens: 20,
+            tokens: vec![],
+        }),
+        tokens: Some(tokens),
+        ttft_sec: Some(0.1),
+        ..Answer::new(text, FinishReason::Stop, 0.5)
+    };
     Record {
-        version: 1,
-        id: format!("{}/{}", experiment.id, case.index),
-        experiment: experiment.id.clone(),
-        case: case.clone(),
-        prompt: plan_of(experiment).prompts[case.prompt].clone(),
-        settings: plan_of(experiment).settings.clone(),
-        module: experiment.module.clone(),
         prefix: prefix.as_ref().map(identity),
         started_unix: 1.8e9 + case.index as f64,
-        attempts: 1,
-        outcome: CaseOutcome::Done(Answer {
-            text: text.into(),
-            finish_reason: FinishReason::Stop,
-            echo: prefix.as_ref().map(SoftPrefixEcho::of),
-            usage: Some(Usage {
-                completion_tokens: tokens.len(),
-                decode_ms: 400.0,
-                finish_reason: FinishReason::Stop,
-                drafted: 0,
-                accepted: 0,
-                prefill_ms: 50.0,
-                prefix_len: prefix.as_ref().map_or(0, SoftPrefix::len),
-                prompt_tokens: 7,
-                queue_ms: 1.0,
-                template_tokens: 20,
-                tokens: vec![],
-            }),
-            tokens: Some(tokens),
-            ttft_sec: Some(0.1),
-            elapsed_sec: 0.5,
-        }),
-        scores: None,
-        score: None,
-        rating: Rating::default(),
         written_by: "softprefix 0.1.0".into(),
+        ..Record::new(
+            &experiment.id,
+            case.clone(),
+            plan_of(experiment).prompts[case.prompt].clone(),
+            plan_of(experiment).settings.clone(),
+            experiment.module.clone(),
+            CaseOutcome::Done(answer),
+        )
     }
 }
 

@@ -5,8 +5,7 @@ use std::time::Instant;
 use super::{Session, SessionError};
 use crate::client::{ClientError, InferenceEvent, InferenceRequest, Outcome, Stop, Task};
 use crate::experiment::plan::{Case, Prompt, Settings};
-use crate::experiment::rating::Rating;
-use crate::experiment::record::{Answer, CaseOutcome, Failure, PrefixIdentity, RECORD_VERSION, Record};
+use crate::experiment::record::{Answer, CaseOutcome, Failure, PrefixIdentity, Record};
 use crate::protocol::extension::{FinishReason, Priority};
 use crate::time;
 
@@ -88,21 +87,18 @@ impl Session {
             }
         };
         let record = Record {
-            version: RECORD_VERSION,
-            id: format!("{}/{}", request.experiment, request.case.index),
-            experiment: request.experiment,
-            case: request.case,
-            prompt: request.prompt,
-            settings: request.settings,
-            module: self.facts().identity.clone(),
             prefix: identity,
             started_unix,
             attempts: request.attempt,
-            outcome,
-            scores: None,
-            score: None,
-            rating: Rating::default(),
             written_by: request.written_by,
+            ..Record::new(
+                &request.experiment,
+                request.case,
+                request.prompt,
+                request.settings,
+                self.facts().identity.clone(),
+                outcome,
+            )
         };
         Some(FinishedCase { record, error })
     }
@@ -156,13 +152,8 @@ impl Session {
                 Some(Ok(InferenceEvent::Done(reply))) => return Ok(Some(answer_of(reply, is_stopping))),
                 Some(Err(ClientError::Stopped { text })) => {
                     return Ok(Some(Answer {
-                        text,
-                        tokens: None,
-                        finish_reason: FinishReason::Stopped,
-                        echo: None,
-                        usage: None,
                         ttft_sec: first_text.map(|time| time.as_secs_f64()),
-                        elapsed_sec: started.elapsed().as_secs_f64(),
+                        ..Answer::new(text, FinishReason::Stopped, started.elapsed().as_secs_f64())
                     }));
                 }
                 Some(Err(error)) => return Err(error.into()),
