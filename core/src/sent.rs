@@ -1,7 +1,7 @@
 //! Deserialisation of JSON from peers, without a tree of values: memory grows with what is kept, not with what a peer claims.
 //!
-//! Use [`Text`], [`Json`], [`Excerpt`], [`Capped`], [`OneOrMany`] and [`Object`] as field types of derived structs; [`Sent`] keeps the start of a
-//! value of another type, for the error message.
+//! Use [`Text`], [`Json`], [`Excerpt`], [`LimitedVec`], [`OneOrMany`] and [`Object`] as field types of derived structs; [`Checked`] keeps the
+//! start of a value of another type, for the error message.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,31 +13,31 @@ use serde::de::{
 };
 
 /// A string's text, or the compact JSON of any other value with an object's keys in their order; at most the first
-/// `MOST` bytes.
+/// `MAX` bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Text<const MOST: usize = { usize::MAX }>(pub String);
+pub struct Text<const MAX: usize = { usize::MAX }>(pub String);
 
-/// Any value's compact JSON; at most the first `MOST` bytes.
+/// Any value's compact JSON; at most the first `MAX` bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Json<const MOST: usize>(pub String);
+pub struct Json<const MAX: usize>(pub String);
 
 /// The first 40 characters of any value's compact JSON, for an error message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Excerpt(pub String);
 
-/// A string, a [`Capped`] list, [`OneOrMany`] or an [`Object`] as expected, or the start of what was sent instead.
+/// A string, a [`LimitedVec`], [`OneOrMany`] or an [`Object`] as expected, or the start of what was sent instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sent<T> {
-    /// A value of the wanted type.
+pub enum Checked<T> {
+    /// A value of the expected type.
     Expected(T),
     /// The start of a value of another type.
     Other(Excerpt),
 }
 
-/// The first `MOST` items of a list, and how many there were.
+/// The first `MAX` items of a list, and how many there were.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Capped<T, const MOST: usize> {
-    /// The items that are kept, at most `MOST`.
+pub struct LimitedVec<T, const MAX: usize> {
+    /// The items that are kept, at most `MAX`.
     pub items: Vec<T>,
     /// Number of items sent, those that were dropped included.
     pub count: usize,
@@ -45,7 +45,7 @@ pub struct Capped<T, const MOST: usize> {
 
 /// A list, or a string in place of a list of that string alone.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct OneOrMany<T, const MOST: usize>(pub Capped<T, MOST>);
+pub struct OneOrMany<T, const MAX: usize>(pub LimitedVec<T, MAX>);
 
 /// A JSON object. Derived types alone would accept a list too, as their fields in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -54,22 +54,22 @@ pub struct Object<T>(pub T);
 /// Characters of an [`Excerpt`].
 const EXCERPT: usize = 40;
 
-/// Text of at most `most` bytes; what is pushed beyond is dropped.
+/// Text of at most `max` bytes; what is pushed beyond is dropped.
 struct Out {
     text: String,
-    most: usize,
+    max: usize,
 }
 
 impl Out {
     fn push(&mut self, text: &str) {
-        let left = self.most.saturating_sub(self.text.len());
+        let left = self.max.saturating_sub(self.text.len());
         self.text.push_str(&text[..text.floor_char_boundary(left)]);
     }
 
     /// Pushes a string with quotes and escapes.
     fn quote(&mut self, text: &str) {
         // Cut before escaping: the rest would be dropped anyway.
-        let left = self.most.saturating_sub(self.text.len());
+        let left = self.max.saturating_sub(self.text.len());
         let quoted = serde_json::Value::from(&text[..text.floor_char_boundary(left)]).to_string();
         self.push(&quoted);
     }
@@ -131,7 +131,7 @@ impl<'de> Visitor<'de> for Write<'_> {
     }
 
     fn visit_string<E: Error>(self, value: String) -> Result<(), E> {
-        if self.plain && self.out.text.is_empty() && value.len() <= self.out.most {
+        if self.plain && self.out.text.is_empty() && value.len() <= self.out.max {
             self.out.text = value;
             return Ok(());
         }
@@ -175,24 +175,24 @@ impl<'de> Visitor<'de> for Write<'_> {
     }
 }
 
-fn write<'de, D: Deserializer<'de>>(deserializer: D, most: usize, plain: bool) -> Result<String, D::Error> {
+fn write<'de, D: Deserializer<'de>>(deserializer: D, max: usize, plain: bool) -> Result<String, D::Error> {
     let mut out = Out {
         text: String::new(),
-        most,
+        max,
     };
     Write { out: &mut out, plain }.deserialize(deserializer)?;
     Ok(out.text)
 }
 
-impl<'de, const MOST: usize> Deserialize<'de> for Text<MOST> {
+impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        write(deserializer, MOST, true).map(Self)
+        write(deserializer, MAX, true).map(Self)
     }
 }
 
-impl<'de, const MOST: usize> Deserialize<'de> for Json<MOST> {
+impl<'de, const MAX: usize> Deserialize<'de> for Json<MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        write(deserializer, MOST, false).map(Self)
+        write(deserializer, MAX, false).map(Self)
     }
 }
 
@@ -248,12 +248,12 @@ macro_rules! anything_else {
     };
     (seq) => {
         fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-            Excerpt::deserialize(SeqAccessDeserializer::new(items)).map(Sent::Other)
+            Excerpt::deserialize(SeqAccessDeserializer::new(items)).map(Checked::Other)
         }
     };
     (map) => {
         fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
-            Excerpt::deserialize(MapAccessDeserializer::new(entries)).map(Sent::Other)
+            Excerpt::deserialize(MapAccessDeserializer::new(entries)).map(Checked::Other)
         }
     };
 }
@@ -262,18 +262,18 @@ macro_rules! anything_else {
 pub struct Wanted<T>(PhantomData<T>);
 
 impl<'de> Visitor<'de> for Wanted<String> {
-    type Value = Sent<String>;
+    type Value = Checked<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string")
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Sent::Expected(text.to_owned()))
+        Ok(Checked::Expected(text.to_owned()))
     }
 
     fn visit_string<E: Error>(self, text: String) -> Result<Self::Value, E> {
-        Ok(Sent::Expected(text))
+        Ok(Checked::Expected(text))
     }
 
     anything_else!();
@@ -281,15 +281,15 @@ impl<'de> Visitor<'de> for Wanted<String> {
     anything_else!(map);
 }
 
-impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Wanted<Capped<T, MOST>> {
-    type Value = Sent<Capped<T, MOST>>;
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Wanted<LimitedVec<T, MAX>> {
+    type Value = Checked<LimitedVec<T, MAX>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a list")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-        capped(items).map(Sent::Expected)
+        limited(items).map(Checked::Expected)
     }
 
     anything_else!();
@@ -297,8 +297,8 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Wanted<Capped
     anything_else!(map);
 }
 
-impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Wanted<OneOrMany<T, MOST>> {
-    type Value = Sent<OneOrMany<T, MOST>>;
+impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Wanted<OneOrMany<T, MAX>> {
+    type Value = Checked<OneOrMany<T, MAX>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a string or a list")
@@ -306,14 +306,14 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Wanted<OneOrM
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
         let item = T::deserialize(text.into_deserializer())?;
-        Ok(Sent::Expected(OneOrMany(Capped {
+        Ok(Checked::Expected(OneOrMany(LimitedVec {
             items: vec![item],
             count: 1,
         })))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-        capped(items).map(|list| Sent::Expected(OneOrMany(list)))
+        limited(items).map(|list| Checked::Expected(OneOrMany(list)))
     }
 
     anything_else!();
@@ -321,14 +321,14 @@ impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Wanted<OneOrM
 }
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Wanted<Object<T>> {
-    type Value = Sent<Object<T>>;
+    type Value = Checked<Object<T>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<Self::Value, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(entries)).map(|value| Sent::Expected(Object(value)))
+        T::deserialize(MapAccessDeserializer::new(entries)).map(|value| Checked::Expected(Object(value)))
     }
 
     anything_else!();
@@ -336,7 +336,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Wanted<Object<T>> {
     anything_else!(seq);
 }
 
-impl<'de, T> Deserialize<'de> for Sent<T>
+impl<'de, T> Deserialize<'de> for Checked<T>
 where
     Wanted<T>: Visitor<'de, Value = Self>,
 {
@@ -345,39 +345,39 @@ where
     }
 }
 
-fn other<T>(text: String) -> Sent<T> {
-    Sent::Other(Excerpt::of(text))
+fn other<T>(text: String) -> Checked<T> {
+    Checked::Other(Excerpt::of(text))
 }
 
-fn capped<'de, A: SeqAccess<'de>, T: Deserialize<'de>, const MOST: usize>(
+fn limited<'de, A: SeqAccess<'de>, T: Deserialize<'de>, const MAX: usize>(
     mut items: A,
-) -> Result<Capped<T, MOST>, A::Error> {
+) -> Result<LimitedVec<T, MAX>, A::Error> {
     let mut found = Vec::new();
-    while found.len() < MOST {
+    while found.len() < MAX {
         match items.next_element()? {
             Some(item) => found.push(item),
             None => break,
         }
     }
     let mut count = found.len();
-    while count >= MOST && items.next_element::<IgnoredAny>()?.is_some() {
+    while count >= MAX && items.next_element::<IgnoredAny>()?.is_some() {
         count += 1;
     }
-    Ok(Capped { items: found, count })
+    Ok(LimitedVec { items: found, count })
 }
 
-impl<'de, T: Deserialize<'de>, const MOST: usize> Deserialize<'de> for Capped<T, MOST> {
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for LimitedVec<T, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct List<T, const MOST: usize>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for List<T, MOST> {
-            type Value = Capped<T, MOST>;
+        struct List<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for List<T, MAX> {
+            type Value = LimitedVec<T, MAX>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-                capped(items)
+                limited(items)
             }
         }
         deserializer.deserialize_seq(List(PhantomData))
@@ -440,12 +440,12 @@ mod tests {
 
     #[test]
     fn lists_are_counted_and_held_up_to_their_limit() {
-        let capped: Capped<u32, 2> = serde_json::from_str("[1,2,3,\"x\",{}]").unwrap();
-        assert_eq!((capped.items, capped.count), (vec![1, 2], 5));
-        assert!(serde_json::from_str::<Object<Capped<u32, 2>>>("[1]").is_err());
-        match serde_json::from_str::<Sent<Capped<u32, 2>>>(r#"{"a":1}"#).unwrap() {
-            Sent::Other(excerpt) => assert_eq!(excerpt.0, r#"{"a":1}"#),
-            Sent::Expected(_) => panic!("no list"),
+        let limited: LimitedVec<u32, 2> = serde_json::from_str("[1,2,3,\"x\",{}]").unwrap();
+        assert_eq!((limited.items, limited.count), (vec![1, 2], 5));
+        assert!(serde_json::from_str::<Object<LimitedVec<u32, 2>>>("[1]").is_err());
+        match serde_json::from_str::<Checked<LimitedVec<u32, 2>>>(r#"{"a":1}"#).unwrap() {
+            Checked::Other(excerpt) => assert_eq!(excerpt.0, r#"{"a":1}"#),
+            Checked::Expected(_) => panic!("no list"),
         }
     }
 

@@ -7,7 +7,7 @@ use softprefix::model::{BackgroundFetch, ModuleState, PaneState, RunKind, Target
 use softprefix::session::embedded::Models;
 use softprefix::workbench::{Action, Dialog, Notice, PlaybackAction, Workbench};
 use softprefix_unit::models::{Entry, FetchOptions, Places, entry, small};
-use softprefix_unit::testing::hub::{Manners, Server};
+use softprefix_unit::testing::hub::{Server, ServerBehaviour};
 use softprefix_unit::testing::{TinyModel, small_model};
 
 use crate::support::{Harness, closed_port};
@@ -17,14 +17,14 @@ fn default_model() -> &'static Entry {
     entry("qwen").unwrap()
 }
 
-fn tiny() -> Manners {
+fn tiny() -> ServerBehaviour {
     // More than the hub sends in one piece.
     let content = TinyModel {
         feed_forward: 4096,
         window: 2048,
         ..TinyModel::qwen2()
     };
-    Manners::of(&content.bytes())
+    ServerBehaviour::of(&content.bytes())
 }
 
 /// Models in `folder`, from this hub.
@@ -69,11 +69,11 @@ fn start(harness: &mut Harness) {
 fn the_small_model_runs_first_and_the_default_one_replaces_it_once_downloaded_and_idle() {
     let folder = tempfile::tempdir().unwrap();
     // The default model does not get beyond its first bytes before it is let.
-    let slow = Manners {
+    let slow = ServerBehaviour {
         stalls: Some(1),
         ..tiny()
     };
-    let quick = Manners::of(&std::fs::read(small_model()).unwrap());
+    let quick = ServerBehaviour::of(&std::fs::read(small_model()).unwrap());
     let server = Server::with_files(vec![(default_model().file_name, slow), (small().file_name, quick)]);
     let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
     harness.apply(Action::Connect(Target::default()));
@@ -102,7 +102,7 @@ fn the_small_model_runs_first_and_the_default_one_replaces_it_once_downloaded_an
     harness.apply(Action::SetMagnitude(2.0));
     harness.apply(Action::Run);
     harness.until("a run", |workbench| workbench.prefixed.state == PaneState::Streaming);
-    server.change(|manners| manners.stalls = None);
+    server.change(|behaviour| behaviour.stalls = None);
     harness.until("the default model", |workbench| {
         matches!(&workbench.background_fetch, Some(BackgroundFetch::Arrived(_)))
     });
@@ -149,7 +149,7 @@ fn the_small_model_runs_first_and_the_default_one_replaces_it_once_downloaded_an
 fn a_failed_download_of_the_default_model_is_reported_and_the_small_one_stays() {
     let folder = tempfile::tempdir().unwrap();
     with_small_model(folder.path());
-    let refused = Manners {
+    let refused = ServerBehaviour {
         status: Some(503),
         ..tiny()
     };
@@ -170,7 +170,7 @@ fn a_failed_download_of_the_default_model_is_reported_and_the_small_one_stays() 
     assert_eq!(stored(&harness.workbench), Target::default());
     harness.run();
 
-    server.change(|manners| manners.status = None);
+    server.change(|behaviour| behaviour.status = None);
     harness.apply(Action::FetchModel(name));
     harness.until("the switch", |workbench| {
         model_in_use(workbench) == Some(default_model().name)
@@ -181,7 +181,7 @@ fn a_failed_download_of_the_default_model_is_reported_and_the_small_one_stays() 
 fn cancelling_the_default_model_keeps_the_small_one_and_a_chosen_model_is_never_replaced() {
     let folder = tempfile::tempdir().unwrap();
     with_small_model(folder.path());
-    let slow = || Manners {
+    let slow = || ServerBehaviour {
         stalls: Some(1),
         ..tiny()
     };
@@ -201,7 +201,7 @@ fn cancelling_the_default_model_keeps_the_small_one_and_a_chosen_model_is_never_
     // The person chooses a model while the other one is on its way.
     harness.apply(Action::Connect(chosen.clone()));
     harness.until("the choice", |workbench| workbench.module.is_ready());
-    server.change(|manners| manners.stalls = None);
+    server.change(|behaviour| behaviour.stalls = None);
     let fetched = Notice::Fetched(default_model().name.to_owned());
     harness.until("the notice", |workbench| {
         workbench.notice.as_ref() == Some(&fetched) && workbench.module.is_ready()
@@ -250,7 +250,7 @@ fn without_a_network_the_first_start_explains_itself_and_offers_the_demo() {
 fn a_default_model_that_cannot_be_loaded_is_reported_next_to_the_small_one_and_can_be_requested_again() {
     let folder = tempfile::tempdir().unwrap();
     with_small_model(folder.path());
-    let slow = Manners {
+    let slow = ServerBehaviour {
         stalls: Some(1),
         ..tiny()
     };
@@ -259,12 +259,12 @@ fn a_default_model_that_cannot_be_loaded_is_reported_next_to_the_small_one_and_c
     start(&mut harness);
     // It arrives while a dialog is open, and its file is gone before it is used.
     harness.apply(Action::ShowDialog(Dialog::Help));
-    server.change(|manners| manners.stalls = None);
+    server.change(|behaviour| behaviour.stalls = None);
     harness.until("the default model", |workbench| {
         matches!(&workbench.background_fetch, Some(BackgroundFetch::Arrived(_)))
     });
     std::fs::remove_file(folder.path().join("models").join(default_model().file_name)).unwrap();
-    server.change(|manners| manners.status = Some(503));
+    server.change(|behaviour| behaviour.status = Some(503));
     harness.apply(Action::CloseDialog);
     harness.until(
         "the failure",
@@ -279,7 +279,7 @@ fn a_default_model_that_cannot_be_loaded_is_reported_next_to_the_small_one_and_c
     );
     harness.run();
 
-    server.change(|manners| manners.status = None);
+    server.change(|behaviour| behaviour.status = None);
     harness.apply(Action::FetchModel(default_model().name.to_owned()));
     harness.until("the switch", |workbench| {
         model_in_use(workbench) == Some(default_model().name)

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::error::{PrefixError, check_size, too_large};
 use super::recipe::MAX_LEN;
 use super::soft_prefix::SoftPrefix;
-use crate::sent::{Excerpt, Object, Sent};
+use crate::sent::{Checked, Excerpt, Object};
 
 /// Writes padding and accepts its absence, as the stock unit does.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -72,14 +72,14 @@ fn decode_base64(len: usize, data_b64: &str, hidden_size: usize) -> Result<SoftP
 /// `soft_prefix` as a peer sent it, of whatever type, so that [`SentPrefix::decode`] can name what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct SentPrefix(Sent<Object<SentFields>>);
+pub struct SentPrefix(Checked<Object<SentFields>>);
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct SentFields {
     #[serde(default, deserialize_with = "present")]
     len: Option<Excerpt>,
     #[serde(default, deserialize_with = "present")]
-    data_b64: Option<Sent<String>>,
+    data_b64: Option<Checked<String>>,
 }
 
 /// A field that is present, even if it is null.
@@ -95,8 +95,8 @@ impl SentPrefix {
     /// [`PrefixError::LengthNegative`], [`PrefixError::DataNotAString`].
     pub fn decode(&self, hidden_size: usize) -> Result<SoftPrefix, PrefixError> {
         let fields = match &self.0 {
-            Sent::Expected(Object(fields)) => fields,
-            Sent::Other(Excerpt(got)) => return Err(PrefixError::NotAnObject { got: got.clone() }),
+            Checked::Expected(Object(fields)) => fields,
+            Checked::Other(Excerpt(got)) => return Err(PrefixError::NotAnObject { got: got.clone() }),
         };
         let len = fields
             .len
@@ -110,8 +110,8 @@ impl SentPrefix {
             Err(_) => return Err(PrefixError::LengthNotANumber { got: len.0.clone() }),
         };
         match data {
-            Sent::Expected(data_b64) => decode_base64(len, data_b64, hidden_size),
-            Sent::Other(Excerpt(got)) => Err(PrefixError::DataNotAString { got: got.clone() }),
+            Checked::Expected(data_b64) => decode_base64(len, data_b64, hidden_size),
+            Checked::Other(Excerpt(got)) => Err(PrefixError::DataNotAString { got: got.clone() }),
         }
     }
 }

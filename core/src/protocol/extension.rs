@@ -29,7 +29,7 @@ pub use super::weights::{StoredWeights, WeightRounding};
 use crate::prefix::{
     EmbeddingRows, Generator, MAX_HIDDEN_SIZE, Need, Neighbour, PrefixError, SoftPrefixField, TokenPiece,
 };
-use crate::sent::{Capped, Object};
+use crate::sent::{LimitedVec, Object};
 
 /// The version of these additions.
 pub const VERSION: u32 = 1;
@@ -213,7 +213,7 @@ pub struct InferenceOptions {
 }
 
 fn draft<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u32>, D::Error> {
-    Capped::<u32, MAX_DRAFT_TOKENS>::deserialize(deserializer).map(|draft| draft.items)
+    LimitedVec::<u32, MAX_DRAFT_TOKENS>::deserialize(deserializer).map(|draft| draft.items)
 }
 
 /// Top-level `soft_prefix` of a reply: the prefix that was put in front. Its absence means that none was.
@@ -346,7 +346,7 @@ impl<'de> Deserialize<'de> for EmbedRequest {
         #[derive(Deserialize)]
         struct Fields {
             text: Option<String>,
-            tokens: Option<Capped<u32, MAX_TOKENS>>,
+            tokens: Option<LimitedVec<u32, MAX_TOKENS>>,
             sample: Option<Sample>,
         }
         let Object(fields) = Object::<Fields>::deserialize(deserializer)?;

@@ -14,16 +14,16 @@ use sha2::{Digest, Sha256};
 /// The commit that it announces.
 pub const COMMIT: &str = "9217f5db79a29953eb74d5343926648285ec7e67";
 
-/// How it serves. The default is without failures.
+/// How a [`Server`] serves a file, and with which failures.
 #[derive(Clone)]
-pub struct Manners {
+pub struct ServerBehaviour {
     /// The file.
     pub content: Vec<u8>,
     /// What it announces; `None`: the tag of a small file, which is no SHA-256.
     pub digest: Option<String>,
-    /// Whether it knows ranges.
+    /// Whether it serves ranges.
     pub ranges: bool,
-    /// Accepts connections and says nothing.
+    /// Accepts connections and sends nothing.
     pub silent: bool,
     /// Answers everything with this status.
     pub status: Option<u16>,
@@ -35,7 +35,7 @@ pub struct Manners {
     pub pace: Duration,
 }
 
-impl Manners {
+impl ServerBehaviour {
     /// Serves this file without failures.
     pub fn of(content: &[u8]) -> Self {
         Self {
@@ -59,7 +59,7 @@ pub struct Server {
 
 struct Shared {
     /// The files, each under a part of its path on the hub.
-    files: Mutex<Vec<(String, Manners)>>,
+    files: Mutex<Vec<(String, ServerBehaviour)>>,
     /// `(first line, Range)` of each request.
     requests: Mutex<Vec<(String, Option<String>)>>,
     over: AtomicBool,
@@ -67,19 +67,19 @@ struct Shared {
 
 impl Server {
     /// Serves one file, whatever it is asked for.
-    pub fn start(manners: Manners) -> Self {
-        Self::with_files(vec![("", manners)])
+    pub fn start(behaviour: ServerBehaviour) -> Self {
+        Self::with_files(vec![("", behaviour)])
     }
 
     /// Serves several files, each under its name. Others are not found.
-    pub fn with_files(files: Vec<(&str, Manners)>) -> Self {
+    pub fn with_files(files: Vec<(&str, ServerBehaviour)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             files: Mutex::new(
                 files
                     .into_iter()
-                    .map(|(name, manners)| (name.to_owned(), manners))
+                    .map(|(name, behaviour)| (name.to_owned(), behaviour))
                     .collect(),
             ),
             requests: Mutex::default(),
@@ -125,7 +125,7 @@ impl Server {
     }
 
     /// Changes how the first file is served.
-    pub fn change(&self, change: impl FnOnce(&mut Manners)) {
+    pub fn change(&self, change: impl FnOnce(&mut ServerBehaviour)) {
         change(&mut self.shared.files.lock().unwrap()[0].1);
     }
 }
@@ -156,7 +156,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     }
     shared.requests.lock().unwrap().push((first.clone(), range.clone()));
     let path = first.split(' ').nth(1).unwrap_or_default();
-    let (at, mut manners) = {
+    let (at, mut behaviour) = {
         let files = shared.files.lock().unwrap();
         let at = match path.strip_prefix("/cdn/") {
             Some(at) => at.parse().ok(),
@@ -172,24 +172,24 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             }
         }
     };
-    if manners.silent {
+    if behaviour.silent {
         while !shared.over.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(20));
         }
         return Ok(());
     }
     let mut out = stream;
-    if let Some(status) = manners.status {
+    if let Some(status) = behaviour.status {
         return write!(
             out,
             "HTTP/1.1 {status} No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
         );
     }
     if !first.contains(" /cdn/") {
-        let tag = match &manners.digest {
+        let tag = match &behaviour.digest {
             Some(digest) => format!(
                 "X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{digest}\"\r\nX-Linked-Size: {}\r\n",
-                manners.content.len()
+                behaviour.content.len()
             ),
             None => String::new(),
         };
@@ -198,9 +198,9 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             "HTTP/1.1 302 Found\r\nLocation: /cdn/{at}\r\n{tag}Content-Length: 0\r\nConnection: close\r\n\r\n"
         );
     }
-    let whole = manners.content.len();
+    let whole = behaviour.content.len();
     let from = range
-        .filter(|_| manners.ranges)
+        .filter(|_| behaviour.ranges)
         .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
     let start: usize = from.unwrap_or(0).min(whole);
     match from {
@@ -215,11 +215,11 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     if first.starts_with("HEAD ") {
         return Ok(());
     }
-    let breaks = (!manners.breaks.is_empty()).then(|| shared.files.lock().unwrap()[at].1.breaks.remove(0));
-    let body = manners.content.split_off(start);
+    let breaks = (!behaviour.breaks.is_empty()).then(|| shared.files.lock().unwrap()[at].1.breaks.remove(0));
+    let body = behaviour.content.split_off(start);
     let mut sent = 0;
     for chunk in body.chunks(64 * 1024) {
-        thread::sleep(manners.pace);
+        thread::sleep(behaviour.pace);
         if breaks.is_some_and(|limit| sent >= limit) {
             return Ok(());
         }

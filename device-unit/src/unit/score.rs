@@ -13,7 +13,7 @@ use softprefix_core::protocol::extension::{
 use softprefix_core::protocol::frame::DEFAULT_LIMIT;
 use softprefix_core::protocol::message::to_data;
 use softprefix_core::protocol::{Code, ErrorField};
-use softprefix_core::sent::{Capped, Excerpt, Object, Sent, Text};
+use softprefix_core::sent::{Checked, Excerpt, LimitedVec, Object, Text};
 
 use super::pending_reply::PendingReply;
 use super::prepare::encode_prompt;
@@ -44,12 +44,12 @@ const ALTERNATIVE_BYTES: usize = 64;
 /// Data of a request. Fields of a wrong type are kept, so that each is refused with its own message.
 #[derive(Deserialize)]
 struct ScoreData {
-    prompt: Option<Sent<String>>,
-    text: Option<Sent<String>>,
+    prompt: Option<Checked<String>>,
+    text: Option<Checked<String>>,
     tokens: Option<Tokens>,
     #[serde(rename = "against")]
     reference_prefix: Option<SentPrefix>,
-    soft_prefixes: Option<Sent<Capped<SentPrefix, MAX_SCORE_PREFIXES>>>,
+    soft_prefixes: Option<Checked<LimitedVec<SentPrefix, MAX_SCORE_PREFIXES>>>,
     /// A single prefix may also be sent under this name.
     soft_prefix: Option<SentPrefix>,
     top: Option<Excerpt>,
@@ -58,7 +58,7 @@ struct ScoreData {
 /// Token ids, or the unexpected value that was sent.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Tokens(Sent<Capped<Token, MAX_TOKENS>>);
+struct Tokens(Checked<LimitedVec<Token, MAX_TOKENS>>);
 
 /// A token id; `None` if it is not one.
 struct Token(Option<u32>);
@@ -125,7 +125,7 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
         ))
     })?;
     let Some(Object(ScoreData {
-        prompt: Some(Sent::Expected(user)),
+        prompt: Some(Checked::Expected(user)),
         text: sent_text,
         tokens,
         reference_prefix,
@@ -153,18 +153,18 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
     let mut conditions = vec![reference_prefix.map(decode).transpose()?];
     match soft_prefixes {
         None => {}
-        Some(Sent::Expected(list)) if list.count <= MAX_SCORE_PREFIXES => {
+        Some(Checked::Expected(list)) if list.count <= MAX_SCORE_PREFIXES => {
             for sent in list.items {
                 conditions.push(Some(decode(sent)?));
             }
         }
-        Some(Sent::Expected(list)) => {
+        Some(Checked::Expected(list)) => {
             let count = list.count;
             return Err(ErrorField::parameter(format!(
                 "{count} prefixes are too many; send at most {MAX_SCORE_PREFIXES} at once"
             )));
         }
-        Some(Sent::Other(_)) => {
+        Some(Checked::Other(_)) => {
             return Err(ErrorField::parameter(
                 "soft_prefixes is not a list; send [{\"len\": P, \"data_b64\": \"...\"}]",
             ));
@@ -217,11 +217,11 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
 /// Returns the text's tokens: as given, or tokenized as plain text, because an answer contains no special tokens.
 fn tokens_to_score(
     model: &SharedModel,
-    text: Option<Sent<String>>,
+    text: Option<Checked<String>>,
     tokens: Option<Tokens>,
 ) -> Result<Vec<u32>, ErrorField> {
     let tokens = match (tokens, text) {
-        (Some(Tokens(Sent::Expected(list))), _) if list.count > MAX_TOKENS => {
+        (Some(Tokens(Checked::Expected(list))), _) if list.count > MAX_TOKENS => {
             return Err(ErrorField::new(
                 Code::WINDOW,
                 format!(
@@ -230,13 +230,13 @@ fn tokens_to_score(
                 ),
             ));
         }
-        (Some(Tokens(Sent::Expected(list))), _) => list
+        (Some(Tokens(Checked::Expected(list))), _) => list
             .items
             .into_iter()
             .map(|token| token.0)
             .collect::<Option<Vec<u32>>>()
             .ok_or_else(|| ErrorField::parameter("tokens is not a list of token ids; send [id, id, ...]"))?,
-        (_, Some(Sent::Expected(text))) => model
+        (_, Some(Checked::Expected(text))) => model
             .tokenizer
             .encode(&text, Special::Plain)
             .map_err(|error| ErrorField::new(Code::WINDOW, error.to_string()))?,

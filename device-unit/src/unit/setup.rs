@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use softprefix_core::protocol::{Code, ErrorField};
-use softprefix_core::sent::{Excerpt, OneOrMany, Sent};
+use softprefix_core::sent::{Checked, Excerpt, OneOrMany};
 
 /// Default of `max_token_len`, as on the stock unit (PROTOCOL 5.2).
 pub const DEFAULT_MAX_TOKEN_LEN: usize = 127;
@@ -83,23 +83,23 @@ impl<'de> Deserialize<'de> for SetUpData {
 
 impl<'de> Deserialize<'de> for Input {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let sent = Sent::<OneOrMany<Sent<String>, MAX_INPUTS>>::deserialize(deserializer)?;
+        let sent = Checked::<OneOrMany<Checked<String>, MAX_INPUTS>>::deserialize(deserializer)?;
         Ok(match sent {
-            Sent::Expected(OneOrMany(list)) if list.count > MAX_INPUTS => {
+            Checked::Expected(OneOrMany(list)) if list.count > MAX_INPUTS => {
                 let excerpt = format!("a list of {}", list.count);
                 Self::Invalid { excerpt }
             }
-            Sent::Expected(OneOrMany(list)) => {
+            Checked::Expected(OneOrMany(list)) => {
                 let names = list.items.into_iter().map(|item| match item {
-                    Sent::Expected(name) => Ok(name),
-                    Sent::Other(Excerpt(other)) => Err(format!("a list with {other} in it")),
+                    Checked::Expected(name) => Ok(name),
+                    Checked::Other(Excerpt(other)) => Err(format!("a list with {other} in it")),
                 });
                 match names.collect() {
                     Ok(names) => Self::Names(names),
                     Err(excerpt) => Self::Invalid { excerpt },
                 }
             }
-            Sent::Other(Excerpt(excerpt)) => Self::Invalid { excerpt },
+            Checked::Other(Excerpt(excerpt)) => Self::Invalid { excerpt },
         })
     }
 }

@@ -18,9 +18,9 @@ use crate::model::ModelSource as _;
 use crate::models::catalogue::{CATALOGUE, HubPlace, WheelPart};
 use crate::models::places::Places;
 use crate::testing::TinyModel;
-use crate::testing::hub::{COMMIT, Manners, Server};
+use crate::testing::hub::{COMMIT, Server, ServerBehaviour};
 
-/// An entry whose digest is told by the hub.
+/// An entry whose digest is the one that the hub announces.
 const HUB_ONLY: &Entry = &CATALOGUE[0];
 
 fn store() -> (TempDir, ModelStore) {
@@ -47,7 +47,7 @@ fn hasty(endpoint: String) -> FetchOptions {
     }
 }
 
-/// An address where nobody listens.
+/// An address where nothing listens.
 fn nowhere() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     format!("http://{}", listener.local_addr().unwrap())
@@ -83,7 +83,7 @@ fn own(store: &ModelStore) -> &Path {
 #[test]
 fn a_model_is_fetched_from_the_hub_with_progress_and_found_the_next_time() {
     let content = content();
-    let server = Server::start(Manners::of(&content));
+    let server = Server::start(ServerBehaviour::of(&content));
     let (_folder, store) = store();
     let seen = Mutex::new(Vec::new());
     let fetched = store
@@ -129,7 +129,7 @@ fn the_first_fetch_is_recorded_and_another_file_is_refused_until_the_user_agrees
     );
     let (content, mut other) = (content(), content());
     *other.last_mut().unwrap() ^= 1;
-    let server = Server::start(Manners::of(&content));
+    let server = Server::start(ServerBehaviour::of(&content));
     let (_folder, store) = store();
     let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
     let record = FirstFetch::path(HUB_ONLY, &store.digests());
@@ -139,7 +139,7 @@ fn the_first_fetch_is_recorded_and_another_file_is_refused_until_the_user_agrees
     assert_eq!(first.bytes, content.len() as u64);
 
     fs::remove_file(&fetched.path).unwrap();
-    let server = Server::start(Manners::of(&other));
+    let server = Server::start(ServerBehaviour::of(&other));
     let message = fetch(&store, HUB_ONLY, &options(server.endpoint()))
         .unwrap_err()
         .to_string();
@@ -153,7 +153,7 @@ fn the_first_fetch_is_recorded_and_another_file_is_refused_until_the_user_agrees
 fn a_file_with_only_the_name_and_size_of_the_model_is_not_used() {
     let (content, mut other) = (content(), content());
     *other.last_mut().unwrap() ^= 1;
-    let server = Server::start(Manners::of(&content));
+    let server = Server::start(ServerBehaviour::of(&content));
     let (_folder, store) = store();
     let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
     fs::write(&fetched.path, &other).unwrap();
@@ -176,9 +176,9 @@ fn a_file_with_only_the_name_and_size_of_the_model_is_not_used() {
 #[test]
 fn an_interrupted_transfer_is_resumed() {
     let content = content();
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         breaks: vec![200_000, 300_000],
-        ..Manners::of(&content)
+        ..ServerBehaviour::of(&content)
     });
     let (_folder, store) = store();
     let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
@@ -193,10 +193,10 @@ fn an_interrupted_transfer_is_resumed() {
 #[test]
 fn the_whole_file_is_fetched_again_from_a_server_without_ranges() {
     let content = content();
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         breaks: vec![200_000],
         ranges: false,
-        ..Manners::of(&content)
+        ..ServerBehaviour::of(&content)
     });
     let (_folder, store) = store();
     let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
@@ -205,9 +205,9 @@ fn the_whole_file_is_fetched_again_from_a_server_without_ranges() {
 
 #[test]
 fn a_transfer_without_progress_is_given_up() {
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         breaks: vec![0; 10],
-        ..Manners::of(&content())
+        ..ServerBehaviour::of(&content())
     });
     let (_folder, store) = store();
     let error = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap_err();
@@ -222,15 +222,15 @@ fn a_transfer_without_progress_is_given_up() {
 #[test]
 fn a_stalled_transfer_is_resumed_while_that_makes_progress_and_given_up_otherwise() {
     let content = content();
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         stalls: Some(0),
-        ..Manners::of(&content)
+        ..ServerBehaviour::of(&content)
     });
     let (_folder, store) = store();
     let error = fetch(&store, HUB_ONLY, &hasty(server.endpoint())).unwrap_err();
     assert!(error.to_string().contains("ended after 0 bytes"), "{error}");
 
-    server.change(|manners| manners.stalls = Some(1_048_576));
+    server.change(|behaviour| behaviour.stalls = Some(1_048_576));
     let fetched = fetch(&store, HUB_ONLY, &hasty(server.endpoint())).unwrap();
     assert_eq!(fs::read(fetched.path).unwrap(), content);
     assert_eq!(server.transfers().last().unwrap().as_deref(), Some("bytes=1048576-"));
@@ -240,9 +240,9 @@ fn a_stalled_transfer_is_resumed_while_that_makes_progress_and_given_up_otherwis
 fn a_damaged_file_is_removed_and_the_error_has_both_digests() {
     let content = content();
     let announced = hex::encode(Sha256::digest(b"something else"));
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         digest: Some(announced.clone()),
-        ..Manners::of(&content)
+        ..ServerBehaviour::of(&content)
     });
     let (_folder, store) = store();
     let message = fetch(&store, HUB_ONLY, &options(server.endpoint()))
@@ -257,9 +257,9 @@ fn a_damaged_file_is_removed_and_the_error_has_both_digests() {
 
 #[test]
 fn a_file_without_an_announced_digest_is_not_fetched() {
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         digest: None,
-        ..Manners::of(&content())
+        ..ServerBehaviour::of(&content())
     });
     let (_folder, store) = store();
     let message = fetch(&store, HUB_ONLY, &options(server.endpoint()))
@@ -271,7 +271,7 @@ fn a_file_without_an_announced_digest_is_not_fetched() {
 
 #[test]
 fn a_file_with_another_digest_than_the_catalogues_is_not_fetched() {
-    let server = Server::start(Manners::of(&content()));
+    let server = Server::start(ServerBehaviour::of(&content()));
     let (_folder, store) = store();
     let message = fetch(&store, &CATALOGUE[2], &options(server.endpoint()))
         .unwrap_err()
@@ -285,9 +285,9 @@ fn a_file_with_another_digest_than_the_catalogues_is_not_fetched() {
 
 #[test]
 fn a_missing_file_is_reported_with_its_address_and_status() {
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         status: Some(404),
-        ..Manners::of(b"")
+        ..ServerBehaviour::of(b"")
     });
     let (_folder, store) = store();
     let message = fetch(&store, HUB_ONLY, &options(server.endpoint()))
@@ -303,9 +303,9 @@ fn a_missing_file_is_reported_with_its_address_and_status() {
 #[test]
 fn a_silent_hub_is_given_up_after_the_patience() {
     assert_eq!(FetchOptions::from_env().patience, Duration::from_secs(5));
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         silent: true,
-        ..Manners::of(b"")
+        ..ServerBehaviour::of(b"")
     });
     let (_folder, store) = store();
     let started = Instant::now();
@@ -339,9 +339,9 @@ fn without_a_network_the_error_has_both_reasons_and_a_remedy() {
 #[test]
 fn a_cancelled_fetch_ends_at_once_and_the_next_continues_from_what_arrived() {
     let content = content();
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         stalls: Some(262_144),
-        ..Manners::of(&content)
+        ..ServerBehaviour::of(&content)
     });
     let (_folder, store) = store();
     let cancel = AtomicBool::new(false);
@@ -361,7 +361,7 @@ fn a_cancelled_fetch_ends_at_once_and_the_next_continues_from_what_arrived() {
     assert!(started.elapsed() < Duration::from_secs(20));
     assert!(store.found().is_empty());
 
-    server.change(|manners| manners.stalls = None);
+    server.change(|behaviour| behaviour.stalls = None);
     fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
     let range = server.transfers().pop().unwrap().unwrap();
     let from: usize = range
@@ -374,9 +374,9 @@ fn a_cancelled_fetch_ends_at_once_and_the_next_continues_from_what_arrived() {
 
 #[test]
 fn a_hub_that_has_not_answered_yet_does_not_delay_a_cancel() {
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         silent: true,
-        ..Manners::of(b"")
+        ..ServerBehaviour::of(b"")
     });
     let (_folder, store) = store();
     let patient = FetchOptions {
@@ -394,9 +394,9 @@ fn a_hub_that_has_not_answered_yet_does_not_delay_a_cancel() {
 #[test]
 fn of_two_fetches_of_the_same_model_one_waits_and_uses_the_file_of_the_other() {
     let content = content();
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         pace: Duration::from_millis(20),
-        ..Manners::of(&content)
+        ..ServerBehaviour::of(&content)
     });
     let (_folder, store) = store();
     let endpoint = server.endpoint();
@@ -461,7 +461,7 @@ fn child_fetches() {
 #[cfg(unix)]
 #[test]
 fn a_full_disk_is_reported_and_its_space_freed() {
-    let server = Server::start(Manners::of(&content()));
+    let server = Server::start(ServerBehaviour::of(&content()));
     let folder = tempfile::tempdir().unwrap();
     // A limit on file sizes, with its signal ignored, makes writing fail the way a full disk does, on any machine.
     let child = as_program(
@@ -486,7 +486,7 @@ fn a_full_file_system_is_reported_and_its_space_freed() {
         println!("no file system can be mounted here");
         return;
     }
-    let server = Server::start(Manners::of(&content()));
+    let server = Server::start(ServerBehaviour::of(&content()));
     let child = as_program("child_fetches", "", folder.path(), &server.endpoint());
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| assert_disk_full(child, folder.path())));
     assert!(Command::new("umount").arg(folder.path()).status().unwrap().success());
@@ -496,21 +496,21 @@ fn a_full_file_system_is_reported_and_its_space_freed() {
 #[cfg(unix)]
 fn assert_disk_full(mut child: Command, folder: &Path) {
     let output = child.output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
+    let output_text = String::from_utf8_lossy(&output.stdout);
     assert!(
-        said.contains("the disk is full") && said.contains("free 500 MB"),
-        "{said}"
+        output_text.contains("the disk is full") && output_text.contains("free 500 MB"),
+        "{output_text}"
     );
-    assert_eq!(files(folder), [format!("{}.lock", HUB_ONLY.file_name)], "{said}");
+    assert_eq!(files(folder), [format!("{}.lock", HUB_ONLY.file_name)], "{output_text}");
 }
 
-/// The disk fails at each step of a fetch in turn: nothing bears the model's name until it is whole, the failure is said, and the next
+/// The disk fails at each step of a fetch in turn: nothing bears the model's name until it is whole, the failure is reported, and the next
 /// fetch succeeds.
 #[cfg(unix)]
 #[test]
 fn if_any_step_of_a_fetch_fails_no_incomplete_file_has_the_models_name() {
     let content = content();
-    let server = Server::start(Manners::of(&content));
+    let server = Server::start(ServerBehaviour::of(&content));
     assert_faults_leave_no_incomplete_file(HUB_ONLY, &options(server.endpoint()), &content);
 }
 
@@ -558,9 +558,9 @@ fn assert_faults_leave_no_incomplete_file(entry: &'static Entry, options: &Fetch
 #[test]
 fn a_killed_program_leaves_no_model_and_the_next_continues() {
     let content = content();
-    let server = Server::start(Manners {
+    let server = Server::start(ServerBehaviour {
         stalls: Some(524_288),
-        ..Manners::of(&content)
+        ..ServerBehaviour::of(&content)
     });
     let folder = tempfile::tempdir().unwrap();
     let mut child = as_program("child_fetches", "", folder.path(), &server.endpoint())
@@ -582,7 +582,7 @@ fn a_killed_program_leaves_no_model_and_the_next_continues() {
 
     let store = ModelStore::new(Places::only(folder.path().to_owned()));
     assert!(store.found().is_empty());
-    server.change(|manners| manners.stalls = None);
+    server.change(|behaviour| behaviour.stalls = None);
     let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
     assert_eq!(fs::read(fetched.path).unwrap(), content);
     assert!(server.transfers().last().unwrap().is_some());
