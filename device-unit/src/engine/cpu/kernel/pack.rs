@@ -304,8 +304,8 @@ pub fn quantise_weights(values: &[f32], bytes: &mut [i8]) -> f16 {
     let largest = f32::from_bits(values.iter().map(magnitude).max().unwrap_or_default());
     let scale = f16::from_f32(largest / 127.0);
     let scale = if scale.is_finite() { scale } else { f16::MAX };
-    // Below the normal numbers of f16, a scale that is rounded down would cut off the largest weights, or all.
-    let is_cut = !scale.is_normal() && scale.to_f32() * 127.0 < largest;
+    // A scale of less than 127 times the smallest f16 that is rounded down would cut more than half a step off the largest weights.
+    let is_cut = scale.to_bits() < 127 && scale.to_f32() * 127.0 < largest;
     let scale = if is_cut {
         f16::from_bits(scale.to_bits() + 1)
     } else {
