@@ -100,14 +100,14 @@ pub(super) async fn resume_search(experiment: String, stop: Stop, context: &Find
     let plan = saved.experiment.plan.clone();
     let last = saved.unfinished_search().cloned();
     // Another window may have ended it meanwhile.
-    let over = || {
+    let ended = || {
         Problem::new(
             ProblemKind::Input,
             Bilingual::new("This search has ended.", "この探索は終わっています。"),
             Bilingual::new("Start a new one.", "新しく始めてください。"),
         )
     };
-    let (plan, last) = plan.zip(last).ok_or_else(over)?;
+    let (plan, last) = plan.zip(last).ok_or_else(ended)?;
     let (search, objective, budget) = match last {
         Generation {
             search,
@@ -115,7 +115,7 @@ pub(super) async fn resume_search(experiment: String, stop: Stop, context: &Find
             budget: Some(budget),
             ..
         } => (search, objective, budget),
-        _ => return Err(over()),
+        _ => return Err(ended()),
     };
     let request = RunRequest {
         plan,

@@ -75,7 +75,7 @@ pub enum InstallError {
     #[error("the injector was started, but there is a problem: {}; {}", finding.en.trim_end_matches('.'), stock.sentence().en)]
     NotWorking { finding: Bilingual, stock: Former },
     #[error(
-        "the injector is removed, but the stock unit does not start ({why}); the doctor's findings of sections 2, 3 and 4 say what it lacks"
+        "the injector is removed, but the stock unit does not start ({why}); the doctor's findings of sections 2, 3 and 4 say what is missing"
     )]
     StockStopped { why: String },
     #[error("the injector stays, because {file} still makes the service start it; {}", remove_by(file, package).en)]
@@ -125,7 +125,7 @@ impl Former {
                 "前のユニットに戻し、動いています。"
             ),
             Self::Stopped => bilingual!(
-                "the previous unit is back in place but does not start: the doctor's findings of sections 2, 3 and 4 say what it lacks",
+                "the previous unit is back in place but does not start: the doctor's findings of sections 2, 3 and 4 say what is missing",
                 "前のユニットに戻しましたが、起動しません。診断の 2・3・4 節が原因を示します。"
             ),
             Self::Unknown => bilingual!(

@@ -275,7 +275,10 @@ mod tests {
             files.map(|file| file.unwrap().file_name()).collect::<Vec<_>>()
         };
         for (fault, reasons) in [
-            (Fault::Broken as fn(usize) -> Fault, ["os error 5", "ディスクの入出力エラーです"]),
+            (
+                Fault::Broken as fn(usize) -> Fault,
+                ["os error 5", "ディスクの入出力エラーです"],
+            ),
             (Fault::Full, ["os error 28", "ディスクに空きがありません"]),
         ] {
             for at in 0.. {

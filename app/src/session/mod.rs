@@ -308,7 +308,7 @@ async fn find_or_fetch(
     let steps = Arc::clone(steps);
     let found = tokio::task::spawn_blocking(move || {
         let none = |problem| ConnectProblem::NoModel(Some(problem));
-        let lacking = match embedded::wanted(&models, model.as_deref()).map_err(none)? {
+        let missing_entries = match embedded::wanted(&models, model.as_deref()).map_err(none)? {
             Wanted::Present { name, store } => {
                 return Ok(FoundModel {
                     name,
@@ -325,7 +325,7 @@ async fn find_or_fetch(
         };
         // Where the small model cannot be had, the default one may.
         let first = may_substitute.then_some(models.small);
-        let entries: Vec<&'static Entry> = first.into_iter().chain(lacking.iter().copied()).collect();
+        let entries: Vec<&'static Entry> = first.into_iter().chain(missing_entries.iter().copied()).collect();
         let report = |progress| steps(OpenStep::Fetching(progress));
         let fetched = embedded::fetch(&models, &entries, &cancel, report).map_err(none)?;
         let name = fetched.ok_or(ConnectProblem::NoModel(None))?;
@@ -334,7 +334,7 @@ async fn find_or_fetch(
             Wanted::Present { name, store } => Ok(FoundModel {
                 name,
                 store: *store,
-                substituted: if is_small { lacking } else { Vec::new() },
+                substituted: if is_small { missing_entries } else { Vec::new() },
             }),
             Wanted::Missing(_) => Err(none(Problem::new(
                 ProblemKind::Model,

@@ -264,8 +264,8 @@ impl DoctorState {
                 }
             }
             DoctorEvent::Ended(outcome) => {
-                let looked = self.work.take() == Some(Work::Checking);
-                if !looked {
+                let was_check = self.work.take() == Some(Work::Checking);
+                if !was_check {
                     // After a fix, the next problem is shown.
                     let is_changed = matches!(&outcome, Some(ChangeOutcome::Outcome { outcome, .. }) if matches!(outcome.ended, Ended::Done | Ended::Already));
                     let (chosen, page) = (self.chosen.filter(|_| !is_changed), self.page);

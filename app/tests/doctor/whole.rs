@@ -75,7 +75,7 @@ fn broken(jail: &Jail) -> Vec<Remedy> {
 }
 
 /// The state that a remedy makes.
-async fn mended(jail: &Jail, ssh: &Ssh, remedy: &Remedy) -> State {
+async fn repaired(jail: &Jail, ssh: &Ssh, remedy: &Remedy) -> State {
     assert_eq!(remedy.apply(ssh).await.unwrap().ended, Ended::Done, "{}", remedy.id);
     let new = state(jail);
     assert_eq!(remedy.undo(ssh).await.unwrap().ended, Ended::Undone, "{}", remedy.id);
@@ -106,7 +106,7 @@ fn a_remedy_on_a_full_disk_leaves_the_old_state_or_the_new_one() {
         let ssh = jail.open().await.unwrap();
         let old = state(&jail);
         for remedy in remedies {
-            let new = mended(&jail, &ssh, &remedy).await;
+            let new = repaired(&jail, &ssh, &remedy).await;
             is(&state(&jail), &old, remedy.id);
             let mut free = 0;
             loop {
@@ -174,7 +174,7 @@ fn a_remedy_killed_before_any_of_its_commands_is_reverted_or_completed() {
         let ssh = jail.open().await.unwrap();
         let old = state(&jail);
         for (turn, remedy) in remedies.into_iter().enumerate() {
-            let new = mended(&jail, &ssh, &remedy).await;
+            let new = repaired(&jail, &ssh, &remedy).await;
             // Not the same commands for each.
             for at in (1 + turn..).step_by(stride()) {
                 let situation = format!("{} ended before command {at}", remedy.id);
@@ -213,7 +213,7 @@ fn a_remedy_whose_script_is_killed_reports_the_modules_state() {
         let remedy = broken(&jail).pop().unwrap();
         let ssh = jail.open().await.unwrap();
         let old = state(&jail);
-        let new = mended(&jail, &ssh, &remedy).await;
+        let new = repaired(&jail, &ssh, &remedy).await;
         let mut seen = Vec::new();
         for at in (1..).step_by(stride()) {
             jail.kill_before(at);

@@ -300,7 +300,7 @@ fn not_reached(harness: &mut Harness, target: Target) -> Problem {
 
 #[test]
 fn a_connection_that_fails_leaves_the_module_in_use_as_it_was() {
-    let (first, nobody) = (serve(tiny_model()), closed_port());
+    let (first, closed) = (serve(tiny_model()), closed_port());
     let mut harness = Harness::new();
     harness.connect(at(first));
     harness.run();
@@ -311,7 +311,7 @@ fn a_connection_that_fails_leaves_the_module_in_use_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let no_file = embedded(folder.path().join("none.gguf"));
     for (target, named) in [
-        (at(nobody), nobody.to_string()),
+        (at(closed), closed.to_string()),
         (no_model, "no such model".to_owned()),
         (no_file, "none.gguf".to_owned()),
     ] {

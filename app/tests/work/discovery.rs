@@ -16,10 +16,10 @@ fn found<'b>(workbench: &'b Workbench, address: &str) -> Option<&'b FoundModule>
 fn a_unit_that_announces_itself_is_listed_with_its_model_as_ours_and_used_modules_are_asked_too() {
     let unit = serve(tiny_model());
     let announcement = Announcement::start(unit).unwrap();
-    let gone = closed_port().to_string();
+    let closed = closed_port().to_string();
     let mut remembered = Remembered::default();
     remembered.settings.used_modules = vec![UsedModule {
-        address: gone.clone(),
+        address: closed.clone(),
         model: "qwen".to_owned(),
         ours: false,
     }];
@@ -35,7 +35,7 @@ fn a_unit_that_announces_itself_is_listed_with_its_model_as_ours_and_used_module
     assert!(name.starts_with("softprefix-unit on "), "{name}");
     harness.until("the one that is gone", |workbench| {
         matches!(
-            found(workbench, &gone).map(|found| &found.answer),
+            found(workbench, &closed).map(|found| &found.answer),
             Some(ModuleAnswer::Problem(_))
         )
     });

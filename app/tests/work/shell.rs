@@ -312,9 +312,9 @@ fn a_sweep_whose_files_cannot_be_written_is_refused_before_anything_is_run() {
     let folder = tempfile::tempdir().unwrap();
     let module = closed_port().to_string();
     let within = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
-    let (journal, nowhere, table) = (within("runs.journal"), within("no/such/folder/x.html"), within("x.csv"));
+    let (journal, unwritable, table) = (within("runs.journal"), within("no/such/folder/x.html"), within("x.csv"));
     for (files, exit, words) in [
-        (["--journal", &journal, "--report", &nowhere], 4, "cannot be written"),
+        (["--journal", &journal, "--report", &unwritable], 4, "cannot be written"),
         (["--csv", &table, "--json", &table], 2, "two formats"),
         (["--journal", &journal, "--json", &journal], 2, "contains the runs"),
     ] {
@@ -879,9 +879,9 @@ fn a_second_module_that_is_unreachable_or_misses_the_model_is_reported_before_an
     let unreachable = sweep(&["--also", &dead]);
     assert_eq!(code(&unreachable), 3, "{}", stderr(&unreachable));
     assert!(stderr(&unreachable).contains(&dead), "{}", stderr(&unreachable));
-    let lacking = sweep(&["--also", &other]);
-    assert_eq!(code(&lacking), 2, "{}", stderr(&lacking));
-    let printed = stderr(&lacking);
+    let refused = sweep(&["--also", &other]);
+    assert_eq!(code(&refused), 2, "{}", stderr(&refused));
+    let printed = stderr(&refused);
     assert!(
         printed.contains("Name one of its models with --also-model"),
         "{printed}"

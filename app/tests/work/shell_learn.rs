@@ -172,11 +172,11 @@ fn invalid_input_is_reported_before_learning_starts() {
         "{}",
         stderr(&done)
     );
-    let nowhere = learn(&folder.path().join("nowhere"), module, &ONE);
+    let unwritable = learn(&folder.path().join("nowhere"), module, &ONE);
     assert!(
-        nowhere.status.code() == Some(4) && stderr(&nowhere).contains("cannot be written"),
+        unwritable.status.code() == Some(4) && stderr(&unwritable).contains("cannot be written"),
         "{}",
-        stderr(&nowhere)
+        stderr(&unwritable)
     );
 }
 

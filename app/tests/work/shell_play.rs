@@ -136,10 +136,10 @@ fn an_impossible_run_is_answered_and_an_unreachable_module_ends_the_command() {
         errors[0].as_str().unwrap().starts_with("It was not run: "),
         "{errors:?}"
     );
-    let gone = crate::support::closed_port();
-    let done = piped(play(folder.path(), gone, &["--stdin"]), b"");
+    let closed = crate::support::closed_port();
+    let done = piped(play(folder.path(), closed, &["--stdin"]), b"");
     assert_eq!(done.status.code(), Some(3));
-    assert!(stderr(&done).contains(&gone.to_string()), "{}", stderr(&done));
+    assert!(stderr(&done).contains(&closed.to_string()), "{}", stderr(&done));
     let done = play(folder.path(), module, &[]).output().unwrap();
     assert_eq!(done.status.code(), Some(2));
     assert!(stderr(&done).contains("--stdin, --osc ADDR, or both"));

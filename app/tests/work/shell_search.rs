@@ -118,10 +118,10 @@ fn invalid_input_is_reported_before_any_run() {
         );
         assert!(!folder.path().join("best.safetensors").exists(), "{sentence}");
     }
-    let nowhere = search(&folder.path().join("nowhere"), module, &["--away"]);
+    let unwritable = search(&folder.path().join("nowhere"), module, &["--away"]);
     assert!(
-        nowhere.status.code() == Some(4) && stderr(&nowhere).contains("cannot be written"),
+        unwritable.status.code() == Some(4) && stderr(&unwritable).contains("cannot be written"),
         "{}",
-        stderr(&nowhere)
+        stderr(&unwritable)
     );
 }

@@ -119,12 +119,12 @@ fn the_second_module_runs_the_model_of_the_first_where_it_has_it() {
 #[test]
 fn an_unreachable_second_module_is_reported_before_any_run() {
     let mut harness = ready();
-    let nobody = closed_port();
-    sweep(&mut harness, SweepAction::SetSecondModule(nobody.to_string()));
+    let closed = closed_port();
+    sweep(&mut harness, SweepAction::SetSecondModule(closed.to_string()));
     sweep(&mut harness, SweepAction::Start);
     harness.until("the trouble", is_done);
     let message = format!("{:?}", harness.workbench.sweep.message);
-    assert!(message.contains(&nobody.to_string()), "{message}");
+    assert!(message.contains(&closed.to_string()), "{message}");
     assert!(harness.workbench.sweep.shown.is_empty() && harness.workbench.library.experiments.is_empty());
     // And the next sweep can begin.
     sweep(&mut harness, SweepAction::SetSecondModule(String::new()));

@@ -84,7 +84,7 @@ pub async fn run(ssh: &Ssh) -> Result<Finding, SshError> {
             if system {
                 bilingual!("{SYSTEM}: has both", "{SYSTEM}：両方のシンボルがあります")
             } else {
-                bilingual!("{SYSTEM}: lacks them", "{SYSTEM}：必要なシンボルがありません")
+                bilingual!("{SYSTEM}: does not have them", "{SYSTEM}：必要なシンボルがありません")
             },
         )
         .wrong_if(!system)

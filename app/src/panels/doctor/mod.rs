@@ -75,9 +75,9 @@ struct View<'a> {
 fn connected(cx: &PanelContext<'_>) -> bool {
     let workbench = cx.workbench;
     match (&workbench.target, workbench.doctor.connectable()) {
-        (Target::Remote { address, .. }, Some(looked_at)) => {
+        (Target::Remote { address, .. }, Some(checked)) => {
             let port = |address: &str| address.strip_suffix(":10001").unwrap_or(address).to_owned();
-            workbench.module.is_ready() && port(address) == port(looked_at)
+            workbench.module.is_ready() && port(address) == port(checked)
         }
         _ => false,
     }

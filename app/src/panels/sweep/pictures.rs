@@ -272,11 +272,11 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
             .measures
             .as_ref()
             .and_then(|measures| workbench.measure.value(measures));
-        let looked_at = [&sweep.selected, &sweep.pinned]
+        let is_compared = [&sweep.selected, &sweep.pinned]
             .into_iter()
             .flatten()
             .any(|id| *id == record.id);
-        if ids[at].is_none() || looked_at {
+        if ids[at].is_none() || is_compared {
             ids[at] = Some(record.id.clone());
         }
         if sweep.selected.as_ref() == Some(&record.id) {

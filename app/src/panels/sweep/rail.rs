@@ -442,13 +442,13 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
 /// Returns the P of a threshold search: that of the selected record, or the first.
 fn search_len(cx: &PanelContext<'_>) -> usize {
     let sweep = &cx.workbench.sweep;
-    let looked_at = sweep
+    let of_selected = sweep
         .selected
         .as_deref()
         .and_then(|id| sweep.record(id))
         .and_then(|record| record.case.recipe.as_ref())
         .map(|recipe| recipe.len);
-    looked_at.or_else(|| sweep.form.lengths.first().copied()).unwrap_or(1)
+    of_selected.or_else(|| sweep.form.lengths.first().copied()).unwrap_or(1)
 }
 
 fn exports(ui: &mut Ui, cx: &mut PanelContext<'_>) {

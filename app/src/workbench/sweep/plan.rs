@@ -28,9 +28,9 @@ impl Workbench {
     /// Returns why the shown sweep cannot be resumed; `None` if it can.
     pub fn why_not_resume(&self) -> Option<SweepOff> {
         self.why_not_ready().or_else(|| {
-            let begun_with = &self.sweep.resumable()?.experiment.module.model;
+            let started_with = &self.sweep.resumable()?.experiment.module.model;
             let here = self.module.facts().map(|facts| &facts.identity.model);
-            (!begun_with.is_empty() && here != Some(begun_with)).then(|| SweepOff::OtherModel(begun_with.clone()))
+            (!started_with.is_empty() && here != Some(started_with)).then(|| SweepOff::OtherModel(started_with.clone()))
         })
     }
 
