@@ -644,17 +644,12 @@ async fn slow_wire(to: u16) -> u16 {
             }
         }
     }
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((near, _)) = listener.accept().await {
-            let far = tokio::net::TcpStream::connect(("127.0.0.1", to)).await.unwrap();
-            let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-            tokio::spawn(carry(near_in, far_out));
-            tokio::spawn(carry(far_in, near_out));
-        }
+    let wire = modules::server(move |near| async move {
+        let far = tokio::net::TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+        let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
+        tokio::join!(carry(near_in, far_out), carry(far_in, near_out));
     });
-    port
+    wire.await.port()
 }
 
 #[test]

@@ -66,11 +66,18 @@ pub enum Manner {
 /// Our unit behind a wire that takes away what an older unit does not know.
 pub async fn older(manner: Manner) -> SocketAddr {
     let unit = ours().await;
+    server(move |client| wire(client, unit, manner)).await
+}
+
+/// Accepts connections and serves each in a task of its own.
+pub async fn server<F: Future<Output = ()> + Send + 'static>(
+    answer: impl Fn(TcpStream) -> F + Send + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(wire(client, unit, manner));
+            tokio::spawn(answer(client));
         }
     });
     address

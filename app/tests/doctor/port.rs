@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::installing::OURS;
 use crate::jail::Jail;
-use crate::modules::{Manner, serve, tiny_store, wire};
+use crate::modules::{Manner, serve, server, tiny_store, wire};
 
 /// The address that a module has.
 pub const ADDRESS: &str = "127.0.0.1:10001";
@@ -104,14 +104,7 @@ async fn answer(client: TcpStream, unit: SocketAddr, services: Services) {
 
 /// The port of a module whose LLM unit does not run.
 pub async fn unit_that_is_off(sys: SocketAddr) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            tokio::spawn(without_unit(client, sys));
-        }
-    });
-    address
+    server(move |client| without_unit(client, sys)).await
 }
 
 /// llm-sys answers for itself; for the unit it says that it is not there.
