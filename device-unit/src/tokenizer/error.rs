@@ -66,3 +66,13 @@ pub enum TokenizerError {
         reason: String,
     },
 }
+
+impl TokenizerError {
+    /// Creates a [`TokenizerError::BadVocabulary`].
+    pub(super) fn bad_vocabulary(what: impl std::fmt::Display, reason: impl Into<String>) -> Self {
+        Self::BadVocabulary {
+            what: what.to_string(),
+            reason: reason.into(),
+        }
+    }
+}

@@ -207,10 +207,7 @@ impl Vocabulary {
     /// As [`Tokenizer::from_gguf`].
     pub fn from_gguf(file: &GgufFile) -> Result<Self, TokenizerError> {
         let source = file.path().display().to_string();
-        let bad = |reason: String| TokenizerError::BadVocabulary {
-            what: source.clone(),
-            reason,
-        };
+        let bad = |reason: String| TokenizerError::bad_vocabulary(&source, reason);
         Self::check_gguf(file)?;
         let pre = pre_tokenization(file)?;
         let (tokens, merges) = (list(file, TOKENS)?, list(file, MERGES)?);
@@ -235,10 +232,7 @@ impl Vocabulary {
     /// As [`Tokenizer::from_gguf`] and [`ChatTemplate::from_gguf`], and [`TokenizerError::BadVocabulary`] where the template writes
     /// `<|im_start|>` or `<|im_end|>` and the vocabulary does not have it, or a key is not known.
     pub fn check_gguf(file: &GgufFile) -> Result<usize, TokenizerError> {
-        let bad = |reason: String| TokenizerError::BadVocabulary {
-            what: file.path().display().to_string(),
-            reason,
-        };
+        let bad = |reason: String| TokenizerError::bad_vocabulary(file.path().display(), reason);
         pre_tokenization(file)?;
         check_keys(file, "tokenizer.", KEYS).map_err(bad)?;
         let merges = list(file, MERGES)?;
@@ -361,12 +355,13 @@ fn ends(file: &GgufFile, tokens: &StringTable, kinds: &[TokenKind]) -> Result<Ve
 fn kinds(file: &GgufFile, tokens: &StringTable) -> Result<Vec<TokenKind>, TokenizerError> {
     let numbers = file.u32s(TOKEN_TYPES).ok_or_else(|| missing(file, TOKEN_TYPES))?;
     if numbers.len() != tokens.len() {
-        return Err(TokenizerError::BadVocabulary {
-            what: file.path().display().to_string(),
-            reason: format!("it has {} tokens but {} token types", tokens.len(), numbers.len()),
-        });
+        return Err(TokenizerError::bad_vocabulary(
+            file.path().display(),
+            format!("it has {} tokens but {} token types", tokens.len(), numbers.len()),
+        ));
     }
-    let template = file.str(CHAT_TEMPLATE).unwrap_or_default();
+    let template = file.str(CHAT_TEMPLATE).filter(|template| template.len() <= LONGEST_TEMPLATE);
+    let template = template.unwrap_or_default();
     let kind = |(token, number)| {
         if is_mark(token, template) {
             TokenKind::Control
@@ -382,17 +377,11 @@ fn list<'f>(file: &'f GgufFile, key: &str) -> Result<&'f StringTable, TokenizerE
 }
 
 fn missing(file: &GgufFile, key: &str) -> TokenizerError {
-    TokenizerError::BadVocabulary {
-        what: file.path().display().to_string(),
-        reason: format!("its metadata lacks {key}"),
-    }
+    TokenizerError::bad_vocabulary(file.path().display(), format!("its metadata lacks {key}"))
 }
 
 fn unusable(file: &GgufFile, key: &str) -> TokenizerError {
-    TokenizerError::BadVocabulary {
-        what: file.path().display().to_string(),
-        reason: format!("its metadata has no usable {key}"),
-    }
+    TokenizerError::bad_vocabulary(file.path().display(), format!("its metadata has no usable {key}"))
 }
 
 /// Token types as llama.cpp numbers them: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte.

@@ -27,10 +27,7 @@ pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerError>
         pre,
         ends: _,
     } = vocabulary;
-    let bad = |reason: String| TokenizerError::BadVocabulary {
-        what: source.clone(),
-        reason,
-    };
+    let bad = |reason: String| TokenizerError::bad_vocabulary(&source, reason);
     if tokens.len() != kinds.len() {
         return Err(bad(format!(
             "it has {} tokens but {} token types",
@@ -83,10 +80,7 @@ pub(super) fn read(path: &Path) -> Result<(Tokenizer, Pieces), TokenizerError> {
             path: path.to_owned(),
             source,
         })?;
-    let bad = |reason: String| TokenizerError::BadVocabulary {
-        what: path.display().to_string(),
-        reason,
-    };
+    let bad = |reason: String| TokenizerError::bad_vocabulary(path.display(), reason);
     let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| bad(error.to_string()))?;
     let ModelWrapper::BPE(model) = tokenizer.get_model() else {
         return Err(bad("it is not of the BPE kind".to_owned()));

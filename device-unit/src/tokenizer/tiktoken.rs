@@ -45,10 +45,8 @@ pub(super) fn read(path: &Path) -> Result<Vocabulary, TokenizerError> {
 }
 
 fn parse(text: &str, source: &str) -> Result<Vocabulary, TokenizerError> {
-    let bad = |line: usize, reason: &str| TokenizerError::BadVocabulary {
-        what: source.to_owned(),
-        reason: format!("line {}: {reason}", line + 1),
-    };
+    let bad =
+        |line: usize, reason: &str| TokenizerError::bad_vocabulary(source, format!("line {}: {reason}", line + 1));
     let mut tokens: Vec<Vec<u8>> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if line.is_empty() {
@@ -76,10 +74,7 @@ fn parse(text: &str, source: &str) -> Result<Vocabulary, TokenizerError> {
         tokens.push(token);
     }
     if tokens.is_empty() {
-        return Err(TokenizerError::BadVocabulary {
-            what: source.to_owned(),
-            reason: "it is empty".to_owned(),
-        });
+        return Err(TokenizerError::bad_vocabulary(source, "it is empty"));
     }
 
     let ranks: HashMap<&[u8], u32> = tokens.iter().map(Vec::as_slice).zip(0..).collect();
