@@ -16,7 +16,7 @@ use softprefix_core::search::{Objective, PrefixSearch, SearchSettings};
 
 pub const TARGET: &str =
     "The sea knew his name. He had a lamp, a dog and a book of tides, but nothing to hold back the thunder.";
-const SEA: &str = "The sea knew his name. He had a lamp, and a small boat that he took out every morning before the light came. One day a storm came in from the west, and the waves rose over the rocks.";
+pub const SEA: &str = "The sea knew his name. He had a lamp, and a small boat that he took out every morning before the light came. One day a storm came in from the west, and the waves rose over the rocks.";
 const PROMPT: &str = "Write a short story about a lighthouse keeper and a storm.";
 const STEPS: usize = 200;
 /// The end of the only work that a fixture starts.
