@@ -214,7 +214,7 @@ fn a_case_that_failed_is_explained_in_the_language_of_the_window_in_its_pair_and
         let words = |language| problem.whole(language);
         assert_ne!(words(language), words(other));
 
-        let report = export::content(Format::Html, &experiment, &[record.clone()], 0, language).unwrap();
+        let report = export::content(Format::Html, &experiment, std::slice::from_ref(&record), 0, language).unwrap();
         let escaped = |words: String| words.replace('\'', "&#39;");
         assert!(report.contains(&escaped(words(language))), "{report}");
         assert!(!report.contains(&problem.sentence.get(other).to_owned()));
