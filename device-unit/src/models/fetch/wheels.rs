@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -149,6 +149,7 @@ impl Pip<'_> {
 
     /// Waits for a child and calls `meanwhile` regularly. Returns `None` when cancelled, after ending the child.
     fn wait(&self, mut child: Child, meanwhile: &mut dyn FnMut()) -> std::io::Result<Option<ExitStatus>> {
+        let mut pause = GLANCE / 16;
         loop {
             if let Some(status) = child.try_wait()? {
                 return Ok(Some(status));
@@ -159,7 +160,8 @@ impl Pip<'_> {
                 return Ok(None);
             }
             meanwhile();
-            std::thread::sleep(GLANCE);
+            std::thread::sleep(pause);
+            pause = GLANCE.min(2 * pause);
         }
     }
 
@@ -198,15 +200,14 @@ impl Pip<'_> {
                 return Err(Stop::Cancelled);
             }
             let most = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
-            let count = member
-                .read(&mut buffer[..most])
-                .map_err(|error| wrong(error.to_string()))?;
-            if count == 0 {
-                return Err(wrong(format!("{} ends {left} bytes early", wheel.member)).into());
-            }
-            part.append(&buffer[..count])
+            let chunk = &mut buffer[..most];
+            member.read_exact(chunk).map_err(|error| match error.kind() {
+                ErrorKind::UnexpectedEof => wrong(format!("{} ends within its last {left} bytes", wheel.member)),
+                _ => wrong(error.to_string()),
+            })?;
+            part.append(chunk)
                 .map_err(|source| Stop::Disk(part.path().to_owned(), source))?;
-            left -= count as u64;
+            left -= most as u64;
             report(Moment::Unpacking(part.len()));
         }
         Ok(())
