@@ -45,7 +45,10 @@ pub fn run(model: &mut LoadedModel) -> Vec<CheckResult> {
 
 fn checks(model: &mut LoadedModel, results: &mut Vec<CheckResult>) -> Result<(), String> {
     let encode = |text: &str, special| model.tokenizer.encode(text, special).map_err(|error| error.to_string());
-    let prompt = model.template.render(SYSTEM, PROMPT).map_err(|error| error.to_string())?;
+    let prompt = model
+        .template
+        .render(SYSTEM, PROMPT)
+        .map_err(|error| error.to_string())?;
     let prompt = encode(&prompt, Special::Parse)?;
     let words = encode(WORDS, Special::Plain)?;
     let engine = model.engine.as_mut();

@@ -19,18 +19,15 @@ pub(super) async fn write(request: WriteFigure, events: Events) {
 }
 
 fn written(request: &WriteFigure, path: &Path) -> Result<(), Problem> {
-    let bytes = request
-        .form
-        .write(&request.drawing, request.paper)
-        .map_err(|error| {
-            Problem::new(
-                ProblemKind::File,
-                Bilingual::new(
-                    format!("The figure cannot be drawn in this format ({error})."),
-                    because("図をこの形式で書き出せません", &error),
-                ),
-                Bilingual::new("Save it in the other format.", "もう一方の形式で保存してください。"),
-            )
-        })?;
+    let bytes = request.form.write(&request.drawing, request.paper).map_err(|error| {
+        Problem::new(
+            ProblemKind::File,
+            Bilingual::new(
+                format!("The figure cannot be drawn in this format ({error})."),
+                because("図をこの形式で書き出せません", &error),
+            ),
+            Bilingual::new("Save it in the other format.", "もう一方の形式で保存してください。"),
+        )
+    })?;
     softprefix_core::files::write_whole(path, &bytes).map_err(|error| cannot_write(path, &error))
 }

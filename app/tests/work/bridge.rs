@@ -471,7 +471,11 @@ fn the_second_baseline_and_the_runs_of_a_curve_have_the_priority_of_a_batch() {
     harness.apply(Action::FillCurve);
     harness.until("the whole curve", |workbench| workbench.curve.progress().is_none());
     harness.until("a point for each", |workbench| points(workbench) == 12);
-    assert_eq!(take(), [Priority::Batch; 11], "the user's own run is one of the twelve points");
+    assert_eq!(
+        take(),
+        [Priority::Batch; 11],
+        "the user's own run is one of the twelve points"
+    );
 }
 
 #[test]

@@ -327,7 +327,8 @@ impl Task {
     /// [`ClientError::Unsupported`], and those of every request.
     pub async fn count_tokens(&self, text: &str) -> Result<TokenCounts, ClientError> {
         let request = to_data(&TextRequest { text: text.to_owned() });
-        self.call_feature(feature::COUNT_TOKENS, extension::COUNT_TOKENS, request).await
+        self.call_feature(feature::COUNT_TOKENS, extension::COUNT_TOKENS, request)
+            .await
     }
 
     /// Calls an action of our extension, if the unit has the feature.

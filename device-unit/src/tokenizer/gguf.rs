@@ -360,7 +360,9 @@ fn kinds(file: &GgufFile, tokens: &StringTable) -> Result<Vec<TokenKind>, Tokeni
             format!("it has {} tokens but {} token types", tokens.len(), numbers.len()),
         ));
     }
-    let template = file.str(CHAT_TEMPLATE).filter(|template| template.len() <= LONGEST_TEMPLATE);
+    let template = file
+        .str(CHAT_TEMPLATE)
+        .filter(|template| template.len() <= LONGEST_TEMPLATE);
     let template = template.unwrap_or_default();
     let kind = |(token, number)| {
         if is_mark(token, template) {
