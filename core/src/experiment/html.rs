@@ -45,7 +45,8 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:2px 14px;margin:8px 0}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(440px,1fr));gap:14px}.charts svg{width:100%;height:auto;\
 border:1px solid var(--line);border-radius:8px}\
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:12px;margin-top:18px}\
-th,td{padding:4px 5px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th,td:nth-child(2){white-space:normal;hyphens:auto}th{vertical-align:bottom}th:first-child,td:first-child,\
+th,td{padding:4px 5px;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}th{vertical-align:bottom}\
+th:nth-child(n+3){writing-mode:vertical-rl;padding:4px}:lang(en) th:nth-child(n+3){transform:rotate(180deg);text-align:left}th:first-child,td:first-child,\
 th:nth-child(2),td:nth-child(2){text-align:left}td:first-child{white-space:normal;min-width:12em}th{color:var(--soft);font-weight:600}\
 .case{border:1px solid var(--line);border-radius:10px;padding:14px 16px;margin:14px 0}\
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:14px;margin-top:8px}.pair>div{background:var(--panel);border-radius:6px;\
