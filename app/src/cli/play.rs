@@ -387,8 +387,12 @@ fn read_lines() -> mpsc::Receiver<Line> {
     let (sender, lines) = mpsc::channel(WAITING);
     std::thread::spawn(move || {
         let mut input = io::stdin().lock();
-        while let Some(line) = read_line(&mut input) {
-            if sender.blocking_send(line).is_err() {
+        loop {
+            let line = read_line(&mut input);
+            let is_last = !matches!(line, Ok(Some(_)));
+            let line = line.unwrap_or_else(|error| Some(Err(ExternalError::Unreadable(error.to_string()))));
+            let Some(line) = line else { return };
+            if sender.blocking_send(line).is_err() || is_last {
                 return;
             }
         }
@@ -396,27 +400,22 @@ fn read_lines() -> mpsc::Receiver<Line> {
     lines
 }
 
-/// Reads a line of at most [`MAX_LINE_LENGTH`] bytes. Of a longer one the rest is skipped, and not kept in memory.
-fn read_line(input: &mut impl BufRead) -> Option<Line> {
+/// Reads a line of at most [`MAX_LINE_LENGTH`] bytes; `None` at the end. Of a longer one the rest is skipped, and not kept in memory.
+fn read_line(input: &mut impl BufRead) -> io::Result<Option<Line>> {
     let mut line = Vec::new();
-    let mut read = |line: &mut Vec<u8>| {
-        input
-            .take(MAX_LINE_LENGTH as u64 + 1)
-            .read_until(b'\n', line)
-            .unwrap_or(0)
-    };
-    if read(&mut line) == 0 {
-        return None;
+    let mut read = |line: &mut Vec<u8>| input.take(MAX_LINE_LENGTH as u64 + 1).read_until(b'\n', line);
+    if read(&mut line)? == 0 {
+        return Ok(None);
     }
     if line.len() > MAX_LINE_LENGTH && !line.ends_with(b"\n") {
         loop {
             line.clear();
-            if read(&mut line) == 0 || line.ends_with(b"\n") {
-                return Some(Err(ExternalError::TooLong));
+            if read(&mut line)? == 0 || line.ends_with(b"\n") {
+                return Ok(Some(Err(ExternalError::TooLong)));
             }
         }
     }
-    Some(String::from_utf8(line).map_err(|_| ExternalError::NotUtf8))
+    Ok(Some(String::from_utf8(line).map_err(|_| ExternalError::NotUtf8)))
 }
 
 /// Returns the next line; waits for ever if there is no input.
@@ -437,12 +436,23 @@ mod tests {
         let long = "y".repeat(3 * MAX_LINE_LENGTH + 5);
         let input = [format!("{longest}\n{long}\n\nafter\n").as_bytes(), b"\xff\xfelast"].concat();
         let mut input = &input[..];
-        let mut next = || read_line(&mut input);
+        let mut next = || read_line(&mut input).unwrap();
         assert_eq!(next(), Some(Ok(format!("{longest}\n"))));
         assert_eq!(next(), Some(Err(ExternalError::TooLong)));
         assert_eq!(next(), Some(Ok("\n".to_owned())));
         assert_eq!(next(), Some(Ok("after\n".to_owned())));
         assert_eq!(next(), Some(Err(ExternalError::NotUtf8)));
         assert_eq!(next(), None);
+    }
+
+    #[test]
+    fn an_input_that_cannot_be_read_is_an_error_and_not_its_end() {
+        struct Broken;
+        impl io::Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("input/output error"))
+            }
+        }
+        assert!(read_line(&mut io::BufReader::new(Broken)).is_err());
     }
 }

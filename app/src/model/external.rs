@@ -60,6 +60,8 @@ pub enum ExternalError {
     TooLong,
     #[error("it is not UTF-8 text; send JSON in UTF-8")]
     NotUtf8,
+    #[error("the input cannot be read ({0}); start the command again")]
+    Unreadable(String),
     #[error("it is not an OSC packet ({0}); send OSC 1.0 over UDP")]
     NotOsc(String),
     #[error("{0} is unknown; the names are magnitude, p, seed, row/N, blend, prompt, preset and run")]
@@ -127,6 +129,7 @@ impl ExternalError {
             Self::NoCommand => "命令がありません。\"magnitude\" や \"run\" などのキーを送ってください".to_owned(),
             Self::TooLong => format!("{MAX_LINE_LENGTH} バイトを超えています。短い行を送ってください"),
             Self::NotUtf8 => "UTF-8 の文字列ではありません。JSON を UTF-8 で送ってください".to_owned(),
+            Self::Unreadable(why) => format!("入力を読めません。コマンドを起動し直してください（詳細：「{why}」）"),
             Self::NotOsc(why) => {
                 format!("OSC パケットではありません。OSC 1.0 を UDP で送ってください（詳細：「{why}」）")
             }

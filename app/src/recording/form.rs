@@ -25,7 +25,7 @@ use crate::model::{
 };
 
 /// The version that is written, and the newest that can be read.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Upper bound for numbers of tokens, positions and rows: more than any model has.
 const MOST: usize = 1 << 24;

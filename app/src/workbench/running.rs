@@ -118,6 +118,7 @@ impl Workbench {
                 recipe: recipe.clone(),
                 sent: None,
                 text: String::new(),
+                is_stopped: false,
             },
         );
         if let Some(pane) = self.pane_mut(kind) {
@@ -159,7 +160,8 @@ impl Workbench {
         self.curve.of = Some(self.curve_at_controls());
         for kind in [RunKind::Prefixed, RunKind::Baseline] {
             // Its pane shows its last text and how it ended.
-            if self.running.contains_key(&kind) {
+            if let Some(inference) = self.running.get_mut(&kind) {
+                inference.is_stopped = true;
                 self.pending_requests.push(Request::Stop { kind });
             }
         }
@@ -291,10 +293,11 @@ impl Workbench {
         let comparisons = self.tuning.add(record.clone());
         self.measure(comparisons);
         if is_shown {
-            self.running.remove(&kind);
+            let was_stopped = self.running.remove(&kind).is_some_and(|inference| inference.is_stopped);
+            let is_cut = was_stopped || !record.is_complete();
             match kind {
-                RunKind::BaselineRepeat => self.is_repeat_withheld = !record.is_complete(),
-                RunKind::Baseline | RunKind::Prefixed => self.is_repeat_withheld &= !record.is_complete(),
+                RunKind::BaselineRepeat => self.is_repeat_withheld = is_cut,
+                RunKind::Baseline | RunKind::Prefixed => self.is_repeat_withheld &= is_cut,
             }
             self.show_record(kind, &record);
             if kind == RunKind::Prefixed && record.is_complete() {

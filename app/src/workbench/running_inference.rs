@@ -16,6 +16,8 @@ pub(super) struct RunningInference {
     pub(super) recipe: Option<PrefixRecipe>,
     pub(super) sent: Option<PrefixIdentity>,
     pub(super) text: String,
+    /// Whether its stop was requested. It may have ended before that.
+    pub(super) is_stopped: bool,
 }
 
 /// Limits the comparison of streaming text to one at a time, so that the bridge does not fall behind.

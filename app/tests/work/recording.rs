@@ -406,7 +406,7 @@ fn files_that_are_no_recordings_are_refused_in_one_sentence() {
     for (bytes, words) in [
         (String::new(), "is not a recording"),
         ("{\"meta\":{}}".to_owned(), "is not a recording"),
-        ("{\"softprefix_recording\":2}\n{\"t\":0}\n".to_owned(), "newer version"),
+        ("{\"softprefix_recording\":3}\n{\"t\":0}\n".to_owned(), "newer version"),
         (head.to_owned(), "nothing in it"),
         (
             format!("{head}{{\"t\":5,\"run\":\"p\"}}\n{{\"t\":4,\"run\":\"p\"}}\n"),

@@ -10,6 +10,7 @@ use crate::protocol::{Code, ErrorField};
 
 /// Why a request to a module failed. Text that had already arrived is kept ([`ClientError::text_so_far`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum ClientError {
     /// The TCP connection was refused, or the address cannot be resolved.
     #[error(

@@ -9,6 +9,7 @@ use super::recipe::{MAX_LEN, MAX_VALUES};
 
 /// Why a prefix was refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum PrefixError {
     /// P is 0. Sending no prefix is allowed.
     #[error(

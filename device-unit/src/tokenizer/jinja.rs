@@ -11,11 +11,14 @@ use super::LONGEST_TEXT;
 
 /// Longest template in bytes. Those of models have up to 20 KB.
 pub(super) const LONGEST_TEMPLATE: usize = 32 << 10;
-/// Stack to compile a template: each two bytes may be one more level of an expression.
-const STACK: usize = LONGEST_TEMPLATE << 11;
+/// Most brackets that are open at once. Those of models have up to ten.
+const MAX_DEPTH: usize = 200;
 /// Most work and memory of a rendering: instructions, or 64 bytes each. Templates of models take a few hundred, and copy the texts up to
 /// ten times.
 const FUEL: u64 = 50_000 + 32 * LONGEST_TEXT as u64 / 64;
+/// Stack to compile and to render. An expression may have a level for each two bytes of a template, and a value, which is dropped level by
+/// level, one for each instruction. What is not used takes addresses, not memory.
+const STACK: usize = FUEL as usize * 512;
 const NAME: &str = "chat_template";
 
 /// A template as a file contains it.
@@ -33,17 +36,12 @@ impl JinjaTemplate {
     /// # Errors
     /// What is wrong with it, as a clause.
     pub fn new(source: &str, bos_token: String, eos_token: String) -> Result<Self, String> {
-        let compiled = thread::scope(|scope| {
-            let compiler = thread::Builder::new().stack_size(STACK);
-            let compiler = compiler.spawn_scoped(scope, || compile(source));
-            compiler.map(thread::ScopedJoinHandle::join)
-        });
-        let environment = compiled
-            .map_err(|error| error.to_string())?
-            .map_err(|_| "it cannot be compiled".to_owned())?
-            .map_err(clause)?;
+        // A list of constants stays in the environment, which is dropped on any thread.
+        if depth(source) > MAX_DEPTH {
+            return Err(format!("more than {MAX_DEPTH} brackets are open at once"));
+        }
         Ok(Self {
-            environment: Arc::new(environment),
+            environment: Arc::new(on_large_stack(|| compile(source))?),
             bos_token,
             eos_token,
         })
@@ -62,11 +60,33 @@ impl JinjaTemplate {
             bos_token => &self.bos_token,
             eos_token => &self.eos_token,
         };
-        let template = self.environment.get_template(NAME);
-        template
-            .and_then(|template| template.render(conversation))
-            .map_err(clause)
+        on_large_stack(|| self.environment.get_template(NAME)?.render(&conversation))
     }
+}
+
+/// Runs `work` on a thread of its own with a stack of [`STACK`] bytes.
+fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, String> {
+    let done = thread::scope(|scope| {
+        let worker = thread::Builder::new().stack_size(STACK);
+        worker.spawn_scoped(scope, work).map(thread::ScopedJoinHandle::join)
+    });
+    done.map_err(|error| error.to_string())?
+        .map_err(|_| "the template engine failed".to_owned())?
+        .map_err(clause)
+}
+
+/// The most brackets of `source` that are open at once, also those of its texts.
+fn depth(source: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for byte in source.bytes() {
+        match byte {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 fn compile(source: &str) -> Result<Environment<'static>, Error> {
@@ -88,4 +108,38 @@ fn compile(source: &str) -> Result<Environment<'static>, Error> {
 
 fn clause(error: Error) -> String {
     error.to_string().chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn render(source: &str) -> Result<String, String> {
+        JinjaTemplate::new(source, String::new(), String::new())?.render("system", "user")
+    }
+
+    #[test]
+    fn values_and_expressions_of_any_depth_end_in_an_error_or_a_text() {
+        let text = "{{ messages[1].content }}";
+        let brackets = |count: usize| format!("{{% set x = {}{} %}}{text}", "[".repeat(count), "]".repeat(count));
+        assert_eq!(render(&brackets(100)).unwrap(), "user");
+        assert!(render(&brackets(10_000)).unwrap_err().contains("brackets"));
+        // Each turn wraps the value once more, until the fuel ends or the loop does.
+        for turns in [1000, 9999] {
+            let nested = format!(
+                "{{% set kept = namespace(x=0) %}}{{% for i in range({turns}) %}}{{% for j in range(1000) %}}{{% set kept.x = {}kept.x{} %}}{{% endfor %}}{{% endfor %}}{text}",
+                "[".repeat(100),
+                "]".repeat(100)
+            );
+            assert!(render(&nested).unwrap_err().contains("fuel"), "{turns}");
+        }
+        let nested = format!(
+            "{{% set kept = namespace(x=0) %}}{{% for i in range(2400) %}}{{% set kept.x = {}kept.x{} %}}{{% endfor %}}{text}",
+            "[".repeat(100),
+            "]".repeat(100)
+        );
+        assert_eq!(render(&nested).unwrap(), "user");
+        let chain = format!("{{{{ 1{} }}}}{text}", "+1".repeat(10_000));
+        assert_eq!(render(&chain).unwrap(), "10001user");
+    }
 }

@@ -11,6 +11,7 @@ use crate::protocol::extension::feature;
 
 /// Why a module could not be used, or a prefix not be built on it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum SessionError {
     /// The client's request failed.
     #[error(transparent)]
