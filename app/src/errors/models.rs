@@ -37,7 +37,7 @@ pub fn load(error: &LoadError) -> ErrorText {
             "モデルのすべてのファイルを一つのフォルダーに置き、その最初のものを選んでください。",
         ),
         LoadError::Vocabulary(reason) => (
-            because("モデルの語彙を使えません", without_remedy(reason)),
+            because("モデルの語彙かチャットテンプレートを使えません", without_remedy(reason)),
             "ダウンロードし直すか、Qwen2.5、Qwen3、SmolLM2 のいずれかのモデルを選んでください。",
         ),
         LoadError::UnsupportedArchitecture { path, architecture } => (
