@@ -32,12 +32,12 @@ use crate::session::learning::{BestRows, Learner, TOKENS_BEYOND_TARGET, examples
 const NAME_CHARACTERS: usize = 32;
 /// Minimum time between the end of a run with the best rows and the start of the next one. Learning waits for a run, since both use the model.
 const MIN_RUN_INTERVAL: Duration = Duration::from_secs(3);
-/// The same as a multiple of the run's duration, so that slow modules spend at most a fifth of the time on runs.
+/// Minimum interval between two runs as a multiple of the first one's duration, so that slow modules spend at most a fifth of the time on runs.
 const MIN_INTERVAL_PER_RUN_TIME: u32 = 4;
 /// Output tokens of a run where several examples are learned: enough to recognise a style, since there is no single target to reach.
 const TOKENS_WITH_SEVERAL_EXAMPLES: usize = 96;
 
-/// The work in progress: at most one in all modes.
+/// The work in progress: at most one, whether it is learning, choosing or searching.
 #[derive(Default)]
 pub(super) struct FindWorker {
     stop: Option<watch::Sender<bool>>,
@@ -226,7 +226,8 @@ async fn learn_on_task(
     outcome
 }
 
-/// Saves and reports each frame up to the last one. From time to time runs the best rows; the last ones in any case.
+/// Saves and reports each frame up to the last one. From time to time runs the best rows; the last ones whatever the interval, unless they
+/// were run already.
 async fn process_frames(mut learner: Learner, runs: &mut BestRowsRuns, stop: &mut Stop) -> Result<(), Problem> {
     let runner = Arc::clone(&runs.runner);
     let mut stopping = false;
@@ -290,7 +291,7 @@ impl BestRowsRuns {
     }
 
     /// Starts a run if the best rows have changed since the last one, no run is in progress and enough time has passed. The last rows are run
-    /// in any case, after the run in progress.
+    /// after the run in progress, whatever the interval, unless they were run already.
     async fn run_if_due(&mut self, best: &BestRows, is_last: bool) -> Result<(), Problem> {
         if is_last {
             self.wait().await?;

@@ -39,7 +39,7 @@ impl Workbench {
         let key = self.show_controls();
         self.remember_prompt();
         self.start_baseline_if_missing(&key, delay);
-        // Also as long as there is no module.
+        // Without a module it is not known whether several runs can go on at once.
         let one_at_a_time = self.module.facts().is_none_or(|facts| facts.concurrency < 2);
         if one_at_a_time {
             self.detach(RunKind::BaselineRepeat);

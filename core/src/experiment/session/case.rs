@@ -80,6 +80,7 @@ impl Session {
                         .text_so_far()
                         .filter(|text| !text.is_empty())
                         .map_or(so_far, str::to_owned),
+                    // The text is in `partial_text`.
                     cause: Some(error.clone().with_text("")),
                     elapsed_sec: started.elapsed().as_secs_f64(),
                 };
@@ -129,7 +130,7 @@ impl Session {
             .prefix(prefix)
             .priority(request.priority)
             .draft(request.draft.clone());
-        // Our unit's set-up has no such limit. A stock unit's bounds the output, and the client does not send it this one.
+        // Our unit takes the limit with each inference. A stock unit takes it at set-up only, so the client leaves it out there.
         sent.max_new_tokens = request.settings.max_new_tokens;
         let started = Instant::now();
         let mut first_text = None;
