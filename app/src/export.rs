@@ -20,10 +20,7 @@ pub fn content(
     Ok(match format {
         Format::Html => {
             let words = PageWords {
-                language: match language {
-                    Language::English => html::Language::English,
-                    Language::Japanese => html::Language::Japanese,
-                },
+                language,
                 title_of: &|prompt: &Prompt| Some(Preset::of(prompt)?.title(language).to_owned()),
                 error_of: &|record: &Record| Some(errors::case(record)?.whole(language)),
             };

@@ -55,8 +55,8 @@ pub enum LoadError {
     Vocabulary(String),
     /// The CPU engine does not implement the model's architecture.
     #[error(
-        "{path} holds a model of the architecture {architecture:?}; this engine runs qwen2, qwen3 and llama with a ChatML vocabulary such \
-         as SmolLM2's: choose one of these"
+        "{path} holds a model of the architecture {architecture:?}; this engine runs qwen2, qwen3 and llama with the vocabulary of Qwen \
+         or SmolLM2: choose one of these"
     )]
     UnsupportedArchitecture {
         /// The file.

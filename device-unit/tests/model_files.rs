@@ -1016,6 +1016,28 @@ fn a_token_that_the_template_writes_is_one_token_whatever_type_a_file_gives_it()
 }
 
 #[test]
+fn a_turn_ends_with_the_token_of_the_template_that_the_file_has() {
+    let turn_end = |template: &str| {
+        let mut model = TinyModel::llama();
+        let text = "{% for m in messages %}{{ m.content }}".to_owned() + template + "{% endfor %}";
+        model
+            .keys
+            .push(("tokenizer.chat_template".into(), Some(Meta::Text(text))));
+        model
+            .keys
+            .push(("tokenizer.ggml.eos_token_id".into(), Some(Meta::U32(77))));
+        let folder = tempfile::tempdir().unwrap();
+        model.write(&folder.path().join("m.gguf")).unwrap();
+        let tokenizer = load(folder.path(), "m").unwrap().tokenizer;
+        (tokenizer.end_of_turn(), tokenizer.token_id("<|im_end|>"))
+    };
+    let (in_chatml, im_end) = turn_end("<|im_end|>");
+    assert!(im_end.is_some_and(|id| id != 77));
+    assert_eq!(in_chatml, im_end);
+    assert_eq!(turn_end("{{ eos_token }}").0, Some(77));
+}
+
+#[test]
 fn a_vocabulary_of_another_kind_is_distinguished_from_another_way_to_split_text() {
     for (key, value, expected) in [
         ("tokenizer.ggml.pre", "llama-bpe", "splits text as \"llama-bpe\""),

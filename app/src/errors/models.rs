@@ -45,7 +45,7 @@ pub fn load(error: &LoadError) -> ErrorText {
                 "{} は {architecture:?} という構造のモデルで、ここでは実行できません。",
                 path.display()
             ),
-            "qwen2 か qwen3、または SmolLM2 のような ChatML の語彙を持つ llama のモデルを選んでください。",
+            "qwen2 か qwen3、または Qwen か SmolLM2 の語彙を持つ llama のモデルを選んでください。",
         ),
         LoadError::Unreadable { path, source } => (
             because(&format!("{} を読めませんでした", path.display()), &source.to_string()),

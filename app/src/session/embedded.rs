@@ -189,8 +189,9 @@ pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
 
 fn named_file(models: &Models, path: &Path) -> Result<Wanted, Problem> {
     let english =
-        "Choose a GGUF file of a qwen2 or qwen3 model, or of a llama model with a ChatML vocabulary such as SmolLM2's.";
-    let japanese = "qwen2 か qwen3 のモデル、または SmolLM2 のような ChatML の語彙を持つ llama のモデルの GGUF ファイルを選んでください。";
+        "Choose a GGUF file of a qwen2 or qwen3 model, or of a llama model with the vocabulary of Qwen or SmolLM2.";
+    let japanese =
+        "qwen2 か qwen3 のモデル、または Qwen か SmolLM2 の語彙を持つ llama のモデルの GGUF ファイルを選んでください。";
     let problem = |what: String, in_japanese: String| {
         let remedy = Bilingual::new(english, japanese);
         Problem::new(ProblemKind::Model, Bilingual::new(what, in_japanese), remedy)

@@ -15,13 +15,14 @@ const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
+const EOT: &str = "tokenizer.ggml.eot_token_id";
 pub(crate) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 /// Begins a turn of a chat.
 const IM_START: &str = "<|im_start|>";
 /// Keys of tokens that end a text. Those for filling gaps in code separate files and repositories, which a text does not go beyond.
 const ENDS: [&str; 6] = [
     EOS,
-    "tokenizer.ggml.eot_token_id",
+    EOT,
     "tokenizer.ggml.eom_token_id",
     "tokenizer.ggml.fim_pad_token_id",
     "tokenizer.ggml.fim_rep_token_id",
@@ -217,6 +218,7 @@ impl Vocabulary {
             .collect();
         Ok(Self {
             ends: ends(file, tokens, &kinds)?,
+            turn_end: turn_end(file),
             tokens: tokens.iter().map(str::to_owned).collect(),
             kinds,
             merges,
@@ -349,6 +351,16 @@ fn ends(file: &GgufFile, tokens: &StringTable, kinds: &[TokenKind]) -> Result<Ve
         ends.extend(value.as_u32s().ok_or_else(|| unusable(file, ENDS_LIST))?);
     }
     Ok(ends)
+}
+
+/// The token that ends a turn where the file's own template does not write `<|im_end|>`; `None` in ChatML.
+fn turn_end(file: &GgufFile) -> Option<u32> {
+    let template = file.str(CHAT_TEMPLATE).filter(|template| !template.is_empty())?;
+    let named = |key: &str| file.metadata(key).and_then(MetaValue::as_u32);
+    if template.contains(IM_END) {
+        return None;
+    }
+    named(EOT).or_else(|| named(EOS))
 }
 
 /// The kind of each token.

@@ -26,6 +26,7 @@ pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerError>
         merges,
         pre,
         ends: _,
+        turn_end: _,
     } = vocabulary;
     let bad = |reason: String| TokenizerError::bad_vocabulary(&source, reason);
     if tokens.len() != kinds.len() {

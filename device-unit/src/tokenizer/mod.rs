@@ -55,6 +55,8 @@ pub struct Tokenizer {
     pieces: Pieces,
     /// Tokens that end a text, besides those of the chat template.
     ends: Vec<u32>,
+    /// The token that ends a turn, where it is not that of ChatML.
+    turn_end: Option<u32>,
 }
 
 impl Tokenizer {
@@ -64,9 +66,14 @@ impl Tokenizer {
     /// [`TokenizerError::BadVocabulary`] where merges and tokens do not belong together.
     pub fn from_vocabulary(vocabulary: Vocabulary) -> Result<Self, TokenizerError> {
         let pieces = Pieces::of(&vocabulary);
-        let ends = vocabulary.ends.clone();
+        let (ends, turn_end) = (vocabulary.ends.clone(), vocabulary.turn_end);
         let inner = huggingface::build(vocabulary)?;
-        Ok(Self { inner, pieces, ends })
+        Ok(Self {
+            inner,
+            pieces,
+            ends,
+            turn_end,
+        })
     }
 
     /// Reads a `tokenizer.json` as Hugging Face models carry it, special tokens included.
@@ -80,6 +87,7 @@ impl Tokenizer {
             inner,
             pieces,
             ends: Vec::new(),
+            turn_end: None,
         })
     }
 
@@ -191,10 +199,11 @@ impl Tokenizer {
         ids
     }
 
-    /// The token that ends a turn of a chat, or else a text; none where the vocabulary has neither.
+    /// The token that ends a turn of a chat as the chat template writes it, or else a text; none where the vocabulary has neither.
     #[must_use]
     pub fn end_of_turn(&self) -> Option<u32> {
-        self.token_id(IM_END).or_else(|| self.token_id(END_OF_TEXT))
+        let in_chatml = || self.token_id(IM_END);
+        self.turn_end.or_else(in_chatml).or_else(|| self.token_id(END_OF_TEXT))
     }
 }
 

@@ -91,6 +91,7 @@ fn parse(text: &str, source: &str) -> Result<Vocabulary, TokenizerError> {
         merges,
         pre: PreTokenization::Qwen2,
         ends: Vec::new(),
+        turn_end: None,
     };
     for (name, kind) in SPECIALS {
         vocabulary.tokens.push(name.to_owned());

@@ -37,4 +37,6 @@ pub struct Vocabulary {
     pub pre: PreTokenization,
     /// Tokens that end a text besides the marks of the template.
     pub ends: Vec<u32>,
+    /// The token that ends a turn of a chat; `None`: `<|im_end|>`, or else `<|endoftext|>`.
+    pub turn_end: Option<u32>,
 }

@@ -105,8 +105,8 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
 /// 128 words of bf16, and 1,024 of f16.
 fn are_bf16_bits(data: &[u8], big_endian: bool) -> bool {
     const WORDS: usize = 1 << 16;
-    /// The bits of 1e-20 in bf16.
-    const SMALLEST: u16 = 0x1e3d;
+    /// The bits of 1e-8 in bf16, far below the values of any prefix and above what whole numbers up to 12,800 are as bits.
+    const SMALLEST: u16 = 0x322b;
     /// Words between the first and the last tenth of the values: twelve octaves of bf16, one and a half of f16.
     const WIDEST: u16 = 12 * 128;
     let word = |bytes: &[u8]| match *bytes {
