@@ -49,6 +49,15 @@ fn the_view_is_opened_by_its_tab_and_shows_the_planned_runs() {
 }
 
 #[test]
+fn the_buttons_below_the_fields_stay_within_the_rail_in_both_languages() {
+    for language in [Language::English, Language::Japanese] {
+        let harness = window(ready(language));
+        let last = harness.get_by_label(SweepText::of(language).more_exports).rect();
+        assert!(last.right() <= softprefix::theme::RAIL - 8.0, "{language:?}: {last:?}");
+    }
+}
+
+#[test]
 fn lengths_and_magnitudes_are_typed_and_what_is_no_list_is_refused() {
     let mut harness = window(ready(Language::English));
     enter(&mut harness, "Vectors P", "2, 8");

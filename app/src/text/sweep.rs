@@ -441,7 +441,7 @@ static JAPANESE: SweepText = SweepText {
     },
     threshold_crossings: |list| format!("その先の交差: {list}。"),
     threshold_searching: "探索中…",
-    export_csv: "CSV を書き出す…",
+    export_csv: "CSV…",
     report: "レポート…",
     more_exports: "ほかの形式",
     format: |format| match format {
