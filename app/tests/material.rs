@@ -66,7 +66,7 @@ fn every_kind_is_chosen_from_one_list_and_brings_its_sentence_and_its_own_fields
         let shown = |label: &str| harness.query_all_by_label(label).next().is_some();
         assert_eq!(shown("New seed"), kind.is_seeded(), "{kind:?}");
         assert_eq!(shown("Generator"), kind.is_seeded(), "{kind:?}");
-        assert_eq!(shown("Rows as they are"), kind.has_own_size(), "{kind:?}");
+        assert_eq!(shown("Rows as they are"), kind.allows_unscaled(), "{kind:?}");
         assert_eq!(shown("First text"), kind == KindChoice::Blend, "{kind:?}");
         assert_eq!(shown("Minus"), kind == KindChoice::Contrast, "{kind:?}");
         assert_eq!(shown("Choose a file…"), kind == KindChoice::Imported, "{kind:?}");

@@ -10,11 +10,12 @@ use std::time::Duration;
 use common::some_prefix;
 use serde_json::{Value, json};
 use softprefix_core::client::ConnectOptions;
-use softprefix_core::experiment::session::OpenRequest;
-use softprefix_core::experiment::{Session, SessionError, Settings};
+use softprefix_core::experiment::session::{CaseRequest, OpenRequest, Stop};
+use softprefix_core::experiment::{Case, CaseOutcome, Prompt, Session, SessionError, Settings, WRITTEN_BY};
 use softprefix_core::prefix::{
     Magnitude, Origin, PrefixError, PrefixKind, PrefixRecipe, PrefixStore, Rounding, SoftPrefix, encode,
 };
+use softprefix_core::protocol::extension::Priority;
 use softprefix_core::protocol::{FrameReader, Reply, Request};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -307,4 +308,38 @@ async fn rows_that_are_missing_different_or_unreadable_in_the_store_have_differe
         sha256,
     };
     assert_eq!(build().await, Err(missing));
+}
+
+#[tokio::test]
+async fn a_case_whose_prefix_cannot_be_built_fails_before_it_is_sent_and_its_duration_is_0() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = FakeModule::start(OURS).await;
+    let settings = Settings::default();
+    let session = module
+        .open(settings.clone(), Some(PrefixStore::new(folder.path())))
+        .await;
+    let missing = recipe(PrefixKind::Imported {
+        name: "forest".into(),
+        sha256: "0".repeat(64),
+        origin: Origin::File,
+    });
+    let request = CaseRequest {
+        experiment: "e".into(),
+        case: Case::new(0, 0, 0, Some(missing)),
+        prompt: Prompt {
+            system: "first".into(),
+            user: "Say hello.".into(),
+        },
+        settings: settings.clone(),
+        priority: Priority::Live,
+        draft: Vec::new(),
+        attempt: 1,
+        written_by: WRITTEN_BY.into(),
+    };
+    let task = session.task_for("first", &settings).await.unwrap();
+    let finished = session.run(&task, request, Stop::never(), |_| {}).await.unwrap();
+    let CaseOutcome::Failed(failure) = finished.record.outcome else {
+        panic!("{:?}", finished.record)
+    };
+    assert_eq!(failure.elapsed_sec, 0.0);
 }

@@ -417,7 +417,7 @@ fn words_need_rows_of_the_model_s_width() {
     };
     assert_eq!(
         unscaled.build(2, None, None),
-        Err(PrefixError::UnscaledNeedsOwnSize {
+        Err(PrefixError::MagnitudeMissing {
             kind: "constant".into()
         })
     );

@@ -61,7 +61,7 @@ impl CompareArgs {
         material.warn_if_repeated(len);
         let values = match &self.values {
             Some(values) => Some(values.0.clone()),
-            None if material.kind.has_own_size() && !self.token_norms && !self.raw => None,
+            None if material.kind.allows_unscaled() && !self.token_norms && !self.raw => None,
             None => Some(list_of_magnitudes(USUAL_RAW).map_err(Failure::arguments)?.0),
         };
         let magnitudes = match values.map(Values::List) {

@@ -68,7 +68,7 @@ impl FirstPrefixArgs {
         let magnitude = match (self.token_norms, self.raw) {
             (Some(norms), _) => Magnitude::TokenNorms(norms),
             (_, Some(raw)) => Magnitude::Raw(raw),
-            (None, None) if material.kind.has_own_size() => Magnitude::Unscaled,
+            (None, None) if material.kind.allows_unscaled() => Magnitude::Unscaled,
             (None, None) => Magnitude::TokenNorms(1.0),
         };
         let len = self.len.map_or(material.rows.unwrap_or(rows), usize::from);

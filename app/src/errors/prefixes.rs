@@ -106,7 +106,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
             format!("「{text}」にはトークンがなく、プレフィックスの行を作れません。"),
             "一語以上書いてください。".to_owned(),
         ),
-        PrefixError::UnscaledNeedsOwnSize { .. } => (
+        PrefixError::MagnitudeMissing { .. } => (
             "「行をそのまま使う」のは言葉かファイルの行だけです。".to_owned(),
             "大きさを、生の値かノルム比で指定してください。".to_owned(),
         ),

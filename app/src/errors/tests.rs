@@ -289,7 +289,7 @@ fn prefix_errors_have_japanese_sentences_with_the_same_numbers() {
         PrefixError::MedianNormUnusable { got: "0.00".into() },
         PrefixError::RowsMissing { text: "春".into() },
         PrefixError::NoTokens { text: "".into() },
-        PrefixError::UnscaledNeedsOwnSize {
+        PrefixError::MagnitudeMissing {
             kind: "constant".into(),
         },
         PrefixError::BlendOutOfRange { t: 1.75 },

@@ -56,8 +56,8 @@ impl KindChoice {
         matches!(self, Self::RandomUniform | Self::RandomNormal | Self::Sampled)
     }
 
-    /// Returns whether the rows have a size of their own and can be used unscaled.
-    pub fn has_own_size(self) -> bool {
+    /// [`PrefixKind::allows_unscaled`](softprefix_core::prefix::PrefixKind::allows_unscaled) of the kind.
+    pub fn allows_unscaled(self) -> bool {
         !matches!(self, Self::Constant | Self::RandomUniform | Self::RandomNormal)
     }
 }
@@ -158,7 +158,7 @@ impl PrefixForm {
 
     /// Returns whether the rows are used without scaling.
     pub fn is_unscaled(&self) -> bool {
-        self.unscaled && self.kind.has_own_size()
+        self.unscaled && self.kind.allows_unscaled()
     }
 
     /// Returns the kind of prefix that the fields describe, for at most `len` rows.

@@ -100,7 +100,7 @@ pub(super) fn source(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut 
         seed(ui, cx, invalid_text);
         generator(ui, cx);
     }
-    if kind.has_own_size() {
+    if kind.allows_unscaled() {
         let mut unscaled = cx.workbench.prefix.unscaled;
         if toggle::toggle(ui, &mut unscaled, cx.text.unscaled).changed() {
             cx.act(Action::SetUnscaled(unscaled));

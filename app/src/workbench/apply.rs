@@ -262,7 +262,7 @@ impl Workbench {
         let usable = value.is_finite() && (value >= 0.0 || self.prefix.unit == MagnitudeUnit::Raw);
         if usable {
             self.prefix.magnitude = value;
-            if self.prefix.kind.has_own_size() {
+            if self.prefix.kind.allows_unscaled() {
                 self.prefix.unscaled = false;
             }
         }

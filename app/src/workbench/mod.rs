@@ -379,7 +379,7 @@ impl Workbench {
     pub fn raw_of_one_norm(&self) -> f64 {
         /// Raw value assumed for a token norm where the module does not report it; typical of small models.
         const DEFAULT_RAW_PER_NORM: f64 = 0.02;
-        if self.prefix.kind.has_own_size() {
+        if self.prefix.kind.allows_unscaled() {
             return 1.0;
         }
         self.raw_per_norm().unwrap_or(DEFAULT_RAW_PER_NORM)

@@ -16,8 +16,13 @@ use super::module::ConnectOptions;
 use crate::protocol::message::UNREADABLE_REQUEST_ID;
 use crate::protocol::{Code, FrameError, FrameReader, Reply, Request, encode};
 
-/// Maximum number of abandoned requests that are remembered, so that a module that answers none of them does not fill the memory.
-const GIVEN_UP: usize = 256;
+/// Maximum number of abandoned requests whose late replies are recognised. A module that never answers would fill the memory without a
+/// maximum; this one is far above the few requests that a client has open at once.
+const MAX_ABANDONED: usize = 256;
+/// Maximum length in bytes of the excerpt from what is not a StackFlow reply: enough to recognise HTTP or the greeting of an ssh server.
+const GARBAGE_EXCERPT: usize = 60;
+/// Bytes read from the socket at once: larger than a frame of a stream and than most replies.
+const READ_BUFFER: usize = 64 << 10;
 
 /// The kind of a waiting request, to route replies that do not name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +41,9 @@ struct Route {
 /// Requests that wait for replies. Once `closed` is set, it keeps the first reason.
 struct Routes {
     waiting: HashMap<String, Route>,
-    /// Requests that were abandoned before they were answered: their late replies are dropped and not taken for stray
-    /// errors.
-    given_up: VecDeque<String>,
+    /// Ids of requests that were abandoned before they were answered, oldest first: their late replies are dropped and not taken for
+    /// stray errors.
+    abandoned: VecDeque<String>,
     closed: Option<ClientError>,
 }
 
@@ -72,7 +77,7 @@ impl Connection {
         let (reader, writer) = stream.into_split();
         let routes = Arc::new(Mutex::new(Routes {
             waiting: HashMap::new(),
-            given_up: VecDeque::new(),
+            abandoned: VecDeque::new(),
             closed: None,
         }));
         let (outgoing, queue) = mpsc::unbounded_channel();
@@ -103,7 +108,8 @@ impl Connection {
         })
     }
 
-    /// A request id that no other client on the module uses and that is not a field name.
+    /// A request id that no other client on the module uses. It does not equal the name of a field of a message: llm-sys drops requests
+    /// with such an id (PROTOCOL 1.4).
     pub(super) fn new_id(&self) -> String {
         format!("{}-{}", self.id_stem, self.next_id.fetch_add(1, Ordering::Relaxed))
     }
@@ -153,7 +159,7 @@ impl Connection {
     /// Returns once the connection is closed, with the reason.
     pub(super) async fn wait_closed(&self) -> ClientError {
         let mut closed = self.closed.clone();
-        // An error means that the reading and writing tasks have ended, so the connection is closed too.
+        // An error means that the closer is dropped, which closes the connection, too.
         let _ = closed.wait_for(|closed| *closed).await;
         self.why_closed()
     }
@@ -161,7 +167,8 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // The writing task first sends what is queued (such as an `exit`), then ends and closes the socket.
+        // The writing task first sends what is queued (such as an `exit`), then closes the socket. With it ends the last use of the closer,
+        // which ends the requests that still wait.
         self.reader.abort();
     }
 }
@@ -185,9 +192,10 @@ impl Ticket {
                 self.answered = true;
                 Ok(reply)
             }
+            // Only the closer ends the replies, after it has set the reason.
             None => Err(why_closed(&self.routes).unwrap_or_else(|| ClientError::ConnectionLost {
                 address: "the module".to_owned(),
-                detail: "it is closing".to_owned(),
+                detail: "it was closed".to_owned(),
             })),
         }
     }
@@ -198,15 +206,15 @@ impl Drop for Ticket {
         let mut routes = lock(&self.routes);
         routes.waiting.remove(&self.request_id);
         if !self.answered && self.replies.is_empty() {
-            if routes.given_up.len() >= GIVEN_UP {
-                routes.given_up.pop_front();
+            if routes.abandoned.len() >= MAX_ABANDONED {
+                routes.abandoned.pop_front();
             }
-            routes.given_up.push_back(std::mem::take(&mut self.request_id));
+            routes.abandoned.push_back(std::mem::take(&mut self.request_id));
         }
     }
 }
 
-/// Closes the connection and ends all waiting requests with one reason.
+/// Closes the connection and ends all waiting requests with one reason, at the latest when it is dropped.
 struct Closer {
     address: String,
     routes: Arc<Mutex<Routes>>,
@@ -222,7 +230,7 @@ impl Closer {
     }
 
     fn garbage(&self, bytes: &[u8]) -> ClientError {
-        let excerpt = String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned();
+        let excerpt = String::from_utf8_lossy(&bytes[..bytes.len().min(GARBAGE_EXCERPT)]).into_owned();
         ClientError::Garbage {
             address: self.address.clone(),
             excerpt,
@@ -238,6 +246,12 @@ impl Closer {
         routes.waiting.clear();
         drop(routes);
         self.closing.send_replace(true);
+    }
+}
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.close(self.lost("it was closed"));
     }
 }
 
@@ -263,7 +277,7 @@ async fn write(mut writer: OwnedWriteHalf, mut queue: mpsc::UnboundedReceiver<Ve
 
 async fn read(mut reader: OwnedReadHalf, max_message: usize, id_stem: String, closer: Arc<Closer>) {
     let mut frames = FrameReader::new(max_message);
-    let mut buffer = vec![0; 64 << 10];
+    let mut buffer = vec![0; READ_BUFFER];
     let reason = 'reading: loop {
         match reader.read(&mut buffer).await {
             Ok(0) => break closer.lost("the module closed it"),
@@ -290,21 +304,20 @@ async fn read(mut reader: OwnedReadHalf, max_message: usize, id_stem: String, cl
     closer.close(reason);
 }
 
-/// Routes a reply to the request with the same request id and work id. Errors may carry any work id (`llm`, even
-/// `kws`), and two kinds of errors carry no usable request id; these go to the only request they can belong to, if
-/// there is only one.
+/// Routes a reply to the request with the same request id and work id. The work id of an error is not compared, since it may be another
+/// one (`llm`, even `kws`). For an error with the id of no waiting request, see [`route_of_stray_error`].
 fn deliver(routes: &Mutex<Routes>, reply: Reply, id_stem: &str) {
     let mut routes = lock(routes);
     let failed = !reply.error.code.is_ok();
-    if let Some(place) = routes.given_up.iter().position(|id| *id == reply.request_id) {
-        routes.given_up.remove(place);
+    if let Some(place) = routes.abandoned.iter().position(|id| *id == reply.request_id) {
+        routes.abandoned.remove(place);
         tracing::debug!(request_id = %reply.request_id, "a late reply to an abandoned request was ignored");
         return;
     }
     let route = match routes.waiting.get(&reply.request_id) {
         Some(route) if failed || route.work_id.as_ref().is_none_or(|work_id| *work_id == reply.work_id) => Some(route),
         Some(_) => None,
-        None if failed => stray_error(&routes, &reply, id_stem),
+        None if failed => route_of_stray_error(&routes, &reply, id_stem),
         None => None,
     };
     match route {
@@ -316,9 +329,12 @@ fn deliver(routes: &Mutex<Routes>, reply: Reply, id_stem: &str) {
     }
 }
 
-fn stray_error<'a>(routes: &'a Routes, reply: &Reply, id_stem: &str) -> Option<&'a Route> {
-    // Errors in an inference's data carry the id of the last call to the unit, which may be this client's (PROTOCOL
-    // 2.6).
+/// Returns the only waiting request that an error can belong to whose request id is not the request's; `None` if there are several.
+///
+/// * The data of an inference is unusable: a stock unit then answers with the id of the latest call to it, such as a set-up, by whichever
+///   client (PROTOCOL 2.6). If that call was this client's, so may be the inference.
+/// * llm-sys could not read the request, and so not its id.
+fn route_of_stray_error<'a>(routes: &'a Routes, reply: &Reply, id_stem: &str) -> Option<&'a Route> {
     let of_inference = [Code::MODEL_RUN, Code::BASE64, Code::STREAM_INDEX].contains(&reply.error.code)
         && reply.request_id.starts_with(id_stem);
     let unreadable = [Code::RESET, Code::JSON].contains(&reply.error.code) && reply.request_id == UNREADABLE_REQUEST_ID;
@@ -339,4 +355,24 @@ fn why_closed(routes: &Mutex<Routes>) -> Option<ClientError> {
 /// No code panics while it holds this lock, so the guarded value is consistent even if the mutex is poisoned.
 fn lock(routes: &Mutex<Routes>) -> MutexGuard<'_, Routes> {
     routes.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_waits_ends_when_its_connection_is_dropped() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let connection = Connection::open(&address, &ConnectOptions::default()).await.unwrap();
+        let request = Request::new(connection.new_id(), "llm.1000", "taskinfo");
+        let mut ticket = connection.ask(&request, Kind::Call, None).unwrap();
+        drop(connection);
+        assert!(
+            matches!(ticket.next().await, Err(ClientError::ConnectionLost { address: lost, .. }) if lost == address)
+        );
+    }
 }

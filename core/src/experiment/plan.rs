@@ -391,7 +391,7 @@ impl Sweep {
                 }
                 values.into_iter().map(Magnitude::TokenNorms).collect()
             }
-            Magnitudes::Unscaled if self.kind.has_own_size() => vec![Magnitude::Unscaled],
+            Magnitudes::Unscaled if self.kind.allows_unscaled() => vec![Magnitude::Unscaled],
             Magnitudes::Unscaled => {
                 return Err(PlanError::UnscaledNeedsWords {
                     number,

@@ -194,7 +194,7 @@ pub struct Failure {
     /// The text that arrived before the failure.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub partial_text: String,
-    /// Seconds from sending to the failure.
+    /// Seconds from sending to the failure; 0 if the case failed before it was sent, because its prefix could not be built.
     pub elapsed_sec: f64,
 }
 

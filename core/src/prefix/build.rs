@@ -5,7 +5,8 @@ use super::recipe::{BlendEndpoint, EmbeddingRows, Magnitude, PrefixKind, PrefixR
 use super::soft_prefix::SoftPrefix;
 
 impl PrefixRecipe {
-    /// Builds the prefix of a recipe that needs at most one set of rows; see [`PrefixRecipe::build_from`].
+    /// Builds the prefix of a recipe that needs at most one set of rows (of words, of the vocabulary, or of a stored prefix); see
+    /// [`PrefixRecipe::build_from`].
     ///
     /// # Errors
     /// Those of [`PrefixRecipe::build_from`].
@@ -53,11 +54,11 @@ impl PrefixRecipe {
                     scale_to_norm(row, norm);
                 }
             }
-            // No scaling: the rows are used as they are. Rows of words must equal the tokens' own bit for bit. Converting
-            // bf16 to f64, f32 and back is exact.
-            Magnitude::Unscaled if self.kind.has_own_size() => {}
+            // The rows are used as they are: those of words equal the tokens' own bit for bit, since converting bf16 to f64, f32 and back is
+            // exact.
+            Magnitude::Unscaled if self.kind.allows_unscaled() => {}
             Magnitude::Unscaled => {
-                return Err(PrefixError::UnscaledNeedsOwnSize {
+                return Err(PrefixError::MagnitudeMissing {
                     kind: self.kind.name().into(),
                 });
             }
@@ -127,21 +128,22 @@ impl PrefixRecipe {
             }
             PrefixKind::Chosen {
                 name,
-                parent,
+                parent: parent_sha256,
                 subspace,
                 point,
                 ..
             } => {
-                let rows = stored_rows(rows.first().copied(), name, parent, hidden_size)?;
-                let mut values: Vec<f64> = self.repeated(rows).collect();
+                let parent = stored_rows(rows.first().copied(), name, parent_sha256, hidden_size)?;
+                let mut values: Vec<f64> = self.repeated(parent).collect();
                 subspace.displace(&mut values, hidden_size, point)?;
                 values
             }
+            // Its envelope is applied after the magnitude.
             PrefixKind::Shaped { of, .. } => self.base_values(of, hidden_size, rows)?,
         })
     }
 
-    /// Iterates over the values of `rows`, repeated to P rows or cut to them.
+    /// Iterates over the values of P rows: those of `rows`, repeated from the start or cut.
     fn repeated<'a>(&self, rows: &'a EmbeddingRows) -> impl Iterator<Item = f64> + 'a {
         let count = self.len * rows.hidden_size;
         rows.rows.iter().map(|value| value.to_f64()).cycle().take(count)
@@ -196,12 +198,13 @@ pub fn envelope_at(envelope: &[f64], row: usize, len: usize) -> f64 {
     let Some(last_row) = len.checked_sub(1).filter(|&last_row| last_row > 0) else {
         return envelope[0];
     };
-    let place = row as f64 * last as f64 / last_row as f64;
-    let below = (place.floor() as usize).min(last);
-    let share = place - below as f64;
+    let position = row as f64 * last as f64 / last_row as f64;
+    let below = (position.floor() as usize).min(last);
+    let fraction = position - below as f64;
     let above = envelope[(below + 1).min(last)];
-    if share > 0.0 {
-        envelope[below] + (above - envelope[below]) * share
+    // At a point the difference is not computed: for two factors near the limit of f64 it could be infinite.
+    if fraction > 0.0 {
+        envelope[below] + (above - envelope[below]) * fraction
     } else {
         envelope[below]
     }
@@ -246,7 +249,7 @@ fn text_rows<'a>(
     checked_rows(rows, hidden_size)?.ok_or_else(|| PrefixError::NoTokens { text: text.to_owned() })
 }
 
-/// The rows of a prefix in the store, whose digest is checked.
+/// Checks that `rows` are those of the stored prefix with this digest.
 fn stored_rows<'a>(
     rows: Option<&'a EmbeddingRows>,
     name: &str,
@@ -269,7 +272,7 @@ fn stored_rows<'a>(
     Ok(rows)
 }
 
-/// Checks that rows are whole, finite and of the right width. `None` if `rows` is empty.
+/// Checks that rows are whole, finite and of the right width. Returns `None` if there are none: what that means depends on the caller.
 fn checked_rows(rows: &EmbeddingRows, hidden_size: usize) -> Result<Option<&EmbeddingRows>, PrefixError> {
     if rows.hidden_size != hidden_size {
         return Err(PrefixError::WrongWidth {

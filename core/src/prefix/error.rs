@@ -157,11 +157,13 @@ pub enum PrefixError {
         /// The text.
         text: String,
     },
-    /// [`Magnitude::Unscaled`](super::Magnitude::Unscaled) on a kind whose values have no size of their own.
+    /// [`Magnitude::Unscaled`](super::Magnitude::Unscaled) on a kind that does not allow it
+    /// ([`PrefixKind::allows_unscaled`](super::PrefixKind::allows_unscaled)).
     #[error(
         "\"unscaled\" means rows as they are, of words or of a file; a {kind} prefix needs a magnitude, raw or in token norms"
     )]
-    UnscaledNeedsOwnSize {
+    #[serde(rename = "unscaled_needs_own_size")]
+    MagnitudeMissing {
         /// [`PrefixKind::name`](super::PrefixKind::name).
         kind: Cow<'static, str>,
     },

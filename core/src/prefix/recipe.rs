@@ -493,8 +493,9 @@ impl PrefixKind {
         }
     }
 
-    /// Whether its rows have a size of their own, so that [`Magnitude::Unscaled`] is allowed.
-    pub fn has_own_size(&self) -> bool {
+    /// Whether [`Magnitude::Unscaled`] is allowed: its rows come from a model, a file or a search and have norms of their own, while those of
+    /// a constant or of random values have none that means anything.
+    pub fn allows_unscaled(&self) -> bool {
         !matches!(
             self.base(),
             Self::Constant | Self::RandomUniform { .. } | Self::RandomNormal { .. }

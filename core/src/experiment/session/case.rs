@@ -40,13 +40,38 @@ pub enum CaseProgress {
     Text(String),
 }
 
-/// The result of a case.
+/// The result of a case that was sent, or whose prefix could not be built.
 #[derive(Debug)]
 pub struct FinishedCase {
     /// The record, whether the case succeeded or failed.
     pub record: Record,
     /// The error, if the case failed; the record has its message.
     pub error: Option<SessionError>,
+}
+
+/// What is known of a case while it runs, and goes into the record also where it fails.
+#[derive(Default)]
+struct CaseSoFar {
+    /// Its prefix, once that is built.
+    prefix: Option<PrefixIdentity>,
+    /// When it was sent, if it was.
+    sent_at: Option<Instant>,
+    /// When its first text arrived, if any did.
+    first_text_at: Option<Instant>,
+    /// The text that has arrived.
+    text: String,
+}
+
+impl CaseSoFar {
+    /// Seconds since it was sent; 0 if it was not.
+    fn elapsed_sec(&self) -> f64 {
+        self.sent_at.map_or(0.0, |sent_at| sent_at.elapsed().as_secs_f64())
+    }
+
+    /// Seconds from sending to the first text.
+    fn first_text_sec(&self) -> Option<f64> {
+        Some((self.first_text_at? - self.sent_at?).as_secs_f64())
+    }
 }
 
 impl Session {
@@ -57,38 +82,31 @@ impl Session {
         task: &Task,
         request: CaseRequest,
         mut stop: Stop,
-        mut report: impl FnMut(CaseProgress),
+        report: impl FnMut(CaseProgress),
     ) -> Option<FinishedCase> {
         let started_unix = time::now();
-        let started = Instant::now();
-        let (mut identity, mut so_far) = (None, String::new());
-        let keep_text = |progress| {
-            if let CaseProgress::Text(text) = &progress {
-                so_far.push_str(text);
-            }
-            report(progress);
-        };
-        let done = self.infer(task, &request, &mut identity, &mut stop, keep_text).await;
-        let (outcome, error) = match done {
+        let mut so_far = CaseSoFar::default();
+        let inferred = self.infer(task, &request, &mut so_far, &mut stop, report).await;
+        let (outcome, error) = match inferred {
             Ok(Some(answer)) => (CaseOutcome::Done(answer), None),
             Ok(None) => return None,
             Err(error) => {
                 let failure = Failure {
                     error: error.message(self.facts().is_embedded()),
-                    // The text that arrived is kept, also where the connection was lost.
+                    elapsed_sec: so_far.elapsed_sec(),
+                    // Some errors have the text that arrived before them. For others, such as a lost connection, it is that of the deltas.
                     partial_text: error
                         .text_so_far()
                         .filter(|text| !text.is_empty())
-                        .map_or(so_far, str::to_owned),
-                    // The text is in `partial_text`.
+                        .map_or(so_far.text, str::to_owned),
+                    // Its text is in `partial_text` already.
                     cause: Some(error.clone().with_text("")),
-                    elapsed_sec: started.elapsed().as_secs_f64(),
                 };
                 (CaseOutcome::Failed(failure), Some(error))
             }
         };
         let record = Record {
-            prefix: identity,
+            prefix: so_far.prefix,
             started_unix,
             attempts: request.attempt,
             written_by: request.written_by,
@@ -104,12 +122,12 @@ impl Session {
         Some(FinishedCase { record, error })
     }
 
-    /// The answer of a case; `None` where it was stopped before it was sent.
+    /// Builds the prefix of a case, sends the case, and returns its answer; `None` where it was stopped before it was sent.
     async fn infer(
         &self,
         task: &Task,
         request: &CaseRequest,
-        identity: &mut Option<PrefixIdentity>,
+        so_far: &mut CaseSoFar,
         stop: &mut Stop,
         mut report: impl FnMut(CaseProgress),
     ) -> Result<Option<Answer>, SessionError> {
@@ -119,22 +137,21 @@ impl Session {
                     prefix = self.build_by(Some(task), recipe) => prefix?,
                     () = stop.requested() => return Ok(None),
                 };
-                // Set as soon as the prefix is built, so that a failed case's record has it, too.
-                *identity = Some(PrefixIdentity::of(recipe, &prefix, self.facts().identity.median_norm));
+                let median_norm = self.facts().identity.median_norm;
+                so_far.prefix = Some(PrefixIdentity::of(recipe, &prefix, median_norm));
                 Some(prefix)
             }
             None => None,
         };
-        report(CaseProgress::Sent(identity.clone()));
-        let mut sent = InferenceRequest::new(&request.prompt.user)
+        report(CaseProgress::Sent(so_far.prefix.clone()));
+        let mut inference_request = InferenceRequest::new(&request.prompt.user)
             .prefix(prefix)
             .priority(request.priority)
             .draft(request.draft.clone());
-        // Our unit takes the limit with each inference. A stock unit takes it at set-up only, so the client leaves it out there.
-        sent.max_new_tokens = request.settings.max_new_tokens;
-        let started = Instant::now();
-        let mut first_text = None;
-        let mut inference = task.infer(sent);
+        // Our unit takes the limit with each inference. A stock unit takes it at set-up only, so the client does not send it there.
+        inference_request.max_new_tokens = request.settings.max_new_tokens;
+        so_far.sent_at = Some(Instant::now());
+        let mut inference = task.infer(inference_request);
         let mut is_stopping = false;
         loop {
             let event = tokio::select! {
@@ -147,18 +164,22 @@ impl Session {
             };
             match event {
                 Some(Ok(InferenceEvent::Delta(text))) => {
-                    first_text.get_or_insert_with(|| started.elapsed());
+                    so_far.first_text_at.get_or_insert_with(Instant::now);
+                    so_far.text.push_str(&text);
                     report(CaseProgress::Text(text));
                 }
                 Some(Ok(InferenceEvent::Done(reply))) => return Ok(Some(answer_of(reply, is_stopping))),
+                // Stopped before its turn on a stock module, or not ended by the module in time after the stop. It ended as the caller
+                // asked, so the text so far is the answer.
                 Some(Err(ClientError::Stopped { text })) => {
                     return Ok(Some(Answer {
-                        ttft_sec: first_text.map(|time| time.as_secs_f64()),
-                        ..Answer::new(text, FinishReason::Stopped, started.elapsed().as_secs_f64())
+                        ttft_sec: so_far.first_text_sec(),
+                        ..Answer::new(text, FinishReason::Stopped, so_far.elapsed_sec())
                     }));
                 }
                 Some(Err(error)) => return Err(error.into()),
-                // The client's async task ended without an end: not an answer.
+                // The client drops an inference without an answer or an error only when the runtime shuts down. No stop ended it, so the
+                // case failed.
                 None => return Err(ClientError::Stopped { text: String::new() }.into()),
             }
         }
@@ -171,11 +192,11 @@ fn answer_of(reply: Outcome, is_stopping: bool) -> Answer {
         .tokens
         .or_else(|| usage.as_ref().map(|usage| usage.tokens.clone()));
     if let Some(usage) = &mut usage {
-        // They are in the answer already; twice, they would double the journal.
+        // They are in the answer already; a second copy would double the journal.
         usage.tokens = Vec::new();
     }
     let finish_reason = match reply.finish_reason {
-        // A stock unit gives no reason, but the client stopped it.
+        // A stock unit gives no reason. After a stop it is known.
         FinishReason::Unknown if is_stopping => FinishReason::Stopped,
         reason => reason,
     };
