@@ -119,6 +119,12 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// Returns the charged bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Charges more bytes. Returns `false` and charges nothing if fewer are left.
     #[must_use]
     pub fn grow(&mut self, bytes: usize) -> bool {

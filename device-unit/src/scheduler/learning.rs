@@ -184,7 +184,7 @@ pub(super) struct Learning {
     order: ExampleOrder,
     stage: Stage,
     began: Instant,
-    _memory: Charge,
+    memory: Charge,
 }
 
 /// The next piece of work.
@@ -431,7 +431,7 @@ impl Learning {
             stage: Stage::Generating(None, Vec::new()),
             began: Instant::now(),
             job,
-            _memory: memory,
+            memory,
         })
     }
 
@@ -441,6 +441,11 @@ impl Learning {
 
     pub fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done)
+    }
+
+    /// Returns the bytes reserved for it.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory.bytes()
     }
 
     /// Releases the engine's resources and reports the outcome. A cancelled job still reports its best rows if there are any.

@@ -857,6 +857,51 @@ fn a_queued_learning_job_can_be_cancelled_while_another_runs() {
 }
 
 #[test]
+fn a_job_that_needs_more_memory_than_learning_leaves_is_refused_and_keeps_no_other_one_waiting() {
+    // 96 MiB for what runs, at 1 MiB for a position.
+    let learning = FakeEngine {
+        position_bytes: 1 << 20,
+        derivatives: Some(Vec::new().into_iter()),
+        ..engine(32, true)
+    };
+    let harness = Harness::of(start(learning, Budget::new(MIN_LIMIT)));
+    let (job, received) = learn_job();
+    let stop = job.stop.clone();
+    let example = LearnExample {
+        prompt: vec![1; 39],
+        target: vec![3],
+    };
+    harness.scheduler.learn(LearnJob {
+        examples: vec![example],
+        ..job
+    });
+    let patience = Duration::from_secs(5);
+    assert_eq!(received.recv_timeout(patience).unwrap(), Learned::Started);
+    // Learning has 40 positions, and a little for its logits and moments.
+    harness.submit("too large", vec![1; 10], 47, Priority::Live);
+    harness.submit("small", vec![1; 10], 7, Priority::Live);
+    let JobOutcome::Failed(sentence) = harness.outcome_of("too large") else {
+        panic!("56 MiB of less")
+    };
+    assert!(
+        sentence.contains("56 positions would take 56 MiB, but this unit has 55 MiB left while it learns a prefix"),
+        "{sentence}"
+    );
+    assert_eq!(
+        harness.outcome_of("small"),
+        JobOutcome::Finished(FinishReason::Length)
+    );
+    stop.set();
+    harness.scheduler.wake();
+    while !matches!(received.recv_timeout(patience).unwrap(), Learned::Ended(_)) {}
+    harness.submit("too large before", vec![1; 10], 47, Priority::Live);
+    assert_eq!(
+        harness.outcome_of("too large before"),
+        JobOutcome::Finished(FinishReason::Length)
+    );
+}
+
+#[test]
 fn a_step_whose_gradient_is_not_a_number_is_rolled_back_to_the_best_rows_and_counted() {
     let learning = FakeEngine {
         derivatives: Some(vec![1.0, f32::NAN, 1.0, 1.0].into_iter()),

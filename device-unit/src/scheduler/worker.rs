@@ -1,4 +1,7 @@
-//! The engine's thread: admits queued jobs between steps, runs a step of everything that is active, and ends what is done or cancelled.
+//! The engine's thread: between steps it admits queued jobs, and ends jobs that are done, cancelled or past their deadline.
+//!
+//! A job ends by the last call of its sink ([`TokenSink`](super::TokenSink), [`ScoreSink`](super::ScoreSink),
+//! [`LearnSink`](super::LearnSink)), which answers the client.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,16 +21,18 @@ use super::{ENGINE_ENDED, Shared};
 use crate::budget::{Budget, Charge, Purpose};
 use crate::engine::{Engine, PASS_ROWS, TokenEmbeddings};
 
-/// Rows of a step of scoring or learning while no sequence decodes. The logits of each scored row (0.6 MB for a large vocabulary) are kept
-/// until the step ends. A live run that arrives meanwhile does not wait: the step is interrupted and repeated later.
+/// Rows of a step of scoring or learning while no sequence decodes: as many as the engine computes at once. The logits of each scored row
+/// (0.6 MB for a large vocabulary) are kept until the step ends. A run that arrives meanwhile does not wait: the step is interrupted and
+/// repeated later.
 const ROWS_ALONE: usize = PASS_ROWS;
 
-/// While other jobs run, learning gets 1/`LEARN_TIME_DIVISOR` of the engine's time, in small slices, so that no stream of runs stops it.
+/// While other jobs run, learning gets 1/`LEARN_TIME_DIVISOR` of the engine's time, in small slices: little enough that the runs are hardly
+/// slower, and enough that learning ends also if there is always one.
 const LEARN_TIME_DIVISOR: u32 = 16;
-/// The assumed duration of a slice before one was measured.
+/// The assumed duration of a slice before one was measured: of the right order for a small model.
 const FIRST_SLICE: Duration = Duration::from_millis(20);
 
-/// How often to retry admission while another model holds the memory.
+/// Time between attempts to admit a job while another model holds the memory: not noticed by a person, and next to no work.
 const MEMORY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 const MIB: usize = 1 << 20;
@@ -57,20 +62,6 @@ fn max_positions(job: &Job) -> usize {
     prompt.saturating_add(job.max_new_tokens).saturating_sub(1)
 }
 
-/// Reserves `bytes`. Returns `None` if memory must be released first.
-fn reserve(memory: &Budget, bytes: usize, positions: usize) -> Option<Admission> {
-    let share = memory.share(Purpose::Work);
-    if bytes > share {
-        return Some(Err(format!(
-            "{positions} positions would take {} MiB, but this unit has {} MiB for what runs; ask for fewer tokens, or start the unit \
-             with more --memory",
-            bytes.div_ceil(MIB),
-            share / MIB
-        )));
-    }
-    memory.charge(Purpose::Work, bytes).map(Ok)
-}
-
 /// The state that the engine's thread owns.
 pub(super) struct Worker {
     shared: Arc<Shared>,
@@ -85,7 +76,7 @@ pub(super) struct Worker {
     scoring: Option<Scoring>,
     /// The learning job in progress.
     learning: Option<Learning>,
-    /// When the last slice of learning ended, and how long it took.
+    /// When the last slice of the learning job ended, and how long it took.
     last_slice: (Instant, Duration),
 }
 
@@ -145,12 +136,14 @@ impl Worker {
         }
     }
 
-    /// Blocks until there is something to do. Ends queued jobs that are cancelled or late. Returns `None` when the scheduler is dropped.
+    /// Blocks until there is something to do. Ends queued jobs that are cancelled or past their deadline. Returns `None` when the scheduler
+    /// is dropped.
     fn wait_for_work(&mut self) -> Option<Admitted> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
         loop {
-            // Reset under the lock: the changes that set it are visible below.
+            // Every change to `state` sets the flag. This is its only reset, and the lock is held: all changes so far are taken into account
+            // below, and any later one sets the flag again.
             shared.interrupt.store(false, Ordering::Release);
             if state.closing {
                 return None;
@@ -160,7 +153,7 @@ impl Worker {
             if std::mem::take(&mut state.recheck_queues) || deadline.is_some_and(|deadline| deadline <= now) {
                 let unwanted = state.queues.take_unwanted(now);
                 if !unwanted.is_empty() {
-                    // Sinks are called without the lock, since they may submit jobs.
+                    // The sinks are called without the lock, since they may submit jobs.
                     drop(state);
                     unwanted.end(&JobError::Stopped);
                     state = shared.lock();
@@ -175,10 +168,11 @@ impl Worker {
             if self.has_work() || !admitted.is_empty() {
                 return Some(admitted);
             }
+            // A job that is queued although nothing is in progress waits for memory.
             state = if state.queues.is_empty() {
                 shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
-                // The memory is held by another model, whose scheduler does not notify this one.
+                // It is held by another model, whose scheduler does not notify this one.
                 let waited = shared.changed.wait_timeout(state, MEMORY_POLL_INTERVAL);
                 waited.unwrap_or_else(PoisonError::into_inner).0
             };
@@ -190,8 +184,30 @@ impl Worker {
         !self.active.is_empty() || self.scoring.is_some() || self.learning.is_some()
     }
 
-    /// Removes the jobs that can start now from the queues, each with memory for all its positions. A job that needs more than the whole
-    /// budget is removed with an error.
+    /// Reserves `bytes` for a job of so many positions. Returns `None` if other jobs must end first, and an error if that would not do, or
+    /// could take hours: if the job needs more than there is, or than the learning job in progress leaves.
+    fn reserve(&self, bytes: usize, positions: usize) -> Option<Admission> {
+        let share = self.memory.share(Purpose::Work);
+        let learning = self.learning.as_ref().map_or(0, Learning::memory_bytes);
+        let too_much = |free: usize, what: &str, remedy: &str| {
+            Some(Err(format!(
+                "{positions} positions would take {} MiB, but this unit has {} MiB {what}; ask for fewer tokens, or {remedy}",
+                bytes.div_ceil(MIB),
+                free / MIB
+            )))
+        };
+        if bytes > share {
+            return too_much(share, "for what runs", "start the unit with more --memory");
+        }
+        let left = share.saturating_sub(learning);
+        if bytes > left {
+            return too_much(left, "left while it learns a prefix", "wait until that ends");
+        }
+        self.memory.charge(Purpose::Work, bytes).map(Ok)
+    }
+
+    /// Removes the jobs that can start now from the queues, each with memory for all its positions. A job that cannot get that memory is
+    /// removed with an error.
     fn admit_jobs(&self, queues: &mut Queues) -> Vec<(QueuedJob, Admission)> {
         let is_live = |active: &&Active| active.job.priority == Priority::Live;
         let mut live = self.active.iter().filter(is_live).count();
@@ -199,7 +215,7 @@ impl Worker {
         let mut jobs = Vec::new();
         let reserve_for = |job: &Job| {
             let positions = max_positions(job);
-            reserve(&self.memory, self.engine.sequence_bytes(positions), positions)
+            self.reserve(self.engine.sequence_bytes(positions), positions)
         };
         while let Some((queued, admission)) = queues.pop(FreeSlots::of(self.max_sequences, live, batch), reserve_for) {
             if admission.is_ok() {
@@ -213,23 +229,23 @@ impl Worker {
         jobs
     }
 
-    /// Removes the next scoring job if none is in progress and its memory is available, or never will be.
+    /// Removes the next scoring job if none is in progress, with its memory or the reason why it cannot get it.
     fn admit_score(&self, queues: &mut Queues) -> Option<(ScoreJob, Admission)> {
         if self.scoring.is_some() {
             return None;
         }
         let (bytes, positions) = queues.scores.front()?.needs(self.engine.as_ref());
-        let admission = reserve(&self.memory, bytes, positions)?;
+        let admission = self.reserve(bytes, positions)?;
         Some((queues.scores.pop_front()?, admission))
     }
 
-    /// Removes the next learning job if none is in progress and its memory is available, or never will be.
+    /// Removes the next learning job if none is in progress, with its memory or the reason why it cannot get it.
     fn admit_learn(&mut self, queues: &mut Queues) -> Option<(LearnJob, Admission)> {
         if self.learning.is_some() {
             return None;
         }
         let (bytes, positions) = queues.learns.front()?.needs(self.engine.as_mut());
-        // Learning can take hours, so half of the memory is left to other jobs.
+        // Learning can take hours, in which other jobs have at least the other half.
         let share = self.memory.share(Purpose::Work) / 2;
         let admission = if bytes > share {
             Err(format!(
@@ -239,7 +255,7 @@ impl Worker {
                 share / MIB
             ))
         } else {
-            reserve(&self.memory, bytes, positions)?
+            self.reserve(bytes, positions)?
         };
         Some((queues.learns.pop_front()?, admission))
     }
@@ -250,6 +266,7 @@ impl Worker {
         let job = &queued.job;
         let prompt_rows = job.prefix.as_ref().map_or(0, SoftPrefix::len) + job.tokens.len();
         if job.stop.is_set() || job.sink.is_closed() {
+            // Cancelled after it was admitted.
             return queued.end(JobOutcome::NeverStarted);
         }
         if prompt_rows == 0 || job.max_new_tokens == 0 {
@@ -262,6 +279,7 @@ impl Worker {
             Err(error) => return queued.end(JobOutcome::Failed(error.to_string())),
         };
         let mut job = queued.job;
+        // Permits limit the jobs that wait, which this one no longer does.
         job.permit.release();
         job.sink.started();
         self.active.push(Active {
@@ -281,7 +299,7 @@ impl Worker {
         });
     }
 
-    /// Ends the sequences whose job is cancelled or late, or whose receiver is dropped.
+    /// Ends the sequences whose job is cancelled or past its deadline, or whose receiver is dropped.
     fn end_unwanted(&mut self) {
         let now = Instant::now();
         self.end_where(|active| {
@@ -306,7 +324,7 @@ impl Worker {
         self.active = kept;
     }
 
-    /// Runs a step of the scoring job in progress; a small one while sequences decode.
+    /// Runs a step of the scoring job in progress, if there is one; a small step while sequences decode.
     fn score_step(&mut self) {
         // `self.scoring` keeps the job during the step, so that `Drop` can answer it if the engine panics.
         let Some(scoring) = &mut self.scoring else {
@@ -334,7 +352,7 @@ impl Worker {
         }
     }
 
-    /// Runs a step of the learning job in progress. While there is other work, it gets a small part of the time.
+    /// Runs a slice of the learning job in progress, if there is one. While there is other work, slices are small and with pauses in between.
     fn learn_step(&mut self) {
         let Some(learning) = &mut self.learning else {
             return;

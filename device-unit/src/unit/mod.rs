@@ -273,7 +273,7 @@ impl Unit {
             enoutput: true,
             system_prompt: String::new(),
             inputs: Vec::new(),
-            data: Map::new(),
+            settings: Map::new(),
         };
         // Locked like a set-up, so that a set-up of the same model waits instead of loading it twice.
         let _one_at_a_time = self.inner.setting_up.lock().unwrap_or_else(PoisonError::into_inner);

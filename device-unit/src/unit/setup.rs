@@ -9,8 +9,10 @@ use softprefix_core::sent::{Checked, Excerpt, OneOrMany};
 /// Default of `max_token_len`, as on the stock unit (PROTOCOL 5.2).
 pub const DEFAULT_MAX_TOKEN_LEN: usize = 127;
 
-/// Keys that affect the task only. Set-ups that differ only in these share one loaded model.
-const TASK_KEYS: [&str; 17] = [
+/// Keys that do not change how the model of a task is loaded: set-ups that differ only in these share one loaded model.
+/// `model` is here because [`SetUpRequest::model_key`] has it anyway, and `system_prompt`, a key of model cards (PROTOCOL 5.2), because this
+/// unit does not read it: the system prompt of a task is `prompt`.
+const TASK_KEYS: &[&str] = &[
     "model",
     "response_format",
     "enoutput",
@@ -30,24 +32,29 @@ const TASK_KEYS: [&str; 17] = [
     "system_prompt",
 ];
 
-/// Maximum number of inputs of a task.
+/// Maximum number of inputs of a task; clients give one or two. Each can be a subscription to another unit.
 pub const MAX_INPUTS: usize = 64;
-/// Maximum number of keys of a set-up; a card has about two dozen.
+/// Maximum number of keys of a set-up, so that it stays small in memory; a model card, whose keys it can override, has about two dozen.
 const MAX_KEYS: usize = 256;
+/// Maximum number of characters of a value that an error message quotes: enough to recognise it.
+const MAX_EXCERPT_CHARACTERS: usize = 60;
 
-/// The data of a set-up: keys with scalar values. A list or an object is kept as an empty one, so that an error message can show `[]` or
-/// `{}`.
+/// The data of a set-up as it was sent: keys with scalar values. A list or an object is kept as an empty one, so that an error message can
+/// show `[]` or `{}`.
 #[derive(Debug, Default)]
 pub struct SetUpData {
-    /// All keys but `input`, at most `MAX_KEYS`.
+    /// All keys except `input`, at most [`MAX_KEYS`].
     entries: Map<String, Value>,
-    input: Option<Input>,
+    input: Option<InputField>,
     has_too_many_keys: bool,
 }
 
+/// The value of `input`.
 #[derive(Debug)]
-enum Input {
+enum InputField {
+    /// A string, or a list of at most [`MAX_INPUTS`] strings.
     Names(Vec<String>),
+    /// Anything else; the excerpt is for the error message.
     Invalid { excerpt: String },
 }
 
@@ -81,7 +88,7 @@ impl<'de> Deserialize<'de> for SetUpData {
     }
 }
 
-impl<'de> Deserialize<'de> for Input {
+impl<'de> Deserialize<'de> for InputField {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let sent = Checked::<OneOrMany<Checked<String>, MAX_INPUTS>>::deserialize(deserializer)?;
         Ok(match sent {
@@ -172,25 +179,25 @@ pub struct SetUpRequest {
     pub system_prompt: String,
     /// `input`: what the task takes its prompts from, such as `llm` (clients) or `asr.1000` (another unit).
     pub inputs: Vec<String>,
-    /// All keys but `input` and those with `null`, which Python clients send for what is not set. They take precedence over the model
-    /// card's.
-    pub data: Map<String, Value>,
+    /// The keys of the set-up except `input`, and except those whose value is `null`: Python clients send `null` for what is not set.
+    /// They take precedence over those of the model card.
+    pub settings: Map<String, Value>,
 }
 
 impl SetUpRequest {
-    /// Validates the data of a set-up.
+    /// Validates the data of a set-up; `None` stands for data that is not an object.
     ///
     /// # Errors
     /// The stock unit's code (-2 if the data is not an object, else -5) and a message with the key. If the data is not an object, the reply
     /// has the work id `kws`, as on the stock unit.
     pub fn validate(data: Option<SetUpData>) -> Result<Self, SetUpError> {
         let Some(SetUpData {
-            entries: mut data,
+            entries: mut settings,
             input,
             has_too_many_keys,
         }) = data
         else {
-            // The stock unit's message and work_id, which clients may depend on.
+            // Clients may depend on the stock unit's message and work id.
             return Err(SetUpError {
                 error: ErrorField::new(Code::JSON, "json format error."),
                 work_id: "kws",
@@ -201,31 +208,31 @@ impl SetUpRequest {
                 "The set-up has more than {MAX_KEYS} keys; leave out those that no model card has."
             )));
         }
-        let text = |key: &'static str| match data.get(key) {
+        let text = |key: &'static str| match settings.get(key) {
             Some(Value::String(text)) => Ok(text.clone()),
             other => Err(invalid_key(key, other, "a string")),
         };
-        let enoutput = match data.get("enoutput") {
+        let enoutput = match settings.get("enoutput") {
             Some(Value::Bool(enoutput)) => *enoutput,
             other => return Err(invalid_key("enoutput", other, "true or false")),
         };
         let inputs = match input {
             None => Vec::new(),
-            Some(Input::Names(inputs)) => inputs,
-            Some(Input::Invalid { excerpt }) => {
+            Some(InputField::Names(inputs)) => inputs,
+            Some(InputField::Invalid { excerpt }) => {
                 let wanted = format!("a string or a list of at most {MAX_INPUTS} strings");
                 return Err(wrong_value("input", &excerpt, &wanted));
             }
         };
         let (model, response_format, system_prompt) = (text("model")?, text("response_format")?, text("prompt")?);
-        data.retain(|_, value| !value.is_null());
+        settings.retain(|_, value| !value.is_null());
         Ok(Self {
             model,
             response_format,
             enoutput,
             system_prompt,
             inputs,
-            data,
+            settings,
         })
     }
 
@@ -235,14 +242,17 @@ impl SetUpRequest {
         self.response_format.contains("stream")
     }
 
-    /// Returns the keys that affect the loaded model.
+    /// Returns the settings that change how the model is loaded.
     #[must_use]
     pub fn model_settings(&self) -> Map<String, Value> {
-        let kept = self.data.iter().filter(|(key, _)| !TASK_KEYS.contains(&key.as_str()));
+        let kept = self
+            .settings
+            .iter()
+            .filter(|(key, _)| !TASK_KEYS.contains(&key.as_str()));
         kept.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
-    /// Returns the identity of the loaded model: set-ups with equal keys share it.
+    /// Returns the key of the loaded model: set-ups with equal keys share it.
     #[must_use]
     pub fn model_key(&self) -> String {
         format!("{} {}", self.model, Value::Object(self.model_settings()))
@@ -252,7 +262,7 @@ impl SetUpRequest {
     #[must_use]
     pub fn merged_over(&self, card_settings: &Map<String, Value>) -> Map<String, Value> {
         let mut settings = card_settings.clone();
-        settings.extend(self.data.clone());
+        settings.extend(self.settings.clone());
         settings
     }
 
@@ -262,19 +272,17 @@ impl SetUpRequest {
     /// -5 if it is not an integer above 0.
     pub fn max_token_len(&self, card_settings: &Map<String, Value>) -> Result<usize, SetUpError> {
         let Some(value) = self
-            .data
+            .settings
             .get("max_token_len")
             .or_else(|| card_settings.get("max_token_len"))
             .filter(|value| !value.is_null())
         else {
             return Ok(DEFAULT_MAX_TOKEN_LEN);
         };
-        let number = value.as_u64().or_else(|| {
-            value
-                .as_f64()
-                .filter(|n| n.fract() == 0.0 && *n >= 1.0)
-                .map(|n| n as u64)
-        });
+        // A client may write a whole number as 127.0. For one beyond u64, such as 1e300, `as` gives the largest: it limits nothing either,
+        // since the model's window is smaller.
+        let whole = |number: f64| (number.fract() == 0.0 && number >= 1.0).then_some(number as u64);
+        let number = value.as_u64().or_else(|| value.as_f64().and_then(whole));
         match number.and_then(|number| usize::try_from(number).ok()) {
             Some(positions) if positions > 0 => Ok(positions),
             _ => Err(invalid_key(
@@ -286,10 +294,11 @@ impl SetUpRequest {
     }
 }
 
-/// The error of a set-up, with the work_id of its reply, which is not always the unit's own on the stock unit.
+/// Why a set-up is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetUpError {
     pub error: ErrorField,
+    /// The work id of the reply: `llm`, or what the stock unit has in its place.
     pub work_id: &'static str,
 }
 
@@ -319,7 +328,7 @@ fn wrong_value(key: &str, excerpt: &str, wanted: &str) -> SetUpError {
 /// Shortens a value for an error message.
 fn excerpt_of(value: &Value) -> String {
     let text = value.to_string();
-    match text.char_indices().nth(60) {
+    match text.char_indices().nth(MAX_EXCERPT_CHARACTERS) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,
     }
@@ -339,7 +348,7 @@ mod tests {
     fn a_set_up_with_too_many_keys_or_inputs_is_refused_and_elements_of_lists_are_dropped() {
         let mut data = valid();
         data["ext_scripts"] = json!([[1, 2], {"a": 1}]);
-        assert_eq!(read(Some(data.clone())).unwrap().data["ext_scripts"], json!([]));
+        assert_eq!(read(Some(data.clone())).unwrap().settings["ext_scripts"], json!([]));
         data["input"] = json!(vec!["llm"; 65]);
         assert!(
             read(Some(data.clone()))
@@ -458,6 +467,8 @@ mod tests {
         );
         assert_eq!(read(Some(data.clone())).unwrap().max_token_len(&card).unwrap(), 1023);
         data["max_token_len"] = json!(32);
+        assert_eq!(read(Some(data.clone())).unwrap().max_token_len(&card).unwrap(), 32);
+        data["max_token_len"] = json!(32.0);
         assert_eq!(read(Some(data.clone())).unwrap().max_token_len(&card).unwrap(), 32);
         data["max_token_len"] = json!(null);
         assert_eq!(

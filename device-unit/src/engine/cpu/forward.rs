@@ -5,13 +5,13 @@
 //! stream, a layer computes:
 //!
 //! ```text
-//! n = rms_norm(x)            q, k, v = n * Wqkv + b        k, q (normalised per head for qwen3) rotated by position; k, v
+//! n = rms_norm(x)            q, k, v = n * Wqkv            k, q (normalised per head for qwen3) rotated by position; k, v
 //!                                                          stored in the KV cache
 //! x = x + attention * Wo
 //! n = rms_norm(x)            g, u = n * Wgate, n * Wup     x = x + (silu(g) u) * Wdown
 //! ```
 //!
-//! Every product has its bias added if the model has one.
+//! The left factor of each product is quantised to 8 bits per block ([`QuantRows`]). The product's bias is added if the model has one.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -23,10 +23,12 @@ use super::kernel::{Kernel, QuantRows, Tier, matmul, matmul_into};
 use super::threads::Pool;
 use super::weights::{Layer, Linear, Weights};
 
-/// Rows of one sequence per attention task.
+/// Maximum number of rows of an attention task. The rows share each chunk of keys and values while it is in a near cache, so more of them
+/// read the KV cache less often; but there must be a task for every thread.
 const ROWS_PER_TASK: usize = 8;
 
-/// Query heads per attention task. They share each key and value; there are few of them so that every thread gets a task.
+/// Maximum number of query heads of an attention task. For these, too, more share each key and value, and fewer make more tasks: a single
+/// row, as in decoding, has no other ones.
 const QUERIES_PER_TASK: usize = 4;
 
 /// A model with the threads and the kernel tier that compute it.
@@ -53,13 +55,21 @@ pub struct RowPlace {
 pub struct Scratch {
     /// Residual stream, rows x H. The caller fills it with the embeddings of the rows.
     pub x: Vec<f32>,
+    /// `x` after a normalisation, rows x H.
     normed: Vec<f32>,
+    /// The left factor of the current product.
     quantised: QuantRows,
+    /// Queries, keys and values of each row, one after the other.
     qkv: Vec<f32>,
+    /// Attention outputs of all query heads, rows x the width of the queries.
     attended: Vec<f32>,
+    /// What is added to `x` next, rows x H.
     product: Vec<f32>,
+    /// Gate and up values of each row, one after the other.
     gate_up: Vec<f32>,
+    /// silu(gate) * up, rows x the width of the feed-forward layer.
     gated: Vec<f32>,
+    /// Sines and cosines of the rotations at each row's position.
     angles: Vec<f32>,
 }
 
@@ -194,27 +204,28 @@ impl Model {
         } = self.config;
         let width = self.config.query_width();
         scratch.attended.resize(rows.len() * width, 0.0);
-        let group = heads / kv_heads;
-        let parts = group.div_ceil(QUERIES_PER_TASK);
+        let queries_per_kv_head = heads / kv_heads;
+        let parts = queries_per_kv_head.div_ceil(QUERIES_PER_TASK);
 
-        // A task has some consecutive rows of one sequence, and some of the query heads that share keys.
-        let mut tasks: Vec<Mutex<Vec<Heads<'_>>>> = Vec::new();
-        let mut first_task = 0;
+        // Consecutive rows of one sequence form groups of at most `ROWS_PER_TASK`. Each group has `kv_heads` times `parts` tasks, in this
+        // order: one for each part of the query heads that share a key/value head.
+        let mut tasks: Vec<Mutex<Vec<RowHeads<'_>>>> = Vec::new();
+        let mut first_task_of_group = 0;
         for (index, out) in scratch.attended.chunks_exact_mut(width).enumerate() {
-            let goes_on = tasks.get_mut(first_task).is_some_and(|task| {
+            let belongs_to_group = tasks.get_mut(first_task_of_group).is_some_and(|task| {
                 let task = task.get_mut().unwrap_or_else(PoisonError::into_inner);
                 task.len() < ROWS_PER_TASK
                     && task
                         .last()
                         .is_some_and(|(last, _)| rows[*last].cache_index == rows[index].cache_index)
             });
-            if !goes_on {
-                first_task = tasks.len();
-                tasks.resize_with(first_task + kv_heads * parts, Mutex::default);
+            if !belongs_to_group {
+                first_task_of_group = tasks.len();
+                tasks.resize_with(first_task_of_group + kv_heads * parts, Mutex::default);
             }
-            for (kv_head, out) in out.chunks_exact_mut(group * head_size).enumerate() {
+            for (kv_head, out) in out.chunks_exact_mut(queries_per_kv_head * head_size).enumerate() {
                 for (part, out) in out.chunks_mut(QUERIES_PER_TASK * head_size).enumerate() {
-                    let task = tasks[first_task + kv_head * parts + part].get_mut();
+                    let task = tasks[first_task_of_group + kv_head * parts + part].get_mut();
                     task.unwrap_or_else(PoisonError::into_inner).push((index, out));
                 }
             }
@@ -226,13 +237,14 @@ impl Model {
         let (qkv, angles) = (&scratch.qkv, &scratch.angles);
         self.pool.run(tasks.len(), |number| {
             let mut task = tasks[number].lock().unwrap_or_else(PoisonError::into_inner);
+            // All rows of a task have the same cache. No task is empty.
             let Some(cache) = task.first().map(|(index, _)| &caches[rows[*index].cache_index]) else {
                 return;
             };
             let (kv_head, part) = (number / parts % kv_heads, number % parts);
             let mut query_rows = Vec::with_capacity(task.len());
             for (index, out) in task.iter_mut() {
-                let from = *index * qkv_width + (kv_head * group + part * QUERIES_PER_TASK) * head_size;
+                let from = *index * qkv_width + (kv_head * queries_per_kv_head + part * QUERIES_PER_TASK) * head_size;
                 let mut queries = qkv[from..from + out.len()].to_vec();
                 let angles = &angles[*index * angles_width..(*index + 1) * angles_width];
                 for head in queries.chunks_exact_mut(head_size) {
@@ -314,26 +326,26 @@ impl Model {
         self.tier.run(Add { x, y });
     }
 
-    /// Calls `body` with the index and the values of each row. Few rows are processed on this thread, because distributing them costs more
-    /// than it saves.
+    /// Calls `body` with the index and the values of each row. Rows that make a single task are processed on this thread, because waking
+    /// another one costs more than it saves.
     pub fn for_each_row(&self, rows: &mut [f32], width: usize, body: impl Fn(usize, &mut [f32]) + Sync) {
-        /// Rows per task.
-        const PIECE: usize = 4;
-        let piece = |number: usize, piece: &mut [f32]| {
-            for (row, values) in piece.chunks_exact_mut(width).enumerate() {
-                body(number * PIECE + row, values);
+        /// Rows of a task: the batch of a few sequences that decode is one task, and a chunk of a prompt has enough tasks for all threads.
+        const ROWS: usize = 4;
+        let task = |number: usize, rows: &mut [f32]| {
+            for (row, values) in rows.chunks_exact_mut(width).enumerate() {
+                body(number * ROWS + row, values);
             }
         };
-        if rows.len() <= PIECE * width {
-            piece(0, rows);
+        if rows.len() <= ROWS * width {
+            task(0, rows);
         } else {
-            self.pool.for_each_piece(rows, PIECE * width, piece);
+            self.pool.for_each_piece(rows, ROWS * width, task);
         }
     }
 }
 
 /// A row's index, and the attention output of some of its heads.
-type Heads<'a> = (usize, &'a mut [f32]);
+type RowHeads<'a> = (usize, &'a mut [f32]);
 
 /// Removes the values of rows without logits; each row has `width` values.
 fn retain_rows(values: &mut Vec<f32>, width: usize, rows: &[RowPlace]) {
