@@ -1,7 +1,8 @@
 //! Learns, chooses and searches prefixes for the window.
 //!
 //! While learning, each frame that the unit sends is saved before the window sees it. From time to time the first example's prompt is run
-//! with the best rows so far, to show their output.
+//! with the best rows so far, to show their output. Such a run can fail, for example because the unit has no memory for it; learning
+//! continues.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 use softprefix_core::client::Task;
 use softprefix_core::experiment::session::{self, CaseRequest, FinishedCase, Stop};
 use softprefix_core::experiment::{
-    Case, Entry, Experiment, LearnPlan, Library, Prompt, Settings, SharedJournal, WRITTEN_BY,
+    Case, Entry, Experiment, LearnPlan, Library, ModuleIdentity, Prompt, Settings, SharedJournal, WRITTEN_BY,
 };
 use softprefix_core::prefix::{
     Magnitude, Origin, PrefixKind, PrefixRecipe, PrefixStore, PrefixSummary, Rounding, SoftPrefix, encode, files,
@@ -28,11 +29,14 @@ use crate::model::{Bilingual, FoundPrefix, FoundRows, ImportedFile, Nearest, Pro
 use crate::session::Session;
 use crate::session::learning::{BestRows, Learner, TOKENS_BEYOND_TARGET, examples};
 
-/// Length of an experiment's default name, which is the beginning of the first target.
+/// Maximum length in characters of the default name of an experiment or of learned rows, which is the beginning of the first target: what
+/// a line of the history has room for.
 const NAME_CHARACTERS: usize = 32;
-/// Minimum time between the end of a run with the best rows and the start of the next one. Learning waits for a run, since both use the model.
+/// Minimum time between the end of a run with the best rows and the start of the next one: a person can read an output meanwhile. Learning
+/// is slower during a run, since both use the model.
 const MIN_RUN_INTERVAL: Duration = Duration::from_secs(3);
-/// Minimum interval between two runs as a multiple of the first one's duration, so that slow modules spend at most a fifth of the time on runs.
+/// The same time as a multiple of the ended run's duration, so that slow modules spend at most a fifth of the time on runs. The longer of
+/// the two counts.
 const MIN_INTERVAL_PER_RUN_TIME: u32 = 4;
 /// Output tokens of a run where several examples are learned: enough to recognise a style, since there is no single target to reach.
 const TOKENS_WITH_SEVERAL_EXAMPLES: usize = 96;
@@ -165,7 +169,7 @@ pub(super) async fn run_blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(task_failed)?
 }
 
-/// Learns until the last frame, and runs the last rows. Learning starts from the rows of `init` if it is given.
+/// Learns until the last frame, and runs the last best rows. Learning starts from the rows of `init` if it is given.
 async fn learn(
     mut plan: LearnPlan,
     init: Option<PrefixRecipe>,
@@ -226,8 +230,11 @@ async fn learn_on_task(
     outcome
 }
 
-/// Saves and reports each frame up to the last one. From time to time runs the best rows; the last ones whatever the interval, unless they
-/// were run already.
+/// Saves and reports each frame up to the last one. From time to time runs the best rows; the last ones whatever the interval, unless their
+/// output is known already.
+///
+/// # Errors
+/// If learning fails, something cannot be saved, or the last run fails.
 async fn process_frames(mut learner: Learner, runs: &mut BestRowsRuns, stop: &mut Stop) -> Result<(), Problem> {
     let runner = Arc::clone(&runs.runner);
     let mut stopping = false;
@@ -252,7 +259,8 @@ async fn process_frames(mut learner: Learner, runs: &mut BestRowsRuns, stop: &mu
             runs.run_if_due(best, is_last).await?;
         }
         if is_last {
-            return runs.wait().await;
+            runs.wait().await?;
+            return runs.last_failure.take().map_or(Ok(()), Err);
         }
     }
 }
@@ -269,14 +277,23 @@ struct OutputRunner {
 /// Runs with the best rows so far, one at a time.
 struct BestRowsRuns {
     runner: Arc<OutputRunner>,
-    /// SHA-256 of the rows that were run last.
+    /// SHA-256 of the rows that were run last, or are being run; `None` if that run failed.
     last_run_digest: Option<String>,
-    /// The run in progress, which returns how long it took; at most one.
-    running: JoinSet<Result<Duration, Problem>>,
+    /// Why the last run failed; `None` if it did not.
+    last_failure: Option<Problem>,
+    /// The run in progress; at most one.
+    running: JoinSet<Result<EndedRun, Problem>>,
     /// The earliest start of the next run.
     not_before: Instant,
     /// Index of the next run's case.
     index: usize,
+}
+
+/// A run with the best rows whose record is saved.
+struct EndedRun {
+    duration: Duration,
+    /// Why it gave no output.
+    failure: Option<Problem>,
 }
 
 impl BestRowsRuns {
@@ -284,14 +301,15 @@ impl BestRowsRuns {
         Self {
             runner: Arc::new(runner),
             last_run_digest: None,
+            last_failure: None,
             running: JoinSet::new(),
             not_before: Instant::now(),
             index: 0,
         }
     }
 
-    /// Starts a run if the best rows have changed since the last one, no run is in progress and enough time has passed. The last rows are run
-    /// after the run in progress, whatever the interval, unless they were run already.
+    /// Starts a run if the output of the best rows is not known, no run is in progress and enough time has passed. The last rows are run
+    /// after the run in progress, whatever the interval, unless their output is known then.
     async fn run_if_due(&mut self, best: &BestRows, is_last: bool) -> Result<(), Problem> {
         if is_last {
             self.wait().await?;
@@ -311,7 +329,7 @@ impl BestRowsRuns {
         Ok(())
     }
 
-    /// Waits for the run in progress.
+    /// Waits for the run in progress, if there is one.
     async fn wait(&mut self) -> Result<(), Problem> {
         match self.running.join_next().await {
             Some(ended) => self.note_end(ended),
@@ -319,9 +337,14 @@ impl BestRowsRuns {
         }
     }
 
-    fn note_end(&mut self, ended: Result<Result<Duration, Problem>, JoinError>) -> Result<(), Problem> {
-        let duration = ended.map_err(task_failed)??;
+    fn note_end(&mut self, ended: Result<Result<EndedRun, Problem>, JoinError>) -> Result<(), Problem> {
+        let EndedRun { duration, failure } = ended.map_err(task_failed)??;
         self.not_before = Instant::now() + MIN_RUN_INTERVAL.max(duration * MIN_INTERVAL_PER_RUN_TIME);
+        if let Some(problem) = &failure {
+            tracing::warn!(%problem, "a run with the best rows failed");
+            self.last_run_digest = None;
+        }
+        self.last_failure = failure;
         Ok(())
     }
 
@@ -332,9 +355,11 @@ impl BestRowsRuns {
 }
 
 impl OutputRunner {
-    /// Runs the first example's prompt with the best rows, as the case of this index, and reports rows, record and nearest tokens. Returns
-    /// how long it took.
-    async fn run(&self, best: BestRows, index: usize) -> Result<Duration, Problem> {
+    /// Runs the first example's prompt with the best rows, as the case of this index, and reports rows, record and nearest tokens.
+    ///
+    /// # Errors
+    /// If rows or record cannot be saved. That the run itself fails is not an error.
+    async fn run(&self, best: BestRows, index: usize) -> Result<EndedRun, Problem> {
         let started = Instant::now();
         let rows = best.rows.clone();
         let store = self.session.prefix_store().cloned();
@@ -352,14 +377,16 @@ impl OutputRunner {
         };
         report(&self.events, rows).await;
         let examples = &self.plan.request.examples;
+        let target_tokens = best.learned.wanted;
         let max_new_tokens = match examples.len() {
-            1 => best.learned.wanted + TOKENS_BEYOND_TARGET,
+            1 => target_tokens + TOKENS_BEYOND_TARGET,
             _ => TOKENS_WITH_SEVERAL_EXAMPLES,
         };
         let request = CaseRequest {
             experiment,
             case: Case {
                 name: format!("step {}", best.learned.step),
+                // The only prompt, and its first repeat.
                 ..Case::new(index, 0, 0, Some(recipe.clone()))
             },
             prompt: Prompt {
@@ -379,16 +406,18 @@ impl OutputRunner {
             written_by: WRITTEN_BY.to_owned(),
         };
         let finished = self.session.run(&self.task, request, Stop::never(), |_| {}).await;
-        let Some(FinishedCase { record, error }) = finished else {
-            return Ok(started.elapsed());
-        };
-        if let Some(error) = error {
-            return Err(errors::session(&error, self.session.facts().is_embedded()));
+        let mut failure = None;
+        // There is always a record, since nothing stops the run before it is sent.
+        if let Some(FinishedCase { record, error }) = finished {
+            self.journal.append_async(Entry::Case(Box::new(record.clone()))).await?;
+            report(&self.events, FindEvent::Output(Box::new(record))).await;
+            failure = error.map(|error| errors::session(&error, self.session.facts().is_embedded()));
         }
-        self.journal.append_async(Entry::Case(Box::new(record.clone()))).await?;
-        report(&self.events, FindEvent::Output(Box::new(record))).await;
         report_nearest_tokens(&self.session, &best, recipe, &self.events).await;
-        Ok(started.elapsed())
+        Ok(EndedRun {
+            duration: started.elapsed(),
+            failure,
+        })
     }
 }
 
@@ -437,10 +466,11 @@ async fn answer_query(request: FindRequest, context: &FindContext) -> Result<(),
         }
         FindRequest::Rows { experiment } => {
             let best = read_learned_rows(context, &experiment).await?;
+            // Another model's vocabulary says nothing about these rows.
             let session = context
                 .session
                 .as_deref()
-                .filter(|session| session.facts().hidden_size() == Some(best.rows.hidden_size()));
+                .filter(|session| is_model_of(&session.facts().identity, &best));
             let median = session.and_then(|session| session.facts().identity.median_norm);
             let found = found_rows(&best, median);
             let recipe = found.recipe.clone();
@@ -486,7 +516,17 @@ async fn answer_query(request: FindRequest, context: &FindContext) -> Result<(),
     }
 }
 
-/// A prefix that was found, with its rows.
+/// Returns whether a module runs the model on which rows were learned. Models are compared by the digests of their files; where one of these
+/// is unknown, by their names.
+fn is_model_of(module: &ModuleIdentity, best: &BestRows) -> bool {
+    let is_same = match (&module.model_sha256, &best.learned.model_sha256) {
+        (Some(of_module), Some(of_rows)) => of_module == of_rows,
+        _ => module.model == best.learned.model,
+    };
+    is_same && module.hidden_size == best.rows.hidden_size()
+}
+
+/// A found prefix, with its rows.
 struct LoadedPrefix {
     name: String,
     rows: SoftPrefix,
@@ -516,10 +556,10 @@ async fn load_prefix(context: &FindContext, found: &FoundPrefix) -> Result<Loade
 async fn read_learned_rows(context: &FindContext, experiment: &str) -> Result<BestRows, Problem> {
     let library = context.library.clone().ok_or_else(errors::no_library)?;
     let path: PathBuf = library.rows_of(experiment);
-    run_blocking(move || read(&path)).await
+    run_blocking(move || read_rows_file(&path)).await
 }
 
-fn read(path: &Path) -> Result<BestRows, Problem> {
+fn read_rows_file(path: &Path) -> Result<BestRows, Problem> {
     let imported = files::import(path, None, Rounding::default()).map_err(|error| prefix_file_problem(&error))?;
     match imported.origin {
         Origin::Learned(learned) => Ok(BestRows {

@@ -19,7 +19,7 @@ use crate::bridge::Bridge;
 use crate::messages::{Event, ExternalEvent, ExternalRequest, LibraryRequest, MaterialRequest, Request};
 use crate::model::{
     ExternalCommand, ExternalError, ExternalState, KindChoice, LIVE_DELAY, Language, MAX_LINE_LENGTH, ModuleState,
-    PRESETS, PrefixForm, PromptForm, Received, Remembered, Retry,
+    Notification, PRESETS, PrefixForm, PromptForm, Received, Remembered, Retry, Unavailable,
 };
 use crate::places;
 use crate::session::OpenStep;
@@ -28,10 +28,10 @@ use crate::text::{ExternalText, Text};
 use crate::workbench::external::Link;
 use crate::workbench::{Action, Notice, Workbench};
 
-/// Number of lines that wait to be read; then the writer of the pipe waits.
-const WAITING: usize = 64;
-/// Longest wait on exit for the module to release the task.
-const LEAVING: Duration = Duration::from_secs(4);
+/// Maximum number of lines that are read ahead, so that a fast writer does not fill the memory: the pipe makes it wait.
+const MAX_LINES_AHEAD: usize = 64;
+/// Maximum wait on exit until the module has released the task: a module that answers does so in less than a second.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Args)]
 #[command(
@@ -52,7 +52,7 @@ pub struct PlayArgs {
     #[command(flatten)]
     external: ExternalArgs,
     #[command(flatten)]
-    at: TargetArgs,
+    module: TargetArgs,
     #[command(flatten)]
     prompt: PromptArgs,
     #[command(flatten)]
@@ -118,14 +118,14 @@ pub fn run(args: PlayArgs) -> Result<Exit, Failure> {
             bridge,
             woken,
             pending: Received::default(),
-            due: Instant::now(),
-            line: 0,
-            is_sound: true,
-            is_read: true,
-            retry: None,
+            next_delivery: Instant::now(),
+            lines_read: 0,
+            first_failure: None,
+            is_stdout_open: true,
+            reported_retry: None,
         };
         let outcome = player.play(&args, &terminal).await;
-        player.bridge.shutdown(LEAVING);
+        player.bridge.shutdown(EXIT_TIMEOUT);
         outcome
     })
 }
@@ -137,62 +137,62 @@ type Line = Result<String, ExternalError>;
 struct Player {
     workbench: Workbench,
     bridge: Bridge,
-    /// An event is waiting.
+    /// Notified when an event of the bridge can be received.
     woken: Arc<Notify>,
-    /// Commands that are not applied yet.
+    /// Commands that were read and are not applied yet.
     pending: Received,
-    /// When they may be applied.
-    due: Instant,
-    /// Number of the last line.
-    line: u64,
-    /// Whether no line was refused.
-    is_sound: bool,
-    /// Whether standard output is still read.
-    is_read: bool,
-    /// The last reported attempt to reconnect.
-    retry: Option<Retry>,
+    /// The earliest time at which they are applied.
+    next_delivery: Instant,
+    /// Number of lines read.
+    lines_read: u64,
+    /// Exit status of the first line that was refused, or run that failed or could not be started.
+    first_failure: Option<Exit>,
+    /// Whether what is printed can still be read: `false` once the reader of standard output has closed it.
+    is_stdout_open: bool,
+    /// The last attempt to reconnect that was reported.
+    reported_retry: Option<Retry>,
 }
 
 impl Player {
     async fn play(&mut self, args: &PlayArgs, terminal: &Terminal) -> Result<Exit, Failure> {
         let mut interrupts = terminal.interrupts();
-        if !self.connect(args, terminal, &mut interrupts).await? {
+        if !self.connect(&args.module, terminal, &mut interrupts).await? {
             return Ok(Exit::Interrupted);
         }
         if let Some(facts) = self.workbench.module.facts() {
             terminal.print_module(facts);
         }
-        self.open(&args.external, terminal).await?;
+        if !self.open_sockets(&args.external, terminal, &mut interrupts).await? {
+            return Ok(Exit::Interrupted);
+        }
         self.workbench.notify_pipe();
         let mut lines = args.stdin.then(read_lines);
         loop {
-            self.drain()?;
-            if !self.is_read {
+            self.process_events()?;
+            // As for any program at the head of a pipe, this is a usual end.
+            if !self.is_stdout_open {
                 return Ok(Exit::Success);
             }
+            // It is not being reconnected, so no command can be obeyed any more.
             if let ModuleState::Failed {
                 problem, retry: None, ..
             } = &self.workbench.module
             {
                 return Err(problem.clone().into());
             }
-            self.report_attempts(terminal);
+            self.report_reconnecting(terminal);
             let is_idle = self.pending.is_empty() && self.workbench.external.state() != Some(ExternalState::Running);
             if args.stdin && lines.is_none() && is_idle {
-                return Ok(if self.is_sound {
-                    Exit::Success
-                } else {
-                    Exit::BadArguments
-                });
+                return Ok(self.first_failure.unwrap_or(Exit::Success));
             }
             tokio::select! {
                 () = self.woken.notified() => {}
                 line = next(&mut lines) => match line {
-                    Some(line) => self.take(line)?,
+                    Some(line) => self.parse(line)?,
                     None => lines = None,
                 },
-                () = sleep_until(self.due), if !self.pending.is_empty() => {
-                    self.due = Instant::now() + LIVE_DELAY;
+                () = sleep_until(self.next_delivery), if !self.pending.is_empty() => {
+                    self.next_delivery = Instant::now() + LIVE_DELAY;
                     let received = ExternalEvent::Received(std::mem::take(&mut self.pending));
                     self.absorb(Event::External(Box::new(received)))?;
                 }
@@ -204,7 +204,7 @@ impl Player {
     /// Connects to the module and sets up its model; returns `false` after Ctrl-C.
     async fn connect(
         &mut self,
-        args: &PlayArgs,
+        args: &TargetArgs,
         terminal: &Terminal,
         interrupts: &mut Interrupts,
     ) -> Result<bool, Failure> {
@@ -215,30 +215,34 @@ impl Player {
             folder: places::library(),
             old: places::old_history(),
         }));
-        self.workbench.apply(Action::Connect(args.at.target()));
+        self.workbench.apply(Action::Connect(args.target()));
+        let mut may_exit_tasks = args.exit_tasks;
         loop {
             while let Some(event) = self.bridge.poll() {
                 if let Some(step) = step_of(&event) {
                     terminal.show_step(&step);
                 }
+                let is_full = matches!(event, Event::TaskFull { .. });
                 self.workbench.absorb(event);
+                // Only once: tasks that are there again belong to a client that is at work.
+                if is_full && std::mem::take(&mut may_exit_tasks) {
+                    self.workbench.apply(Action::ExitLeftOverTasks);
+                } else if is_full {
+                    return Err(self.task_full());
+                }
             }
             match &self.workbench.module {
                 ModuleState::Ready(_) => break,
                 ModuleState::Failed { problem, .. } | ModuleState::NoModel { problem: Some(problem) } => {
                     return Err(problem.clone().into());
                 }
-                ModuleState::TaskFull { .. } if args.at.exit_tasks => self.workbench.apply(Action::ExitLeftOverTasks),
-                ModuleState::TaskFull { tasks } => {
-                    let tasks = tasks.join(", ");
-                    return Err(Failure {
-                        exit: Exit::Module,
-                        message: format!(
-                            "All task slots of the module are taken ({tasks}). If a former client left them, exit them with --exit-tasks."
-                        ),
-                    });
-                }
-                _ => {}
+                // It is still being opened. (Without a problem, `NoModel` is a download that was cancelled, which only the window does.)
+                ModuleState::Idle
+                | ModuleState::Fetching(_)
+                | ModuleState::Loading { .. }
+                | ModuleState::Connecting { .. }
+                | ModuleState::TaskFull { .. }
+                | ModuleState::NoModel { problem: None } => {}
             }
             for request in self.workbench.take_requests() {
                 self.bridge.send(request);
@@ -252,8 +256,26 @@ impl Player {
         Ok(true)
     }
 
-    /// Opens the sockets for OSC, if there are any, and prints their addresses.
-    async fn open(&mut self, external: &ExternalArgs, terminal: &Terminal) -> Result<(), Failure> {
+    fn task_full(&self) -> Failure {
+        let tasks = match &self.workbench.module {
+            ModuleState::TaskFull { tasks } => tasks.join(", "),
+            _ => String::new(),
+        };
+        Failure {
+            exit: Exit::Module,
+            message: format!(
+                "All task slots of the module are taken ({tasks}). If a former client left them, exit them with --exit-tasks."
+            ),
+        }
+    }
+
+    /// Opens the sockets for OSC, if any are asked for, and prints the address of the one that receives; returns `false` after Ctrl-C.
+    async fn open_sockets(
+        &mut self,
+        external: &ExternalArgs,
+        terminal: &Terminal,
+        interrupts: &mut Interrupts,
+    ) -> Result<bool, Failure> {
         let text = ExternalText::of(Language::English);
         let sentences = [
             (&external.osc, text.receives_from_anyone),
@@ -267,103 +289,127 @@ impl Player {
         for action in external.actions() {
             self.workbench.apply(action);
         }
-        self.drain()?;
+        self.process_events()?;
+        // The names of hosts are looked up, which can take seconds.
         while self.workbench.external.link == Link::Opening {
-            self.woken.notified().await;
+            tokio::select! {
+                () = self.woken.notified() => {}
+                () = interrupts.at_least(1) => return Ok(false),
+            }
             while let Some(event) = self.bridge.poll() {
                 self.workbench.absorb(event);
             }
         }
         match (&self.workbench.external.link, self.workbench.notice.take()) {
-            (Link::Off, Some(Notice::Problem(problem))) => Err(problem.into()),
+            (Link::Off, Some(Notice::Problem(problem))) => return Err(problem.into()),
             (
                 Link::Open {
                     listen: Some(address), ..
                 },
                 _,
-            ) => {
-                terminal.print_line(&(text.listening)(&address.to_string()));
-                Ok(())
-            }
-            _ => Ok(()),
+            ) => terminal.print_line(&(text.listening)(&address.to_string())),
+            // Nothing is received over OSC.
+            _ => {}
         }
+        Ok(true)
     }
 
     /// Reports on standard error that a lost module is being reconnected, and when it is back; `state` reports it on standard output.
-    fn report_attempts(&mut self, terminal: &Terminal) {
+    fn report_reconnecting(&mut self, terminal: &Terminal) {
         match &self.workbench.module {
             ModuleState::Failed {
                 problem,
                 retry: Some(retry),
                 ..
-            } if self.retry != Some(*retry) => {
+            } if self.reported_retry != Some(*retry) => {
                 let trying = (Text::of(Language::English).reconnecting)(*retry);
-                if self.retry.replace(*retry).is_none() {
+                if self.reported_retry.replace(*retry).is_none() {
                     terminal.print_line(&problem.sentence.en);
                 }
                 terminal.print_line(&trying);
             }
-            ModuleState::Ready(facts) if self.retry.take().is_some() => terminal.print_module(facts),
+            ModuleState::Ready(facts) if self.reported_retry.take().is_some() => terminal.print_module(facts),
             _ => {}
         }
     }
 
-    /// Handles the events of the bridge, and passes the workbench's requests to it.
-    fn drain(&mut self) -> Result<(), Failure> {
+    /// Handles the events of the bridge, and forwards the workbench's requests to it.
+    fn process_events(&mut self) -> Result<(), Failure> {
         while let Some(event) = self.bridge.poll() {
             self.absorb(event)?;
         }
-        self.hand_over()
+        self.forward_requests()
     }
 
+    /// Passes an event to the workbench, and prints what follows from it.
     fn absorb(&mut self, event: Event) -> Result<(), Failure> {
         let is_run = matches!(&event, Event::External(event) if matches!(&**event, ExternalEvent::Received(received)
             if received.commands.contains(&ExternalCommand::Run(true))));
         self.workbench.absorb(event);
-        self.hand_over()?;
+        self.forward_requests()?;
         if is_run
             && !self.workbench.is_running()
             && let Some(why) = self.workbench.why_not_run()
         {
+            let exit = match why {
+                Unavailable::StillConnecting | Unavailable::NotConnected => Exit::Module,
+                _ => Exit::BadArguments,
+            };
             let why = (Text::of(Language::English).why_not)(why);
-            self.print(&json!({"error": format!("It was not run: {why}")}))?;
+            self.print_error(exit, json!({"error": format!("It was not run: {why}")}))?;
         }
         if let Some(Notice::Problem(problem)) = self.workbench.notice.take() {
-            self.print(&json!({"error": problem.to_string()}))?;
+            let Failure { exit, message } = problem.into();
+            self.print_error(exit, json!({"error": message}))?;
         }
         Ok(())
     }
 
-    fn hand_over(&mut self) -> Result<(), Failure> {
+    /// Forwards the workbench's requests to the bridge, and prints its notifications.
+    fn forward_requests(&mut self) -> Result<(), Failure> {
         for request in self.workbench.take_requests() {
-            if let Request::External(ExternalRequest::Notify(notification)) = &request {
-                self.print(&notification.to_json())?;
+            match &request {
+                Request::External(ExternalRequest::Notify(failed @ Notification::Error(_))) => {
+                    self.print_error(Exit::Module, failed.to_json())?;
+                }
+                Request::External(ExternalRequest::Notify(notification)) => self.print(&notification.to_json())?,
+                _ => {}
             }
             self.bridge.send(request);
         }
         Ok(())
     }
 
-    fn take(&mut self, line: Line) -> Result<(), Failure> {
-        self.line += 1;
+    /// Parses a line, whose commands then wait for the next delivery.
+    fn parse(&mut self, line: Line) -> Result<(), Failure> {
+        self.lines_read += 1;
         let commands = match line {
             Ok(line) if line.trim().is_empty() => return Ok(()),
             Ok(line) => ExternalCommand::parse_line(&line),
             Err(error) => Err(error),
         };
         if let Err(error) = &commands {
-            self.is_sound = false;
-            self.print(&json!({"error": format!("Line {}: {error}.", self.line), "line": self.line}))?;
+            let line = self.lines_read;
+            self.print_error(
+                Exit::BadArguments,
+                json!({"error": format!("Line {line}: {error}."), "line": line}),
+            )?;
         }
         self.pending.add(commands);
         Ok(())
     }
 
-    /// Prints a line. The command ends if the reader has closed the pipe.
+    /// Prints an error. The first one gives the exit status.
+    fn print_error(&mut self, exit: Exit, line: Value) -> Result<(), Failure> {
+        self.first_failure.get_or_insert(exit);
+        self.print(&line)
+    }
+
+    /// Prints a line, unless the reader has closed standard output.
     fn print(&mut self, line: &Value) -> Result<(), Failure> {
         let line = in_json(Ok(line.to_string()))?;
         let mut out = io::stdout().lock();
-        self.is_read &= writeln!(out, "{line}").and_then(|()| out.flush()).is_ok();
+        self.is_stdout_open &= writeln!(out, "{line}").and_then(|()| out.flush()).is_ok();
         Ok(())
     }
 }
@@ -382,9 +428,9 @@ fn step_of(event: &Event) -> Option<OpenStep> {
     })
 }
 
-/// Reads standard input on a separate thread, which waits while the channel is full.
+/// Reads standard input on a separate thread, at most [`MAX_LINES_AHEAD`] lines ahead. An input that cannot be read ends with that error.
 fn read_lines() -> mpsc::Receiver<Line> {
-    let (sender, lines) = mpsc::channel(WAITING);
+    let (sender, lines) = mpsc::channel(MAX_LINES_AHEAD);
     std::thread::spawn(move || {
         let mut input = io::stdin().lock();
         loop {
@@ -400,7 +446,7 @@ fn read_lines() -> mpsc::Receiver<Line> {
     lines
 }
 
-/// Reads a line of at most [`MAX_LINE_LENGTH`] bytes; `None` at the end. Of a longer one the rest is skipped, and not kept in memory.
+/// Reads a line; `None` at the end. One of more than [`MAX_LINE_LENGTH`] bytes is an error, and is skipped without keeping it in memory.
 fn read_line(input: &mut impl BufRead) -> io::Result<Option<Line>> {
     let mut line = Vec::new();
     let mut read = |line: &mut Vec<u8>| input.take(MAX_LINE_LENGTH as u64 + 1).read_until(b'\n', line);
@@ -418,7 +464,7 @@ fn read_line(input: &mut impl BufRead) -> io::Result<Option<Line>> {
     Ok(Some(String::from_utf8(line).map_err(|_| ExternalError::NotUtf8)))
 }
 
-/// Returns the next line; waits for ever if there is no input.
+/// Returns the next line, or `None` at the end of the input. Never returns if there is no input, so that `select!` waits for the rest.
 async fn next(lines: &mut Option<mpsc::Receiver<Line>>) -> Option<Line> {
     match lines {
         Some(lines) => lines.recv().await,

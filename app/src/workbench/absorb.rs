@@ -221,7 +221,7 @@ impl Workbench {
         } = texts;
         match pair {
             Pair::Panes => {
-                let again = std::mem::take(&mut self.streaming_diff);
+                let ended = std::mem::take(&mut self.streaming_diff);
                 if granularity == self.granularity {
                     self.difference = None;
                     self.diff = Some(Arc::new(DiffOf {
@@ -231,8 +231,7 @@ impl Workbench {
                         measures,
                     }));
                 }
-                if again.wanted {
-                    self.streaming_diff = StreamingDiff::default();
+                if ended.is_outdated {
                     self.compare_panes();
                 }
             }

@@ -198,7 +198,7 @@ impl Workbench {
         let Some(record) = self.saved_run().cloned() else {
             return false;
         };
-        self.detach(RunKind::Prefixed);
+        self.cancel_run(RunKind::Prefixed);
         self.prefixed = pane_of(&record);
         self.tuning.record_at_controls = Some(record.id);
         self.refresh_stale();

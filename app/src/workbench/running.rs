@@ -1,5 +1,7 @@
 //! Starts the runs of the Tune view (the baseline, that with the prefix, and the baseline's repeat) and handles their
 //! events. At most one inference of each kind runs; events of one that was replaced are ignored.
+//!
+//! Records with the same prompt, settings and module form a group ([`GroupKey`]), which has its own baseline and plot.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +33,7 @@ impl Workbench {
         }
     }
 
-    /// Starts the run of the current controls after `delay`, with its baseline if that is missing.
+    /// Starts the run of the current controls after `delay`, with its baseline if that is missing. Does nothing while nothing can be run.
     pub(super) fn run_after(&mut self, delay: Duration) {
         if self.why_not_run().is_some() {
             return;
@@ -42,11 +44,12 @@ impl Workbench {
         // Without a module it is not known whether several runs can go on at once.
         let one_at_a_time = self.module.facts().is_none_or(|facts| facts.concurrency < 2);
         if one_at_a_time {
-            self.detach(RunKind::BaselineRepeat);
+            self.cancel_run(RunKind::BaselineRepeat);
         }
         self.start_run(RunKind::Prefixed, key, delay);
     }
 
+    /// Starts the baseline of a group unless it has one, or one is running.
     pub(super) fn start_baseline_if_missing(&mut self, key: &GroupKey, delay: Duration) {
         let has_baseline = self.tuning.group().is_some_and(|group| group.baseline.is_some());
         let baseline = self.running.get(&RunKind::Baseline);
@@ -57,8 +60,9 @@ impl Workbench {
 
     /// Stores a prompt that the user wrote, so that it can be chosen again.
     fn remember_prompt(&mut self) {
-        /// Maximum number of prompts that are stored.
+        /// Maximum number of prompts that are stored: they are listed in a menu below the presets.
         const MAX_OWN_PROMPTS: usize = 12;
+        // Visitors of an exhibition leave nothing behind.
         if self.prompt.preset.is_some() || self.exhibition.is_some() {
             return;
         }
@@ -88,7 +92,7 @@ impl Workbench {
         self.diff = None;
         for kind in [RunKind::Baseline, RunKind::BaselineRepeat] {
             if self.running.get(&kind).is_some_and(|inference| inference.key != key) {
-                self.detach(kind);
+                self.cancel_run(kind);
             }
         }
         if let Some(baseline) = self.tuning.baseline() {
@@ -98,6 +102,7 @@ impl Workbench {
         self.refresh_stale();
     }
 
+    /// Starts a run in the group of `key` after `delay`. It replaces one of its kind that is running.
     pub(super) fn start_run(&mut self, kind: RunKind, key: GroupKey, delay: Duration) {
         let run = RunId(self.fresh_id());
         let recipe = (kind == RunKind::Prefixed).then(|| self.prefix.recipe());
@@ -143,23 +148,25 @@ impl Workbench {
         );
     }
 
+    /// Runs the baseline of the current controls again. Does nothing while nothing can be run.
     pub(super) fn rerun_baseline(&mut self) {
         if self.why_not_run().is_some() {
             return;
         }
         let key = self.show_controls();
-        self.detach(RunKind::BaselineRepeat);
+        self.cancel_run(RunKind::BaselineRepeat);
         self.start_run(RunKind::Baseline, key, Duration::ZERO);
     }
 
+    /// Stops all runs. The panes show the texts so far and that they were stopped.
     pub(super) fn stop_all(&mut self) {
         self.stop_curve();
-        self.detach(RunKind::BaselineRepeat);
-        // What is stopped ends with a record, after which nothing begins by itself.
+        self.cancel_run(RunKind::BaselineRepeat);
+        // The stopped runs end with records, after which the repeat and the curve would otherwise start by themselves.
         self.is_repeat_withheld = true;
         self.curve.of = Some(self.curve_at_controls());
         for kind in [RunKind::Prefixed, RunKind::Baseline] {
-            // Its pane shows its last text and how it ended.
+            // It is not cancelled, so that its last events still reach its pane.
             if let Some(inference) = self.running.get_mut(&kind) {
                 inference.is_stopped = true;
                 self.pending_requests.push(Request::Stop { kind });
@@ -167,8 +174,8 @@ impl Workbench {
         }
     }
 
-    /// Stops a run, whose later events no longer change its pane.
-    pub(super) fn detach(&mut self, kind: RunKind) {
+    /// Stops the run of a kind, if there is one. Its later events do not change its pane.
+    pub(super) fn cancel_run(&mut self, kind: RunKind) {
         self.pending_requests
             .retain(|request| !matches!(request, Request::Infer(queued) if queued.kind == kind));
         if self.running.remove(&kind).is_some() {
@@ -179,7 +186,7 @@ impl Workbench {
         }
     }
 
-    /// Marks running panes as stopped and forgets their runs; called when the module is closed.
+    /// Marks running panes as stopped and removes their runs; called when the module is closed.
     pub(super) fn clear_running(&mut self) {
         self.running.clear();
         self.stop_curve();
@@ -217,11 +224,12 @@ impl Workbench {
         self.fill_when_idle();
     }
 
-    /// Returns the progress of the baseline's second run, 0 to 1; `None` if it is not running.
+    /// Returns the progress of the baseline's second run, 0 to 1; `None` if it is not running. It is the length of its text relative to that
+    /// of the first run, which it usually repeats.
     pub fn repeat_progress(&self) -> Option<f32> {
         let inference = self.running.get(&RunKind::BaselineRepeat)?;
-        let whole = self.tuning.baseline()?.output().len();
-        Some((inference.text.len() as f32 / whole.max(1) as f32).min(1.0))
+        let expected = self.tuning.baseline()?.output().len();
+        Some((inference.text.len() as f32 / expected.max(1) as f32).min(1.0))
     }
 
     /// Returns whether a run's problem belongs on its pane.
@@ -234,25 +242,34 @@ impl Workbench {
         self.running.get_mut(&kind).filter(|inference| inference.run == run)
     }
 
+    /// Removes and returns the running inference of a kind if the event belongs to it.
+    fn take_running(&mut self, run: RunId, kind: RunKind) -> Option<RunningInference> {
+        self.running_inference(run, kind)?;
+        self.running.remove(&kind)
+    }
+
+    /// Handles that a run was sent, with this prefix.
     pub(super) fn started(&mut self, run: RunId, kind: RunKind, sent: Option<PrefixIdentity>) {
         if let Some(inference) = self.running_inference(run, kind) {
             inference.sent = sent;
         }
     }
 
+    /// Handles the next piece of a run's text.
     pub(super) fn delta(&mut self, run: RunId, kind: RunKind, text: &str) {
         let Some(inference) = self.running_inference(run, kind) else {
             return;
         };
-        let first = inference.text.is_empty();
+        let is_first = inference.text.is_empty();
         inference.text.push_str(text);
         // Copied whole with each piece: an output has a few kilobytes.
-        let whole: Arc<str> = Arc::from(inference.text.as_str());
+        let text_so_far: Arc<str> = Arc::from(inference.text.as_str());
         let sent = inference.sent.clone();
+        // The text of the baseline's repeat is not shown.
         let Some(pane) = self.pane_mut(kind) else { return };
-        pane.text = whole;
+        pane.text = text_so_far;
         pane.state = PaneState::Streaming;
-        if first {
+        if is_first {
             // The old text stayed until now; from here on the pane shows the new run.
             pane.finish = None;
             pane.timings = Timings::default();
@@ -283,18 +300,16 @@ impl Workbench {
 
     /// Handles the end of a run, whose record is saved.
     pub(super) fn finished(&mut self, run: RunId, kind: RunKind, record: Record) {
-        let is_shown = self.running_inference(run, kind).is_some();
         if !self.belongs_to_shown_session(run) {
-            // The run belongs to an earlier session, whose number of runs in the history changes.
+            // Cancelled when its session was left. All that changes on screen is that session's number of runs in the history.
             self.ask_library(LibraryRequest::List);
             return;
         }
         self.clear_saved_notice();
         let comparisons = self.tuning.add(record.clone());
         self.measure(comparisons);
-        if is_shown {
-            let was_stopped = self.running.remove(&kind).is_some_and(|inference| inference.is_stopped);
-            let is_cut = was_stopped || !record.is_complete();
+        if let Some(inference) = self.take_running(run, kind) {
+            let is_cut = inference.is_stopped || !record.is_complete();
             match kind {
                 RunKind::BaselineRepeat => self.is_repeat_withheld = is_cut,
                 RunKind::Baseline | RunKind::Prefixed => self.is_repeat_withheld &= is_cut,
@@ -309,6 +324,7 @@ impl Workbench {
         self.start_background_runs();
     }
 
+    /// Shows the record of a run that has ended in its pane, if it has one.
     fn show_record(&mut self, kind: RunKind, record: &Record) {
         let keeps_first_baseline = kind == RunKind::Baseline
             && self
@@ -335,8 +351,7 @@ impl Workbench {
 
     /// Handles the failure of a run, which comes after its record if there is one.
     pub(super) fn failed(&mut self, run: RunId, kind: RunKind, problem: Problem) {
-        if self.running_inference(run, kind).is_some() {
-            self.running.remove(&kind);
+        if self.take_running(run, kind).is_some() {
             self.is_repeat_withheld |= kind == RunKind::BaselineRepeat;
         }
         if kind == RunKind::BaselineRepeat {
@@ -355,11 +370,11 @@ impl Workbench {
         self.refresh_stale();
     }
 
+    /// Handles the end of a run that leaves no record, because it was stopped before it was sent.
     pub(super) fn dropped(&mut self, run: RunId, kind: RunKind) {
-        if self.running_inference(run, kind).is_none() {
+        if self.take_running(run, kind).is_none() {
             return;
         }
-        self.running.remove(&kind);
         if let Some(pane) = self.pane_mut(kind) {
             pane.stop();
         }
@@ -382,32 +397,35 @@ impl Workbench {
     /// Returns whether two recipes make the same prefix, as far as is known without building them. A magnitude may be given in either
     /// unit; only for a constant are both exactly comparable.
     fn same_prefix(&self, a: &PrefixRecipe, b: &PrefixRecipe) -> bool {
+        /// Maximum relative difference of equal raw values. Converting the unit changes one by about 1e-16, and a step of the controls by far
+        /// more than this.
+        const RELATIVE_TOLERANCE: f64 = 1e-9;
         if a == b {
             return true;
         }
         let same_magnitude = match (a.magnitude, b.magnitude) {
             (Magnitude::TokenNorms(_), Magnitude::Raw(_)) | (Magnitude::Raw(_), Magnitude::TokenNorms(_)) => {
                 a.kind == PrefixKind::Constant
-                    && matches!((self.raw_of(a), self.raw_of(b)), (Some(x), Some(y)) if (x - y).abs() <= 1e-9 * x.abs())
+                    && matches!((self.raw_of(a), self.raw_of(b)), (Some(x), Some(y)) if (x - y).abs() <= RELATIVE_TOLERANCE * x.abs())
             }
             (x, y) => x == y,
         };
         same_magnitude && a.kind == b.kind && a.len == b.len && a.rounding == b.rounding
     }
 
-    /// Requests the diff of the panes. At most one is running at a time.
+    /// Requests the diff of the panes, now or when the one in progress is done. Without two texts there is none.
     pub(super) fn compare_panes(&mut self) {
         if self.left().text.is_empty() || self.prefixed.text.is_empty() {
             self.diff = None;
             return;
         }
-        if self.streaming_diff.under_way {
-            self.streaming_diff.wanted = true;
+        if self.streaming_diff.in_progress {
+            self.streaming_diff.is_outdated = true;
             return;
         }
         self.streaming_diff = StreamingDiff {
-            under_way: true,
-            wanted: false,
+            in_progress: true,
+            is_outdated: false,
         };
         self.pending_requests.push(Request::Compare(Texts {
             pair: Pair::Panes,
@@ -439,7 +457,7 @@ impl Workbench {
             return;
         };
         // Streaming text must not overwrite the selected one.
-        self.detach(RunKind::Prefixed);
+        self.cancel_run(RunKind::Prefixed);
         let key = GroupKey::of(&record);
         if self.tuning.shown_group.as_ref() != Some(&key) {
             self.show_group(key);

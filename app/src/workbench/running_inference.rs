@@ -14,6 +14,7 @@ pub(super) struct RunningInference {
     pub(super) run: RunId,
     pub(super) key: GroupKey,
     pub(super) recipe: Option<PrefixRecipe>,
+    /// The prefix with which it was sent.
     pub(super) sent: Option<PrefixIdentity>,
     pub(super) text: String,
     /// Whether its stop was requested. It may have ended before that.
@@ -23,8 +24,9 @@ pub(super) struct RunningInference {
 /// Limits the comparison of streaming text to one at a time, so that the bridge does not fall behind.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct StreamingDiff {
-    pub(super) under_way: bool,
-    pub(super) wanted: bool,
+    pub(super) in_progress: bool,
+    /// The texts have changed since it was requested.
+    pub(super) is_outdated: bool,
 }
 
 /// A run of the curve that has not ended.

@@ -23,7 +23,7 @@ impl Workbench {
     fn change_to(&mut self, tuning: Tuning) {
         self.stop_curve();
         for kind in [RunKind::Baseline, RunKind::Prefixed, RunKind::BaselineRepeat] {
-            self.detach(kind);
+            self.cancel_run(kind);
         }
         self.tuning = tuning;
         self.tuning.first_run = RunId(self.next_id);

@@ -19,10 +19,10 @@ use softprefix_core::prefix::{FoundBy, Origin, Rounding, SearchOrigin, files};
 use softprefix_core::protocol::learn::LearnEnd;
 use softprefix_unit::testing::{qwen_model, small_model};
 
-use crate::hardship::{stock_module, that_cannot_learn, that_holds_one_back};
+use crate::hardship::{stock_module, that_cannot_learn, that_holds_one_back, that_refuses_prefixes};
 use crate::recording::end_into;
 use crate::shell_learn::cut_off_after;
-use crate::support::{Harness, KilledWindow, at, kept, serve, tiny_model};
+use crate::support::{Harness, KilledWindow, another_tiny_model, at, kept, serve, tiny_model};
 
 fn find(harness: &mut Harness, action: FindAction) {
     harness.apply(Action::Find(action));
@@ -489,6 +489,59 @@ fn when_the_unit_disappears_the_best_rows_are_on_disk_and_usable_in_tune() {
     harness.until("the rows in Tune", |workbench| workbench.tab == Tab::Tune);
     let taken = harness.workbench.prefix.imported.as_ref().unwrap();
     assert_eq!(taken.sha256, learned.prefix.sha256());
+}
+
+#[test]
+fn a_failed_run_with_the_best_rows_does_not_end_learning() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = ready_at(folder.path(), that_refuses_prefixes(serve(tiny_model()), 1));
+    learn(&mut harness, 5);
+    let find_view = &harness.workbench.find;
+    assert!(find_view.learning().unwrap().is_finished() && find_view.output().is_some());
+    let saved = kept(&harness.folder).into_iter().find(|saved| saved.learning.is_some());
+    let saved = saved.unwrap();
+    let failed = saved.undeleted().filter(|record| record.error().is_some());
+    assert_eq!(failed.count(), 1, "it is in the history");
+}
+
+#[test]
+fn when_no_run_with_the_best_rows_succeeds_learning_ends_with_its_rows_and_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = ready_at(folder.path(), that_refuses_prefixes(serve(tiny_model()), usize::MAX));
+    find(&mut harness, FindAction::SetSteps(5));
+    find(&mut harness, FindAction::Start);
+    harness.until("the end", |workbench| workbench.find.current_work().is_none());
+    let find_view = &harness.workbench.find;
+    assert!(find_view.learning().unwrap().is_finished() && find_view.output().is_none());
+    assert_eq!(find_view.problem().unwrap().kind, ProblemKind::Module);
+    let learned = learned_file(&harness);
+    find(&mut harness, FindAction::UseInTune);
+    harness.until("the rows in Tune", |workbench| workbench.tab == Tab::Tune);
+    let taken = harness.workbench.prefix.imported.as_ref().unwrap();
+    assert_eq!(taken.sha256, learned.prefix.sha256());
+}
+
+#[test]
+fn learned_rows_are_not_compared_with_the_vocabulary_of_another_model_of_the_same_width() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = ready(folder.path());
+    learn(&mut harness, 2);
+    let experiment = harness.workbench.find.saved.as_ref().unwrap().experiment.id.clone();
+    harness.until("the history", |workbench| workbench.library.get(&experiment).is_some());
+    let mut token_norm_on = |module: SocketAddr| {
+        harness.apply(Action::Connect(at(module)));
+        harness.until("the module", |workbench| {
+            let facts = workbench.module.facts();
+            facts.is_some_and(|facts| facts.identity.address == module.to_string())
+        });
+        harness.workbench.find.rows = None;
+        harness.apply(Action::Sweep(SweepAction::Show(experiment.clone())));
+        harness.until("the rows", |workbench| workbench.find.rows.is_some());
+        harness.workbench.find.rows.as_ref().unwrap().summary.token_norm
+    };
+    assert_eq!(token_norm_on(serve(another_tiny_model())), None);
+    // The same file on another module.
+    assert!(token_norm_on(serve(tiny_model())).is_some());
 }
 
 #[test]

@@ -410,6 +410,23 @@ pub fn that_cannot_learn(module: SocketAddr) -> SocketAddr {
     )
 }
 
+/// A unit that refuses the first `count` inferences with a prefix, whose rows reach it damaged.
+pub fn that_refuses_prefixes(module: SocketAddr, count: usize) -> SocketAddr {
+    let left = Arc::new(AtomicUsize::new(count));
+    let damage = move |request: &mut Value| {
+        let rows = request.pointer_mut("/data/soft_prefix/data_b64");
+        let is_one_left = |left: usize| left.checked_sub(1);
+        if let Some(rows) = rows
+            && left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, is_one_left)
+                .is_ok()
+        {
+            *rows = "damaged".into();
+        }
+    };
+    changed(module, damage, |_reply| {})
+}
+
 /// A module that gets set-ups only while `gate` is not held.
 pub fn that_sets_up_behind(gate: Arc<Mutex<()>>, module: SocketAddr) -> SocketAddr {
     let wait = move |request: &mut Value| {

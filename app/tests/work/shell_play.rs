@@ -12,7 +12,7 @@ use softprefix::workbench::Action;
 use softprefix_core::prefix::Magnitude;
 
 use crate::external::packets;
-use crate::hardship::Link;
+use crate::hardship::{Link, that_refuses_prefixes};
 use crate::shell::{program, stderr};
 use crate::support::{Harness, LONG, at, kept, serve, tiny_model};
 
@@ -129,7 +129,7 @@ fn an_impossible_run_is_answered_and_an_unreachable_module_ends_the_command() {
     let module = serve(tiny_model());
     let command = play(folder.path(), module, &["--stdin", "--blend", "春", ""]);
     let done = piped(command, b"{\"run\":true}\n");
-    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    assert_eq!(done.status.code(), Some(2), "{}", stderr(&done));
     let lines = lines(&done);
     let errors = of(&lines, "error");
     assert!(
@@ -157,6 +157,24 @@ fn an_impossible_run_is_answered_and_an_unreachable_module_ends_the_command() {
     let done = piped(play(folder.path(), module, &["--stdin", "--osc", "0.0.0.0:0"]), b"");
     assert_eq!(done.status.code(), Some(0));
     assert!(stderr(&done).contains("OSC has no password"), "{}", stderr(&done));
+}
+
+#[test]
+fn a_failed_run_is_answered_and_gives_the_exit_status_also_if_a_later_one_succeeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = that_refuses_prefixes(serve(tiny_model()), 1);
+    let mut child = play(folder.path(), module, &["--stdin"]).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut printed = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    writeln!(stdin, r#"{{"run": true}}"#).unwrap();
+    assert!(printed.any(|line| line.starts_with(r#"{"error":"#)));
+    writeln!(stdin, r#"{{"run": true}}"#).unwrap();
+    drop(stdin);
+    assert!(printed.any(|line| line.starts_with(r#"{"text":"#)));
+    assert!(printed.all(|line| !line.starts_with(r#"{"error":"#)));
+    assert_eq!(child.wait().unwrap().code(), Some(3));
 }
 
 #[test]

@@ -419,6 +419,16 @@ pub fn tiny_model() -> PathBuf {
     FILE.get_or_init(|| written("tiny", &TinyModel::qwen2())).clone()
 }
 
+/// Another model of random weights, as wide as the first.
+pub fn another_tiny_model() -> PathBuf {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    let another = TinyModel {
+        seed: 8,
+        ..TinyModel::qwen2()
+    };
+    FILE.get_or_init(|| written("another", &another)).clone()
+}
+
 /// Another model of random weights, wider than the first.
 pub fn wide_model() -> PathBuf {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
