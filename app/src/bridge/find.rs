@@ -368,12 +368,12 @@ impl OutputRunner {
             None => Ok(()),
         })
         .await?;
-        let found = found_rows(&best, self.session.facts().identity.median_norm);
-        let recipe = found.recipe.clone();
+        let described = describe_rows(&best, self.session.facts().identity.median_norm);
+        let recipe = described.recipe.clone();
         let experiment = self.journal.experiment.id.clone();
         let rows = FindEvent::Rows {
             experiment: experiment.clone(),
-            rows: Box::new(found),
+            rows: Box::new(described),
         };
         report(&self.events, rows).await;
         let examples = &self.plan.request.examples;
@@ -422,7 +422,7 @@ impl OutputRunner {
 }
 
 /// Returns the best rows with their recipe and summary, without the nearest tokens.
-fn found_rows(best: &BestRows, median_norm: Option<f64>) -> FoundRows {
+fn describe_rows(best: &BestRows, median_norm: Option<f64>) -> FoundRows {
     let recipe = PrefixRecipe::new(
         PrefixKind::Imported {
             name: beginning(&best.learned.first_target, NAME_CHARACTERS),
@@ -460,8 +460,8 @@ async fn answer_query(request: FindRequest, context: &FindContext) -> Result<(),
             choose::report_since_first(&saved, context).await
         }
         FindRequest::ReadExamples(path) => {
-            let found = run_blocking(move || examples(&path)).await?;
-            report(&context.events, FindEvent::Examples(found)).await;
+            let examples = run_blocking(move || examples(&path)).await?;
+            report(&context.events, FindEvent::Examples(examples)).await;
             Ok(())
         }
         FindRequest::Rows { experiment } => {
@@ -472,11 +472,11 @@ async fn answer_query(request: FindRequest, context: &FindContext) -> Result<(),
                 .as_deref()
                 .filter(|session| is_model_of(&session.facts().identity, &best));
             let median = session.and_then(|session| session.facts().identity.median_norm);
-            let found = found_rows(&best, median);
-            let recipe = found.recipe.clone();
+            let described = describe_rows(&best, median);
+            let recipe = described.recipe.clone();
             let rows = FindEvent::Rows {
                 experiment,
-                rows: Box::new(found),
+                rows: Box::new(described),
             };
             report(&context.events, rows).await;
             if let Some(session) = session {
@@ -543,11 +543,11 @@ async fn load_prefix(context: &FindContext, found: &FoundPrefix) -> Result<Loade
                 origin: Origin::Learned(Box::new(best.learned)),
             })
         }
-        FoundPrefix::Candidate { recipe, found } => Ok(LoadedPrefix {
+        FoundPrefix::Candidate { recipe, found: origin } => Ok(LoadedPrefix {
             // The prefix that was searched around, and the generation of the search.
-            name: format!("{} +{}", found.near, found.generation),
+            name: format!("{} +{}", origin.near, origin.generation),
             rows: choose::build_rows(recipe, context).await?,
-            origin: Origin::Found(found.clone()),
+            origin: Origin::Found(origin.clone()),
         }),
     }
 }

@@ -359,6 +359,8 @@ fn lock(routes: &Mutex<Routes>) -> MutexGuard<'_, Routes> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::net::TcpListener;
 
     use super::*;
@@ -371,8 +373,8 @@ mod tests {
         let request = Request::new(connection.new_id(), "llm.1000", "taskinfo");
         let mut ticket = connection.ask(&request, Kind::Call, None).unwrap();
         drop(connection);
-        assert!(
-            matches!(ticket.next().await, Err(ClientError::ConnectionLost { address: lost, .. }) if lost == address)
-        );
+        let reply = tokio::time::timeout(Duration::from_secs(60), ticket.next()).await;
+        let ended = reply.expect("the request waits for ever");
+        assert!(matches!(ended, Err(ClientError::ConnectionLost { address: lost, .. }) if lost == address));
     }
 }

@@ -40,10 +40,10 @@ const MIB: usize = 1 << 20;
 /// The flag of a step that is never interrupted.
 pub(super) static NEVER: AtomicBool = AtomicBool::new(false);
 
-/// The memory reserved for a job, or the reason why it can never be admitted.
+/// The memory reserved for a job, or the reason why the job is refused.
 type Admission = Result<Charge, String>;
 
-/// Jobs that can start now.
+/// Jobs that leave the queues, because they can start now or are refused.
 struct Admitted {
     jobs: Vec<(QueuedJob, Admission)>,
     score: Option<(ScoreJob, Admission)>,
@@ -67,10 +67,13 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     pub engine: Box<dyn Engine>,
     pub embeddings: Arc<dyn TokenEmbeddings>,
+    /// Maximum number of inferences that run at once.
     max_sequences: usize,
     memory: Budget,
     pub hidden_size: usize,
+    /// [`EngineInfo::chunked_prefill`](crate::engine::EngineInfo::chunked_prefill).
     pub chunked_prefill: bool,
+    /// The inferences in progress, in the order in which they started.
     pub active: Vec<Active>,
     /// The scoring job in progress.
     scoring: Option<Scoring>,
