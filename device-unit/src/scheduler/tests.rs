@@ -887,10 +887,7 @@ fn a_job_that_needs_more_memory_than_learning_leaves_is_refused_and_keeps_no_oth
         sentence.contains("56 positions would take 56 MiB, but this unit has 55 MiB left while it learns a prefix"),
         "{sentence}"
     );
-    assert_eq!(
-        harness.outcome_of("small"),
-        JobOutcome::Finished(FinishReason::Length)
-    );
+    assert_eq!(harness.outcome_of("small"), JobOutcome::Finished(FinishReason::Length));
     stop.set();
     harness.scheduler.wake();
     while !matches!(received.recv_timeout(patience).unwrap(), Learned::Ended(_)) {}
