@@ -5,6 +5,7 @@ use std::time::Instant;
 use softprefix_core::protocol::extension::{FinishReason, Priority};
 
 use super::active::{Active, prompt_rows, token_row};
+use super::drafter::DraftCost;
 use super::job::JobOutcome;
 use super::worker::{NEVER, Worker};
 use crate::engine::{EngineError, Logits, PASS_ROWS, Step};
@@ -17,6 +18,8 @@ const PREFILL_ROWS_SHARED: usize = PASS_ROWS;
 pub(super) const DECODE_ROWS: usize = 16;
 /// Fixed cost of a step, in rows: reading the weights takes as long for one row as for many.
 const STEP_OVERHEAD_ROWS: f64 = 8.0;
+/// What the second row of a step costs beyond the later ones, in steps of one row: the kernels for one row only wait for the memory.
+const SECOND_ROW_STEPS: f64 = 0.3;
 
 /// Prompt rows in a step of one sequence. The engine polls that sequence's stop flag, so a long step can be cancelled.
 const PREFILL_ROWS_ALONE: usize = 256;
@@ -88,7 +91,10 @@ impl Worker {
         };
         // A drafted row costs one row and, if accepted, saves its sequence a step. A step costs its overhead plus one row per decoding
         // sequence, and this sequence's share of that is the smaller the more sequences decode: drafts must then be likelier to pay off.
-        let min_probability = decoding as f64 / (decoding as f64 + STEP_OVERHEAD_ROWS);
+        let draft_cost = DraftCost {
+            first: if decoding == 1 { SECOND_ROW_STEPS } else { 0.0 },
+            each: decoding as f64 / (decoding as f64 + STEP_OVERHEAD_ROWS),
+        };
         let mut draft_rows_left = DECODE_ROWS.saturating_sub(decoding);
         let mut undrafted_sequences = decoding;
         let mut order: Vec<usize> = (0..self.active.len()).collect();
@@ -111,7 +117,7 @@ impl Worker {
                 if let Some(drafter) = &mut active.job.drafter {
                     // The last token of the output is never fed, so nothing is drafted after it.
                     let wanted = active.job.max_new_tokens - active.produced - 1;
-                    let drafted = drafter.propose(wanted.min(draft_rows_left / undrafted_sequences), min_probability);
+                    let drafted = drafter.propose(wanted.min(draft_rows_left / undrafted_sequences), draft_cost);
                     active.drafted.extend_from_slice(drafted);
                 }
                 draft_rows_left -= active.drafted.len();

@@ -9,6 +9,15 @@ pub const LONGEST_MATCH: usize = 16;
 /// Weight of one observation in the running acceptance rates. A guess: larger adapts sooner, and one rejected token then counts for more.
 const RATE_SMOOTHING: f64 = 0.25;
 
+/// What the verification of drafts costs, in steps without drafts.
+#[derive(Clone, Copy, Debug)]
+pub struct DraftCost {
+    /// Of the first drafted token, beyond [`DraftCost::each`].
+    pub first: f64,
+    /// Of each drafted token.
+    pub each: f64,
+}
+
 /// Proposes tokens for one sequence, and adapts to how many of its proposals are accepted.
 pub struct Drafter {
     /// Texts that the output may repeat, most likely first.
@@ -57,9 +66,9 @@ impl Drafter {
         }
     }
 
-    /// Returns at most `max` tokens. The estimated probability that a token and all before it are accepted is at least
-    /// `min_probability` for each. Call [`Drafter::observe`] before the next proposal. The cost is one pass over all sources.
-    pub fn propose(&mut self, max: usize, min_probability: f64) -> &[u32] {
+    /// Returns at most `max` tokens: as many as are expected to save the most at `cost`, none if they save nothing. Call
+    /// [`Drafter::observe`] before the next proposal. The search is one pass over all sources.
+    pub fn propose(&mut self, max: usize, cost: DraftCost) -> &[u32] {
         self.expected.clear();
         self.proposed = 0;
         self.last_match = self.find();
@@ -70,7 +79,7 @@ impl Drafter {
             {
                 self.expected.push(token);
             }
-            let mut chance = 1.0;
+            let (mut chance, mut saved) = (1.0, -cost.first);
             // A short match may come from boilerplate such as the chat template, so no more tokens are proposed than were matched.
             let max = if found.matched < LONGEST_MATCH {
                 max.min(found.matched)
@@ -79,10 +88,14 @@ impl Drafter {
             };
             for ahead in 0..self.expected.len().min(max) {
                 chance *= self.acceptance_rates[(found.matched + ahead).min(LONGEST_MATCH)];
-                if chance < min_probability {
+                if chance < cost.each {
                     break;
                 }
+                saved += chance - cost.each;
                 self.proposed += 1;
+            }
+            if saved < 0.0 {
+                self.proposed = 0;
             }
         }
         &self.expected[..self.proposed]
@@ -169,11 +182,14 @@ mod tests {
 
     use super::*;
 
+    const FREE: DraftCost = DraftCost { first: 0.0, each: 0.0 };
+    const COST: DraftCost = DraftCost { first: 0.0, each: 0.1 };
+
     /// Decodes `truth` with at most `max` drafts per step; returns the number of steps and the drafter's counts.
-    fn steps(mut drafter: Drafter, truth: &[u32], max: usize, min_probability: f64) -> (usize, usize, usize) {
+    fn steps(mut drafter: Drafter, truth: &[u32], max: usize) -> (usize, usize, usize) {
         let (mut at, mut steps) = (0, 0);
         while at < truth.len() {
-            let guess = drafter.propose(max.min(truth.len() - at - 1), min_probability);
+            let guess = drafter.propose(max.min(truth.len() - at - 1), COST);
             let right = guess.iter().zip(&truth[at..]).take_while(|(a, b)| a == b).count();
             drafter.observe(&truth[at..=at + right]);
             at += right + 1;
@@ -200,7 +216,7 @@ mod tests {
         let (prompt, text) = (noise(20, 1), noise(64, 2));
         let before = [&prompt[4..], &text].concat();
         let drafter = Drafter::new(&prompt, texts(&[&noise(64, 3), &before]));
-        assert_eq!(steps(drafter, &text, 15, 0.1), (5, 59, 59));
+        assert_eq!(steps(drafter, &text, 15), (5, 59, 59));
     }
 
     #[test]
@@ -210,7 +226,7 @@ mod tests {
             [&text[..30], &[7], &text[30..]].concat(),
             [&text[..30], &[7], &text[31..]].concat(),
         ] {
-            let (steps, drafted, accepted) = steps(Drafter::new(&[], texts(&[&text])), &changed, 15, 0.1);
+            let (steps, drafted, accepted) = steps(Drafter::new(&[], texts(&[&text])), &changed, 15);
             assert!(steps < 30, "{steps} steps");
             assert!(accepted * 4 > drafted * 3, "{accepted} of {drafted}");
         }
@@ -219,14 +235,14 @@ mod tests {
     #[test]
     fn a_text_that_repeats_itself_is_drafted_from_itself_beyond_its_end() {
         let text: Vec<u32> = noise(7, 5).into_iter().cycle().take(140).collect();
-        let (steps, drafted, accepted) = steps(Drafter::new(&[], Vec::new()), &text, 15, 0.1);
+        let (steps, drafted, accepted) = steps(Drafter::new(&[], Vec::new()), &text, 15);
         assert!(steps < 30, "{steps} steps, {accepted} of {drafted}");
     }
 
     #[test]
     fn without_a_match_almost_nothing_is_drafted() {
         let drafter = Drafter::new(&noise(50, 6), texts(&[&noise(500, 7), &noise(500, 8)]));
-        let (steps, drafted, _) = steps(drafter, &noise(400, 9), 15, 0.1);
+        let (steps, drafted, _) = steps(drafter, &noise(400, 9), 15);
         assert!(steps > 395 && drafted < 8, "{steps} steps, {drafted} drafted");
     }
 
@@ -237,29 +253,32 @@ mod tests {
         let mut text = before.clone();
         text.iter_mut().skip(1).step_by(2).for_each(|token| *token += 50_000);
         let whole = [text, before.clone()].concat();
-        let misled = steps(Drafter::new(&[], texts(&[&before])), &whole[..400], 15, 0.1);
+        let misled = steps(Drafter::new(&[], texts(&[&before])), &whole[..400], 15);
         assert!(misled.0 > 390 && misled.1 < 20, "{misled:?}");
-        let both = steps(Drafter::new(&[], texts(&[&before])), &whole, 15, 0.1);
+        let both = steps(Drafter::new(&[], texts(&[&before])), &whole, 15);
         assert!(both.0 < misled.0 + 60, "{both:?}");
     }
 
     #[test]
-    fn fewer_tokens_are_proposed_at_a_higher_threshold() {
+    fn fewer_tokens_are_proposed_the_more_each_costs_and_none_that_do_not_save_the_cost_of_the_first() {
         let text = noise(200, 11);
-        let mut counts = [0.05, 0.3, 0.6, 0.9].map(|min_probability| {
+        let proposed = |first, each| {
             let mut drafter = Drafter::new(&text[..10], texts(&[&text]));
-            drafter.propose(100, min_probability).len()
-        });
+            drafter.propose(100, DraftCost { first, each }).len()
+        };
+        let counts = [0.05, 0.3, 0.6, 0.9].map(|each| proposed(0.0, each));
         assert!(counts.is_sorted_by(|a, b| a > b), "{counts:?}");
-        counts.reverse();
-        assert_eq!(counts[0], 0);
+        assert_eq!(counts[3], 0);
+        // The chances of one, two and three more tokens after ten equal ones are 0.65, 0.45 and 0.32: 0.52 more than 0.3 for each.
+        assert_eq!(proposed(0.4, 0.3), counts[1]);
+        assert_eq!(proposed(0.6, 0.3), 0);
     }
 
     #[test]
     fn empty_inputs_propose_nothing() {
-        assert_eq!(Drafter::new(&[], Vec::new()).propose(15, 0.0), [0; 0]);
-        assert_eq!(Drafter::new(&[], texts(&[&[], &[1]])).propose(15, 0.0), [0; 0]);
-        assert_eq!(Drafter::new(&[1], texts(&[&[1, 2, 3]])).propose(0, 0.0), [0; 0]);
+        assert_eq!(Drafter::new(&[], Vec::new()).propose(15, FREE), [0; 0]);
+        assert_eq!(Drafter::new(&[], texts(&[&[], &[1]])).propose(15, FREE), [0; 0]);
+        assert_eq!(Drafter::new(&[1], texts(&[&[1, 2, 3]])).propose(0, FREE), [0; 0]);
     }
 
     proptest! {
@@ -267,12 +286,12 @@ mod tests {
         fn a_proposal_is_no_longer_than_requested_and_consists_of_tokens_of_the_texts(
             prompt in vec(0..4_u32, 0..40),
             sources in vec(vec(0..4_u32, 0..60), 0..4),
-            steps in vec((0..20_usize, 0.0..1.2, vec(0..4_u32, 1..21)), 0..30),
+            steps in vec((0..20_usize, 0.0..1.2, 0.0..1.2, vec(0..4_u32, 1..21)), 0..30),
         ) {
             let sources = sources.iter().map(|source| source.as_slice().into()).collect();
             let mut drafter = Drafter::new(&prompt, sources);
-            for (max, min_probability, chosen) in steps {
-                let proposed = drafter.propose(max, min_probability);
+            for (max, first, each, chosen) in steps {
+                let proposed = drafter.propose(max, DraftCost { first, each });
                 prop_assert!(proposed.len() <= max);
                 prop_assert!(proposed.iter().all(|&token| token < 4));
                 // The tokens that were accepted, and the one after them.

@@ -22,6 +22,7 @@ mod texts;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -103,6 +104,7 @@ struct Inner {
     source: Arc<dyn ModelSource>,
     directory: Arc<dyn Directory>,
     options: UnitOptions,
+    drafts: AtomicBool,
     tasks: Mutex<Tasks>,
     task_ended: Condvar,
     collector: Mutex<Collector>,
@@ -131,6 +133,7 @@ impl Unit {
                 source,
                 directory,
                 models: ModelCache::default(),
+                drafts: options.drafts.into(),
                 options,
                 tasks: Mutex::default(),
                 task_ended: Condvar::new(),
@@ -144,6 +147,11 @@ impl Unit {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.options.name
+    }
+
+    /// Sets [`UnitOptions::drafts`] for the tasks that are set up from now on.
+    pub fn set_drafts(&self, drafts: bool) {
+        self.inner.drafts.store(drafts, Ordering::Relaxed);
     }
 
     /// Returns the memory budget for requests and inferences.
@@ -601,7 +609,7 @@ impl Inner {
             .map_err(|error| SetUpError::new(&error.to_string()))?;
         let inputs = setup.inputs.clone();
         let outlet = registration.outlet;
-        let texts = (self.options.drafts && model.info().drafts)
+        let texts = (self.drafts.load(Ordering::Relaxed) && model.info().drafts)
             .then(|| RecentTexts::new(&self.options.memory))
             .flatten();
         let owner = Arc::clone(peer.name());

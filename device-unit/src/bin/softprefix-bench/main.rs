@@ -77,7 +77,7 @@ enum Command {
         #[arg(long, default_value_t = 5)]
         rounds: usize,
     },
-    /// A unit with drafts against one without: a repeated text, positions of a slider, and unrelated texts
+    /// Drafts against none: a repeated text, positions of a slider, and unrelated texts
     Drafts {
         /// A GGUF file
         path: PathBuf,

@@ -56,8 +56,8 @@ pub fn measure(path: &Path, threads: Option<usize>, tokens: usize, rounds: usize
         drafts: false,
         ..UnitOptions::default()
     };
-    let (name, address) = serve(&runtime, path, threads, options)?;
-    let task = set_up(&runtime, &address, &name, Map::new())?;
+    let server = serve(&runtime, path, threads, options)?;
+    let task = server.set_up(&runtime, Map::new())?;
     let prefixes = prefixes(own.engine.info().hidden_size)?;
     let mut measured = Vec::new();
     // One more round as a warm-up.
@@ -119,32 +119,36 @@ fn store(path: &Path, threads: Option<usize>) -> anyhow::Result<(String, ModelSt
 ///
 /// # Errors
 /// Fails if the file cannot be read or no port is free.
-pub fn serve(
-    runtime: &Runtime,
-    path: &Path,
-    threads: Option<usize>,
-    options: UnitOptions,
-) -> anyhow::Result<(String, String)> {
-    let (name, store) = store(path, threads)?;
+pub fn serve(runtime: &Runtime, path: &Path, threads: Option<usize>, options: UnitOptions) -> anyhow::Result<Server> {
+    let (model, store) = store(path, threads)?;
     let unit = Arc::new(Unit::new(Arc::new(store), options));
     let listener = runtime.block_on(listen::bind(([127, 0, 0, 1], 0).into(), false))?;
     let address = listener.local_addr()?.to_string();
-    runtime.spawn(listen::serve(listener, unit, std::future::pending()));
-    Ok((name, address))
+    runtime.spawn(listen::serve(listener, Arc::clone(&unit), std::future::pending()));
+    Ok(Server { unit, model, address })
 }
 
-/// Sets up a task on that unit.
-///
-/// # Errors
-/// The unit's error.
-pub fn set_up(runtime: &Runtime, address: &str, model: &str, settings: Map<String, Value>) -> anyhow::Result<Task> {
-    runtime.block_on(async {
-        let module = Module::connect(address, ConnectOptions::default()).await?;
-        let mut set_up = SetUp::new(model, SYSTEM);
-        set_up.max_token_len = Some(1024);
-        set_up.settings = settings;
-        Ok(module.set_up(&set_up).await?)
-    })
+/// A unit that listens on loopback.
+pub struct Server {
+    pub unit: Arc<Unit>,
+    model: String,
+    address: String,
+}
+
+impl Server {
+    /// Sets up a task through a connection of its own.
+    ///
+    /// # Errors
+    /// The unit's error.
+    pub fn set_up(&self, runtime: &Runtime, settings: Map<String, Value>) -> anyhow::Result<Task> {
+        runtime.block_on(async {
+            let module = Module::connect(&self.address, ConnectOptions::default()).await?;
+            let mut set_up = SetUp::new(&self.model, SYSTEM);
+            set_up.max_token_len = Some(1024);
+            set_up.settings = settings;
+            Ok(module.set_up(&set_up).await?)
+        })
+    }
 }
 
 fn print(rounds: &[Round], tokens: usize) {
