@@ -51,7 +51,7 @@ fn pictures_of_the_window() {
     use Theme::{Dark, Light};
     for (language, end) in [(English, ""), (Japanese, "-ja")] {
         for (theme, shade) in [(Dark, "dark"), (Light, "light")] {
-            for (size, width) in [(SMALL, 1280), (LARGE, 1440)] {
+            for (size, width) in [(SMALL, 1280), (LARGE, 1440), (FULL, 1920)] {
                 let named = |what: &str| format!("{what}-{width}-{shade}{end}");
                 draw(&named("tune"), common::tuned(language, theme), size, 1.0);
                 draw(&named("512-tokens"), common::long_japanese(language, theme), size, 1.0);
@@ -61,8 +61,6 @@ fn pictures_of_the_window() {
     draw("streaming", common::streaming(English, Dark), SMALL, 1.0);
     draw("projector", common::tuned(English, Dark), SMALL, 1.5);
     draw("projector-ja", common::tuned(Japanese, Light), FULL, 1.5);
-    draw("tune-1920-dark", common::tuned(English, Dark), FULL, 1.0);
-    draw("tune-1920-light-ja", common::tuned(Japanese, Light), FULL, 1.0);
     let mut alone = common::tuned(English, Dark);
     alone.apply(Action::ToggleTextsAlone);
     alone.apply(Action::StepDifference(1));
@@ -75,7 +73,6 @@ fn pictures_of_the_window() {
         draw(name, long, size, 1.0);
     }
     draw("long-1280-ja", common::long(Japanese, Dark), SMALL, 1.0);
-    draw("512-tokens-1920-ja", common::long_japanese(Japanese, Dark), FULL, 1.0);
     draw("long-1920", common::long(English, Light), FULL, 1.0);
     for (name, language, theme, size) in [
         ("curve-1280", English, Dark, SMALL),
