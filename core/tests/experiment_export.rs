@@ -162,7 +162,7 @@ fn whichever_step_the_disk_refuses_an_exported_prefix_is_the_old_one_or_the_new_
                 let stored = PrefixStore::new(folder).put(&new);
                 stored.map(drop).map_err(|error| error.to_string())
             },
-            |folder| PrefixStore::new(folder).get(&digest).ok(),
+            |folder| PrefixStore::new(folder).get(&digest, None).ok(),
             false,
         );
     }

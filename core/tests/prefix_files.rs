@@ -177,6 +177,20 @@ fn an_adapter_saved_with_a_large_embedding_table_is_read_without_the_table() {
     );
     let imported = import(folder.path(), Some(8), Rounding::NearestEven).unwrap();
     assert!(imported.prefix.values().iter().all(|value| value.to_f32() == 0.5));
+
+    // Also without its configuration; a model without such a tensor is too large.
+    let alone = folder.path().join("alone.safetensors");
+    std::fs::rename(folder.path().join("adapter_model.safetensors"), &alone).unwrap();
+    let without_folder = import(&alone, Some(8), Rounding::NearestEven).unwrap();
+    assert_eq!(without_folder.prefix, imported.prefix);
+    assert_eq!(
+        (without_folder.name.as_str(), without_folder.format),
+        ("alone", Format::Safetensors)
+    );
+    let header = header.replace("prompt_embeddings", "lm_head.weight");
+    tensors_file(&alone, &header, table + 32, table, &values);
+    let error = import(&alone, Some(8), Rounding::NearestEven).unwrap_err();
+    assert!(matches!(error, FileError::TooLarge { .. }), "{error}");
 }
 
 #[test]
@@ -227,7 +241,7 @@ fn array(kind: &str, rows: usize, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn words_of_sixteen_bits_are_read_only_where_they_are_the_bits_of_bf16() {
+fn words_of_sixteen_bits_are_read_only_where_their_values_show_that_they_are_the_bits_of_bf16() {
     let values = || (0..10 * H).map(|i| ((i * 37 % 80) as f32 - 39.5) / 400.0);
     let read = |kind: &str, words: Vec<u16>| {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -252,16 +266,55 @@ fn words_of_sixteen_bits_are_read_only_where_they_are_the_bits_of_bf16() {
     assert!(read(">u2", bits.iter().map(|word| word.swap_bytes()).collect()).is_ok());
     assert!(read("<u2", bits.into_iter().chain([0; 2 * H]).collect()).is_ok());
     assert!(read("<u2", vec![0; H]).is_ok());
-    let halves: Vec<u16> = values().map(|value| half::f16::from_f32(value).to_bits()).collect();
-    let counts: Vec<u16> = (0..10 * H as u16).collect();
-    let ids: Vec<u16> = (0..10 * H as u16).map(|i| i.wrapping_mul(40_503)).collect();
-    for words in [halves, counts, ids] {
+    let halves = |value: &dyn Fn(u16) -> f32| -> Vec<u16> {
+        let values = (0..10 * H as u16).map(value);
+        values.map(|value| half::f16::from_f32(value).to_bits()).collect()
+    };
+    let sign = |i: u16| if i.is_multiple_of(3) { -1.0 } else { 1.0 };
+    let share = |i: u16| f32::from(i * 37 % 80) / 80.0;
+    let wholes = |value: &dyn Fn(u16) -> u16| -> Vec<u16> { (0..10 * H as u16).map(value).collect() };
+    for (what, words) in [
+        ("small f16", halves(&|i| (share(i) - 0.5) / 5.0)),
+        ("the constant 0.5 in f16", halves(&|_| 0.5)),
+        ("1 and -1 in f16", halves(&sign)),
+        ("0.5 to 1 in f16", halves(&|i| sign(i) * (0.5 + share(i) / 2.0))),
+        ("counts", wholes(&|i| i)),
+        ("tokens", wholes(&|i| i.wrapping_mul(40_503))),
+        ("13000 to 14400", wholes(&|i| 13_000 + i * 37 % 80 * 18)),
+        ("60000 and above", wholes(&|i| 60_000 + i)),
+        ("a constant in bf16 or f16", vec![bf16::ONE.to_bits(); 10 * H]),
+    ] {
         let error = read("<u2", words).unwrap_err();
+        assert!(matches!(&error, FileError::UnclearWords { .. }), "{what}: {error}");
         assert!(
-            matches!(&error, FileError::WrongType { found, .. } if found.starts_with("u2")),
+            error.to_string().contains("(words.astype('u4') << 16).view('f4')"),
             "{error}"
         );
     }
+}
+
+#[test]
+fn a_table_of_h_rows_is_to_be_transposed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("transposed.npy");
+    export_npy(
+        &SoftPrefix::from_bf16(P, some_prefix().values().to_vec()).unwrap(),
+        &path,
+    )
+    .unwrap();
+    let error = import(&path, Some(H), Rounding::NearestEven).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            FileError::Transposed {
+                width: P,
+                hidden_size: H,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(error.to_string().contains("`table.T`"), "{error}");
 }
 
 #[test]
@@ -491,7 +544,10 @@ fn what_is_no_table_of_numbers_is_refused_with_what_it_is() {
         ("int64.npy", "i8"),
         ("two_tables.safetensors", "2 tensors of two dimensions"),
         ("no_tensor.zip", "no tensor.npy"),
-        ("kobold_bzip2.zip", "not known"),
+        (
+            "kobold_bzip2.zip",
+            "KoboldAI zip file: its tensor.npy is packed by bzip2",
+        ),
         ("text.txt", "begins with"),
         ("is not there", "cannot be read"),
     ] {
@@ -611,6 +667,34 @@ fn of_several_arrays_the_named_one_is_taken_or_none() {
     assert_eq!(read(&kobold).unwrap(), (1, Format::Kobold));
     let error = read(&kobold[..2]).unwrap_err().to_string();
     assert!(error.contains("2 arrays (other.npy, tensor.npy"), "{error}");
+    let mut damaged = stored_zip(&[("rows.npy", &one)]);
+    let at = damaged.windows(4).position(|four| four == 1_f32.to_le_bytes()).unwrap();
+    damaged[at] ^= 1;
+    let error = import_bytes("rows.npz", &damaged, None, Rounding::NearestEven).unwrap_err();
+    assert!(error.to_string().contains("not a usable .npz file"), "{error}");
+}
+
+#[test]
+fn a_damaged_description_of_a_koboldai_soft_prompt_leaves_it_without_a_name() {
+    let table = std::fs::read(fixture("f32.npy")).unwrap();
+    let rows = open("f32.npy").unwrap().prefix;
+    let description = br#"{"name": "Sea shanties", "supported": ["gpt-j-6B"]}"#;
+    let read = |zip: &[u8]| import_bytes("shanties", zip, Some(H), Rounding::NearestEven).unwrap();
+    let whole = stored_zip(&[("tensor.npy", &table), ("meta.json", description)]);
+    assert_eq!(read(&whole).name, "Sea shanties");
+    let mut other_content = whole.clone();
+    let at = whole.windows(4).position(|four| four == b"Sea ").unwrap();
+    other_content[at] = b'T';
+    for zip in [
+        other_content,
+        stored_zip(&[("tensor.npy", &table), ("meta.json", &description[..20])]),
+        stored_zip(&[("tensor.npy", &table), ("meta.json", b"\xff\0")]),
+        stored_zip(&[("tensor.npy", &table), ("meta.json", b"")]),
+    ] {
+        let imported = read(&zip);
+        assert_eq!((imported.name.as_str(), imported.format), ("shanties", Format::Kobold));
+        assert_eq!((&imported.prefix, imported.base_model), (&rows, None));
+    }
 }
 
 #[test]
@@ -799,25 +883,49 @@ fn kept_rows_are_found_by_their_digest_and_checked() {
     let imported = open("peft_prompt_tuning").unwrap();
     let digest = prefix_store.put(&imported.prefix).unwrap();
     assert_eq!(prefix_store.put(&imported.prefix).unwrap(), digest);
-    assert_eq!(prefix_store.get(&digest).unwrap(), imported.prefix);
+    assert_eq!(prefix_store.get(&digest, None).unwrap(), imported.prefix);
 
     let other = some_prefix();
     let file = |digest: &str| folder.path().join(format!("prefixes/{digest}.safetensors"));
     prefix_store.put(&other).unwrap();
     std::fs::copy(file(&other.sha256()), file(&digest)).unwrap();
     assert!(matches!(
-        prefix_store.get(&digest).unwrap_err(),
+        prefix_store.get(&digest, Some(H)).unwrap_err(),
         PrefixStoreError::Changed { .. }
     ));
     assert!(matches!(
-        prefix_store.get(&"0".repeat(64)).unwrap_err(),
+        prefix_store.get(&"0".repeat(64), Some(H)).unwrap_err(),
         PrefixStoreError::NotFound { .. }
     ));
     for name in ["../../etc/passwd", "", "ABC"] {
         assert!(matches!(
-            prefix_store.get(name).unwrap_err(),
+            prefix_store.get(name, None).unwrap_err(),
             PrefixStoreError::NotADigest { .. }
         ));
+    }
+}
+
+#[test]
+fn rows_of_the_same_values_and_another_width_are_both_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = PrefixStore::new(folder.path());
+    let of_width = |width: usize| SoftPrefix::from_bf16(width, some_prefix().values().to_vec()).unwrap();
+    let (first, second) = (of_width(P * H), of_width(H));
+    let digest = store.put(&first).unwrap();
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    // Before the second is stored, the error of a recipe is that of its width.
+    assert_eq!(store.get(&digest, Some(H)).unwrap(), first);
+    for _ in 0..2 {
+        assert_eq!(store.put(&second).unwrap(), digest);
+        assert_eq!(store.put(&first).unwrap(), digest);
+        assert_eq!(files(), 2);
+        assert_eq!(store.get(&digest, Some(P * H)).unwrap(), first);
+        assert_eq!(store.get(&digest, Some(H)).unwrap(), second);
+        assert_eq!(store.get(&digest, None).unwrap(), first);
+        // Also after one of the files was damaged.
+        for entry in std::fs::read_dir(folder.path()).unwrap().take(1) {
+            std::fs::write(entry.unwrap().path(), "torn").unwrap();
+        }
     }
 }
 

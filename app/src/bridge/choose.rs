@@ -170,9 +170,12 @@ pub(super) async fn build_rows(recipe: &PrefixRecipe, context: &FindContext) -> 
         let session = context.session.as_ref().ok_or_else(errors::not_connected)?;
         return session.build(recipe).await;
     };
+    let hidden_size = (context.session.as_ref()).and_then(|session| session.facts().hidden_size());
     let (store, parent, recipe) = (store(context.store.as_ref())?, parent.clone(), recipe.clone());
     run_blocking(move || {
-        let parent = store.get(&parent).map_err(|error| prefix_store_problem(&error))?;
+        let parent = store
+            .get(&parent, hidden_size)
+            .map_err(|error| prefix_store_problem(&error))?;
         built(&parent, &recipe)
     })
     .await
@@ -344,8 +347,11 @@ pub(super) async fn report_since_first(saved: &SavedExperiment, context: &FindCo
         return Ok(());
     };
     let (store, parent) = (store(context.store.as_ref())?, last.search.parent().to_owned());
+    let hidden_size = Some(saved.experiment.module.hidden_size).filter(|hidden_size| *hidden_size > 0);
     let since_first = run_blocking(move || {
-        let parent = store.get(&parent).map_err(|error| prefix_store_problem(&error))?;
+        let parent = store
+            .get(&parent, hidden_size)
+            .map_err(|error| prefix_store_problem(&error))?;
         let of_parent = PrefixSummary::of(&parent, None).median;
         let each = chosen.into_iter().map(|(record, recipe)| {
             let rows = built(&parent, &recipe)?;

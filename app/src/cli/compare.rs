@@ -117,7 +117,7 @@ async fn compare(
     session: &Session,
 ) -> Result<Exit, Failure> {
     let facts = session.facts();
-    args.prefix.check(facts.hidden_size())?;
+    args.prefix.store_file(facts.hidden_size())?;
     terminal.print_module(facts);
     // A recipe that gives no prefix on this module is reported before the first run.
     let cases = plan.cases().map_err(|error| Failure::arguments(error.to_string()))?;

@@ -74,14 +74,24 @@ pub fn fetch_words(progress: &FetchProgress) -> String {
     )
 }
 
+/// The text on one line, with its control characters escaped: names of files may contain any.
+fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            line.extend(c.escape_default());
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
 fn table(choices: &[ModelChoice]) -> String {
-    let width = choices
-        .iter()
-        .map(|choice| choice.name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let names: Vec<String> = choices.iter().map(|choice| on_one_line(&choice.name)).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let mut out = String::new();
-    for choice in choices {
+    for (choice, name) in choices.iter().zip(&names) {
         let size = choice
             .bytes
             .map_or_else(|| "?".to_owned(), |bytes| format!("{:.0} MB", bytes as f64 / 1e6));
@@ -97,8 +107,8 @@ fn table(choices: &[ModelChoice]) -> String {
             ", not verified by this program"
         };
         out += &format!(
-            "{:width$}  {size:>8}  {state:11}  {}{verified}{default}\n",
-            choice.name, choice.about.en
+            "{name:width$}  {size:>8}  {state:11}  {}{verified}{default}\n",
+            on_one_line(&choice.about.en)
         );
     }
     out

@@ -160,6 +160,7 @@ impl Player {
             return Ok(Exit::Interrupted);
         }
         if let Some(facts) = self.workbench.module.facts() {
+            args.first.prefix.store_file(facts.hidden_size())?;
             terminal.print_module(facts);
         }
         if !self.open_sockets(&args.external, terminal, &mut interrupts).await? {

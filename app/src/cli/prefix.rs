@@ -164,17 +164,13 @@ impl PrefixArgs {
         }
     }
 
-    /// Returns the prefix that the arguments describe. The rows of a file are put into the prefix store, so that a
-    /// record of them can be repeated.
+    /// Returns the prefix that the arguments describe.
     pub fn material(&self) -> Result<Material, Failure> {
         let mut rows = None;
         let kind = match self.of_its_own()? {
             Some(Given::Kind(kind)) => kind,
             Some(Given::File(path)) => {
                 let imported = files::import(path, None, self.rounding()).map_err(|error| file_failure(&error))?;
-                places::prefix_store()
-                    .put(&imported.prefix)
-                    .map_err(|error| prefix_store_problem(&error))?;
                 rows = Some(imported.prefix.len());
                 imported.recipe().kind
             }
@@ -192,14 +188,15 @@ impl PrefixArgs {
         self.kind.is_some() || texts || self.prefix_file.is_some()
     }
 
-    /// Returns an error if the file is made for a model of another width.
-    pub fn check(&self, hidden_size: Option<usize>) -> Result<(), Failure> {
-        match &self.prefix_file {
-            Some(path) => files::import(path, hidden_size, self.rounding())
-                .map(drop)
-                .map_err(|error| file_failure(&error)),
-            None => Ok(()),
+    /// Puts the rows of the file, if there is one, into the prefix store, from which recipes of them are built, also when the file is gone.
+    /// Returns an error if they are made for a model of another width; then they are not stored.
+    pub fn store_file(&self, hidden_size: Option<usize>) -> Result<(), Failure> {
+        if let Some(path) = &self.prefix_file {
+            let imported = files::import(path, hidden_size, self.rounding()).map_err(|error| file_failure(&error))?;
+            let stored = places::prefix_store().put(&imported.prefix);
+            stored.map_err(|error| prefix_store_problem(&error))?;
         }
+        Ok(())
     }
 
     /// Returns the kind that the options with texts or a file imply.

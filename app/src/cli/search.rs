@@ -185,7 +185,7 @@ async fn search(
     session: &Session,
 ) -> Result<Exit, Failure> {
     let facts = session.facts();
-    args.first.prefix.check(facts.hidden_size())?;
+    args.first.prefix.store_file(facts.hidden_size())?;
     terminal.print_module(facts);
     let by = match args.by {
         Some(ByArg::Likelihood) => Closeness::Likelihood,

@@ -197,7 +197,7 @@ async fn open(args: &SweepArgs, target: Target, plan: &Plan, terminal: &Terminal
         return Ok(None);
     };
     let facts = session.facts();
-    if let Err(failure) = args.prefix.check(facts.hidden_size()) {
+    if let Err(failure) = args.prefix.store_file(facts.hidden_size()) {
         session.close().await;
         return Err(failure);
     }

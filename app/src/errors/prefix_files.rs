@@ -58,7 +58,11 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
         ),
         FileError::WrongType { file, found } => (
             format!("{file} の値の型は {found} です。"),
-            "f32、f16、bf16 のいずれかで保存してください（.npy で bf16 のビット列なら u16）。",
+            "f32、f16、bf16 のいずれかで保存してください（.npy なら f32 か f16）。",
+        ),
+        FileError::UnclearWords { file } => (
+            format!("{file} の値の型は u2 で、bf16 か f16 のビット列か、整数かを判別できません。"),
+            "f32 で保存し直してください（bf16 のビット列からは NumPy の `(words.astype('u4') << 16).view('f4')`）。",
         ),
         FileError::TooLong { file, rows } => (
             format!("{file} は {rows} 行あり、どのモデルの文脈長にも収まりません（上限 {MAX_LEN}）。"),
@@ -71,6 +75,14 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
         } => (
             format!("{file} は隠れ層の幅が {width} のモデル用ですが、このモデルの隠れ層の幅は {hidden_size} です。"),
             "そのプレフィックスを作ったモデルを選んでください。",
+        ),
+        FileError::Transposed {
+            file,
+            width,
+            hidden_size,
+        } => (
+            format!("{file} は {hidden_size} 行 {width} 列の表ですが、このモデルの隠れ層の幅は {hidden_size} です。"),
+            "転置した表（NumPy の `table.T`）を保存し直すか、そのプレフィックスを作ったモデルを選んでください。",
         ),
         FileError::PrefixTuning { file, evidence } => (
             because(

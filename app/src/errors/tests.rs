@@ -597,6 +597,12 @@ fn prefix_file_and_store_errors_have_japanese_sentences_with_the_same_numbers() 
             width: 1536,
             hidden_size: 896,
         },
+        FileError::UnclearWords { file: file() },
+        FileError::Transposed {
+            file: file(),
+            width: 20,
+            hidden_size: 896,
+        },
         FileError::PrefixTuning {
             file: file(),
             evidence: "peft_type PREFIX_TUNING".into(),

@@ -149,7 +149,7 @@ impl Refusal {
             FileError::OtherAdapter { .. } | FileError::MoreThanRows { .. } | FileError::EncoderDecoder { .. } => {
                 Self::OtherAdapter
             }
-            FileError::WrongWidth { .. } => Self::OtherWidth,
+            FileError::WrongWidth { .. } | FileError::Transposed { .. } => Self::OtherWidth,
             FileError::Rows { .. } => Self::BadValues,
             FileError::TooLarge { .. } | FileError::TooLong { .. } | FileError::Bomb { .. } => Self::TooLarge,
             FileError::Unreadable { .. } => Self::Unreadable,
@@ -162,6 +162,7 @@ impl Refusal {
             | FileError::Malformed { .. }
             | FileError::NotOneTable { .. }
             | FileError::WrongType { .. }
+            | FileError::UnclearWords { .. }
             | FileError::Disagrees { .. } => Self::NoPrefix,
         }
     }

@@ -299,7 +299,7 @@ mod tests {
                 assert_eq!(left, if met { (2, 1) } else { (2, 2) }, "{:?}", fault(at));
                 let Err(problem) = written else {
                     assert!(step == 1 && at >= 8, "{at} steps");
-                    store.get(&best(1).rows.sha256()).unwrap();
+                    store.get(&best(1).rows.sha256(), None).unwrap();
                     break;
                 };
                 // The store comes after the file.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
-use softprefix_core::prefix::{Generator, Rounding, SoftPrefix, files};
+use softprefix_core::prefix::{Generator, PrefixStore, Rounding, SoftPrefix, files};
 
 use crate::shell::{program, stderr};
 use crate::support::{closed_port, serve, tiny_model};
@@ -202,6 +202,32 @@ fn a_file_that_is_no_prefix_for_the_model_ends_with_4_and_the_reason() {
             assert!(stderr(&done).contains(words), "{}", stderr(&done));
         }
     }
+}
+
+#[test]
+fn a_file_is_read_after_its_values_were_refused_or_stored_as_rows_of_another_width() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model()).to_string();
+    let file = folder.path().join("rows.npy");
+    let place = file.to_string_lossy();
+    let [narrow, wide] = [64, 256].map(|width| SoftPrefix::from_bf16(width, rows(64, 4).values().to_vec()).unwrap());
+    files::export_npy(&wide, &file).unwrap();
+    let with_file = ["--prefix-file", &place];
+    for command in ["compare", "sweep"] {
+        let done = run_with(command, &module, folder.path(), &with_file);
+        assert_eq!(done.status.code(), Some(4), "{command}: {}", stderr(&done));
+    }
+    let stored = folder.path().join("state/prefixes");
+    assert!(!stored.exists(), "what is refused is not stored");
+    let store = PrefixStore::new(&stored);
+    store.put(&wide).unwrap();
+    files::export_npy(&narrow, &file).unwrap();
+    let case = first_case(&module, folder.path(), &with_file);
+    assert_eq!(
+        (&case["P"], &case["softprefix"]["sha256"]),
+        (&4.into(), &narrow.sha256().into())
+    );
+    assert_eq!(store.get(&narrow.sha256(), Some(256)), Ok(wide));
 }
 
 #[test]

@@ -298,6 +298,10 @@ fn models_are_listed_as_here_unusable_or_to_fetch() {
     std::fs::create_dir(&models).unwrap();
     std::fs::copy(tiny_model(), models.join("good.gguf")).unwrap();
     std::fs::write(models.join("broken.gguf"), b"GGUF\x03\0\0\0").unwrap();
+    let is_named_freely = cfg!(unix);
+    if is_named_freely {
+        std::fs::write(models.join("two\nlines\tand\x1b[2J.gguf"), b"GGUF\x03\0\0\0").unwrap();
+    }
     for args in [&["models"][..], &["models", "list"]] {
         let mut command = program(&folder.path().join("state"), args);
         let done = command
@@ -318,6 +322,9 @@ fn models_are_listed_as_here_unusable_or_to_fetch() {
         };
         assert!(line("good").contains("here"), "{table}");
         assert!(line("broken").contains("unusable"), "{table}");
+        let escaped = line(r"two\nlines\tand\u{1b}[2J ");
+        assert!(!is_named_freely || escaped.contains("unusable"), "{table}");
+        assert!(!table.lines().any(|line| line.starts_with("lines")), "{table}");
         assert!(line("qwen2.5-0.5b-instruct").contains("to download"), "{table}");
     }
 }

@@ -1,5 +1,8 @@
 //! A folder of imported prefixes, one file for each, named by its SHA-256. A recipe that names a prefix by its digest can be
 //! built again as long as the file is there.
+//!
+//! The digest is that of the values without P and H: where rows of another width have the same values, the name of the second file
+//! has its H, too.
 
 use std::path::{Path, PathBuf};
 
@@ -72,24 +75,31 @@ impl PrefixStore {
         &self.folder
     }
 
-    /// Stores a prefix and returns its SHA-256. A file that is already there is left unchanged.
+    /// Stores a prefix and returns its SHA-256. A file that is already there is left unchanged, unless it is damaged.
     ///
     /// # Errors
     /// [`FileError::Unwritable`].
     pub fn put(&self, prefix: &SoftPrefix) -> Result<String, PrefixStoreError> {
         let digest = prefix.sha256();
-        if self.get(&digest).is_err() {
+        let [first, with_width] = [None, Some(prefix.hidden_size())].map(|width| self.path(&digest, width));
+        let is_stored = |path| self.read(path, &digest).as_ref() == Ok(prefix);
+        if !is_stored(&first) && !is_stored(&with_width) {
+            let is_taken = self.read(&first, &digest).is_ok();
             files::make_folder(&self.folder)?;
-            files::write(&self.place(&digest), &files::bf16_tensor(prefix)?)?;
+            files::write(
+                if is_taken { &with_width } else { &first },
+                &files::bf16_tensor(prefix)?,
+            )?;
         }
         Ok(digest)
     }
 
-    /// Reads the prefix with this SHA-256 and checks the digest.
+    /// Reads the prefix with this SHA-256 and checks the digest. Of two prefixes with the same values, the one of the width `hidden_size` is
+    /// read; without a prefix of that width, the one that was stored first.
     ///
     /// # Errors
     /// [`PrefixStoreError`].
-    pub fn get(&self, sha256: &str) -> Result<SoftPrefix, PrefixStoreError> {
+    pub fn get(&self, sha256: &str, hidden_size: Option<usize>) -> Result<SoftPrefix, PrefixStoreError> {
         // The digest may come from a file and becomes part of a path.
         let is_digest = sha256.len() == 64 && sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if !is_digest {
@@ -97,15 +107,26 @@ impl PrefixStore {
                 digest: sha256.to_owned(),
             });
         }
-        let place = self.place(sha256);
+        let first = self.read(&self.path(sha256, None), sha256);
+        let of_width = |prefix: &SoftPrefix| hidden_size.is_none_or(|hidden_size| hidden_size == prefix.hidden_size());
+        if first.as_ref().is_ok_and(of_width) {
+            return first;
+        }
+        match self.read(&self.path(sha256, hidden_size), sha256) {
+            Err(PrefixStoreError::NotFound { .. }) => first,
+            other => other,
+        }
+    }
+
+    fn read(&self, path: &Path, sha256: &str) -> Result<SoftPrefix, PrefixStoreError> {
         let folder = || self.folder.display().to_string();
-        if !place.is_file() {
+        if !path.is_file() {
             return Err(PrefixStoreError::NotFound {
                 digest: sha256.to_owned(),
                 folder: folder(),
             });
         }
-        let prefix = files::import(&place, None, Rounding::NearestEven)?.prefix;
+        let prefix = files::import(path, None, Rounding::NearestEven)?.prefix;
         let found = prefix.sha256();
         if found == sha256 {
             Ok(prefix)
@@ -118,7 +139,11 @@ impl PrefixStore {
         }
     }
 
-    fn place(&self, digest: &str) -> PathBuf {
-        self.folder.join(format!("{digest}.safetensors"))
+    /// The file of the first prefix with this digest, or of another with the width `hidden_size`.
+    fn path(&self, digest: &str, hidden_size: Option<usize>) -> PathBuf {
+        self.folder.join(match hidden_size {
+            None => format!("{digest}.safetensors"),
+            Some(hidden_size) => format!("{digest}-{hidden_size}.safetensors"),
+        })
     }
 }

@@ -383,8 +383,8 @@ impl Session {
         let Some(prefix_store) = self.prefix_store.clone() else {
             return Err(PrefixError::StoredMissing { name, sha256 }.into());
         };
-        let digest = sha256.clone();
-        match tokio::task::spawn_blocking(move || prefix_store.get(&digest)).await? {
+        let (digest, hidden_size) = (sha256.clone(), self.facts.hidden_size());
+        match tokio::task::spawn_blocking(move || prefix_store.get(&digest, hidden_size)).await? {
             Ok(stored) => Ok(EmbeddingRows::from(&stored)),
             Err(error) => {
                 tracing::warn!(%error, "an imported prefix cannot be read");

@@ -107,15 +107,22 @@ pub enum FileError {
         /// What it holds instead.
         found: String,
     },
-    /// The numbers have a type other than f16, bf16, f32 or f64.
-    #[error(
-        "the file {file} holds values of the type {found}; save them as f32, f16 or bf16 (in .npy: u16 for the bits of bf16)"
-    )]
+    /// The numbers have another type than f16, bf16, f32 or f64.
+    #[error("the file {file} holds values of the type {found}; save them as f32, f16 or bf16 (in .npy, as f32 or f16)")]
     WrongType {
         /// Path as it was given.
         file: String,
         /// The type as the file names it.
         found: String,
+    },
+    /// Words of 16 bits in a file that does not say what they are, and whose values do not show it.
+    #[error(
+        "the file {file} holds values of the type u2, which may be the bits of bf16 or of f16, or whole numbers; save them as f32 (in NumPy, \
+         from the bits of bf16: `(words.astype('u4') << 16).view('f4')`)"
+    )]
+    UnclearWords {
+        /// Path as it was given.
+        file: String,
     },
     /// More rows than [`MAX_LEN`].
     #[error("the file {file} holds {rows} rows, more than any model's window (limit {MAX_LEN}); choose another file")]
@@ -135,6 +142,19 @@ pub enum FileError {
         /// Columns of the table.
         width: usize,
         /// H of the model.
+        hidden_size: usize,
+    },
+    /// The table has H rows, so that its rows and columns are probably exchanged.
+    #[error(
+        "the file {file} holds {hidden_size} rows of {width} values, and this model's rows are {hidden_size} wide; save the transposed table \
+         (in NumPy: `table.T`), or choose the model that it was made for"
+    )]
+    Transposed {
+        /// Path as it was given.
+        file: String,
+        /// Columns of the table.
+        width: usize,
+        /// H of the model, and rows of the table.
         hidden_size: usize,
     },
     /// Keys and values of every layer (Li and Liang 2021), which is another method than prompt tuning.

@@ -56,19 +56,13 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
         return Err(FileError::Pickle { file: file.to_owned() });
     }
     let array = array_in(file, &archive)?;
-    let tensor = entry(file, &mut archive, &array, bytes.len())?;
-    let meta: Value = match archive.index_for_name(META) {
-        None => Value::Null,
-        Some(_) => {
-            let meta = entry(file, &mut archive, META, bytes.len())?;
-            let read = crate::json::read(&meta).map_err(|error| FileError::Malformed {
-                file: file.to_owned(),
-                kind: "KoboldAI zip",
-                detail: format!("its {META} is no JSON: {error}"),
-            })?;
-            read.value
-        }
-    };
+    let is_kobold = array == TENSOR && archive.index_for_name(META).is_some();
+    let kind = if is_kobold { "KoboldAI zip" } else { ".npz" };
+    let tensor = entry((file, kind), &mut archive, &array, bytes.len())?;
+    // It has names alone: without it, the rows are the same.
+    let meta = entry((file, kind), &mut archive, META, bytes.len()).ok();
+    let meta = meta.and_then(|meta| crate::json::read(&meta).ok());
+    let meta: Value = meta.map(|read| read.value).unwrap_or_default();
     let supported = match meta.get("supported") {
         Some(Value::String(model)) => Some(model.clone()),
         Some(Value::Array(models)) => {
@@ -78,7 +72,7 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
         _ => None,
     };
     Ok(Contents {
-        is_kobold: array == TENSOR && archive.index_for_name(META).is_some(),
+        is_kobold,
         tensor,
         name: meta.get("name").and_then(Value::as_str).map(str::to_owned),
         supported: supported.filter(|models| !models.is_empty()),
@@ -118,10 +112,16 @@ fn array_in(file: &str, archive: &ZipArchive<Cursor<&[u8]>>) -> Result<String, F
     }
 }
 
-fn entry(file: &str, archive: &mut ZipArchive<Cursor<&[u8]>>, name: &str, packed: usize) -> Result<Vec<u8>, FileError> {
+/// Unpacks an entry of the archive `file` of this kind, which has `packed` bytes.
+fn entry(
+    (file, kind): (&str, &'static str),
+    archive: &mut ZipArchive<Cursor<&[u8]>>,
+    name: &str,
+    packed: usize,
+) -> Result<Vec<u8>, FileError> {
     let bad = |detail: String| FileError::Malformed {
         file: file.to_owned(),
-        kind: "KoboldAI zip",
+        kind,
         detail: format!("its {name} {detail}"),
     };
     let number = archive.index_for_name(name).ok_or_else(|| bad("is missing".into()))?;
@@ -151,7 +151,16 @@ fn entry(file: &str, archive: &mut ZipArchive<Cursor<&[u8]>>, name: &str, packed
     } else if method == CompressionMethod::LZMA {
         lzma(raw, size).and_then(|reader| reader.take(size + 1).read_to_end(&mut unpacked))
     } else {
-        return Err(bad(format!("is packed as {method:?}, which is not known here")));
+        let method = match method {
+            CompressionMethod::BZIP2 => "bzip2",
+            CompressionMethod::ZSTD => "Zstandard",
+            CompressionMethod::XZ => "xz",
+            CompressionMethod::DEFLATE64 => "Deflate64",
+            _ => "an unusual method",
+        };
+        return Err(bad(format!(
+            "is packed by {method}, and only Deflate and LZMA are read here"
+        )));
     };
     outcome.map_err(|error| bad(format!("cannot be unpacked ({error})")))?;
     if unpacked.len() as u64 != size {

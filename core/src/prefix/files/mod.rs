@@ -91,6 +91,16 @@ impl Imported {
             rounding: Rounding::default(),
         }
     }
+
+    fn named(self, name: String) -> Self {
+        Self { name, ..self }
+    }
+
+    /// The same rows, with their origin by the note of their file.
+    fn with_note(self, note: Option<String>) -> Self {
+        let origin = note.map_or(Origin::File, |note| Origin::from_note(&note, &self.prefix));
+        Self { origin, ..self }
+    }
 }
 
 /// Reads a prefix from a PEFT folder or from a file of any [`Format`]. With `hidden_size`, rows of another width are
@@ -110,8 +120,17 @@ pub fn import(path: &Path, hidden_size: Option<usize>, rounding: Rounding) -> Re
     {
         return import_peft(folder, hidden_size, rounding);
     }
-    let bytes = read(path, LARGEST_FILE)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let bytes = match read(path, LARGEST_FILE) {
+        // It may hold the prefix beside a model's embedding table.
+        Err(too_large @ FileError::TooLarge { .. }) => {
+            let tensor = named_tensor(path).map_err(|_| too_large)?;
+            let (table, note) = tensor.table(&file)?;
+            let imported = imported(&file, table, Format::Safetensors, hidden_size, rounding)?;
+            return Ok(imported.with_note(note).named(name));
+        }
+        bytes => bytes?,
+    };
     from_bytes(&file, name, &bytes, hidden_size, rounding)
 }
 
@@ -135,41 +154,27 @@ fn from_bytes(
     hidden_size: Option<usize>,
     rounding: Rounding,
 ) -> Result<Imported, FileError> {
-    let import = |format, table: Table<'_>, name: String, base_model| {
-        check_width(file, &table, hidden_size)?;
-        let stored = table.stored;
-        let (prefix, exact) = table.into_prefix(file, rounding)?;
-        Ok(Imported {
-            prefix,
-            name,
-            format,
-            stored,
-            exact,
-            base_model,
-            origin: Origin::File,
-        })
-    };
+    let imported = |format, table| imported(file, table, format, hidden_size, rounding);
     if bytes.starts_with(npy::MAGIC) {
-        return import(Format::Npy, npy::read(file, bytes)?, name, None);
+        return Ok(imported(Format::Npy, npy::read(file, bytes)?)?.named(name));
     }
     if bytes.starts_with(b"PK\x03\x04") {
         let contents = kobold::read(file, bytes)?;
-        let table = npy::read(file, &contents.tensor)?;
         let format = if contents.is_kobold {
             Format::Kobold
         } else {
             Format::Npy
         };
-        return import(format, table, contents.name.unwrap_or(name), contents.supported);
+        let imported = imported(format, npy::read(file, &contents.tensor)?)?;
+        return Ok(Imported {
+            base_model: contents.supported,
+            ..imported.named(contents.name.unwrap_or(name))
+        });
     }
     // Safetensors: 8 bytes with the length of the header, then the header as JSON.
     if bytes.get(8) == Some(&b'{') {
         let (table, note) = tensors::read(file, bytes)?;
-        let imported = import(Format::Safetensors, table, name, None)?;
-        return Ok(Imported {
-            origin: origin(note, &imported.prefix),
-            ..imported
-        });
+        return Ok(imported(Format::Safetensors, table)?.with_note(note).named(name));
     }
     // A pickle begins with the opcode PROTO and a version.
     let ending = Path::new(file).extension().and_then(|ending| ending.to_str());
@@ -183,9 +188,34 @@ fn from_bytes(
     })
 }
 
-/// Where rows come from, by the note of their file.
-fn origin(note: Option<String>, rows: &SoftPrefix) -> Origin {
-    note.map_or(Origin::File, |note| Origin::from_note(&note, rows))
+/// The rows of a table, without a name.
+fn imported(
+    file: &str,
+    table: Table<'_>,
+    format: Format,
+    hidden_size: Option<usize>,
+    rounding: Rounding,
+) -> Result<Imported, FileError> {
+    check_width(file, &table, hidden_size)?;
+    let stored = table.stored;
+    let (prefix, exact) = table.into_prefix(file, rounding)?;
+    Ok(Imported {
+        prefix,
+        name: String::new(),
+        format,
+        stored,
+        exact,
+        base_model: None,
+        origin: Origin::File,
+    })
+}
+
+/// Reads the tensor of a prefix alone from a safetensors file of any size.
+fn named_tensor(path: &Path) -> Result<tensors::Tensor, FileError> {
+    let file = path.display().to_string();
+    let opened = fs::File::open(path).map_err(|error| unreadable(&file, &error))?;
+    let length = opened.metadata().map_err(|error| unreadable(&file, &error))?.len();
+    tensors::read_named(&file, opened, length, LARGEST_FILE)
 }
 
 fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) -> Result<Imported, FileError> {
@@ -212,23 +242,16 @@ fn import_peft(folder: &Path, hidden_size: Option<usize>, rounding: Rounding) ->
     }
     let file = weights.display().to_string();
     // PEFT may save the model's whole embedding table in the same file.
-    let opened = fs::File::open(&weights).map_err(|error| unreadable(&file, &error))?;
-    let length = opened.metadata().map_err(|error| unreadable(&file, &error))?.len();
-    let tensor = tensors::read_named(&file, opened, length, LARGEST_FILE)?;
+    let tensor = named_tensor(&weights)?;
     let (table, note) = tensor.table(&file)?;
     adapter.check(&file, &table)?;
-    check_width(&file, &table, hidden_size)?;
-    let stored = table.stored;
-    let (prefix, exact) = table.into_prefix(&file, rounding)?;
+    let imported = imported(&file, table, Format::Peft, hidden_size, rounding)?;
     let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Imported {
-        name: if name.is_empty() { adapter.peft_type } else { name },
-        format: Format::Peft,
-        stored,
-        exact,
         base_model: adapter.base_model,
-        origin: origin(note, &prefix),
-        prefix,
+        ..imported
+            .with_note(note)
+            .named(if name.is_empty() { adapter.peft_type } else { name })
     })
 }
 
@@ -322,6 +345,11 @@ fn check_width(file: &str, table: &Table<'_>, hidden_size: Option<usize>) -> Res
                 "its rows are {width} wide, as are keys and values of {layers} layers x 2 x {hidden_size}, and this model's rows \
                  are {hidden_size} wide"
             ),
+        },
+        None if table.rows == hidden_size => FileError::Transposed {
+            file: file.to_owned(),
+            width,
+            hidden_size,
         },
         None => FileError::WrongWidth {
             file: file.to_owned(),

@@ -2,6 +2,8 @@
 //!
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>
 
+use std::ops::RangeInclusive;
+
 use super::FileError;
 use super::table::{Stored, Table, rows_and_columns};
 
@@ -57,10 +59,7 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
         "V2" => Stored::Bf16,
         "u2" if are_bf16_bits(data, big_endian) => Stored::Bf16,
         "u2" => {
-            return Err(FileError::WrongType {
-                file: file.to_owned(),
-                found: "u2, which are whole numbers or the bits of f16".to_owned(),
-            });
+            return Err(FileError::UnclearWords { file: file.to_owned() });
         }
         _ if code.starts_with('O') => return Err(FileError::Pickle { file: file.to_owned() }),
         _ => {
@@ -99,27 +98,44 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
     })
 }
 
-/// Whether u16 words are the bits of a prefix in bf16, and neither whole numbers nor the bits of f16.
+/// Whether words of 16 bits are the bits of a prefix in bf16, and neither those of f16 nor whole numbers.
 ///
-/// The words of positive floats are ordered like the floats. Most values of a prefix are within a few octaves of each other; an octave is
-/// 128 words of bf16, and 1,024 of f16.
+/// The rows of a prefix have many magnitudes, most of them within a few octaves of each other and about as large as the values of token
+/// embeddings. The words of positive floats are ordered like the floats; an octave is 128 words of bf16, and 1,024 of f16. What is taken
+/// for bf16 by mistake is therefore within two thirds of an octave in f16, or whole numbers between 14,336 and 17,536. Values that have few
+/// magnitudes, as those of a constant prefix, can be either.
 fn are_bf16_bits(data: &[u8], big_endian: bool) -> bool {
-    const WORDS: usize = 1 << 16;
-    /// The bits of 1e-8 in bf16, far below the values of any prefix and above what whole numbers up to 12,800 are as bits.
-    const SMALLEST: u16 = 0x322b;
-    /// Words between the first and the last tenth of the values: twelve octaves of bf16, one and a half of f16.
-    const WIDEST: u16 = 12 * 128;
-    let word = |bytes: &[u8]| match *bytes {
-        [a, b] if big_endian => u16::from_be_bytes([a, b]),
-        [a, b] => u16::from_le_bytes([a, b]),
-        _ => 0,
+    const FEWEST_MAGNITUDES: usize = 8;
+    /// Words between the first and the last tenth of the values: five octaves of bf16. The embeddings of tokens have about four.
+    const WIDEST: usize = 5 * 128;
+    /// Between which words the last tenth begins: the bits of 2^-10 and of 2^10 in bf16.
+    const LARGE: RangeInclusive<usize> = 0x3a80..=0x4480;
+    let mut counts = vec![0_usize; 1 << 15];
+    for bytes in data.chunks_exact(2) {
+        let word = match *bytes {
+            [a, b] if big_endian => u16::from_be_bytes([a, b]),
+            [a, b] => u16::from_le_bytes([a, b]),
+            _ => 0,
+        };
+        counts[usize::from(word & 0x7fff)] += 1;
+    }
+    // Zero is the same word in all three.
+    counts[0] = 0;
+    let total: usize = counts.iter().sum();
+    let word_at = |rank: usize| {
+        let mut up_to = 0;
+        counts.iter().position(|count| {
+            up_to += count;
+            up_to > rank
+        })
     };
-    let words = data.chunks_exact(2).take(WORDS).map(|bytes| word(bytes) & 0x7fff);
-    let mut words: Vec<u16> = words.filter(|word| *word != 0).collect();
-    words.sort_unstable();
-    let tenth = words.len() / 10;
-    let ends = words.get(tenth).zip(words.get(words.len().saturating_sub(tenth + 1)));
-    ends.is_none_or(|(low, high)| *high >= SMALLEST && high - low <= WIDEST)
+    let (low, high) = (
+        word_at(total / 10),
+        word_at(total - total / 10 - usize::from(total > 0)),
+    );
+    let magnitudes = counts.iter().filter(|count| **count > 0).count();
+    low.zip(high)
+        .is_none_or(|(low, high)| magnitudes >= FEWEST_MAGNITUDES && LARGE.contains(&high) && high - low <= WIDEST)
 }
 
 /// An array of P x H little-endian f32 values.

@@ -12,7 +12,7 @@ use crate::prefix::{MAX_LEN, Rounding, SoftPrefix};
 pub enum Stored {
     /// IEEE 754 half precision.
     F16,
-    /// The upper half of an f32; in `.npy` also `V2`, and `u2` where they are its bits.
+    /// The upper half of an f32; in `.npy` as `V2`, or as `u2` where its values show that they are its bits.
     Bf16,
     /// IEEE 754 single precision.
     F32,
