@@ -226,11 +226,14 @@ fn models(
     arguments: &Arguments,
     runtime: &tokio::runtime::Runtime,
 ) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
-    let path = arguments
-        .model
-        .as_deref()
-        .filter(|model| Path::new(model).is_file())
-        .map(PathBuf::from);
+    let path = (arguments.model.as_deref().map(Path::new)).filter(|model| is_path(model));
+    let path = path.map(Path::to_owned);
+    if let Some(path) = &path {
+        let about = std::fs::metadata(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+        if about.is_dir() {
+            bail!("{} is a folder; give the path of a GGUF file in it", path.display());
+        }
+    }
     let engine = arguments.engine.unwrap_or_else(|| {
         if path.is_none() && npu_is_there() {
             Engine::Npu
@@ -245,6 +248,19 @@ fn models(
     }
 }
 
+/// Whether a model is given by the path of its file, which may be missing. Names may contain slashes, too: those of Ollama's models do.
+fn is_path(model: &Path) -> bool {
+    let begins_as_path = model.is_absolute() || model.starts_with(".") || model.starts_with("..");
+    let ends_as_path = || {
+        let is_in_folder = model.parent().is_some_and(|folder| folder != Path::new(""));
+        is_in_folder
+            && model
+                .extension()
+                .is_some_and(|suffix| suffix.eq_ignore_ascii_case("gguf"))
+    };
+    begins_as_path || ends_as_path() || model.is_file()
+}
+
 #[cfg(feature = "cpu")]
 fn cpu_models(arguments: &Arguments, path: Option<PathBuf>) -> anyhow::Result<(Arc<dyn ModelSource>, Option<String>)> {
     use softprefix_unit::engine::cpu::CpuOptions;
@@ -253,7 +269,9 @@ fn cpu_models(arguments: &Arguments, path: Option<PathBuf>) -> anyhow::Result<(A
     let mut places = Places::from_env();
     let mut name = arguments.model.clone();
     if let Some(path) = path {
-        let path = std::fs::canonicalize(&path).with_context(|| format!("{} cannot be found", path.display()))?;
+        // A link keeps its own name, by which the further files of a split model are found: in a Hugging Face cache, all are links to
+        // files named by their digests.
+        let path = std::path::absolute(&path).with_context(|| format!("{} has no absolute path", path.display()))?;
         name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
         places = places.with_named(path);
     }

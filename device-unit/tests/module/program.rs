@@ -268,6 +268,66 @@ fn a_model_file_is_computed_by_the_processor_and_refused_for_the_npu() {
     );
 }
 
+#[cfg(unix)]
+#[test]
+fn a_model_in_a_hugging_face_cache_is_loaded_by_the_name_of_its_link() {
+    use std::os::unix::fs::symlink;
+    let folder = tempfile::tempdir().unwrap();
+    let (blobs, snapshot) = (folder.path().join("blobs"), folder.path().join("snapshots/abc"));
+    std::fs::create_dir(&blobs).unwrap();
+    std::fs::create_dir_all(&snapshot).unwrap();
+    let add = |from: &std::path::Path, digest: &str, name: &str| {
+        std::fs::copy(from, blobs.join(digest)).unwrap();
+        symlink(format!("../../blobs/{digest}"), snapshot.join(name)).unwrap();
+    };
+    let parts = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/cases");
+    for number in 1..=3 {
+        let name = format!("split-0000{number}-of-00003.gguf");
+        add(&parts.join(&name), &format!("{number}{}", "ab".repeat(31)), &name);
+    }
+    let whole = folder.path().join("whole.gguf");
+    TinyModel::qwen2().write(&whole).unwrap();
+    add(&whole, &"cd".repeat(32), "Tiny-Q8_0.gguf");
+    for (file, name) in [("split-00001-of-00003.gguf", "split"), ("Tiny-Q8_0.gguf", "Tiny-Q8_0")] {
+        let path = snapshot.join(file);
+        let output = run(&["--engine", "cpu", "--self-test", "--model", path.to_str().unwrap()]);
+        let log = stderr_of(&output);
+        // The weights of the split one are too few to pass every check.
+        assert!(log.contains("100 %, ready"), "{log}");
+        assert!(
+            log.contains(name) && !log.contains("abab") && !log.contains("cdcd"),
+            "{log}"
+        );
+    }
+}
+
+#[test]
+fn a_path_without_a_file_is_not_taken_for_the_name_of_a_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("nowhere.gguf");
+    for path in [missing.to_str().unwrap(), "./nowhere", "nowhere/tiny.gguf"] {
+        let output = run(&["--engine", "cpu", "--self-test", "--model", path]);
+        assert_eq!(output.status.code(), Some(1));
+        let log = stderr_of(&output);
+        assert!(log.contains(&format!("{path} cannot be opened")), "{log}");
+    }
+    let output = run(&[
+        "--engine",
+        "cpu",
+        "--self-test",
+        "--model",
+        folder.path().to_str().unwrap(),
+    ]);
+    assert!(stderr_of(&output).contains("is a folder"), "{}", stderr_of(&output));
+    // So are the names of Ollama's models written.
+    let output = run(&["--engine", "cpu", "--self-test", "--model", "owner/nosuch:latest"]);
+    assert!(
+        stderr_of(&output).contains("no model named \"owner/nosuch:latest\""),
+        "{}",
+        stderr_of(&output)
+    );
+}
+
 #[test]
 fn help_and_version_end_with_0() {
     for (option, word) in [("--help", "--listen"), ("--version", env!("CARGO_PKG_VERSION"))] {
