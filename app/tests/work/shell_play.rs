@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use softprefix::model::RunKind;
 use softprefix::workbench::Action;
-use softprefix_core::prefix::Magnitude;
+use softprefix_core::prefix::{Magnitude, PrefixStore, Rounding, SoftPrefix, files};
 
 use crate::external::packets;
 use crate::hardship::{Link, that_refuses_prefixes};
@@ -46,6 +46,22 @@ fn lines(output: &Output) -> Vec<Value> {
 
 fn of<'v>(lines: &'v [Value], name: &str) -> Vec<&'v Value> {
     lines.iter().filter_map(|line| line.get(name)).collect()
+}
+
+#[test]
+fn the_rows_of_a_file_are_stored_if_they_fit_the_model_and_refused_with_4_if_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model());
+    let file = folder.path().join("rows.npy");
+    for (width, code) in [(32, 4), (64, 0)] {
+        let rows = SoftPrefix::from_f32(width, &[0.25; 256], Rounding::NearestEven).unwrap();
+        files::export_npy(&rows, &file).unwrap();
+        let more = ["--stdin", "--prefix-file", &file.to_string_lossy()];
+        let done = piped(play(folder.path(), module, &more), b"");
+        assert_eq!(done.status.code(), Some(code), "{}", stderr(&done));
+        let stored = PrefixStore::new(folder.path().join("prefixes")).get(&rows.sha256(), None);
+        assert_eq!(stored.ok(), (code == 0).then_some(rows));
+    }
 }
 
 #[test]
