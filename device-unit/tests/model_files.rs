@@ -680,6 +680,37 @@ fn each_vocabulary_is_read_or_refused_as_documented() {
                 }
                 (with("{{ 'sea' * 20000000 }}".into()), "ran out of fuel")
             }
+            "a chat template with an operation on more than 2,097,152 bytes" => {
+                let mut model = TinyModel::qwen2();
+                let template = "{{ ['sea' * 1000] * 100000 }}".to_owned();
+                model
+                    .keys
+                    .push(("tokenizer.chat_template".into(), Some(Meta::Text(template))));
+                (one(&model), "an operation on more than 2097152 bytes")
+            }
+            "a user-defined token, which is text although the template writes it" => {
+                let bytes_of = |token: &str, kind: i32| {
+                    let mut model = with_tokens(vec![token.into()], 200, kind);
+                    let template = format!("{token}{{{{ messages[0].content }}}}{{{{ messages[1].content }}}}");
+                    model
+                        .keys
+                        .push(("tokenizer.chat_template".into(), Some(Meta::Text(template))));
+                    let folder = tempfile::tempdir().unwrap();
+                    model.write(&folder.path().join("m.gguf")).unwrap();
+                    let tokenizer = load(folder.path(), "m").unwrap().tokenizer;
+                    assert_eq!(tokenizer.encode(token, Special::Parse).unwrap(), [200]);
+                    tokenizer.decode(&[200])
+                };
+                assert_eq!(bytes_of("<|think|>", 4), b"<|think|>");
+                // Those of other types are marks, and so is a token that ends a text.
+                assert!(bytes_of("<|think|>", 1).is_empty() && bytes_of("<|think|>", 3).is_empty());
+                assert!(bytes_of("<|eot_id|>", 4).is_empty());
+                (Ok(()), "")
+            }
+            "a token twice" => (
+                one(&with_tokens(vec!["<|im_end|>".into()], 200, 3)),
+                "lists the token \"<|im_end|>\" twice",
+            ),
             "a token that ends a text by its name" => {
                 let named = |token: &str, kind: i32| {
                     let model = with_tokens(vec![token.into()], 200, kind);
@@ -689,6 +720,17 @@ fn each_vocabulary_is_read_or_refused_as_documented() {
                     assert!(named(token, 3) && named(token, 1), "{token}");
                 }
                 assert!(named("</s>", 3) && named("<reponame>", 3) && !named("</s>", 1));
+                assert!(named("<｜end▁of▁sentence｜>", 3) && named("[e~[", 3) && named("[e~[", 4));
+                let beside = |tokens: &[&str]| {
+                    let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
+                    observe(&with_tokens(tokens, 200, 3).bytes())
+                        .unwrap()
+                        .ends
+                        .contains(&200)
+                };
+                assert!(!beside(&["<|end|>", "<|return|>", "<|call|>"]) && beside(&["<|end|>", "<|return|>"]));
+                assert!(!beside(&["<|end|>", "<|flush|>", "<|calls|>"]) && beside(&["<|end|>", "<|call|>"]));
+                assert!(!beside(&["</s>", "<|tool_response>"]) && beside(&["</s>", "<|call|>"]));
                 assert!(!named("<|fim_prefix|>", 3) && !named("<|quad_start|>", 3));
                 (Ok(()), "")
             }
@@ -707,7 +749,7 @@ fn each_vocabulary_is_read_or_refused_as_documented() {
         assert_as_documented(what, got, verdict, expected);
         tried += 1;
     }
-    assert_eq!(tried, 9);
+    assert_eq!(tried, 12);
 }
 
 /// Loads a model from an Ollama folder whose manifest has a chat template.
@@ -987,7 +1029,7 @@ fn a_prompt_is_what_the_template_of_the_file_writes() {
             "{{ messages[1].content[0].upper() }}{{ messages[2].content.x }}",
             "cannot be rendered",
         ),
-        ("{% generation %}{% endgeneration %}", "generation"),
+        ("{% unknown %}{% endunknown %}", "unknown"),
     ] {
         let error = prompt(TinyModel::llama(), Some(template)).unwrap_err();
         assert!(
@@ -1302,6 +1344,45 @@ fn the_error_of_a_file_that_cannot_be_loaded_contains_its_reason_once() {
     let error = load(&cases(), "no-token-type").err().unwrap();
     assert!(error.contains("lacks tokenizer.ggml.token_type"), "{error}");
     assert_eq!(error.matches("download").count(), 1, "one remedy: {error}");
+}
+
+#[test]
+fn a_file_that_is_intact_and_not_supported_is_not_to_be_downloaded_again() {
+    for (key, value) in [
+        ("tokenizer.ggml.add_eos_token", "true"),
+        ("tokenizer.ggml.suppress_tokens", "[65]"),
+        ("tokenizer.ggml.normalizer.lowercase", "true"),
+        ("llama.attention.head_count_kv", "[1, 2]"),
+        ("llama.attention.sliding_window", "64"),
+    ] {
+        let mut model = TinyModel::llama();
+        model.keys.push((key.into(), Some(self::value(value))));
+        let error = observe(&model.bytes()).unwrap_err();
+        assert!(error.contains(key) && error.contains("choose another"), "{error}");
+        assert!(!error.contains("download"), "{error}");
+    }
+}
+
+#[test]
+fn a_prompt_begins_with_the_token_that_the_file_asks_for_once() {
+    let prompt = |template: Option<&str>| {
+        let mut model = TinyModel::qwen2();
+        model
+            .keys
+            .push(("tokenizer.ggml.add_bos_token".into(), Some(Meta::Bool(true))));
+        model
+            .keys
+            .push(("tokenizer.ggml.bos_token_id".into(), Some(Meta::U32(256))));
+        let template = template.map(|template| Meta::Text(template.into()));
+        model.keys.push(("tokenizer.chat_template".into(), template));
+        let prompt = observe(&model.bytes()).unwrap().prompt;
+        prompt.matches("<|endoftext|>").count() == 1 && prompt.starts_with("<|endoftext|>")
+    };
+    assert!(prompt(None));
+    assert!(prompt(Some("{{ messages[0].content }}{{ messages[1].content }}")));
+    assert!(prompt(Some(
+        "{{ bos_token }}{{ messages[0].content }}{{ messages[1].content }}"
+    )));
 }
 
 #[test]

@@ -21,6 +21,14 @@ pub enum TokenizerError {
         /// What is wrong, as a clause.
         reason: String,
     },
+    /// A vocabulary that is complete, and asks for something that is not computed.
+    #[error("{what} has a vocabulary that cannot be used: {reason}; choose another model, or another file of this one")]
+    Unsupported {
+        /// The file, or where else the vocabulary is from.
+        what: String,
+        /// What is not computed, as a clause.
+        reason: String,
+    },
     /// A vocabulary that is not byte-level BPE.
     #[error(
         "{what} has a vocabulary of the kind {kind:?}; only byte-level BPE can be used: choose a Qwen2.5, Qwen3 or SmolLM2 model"

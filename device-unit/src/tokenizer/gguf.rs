@@ -14,6 +14,7 @@ const TOKENS: &str = "tokenizer.ggml.tokens";
 const TOKEN_TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
 const BOS: &str = "tokenizer.ggml.bos_token_id";
+const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const EOS: &str = "tokenizer.ggml.eos_token_id";
 const EOT: &str = "tokenizer.ggml.eot_token_id";
 pub(crate) const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
@@ -30,29 +31,39 @@ const ENDS: [&str; 6] = [
 ];
 /// Several such tokens in a list, as Ollama writes them.
 const ENDS_LIST: &str = "tokenizer.ggml.eos_token_ids";
+/// Names that end a text in some vocabularies, and have another use beside others.
+const END: &str = "<|end|>";
+const RETURN: &str = "<|return|>";
+const CALL: &str = "<|call|>";
+const CALLS: &str = "<|calls|>";
+const FLUSH: &str = "<|flush|>";
+const CLOSING_S: &str = "</s>";
+const TOOL_RESPONSE: &str = "<|tool_response>";
 /// Tokens that end a text by their name, as in llama.cpp. Those without bars are ordinary text where a file lists them as normal tokens:
 /// `</s>` in Qwen's vocabulary closes a line of HTML.
-const NAMED_ENDS: [&str; 31] = [
+const NAMED_ENDS: [&str; 33] = [
     END_OF_TEXT,
     IM_END,
     "<|eot_id|>",
     "<|eom_id|>",
-    "<|end|>",
+    END,
     "<|end_of_text|>",
-    "<|return|>",
-    "<|call|>",
-    "<|calls|>",
-    "<|flush|>",
-    "<|tool_response>",
+    RETURN,
+    CALL,
+    CALLS,
+    FLUSH,
+    TOOL_RESPONSE,
     "<turn|>",
     "<end_of_turn>",
     "<end_of_utterance>",
     "<eos>",
-    "</s>",
+    CLOSING_S,
     "<EOT>",
     "_<EOT>",
     "[EOT]",
     "[EOS]",
+    "<｜end▁of▁sentence｜>",
+    "[e~[",
     "<|fim_pad|>",
     "<fim-pad>",
     "<fim_pad>",
@@ -84,7 +95,7 @@ pub(crate) const KEYS: &KeyTable = &[
     ("ggml.fim_pad_token_id", Computed),
     ("ggml.fim_rep_token_id", Computed),
     ("ggml.fim_sep_token_id", Computed),
-    ("ggml.add_bos_token", Only(is_off, "false, nothing in front of a text")),
+    ("ggml.add_bos_token", Computed),
     ("ggml.add_eos_token", Only(is_off, "false, nothing behind a text")),
     ("ggml.add_sep_token", Only(is_off, "false, nothing between texts")),
     ("ggml.add_padding_token", Only(is_off, "false, no text is filled up")),
@@ -142,7 +153,14 @@ impl ChatTemplate {
     /// [`TokenizerError::Template`] where it cannot be rendered, or leaves out the system prompt or the user's text;
     /// [`TokenizerError::BadVocabulary`] where the metadata it needs is of another type.
     pub fn from_gguf(file: &GgufFile) -> Result<Self, TokenizerError> {
+        let tokens = list(file, TOKENS)?;
+        let token = |key: &str| {
+            let id = named_token(file, key, tokens)?;
+            Ok(id.and_then(|id| tokens.get(id as usize)).unwrap_or_default().to_owned())
+        };
+        let bos = token(BOS)?;
         let mut template = Self::for_architecture(file.str("general.architecture").unwrap_or_default());
+        template.bos = (begins_texts(file, tokens)?).then(|| bos.clone());
         let source = match file.metadata(CHAT_TEMPLATE) {
             None => "",
             Some(value) => value.as_str().ok_or_else(|| unusable(file, CHAT_TEMPLATE))?,
@@ -158,17 +176,8 @@ impl ChatTemplate {
             let bytes = source.len();
             return Err(bad(format!("has {bytes} bytes, more than {LONGEST_TEMPLATE}")));
         }
-        let tokens = list(file, TOKENS)?;
-        let token = |key: &str| {
-            let id = file.metadata(key);
-            if id.is_some_and(|id| !id.is_integer()) {
-                return Err(unusable(file, key));
-            }
-            let text = id.and_then(MetaValue::as_u32).and_then(|id| tokens.get(id as usize));
-            Ok(text.unwrap_or_default().to_owned())
-        };
         let cannot = |reason: String| bad(format!("cannot be rendered ({reason})"));
-        let own = JinjaTemplate::new(source, token(BOS)?, token(EOS)?).map_err(cannot)?;
+        let own = JinjaTemplate::new(source, bos, token(EOS)?).map_err(cannot)?;
         let (system, user) = ("Answer briefly.", "Is the sea deep?");
         let rendered = own.render(system, user).map_err(cannot)?;
         for (text, what) in [(system, "the system prompt"), (user, "the user's text")] {
@@ -183,11 +192,12 @@ impl ChatTemplate {
     }
 }
 
-/// Whether a token is a mark whatever type a file gives it: some exporters list those of the template as normal tokens, which would be
-/// split as text.
-fn is_mark(token: &str, template: &str) -> bool {
+/// Whether a token is a mark although a file gives it another type: some exporters list those of the template as normal tokens, which
+/// would be split as text. A user-defined token is found as a whole anyway, and is text unless it ends one.
+fn is_mark(token: &str, kind: TokenKind, template: &str) -> bool {
     let has_bars = token.starts_with("<|") && token.ends_with("|>");
-    has_bars && (token == IM_START || NAMED_ENDS.contains(&token) || template.contains(token))
+    let is_named = NAMED_ENDS.contains(&token);
+    has_bars && (is_named || kind != TokenKind::UserDefined && (token == IM_START || template.contains(token)))
 }
 
 impl Tokenizer {
@@ -212,12 +222,12 @@ impl Vocabulary {
         Self::check_gguf(file)?;
         let pre = pre_tokenization(file)?;
         let (tokens, merges) = (list(file, TOKENS)?, list(file, MERGES)?);
-        let kinds = kinds(file, tokens)?;
+        let (kinds, ends) = kinds_and_ends(file, tokens)?;
         let merges = (pairs(merges).map_err(bad)?.iter())
             .map(|(left, right)| ((*left).to_owned(), (*right).to_owned()))
             .collect();
         Ok(Self {
-            ends: ends(file, tokens, &kinds)?,
+            ends,
             turn_end: turn_end(file),
             tokens: tokens.iter().map(str::to_owned).collect(),
             kinds,
@@ -231,22 +241,28 @@ impl Vocabulary {
     /// rendered. Returns the number of its tokens.
     ///
     /// # Errors
-    /// As [`Tokenizer::from_gguf`] and [`ChatTemplate::from_gguf`], and [`TokenizerError::BadVocabulary`] where the template writes
+    /// As [`Tokenizer::from_gguf`] and [`ChatTemplate::from_gguf`], and [`TokenizerError::Unsupported`] where the template writes
     /// `<|im_start|>` or `<|im_end|>` and the vocabulary does not have it, or a key is not known.
     pub fn check_gguf(file: &GgufFile) -> Result<usize, TokenizerError> {
         let bad = |reason: String| TokenizerError::bad_vocabulary(file.path().display(), reason);
+        let unsupported = |reason: String| unsupported(file, reason);
         pre_tokenization(file)?;
-        check_keys(file, "tokenizer.", KEYS).map_err(bad)?;
+        check_keys(file, "tokenizer.", KEYS).map_err(unsupported)?;
         let merges = list(file, MERGES)?;
         let tokens = list(file, TOKENS)?;
-        let kinds = kinds(file, tokens)?;
-        ends(file, tokens, &kinds)?;
-        check_special(tokens, &kinds).map_err(bad)?;
-        let known: HashSet<&str> = tokens.iter().collect();
+        let (kinds, _) = kinds_and_ends(file, tokens)?;
+        check_special(tokens, &kinds).map_err(unsupported)?;
+        let mut known = HashSet::with_capacity(tokens.len());
+        for token in tokens.iter() {
+            // Texts without a token have none in several places.
+            if !known.insert(token) && !token.is_empty() {
+                return Err(bad(format!("it lists the token {token:?} twice")));
+            }
+        }
         let rendered = ChatTemplate::from_gguf(file)?.render("S", "U")?;
         for mark in [IM_START, IM_END] {
             if rendered.contains(mark) && !known.contains(mark) {
-                return Err(bad(format!(
+                return Err(unsupported(format!(
                     "it has no token {mark}, so it is not made for chats in ChatML"
                 )));
             }
@@ -326,7 +342,7 @@ fn pre_tokenization(file: &GgufFile) -> Result<PreTokenization, TokenizerError> 
         None => implied,
     };
     match named.ok_or_else(|| missing(file, PRE))? {
-        "qwen2" => Ok(PreTokenization::Qwen2),
+        "qwen2" | "deepseek-r1-qwen" | "megrez" | "kormo" | "f2llmv2" => Ok(PreTokenization::Qwen2),
         "smollm" => Ok(PreTokenization::SmolLm),
         other => Err(TokenizerError::UnknownSplit {
             what: what(),
@@ -335,28 +351,92 @@ fn pre_tokenization(file: &GgufFile) -> Result<PreTokenization, TokenizerError> 
     }
 }
 
-/// The tokens that end a text, by the file's keys and by their names. A number outside u32, such as -1, stands for none.
+/// The kind of each token, and the tokens that end a text.
+fn kinds_and_ends(file: &GgufFile, tokens: &StringTable) -> Result<(Vec<TokenKind>, Vec<u32>), TokenizerError> {
+    let mut kinds = kinds(file, tokens)?;
+    let mut ends = ends(file, tokens, &kinds)?;
+    let text = |id: u32| tokens.get(id as usize);
+    let named: HashSet<&str> = ends.iter().filter_map(|&id| text(id)).collect();
+    let has = |names: &[&str]| names.iter().any(|name| named.contains(name));
+    // As in llama.cpp: between the parts of an answer, and closing a line of HTML.
+    let separates = has(&[CALL, CALLS]) && has(&[FLUSH]) || has(&[RETURN]) && has(&[CALL, CALLS]);
+    let is_html = has(&[TOOL_RESPONSE, "<|plamo:eos|>"]);
+    for (name, kind, is_none) in [
+        (END, TokenKind::UserDefined, separates),
+        (CLOSING_S, TokenKind::Normal, is_html),
+    ] {
+        if is_none && let Some(at) = ends.iter().position(|&id| text(id) == Some(name)) {
+            kinds[ends[at] as usize] = kind;
+            ends.retain(|&id| text(id) != Some(name));
+        }
+    }
+    Ok((kinds, ends))
+}
+
+/// The tokens that end a text, by the file's keys and by their names.
 fn ends(file: &GgufFile, tokens: &StringTable, kinds: &[TokenKind]) -> Result<Vec<u32>, TokenizerError> {
     let is_end = |token: &str, kind: TokenKind| kind != TokenKind::Normal && NAMED_ENDS.contains(&token);
     let mut ends: Vec<u32> = (tokens.iter().zip(kinds).zip(0..))
         .filter_map(|((token, kind), id)| is_end(token, *kind).then_some(id))
         .collect();
-    for (key, value) in ENDS.iter().filter_map(|key| Some((key, file.metadata(key)?))) {
-        if !value.is_integer() {
-            return Err(unusable(file, key));
-        }
-        ends.extend(value.as_u32());
+    for key in ENDS {
+        ends.extend(named_token(file, key, tokens)?);
     }
     if let Some(value) = file.metadata(ENDS_LIST) {
-        ends.extend(value.as_u32s().ok_or_else(|| unusable(file, ENDS_LIST))?);
+        for id in value.as_u32s().ok_or_else(|| unusable(file, ENDS_LIST))? {
+            ends.push(in_vocabulary(file, ENDS_LIST, id, tokens)?);
+        }
     }
     Ok(ends)
+}
+
+/// The token that a key names. A number outside u32, such as -1, stands for none, and so does the largest, which is -1 as well.
+fn named_token(file: &GgufFile, key: &str, tokens: &StringTable) -> Result<Option<u32>, TokenizerError> {
+    let Some(value) = file.metadata(key) else {
+        return Ok(None);
+    };
+    if !value.is_integer() {
+        return Err(unusable(file, key));
+    }
+    let id = value.as_u32().filter(|id| *id != u32::MAX);
+    id.map(|id| in_vocabulary(file, key, id, tokens)).transpose()
+}
+
+fn in_vocabulary(file: &GgufFile, key: &str, id: u32, tokens: &StringTable) -> Result<u32, TokenizerError> {
+    let count = tokens.len();
+    if id as usize >= count {
+        let reason = format!("its {key} is {id}, and it has {count} tokens");
+        return Err(TokenizerError::bad_vocabulary(file.path().display(), reason));
+    }
+    Ok(id)
+}
+
+/// Whether a token is put in front of each prompt.
+fn begins_texts(file: &GgufFile, tokens: &StringTable) -> Result<bool, TokenizerError> {
+    match file.metadata(ADD_BOS).map(|value| (value, value.as_bool())) {
+        None => Ok(false),
+        Some((value, _)) if is_off(value) => Ok(false),
+        Some((_, Some(true))) => {
+            // Its name is put in front of the text, where only a special token is found by its name.
+            let kinds = kinds(file, tokens)?;
+            let kind = named_token(file, BOS, tokens)?.and_then(|id| kinds.get(id as usize));
+            if !matches!(kind, Some(TokenKind::Control | TokenKind::UserDefined)) {
+                let reason = format!("its {ADD_BOS} is true, and no {BOS} names a special token");
+                return Err(unsupported(file, reason));
+            }
+            Ok(true)
+        }
+        Some(_) => Err(unusable(file, ADD_BOS)),
+    }
 }
 
 /// The token that ends a turn where the file's own template does not write `<|im_end|>`; `None` in ChatML.
 fn turn_end(file: &GgufFile) -> Option<u32> {
     let template = file.str(CHAT_TEMPLATE).filter(|template| !template.is_empty())?;
-    let named = |key: &str| file.metadata(key).and_then(MetaValue::as_u32);
+    let named = |key: &str| {
+        let id = file.metadata(key).and_then(MetaValue::as_u32);
+        id.filter(|id| *id != u32::MAX)
+    };
     if template.contains(IM_END) {
         return None;
     }
@@ -377,10 +457,11 @@ fn kinds(file: &GgufFile, tokens: &StringTable) -> Result<Vec<TokenKind>, Tokeni
         .filter(|template| template.len() <= LONGEST_TEMPLATE);
     let template = template.unwrap_or_default();
     let kind = |(token, number)| {
-        if is_mark(token, template) {
+        let kind = kind(number);
+        if is_mark(token, kind, template) {
             TokenKind::Control
         } else {
-            kind(number)
+            kind
         }
     };
     Ok(tokens.iter().zip(numbers).map(kind).collect())
@@ -396,6 +477,13 @@ fn missing(file: &GgufFile, key: &str) -> TokenizerError {
 
 fn unusable(file: &GgufFile, key: &str) -> TokenizerError {
     TokenizerError::bad_vocabulary(file.path().display(), format!("its metadata has no usable {key}"))
+}
+
+fn unsupported(file: &GgufFile, reason: String) -> TokenizerError {
+    TokenizerError::Unsupported {
+        what: file.path().display().to_string(),
+        reason,
+    }
 }
 
 /// Token types as llama.cpp numbers them: 1 normal, 2 unknown, 3 control, 4 user defined, 5 unused, 6 byte.

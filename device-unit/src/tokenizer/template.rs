@@ -14,6 +14,8 @@ pub struct ChatTemplate {
     /// The file's own template, if it has one.
     #[cfg(feature = "cpu")]
     pub(super) own: Option<JinjaTemplate>,
+    /// The token in front of each prompt, by its name, if the file asks for one.
+    pub(super) bos: Option<String>,
 }
 
 impl ChatTemplate {
@@ -28,6 +30,7 @@ impl ChatTemplate {
             full_stop_after_system: true,
             #[cfg(feature = "cpu")]
             own: None,
+            bos: None,
         }
     }
 
@@ -38,6 +41,7 @@ impl ChatTemplate {
             full_stop_after_system: false,
             #[cfg(feature = "cpu")]
             own: None,
+            bos: None,
         }
     }
 
@@ -69,9 +73,18 @@ impl ChatTemplate {
         } else {
             Cow::Borrowed(system)
         };
+        let mut text = self.conversation(&system, user)?;
+        // Many templates write it themselves.
+        if let Some(bos) = self.bos.as_ref().filter(|bos| !text.starts_with(*bos)) {
+            text.insert_str(0, bos);
+        }
+        Ok(text)
+    }
+
+    fn conversation(&self, system: &str, user: &str) -> Result<String, TokenizerError> {
         #[cfg(feature = "cpu")]
         if let Some(own) = &self.own {
-            return own.render(&system, user).map_err(|reason| TokenizerError::Template {
+            return own.render(system, user).map_err(|reason| TokenizerError::Template {
                 what: "the model".to_owned(),
                 reason,
             });

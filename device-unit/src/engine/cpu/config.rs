@@ -121,6 +121,17 @@ impl Config {
             _ => return Err(metadata.unusable("attention.layer_norm_rms_epsilon")),
         };
         let window = metadata.number("context_length")?;
+        // No text is longer than the context, so that a wider window leaves nothing out.
+        if let Some(size) = metadata
+            .optional("attention.sliding_window")?
+            .filter(|size| *size != 0 && *size < window)
+        {
+            let key = metadata.key("attention.sliding_window");
+            return Err(unsupported(
+                file,
+                format!("its {key} is {size}, fewer than its context of {window}, which is not computed here"),
+            ));
+        }
         Ok(Self {
             layers: metadata.number("block_count")?,
             vocab_size: metadata.optional("vocab_size")?,
@@ -255,8 +266,23 @@ impl<'a> Metadata<'a> {
             .transpose()
     }
 
+    /// Reads a number, or a list with the same number for each layer.
     fn optional(&self, name: &str) -> Result<Option<usize>, LoadError> {
-        self.read(name, |value| value.as_u32().map(|value| value as usize))
+        let Some(values) = self.read(name, |value| Some(value.as_u32s()))?.flatten() else {
+            return self.read(name, |value| value.as_u32().map(|value| value as usize));
+        };
+        let key = self.key(name);
+        let layers = self.file.metadata(&self.key("block_count")).and_then(MetaValue::as_u32);
+        match values.as_slice() {
+            [first, others @ ..] if layers == u32::try_from(values.len()).ok() => {
+                if others.iter().any(|other| other != first) {
+                    let reason = format!("its {key} is not the same for all layers, which is not computed here");
+                    return Err(unsupported(self.file, reason));
+                }
+                Ok(Some(*first as usize))
+            }
+            _ => Err(self.unusable(name)),
+        }
     }
 
     /// Reads a required number above 0.

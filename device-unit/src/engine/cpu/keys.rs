@@ -53,7 +53,7 @@ pub(super) const ARCHITECTURE: &KeyTable = &[
     ),
     ("rope.scaling.finetuned", Meaningless("tells how the model was trained")),
     ("attention.causal", Only(|value| value.as_bool() == Some(true), "true")),
-    ("attention.sliding_window", Only(is_off, "0, the whole window")),
+    ("attention.sliding_window", Computed),
     (
         "use_parallel_residual",
         Meaningless("read for GPT-NeoX alone; older converters wrote true for every model"),
@@ -96,7 +96,7 @@ mod tests {
             for (key, key_use) in table {
                 let front = format!("| key `{prefix}{}", key.trim_end_matches('*'));
                 let mut rows = documentation.lines().filter(|line| line.starts_with(&front));
-                // These must be there, or equal to the width of a head.
+                // These must be there, or fit other numbers.
                 let is_checked = matches!(
                     *key,
                     "ggml.tokens"
@@ -104,6 +104,7 @@ mod tests {
                         | "ggml.merges"
                         | "attention.value_length"
                         | "attention.head_dim"
+                        | "attention.sliding_window"
                         | "rope.dimension_count"
                 );
                 let wanted = match key_use {

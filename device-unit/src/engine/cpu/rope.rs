@@ -69,7 +69,8 @@ impl Rope {
             *speed = *speed / factor * (1.0 - frequency_share) + *speed * frequency_share;
         }
         if scaling.yarn.as_ref().is_some_and(|yarn| yarn.mix != 0.0) {
-            magnitude *= 1.0 + 0.1 * libm::log(factor);
+            // A factor below 1 keeps the magnitude.
+            magnitude *= 1.0 + 0.1 * libm::log(factor.max(1.0));
         }
         Self {
             pairing,
@@ -181,6 +182,22 @@ mod tests {
         assert_eq!(plain.frequencies[0], scaled.frequencies[0]);
         assert_eq!(plain.frequencies[63] / 4.0, scaled.frequencies[63]);
         assert!((scaled.magnitude - 1.138_629_436).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_yarn_factor_below_one_keeps_the_magnitude() {
+        let yarn = Yarn {
+            original: 256,
+            mix: 1.0,
+            fast: 32.0,
+            slow: 1.0,
+        };
+        let scaling = Scaling {
+            factor: 0.5,
+            yarn: Some(yarn),
+            magnitude: 1.5,
+        };
+        assert_eq!(Rope::new(Pairing::Halves, 64, 10_000.0, None, &scaling).magnitude, 1.5);
     }
 
     #[test]
