@@ -126,6 +126,8 @@ fn environment() -> Environment<'static> {
         Some(chars) if chars.as_str().is_some() => stripped(&text, &chars, true, true).to_owned(),
         _ => text.trim().to_owned(),
     });
+    // Templates ask this of the tools, before they ask how many there are.
+    environment.add_test("iterable", |value: Value| !value.is_none() && value.try_iter().is_ok());
     // They work through more than their operands contain.
     environment.remove_filter("sum");
     environment.remove_global("dict");
@@ -419,6 +421,21 @@ mod tests {
         ] {
             assert_eq!(render(source).as_deref(), Ok(expected), "{source}");
         }
+    }
+
+    #[test]
+    fn templates_find_no_tools_and_no_documents() {
+        for source in [
+            "{% if not tools is defined %}{% set tools = [] %}{% endif %}{% if tools is iterable and tools|length > 0 %}some{% endif %}none",
+            "{% if tools is not none and documents is not none %}some{% endif %}none",
+            "{% if tools or documents %}some{% endif %}none",
+        ] {
+            assert_eq!(render(source).as_deref(), Ok("none"), "{source}");
+        }
+        assert_eq!(
+            render("{{ [] is iterable }}{{ 'a' is iterable }}{{ 1 is iterable }}").unwrap(),
+            "TrueTrueFalse"
+        );
     }
 
     #[test]
