@@ -99,7 +99,7 @@ pub enum ModuleState {
     Connecting { what: ConnectStep },
     /// Inferences can be sent.
     Ready(Box<ModuleFacts>),
-    /// The connection failed or was lost. Keeps the last facts, where there were any.
+    /// The connection failed or was lost. Keeps the last facts of this module, if it was ready before.
     Failed {
         problem: Problem,
         last: Option<Box<ModuleFacts>>,

@@ -127,7 +127,7 @@ impl Workbench {
 
     fn lost(&mut self, problem: Problem, retry: Option<Retry>) {
         self.clear_running();
-        let last = self.module.last_facts().cloned().map(Box::new);
+        let last = self.last_facts.clone();
         self.module = ModuleState::Failed { problem, last, retry };
     }
 
@@ -167,7 +167,9 @@ impl Workbench {
         self.remember_module(&facts);
         self.scores.start_over();
         let ours = facts.is_ours();
-        self.module = ModuleState::Ready(Box::new(facts));
+        let facts = Box::new(facts);
+        self.last_facts = Some(facts.clone());
+        self.module = ModuleState::Ready(facts);
         if self.dialog == Some(Dialog::LeftOverTasks) {
             self.dialog = None;
         }

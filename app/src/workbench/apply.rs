@@ -402,6 +402,9 @@ impl Workbench {
         self.taking_over = None;
         self.dialog = None;
         self.clear_running();
+        if target != self.target {
+            self.last_facts = None;
+        }
         self.target = target.clone();
         let input = Box::new(self.prompt_and_settings());
         self.pending_requests.push(Request::Connect { target, input });

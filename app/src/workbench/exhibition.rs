@@ -10,8 +10,6 @@ use crate::model::{MagnitudeUnit, ModuleState, PRESETS, PrefixForm, PromptForm, 
 
 /// Magnitudes in token norms, from 0 to far overdriven.
 const STATIONS: [f64; 8] = [0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0];
-/// Raw value assumed for one token norm where the module does not report its vocabulary's norms.
-const RAW: f64 = 0.017;
 /// Duration of the slider's animation from one magnitude to the next.
 const GLIDE: Duration = Duration::from_millis(900);
 /// Interval of the animation.
@@ -34,9 +32,16 @@ pub struct Exhibition {
     /// Time until the next attempt to reach a lost module.
     retry: Duration,
     /// Whether the recording was requested.
-    asked: bool,
-    /// The user's own controls.
-    own: Option<(PrefixForm, PromptForm, bool, bool)>,
+    recording_requested: bool,
+    own: OwnControls,
+}
+
+/// What the user had before, restored at the end.
+struct OwnControls {
+    prefix: PrefixForm,
+    prompt: PromptForm,
+    live: bool,
+    presenting: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,16 +81,22 @@ impl Workbench {
                 }
                 let playing = self.playback.as_mut().map(|playback| {
                     playback.looping = true;
+                    // Leaving the playback ends the presentation; `end_exhibition` restores what it was.
                     playback.before = (self.tab, false);
                 });
-                let own = (self.prefix.clone(), self.prompt.clone(), self.live, self.presenting);
+                let own = OwnControls {
+                    prefix: self.prefix.clone(),
+                    prompt: self.prompt.clone(),
+                    live: self.live,
+                    presenting: self.presenting,
+                };
                 self.exhibition = Some(Exhibition {
-                    phase: first(&self.prefix),
+                    phase: gliding_from(&self.prefix),
                     preset: 0,
                     station: 0,
                     retry: Duration::ZERO,
-                    asked: playing.is_some(),
-                    own: Some(own),
+                    recording_requested: playing.is_some(),
+                    own,
                 });
                 self.live = false;
                 self.act(Action::Present(true));
@@ -103,35 +114,35 @@ impl Workbench {
     }
 
     fn own_live(&self) -> bool {
-        self.exhibition
-            .as_ref()
-            .and_then(|exhibition| exhibition.own.as_ref())
-            .is_some_and(|(_, _, live, _)| *live)
+        self.exhibition.as_ref().is_some_and(|exhibition| exhibition.own.live)
     }
 
     /// Restores the user's own fields.
     pub(super) fn end_exhibition(&mut self) {
         let Some(Exhibition {
-            own: Some(own), asked, ..
+            own,
+            recording_requested,
+            ..
         }) = self.exhibition.take()
         else {
             return;
         };
-        if asked {
+        if recording_requested {
             self.leave_playback();
         }
-        let (prefix, prompt, live, presenting) = own;
+        // Off, so that restoring starts no run.
         self.live = false;
-        self.act(Action::Present(presenting));
-        self.prefix = prefix;
+        self.act(Action::Present(own.presenting));
+        self.prefix = own.prefix;
         self.prefix_changed();
-        self.prompt = prompt;
+        self.prompt = own.prompt;
         self.count();
         self.refresh_stale();
-        self.live = live;
+        self.live = own.live;
     }
 
-    pub(super) fn pass_exhibition(&mut self, time: Duration) -> Option<Duration> {
+    /// Advances the exhibition by `time`. Returns the time until the next call; `None` without an exhibition.
+    pub(super) fn advance_exhibition(&mut self, time: Duration) -> Option<Duration> {
         let exhibition = self.exhibition.as_mut()?;
         if let Phase::Touched { left } = &mut exhibition.phase {
             *left = left.saturating_sub(time);
@@ -139,9 +150,10 @@ impl Workbench {
             if !left.is_zero() {
                 return Some(left);
             }
+            // Off, so that the magnitudes that the loop sets start no run: it requests its own.
             self.live = false;
             if let (None, Some(exhibition)) = (&self.playback, &mut self.exhibition) {
-                exhibition.asked = false;
+                exhibition.recording_requested = false;
             }
             self.next_preset();
         }
@@ -155,6 +167,7 @@ impl Workbench {
     fn play_recording(&mut self, time: Duration) -> Duration {
         let lost = matches!(self.module, ModuleState::Failed { .. });
         let remote = matches!(self.target, Target::Remote { .. });
+        // The embedded module only if it was ready before: to connect it otherwise may download a model.
         let again = lost && (remote || self.module.last_facts().is_some());
         let idle = self.playback.is_none();
         let Some(exhibition) = &mut self.exhibition else {
@@ -166,8 +179,8 @@ impl Workbench {
             exhibition.retry = RETRY;
         }
         let wait = exhibition.retry;
-        if idle && !exhibition.asked {
-            exhibition.asked = true;
+        if idle && !exhibition.recording_requested {
+            exhibition.recording_requested = true;
             self.playback_acts(PlaybackAction::Demo);
         }
         if again && due {
@@ -179,16 +192,18 @@ impl Workbench {
     fn advance_live(&mut self, time: Duration) -> Option<Duration> {
         let exhibition = self.exhibition.as_mut()?;
         exhibition.retry = Duration::ZERO;
-        if std::mem::take(&mut exhibition.asked) {
+        if std::mem::take(&mut exhibition.recording_requested) {
             // The module is back.
             self.leave_playback();
             self.act(Action::Present(true));
             self.next_preset();
         }
         let running = self.is_running();
-        let unit = self.prefix.unit;
+        let scale = match self.prefix.unit {
+            MagnitudeUnit::TokenNorms => 1.0,
+            MagnitudeUnit::Raw => self.raw_of_one_norm(),
+        };
         let exhibition = self.exhibition.as_mut()?;
-        let scale = if unit == MagnitudeUnit::Raw { RAW } else { 1.0 };
         let station = STATIONS.get(exhibition.station).copied().unwrap_or(0.0) * scale;
         match exhibition.phase {
             Phase::Gliding { from, left } => {
@@ -238,8 +253,7 @@ impl Workbench {
     }
 
     fn next_preset(&mut self) {
-        let prefix = &self.prefix;
-        let phase = first(prefix);
+        let phase = gliding_from(&self.prefix);
         let Some(exhibition) = &mut self.exhibition else { return };
         exhibition.preset = (exhibition.preset + 1) % PRESETS.len();
         exhibition.station = 0;
@@ -249,14 +263,14 @@ impl Workbench {
     }
 }
 
-fn first(prefix: &PrefixForm) -> Phase {
+fn gliding_from(prefix: &PrefixForm) -> Phase {
     Phase::Gliding {
         from: prefix.magnitude,
         left: GLIDE,
     }
 }
 
-/// Interpolates between two magnitudes on the slider's logarithmic scale, from a thousandth on.
+/// Interpolates between two magnitudes on a logarithmic scale. Those below 0.001, such as 0, count as 0.001.
 fn between(from: f64, to: f64, way: f64) -> f64 {
     const LEAST: f64 = 1e-3;
     let (a, b) = (from.abs().max(LEAST).ln(), to.max(LEAST).ln());

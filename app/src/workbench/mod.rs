@@ -46,8 +46,8 @@ use softprefix_core::prefix::PrefixRecipe;
 use crate::errors;
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
-    BackgroundFetch, Figure, LIVE_DELAY, ModelChoice, ModuleState, NextPrefix, Pane, PrefixForm, PrefixSheet,
-    PreviousModule, PromptForm, Remembered, RunKind, Settings, Target, Unavailable, Vocabulary, WindowUse,
+    BackgroundFetch, Figure, LIVE_DELAY, ModelChoice, ModuleFacts, ModuleState, NextPrefix, Pane, PrefixForm,
+    PrefixSheet, PreviousModule, PromptForm, Remembered, RunKind, Settings, Target, Unavailable, Vocabulary, WindowUse,
 };
 
 pub use action::{Action, ExhibitionAction, ExternalAction, FindAction, MaterialAction, PlaybackAction, SweepAction};
@@ -68,6 +68,8 @@ pub struct Workbench {
     pub target: Target,
     /// The previous module, which stays connected if the user leaves another module's tasks alone.
     previous_module: Option<Box<PreviousModule>>,
+    /// What the module of `target` was when it was last ready; kept while it is opened again.
+    last_facts: Option<Box<ModuleFacts>>,
     /// Models for the embedded module, on this machine and to be downloaded.
     pub models: Vec<ModelChoice>,
     /// The model that is downloaded in the background.
@@ -186,6 +188,7 @@ impl Workbench {
             module: ModuleState::Idle,
             target: settings.target.clone(),
             previous_module: None,
+            last_facts: None,
             models: Vec::new(),
             background_fetch: None,
             takes_over: false,

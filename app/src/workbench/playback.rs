@@ -35,7 +35,7 @@ pub struct Playback {
     at: f64,
     /// Number of played lines.
     played: usize,
-    /// The view shown before playback.
+    /// The view shown before playback, and whether the Presenter was shown.
     pub(super) before: (Tab, bool),
 }
 
@@ -526,7 +526,7 @@ impl Workbench {
         if played.is_some() {
             self.show_played();
         }
-        let exhibited = self.pass_exhibition(time);
+        let exhibited = self.advance_exhibition(time);
         match (played, exhibited) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -1153,3 +1153,56 @@ fn a_fetched_model_waits_for_the_end_of_what_find_runs() {
     assert_eq!(workbench.background_fetch, None);
     assert_eq!(workbench.notice, Some(Notice::TakenOver("another".to_owned())));
 }
+
+#[test]
+fn an_exhibition_in_raw_values_scales_its_magnitudes_by_the_raw_value_of_one_token_norm() {
+    for kind in [KindChoice::Constant, KindChoice::RandomUniform, KindChoice::Words] {
+        let mut workbench = ready();
+        workbench.apply(Action::SetKind(kind));
+        workbench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
+        let one_norm = workbench.raw_of_one_norm();
+        workbench.apply(Action::Exhibit(ExhibitionAction::Toggle));
+        let mut largest: f64 = 0.0;
+        while workbench.prompt.preset == Some(0) {
+            // As long as the longest phase of the loop.
+            workbench.pass(Duration::from_secs(60));
+            largest = largest.max(workbench.prefix.magnitude);
+        }
+        assert_eq!(largest, 100.0 * one_norm, "{kind:?}");
+    }
+}
+
+#[test]
+fn an_exhibition_opens_the_embedded_module_again_after_each_failed_attempt_but_none_that_was_never_ready() {
+    fn lose(workbench: &mut Workbench) {
+        let problem = Problem::new(ProblemKind::Connection, "The module ended.", "Reconnect.");
+        workbench.absorb(Event::Lost(problem));
+    }
+    fn attempts(workbench: &mut Workbench) -> usize {
+        workbench.pass(Duration::from_secs(5));
+        let requests = workbench.take_requests().into_iter();
+        requests
+            .filter(|request| matches!(request, Request::Connect { .. }))
+            .count()
+    }
+    let mut workbench = ready();
+    assert_eq!(workbench.target, Target::default());
+    workbench.apply(Action::Exhibit(ExhibitionAction::Toggle));
+    for _ in 0..3 {
+        lose(&mut workbench);
+        assert!(workbench.module.last_facts().is_some());
+        assert_eq!(attempts(&mut workbench), 1);
+        workbench.absorb(Event::Loading {
+            model: "m".to_owned(),
+            fraction: 0.5,
+            stage: LoadStage::Weights,
+        });
+        assert_eq!(attempts(&mut workbench), 0, "during the attempt");
+    }
+    let model = Some("another".to_owned());
+    workbench.apply(Action::Connect(Target::Embedded { model }));
+    workbench.take_requests();
+    lose(&mut workbench);
+    assert_eq!(workbench.module.last_facts(), None, "of another module");
+    assert_eq!(attempts(&mut workbench), 0);
+}
