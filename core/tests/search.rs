@@ -311,8 +311,20 @@ fn rows_have_norms_of_the_vocabulary_unless_the_limit_is_changed() {
     assert!(within(&of(NormLimit::Vocabulary, Some(&known)), 0.3, 0.8));
     assert!(within(&of(NormLimit::TokenNorms(3.0), Some(&known)), 0.0, 1.5));
     assert!(of(NormLimit::Off, Some(&known)).iter().any(|norm| *norm > 1.6));
-    // A stock module tells no norms: the parent's own rows are the measure.
+    // A stock module reports no norms: the parent's own rows are the measure.
     assert!(within(&of(NormLimit::Vocabulary, None), 0.25, 1.0));
+}
+
+#[test]
+fn a_vocabulary_without_a_usable_median_gives_no_range_of_norms_either() {
+    let parent = parent(0.1);
+    let settings = SearchSettings::default();
+    let search = |vocabulary: Option<&Vocabulary>| PrefixSearch::new(&parent, "sea", &settings, vocabulary).unwrap();
+    for p50 in [0.0, f64::NAN] {
+        let mut unusable = vocabulary();
+        unusable.percentiles.p50 = p50;
+        assert_eq!(search(Some(&unusable)), search(None), "{p50}");
+    }
 }
 
 #[test]

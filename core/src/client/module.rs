@@ -26,7 +26,7 @@ pub const DEFAULT_PORT: u16 = 10001;
 pub struct ConnectOptions {
     /// Limit for the TCP connection, name resolution included. 5 s by default.
     pub connect: Duration,
-    /// Limit for the reply to anything but a set-up or an inference. While a unit of a module is dead, llm-sys is
+    /// Limit for the reply to anything but a set-up, an inference, `score` or `nearest`. While a unit of a module is dead, llm-sys is
     /// silent for 4 s at a time: limits under 5 s give false alarms. 10 s by default.
     pub request: Duration,
     /// Limit for a set-up. Models take 5 to 60 s to load on the module. 60 s by default.
@@ -35,7 +35,7 @@ pub struct ConnectOptions {
     pub first_frame: Duration,
     /// Limit between two frames of a stream. 20 s by default.
     pub idle: Duration,
-    /// Limit for a whole inference whose request sets none. 300 s by default.
+    /// Limit for a whole inference whose request sets none, and for `score` and `nearest`. 300 s by default.
     pub deadline: Duration,
     /// Wait for the last frame after a stop. 5 s by default.
     pub drain: Duration,

@@ -110,8 +110,8 @@ impl Task {
         self.inner.streams_on_request || self.inner.set_up_data.is_streaming()
     }
 
-    /// Whether the module still has this task: one with its id and model, and with the input that its set-up named, where the unit
-    /// repeats that.
+    /// Whether the module still has this task: one with its id and model and, where the unit reports a task's inputs, with the input
+    /// that only this task's set-up has named (`TaskIdentity::marker_input`).
     ///
     /// # Errors
     /// [`ClientError::TaskGone`], and as for every request.
@@ -198,7 +198,7 @@ impl Task {
     /// # Errors
     /// Those of every request; see [`Module::ping`].
     pub async fn exit(&self) -> Result<(), ClientError> {
-        // Both calls remember the task before they send a request, so that nothing is left to do for `Drop`.
+        // Both calls put the task on the list of abandoned ones before they send a request, so that nothing is left to do for `Drop`.
         self.inner.exited.store(true, Ordering::Relaxed);
         let (module, identity) = (&self.inner.module, &self.inner.identity);
         if Arc::ptr_eq(&module.connection(), &self.inner.origin) {
@@ -342,7 +342,8 @@ impl Task {
         self.call_feature_within(limit, feature, action, data).await
     }
 
-    /// As [`Task::call_feature`], with another limit.
+    /// As [`Task::call_feature`], with another limit: scoring, and comparing rows with the whole vocabulary, may take as long as an
+    /// inference.
     async fn call_feature_within<T: DeserializeOwned>(
         &self,
         limit: Duration,

@@ -30,7 +30,7 @@ pub struct ThresholdSearch {
     max_runs: usize,
     /// Every magnitude that was run, in order, and whether it was within the limit.
     runs: Vec<(f64, bool)>,
-    /// Points measured before the search, such as those of a sweep.
+    /// Points of the range measured before the search, such as those of a sweep.
     known: Vec<(f64, bool)>,
 }
 
@@ -38,7 +38,7 @@ pub struct ThresholdSearch {
 /// model changes as a whole with one token, so similarity may rise again after it falls.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ThresholdResult {
-    /// Number of measured magnitudes, 0 not counted.
+    /// Number of measured magnitudes in the range.
     pub measured: usize,
     /// The largest magnitude up to which every measured one is within the limit; `None` where the smallest is not.
     pub largest_within: Option<f64>,
@@ -131,12 +131,11 @@ impl ThresholdSearch {
             i if i + 1 == count => self.high,
             i => six_digits(self.low * libm::pow(step, i as f64)),
         };
-        // A point within half a step suffices; the ends are measured exactly, unless a point lies beyond them.
+        // A point within half a step suffices; the ends are measured exactly.
         let half_step = libm::sqrt(step);
         (0..count).map(at).find(|&planned| {
             !points.iter().any(|&(known, _)| match planned {
-                low if low == self.low => known <= low,
-                high if high == self.high => known >= high,
+                end if end == self.low || end == self.high => known == end,
                 _ => known > planned / half_step && known < planned * half_step,
             })
         })
@@ -155,10 +154,11 @@ impl ThresholdSearch {
         self.runs.push((magnitude, is_within));
     }
 
-    /// Adds points that are measured already: magnitudes, and whether each is within the limit. Magnitude 0 is ignored: it is not part of
-    /// the range.
+    /// Adds points that are measured already: magnitudes, and whether each is within the limit. Those outside the range are ignored.
     pub fn add_known_points(&mut self, points: impl IntoIterator<Item = (f64, bool)>) {
-        self.known.extend(points);
+        let range = self.low..=self.high;
+        self.known
+            .extend(points.into_iter().filter(|(at, _)| range.contains(at)));
     }
 
     /// The maximum number of runs that may follow.
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn the_points_of_a_sweep_decide_where_it_first_falls() {
-        // A sweep that lies beyond the limit at 0.05, 0.5 and 2.9, and within it up to 40 between and above.
+        // A sweep that is beyond the limit at 0.05, 0.5 and 2.9, and within it at its other magnitudes, the largest of which is 40.
         let mut search = ThresholdSearch::new(0.001, 100.0, ThresholdSearch::DEFAULT_RUNS).unwrap();
         search.add_known_points([
             (0.0, false),
@@ -303,6 +303,19 @@ mod tests {
             [(0.001, true), (100.0, false)],
             "the rest of the overview was there"
         );
+    }
+
+    #[test]
+    fn known_points_outside_the_range_are_ignored() {
+        let mut search = ThresholdSearch::new(0.1, 10.0, ThresholdSearch::DEFAULT_RUNS).unwrap();
+        search.add_known_points([(0.001, true), (0.002, false), (20.0, true)]);
+        let search = run(search, |magnitude| magnitude <= 1.5);
+        assert_eq!(search.runs[0], (0.1, true), "the lower end is measured");
+        assert!(search.runs.contains(&(10.0, false)), "the upper end is measured");
+        let result = search.result();
+        let (within, beyond) = (result.largest_within.unwrap(), result.smallest_beyond.unwrap());
+        assert!(within <= 1.5 && 1.5 < beyond && beyond / within < 1.015, "{result:?}");
+        assert_eq!((result.measured, result.crossings), (search.runs.len(), Vec::new()));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct SearchSettings {
     /// Number of candidates of a generation; the default is 4 + 3 ln(dimension).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub population: Option<usize>,
-    /// Initial step size of CMA-ES in token norms: about the distance of the first candidates from the parent's rows.
+    /// Initial step size of CMA-ES in token norms: about how far the first candidates displace each row of the parent.
     pub spread: f64,
     /// Seed of the subspace and of the points.
     pub seed: u64,
@@ -57,8 +57,9 @@ pub struct PrefixSearch {
 impl PrefixSearch {
     /// A search around `parent`. Put its rows into the [`PrefixStore`](crate::prefix::PrefixStore), so that candidates can be built.
     ///
-    /// `vocabulary` gives the token norm and the range of usual norms. Without it (a stock module), the median norm of the parent's rows
-    /// is one token norm, and the range is from half of it to twice it, which is about as wide as that of the models with a vocabulary.
+    /// `vocabulary` gives the token norm and the range of usual norms. Without it (a stock module does not report it), the median norm of
+    /// the parent's rows is one token norm, and the range is from half of it to twice it. That is wider than a vocabulary's: 98 % of the
+    /// tokens of Qwen2.5-Coder-0.5B-Instruct have 0.63 to 1.32 token norms.
     ///
     /// # Errors
     /// [`SearchError::Dimension`], [`SearchError::Population`], [`SearchError::Spread`], [`SearchError::NormLimit`],
@@ -82,7 +83,7 @@ impl PrefixSearch {
         let of_vocabulary = vocabulary.map(|vocabulary| vocabulary.percentiles.p50).filter(usable);
         let token_norm = of_vocabulary.or(Some(summary.median).filter(usable));
         let token_norm = token_norm.ok_or(SearchError::NoScale)?;
-        let usual_norms = match vocabulary {
+        let usual_norms = match vocabulary.filter(|_| of_vocabulary.is_some()) {
             Some(vocabulary) => (vocabulary.percentiles.p1, vocabulary.percentiles.p99),
             None => (token_norm / 2.0, token_norm * 2.0),
         };
