@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use crate::unit::ReplySink;
 
 /// From this size on, senders that can wait should wait ([`ReplySink::has_room`]).
-const HAS_ROOM_BYTES: usize = 256 << 10;
+const SENDERS_WAIT_BYTES: usize = 256 << 10;
 /// From this size on, nothing more is read from the connection.
-const CROWDED_BYTES: usize = 1 << 20;
+const READING_WAITS_BYTES: usize = 1 << 20;
 /// From this size on, the connection is closed, like llm-sys does at the same size (PROTOCOL 1.7).
 const LIMIT_BYTES: usize = 16 << 20;
 
@@ -20,7 +20,7 @@ const LIMIT_BYTES: usize = 16 << 20;
 ///
 /// A fixed pause, because TCP does not report when a client has read: an empty send queue (`SIOCOUTQ`) only means that the peer's system
 /// has acknowledged, and its receive window moves by far more than a frame. A client that is delayed for longer may still find two frames
-/// in one read. Queue for acknowledgements would delay each frame by the 40 ms of delayed ACKs.
+/// in one read. Waiting for the acknowledgement of each frame would delay it by the 40 ms of delayed ACKs.
 const FRAME_PAUSE: Duration = Duration::from_millis(10);
 
 /// A queue between the senders of replies and the async task that writes them.
@@ -29,15 +29,16 @@ pub struct Outbox {
     queue: Mutex<Queue>,
     /// Notified when there is something to write, or at the end.
     filled: Notify,
-    /// Notified when there is room again, or at the end.
-    emptied: Notify,
+    /// Notified after every write, and at the end.
+    written: Notify,
 }
 
 #[derive(Default)]
 struct Queue {
     messages: VecDeque<Message>,
     bytes: usize,
-    /// The last written frame: its answer and the time.
+    /// The last written frame: its answer and the time. Frames of answers that alternate are not spaced: a client that takes each read
+    /// for one message must have one inference at a time.
     last_frame: Option<(u64, Instant)>,
     /// Whether no more messages are accepted.
     closed: bool,
@@ -107,36 +108,36 @@ impl Outbox {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until there is room for further replies. Returns `false` when the connection has ended.
-    pub async fn wait_for_room(&self) -> bool {
+    /// Waits until more may be read from the connection. Returns `false` when the connection has ended.
+    pub async fn wait_to_read(&self) -> bool {
         loop {
-            let emptied = self.emptied.notified();
-            tokio::pin!(emptied);
-            emptied.as_mut().enable();
+            let written = self.written.notified();
+            tokio::pin!(written);
+            written.as_mut().enable();
             {
                 let queue = self.lock();
                 if queue.closed {
                     return false;
                 }
-                if queue.bytes < CROWDED_BYTES {
+                if queue.bytes < READING_WAITS_BYTES {
                     return true;
                 }
             }
-            emptied.await;
+            written.await;
         }
     }
 
     /// Waits until the connection has ended.
     pub async fn ended(&self) {
         loop {
-            let emptied = self.emptied.notified();
-            tokio::pin!(emptied);
+            let written = self.written.notified();
+            tokio::pin!(written);
             // Registered before checking: `notify_waiters` wakes only waiters that are registered.
-            emptied.as_mut().enable();
+            written.as_mut().enable();
             if self.lock().closed {
                 return;
             }
-            emptied.await;
+            written.await;
         }
     }
 
@@ -148,7 +149,7 @@ impl Outbox {
         queue.bytes = 0;
         drop(queue);
         self.filled.notify_one();
-        self.emptied.notify_waiters();
+        self.written.notify_waiters();
     }
 
     /// Accepts no more; what is queued is still written.
@@ -188,7 +189,7 @@ impl Outbox {
             let mut queue = self.lock();
             queue.bytes = queue.bytes.saturating_sub(batch.len());
             drop(queue);
-            self.emptied.notify_waiters();
+            self.written.notify_waiters();
             if !written? {
                 return Ok(());
             }
@@ -250,11 +251,11 @@ impl ReplySink for Outbox {
     fn takes_frame(&self, answer: u64) -> bool {
         let queue = self.lock();
         let queued = queue.messages.iter().any(|message| message.frame_of == Some(answer));
-        queue.bytes < HAS_ROOM_BYTES && !queued && queue.wait_of(answer).is_zero()
+        queue.bytes < SENDERS_WAIT_BYTES && !queued && queue.wait_of(answer).is_zero()
     }
 
     fn has_room(&self) -> bool {
-        self.lock().bytes < HAS_ROOM_BYTES
+        self.lock().bytes < SENDERS_WAIT_BYTES
     }
 
     fn is_closed(&self) -> bool {
@@ -302,7 +303,7 @@ mod tests {
     async fn send_many(outbox: Arc<Outbox>, sender: usize, mut random: u64) {
         for number in 0..MESSAGES {
             let size = match below(&mut random, 20) {
-                0 => 2 * HAS_ROOM_BYTES,
+                0 => 2 * SENDERS_WAIT_BYTES,
                 _ => below(&mut random, 3000),
             };
             let message = format!("{sender} {number} {size} {}\n", "x".repeat(size)).into_bytes();
@@ -311,7 +312,7 @@ mod tests {
                 _ => outbox.send(message),
             }
             match below(&mut random, 3) {
-                0 if !outbox.wait_for_room().await => return,
+                0 if !outbox.wait_to_read().await => return,
                 1 => tokio::task::yield_now().await,
                 _ => {}
             }
@@ -422,14 +423,14 @@ mod tests {
             async move { outbox.write_to(server).await }
         });
         assert!(outbox.has_room());
-        outbox.send(vec![b'x'; HAS_ROOM_BYTES]);
+        outbox.send(vec![b'x'; SENDERS_WAIT_BYTES]);
         assert!(!outbox.has_room());
-        assert!(outbox.wait_for_room().await);
-        for _ in 0..LIMIT_BYTES / HAS_ROOM_BYTES + 1 {
-            outbox.send(vec![b'x'; HAS_ROOM_BYTES]);
+        assert!(outbox.wait_to_read().await);
+        for _ in 0..LIMIT_BYTES / SENDERS_WAIT_BYTES + 1 {
+            outbox.send(vec![b'x'; SENDERS_WAIT_BYTES]);
         }
         assert!(outbox.is_closed());
-        assert!(!outbox.wait_for_room().await);
+        assert!(!outbox.wait_to_read().await);
         let _ = writer.await.unwrap();
     }
 

@@ -66,23 +66,24 @@ impl Axis {
     /// allow.
     #[must_use]
     pub fn ticks(&self) -> Vec<(f64, String)> {
-        // Significant digits, and the step in units of the last digit: 1 to 9, then 1.0, 1.5, ... 9.5, then finer.
-        let fine = (1..4).flat_map(|digits| [(digits, 5), (digits, 2), (digits, 1)]);
+        // Each candidate is a number of decimals and the mantissas, written without the point: 1; 1, 2, 5; 1 to 9; 1.0, 1.5, ... 9.5; then
+        // finer.
+        let fine = (1..4).flat_map(|decimals| [(decimals, 5), (decimals, 2), (decimals, 1)]);
         let steps = [vec![1], vec![1, 2, 5], (1..10).collect()]
             .into_iter()
             .map(|steps| (0, steps));
-        let steps = steps.chain(fine.map(|(digits, step)| {
-            let least = 10_u32.pow(digits);
-            (digits as i32, (least..10 * least).step_by(step).collect::<Vec<_>>())
+        let steps = steps.chain(fine.map(|(decimals, step)| {
+            let least = 10_u32.pow(decimals);
+            (decimals as i32, (least..10 * least).step_by(step).collect::<Vec<_>>())
         }));
         let mut best = Vec::new();
-        for (digits, steps) in steps {
+        for (decimals, steps) in steps {
             let inside = |(size, power): &(u32, i32)| {
                 let x = f64::from(*size) * 10_f64.powi(*power);
                 x >= self.least * (1.0 - 1e-9) && x <= self.most * (1.0 + 1e-9)
             };
             let powers = self.least.log10().floor() as i32..=self.most.log10().ceil() as i32;
-            let ticks = powers.flat_map(|power| steps.iter().map(move |size| (*size, power - digits)));
+            let ticks = powers.flat_map(|power| steps.iter().map(move |size| (*size, power - decimals)));
             let ticks: Vec<_> = ticks.filter(inside).collect();
             if ticks.len() > MAX_TICKS && !best.is_empty() {
                 break;
@@ -126,8 +127,8 @@ pub struct Regions {
 }
 
 impl Regions {
-    /// In token norms: below 0.05 the first layer norm hides the magnitude; 0.1 to 3 is the range of tokens; above 5
-    /// outputs fall into repetition.
+    /// In token norms, measured on Qwen2.5-Coder-0.5B-Instruct and used for all models: below 0.05 the first layer norm hides the magnitude; 0.1 to 3 is
+    /// the range of tokens; above 5 outputs fall into repetition.
     pub const NORMS: Self = Self {
         floor: (0.05, 0.1),
         over: (3.0, 5.0),

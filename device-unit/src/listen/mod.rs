@@ -302,7 +302,7 @@ async fn process(
             }
         }
         // A client that does not read its replies is not read from.
-        if !outbox.wait_for_room().await {
+        if !outbox.wait_to_read().await {
             return Some(ConnectionEnd::Lost);
         }
         piece = pieces.next()?;

@@ -13,8 +13,9 @@ pub trait ReplySink: Send + Sync {
     /// Queues one message, which includes its line end. Messages to a disconnected client are dropped.
     fn send(&self, message: Vec<u8>);
 
-    /// Queues one frame of the answer with this number. Some clients take everything they read at once for one message, so the frames of
-    /// an answer are sent a few milliseconds apart, as on the stock module.
+    /// Queues one frame of the answer with this number. Some clients take everything they read at once for one message, so successive
+    /// frames of an answer are sent a few milliseconds apart, as on the stock module. Frames of different answers do not wait for each
+    /// other.
     fn send_frame(&self, message: Vec<u8>, _answer: u64) {
         self.send(message);
     }

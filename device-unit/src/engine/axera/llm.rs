@@ -20,6 +20,7 @@ use crate::errors::LoadError;
 
 /// bf16(-65536), which is added to the attention score of a masked position.
 const MASKED: u16 = 0xC780;
+// Shape groups of a compiled layer: the sets of input sizes that it can be run with.
 const DECODE: usize = 0;
 const PREFILL: usize = 1;
 
@@ -48,8 +49,10 @@ pub struct AxeraEngine {
     info: EngineInfo,
     sizes: Sizes,
     layers: Vec<Layer>,
+    /// The model after the layers (Axera's "post"): final norm and output matrix, from a hidden row to logits.
     post: AxModel,
     embeddings: Arc<EmbeddingFile>,
+    /// The open sequence, and the number of its positions that are in the cache.
     open: Option<(SequenceId, usize)>,
     next_sequence: u64,
     // Declared last: the models' own references are dropped first.
@@ -135,7 +138,8 @@ impl AxeraEngine {
         })
     }
 
-    /// Runs the whole prompt through the prefill group of every layer. Returns the last n hidden rows.
+    /// Runs the whole prompt through the prefill group of every layer. Returns the hidden row after the last layer for each row of the
+    /// prompt.
     fn prefill(&mut self, rows: &[u16], stop: &AtomicBool) -> Result<Vec<u16>, EngineError> {
         let Sizes {
             hidden,
@@ -186,7 +190,7 @@ impl AxeraEngine {
         Ok(x)
     }
 
-    /// Runs one row at `position`. Returns the last hidden row.
+    /// Runs one row at `position`. Returns its hidden row after the last layer.
     fn decode(&mut self, row: &[u16], position: usize, stop: &AtomicBool) -> Result<Vec<u16>, EngineError> {
         let Sizes {
             hidden,
@@ -445,7 +449,7 @@ fn check(file: &Path, tensor: &str, got: usize, wanted: usize) -> Result<(), Loa
     } else {
         Err(bad(
             file,
-            format!("its tensor {tensor} has {got} bytes; the card asks for {wanted}"),
+            format!("its tensor {tensor} has {got} bytes; {wanted} are needed"),
         ))
     }
 }
