@@ -145,7 +145,7 @@ struct Player {
     next_delivery: Instant,
     /// Number of lines read.
     lines_read: u64,
-    /// Exit status of the first line that was refused, or run that failed or could not be started.
+    /// Exit status of the first line that was refused, run that failed or could not be started, or lost connection.
     first_failure: Option<Exit>,
     /// Whether what is printed can still be read: `false` once the reader of standard output has closed it.
     is_stdout_open: bool,

@@ -13,6 +13,7 @@ impl Workbench {
             self.takes_over = true;
         } else {
             self.clear_running();
+            self.last_facts = None;
             self.target = Target::Embedded {
                 model: Some(name.clone()),
             };
