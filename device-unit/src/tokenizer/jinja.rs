@@ -415,9 +415,14 @@ mod tests {
             match rendered {
                 Ok(text) => assert!(text.len() < 4 * LONGEST_TEXT, "{source}"),
                 Err(reason) => assert!(
-                    ["fuel", "an operation on more than", "too large", "filter sum is unknown"]
-                        .iter()
-                        .any(|limit| reason.contains(limit)),
+                    [
+                        "fuel",
+                        "an operation on more than",
+                        "too large",
+                        "filter sum is unknown"
+                    ]
+                    .iter()
+                    .any(|limit| reason.contains(limit)),
                     "{source}: {reason}"
                 ),
             }
