@@ -127,8 +127,8 @@ pub struct Regions {
 }
 
 impl Regions {
-    /// In token norms, measured on Qwen2.5-Coder-0.5B-Instruct and used for all models: below 0.05 the first layer norm hides the magnitude; 0.1 to 3 is
-    /// the range of tokens; above 5 outputs fall into repetition.
+    /// In token norms, measured on Qwen2.5-Coder-0.5B-Instruct and used for all models: below 0.05 the first layer norm hides the magnitude;
+    /// 0.1 to 3 is the range of tokens; above 5 outputs fall into repetition.
     pub const NORMS: Self = Self {
         floor: (0.05, 0.1),
         over: (3.0, 5.0),

@@ -484,8 +484,13 @@ fn when_the_unit_disappears_the_best_rows_are_on_disk_and_usable_in_tune() {
     harness.until("the failure", |workbench| workbench.find.problem().is_some());
     let find_view = &harness.workbench.find;
     assert!(!find_view.is_busy() && !find_view.learning().unwrap().is_finished());
-    let learned = learned_file(&harness);
-    find(&mut harness, FindAction::UseInTune);
+    assert_learned_rows_are_usable(&mut harness);
+}
+
+/// Takes the learned rows over into Tune.
+fn assert_learned_rows_are_usable(harness: &mut Harness) {
+    let learned = learned_file(harness);
+    find(harness, FindAction::UseInTune);
     harness.until("the rows in Tune", |workbench| workbench.tab == Tab::Tune);
     let taken = harness.workbench.prefix.imported.as_ref().unwrap();
     assert_eq!(taken.sha256, learned.prefix.sha256());
@@ -514,11 +519,7 @@ fn when_no_run_with_the_best_rows_succeeds_learning_ends_with_its_rows_and_the_r
     let find_view = &harness.workbench.find;
     assert!(find_view.learning().unwrap().is_finished() && find_view.output().is_none());
     assert_eq!(find_view.problem().unwrap().kind, ProblemKind::Module);
-    let learned = learned_file(&harness);
-    find(&mut harness, FindAction::UseInTune);
-    harness.until("the rows in Tune", |workbench| workbench.tab == Tab::Tune);
-    let taken = harness.workbench.prefix.imported.as_ref().unwrap();
-    assert_eq!(taken.sha256, learned.prefix.sha256());
+    assert_learned_rows_are_usable(&mut harness);
 }
 
 #[test]

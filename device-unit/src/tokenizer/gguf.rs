@@ -151,7 +151,8 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// [`TokenizerError::Template`] where it cannot be rendered, or leaves out the system prompt or the user's text;
-    /// [`TokenizerError::BadVocabulary`] where the metadata it needs is of another type.
+    /// [`TokenizerError::BadVocabulary`] where the metadata it needs is of another type; [`TokenizerError::Unsupported`] where prompts begin
+    /// with a token that is not special.
     pub fn from_gguf(file: &GgufFile) -> Result<Self, TokenizerError> {
         let tokens = list(file, TOKENS)?;
         let token = |key: &str| {
