@@ -14,6 +14,14 @@ pub enum Language {
 }
 
 impl Language {
+    /// All languages.
+    pub const ALL: [Self; 2] = [Self::English, Self::Japanese];
+
+    /// The name of the language in that language.
+    pub fn name(self) -> &'static str {
+        self.pick("English", "日本語")
+    }
+
     /// The language of the environment: of the first of `LC_ALL`, `LC_MESSAGES` and `LANG` that is not empty.
     pub fn of_environment() -> Self {
         let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
@@ -44,6 +52,11 @@ pub struct Bilingual<T = String> {
     pub en: T,
     /// Japanese.
     pub ja: T,
+}
+
+/// A name in both languages.
+pub const fn term(en: &'static str, ja: &'static str) -> Bilingual<&'static str> {
+    Bilingual { en, ja }
 }
 
 /// For text that is the same in both languages: a path, a number, a module's message.

@@ -368,7 +368,7 @@ fn a_truncated_text_is_marked_as_truncated_in_every_form() {
 
     let page = html::to_html(&experiment, &records, &Language::English.into());
     assert!(page.contains("cut off after 3 characters") && page.contains(">こんに</div>"));
-    assert!(html::to_html(&experiment, &records, &Language::Japanese.into()).contains("3 文字で途切れた"));
+    assert!(html::to_html(&experiment, &records, &Language::Japanese.into()).contains("途中まで（3 文字）"));
     let csv = read_csv(&export::to_csv(&records));
     let column = csv[0].iter().position(|head| head == "cut").unwrap();
     assert_eq!((csv[9][column].as_str(), csv[8][column].as_str()), ("cut", ""));
@@ -493,7 +493,7 @@ fn it_is_exported_whether_the_prefix_was_applied() {
     without_echo(&mut ignored);
     let proof = Analysis::of(&ignored).groups[0].proof();
     assert_eq!(proof, Proof::NoEffect);
-    assert!(proof.sentence().contains("ignores soft_prefix silently"));
+    assert!(proof.sentence().en.contains("ignores soft_prefix silently"));
 
     let (_, mut wrong) = sweep();
     if let CaseOutcome::Done(answer) = &mut wrong[5].outcome {
@@ -1066,8 +1066,8 @@ fn the_map_of_a_report_spreads_its_colours_over_what_is_there_and_writes_the_end
         .filter_map(|point| point.measures.as_ref());
     let farthest = farthest.map(|measures| measures.chrf2).fold(100.0, f64::min);
     assert!(farthest < 20.0, "{farthest}");
-    assert!(page.contains("nearest to the baseline 100</text>"));
-    assert!(page.contains(&format!(">{farthest:.0} farthest</text>")));
+    assert!(page.contains("near the baseline 100</text>"));
+    assert!(page.contains(&format!(">{farthest:.0} far from it</text>")));
     // The nearest cell is all blue and the farthest all orange.
     assert!(page.contains("fill=\"#2f5e94\"><title>100</title>"));
     assert!(page.contains(&format!("fill=\"#a85a14\"><title>{farthest:.0}</title>")));

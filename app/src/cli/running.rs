@@ -439,7 +439,7 @@ impl Terminal {
                     let why = errors::run(&error).to_string();
                     self.print_line(&(ScoringText::of(Language::English).not_scored)(count, &why));
                 }
-                RunEvent::Canary(canary) => self.print_line(canary.sentence()),
+                RunEvent::Canary(canary) => self.print_line(canary.sentence().en),
                 RunEvent::CanaryFailed { error } => self.print_line(&errors::canary(&error).to_string()),
                 RunEvent::Reconnecting { because } => {
                     self.print_line(&format!("{} Reconnecting…", errors::run(&because).sentence.en));

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use super::{Measures, ResultEntry, ResultsFile};
+use crate::bilingual;
 use crate::language::Bilingual;
 
 /// Version of the JSON form.
@@ -68,7 +69,7 @@ pub struct Row {
     pub measures: Option<Measures>,
     /// Seconds from sending to the end of the output.
     pub elapsed_sec: f64,
-    /// Seconds to the first piece of text; `None` where the output came whole, or the file does not say.
+    /// Seconds to the first piece of text; `None` where the output arrived whole, or the file does not say.
     pub ttft_sec: Option<f64>,
     /// Number of output tokens; `None` where the file does not hold their ids.
     pub tokens: Option<usize>,
@@ -107,7 +108,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// The name that people read.
-    pub fn name(self) -> Bilingual<&'static str> {
+    pub const fn name(self) -> Bilingual<&'static str> {
         let (en, ja) = match self {
             Self::Baseline => ("baseline", "ベースライン"),
             Self::Same => ("same as the baseline", "ベースラインと同じ"),
@@ -144,6 +145,28 @@ impl Noise {
         out
     }
 
+    /// The noise of a module as a sentence; `None` where the baseline ran once.
+    pub fn sentence(noise: Option<&Self>) -> Bilingual {
+        let Some(noise) = noise else {
+            return Bilingual::new(
+                "The baseline ran once, so the noise of this module is not known.",
+                "ベースラインは 1 回だけなので、このモジュールのノイズはわかりません。",
+            );
+        };
+        let (runs, chrf2) = (noise.runs, noise.chrf2);
+        if noise.is_none() {
+            bilingual!(
+                "Deterministic: all {runs} runs of the baseline gave the same output.",
+                "決定的：ベースライン {runs} 回はすべて同じ出力でした。"
+            )
+        } else {
+            bilingual!(
+                "Noise: the lowest chrF2 between {runs} runs of the baseline is {chrf2:.1}. Values above it are no evidence of an effect.",
+                "ノイズ：ベースライン {runs} 回の間の chrF2 は最小で {chrf2:.1} です。これより上の値では効果があるとはいえません。"
+            )
+        }
+    }
+
     /// True if every run of the baseline gave the same text.
     pub fn is_none(&self) -> bool {
         self.indel >= 1.0
@@ -176,9 +199,7 @@ impl From<&ResultsFile> for Report {
     fn from(file: &ResultsFile) -> Self {
         let mut notes = file.doubts();
         let at = file.baseline().unwrap_or_else(|| {
-            notes.push(
-                "No case without a prefix is in this file: the first case stands in for the baseline.".to_owned(),
-            );
+            notes.push("This file has no baseline; the first case is used in its place.".to_owned());
             0
         });
         let none = ResultEntry::default();
@@ -203,17 +224,7 @@ impl From<&ResultsFile> for Report {
             .enumerate()
             .filter(|(i, entry)| is_repeat(*i, entry));
         let noise = Noise::of(repeats.filter_map(|(i, _)| measured.get(i).and_then(Option::as_ref)));
-        match &noise {
-            None => notes.push("The baseline ran once, so nothing is known about the noise of this module.".to_owned()),
-            Some(noise) if noise.is_none() => notes.push(format!(
-                "Deterministic: all {} runs of the baseline gave the same text.",
-                noise.runs
-            )),
-            Some(noise) => notes.push(format!(
-                "Noise: runs of the baseline differ from one another down to chrF2 {:.1} (indel {:.3}); an effect above that is no effect.",
-                noise.chrf2, noise.indel
-            )),
-        }
+        notes.push(Noise::sentence(noise.as_ref()).en);
         let rows = file.results.iter().zip(measured).enumerate();
         let rows: Vec<Row> = rows
             .map(|(i, (entry, measures))| Row::of(entry, measures, i == at, noise.as_ref()))

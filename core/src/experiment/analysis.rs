@@ -13,7 +13,7 @@ use super::scores::CaseScores;
 use super::threshold::SimilarityLimit;
 use super::words;
 use crate::compare::{Measure, Measures, Noise, Verdict};
-use crate::language::Language;
+use crate::language::{Bilingual, term};
 use crate::prefix::{Magnitude, PrefixRecipe};
 use crate::protocol::extension::FinishReason;
 
@@ -618,11 +618,7 @@ impl Series {
             ..recipe.clone()
         };
         let sign = if negative { ", values below 0" } else { "" };
-        let label = format!(
-            "{}, P {}{sign}",
-            words::kind(&recipe.kind, Language::English),
-            recipe.len
-        );
+        let label = format!("{}, P {}{sign}", words::kind(&recipe.kind).en, recipe.len);
         Self {
             recipe,
             negative,
@@ -633,26 +629,35 @@ impl Series {
 
 impl Proof {
     /// The evidence as a sentence, with a remedy where one is needed.
-    pub fn sentence(self) -> &'static str {
+    pub fn sentence(self) -> Bilingual<&'static str> {
         match self {
-            Self::NothingToProve => "No prefix was sent.",
-            Self::Echoed => "The unit confirmed every prefix by its digest.",
-            Self::PartlyEchoed => {
-                "The unit confirmed some of the prefixes by their digest and says nothing of the others."
-            }
-            Self::NoBaseline => {
-                "The unit does not say whether it used the prefix, and there is no baseline that could show it."
-            }
-            Self::Contradicted => {
-                "The unit named another prefix than the one that was sent: do not trust these results."
-            }
-            Self::TextChanged => {
-                "The unit does not say whether it used the prefix, but the text changed beyond the noise."
-            }
-            Self::NoEffect => {
-                "The output is the same as the baseline's although a prefix was sent. Check that the LLM unit on the module puts it in \
-                 front: JSON accepted, bf16 restored, embeddings prepended. A stock unit ignores soft_prefix silently."
-            }
+            Self::NothingToProve => term("No prefix was sent.", "プレフィックスは送られていません。"),
+            Self::Echoed => term(
+                "The unit confirmed every prefix by its digest.",
+                "ユニットはすべてのプレフィックスをダイジェストで確認しました。",
+            ),
+            Self::PartlyEchoed => term(
+                "The unit confirmed some of the prefixes by their digest, but not the others.",
+                "ユニットがダイジェストで確認したのは一部のプレフィックスだけです。",
+            ),
+            Self::NoBaseline => term(
+                "The unit does not confirm prefixes, and there is no baseline to show whether they were applied.",
+                "ユニットはプレフィックスを確認せず、適用されたかどうかを判断するためのベースラインもありません。",
+            ),
+            Self::Contradicted => term(
+                "The unit confirmed another prefix than the one that was sent: do not trust these results.",
+                "ユニットが確認したのは、送ったものとは別のプレフィックスです。この結果は信頼できません。",
+            ),
+            Self::TextChanged => term(
+                "The unit does not confirm prefixes, but the output changed beyond the noise.",
+                "ユニットはプレフィックスを確認しませんが、出力はノイズを超えて変わりました。",
+            ),
+            Self::NoEffect => term(
+                "The output is the same as the baseline's although a prefix was sent. Check that the LLM unit on the module applies it \
+                 (accepts the JSON, decodes the bf16 values, prepends the embeddings). A stock unit ignores soft_prefix silently.",
+                "プレフィックスを送っても出力がベースラインと同じです。モジュールの LLM ユニットがプレフィックスを適用しているか\
+                 （JSON を受け取り、bf16 の値を復元し、埋め込みの前に置くか）を確認してください。標準ユニットは soft_prefix を黙って無視します。",
+            ),
         }
     }
 }

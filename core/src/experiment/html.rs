@@ -11,17 +11,20 @@ use super::drawing::{self, escape};
 use super::export::in_plan_order;
 use super::html_cards;
 use super::html_charts::charts;
+use super::html_text;
 use super::journal::Experiment;
 use super::label::LabelWords;
 use super::plan::Prompt;
 use super::rating::Stars;
 use super::record::{Applied, CaseOutcome, Record};
 use super::words;
-use crate::compare::{Granularity, Measure, Verdict, diff};
+use crate::bilingual;
+use crate::compare::{Granularity, Measure, Noise, Verdict, diff};
+use crate::language::Bilingual;
 pub use crate::language::Language;
 use crate::prefix::PrefixKind;
 use crate::protocol::Sampling;
-use crate::protocol::extension::{StoredWeights, WeightRounding};
+use crate::protocol::extension::StoredWeights;
 use crate::time;
 
 /// Index of the table column before which the columns with scores are inserted.
@@ -134,16 +137,13 @@ pub(super) struct Page<'r> {
 }
 
 impl Page<'_> {
-    pub(super) fn word(&self, english: &'static str, japanese: &'static str) -> &'static str {
-        self.language.pick(english, japanese)
+    /// A text in the language of the page.
+    pub(super) fn text<T>(&self, text: Bilingual<T>) -> T {
+        self.language.pick(text.en, text.ja)
     }
 
     fn measure(&self, measure: Measure) -> &'static str {
-        measure.name().get(self.language)
-    }
-
-    fn nats(&self) -> &'static str {
-        self.word("nats", "nat")
+        self.text(measure.name())
     }
 
     /// What a prompt is called: its title, or its first words.
@@ -152,16 +152,16 @@ impl Page<'_> {
     }
 
     pub(super) fn kind(&self, kind: &PrefixKind) -> String {
-        words::kind(kind, self.language)
+        self.text(words::kind(kind))
     }
 
     pub(super) fn label_words<R>(&self, with: impl FnOnce(&LabelWords<'_>) -> R) -> R {
         with(&LabelWords {
-            baseline: self.word("Baseline", "ベースライン"),
-            raw: self.word("raw", "生の値"),
-            unscaled: self.word("rows as they are", "行をそのまま使う"),
-            cut: self.word("cut off", "途切れた"),
-            comma: self.word(", ", "、"),
+            baseline: self.text(words::BASELINE),
+            raw: self.text(words::RAW),
+            unscaled: self.text(words::UNSCALED),
+            cut: self.text(words::CUT_OFF),
+            comma: self.text(words::COMMA),
             kind: &|kind| self.kind(kind),
         })
     }
@@ -189,16 +189,8 @@ impl Page<'_> {
     }
 
     fn weights(&self, weights: &[StoredWeights]) -> String {
-        let words = weights.iter().map(|stored| {
-            let how = match stored.how {
-                WeightRounding::Exact => self.word("as in the file", "ファイルのまま"),
-                WeightRounding::ScalesRounded => self.word("scales rounded to f16", "スケールを f16 に丸め"),
-                WeightRounding::Rounded => self.word("rounded to 8 bits", "8 ビットに丸め"),
-                WeightRounding::Unknown => self.word("unknown", "不明"),
-            };
-            format!("{} × {} ({how})", stored.kind, stored.count)
-        });
-        words.collect::<Vec<_>>().join(", ")
+        let descriptions = weights.iter().map(|stored| self.text(stored.description()));
+        descriptions.collect::<Vec<_>>().join(self.text(words::COMMA))
     }
 
     fn write_head(&self, out: &mut String, experiment: &Experiment, records: &[Record]) {
@@ -208,11 +200,7 @@ impl Page<'_> {
             out,
             "<p class=\"soft\">{} · {}</p>",
             time::local_with_zone(experiment.started_unix),
-            match (self.language, records.len()) {
-                (Language::English, 1) => format!("1 run · {failed} failed"),
-                (Language::English, runs) => format!("{runs} runs · {failed} failed"),
-                (Language::Japanese, runs) => format!("実行 {runs} 回 · 失敗 {failed} 件"),
-            }
+            self.text(html_text::counts(records.len(), failed))
         );
         out.push_str("<dl>");
         let mut line = |name: &str, value: &str| {
@@ -220,32 +208,26 @@ impl Page<'_> {
                 let _ = write!(out, "<dt>{name}</dt><dd>{}</dd>", escape(value));
             }
         };
-        line(self.word("Model", "モデル"), &module.model);
-        line(self.word("Module", "モジュール"), &module.address);
+        line(self.text(words::MODEL), &module.model);
+        line(self.text(words::MODULE), &module.address);
+        line(self.text(html_text::UNIT), module.unit.as_deref().unwrap_or_default());
         line(
-            self.word("Unit", "ユニット"),
-            module.unit.as_deref().unwrap_or_default(),
-        );
-        line(
-            self.word("Computes on", "計算"),
+            self.text(html_text::BACKEND),
             module.backend.as_deref().unwrap_or_default(),
         );
+        line(self.text(html_text::HIDDEN_SIZE), &module.hidden_size.to_string());
         line(
-            self.word("Hidden size H", "隠れ層の幅 H"),
-            &module.hidden_size.to_string(),
-        );
-        line(
-            self.word("Model file SHA-256", "モデルの SHA-256"),
+            self.text(html_text::MODEL_SHA256),
             module.model_sha256.as_deref().unwrap_or_default(),
         );
-        line(self.word("Weights", "重み"), &self.weights(&module.weights));
+        line(self.text(html_text::WEIGHTS), &self.weights(&module.weights));
         let norm = module
             .median_norm
             .map(|norm| format!("{norm:.4} (L2)"))
             .unwrap_or_default();
-        line(self.word("1 token norm", "1 トークンノルム"), &norm);
+        line(self.text(html_text::TOKEN_NORM), &norm);
         line(
-            self.word("Written by", "作成"),
+            self.text(html_text::WRITTEN_BY),
             records
                 .first()
                 .map(|record| record.written_by.as_str())
@@ -269,10 +251,12 @@ impl Page<'_> {
 
     /// `place`: the number of the group, and how many there are.
     fn write_group(&self, out: &mut String, group: &Group, place: (usize, usize)) {
-        let number = match (self.several_prompts, self.language) {
-            (false, _) => String::new(),
-            (true, Language::English) => format!("<span class=\"soft\">{} of {}:</span> ", place.0, place.1),
-            (true, Language::Japanese) => format!("<span class=\"soft\">{} / {}：</span>", place.0, place.1),
+        let number = match self.several_prompts {
+            false => String::new(),
+            true => format!(
+                "<span class=\"soft\">{}</span> ",
+                self.text(html_text::number_of(place.0, place.1))
+            ),
         };
         let _ = writeln!(
             out,
@@ -280,16 +264,17 @@ impl Page<'_> {
              <dt>{}</dt><dd>{}</dd></dl>",
             escape(&self.title(&group.key.prompt)),
             self.module_words(group),
-            self.word("System", "システム"),
+            self.text(words::SYSTEM),
             escape(&group.key.prompt.system),
-            self.word("Prompt", "プロンプト"),
+            self.text(words::PROMPT),
             escape(&group.key.prompt.user),
-            self.word("Output", "出力"),
+            self.text(html_text::OUTPUT),
             escape(&self.settings_words(group)),
         );
         out.push_str("<div class=\"notes\">");
-        for sentence in [self.noise_sentence(group), self.proof_sentence(group)] {
-            let _ = write!(out, "<p>{}</p>", escape(&sentence));
+        let noise = self.text(Noise::sentence(group.noise.as_ref()));
+        for sentence in [&*noise, self.text(group.proof().sentence())] {
+            let _ = write!(out, "<p>{}</p>", escape(sentence));
         }
         out.push_str("</div>\n<div class=\"charts\">");
         if let Some(map) = self.map(group) {
@@ -310,33 +295,24 @@ impl Page<'_> {
         let settings = &group.key.settings;
         let mut words = Vec::new();
         if let Some(tokens) = settings.max_new_tokens {
-            words.push(match self.language {
-                Language::English => format!("at most {tokens} tokens"),
-                Language::Japanese => format!("最大 {tokens} トークン"),
-            });
+            words.push(self.text(bilingual!("at most {tokens} tokens", "最大 {tokens} トークン")));
         }
         if let Some(positions) = settings.max_token_len {
-            words.push(match self.language {
-                Language::English => format!("{positions} positions"),
-                Language::Japanese => format!("{positions} 位置"),
-            });
+            words.push(self.text(bilingual!("{positions} positions", "{positions} 位置")));
         }
         match settings.sampling() {
-            Ok(None) => words.push(
-                self.word("the module's own sampling", "サンプリングはモジュールの既定")
-                    .to_owned(),
-            ),
+            Ok(None) => words.push(self.text(html_text::OWN_SAMPLING).to_owned()),
             Ok(Some(sampling)) => words.extend(self.sampling_words(&sampling)),
             // Settings of another program: as they are.
             Err(_) => words.push(serde_json::Value::Object(settings.other.clone()).to_string()),
         }
-        words.join(self.word(", ", "、"))
+        words.join(self.text(words::COMMA))
     }
 
     fn sampling_words(&self, sampling: &Sampling) -> Vec<String> {
         let mut words = Vec::new();
         if sampling.is_greedy() {
-            words.push(self.word("greedy", "貪欲法").to_owned());
+            words.push(self.text(words::GREEDY).to_owned());
         }
         if let Some(k) = sampling.top_k {
             words.push(format!("top-k {k}"));
@@ -345,77 +321,22 @@ impl Page<'_> {
             words.push(format!("top-p {p}"));
         }
         if let Some(temperature) = sampling.temperature {
-            words.push(format!("{} {temperature}", self.word("temperature", "温度")));
+            words.push(format!("{} {temperature}", self.text(html_text::TEMPERATURE)));
         }
         if let Some((penalty, window)) = sampling.repetition_penalty {
-            words.push(match self.language {
-                Language::English => format!("repetition penalty {penalty} over {window} tokens"),
-                Language::Japanese => format!("反復ペナルティ {penalty}（{window} トークン）"),
-            });
+            words.push(self.text(bilingual!(
+                "repetition penalty {penalty} over {window} tokens",
+                "反復ペナルティ {penalty}（{window} トークン）"
+            )));
         }
         if let Some(seed) = sampling.seed {
-            words.push(format!("{} {seed}", self.word("seed", "シード")));
+            words.push(format!("{} {seed}", self.text(html_text::SEED)));
         }
         words
     }
 
-    fn noise_sentence(&self, group: &Group) -> String {
-        match (&group.noise, self.language) {
-            (None, Language::English) => {
-                "The baseline ran once: nothing is known about the noise of this module.".to_owned()
-            }
-            (None, Language::Japanese) => {
-                "ベースラインは 1 回だけなので、このモジュールのノイズはわかりません。".to_owned()
-            }
-            (Some(noise), Language::English) if noise.is_none() => {
-                format!(
-                    "Deterministic: all {} runs of the baseline gave the same text.",
-                    noise.runs
-                )
-            }
-            (Some(noise), Language::Japanese) if noise.is_none() => {
-                format!("決定的: ベースライン {} 回はすべて同じ出力でした。", noise.runs)
-            }
-            (Some(noise), Language::English) => format!(
-                "Noise: {} runs of the baseline differ from one another down to chrF2 {:.1}. An effect above that is no effect.",
-                noise.runs, noise.chrf2
-            ),
-            (Some(noise), Language::Japanese) => format!(
-                "ノイズ: ベースライン {} 回の間でも chrF2 は {:.1} まで下がります。それ以上の値は効果とはいえません。",
-                noise.runs, noise.chrf2
-            ),
-        }
-    }
-
-    fn proof_sentence(&self, group: &Group) -> String {
-        use super::analysis::Proof;
-        let proof = group.proof();
-        match (self.language, proof) {
-            (Language::English, proof) => proof.sentence().to_owned(),
-            (_, Proof::NothingToProve) => "プレフィックスは送られていません。".to_owned(),
-            (_, Proof::Echoed) => "ユニットはすべてのプレフィックスをダイジェストで確認しました。".to_owned(),
-            (_, Proof::PartlyEchoed) => {
-                "ユニットは一部のプレフィックスをダイジェストで確認しましたが、ほかについては示しません。".to_owned()
-            }
-            (_, Proof::NoBaseline) => {
-                "ユニットはプレフィックスを使ったかどうかを示さず、それを見分けるベースラインもありません。".to_owned()
-            }
-            (_, Proof::Contradicted) => {
-                "ユニットは送ったものと違うプレフィックスを返しました。この結果は信用できません。".to_owned()
-            }
-            (_, Proof::TextChanged) => {
-                "ユニットは適用の有無を示しませんが、出力はノイズを超えて変わりました。".to_owned()
-            }
-            (_, Proof::NoEffect) => {
-                "プレフィックスを送っても出力がベースラインと一致しています。LLM ユニット側で prefix 合成が有効か\
-                （JSON 受理 → bf16 復元 → 埋め込み先頭に合成）を確認してください。"
-                    .to_owned()
-            }
-        }
-    }
-
     pub(super) fn verdict(&self, verdict: Verdict) -> &'static str {
-        verdict.name().get(self.language)
+        self.text(verdict.name())
     }
 
     fn number(&self, point: &Point) -> usize {
@@ -424,11 +345,11 @@ impl Page<'_> {
 
     fn write_table(&self, out: &mut String, group: &Group) {
         let heads = [
-            self.word("run", "実行"),
+            self.text(html_text::RUN),
             "",
             "P",
-            self.word("raw value", "生の値"),
-            self.word("× token norm", "ノルム比"),
+            self.text(words::RAW_VALUE),
+            self.text(html_text::TOKEN_NORMS),
             self.measure(Measure::Chrf2),
             self.measure(Measure::Indel),
             self.measure(Measure::Difflib),
@@ -438,15 +359,15 @@ impl Page<'_> {
             self.measure(Measure::Distinct2),
             self.measure(Measure::Distinct4),
             self.measure(Measure::Length),
-            self.word("first token, s", "最初のトークン（秒）"),
-            self.word("whole output, s", "出力全体（秒）"),
-            self.word("tokens/s", "トークン/秒"),
+            self.text(html_text::FIRST_TOKEN),
+            self.text(html_text::WHOLE_OUTPUT),
+            self.text(words::TOKENS_PER_SECOND),
         ];
         let scored = group.points.iter().any(|point| point.is_scored());
         let mut heads = heads.to_vec();
         let rated = group.points.iter().any(|point| self.stars_of(point).is_some());
         if rated {
-            heads.push(self.word("stars", "評価"));
+            heads.push(self.text(words::STARS));
         }
         if scored {
             heads.splice(
@@ -520,10 +441,7 @@ impl Page<'_> {
     fn badges(&self, verdict: Verdict, point: &Point) -> String {
         let mut out = self.badge(verdict);
         if let Extent::Cut { characters } = point.extent {
-            let words = match self.language {
-                Language::English => format!("cut off after {characters} characters"),
-                Language::Japanese => format!("{characters} 文字で途切れた"),
-            };
+            let words = self.text(words::cut_off_after(characters));
             let _ = write!(out, " <span class=\"word failed\">{words}</span>");
         }
         out
@@ -566,7 +484,7 @@ impl Page<'_> {
             let _ = write!(
                 out,
                 "<h4>{}</h4><div class=\"text\" dir=\"auto\">{}</div>",
-                self.word("received before the error", "それまでに届いた分"),
+                self.text(html_text::RECEIVED),
                 escape(&failure.partial_text)
             );
         }
@@ -576,8 +494,8 @@ impl Page<'_> {
             let _ = write!(
                 out,
                 "<div class=\"kl\"><h4>{} · {}</h4><div class=\"text\" dir=\"auto\">{}</div></div>",
-                self.word("baseline, coloured by KL", "ベースライン（KL による色分け）"),
-                html_cards::scale(self.nats()),
+                self.text(html_text::COLOURED),
+                html_cards::scale(self.text(words::NATS)),
                 html_cards::coloured(&baseline.text, scores)
             );
         }
@@ -593,7 +511,7 @@ impl Page<'_> {
                     out,
                     "<div class=\"pair\"><div><h4><span class=\"gone\">○</span> {}</h4><div class=\"text\" dir=\"auto\">{}</div></div>\
                      <div><h4><span class=\"new\">●</span> {}</h4><div class=\"text\" dir=\"auto\">{}</div></div></div>",
-                    self.word("Baseline", "ベースライン"),
+                    self.text(words::BASELINE),
                     marked(&baseline.text, difference.removed(), "del"),
                     escape(&self.short_label(record)),
                     marked(text, difference.added(), "ins")
@@ -617,55 +535,40 @@ impl Page<'_> {
                 low / norm,
                 median / norm,
                 high / norm,
-                self.word("× token norm", "（ノルム比）")
+                self.text(html_text::TIMES_TOKEN_NORM)
             ),
             None => format!("{low:.4} / {median:.4} / {high:.4}"),
-        };
-        let applied = match applied {
-            Applied::Proven => self.word("confirmed by the unit", "ユニットが確認"),
-            Applied::Contradicted => self.word(
-                "the unit named another prefix",
-                "ユニットは別のプレフィックスを返しました",
-            ),
-            Applied::Plausible => self.word(
-                "the unit does not say, but the text changed",
-                "ユニットは示しませんが、テキストは変わりました",
-            ),
-            Applied::Doubtful => self.word(
-                "probably ignored: the text did not change",
-                "おそらく無視されました（テキストが変わっていません）",
-            ),
-            Applied::Unknown | Applied::NoPrefix => self.word("the unit does not say", "ユニットは示しません"),
         };
         let _ = write!(
             out,
             "<dl><dt>P × H</dt><dd>{} × {}</dd><dt>{}</dt><dd>{norms}{}</dd><dt>SHA-256</dt><dd class=\"mono\">{}</dd>\
-             <dt>{}</dt><dd>{applied}</dd>",
+             <dt>{}</dt><dd>{}</dd>",
             prefix.len,
             prefix.hidden_size,
-            self.word("Row norms: min / median / max", "行のノルム：最小 / 中央値 / 最大"),
+            self.text(html_text::ROW_NORMS),
             html_cards::norms(prefix, record.module.median_norm).unwrap_or_default(),
             escape(&prefix.sha256),
-            self.word("Applied", "適用")
+            self.text(html_text::APPLIED),
+            self.text(applied.name())
         );
         if let Some(scores) = &record.scores {
             let measures = &scores.measures;
             let _ = write!(
                 out,
                 "<dt>{}</dt><dd>{} {:.3} · p95 {:.3} · {} {:.3} {} · {} {:.0} %</dd><dt>{}</dt><dd>{} {} · {} {:.2} → {:.2}</dd>",
-                self.word("KL at the baseline's tokens", "ベースライントークンの KL"),
-                self.word("mean", "平均"),
+                self.text(html_text::KL),
+                self.text(html_text::MEAN),
                 measures.kl_mean,
                 measures.kl_p95,
-                self.word("max", "最大"),
+                self.text(words::MAX),
                 measures.kl_max,
-                self.nats(),
-                self.word("same likeliest token", "第1候補の一致"),
+                self.text(words::NATS),
+                self.text(words::SAME_TOP),
                 measures.same_top * 100.0,
-                self.word("Perplexity", "パープレキシティ"),
-                self.word("of this text under the base", "この文（ベースモデル）"),
+                self.measure(Measure::Perplexity),
+                self.text(html_text::OF_THIS_OUTPUT),
                 scores.perplexity.map_or("–".to_owned(), |value| format!("{value:.2}")),
-                self.word("of the baseline's text", "ベースラインの文"),
+                self.text(html_text::OF_THE_BASELINE),
                 measures.perplexity_reference,
                 measures.perplexity_prefixed
             );

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use super::analysis::{Analysis, Group, Point, Series, over_prompts};
 use super::html::{Page, one_line};
+use super::html_text;
 use super::svg::{Chart, Dot, Line, Map, MapCell};
-use super::words::REGIONS;
+use super::words;
 use crate::compare::{Measure, Verdict};
-use crate::language::{Bilingual, Language};
 use crate::prefix::Magnitude;
 
 impl Page<'_> {
@@ -33,14 +33,8 @@ impl Page<'_> {
             if charts.is_empty() {
                 continue;
             }
-            let heading = match self.language {
-                Language::English => format!("All {} prompts", groups.len()),
-                Language::Japanese => format!("プロンプト {} 件の平均", groups.len()),
-            };
-            let about = self.word(
-                "The mean over the prompts at each magnitude; the bar reaches from the lowest prompt to the highest.",
-                "大きさごとの、プロンプトを通した平均です。縦線は最小のプロンプトから最大のプロンプトまでを示します。",
-            );
+            let heading = self.text(html_text::all_prompts(groups.len()));
+            let about = self.text(words::mean_over(groups.len()));
             let _ = write!(
                 out,
                 "<h2>{heading}{}</h2><p>{about}</p><div class=\"charts\">",
@@ -56,10 +50,10 @@ impl Page<'_> {
     /// What a line is called beside a plot.
     fn line_label(&self, series: &Series) -> String {
         let below = match series.negative {
-            true => self.word(", values below 0", "、0 未満の値"),
+            true => self.text(html_text::BELOW_ZERO),
             false => "",
         };
-        let comma = self.word(", ", "、");
+        let comma = self.text(words::COMMA);
         format!(
             "{}{comma}P {}{below}",
             self.kind(&series.recipe.kind),
@@ -151,9 +145,7 @@ impl Page<'_> {
         }
         Some(Map {
             title: measure_title(measure, self),
-            x_label: self
-                .word("magnitude; crossed: repeats itself", "大きさ（× は反復）")
-                .to_owned(),
+            x_label: self.text(html_text::MAP_AXIS).to_owned(),
             rows: lines
                 .iter()
                 .map(|(series, _)| match one_kind {
@@ -170,8 +162,8 @@ impl Page<'_> {
             zero_first: columns.first().is_some_and(|magnitude| size(magnitude) == 0.0),
             ends: ends.map(|((_, far), (_, near))| {
                 [
-                    format!("{} {near}", self.word("nearest to the baseline", "最も近い")),
-                    format!("{far} {}", self.word("farthest", "最も遠い")),
+                    format!("{} {near}", self.text(words::NEAR)),
+                    format!("{far} {}", self.text(words::FAR)),
                 ]
             }),
         })
@@ -205,12 +197,7 @@ pub(super) fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
     let of = |measure: Measure| {
         let band = group.noise_floor(measure).map(|floor| {
             let top = measure.full_scale().unwrap_or(floor);
-            (
-                floor,
-                top,
-                page.word("noise: the baseline against itself", "ノイズ: ベースライン同士")
-                    .to_owned(),
-            )
+            (floor, top, page.text(words::NOISE_FLOOR).to_owned())
         });
         let y_range = measure.full_scale().map(|top| (0.0, top));
         chart(measure_title(measure, page), band, y_range, &|point| {
@@ -223,7 +210,7 @@ pub(super) fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
         of(Measure::FirstDivergence),
         of(Measure::Distinct4),
         of(Measure::Length),
-        chart(page.word("Seconds", "秒").to_owned(), None, None, &|point| {
+        chart(page.text(html_text::SECONDS).to_owned(), None, None, &|point| {
             Some(point.elapsed_sec)
         }),
     ];
@@ -236,16 +223,7 @@ pub(super) fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
 
 /// The heading of a plot of this measure: its name, and what it is of or in.
 fn measure_title(measure: Measure, page: &Page<'_>) -> String {
-    let note = match measure {
-        Measure::Chrf2 | Measure::Indel | Measure::Difflib | Measure::DifflibAutojunk | Measure::Levenshtein => {
-            page.word(" against the baseline", "（ベースライン比）")
-        }
-        Measure::FirstDivergence | Measure::Length => page.word(", characters", "（文字）"),
-        Measure::Distinct2 | Measure::Distinct4 => page.word(" (crossed: repeats itself)", "（× は反復）"),
-        Measure::KlMean => page.word(" at the baseline's tokens, nats", "（ベースラインのトークン、nat）"),
-        Measure::Perplexity => page.word(" under the model without the prefix", "（プレフィックスなしのモデル）"),
-    };
-    format!("{}{note}", measure.name().get(page.language))
+    [page.text(measure.name()), page.text(html_text::measure_note(measure))].concat()
 }
 
 /// A chart without lines, over the magnitudes of these points.
@@ -255,17 +233,18 @@ fn axis<'p, I: Iterator<Item = &'p Point>>(points: impl Fn() -> I, page: &Page<'
         .all(|point| point.token_norms.is_some());
     let regimes = if in_norms {
         let ends = [(0.0, 0.05), (0.1, 3.0), (5.0, f64::MAX)];
-        let region =
-            |((from, to), name): ((f64, f64), Bilingual<&'static str>)| (from, to, name.get(page.language).to_owned());
-        ends.into_iter().zip(REGIONS).map(region).collect()
+        let regions = ends.into_iter().zip(words::REGIONS);
+        regions
+            .map(|((from, to), name)| (from, to, page.text(name).to_owned()))
+            .collect()
     } else {
         Vec::new()
     };
     Chart {
         x_label: if in_norms {
-            page.word("Magnitude, × token norm", "大きさ（ノルム比）")
+            page.text(words::AXIS_NORMS)
         } else {
-            page.word("Magnitude, raw value", "大きさ（生の値）")
+            page.text(words::AXIS_RAW)
         }
         .to_owned(),
         regimes,

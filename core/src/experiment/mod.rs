@@ -10,6 +10,7 @@ pub mod generation;
 pub mod html;
 mod html_cards;
 mod html_charts;
+mod html_text;
 pub mod journal;
 pub mod label;
 pub mod learning;

@@ -11,7 +11,7 @@ use super::rating::Rating;
 use super::scores::CaseScores;
 use super::session::SessionError;
 use super::words;
-use crate::language::Language;
+use crate::language::{Bilingual, term};
 use crate::prefix::{FoundBy, Magnitude, PrefixKind, PrefixRecipe, SearchOrigin, SoftPrefix};
 use crate::protocol::extension::{FinishReason, SoftPrefixEcho, StoredWeights, Usage};
 use crate::search::Score;
@@ -227,6 +227,22 @@ pub enum Applied {
     Doubtful,
 }
 
+impl Applied {
+    /// The name that people read.
+    pub fn name(self) -> Bilingual<&'static str> {
+        match self {
+            Self::Proven => term("confirmed by the unit", "ユニットが確認"),
+            Self::Contradicted => term(
+                "the unit confirmed another prefix",
+                "ユニットは別のプレフィックスを確認",
+            ),
+            Self::Plausible => term("not confirmed, but the output changed", "適用は未確認（出力は変化）"),
+            Self::Doubtful => term("probably ignored", "無視された疑い"),
+            Self::Unknown | Self::NoPrefix => term("not confirmed", "適用は未確認"),
+        }
+    }
+}
+
 impl PrefixIdentity {
     /// The identity of `prefix`, built from `recipe`.
     pub fn of(recipe: &PrefixRecipe, prefix: &SoftPrefix, median_norm: Option<f64>) -> Self {
@@ -418,7 +434,7 @@ fn recipe_words(recipe: Option<&PrefixRecipe>) -> String {
         Some(recipe) => {
             format!(
                 "{}, P {}, {}",
-                words::kind(&recipe.kind, Language::English),
+                words::kind(&recipe.kind).en,
                 recipe.len,
                 magnitude_words(recipe.magnitude)
             )

@@ -1,57 +1,115 @@
-//! What a prefix is made of, in words: for tables, reports and messages.
+//! Terms that the window and the report share, and what a prefix is made of.
 
-use crate::language::{Bilingual, Language};
+use crate::bilingual;
+use crate::language::{Bilingual, term};
 use crate::prefix::{BlendEndpoint, FoundBy, Learned, Origin, PrefixKind};
 
+/// A name in both languages.
+type Term = Bilingual<&'static str>;
+
 /// The regions of magnitudes, from the smallest on.
-pub const REGIONS: [Bilingual<&'static str>; 3] = [
-    Bilingual {
-        en: "very small",
-        ja: "微小",
-    },
-    Bilingual {
-        en: "token-like",
-        ja: "トークン並み",
-    },
-    Bilingual {
-        en: "overdriven",
-        ja: "過大",
-    },
+pub const REGIONS: [Term; 3] = [
+    term("very small", "微小"),
+    term("token-like", "トークン並み"),
+    term("overdriven", "過大"),
 ];
+/// A run without a prefix.
+pub const BASELINE: Term = term("Baseline", "ベースライン");
+/// The module of a run.
+pub const MODULE: Term = term("Module", "モジュール");
+/// The model of a run.
+pub const MODEL: Term = term("Model", "モデル");
+/// The user's prompt.
+pub const PROMPT: Term = term("Prompt", "プロンプト");
+/// The system prompt.
+pub const SYSTEM: Term = term("System", "システム");
+/// After a magnitude that is a raw value.
+pub const RAW: Term = term("raw", "生の値");
+/// A magnitude before it is divided by the token norm.
+pub const RAW_VALUE: Term = term("raw value", "生の値");
+/// The magnitude of rows that are used as they are.
+pub const UNSCALED: Term = term("rows as they are", "行をそのまま使う");
+/// The axis of magnitudes in token norms.
+pub const AXIS_NORMS: Term = term("Magnitude, × token norm", "大きさ（ノルム比）");
+/// The axis of magnitudes as raw values.
+pub const AXIS_RAW: Term = term("Magnitude, raw value", "大きさ（生の値）");
+/// The text of a run is cut off.
+pub const CUT_OFF: Term = term("cut off", "途中まで");
+/// Between the parts of a list.
+pub const COMMA: Term = term(", ", "、");
+/// Sampling that takes the likeliest token.
+pub const GREEDY: Term = term("greedy", "貪欲法");
+/// The unit of KL.
+pub const NATS: Term = term("nats", "nat");
+/// The speed of a run.
+pub const TOKENS_PER_SECOND: Term = term("tokens/s", "トークン/秒");
+/// The largest of several values.
+pub const MAX: Term = term("max", "最大");
+/// The share of tokens at which the likeliest token is that of the baseline.
+pub const SAME_TOP: Term = term("same likeliest token", "第 1 候補の一致");
+/// The text of a perplexity is scored by the model without the prefix.
+pub const WITHOUT_PREFIX: Term = term("without the prefix", "プレフィックスなし");
+/// How far two runs of the baseline differ.
+pub const NOISE_FLOOR: Term = term("noise floor", "ノイズの範囲");
+/// The end of a map's scale that is nearest to the baseline.
+pub const NEAR: Term = term("near the baseline", "ベースラインに近い");
+/// The end of a map's scale that is farthest from the baseline.
+pub const FAR: Term = term("far from it", "遠い");
+/// The rating of a run.
+pub const STARS: Term = term("Stars", "星");
+/// The kind [`PrefixKind::Constant`].
+pub const CONSTANT: Term = term("Constant", "定数");
+/// The kind [`PrefixKind::RandomUniform`].
+pub const RANDOM_UNIFORM: Term = term("Random uniform", "一様乱数");
+/// The kind [`PrefixKind::RandomNormal`].
+pub const RANDOM_NORMAL: Term = term("Random normal", "正規乱数");
+/// The kind [`PrefixKind::SampledVocabulary`].
+pub const SAMPLED_VOCABULARY: Term = term("Sampled vocabulary", "語彙からの抽出");
+
+/// The text of a run is cut off after this many characters.
+pub fn cut_off_after(characters: usize) -> Bilingual {
+    bilingual!("cut off after {characters} characters", "途中まで（{characters} 文字）")
+}
+
+/// What a plot of means over this many prompts shows.
+pub fn mean_over(prompts: usize) -> Bilingual {
+    bilingual!(
+        "Mean over {prompts} prompts at each magnitude; the bars reach from the lowest prompt to the highest.",
+        "大きさごとの、プロンプト {prompts} 件の平均です。縦線は最小のプロンプトから最大のプロンプトまでを示します。"
+    )
+}
 
 /// What a prefix is made of, with what tells it from others of its kind.
-pub(super) fn kind(kind: &PrefixKind, language: Language) -> String {
-    let (english, japanese) = match kind {
-        PrefixKind::Constant => (kind.name().to_owned(), "定数".to_owned()),
-        PrefixKind::RandomUniform { seed, .. } => seeded(kind, *seed, "一様乱数"),
-        PrefixKind::RandomNormal { seed, .. } => seeded(kind, *seed, "正規乱数"),
-        PrefixKind::SampledVocabulary { seed, .. } => seeded(kind, *seed, "語彙からの抽出"),
-        PrefixKind::Words { text } => (format!("words {text:?}"), format!("「{text}」")),
-        PrefixKind::Blend { from, to, t } => (
+pub(super) fn kind(kind: &PrefixKind) -> Bilingual {
+    match kind {
+        PrefixKind::Constant => Bilingual::new(kind.name(), CONSTANT.ja),
+        PrefixKind::RandomUniform { seed, .. } => seeded(kind, *seed, RANDOM_UNIFORM),
+        PrefixKind::RandomNormal { seed, .. } => seeded(kind, *seed, RANDOM_NORMAL),
+        PrefixKind::SampledVocabulary { seed, .. } => seeded(kind, *seed, SAMPLED_VOCABULARY),
+        PrefixKind::Words { text } => bilingual!("words {text:?}", "「{text}」"),
+        PrefixKind::Blend { from, to, t } => Bilingual::new(
             format!("blend {from} → {to} at {t}"),
             format!("{}→{}{t}", end(from), end(to)),
         ),
-        PrefixKind::Contrast { text, minus } => (
-            format!("contrast {text:?} − {minus:?}"),
-            format!("「{text}」−「{minus}」"),
-        ),
+        PrefixKind::Contrast { text, minus } => {
+            bilingual!("contrast {text:?} − {minus:?}", "「{text}」−「{minus}」")
+        }
         PrefixKind::Imported { name, sha256, origin } => {
             // The characters of a digest by which rows are told apart.
             let digest = sha256.get(..8).unwrap_or(sha256);
             stored(name, origin, digest)
         }
-        PrefixKind::Chosen { name, generation, .. } => (
-            format!("candidate near {name:?} (generation {generation})"),
-            format!("「{name}」の近くの候補（第 {generation} 世代）"),
+        PrefixKind::Chosen { name, generation, .. } => bilingual!(
+            "candidate near {name:?} (generation {generation})",
+            "「{name}」の近くの候補（第 {generation} 世代）"
         ),
         PrefixKind::Shaped { of, envelope } => {
             let factors: Vec<String> = envelope.iter().map(|factor| format!("{factor:.3}")).collect();
             let factors = factors.join("/");
-            let of = self::kind(of, language);
-            (format!("{of} shaped {factors}"), format!("{of} × {factors}"))
+            let Bilingual { en, ja } = self::kind(of);
+            bilingual!("{en} shaped {factors}", "{ja} × {factors}")
         }
-    };
-    language.pick(english, japanese)
+    }
 }
 
 fn end(of: &BlendEndpoint) -> String {
@@ -61,48 +119,42 @@ fn end(of: &BlendEndpoint) -> String {
     }
 }
 
-fn seeded(kind: &PrefixKind, seed: u64, japanese: &str) -> (String, String) {
-    (
-        format!("{} (seed {seed})", kind.name()),
-        format!("{japanese}（シード {seed}）"),
-    )
+fn seeded(kind: &PrefixKind, seed: u64, name: Term) -> Bilingual {
+    let (en, ja) = (kind.name(), name.ja);
+    bilingual!("{en} (seed {seed})", "{ja}（シード {seed}）")
 }
 
-fn stored(name: &str, origin: &Origin, digest: &str) -> (String, String) {
+fn stored(name: &str, origin: &Origin, digest: &str) -> Bilingual {
     match origin {
-        Origin::File => (
-            format!("imported {name:?} ({digest})"),
-            format!("ファイル「{name}」（{digest}）"),
-        ),
+        Origin::File => bilingual!("imported {name:?} ({digest})", "ファイル「{name}」（{digest}）"),
         Origin::Learned(learned) => self::learned(learned, digest),
         Origin::Found(found) => {
             let (near, generation) = (&found.near, found.generation);
             match found.by {
-                FoundBy::Person => (
-                    format!("chosen near {near:?} (generation {generation}, {digest})"),
-                    format!("「{near}」の近くから選択（第 {generation} 世代、{digest}）"),
+                FoundBy::Person => bilingual!(
+                    "chosen near {near:?} (generation {generation}, {digest})",
+                    "「{near}」の近くから選択（第 {generation} 世代、{digest}）"
                 ),
-                FoundBy::Objective => (
-                    format!("found near {near:?} by search (generation {generation}, {digest})"),
-                    format!("「{near}」の近くを探索（第 {generation} 世代、{digest}）"),
+                FoundBy::Objective => bilingual!(
+                    "found near {near:?} by search (generation {generation}, {digest})",
+                    "「{near}」の近くを探索（第 {generation} 世代、{digest}）"
                 ),
             }
         }
     }
 }
 
-fn learned(learned: &Learned, digest: &str) -> (String, String) {
+fn learned(learned: &Learned, digest: &str) -> Bilingual {
     let (prompt, target) = learned.beginnings();
-    let (more, more_ja) = match learned.examples {
-        0 | 1 => (String::new(), String::new()),
-        2 => (" and 1 more example".to_owned(), "、ほか 1 例".to_owned()),
-        examples => (
-            format!(" and {} more examples", examples - 1),
-            format!("、ほか {} 例", examples - 1),
-        ),
+    let others = learned.examples.saturating_sub(1);
+    let more = match others {
+        0 => Bilingual::new("", ""),
+        1 => Bilingual::new(" and 1 more example", "、ほか 1 例"),
+        _ => bilingual!(" and {others} more examples", "、ほか {others} 例"),
     };
-    (
-        format!("learned to answer {prompt:?} with {target:?}{more} ({digest})"),
-        format!("「{prompt}」に「{target}」と答えるよう学習{more_ja}（{digest}）"),
+    let (more_en, more_ja) = (more.en, more.ja);
+    bilingual!(
+        "learned to answer {prompt:?} with {target:?}{more_en} ({digest})",
+        "「{prompt}」に「{target}」と答えるよう学習{more_ja}（{digest}）"
     )
 }

@@ -3,6 +3,9 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+use crate::bilingual;
+use crate::language::{Bilingual, term};
+
 /// Matrices of a model file that are stored in one format, and how the unit represents them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredWeights {
@@ -30,18 +33,23 @@ pub enum WeightRounding {
 }
 
 impl StoredWeights {
+    /// Number, type and rounding: `24 Q6_K rounded to 8 bits`.
+    pub fn description(&self) -> Bilingual {
+        let Self { count, kind, how } = self;
+        let how = match how {
+            WeightRounding::Exact => term("as in the file", "ファイルのまま"),
+            WeightRounding::ScalesRounded => term("with their scales rounded to f16", "スケールを f16 に丸め"),
+            WeightRounding::Rounded => term("rounded to 8 bits", "8 ビットに丸め"),
+            WeightRounding::Unknown => term("rounded in an unknown way", "丸め方は不明"),
+        };
+        let (en, ja) = (how.en, how.ja);
+        bilingual!("{count} {kind} {en}", "{kind} {count} 個（{ja}）")
+    }
+
     /// The list in English, for logs: `132 Q5_0 as in the file; 24 Q6_K rounded to 8 bits`.
     pub fn sentence(weights: &[Self]) -> String {
-        let words = weights.iter().map(|stored| {
-            let how = match stored.how {
-                WeightRounding::Exact => "as in the file",
-                WeightRounding::ScalesRounded => "with their scales rounded to f16",
-                WeightRounding::Rounded => "rounded to 8 bits",
-                WeightRounding::Unknown => "taken over in an unknown way",
-            };
-            format!("{} {} {how}", stored.count, stored.kind)
-        });
-        words.collect::<Vec<_>>().join("; ")
+        let descriptions: Vec<String> = weights.iter().map(|stored| stored.description().en).collect();
+        descriptions.join("; ")
     }
 }
 

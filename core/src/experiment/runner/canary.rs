@@ -4,6 +4,7 @@ use crate::client::{InferenceRequest, Task};
 use crate::compare::{Measures, Noise, Verdict};
 use crate::experiment::analysis::Proof;
 use crate::experiment::session::{Session, SessionError};
+use crate::language::{Bilingual, term};
 use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, SoftPrefix};
 use crate::protocol::extension::Priority;
 
@@ -31,14 +32,18 @@ pub enum CanaryFinding {
 
 impl Canary {
     /// The finding as a sentence, with a remedy where one is needed.
-    pub fn sentence(&self) -> &'static str {
+    pub fn sentence(&self) -> Bilingual<&'static str> {
         match self.finding {
-            CanaryFinding::Applied => "A large prefix changes the text: this module uses prefixes.",
+            CanaryFinding::Applied => term(
+                "A large prefix changes the output: this module applies prefixes.",
+                "大きなプレフィックスで出力が変わります。このモジュールはプレフィックスを適用しています。",
+            ),
             CanaryFinding::NoEffect => Proof::NoEffect.sentence(),
-            CanaryFinding::Inconclusive => {
-                "This module's texts differ from run to run as much as a large prefix changes them, so nothing proves that prefixes \
-                 are used. Turn its sampling down, or run more baselines."
-            }
+            CanaryFinding::Inconclusive => term(
+                "This module's outputs differ from run to run as much as a large prefix changes them. Lower the temperature, or use \
+                 more repeats.",
+                "このモジュールは、大きなプレフィックスによる変化と同じくらい毎回の出力が揺れます。温度を下げるか、繰り返しを増やしてください。",
+            ),
         }
     }
 }
