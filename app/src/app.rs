@@ -137,10 +137,10 @@ impl App {
     }
 
     /// Advances playback and the exhibition, the only parts that depend on the clock.
-    fn pass(&mut self, ctx: &Context) {
+    fn advance(&mut self, ctx: &Context) {
         let now = Instant::now();
         let time = self.passing.map_or(Duration::ZERO, |before| now - before);
-        match self.workbench.pass(time) {
+        match self.workbench.advance(time) {
             Some(wait) => {
                 self.passing = Some(now);
                 ctx.request_repaint_after(wait);
@@ -333,6 +333,10 @@ fn pressed(workbench: &Workbench, ctx: &Context) -> Vec<Action> {
             actions.extend(command.action(workbench));
         }
     }
+    // Many keyboards have + behind Shift.
+    if ctx.input_mut(|input| input.consume_shortcut(&egui::gui_zoom::kb_shortcuts::ZOOM_IN_SECONDARY)) {
+        actions.push(Action::ZoomIn);
+    }
     let path = ctx.input(|input| {
         let dropped = input.raw.dropped_files.first();
         dropped.map(|file| file.path().to_path_buf())
@@ -454,7 +458,7 @@ fn older(storage: Option<&dyn eframe::Storage>) -> Result<Option<Remembered>, Pr
 impl eframe::App for App {
     fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
         self.drain(ctx);
-        self.pass(ctx);
+        self.advance(ctx);
     }
 
     fn ui(&mut self, ui: &mut Ui, frame: &mut eframe::Frame) {

@@ -57,6 +57,39 @@ fn the_slider_has_a_name_a_value_and_moves_by_its_keys() {
 }
 
 #[test]
+fn keys_with_ctrl_or_alt_are_not_the_sliders_and_ctrl_equals_zooms_in() {
+    let mut harness = window(ready());
+    harness.get_by_role_and_label(Role::Slider, "Magnitude").focus();
+    harness.run_steps(2);
+    let before = harness.state().workbench.prefix.magnitude;
+    for modifiers in [Modifiers::COMMAND, Modifiers::CTRL, Modifiers::ALT] {
+        for key in [Key::Equals, Key::ArrowRight, Key::PageUp, Key::Home, Key::End] {
+            harness.key_press_modifiers(modifiers, key);
+            harness.run_steps(2);
+            let after = harness.state().workbench.prefix.magnitude;
+            assert_eq!(after, before, "{modifiers:?} {key:?}");
+        }
+    }
+    assert!(harness.state().done.contains(&Action::ZoomIn));
+}
+
+#[test]
+fn a_value_from_a_screen_reader_that_is_no_number_changes_nothing() {
+    let mut harness = window(ready());
+    let before = harness.state().workbench.prefix.magnitude;
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let slider = harness.get_by_role_and_label(Role::Slider, "Magnitude");
+        slider.set_value_accesskit(value);
+        harness.run_steps(2);
+        assert_eq!(harness.state().workbench.prefix.magnitude, before);
+    }
+    let slider = harness.get_by_role_and_label(Role::Slider, "Magnitude");
+    slider.set_value_accesskit(0.5);
+    harness.run_steps(2);
+    assert_eq!(harness.state().workbench.prefix.magnitude, 0.5);
+}
+
+#[test]
 fn typed_text_runs_when_the_keys_follow_immediately() {
     let mut workbench = ready();
     workbench.apply(Action::SetPrompt(String::new()));

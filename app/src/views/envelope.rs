@@ -148,8 +148,7 @@ fn rounded(factor: f64) -> f64 {
 /// Returns how many bars to move the selection, and the change of the selected bar.
 fn asked(ui: &Ui, response: &Response) -> Option<(isize, f64)> {
     let (mut side, mut steps) = (0_isize, slider::requested_steps(ui, response));
-    if response.has_focus() {
-        slider::keep_arrows(ui, response);
+    if slider::takes_keys(ui, response) {
         ui.input(|input| {
             let by = if input.modifiers.shift { 4 } else { 1 };
             side = input.num_presses(Key::ArrowRight) as isize - input.num_presses(Key::ArrowLeft) as isize;

@@ -6,10 +6,10 @@
 
 use std::ops::RangeInclusive;
 
-use eframe::egui::{self, Align2, Color32, CornerRadius, Rangef, Rect, Response, Sense, Shape, Stroke, Ui, pos2, vec2};
+use eframe::egui::{self, Align2, Color32, Rangef, Rect, Response, Sense, Shape, Stroke, Ui, pos2, vec2};
 
 use super::axis::{Axis, Region, RegionNames, Regions, Track, paint_bands};
-use super::slider::{Input, Scale};
+use super::slider::{Colours, Input, Scale};
 use super::{paint, slider};
 use crate::theme::{self, Palette, faded};
 
@@ -185,15 +185,16 @@ impl MagnitudeSlider<'_> {
         let Parts { track, y, line, .. } = parts;
         self.paint_norms(ui, parts, value);
         let handle = pos2(track.x_of(value), *y);
-        let enabled = ui.is_enabled();
-        let fill = if enabled { palette.prefix_fill } else { palette.line };
+        let colours = Colours {
+            ring: self.ground,
+            ..Colours::of_prefix(palette)
+        };
         if value > 0.0 {
+            let fill = if ui.is_enabled() { colours.handle } else { palette.line };
             painter.vline(handle.x, Rangef::new(*line, *y), Stroke::new(2.0, fill));
         }
-        let radius = CornerRadius::same(2);
         let rail = Rect::from_x_y_ranges(track.x, Rangef::new(y - self.handle / 6.0, y + self.handle / 6.0));
-        painter.rect_filled(rail, radius, if enabled { palette.stroke } else { palette.line });
-        painter.rect_filled(rail.with_max_x(handle.x.max(rail.left())), radius, fill);
+        slider::paint_rail(ui, rail, handle.x, &colours);
         for saved in self.saved.iter().filter(|saved| **saved > 0.0) {
             let at = pos2(track.x_of(*saved), *y);
             painter.circle_filled(at, 2.0, palette.panel);
@@ -201,23 +202,10 @@ impl MagnitudeSlider<'_> {
         }
         // The stop: a hollow ring, covered by the handle at 0.
         let stop = pos2(track.zero, *y);
-        let ground = self.ground;
-        painter.circle(stop, self.handle / 2.0, ground, Stroke::new(2.0, palette.stroke));
-        painter.circle_filled(handle, self.handle + 3.0, ground);
-        let body = if response.dragged() {
-            self.handle - 1.0
-        } else {
-            self.handle
-        };
-        painter.circle_filled(handle, body, fill);
+        painter.circle(stop, self.handle / 2.0, self.ground, Stroke::new(2.0, palette.stroke));
+        slider::paint_handle(ui, response, handle, self.handle, &colours);
         if value == 0.0 {
-            painter.circle_filled(handle, 5.0, ground);
-        }
-        if response.has_focus() {
-            painter.circle_stroke(handle, self.handle + 3.0, Stroke::new(2.0, palette.text));
-        }
-        if response.hovered() || response.dragged() {
-            ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeHorizontal);
+            painter.circle_filled(handle, 5.0, self.ground);
         }
     }
 

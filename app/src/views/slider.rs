@@ -1,13 +1,15 @@
 //! A slider: a handle on a track, moved by the pointer, by keys and by a screen reader.
 //!
-//! A [`Scale`] maps values to positions on the track. [`Slider`] is the plain widget. The magnitude slider and the bars of
-//! the envelope paint themselves, and use the input handling and the accessible description of this module.
+//! A [`Scale`] maps values to positions on the track. [`Slider`] is the plain widget; the magnitude slider paints its
+//! background itself, and uses the input handling, the rail and the handle of this module. The envelope is not a slider but
+//! an array of bars, each with a value from bottom to top: it uses the requests of a screen reader and the accessible
+//! description.
 
 use std::ops::RangeInclusive;
 
 use eframe::egui::{
-    self, Color32, CornerRadius, EventFilter, Key, Rangef, Rect, Response, Sense, Stroke, Ui, WidgetInfo, accesskit,
-    pos2, vec2,
+    self, Color32, CornerRadius, EventFilter, Key, Pos2, Rangef, Rect, Response, Sense, Stroke, Ui, WidgetInfo,
+    accesskit, pos2, vec2,
 };
 
 use crate::theme::{self, Palette};
@@ -110,14 +112,12 @@ pub fn pointer_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f6
     (small != 0).then_some(Input::Step { small, large: 0 })
 }
 
-/// Reads the keys while `response` has the focus, and keeps the arrow keys from moving the focus. Arrows are small steps, with Shift large
-/// ones; `+`, `=` and `-` are small steps, since many keyboards have `+` behind Shift; PageUp and PageDown are large steps; Home and End go
-/// to the ends.
+/// Reads the keys while `response` [takes](takes_keys) them. Arrows are small steps, with Shift large ones; `+`, `=` and `-` are small
+/// steps, since many keyboards have `+` behind Shift; PageUp and PageDown are large steps; Home and End go to the ends.
 pub fn key_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f64) -> Option<Input> {
-    if !response.has_focus() {
+    if !takes_keys(ui, response) {
         return None;
     }
-    keep_arrows(ui, response);
     let (least, most) = scale.range().into_inner();
     ui.input(|input| {
         let presses = |key| input.num_presses(key) as i32;
@@ -139,23 +139,28 @@ pub fn key_input(ui: &Ui, response: &Response, scale: &impl Scale, value: f64) -
     })
 }
 
-/// Keeps the arrow keys from moving the focus while `response` has it.
-pub fn keep_arrows(ui: &Ui, response: &Response) {
+/// Returns whether keys are for `response`: it has the focus, and no key other than Shift is held with them, since Ctrl, Alt or Cmd make
+/// commands of them. While it has the focus, the arrow keys do not move that.
+pub fn takes_keys(ui: &Ui, response: &Response) -> bool {
+    if !response.has_focus() {
+        return false;
+    }
     let filter = EventFilter {
         horizontal_arrows: true,
         vertical_arrows: true,
         ..EventFilter::default()
     };
     ui.memory_mut(|memory| memory.set_focus_lock_filter(response.id, filter));
+    ui.input(|input| input.modifiers.is_none() || input.modifiers.shift_only())
 }
 
-/// The value that a screen reader requests.
+/// The last value that a screen reader requests. It can request one that is no number, which is ignored.
 pub fn requested_value(ui: &Ui, response: &Response) -> Option<f64> {
     ui.input(|input| {
         input
             .accesskit_action_requests(response.id, accesskit::Action::SetValue)
             .filter_map(|request| match request.data {
-                Some(accesskit::ActionData::NumericValue(value)) => Some(value),
+                Some(accesskit::ActionData::NumericValue(value)) => Some(value).filter(|value| value.is_finite()),
                 _ => None,
             })
             .last()
@@ -193,8 +198,9 @@ pub fn describe(ui: &Ui, response: &Response, name: &str, spoken: &str, value: f
 
 /// A plain slider; see [`Slider::show`].
 pub struct Slider<'a, S> {
-    /// Accessible name, and the value in words; empty if the number suffices.
+    /// Accessible name.
     pub name: &'a str,
+    /// The value in words; empty if the number suffices.
     pub spoken: &'a str,
     pub scale: S,
     /// Size of a small and of a large step.
@@ -204,7 +210,7 @@ pub struct Slider<'a, S> {
     pub colours: Colours,
 }
 
-/// The colours of a plain slider's track left of the handle, of its handle, and of the ring around that.
+/// The colours of a slider's rail left of the handle, of its handle, and of the ring around that.
 #[derive(Clone, Copy, Debug)]
 pub struct Colours {
     pub filled: Color32,
@@ -235,7 +241,8 @@ pub fn track_in(rect: Rect) -> Rangef {
 }
 
 impl<S: Scale> Slider<'_, S> {
-    /// Shows the slider in `rect` with its handle at `value`. Returns the value that a person sets, if it is another one.
+    /// Shows the slider in `rect` with its handle at `value`. Returns the value that a person sets, if it is another one. A double click
+    /// does nothing.
     pub fn show(&self, ui: &mut Ui, rect: Rect, value: f64) -> Option<f64> {
         let response = ui.interact(rect, ui.scope_id().with(self.name), Sense::click_and_drag());
         let range = self.scale.range();
@@ -260,24 +267,39 @@ impl<S: Scale> Slider<'_, S> {
     }
 
     fn paint(&self, ui: &Ui, response: &Response, rect: Rect, value: f64) {
-        let palette = Palette::of(ui);
-        let painter = ui.painter();
         let y = rect.center().y;
-        let track = track_in(rect);
         let handle = pos2(self.scale.x_of(value), y);
-        let off = (!ui.is_enabled()).then_some(palette.line);
-        let rail = Rect::from_x_y_ranges(track, Rangef::new(y - 2.0, y + 2.0));
-        let radius = CornerRadius::same(2);
-        painter.rect_filled(rail, radius, off.unwrap_or(palette.stroke));
-        painter.rect_filled(rail.with_max_x(handle.x), radius, off.unwrap_or(self.colours.filled));
-        painter.circle_filled(handle, HANDLE + 3.0, self.colours.ring);
-        painter.circle_filled(handle, HANDLE, off.unwrap_or(self.colours.handle));
-        if response.has_focus() {
-            painter.circle_stroke(handle, HANDLE + 3.0, Stroke::new(2.0, palette.text));
-        }
-        if response.hovered() || response.dragged() {
-            ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeHorizontal);
-        }
+        let rail = Rect::from_x_y_ranges(track_in(rect), Rangef::new(y - 2.0, y + 2.0));
+        paint_rail(ui, rail, handle.x, &self.colours);
+        paint_handle(ui, response, handle, HANDLE, &self.colours);
+    }
+}
+
+/// Paints a rail that is filled from the left to `x`.
+pub(super) fn paint_rail(ui: &Ui, rail: Rect, x: f32, colours: &Colours) {
+    let palette = Palette::of(ui);
+    let (fill, rest) = match ui.is_enabled() {
+        true => (colours.filled, palette.stroke),
+        false => (palette.line, palette.line),
+    };
+    let radius = CornerRadius::same(2);
+    ui.painter().rect_filled(rail, radius, rest);
+    ui.painter()
+        .rect_filled(rail.with_max_x(x.max(rail.left())), radius, fill);
+}
+
+/// Paints a handle with its ring, smaller while it is dragged, and sets the cursor over it.
+pub(super) fn paint_handle(ui: &Ui, response: &Response, at: Pos2, radius: f32, colours: &Colours) {
+    let palette = Palette::of(ui);
+    let painter = ui.painter();
+    let fill = if ui.is_enabled() { colours.handle } else { palette.line };
+    painter.circle_filled(at, radius + 3.0, colours.ring);
+    painter.circle_filled(at, if response.dragged() { radius - 1.0 } else { radius }, fill);
+    if response.has_focus() {
+        painter.circle_stroke(at, radius + 3.0, Stroke::new(2.0, palette.text));
+    }
+    if response.hovered() || response.dragged() {
+        ui.ctx().set_cursor_icon(egui::CursorIcon::ResizeHorizontal);
     }
 }
 
