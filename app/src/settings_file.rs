@@ -257,7 +257,7 @@ mod tests {
             assert_eq!(remembered.settings.pair_height, None);
             assert!(remembered.prefix.len <= softprefix_core::prefix::MAX_LEN);
             assert_eq!(remembered.prefix.blend, 1.0);
-            assert_eq!((remembered.prompt.max_tokens, remembered.prompt.preset), (1, None));
+            assert_eq!(remembered.prompt.max_tokens, 1);
             assert_eq!(remembered.sweep.repeats, 100);
             assert!(remembered.sweep.lengths.iter().all(|&len| len > 0));
         }

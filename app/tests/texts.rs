@@ -10,8 +10,8 @@ use eframe::egui::accesskit::Role;
 use eframe::egui::{self, Key, Modifiers, vec2};
 use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
-use softprefix::messages::{Event, LibraryRequest, Request};
-use softprefix::model::{Language, Theme};
+use softprefix::messages::{Event, LibraryEvent, LibraryRequest, Request};
+use softprefix::model::{Language, PRESETS, Theme};
 use softprefix::text::Text;
 use softprefix::workbench::{Action, Tab, Workbench};
 use softprefix_core::compare::{Granularity, Measure, Measures};
@@ -538,6 +538,27 @@ fn own_prompts_are_remembered_and_listed_under_the_presets() {
     harness.run_steps(2);
     assert_eq!(harness.state().done.last(), Some(&Action::LoadOwnPrompt(0)));
     assert!(harness.state().workbench.prompt.user.starts_with("Write a short story"));
+}
+
+#[test]
+fn the_menu_names_the_preset_that_the_prompt_equals_however_it_was_entered() {
+    let title = |workbench: Workbench| {
+        let harness = window(workbench);
+        let menu = harness.get_by_role_and_label(Role::ComboBox, "例文");
+        menu.accesskit_node().value()
+    };
+    let preset = &PRESETS[0];
+    let mut workbench = common::ready(Language::Japanese, Theme::Dark);
+    workbench.apply(Action::SetPrompt("別の文".to_owned()));
+    workbench.apply(Action::SetPrompt(preset.user.to_owned()));
+    workbench.apply(Action::SetSystem(preset.system.to_owned()));
+    assert_eq!(title(workbench).as_deref(), Some("春の花の詩"), "typed");
+    let session = common::tuned(Language::Japanese, Theme::Dark).tuning.saved.clone();
+    let mut workbench = common::ready(Language::Japanese, Theme::Dark);
+    workbench.apply(Action::SetPrompt("別の文".to_owned()));
+    workbench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![session]))));
+    assert_eq!(workbench.prompt.user, preset.user);
+    assert_eq!(title(workbench).as_deref(), Some("春の花の詩"), "from a session");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 use softprefix_core::experiment::{PrefixIdentity, Prompt, Settings};
+use softprefix_core::language::{Bilingual, term};
 use softprefix_core::protocol;
 
 use super::{Language, Problem};
@@ -18,8 +19,6 @@ pub struct PromptForm {
     /// Maximum number of output tokens.
     pub max_tokens: usize,
     pub sampling: Sampling,
-    /// Index into [`PRESETS`] of the preset that was loaded last; `None` once the text was edited.
-    pub preset: Option<usize>,
 }
 
 impl Default for PromptForm {
@@ -31,16 +30,21 @@ impl Default for PromptForm {
 impl PromptForm {
     /// Returns the first preset in this language: a person should be able to read what the model answers.
     pub fn of_first_start(language: Language) -> Self {
-        let is_in = |preset: &Preset| preset.user.is_ascii() == (language == Language::English);
-        let at = PRESETS.iter().position(is_in).unwrap_or_default();
-        let preset = &PRESETS[at];
+        let is_in = |preset: &Preset| preset.user.is_ascii() == language.pick(true, false);
+        let preset = PRESETS.iter().find(|preset| is_in(preset)).unwrap_or(&PRESETS[0]);
         Self {
             system: preset.system.to_owned(),
             user: preset.user.to_owned(),
             max_tokens: 64,
             sampling: Sampling::Greedy,
-            preset: Some(at),
         }
+    }
+
+    /// Returns the index into [`PRESETS`] of the preset with this prompt, however the prompt was entered; `None` for any other text.
+    pub fn preset(&self) -> Option<usize> {
+        PRESETS
+            .iter()
+            .position(|preset| preset.user == self.user && preset.system == self.system)
     }
 }
 
@@ -115,8 +119,7 @@ impl Sampling {
 /// A ready-made prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Preset {
-    /// Its title in English and in Japanese.
-    titles: [&'static str; 2],
+    title: Bilingual<&'static str>,
     pub system: &'static str,
     pub user: &'static str,
 }
@@ -133,11 +136,7 @@ impl Preset {
     /// Returns its title.
     #[must_use]
     pub fn title(&self, language: Language) -> &'static str {
-        let [english, japanese] = self.titles;
-        match language {
-            Language::English => english,
-            Language::Japanese => japanese,
-        }
+        self.title.get(language)
     }
 }
 
@@ -146,42 +145,42 @@ const HELPFUL: &str = "You are a helpful assistant. Answer in the language of th
 /// The presets, Japanese ones first.
 pub const PRESETS: [Preset; 8] = [
     Preset {
-        titles: ["Spring poem", "春の花の詩"],
+        title: term("Spring poem", "春の花の詩"),
         system: HELPFUL,
         user: "「春の花を咲かせ」で始まる短い詩を書いてください。",
     },
     Preset {
-        titles: ["Letter opening", "手紙の書き出し"],
+        title: term("Letter opening", "手紙の書き出し"),
         system: HELPFUL,
         user: "久しぶりの友人に送る手紙の書き出しを三文で書いてください。",
     },
     Preset {
-        titles: ["Tea recipe", "お茶の淹れ方"],
+        title: term("Tea recipe", "お茶の淹れ方"),
         system: HELPFUL,
         user: "おいしい緑茶の淹れ方を、順を追って短く説明してください。",
     },
     Preset {
-        titles: ["Street at night", "夜の通り"],
+        title: term("Street at night", "夜の通り"),
         system: HELPFUL,
         user: "雨の夜の通りを、五感を使って描写してください。",
     },
     Preset {
-        titles: ["Short reply", "短い返事"],
+        title: term("Short reply", "短い返事"),
         system: HELPFUL,
         user: "「明日の会議は延期になりました」への短い返事を書いてください。",
     },
     Preset {
-        titles: ["Lighthouse story", "灯台の物語（英語）"],
+        title: term("Lighthouse story", "灯台の物語（英語）"),
         system: HELPFUL,
         user: "Write the first three sentences of a story about a lighthouse keeper.",
     },
     Preset {
-        titles: ["Blue sky", "空の青さ（英語）"],
+        title: term("Blue sky", "空の青さ（英語）"),
         system: HELPFUL,
         user: "Explain in three sentences why the sky is blue.",
     },
     Preset {
-        titles: ["Python code", "Python コード（英語）"],
+        title: term("Python code", "Python コード（英語）"),
         system: HELPFUL,
         user: "Write a Python function that returns the n-th Fibonacci number.",
     },

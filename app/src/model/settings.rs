@@ -9,7 +9,7 @@ use softprefix_core::prefix::MAX_LEN;
 
 use super::sweep::SweepForm;
 use super::{
-    ExternalSettings, FindMode, Language, LearnForm, PRESETS, PrefixForm, PromptForm, SearchForm, Target, UsedModule,
+    ExternalSettings, FindMode, Language, LearnForm, PrefixForm, PromptForm, SearchForm, Target, UsedModule,
 };
 
 /// Light or dark.
@@ -149,7 +149,6 @@ impl Remembered {
         prefix.blend = prefix.blend.clamp(0.0, 1.0);
         let prompt = &mut self.prompt;
         prompt.max_tokens = prompt.max_tokens.max(1);
-        prompt.preset = prompt.preset.filter(|&preset| preset < PRESETS.len());
         self.find = self.find.within_bounds();
         self.search = self.search.within_bounds();
         let sweep = &mut self.sweep;

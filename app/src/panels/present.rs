@@ -359,7 +359,7 @@ fn keys(ui: &Ui, cx: &mut PanelContext<'_>) {
         cx.act(Action::SetMagnitude(0.0));
     }
     if presets != 0 {
-        let now = cx.workbench.prompt.preset.unwrap_or(0) as i32;
+        let now = cx.workbench.prompt.preset().unwrap_or(0) as i32;
         let next = (now + presets).rem_euclid(PRESETS.len() as i32) as usize;
         cx.act(Action::LoadPreset(next));
         cx.act(Action::Run);

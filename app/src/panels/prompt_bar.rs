@@ -128,7 +128,7 @@ impl PromptBar {
         let own = cx.workbench.own_prompts.iter().enumerate();
         presets.extend(own.map(|(index, prompt)| (Choice::Own(index), beginning(&prompt.user, IN_MENU))));
         let asked = prompt.prompt();
-        let now = match prompt.preset {
+        let now = match prompt.preset() {
             Some(index) => Some(Choice::Preset(index)),
             None => cx
                 .workbench

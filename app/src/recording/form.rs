@@ -562,7 +562,6 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
         memory.prompt.extend(changed);
         let mut form: PromptForm = form_of(&memory.prompt)?;
         form.max_tokens = form.max_tokens.clamp(1, MOST);
-        form.preset = form.preset.filter(|&preset| preset < crate::model::PRESETS.len());
         Line::Prompt(Box::new(form))
     } else if let Some(view) = row.view {
         // An unknown measure or unit is replaced by the default.

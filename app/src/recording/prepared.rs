@@ -94,19 +94,13 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
     let mut pairs = HashSet::new();
     let mut cases: Vec<((String, PromptForm), Texts)> = Vec::new();
     let mut model = String::new();
-    let mut prompt = PromptForm {
-        preset: None,
-        ..PromptForm::default()
-    };
+    let mut prompt = PromptForm::default();
     // The case of the current run of each kind.
     let mut under_way: [Option<usize>; 3] = [None; 3];
     for (_, line) in lines {
         match line {
             Line::Module { facts, .. } => model.clone_from(&facts.identity.model),
-            Line::Prompt(form) => {
-                prompt.clone_from(form);
-                prompt.preset = None;
-            }
+            Line::Prompt(form) => prompt.clone_from(form),
             Line::Run(kind) => under_way[*kind as usize] = Some(case_of(&mut cases, &model, &prompt)),
             Line::Case(records) => {
                 let of = case_of(&mut cases, &model, &prompt);

@@ -251,7 +251,6 @@ impl Workbench {
         self.prefix.take_rows(&summary.norms, median);
         if let Some(prompt) = self.find.prompt() {
             (self.prompt.system, self.prompt.user) = (prompt.system, prompt.user);
-            self.prompt.preset = None;
             self.count();
             self.refresh_stale();
         }

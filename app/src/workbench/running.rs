@@ -63,7 +63,7 @@ impl Workbench {
         /// Maximum number of prompts that are stored: they are listed in a menu below the presets.
         const MAX_OWN_PROMPTS: usize = 12;
         // Visitors of an exhibition leave nothing behind.
-        if self.prompt.preset.is_some() || self.exhibition.is_some() {
+        if self.prompt.preset().is_some() || self.exhibition.is_some() {
             return;
         }
         let prompt = self.prompt.prompt();
@@ -471,7 +471,6 @@ impl Workbench {
     /// Sets the prompt and the settings from a record.
     pub(super) fn set_controls_from(&mut self, record: &Record) {
         let Prompt { system, user } = record.prompt.clone();
-        self.prompt.preset = None;
         (self.prompt.system, self.prompt.user) = (system, user);
         if let Some(tokens) = record.settings.max_new_tokens {
             self.prompt.max_tokens = tokens.max(1);

@@ -173,7 +173,7 @@ fn packets_move_the_controls_as_the_window_does_and_bad_ones_are_counted_and_mov
     assert_eq!(form.envelope.bars(4), [1.0, 0.25, 1.0, 1.0]);
     assert_eq!(harness.workbench.prompt.user, "海について短く書いてください。");
     sent(&mut harness, &peer, &packets["preset"]);
-    assert_eq!(harness.workbench.prompt.preset, Some(1));
+    assert_eq!(harness.workbench.prompt.preset(), Some(1));
     // A mapping of what a fader sends.
     let mapping = Mapping {
         on: true,
