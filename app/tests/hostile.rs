@@ -101,7 +101,7 @@ fn a_recording_is_played_to_any_moment_or_refused_with_a_sentence() {
         for share in [0.0, 1.0, 0.5, 0.25] {
             let action = PlaybackAction::Seek(session.length().mul_f64(share));
             workbench.apply(softprefix::workbench::Action::Playback(action));
-            workbench.pass(Duration::from_millis(50));
+            workbench.advance(Duration::from_millis(50));
         }
         true
     });

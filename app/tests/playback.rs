@@ -58,6 +58,18 @@ fn a_recording_is_paused_played_accelerated_repeated_and_left_by_its_controls() 
 }
 
 #[test]
+fn a_position_from_a_screen_reader_that_is_no_number_is_ignored() {
+    let mut harness = sized(playing(Language::English), [1280.0, 800.0]);
+    harness.get_by_label("Pause").click();
+    harness.run_steps(2);
+    let before = playback(&harness).at();
+    let bar = harness.get_by_role_and_label(Role::Slider, "Position in the recording");
+    bar.set_value_accesskit(f64::NAN);
+    harness.run_steps(2);
+    assert_eq!(playback(&harness).at(), before);
+}
+
+#[test]
 fn the_bar_seeks_by_pointer_and_by_keys() {
     let mut harness = sized(playing(Language::English), [1280.0, 800.0]);
     let length = playback(&harness).recording.length();
@@ -94,7 +106,7 @@ fn in_the_presenters_view_the_recording_says_so_in_both_languages_and_fits_at_ev
         for size in [[853.0, 533.0], [960.0, 600.0], [1280.0, 800.0]] {
             let mut workbench = playing(language);
             workbench.apply(Action::Playback(PlaybackAction::Large));
-            workbench.pass(Duration::from_secs(20));
+            workbench.advance(Duration::from_secs(20));
             let harness = sized(workbench, size);
             let text = DemoText::of(language);
             assert!(harness.query_by_label(text.is_demo).is_some());

@@ -64,13 +64,13 @@ impl Window {
         };
         let mut actions = Vec::new();
         playback::footer(ui, workbench, playback, &mut actions);
-        let (jump, mut window) = self.played.take().unwrap_or_default();
-        if jump != playback.jumps {
+        let (seeks, mut window) = self.played.take().unwrap_or_default();
+        if seeks != playback.seeks {
             // After a seek, nothing kept between frames is valid.
             *window = Self::default();
         }
         actions.extend(window.show_workbench(ui, &playback.workbench, workbench));
-        self.played = Some((playback.jumps, window));
+        self.played = Some((playback.seeks, window));
         actions
     }
 

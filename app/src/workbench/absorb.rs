@@ -22,7 +22,7 @@ impl Workbench {
         let opened = matches!(&event, Event::Library(event) if matches!(**event, LibraryEvent::Read(_) | LibraryEvent::Imported { .. }));
         self.apply_event(event);
         self.record_event(noted, opened);
-        self.show_played();
+        self.sync_played();
         self.search_modules();
         self.notify();
     }

@@ -17,11 +17,11 @@ use crate::model::{
 impl Workbench {
     /// Handles an action. The only way in which a user changes the state.
     pub fn apply(&mut self, action: Action) {
-        if let Some(action) = self.past_playback(action) {
+        if let Some(action) = self.unless_for_playback(action) {
             self.act(action);
         }
         self.take_over();
-        self.show_played();
+        self.sync_played();
         self.search_modules();
         self.notify();
     }
@@ -158,10 +158,7 @@ impl Workbench {
             }
             Action::SetLanguage(language) => self.settings.language = language,
             Action::ToggleLanguage => {
-                self.settings.language = match self.settings.language {
-                    Language::English => Language::Japanese,
-                    Language::Japanese => Language::English,
-                };
+                self.settings.language = self.settings.language.pick(Language::Japanese, Language::English);
             }
             Action::SetZoom(zoom) => self.set_zoom(zoom),
             Action::ZoomIn => self.set_zoom(self.settings.zoom + 0.1),
@@ -343,28 +340,20 @@ impl Workbench {
     fn edit_prompt(&mut self, action: Action) {
         let before = self.prompt.clone();
         match action {
-            Action::SetPrompt(user) => {
-                self.prompt.user = user;
-                self.prompt.preset = None;
-            }
-            Action::SetSystem(system) => {
-                self.prompt.system = system;
-                self.prompt.preset = None;
-            }
+            Action::SetPrompt(user) => self.prompt.user = user,
+            Action::SetSystem(system) => self.prompt.system = system,
             Action::SetMaxTokens(tokens) => self.prompt.max_tokens = tokens.max(1),
             Action::SetSampling(sampling) => self.prompt.sampling = sampling,
             Action::LoadOwnPrompt(index) => {
                 if let Some(own) = self.own_prompts.get(index) {
                     self.prompt.system.clone_from(&own.system);
                     self.prompt.user.clone_from(&own.user);
-                    self.prompt.preset = None;
                 }
             }
             Action::LoadPreset(index) => {
                 if let Some(preset) = PRESETS.get(index) {
                     self.prompt.system = preset.system.to_owned();
                     self.prompt.user = preset.user.to_owned();
-                    self.prompt.preset = Some(index);
                 }
             }
             _ => {}

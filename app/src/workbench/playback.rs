@@ -26,11 +26,12 @@ pub struct Playback {
     pub workbench: Workbench,
     pub playing: bool,
     pub looping: bool,
+    /// Factor on the time; 1 is as recorded.
     pub speed: f64,
     /// The user tried something that playback does not support; a message says so.
     pub refused: bool,
     /// Number of seeks, so that views can reset what they keep between frames.
-    pub jumps: u64,
+    pub seeks: u64,
     /// Position in milliseconds.
     at: f64,
     /// Number of played lines.
@@ -50,7 +51,7 @@ impl Playback {
             looping: false,
             speed: 1.0,
             refused: false,
-            jumps: 0,
+            seeks: 0,
             at: 0.0,
             played: 0,
             before: (own.tab, own.presenting),
@@ -67,8 +68,8 @@ impl Playback {
         self.at() >= self.recording.length()
     }
 
-    /// Advances the position, and returns the time until the next event.
-    pub fn pass(&mut self, time: Duration) -> Option<Duration> {
+    /// Advances the position. Returns the time until the next call, at most 100 ms; `None` while nothing plays.
+    pub fn advance(&mut self, time: Duration) -> Option<Duration> {
         if !self.playing {
             return None;
         }
@@ -80,7 +81,8 @@ impl Playback {
             self.at = to.min(length);
             self.catch_up();
         }
-        if self.is_over() && !self.looping {
+        // A recording without length has nothing to repeat.
+        if self.is_over() && (!self.looping || length == 0.0) {
             self.playing = false;
             return None;
         }
@@ -106,7 +108,7 @@ impl Playback {
             self.workbench = blank(&self.workbench.settings);
             self.played = 0;
         }
-        self.jumps += 1;
+        self.seeks += 1;
         self.catch_up();
     }
 
@@ -116,14 +118,15 @@ impl Playback {
         let lines = recording.lines();
         let end = lines.partition_point(|(at, _)| *at as f64 <= self.at);
         let begin = self.played.min(end);
-        for (place, ((_, line), &by)) in lines
+        for (place, ((_, line), &replaced_by)) in lines
             .iter()
             .zip(recording.superseded())
             .enumerate()
             .take(end)
             .skip(begin)
         {
-            if by < end && by > place {
+            // A later line up to the position replaces this one.
+            if replaced_by < end && replaced_by > place {
                 continue;
             }
             self.workbench.play_line(line);
@@ -225,7 +228,7 @@ impl Workbench {
     fn play_line(&mut self, line: &Line) {
         match line {
             Line::Module { facts, vocabulary } => {
-                // The derived values of the fields are recorded, too.
+                // `Ready` fits the prefix form to the module; the form after that is a line of its own.
                 let prefix = self.prefix.clone();
                 self.target = if facts.is_embedded() {
                     Target::default()
@@ -378,8 +381,10 @@ impl Workbench {
         let mut comparisons = Vec::new();
         for record in records {
             let index = self.tuning.saved.records.len();
-            // A recording has no module; later runs with the same prompt belong to this record.
+            // The line of a case has no module, prompt and settings. The record gets those that are shown, so that later runs are in
+            // its group.
             let mut record = record.clone();
+            // As `Record::new` makes it for an experiment without an id.
             (record.id, record.experiment) = (format!("/{index}"), String::new());
             record.module = module.clone().unwrap_or_default();
             (record.prompt, record.settings) = (key.prompt.clone(), key.settings.clone());
@@ -410,7 +415,7 @@ impl Workbench {
         self.dialog = None;
         self.notice = None;
         self.playback = Some(Box::new(playback));
-        self.show_played();
+        self.sync_played();
     }
 
     pub(super) fn playback_acts(&mut self, action: PlaybackAction) {
@@ -427,7 +432,7 @@ impl Workbench {
                 }
             }
         }
-        self.show_played();
+        self.sync_played();
     }
 
     pub(super) fn leave_playback(&mut self) {
@@ -441,7 +446,7 @@ impl Workbench {
 
     /// During playback, handles the actions that are meant for the recording, and drops those that are not possible.
     /// Returns an action that is handled as usual.
-    pub(super) fn past_playback(&mut self, action: Action) -> Option<Action> {
+    pub(super) fn unless_for_playback(&mut self, action: Action) -> Option<Action> {
         let Some(playback) = &mut self.playback else {
             return Some(action);
         };
@@ -500,7 +505,7 @@ impl Workbench {
     }
 
     /// Copies the window's own settings to the played workbench.
-    pub(super) fn show_played(&mut self) {
+    pub(super) fn sync_played(&mut self) {
         let Some(playback) = &mut self.playback else { return };
         let workbench = &mut playback.workbench;
         workbench.settings = Settings {
@@ -520,11 +525,11 @@ impl Workbench {
         };
     }
 
-    /// Advances playback and the exhibition. Returns the time until the next call.
-    pub fn pass(&mut self, time: Duration) -> Option<Duration> {
-        let played = self.playback.as_mut().and_then(|playback| playback.pass(time));
+    /// Advances playback and the exhibition. Returns the time until the next call; `None` while neither runs.
+    pub fn advance(&mut self, time: Duration) -> Option<Duration> {
+        let played = self.playback.as_mut().and_then(|playback| playback.advance(time));
         if played.is_some() {
-            self.show_played();
+            self.sync_played();
         }
         let exhibited = self.advance_exhibition(time);
         match (played, exhibited) {
@@ -557,5 +562,16 @@ mod tests {
             });
         }
         assert!(compared > 10, "{compared}");
+    }
+
+    #[test]
+    fn a_recording_without_length_stops_although_it_is_to_be_repeated() {
+        let file = "{\"softprefix_recording\":1}\n{\"t\":0,\"prefix\":{\"magnitude\":2.5}}\n";
+        let recording = Recording::read(file.as_bytes(), "x").unwrap();
+        let recording = Arc::new(PreparedRecording::new(None, recording));
+        let mut playback = Playback::new(recording, &blank(&Settings::default()));
+        playback.looping = true;
+        assert_eq!(playback.advance(Duration::from_millis(50)), None);
+        assert!(!playback.playing);
     }
 }

@@ -1163,9 +1163,9 @@ fn an_exhibition_in_raw_values_scales_its_magnitudes_by_the_raw_value_of_one_tok
         let one_norm = workbench.raw_of_one_norm();
         workbench.apply(Action::Exhibit(ExhibitionAction::Toggle));
         let mut largest: f64 = 0.0;
-        while workbench.prompt.preset == Some(0) {
+        while workbench.prompt.preset() == Some(0) {
             // As long as the longest phase of the loop.
-            workbench.pass(Duration::from_secs(60));
+            workbench.advance(Duration::from_secs(60));
             largest = largest.max(workbench.prefix.magnitude);
         }
         assert_eq!(largest, 100.0 * one_norm, "{kind:?}");
@@ -1179,7 +1179,7 @@ fn an_exhibition_opens_the_embedded_module_again_after_each_failed_attempt_but_n
         workbench.absorb(Event::Lost(problem));
     }
     fn attempts(workbench: &mut Workbench) -> usize {
-        workbench.pass(Duration::from_secs(5));
+        workbench.advance(Duration::from_secs(5));
         let requests = workbench.take_requests().into_iter();
         requests
             .filter(|request| matches!(request, Request::Connect { .. }))

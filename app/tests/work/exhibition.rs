@@ -20,7 +20,7 @@ fn idle(harness: &mut Harness, what: &str, done: impl Fn(&Workbench) -> bool) {
             harness.workbench.module
         );
         // A text is read for seconds of the loop's time; this test does not wait for that.
-        harness.workbench.pass(Duration::from_millis(200));
+        harness.workbench.advance(Duration::from_millis(200));
         harness.turn();
     }
 }
@@ -35,7 +35,7 @@ fn presets_are_played_in_turn_from_nothing_to_overdriven_and_the_persons_fields_
     harness.apply(TOGGLE);
     assert!(harness.workbench.presenting);
     idle(&mut harness, "the second preset", |workbench| {
-        workbench.prompt.preset == Some(1)
+        workbench.prompt.preset() == Some(1)
     });
     let first = points(&harness.workbench);
     assert!(first >= 6, "{first} points of the first preset");
@@ -72,16 +72,16 @@ fn a_visitor_has_the_controls_until_a_minute_after_the_last_touch() {
     harness.apply(TOUCH);
     harness.apply(Action::SetMagnitude(3.3));
     for _ in 0..5 {
-        harness.workbench.pass(Duration::from_secs(30));
+        harness.workbench.advance(Duration::from_secs(30));
         assert_eq!(
             harness.workbench.prefix.magnitude, 3.3,
             "the slider stays where the visitor put it"
         );
         harness.apply(TOUCH);
     }
-    harness.workbench.pass(Duration::from_secs(59));
+    harness.workbench.advance(Duration::from_secs(59));
     assert!(harness.workbench.exhibition.as_ref().unwrap().is_touched());
-    harness.workbench.pass(Duration::from_secs(2));
+    harness.workbench.advance(Duration::from_secs(2));
     assert!(!harness.workbench.exhibition.as_ref().unwrap().is_touched());
     idle(&mut harness, "the loop to go on", |workbench| {
         workbench.prefix.magnitude != 3.3
@@ -95,7 +95,7 @@ fn without_a_module_the_recording_is_shown_and_nothing_is_connected_or_fetched()
     idle(&mut harness, "the recording", |workbench| workbench.playback.is_some());
     assert!(harness.workbench.playback.as_ref().unwrap().looping);
     for _ in 0..600 {
-        harness.workbench.pass(Duration::from_millis(500));
+        harness.workbench.advance(Duration::from_millis(500));
     }
     assert_eq!(harness.workbench.module, ModuleState::Idle);
     assert_eq!(harness.workbench.take_requests(), []);
@@ -124,7 +124,7 @@ fn the_recording_replaces_a_killed_unit_until_it_is_back() {
     idle(&mut harness, "the recording", |workbench| workbench.playback.is_some());
     // It is looked for while it is away, and not found.
     for _ in 0..60 {
-        harness.workbench.pass(Duration::from_secs(1));
+        harness.workbench.advance(Duration::from_secs(1));
         harness.turn();
     }
     assert!(harness.workbench.playback.is_some());

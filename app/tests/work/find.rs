@@ -898,7 +898,7 @@ fn a_recording_of_find_shows_the_prefixes_used_in_tune() {
     harness.apply(Action::ShowTab(Tab::Find));
     harness.apply(Action::OpenPath(path));
     harness.until("the recording", |workbench| workbench.playback.is_some());
-    while harness.workbench.pass(Duration::from_millis(50)).is_some() {}
+    while harness.workbench.advance(Duration::from_millis(50)).is_some() {}
     let played = harness.workbench.shown();
     assert_eq!((played.tab, harness.workbench.shown_tab()), (Tab::Tune, Tab::Tune));
     assert_eq!(

@@ -103,7 +103,7 @@ fn playback(workbench: &Workbench) -> &Playback {
 
 fn to_the_end(workbench: &mut Workbench) {
     for _ in 0..1_000_000 {
-        if workbench.pass(Duration::from_millis(50)).is_none() {
+        if workbench.advance(Duration::from_millis(50)).is_none() {
             return;
         }
     }
@@ -182,7 +182,7 @@ fn playing_and_seeking_to_a_time_show_the_same_state() {
     let mut jumper = played(&session);
     while at < length {
         let step = length / 23;
-        slow.pass(step);
+        slow.advance(step);
         at = playback(&slow).at();
         // Far ahead first: so half of the jumps go back.
         jumper.apply(Action::Playback(PlaybackAction::Seek(length)));
@@ -240,7 +240,7 @@ fn leaving_a_recording_restores_the_users_work() {
     harness.workbench.play(Arc::new(read(&path).unwrap()));
     assert_ne!(seen(harness.workbench.shown()), own);
     harness.apply(Action::Playback(PlaybackAction::Large));
-    harness.workbench.pass(Duration::from_secs(5));
+    harness.workbench.advance(Duration::from_secs(5));
     harness.apply(Action::Playback(PlaybackAction::Leave));
     assert!(harness.workbench.playback.is_none() && !harness.workbench.presenting);
     assert_eq!(seen(harness.workbench.shown()), own);
@@ -258,13 +258,13 @@ fn a_recording_plays_at_its_speed_can_be_accelerated_paused_and_repeated() {
     // How long the recording is depends on the machine.
     let step = Duration::from_millis(session.length().as_millis() as u64 / 8);
     assert!(!step.is_zero(), "{:?}", session.length());
-    workbench.pass(step);
+    workbench.advance(step);
     assert_eq!(playback(&workbench).at(), step);
     workbench.apply(Action::Playback(PlaybackAction::NextSpeed));
-    workbench.pass(step);
+    workbench.advance(step);
     assert_eq!(playback(&workbench).at(), step * 3);
     workbench.apply(Action::Playback(PlaybackAction::Toggle));
-    assert_eq!(workbench.pass(step), None, "nothing to come back for");
+    assert_eq!(workbench.advance(step), None, "nothing to come back for");
     assert_eq!(playback(&workbench).at(), step * 3);
     workbench.apply(Action::Playback(PlaybackAction::Toggle));
     to_the_end(&mut workbench);
@@ -272,7 +272,7 @@ fn a_recording_plays_at_its_speed_can_be_accelerated_paused_and_repeated() {
     workbench.apply(Action::Playback(PlaybackAction::Toggle));
     assert!(playback(&workbench).at().is_zero(), "from the beginning");
     workbench.apply(Action::Playback(PlaybackAction::ToggleLoop));
-    workbench.pass(session.length());
+    workbench.advance(session.length());
     assert!(playback(&workbench).playing && !playback(&workbench).is_over());
 }
 
@@ -555,7 +555,7 @@ fn the_recording_that_ships_shows_the_idea_in_about_a_minute() {
     let mut prompts = Vec::new();
     let mut furthest: f64 = 100.0;
     let mut most = 0;
-    while workbench.pass(Duration::from_millis(100)).is_some() {
+    while workbench.advance(Duration::from_millis(100)).is_some() {
         let shown = workbench.shown();
         if !prompts.contains(&shown.prompt.user) {
             prompts.push(shown.prompt.user.clone());

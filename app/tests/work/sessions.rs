@@ -200,7 +200,7 @@ fn a_playback_writes_nothing_into_the_library() {
     tune(&mut harness, &[2.0]);
     let before = harness.workbench.tuning.saved.records.len();
     harness.workbench.play(demo().unwrap());
-    while harness.workbench.pass(Duration::from_millis(500)).is_some() {
+    while harness.workbench.advance(Duration::from_millis(500)).is_some() {
         harness.turn();
     }
     assert!(points(harness.workbench.shown()) > 1, "it was played");
