@@ -1244,6 +1244,26 @@ async fn an_inference_that_is_slow_and_not_lost_is_stopped_and_not_sent_again() 
 }
 
 #[tokio::test]
+async fn a_first_inference_that_begins_late_and_then_stalls_is_not_sent_again_after_its_text() {
+    let (module, peer) = with_options(stalling(), |mut peer| async move {
+        peer.set_up("llm.1000").await;
+        let slow = peer.expect("llm.1000", "inference").await;
+        alive(&mut peer, "llm.1000").await;
+        peer.expect("llm.1000", "pause").await;
+        // No further frame follows, as where a stock unit's stream stops at a cut character.
+        peer.delta(&slow, "half a", 0, false).await;
+        pauses_until(&mut peer, "exit").await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let error = outcome(&task, "x").await.unwrap_err();
+    assert!(matches!(error, ClientError::DeadlinePassed { .. }), "{error}");
+    assert_eq!(error.text_so_far(), Some("half a"));
+    drop(task);
+    peer.await.unwrap();
+}
+
+#[tokio::test]
 async fn of_the_tasks_that_are_to_be_ended_one_that_has_just_ended_is_as_good() {
     let (module, peer) = with_options(options(), |mut peer| async move {
         let asked = peer.expect("llm.1000", "exit").await;
@@ -1625,20 +1645,20 @@ async fn an_inference_stopped_while_it_waits_for_its_turn_is_never_sent() {
 
 #[tokio::test]
 async fn a_stop_takes_effect_while_the_task_is_checked() {
-    let (tell, told) = tokio::sync::oneshot::channel();
+    let (asked, was_asked) = tokio::sync::oneshot::channel();
     let (module, peer) = with_options(stalling(), |mut peer| async move {
         peer.set_up("llm.1000").await;
         peer.expect("llm.1000", "inference").await;
         // Neither the inference nor this question is ever answered.
         peer.expect("llm.1000", "taskinfo").await;
-        tell.send(()).unwrap();
+        asked.send(()).unwrap();
         peer.expect("llm.1000", "pause").await;
         pauses_until(&mut peer, "exit").await;
     })
     .await;
     let task = module.set_up(&streaming()).await.unwrap();
     let mut inference = task.infer(InferenceRequest::new("x"));
-    told.await.unwrap();
+    was_asked.await.unwrap();
     inference.stop();
     assert_eq!(
         failure(&mut inference).await,

@@ -276,6 +276,22 @@ fn huge_texts_keep_to_their_time() {
     );
 }
 
+#[test]
+fn long_white_space_is_compared_in_proportion_to_its_length() {
+    let a = format!("begins.{}ends", " ".repeat(60_000));
+    let b = format!("begins.{}ends", " ".repeat(60_001));
+    let started = Instant::now();
+    let d = diff(&a, &b, Granularity::Grapheme, None);
+    check(&a, &b, &d);
+    assert_eq!(marked(&a, &b, &d), [("", " ")]);
+    // The subject: in proportion to the square it takes a minute.
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "took {:?}",
+        started.elapsed()
+    );
+}
+
 /// Texts as models write them, and worse ones.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![

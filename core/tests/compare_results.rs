@@ -112,8 +112,9 @@ fn unknown_keys_are_kept() {
 fn fields_of_a_newer_version_do_not_keep_the_file_from_opening() {
     let mut value = scripts_file();
     value["softprefix"] = json!({"version": 99, "written_by": {"shape": "unknown"}});
+    value["results"][1]["softprefix"] = json!({"sha256": {"bf16": "00"}, "tokens": "none"});
     let file = open(&value).unwrap();
-    assert!(file.extra.is_none());
+    assert!(file.extra.is_none() && file.results[1].extra.is_none());
     assert_eq!(serde_json::from_str::<Value>(&file.to_json().unwrap()).unwrap(), value);
 }
 

@@ -169,7 +169,7 @@ proptest! {
         let bytes = String::from_utf8(encode(&inference(&text))).unwrap();
         prop_assert_eq!(stock_string(&bytes, "data"), &text[..]);
         prop_assert_eq!(stock_string(&bytes, "request_id"), "r1");
-        let frame = StreamInput { index: 0, finish: true, delta: text.clone(), soft_prefix: None, softprefix: None };
+        let frame = StreamInput { index: 0, finish: true, delta: text.clone(), soft_prefix: None, options: None };
         let request = Request::new("r1", "llm.1000", "inference").with(object::STREAM, to_data(&frame));
         let bytes = String::from_utf8(encode(&request)).unwrap();
         prop_assert_eq!(stock_string(&bytes, "delta"), text);

@@ -73,7 +73,7 @@
 //! | an engine that fails | changed: -11 with a message; there silence |
 //! | the Qwen template with its added full stop, special tokens in texts | same |
 //! | the end of a text | changed: at `<\|im_end\|>` too; there generation continues after it |
-//! | top-k 10 without seed by default | changed: greedy by default; sampling by the card or the set-up, repeatable by its `seed`; a temperature, top-k or penalty of 0 is off |
+//! | top-k 10 without seed by default | changed: greedy by default; sampling by the card or the set-up, repeatable by its `seed`; a temperature or top-p of 0 is greedy, a top-k or penalty of 0 is off |
 //! | a soft prefix in the finish frame, also with base64 text, for that inference only; its rows come before the whole template, bit for bit as sent | same, echoed in the reply's `soft_prefix`; changed: also with `finish` 1 or left out, and with any JSON layout |
 //! | a prefix of the wrong size or type, `len` as text or below 1, not base64 | changed: -30 with both sizes; there it is ignored, or ends the unit |
 //! | input of the NPU at prefill | changed: zeros and indices up to the window every time; there rows of the last request remain, which can make the second run time out |

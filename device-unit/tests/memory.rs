@@ -364,12 +364,12 @@ fn partial_prompts_of_many_clients_stay_within_the_budget_and_other_clients_are_
     // 32 MiB of requests, and what is on its way in.
     let held = MOST.load(Ordering::Relaxed) - before;
     assert!(held <= 4 * (32 << 20) + (32 << 20), "{} MiB were held", held >> 20);
-    let told = client.ask(&common::bare("t", &task, "taskinfo"))["data"]["soft_prefix"]["memory"].clone();
+    let shown = client.ask(&common::bare("t", &task, "taskinfo"))["data"]["soft_prefix"]["memory"].clone();
     assert_eq!(
-        (told["budget"].as_u64(), told["requests"].as_u64()),
+        (shown["budget"].as_u64(), shown["requests"].as_u64()),
         (Some(128 << 20), Some(32 << 20))
     );
-    assert!(told["requests_used"].as_u64() > Some(12 << 20), "{told}");
+    assert!(shown["requests_used"].as_u64() > Some(12 << 20), "{shown}");
     // A client with partial prompts releases memory by disconnecting.
     drop(connections);
     let patience = Instant::now() + Duration::from_secs(10);

@@ -151,12 +151,12 @@ fn each_key_is_computed_meaningless_or_refused_as_documented() {
     let keys = rows().into_iter().filter(|(what, _)| what.starts_with("key "));
     let mut tried = 0;
     for (what, verdict) in keys {
-        let (own, beside) = what.split_once(" beside ").unwrap_or((what, ""));
+        let (own, others) = what.split_once(" beside ").unwrap_or((what, ""));
         let name = quoted(own)[0];
         let text = quoted(own).get(1).copied();
         assert!(text.is_some() || own.ends_with(" = nothing"), "{own}");
         let mut model = base(name.split('.').next().unwrap());
-        for pair in quoted(beside).chunks(2) {
+        for pair in quoted(others).chunks(2) {
             model.keys.push((pair[0].into(), Some(value(pair[1]))));
         }
         let observe_with = |value: Option<Meta>| {
@@ -721,16 +721,16 @@ fn each_vocabulary_is_read_or_refused_as_documented() {
                 }
                 assert!(named("</s>", 3) && named("<reponame>", 3) && !named("</s>", 1));
                 assert!(named("<｜end▁of▁sentence｜>", 3) && named("[e~[", 3) && named("[e~[", 4));
-                let beside = |tokens: &[&str]| {
+                let first_ends = |tokens: &[&str]| {
                     let tokens = tokens.iter().map(|token| (*token).to_owned()).collect();
                     observe(&with_tokens(tokens, 200, 3).bytes())
                         .unwrap()
                         .ends
                         .contains(&200)
                 };
-                assert!(!beside(&["<|end|>", "<|return|>", "<|call|>"]) && beside(&["<|end|>", "<|return|>"]));
-                assert!(!beside(&["<|end|>", "<|flush|>", "<|calls|>"]) && beside(&["<|end|>", "<|call|>"]));
-                assert!(!beside(&["</s>", "<|tool_response>"]) && beside(&["</s>", "<|call|>"]));
+                assert!(!first_ends(&["<|end|>", "<|return|>", "<|call|>"]) && first_ends(&["<|end|>", "<|return|>"]));
+                assert!(!first_ends(&["<|end|>", "<|flush|>", "<|calls|>"]) && first_ends(&["<|end|>", "<|call|>"]));
+                assert!(!first_ends(&["</s>", "<|tool_response>"]) && first_ends(&["</s>", "<|call|>"]));
                 assert!(!named("<|fim_prefix|>", 3) && !named("<|quad_start|>", 3));
                 (Ok(()), "")
             }

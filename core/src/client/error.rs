@@ -141,9 +141,9 @@ pub enum ClientError {
         /// Time since the inference was sent.
         seconds: f64,
     },
-    /// No frame came within [`ConnectOptions::idle`](super::ConnectOptions::idle) after an earlier one.
+    /// No frame arrived within [`ConnectOptions::idle`](super::ConnectOptions::idle) after an earlier one.
     #[error(
-        "the stream stopped without an end: nothing came for {seconds} s after {} characters, which are kept; ask for whole texts \
+        "the answer stopped before its end: nothing was received for {seconds} s after {} characters, which are kept; ask for whole texts \
          instead of streaming (a stock unit's stream stops at a character cut between two tokens)",
         text.chars().count()
     )]
@@ -154,8 +154,8 @@ pub enum ClientError {
         /// Silence since the last frame.
         seconds: f64,
     },
-    /// The inference did not finish within its deadline
-    /// ([`InferenceRequest::deadline`](super::InferenceRequest::deadline)) and was stopped.
+    /// The inference did not finish within its deadline ([`InferenceRequest::deadline`](super::InferenceRequest::deadline)), or on a stock
+    /// module brought no frame within [`ConnectOptions::first_frame`](super::ConnectOptions::first_frame), and was stopped.
     #[error("the inference was not finished after {seconds} s and was stopped; {} characters are kept. Allow more time or fewer tokens", text.chars().count())]
     DeadlinePassed {
         /// The text that arrived before; not serialised.
@@ -171,7 +171,7 @@ pub enum ClientError {
         #[serde(skip)]
         text: String,
     },
-    /// The last reply came without any text and without `usage` (our unit explains an empty text by its `usage`).
+    /// The last reply arrived without any text and without `usage` (our unit explains an empty text by its `usage`).
     #[error(
         "the module answered with an empty text, which is how a stock unit says that prefix and prompt do not fit into its window, \
          or that max_token_len leaves no room (it counts prefix + prompt + output); shorten the prompt or the prefix, or raise it"

@@ -30,7 +30,8 @@ pub struct InferenceRequest {
     pub priority: Priority,
     /// See [`InferenceRequest::draft`].
     pub draft: Vec<u32>,
-    /// Limit from sending to the last reply; `None` takes [`ConnectOptions::deadline`].
+    /// Limit from sending to the last reply; it begins again where a lost inference is sent again ([`Note::SentAgain`]). `None` takes
+    /// [`ConnectOptions::deadline`].
     pub deadline: Option<Duration>,
     /// Limit between two frames; `None` takes [`ConnectOptions::idle`].
     pub idle: Option<Duration>,
@@ -79,7 +80,7 @@ impl InferenceRequest {
         self
     }
 
-    /// Limits the whole inference, from its sending to its last reply.
+    /// Sets [`InferenceRequest::deadline`].
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -110,11 +111,11 @@ pub struct Outcome {
     pub usage: Option<Usage>,
     /// The prefix that the unit put in front, as it says.
     pub echo: Option<SoftPrefixEcho>,
-    /// From sending to the first text; `None` where the text came whole from a unit that sends no times.
+    /// From sending to the first text; `None` where the text arrived whole from a unit that sends no times.
     pub time_to_first_token: Option<Duration>,
-    /// From sending to the end.
+    /// From the last sending to the end.
     pub elapsed: Duration,
-    /// Number of pieces in which the text came.
+    /// Number of pieces in which the text arrived.
     pub chunks: usize,
     /// Warnings about the result.
     pub notes: Vec<Note>,
@@ -195,6 +196,7 @@ struct Run {
     events: Events,
     stop: Stop,
     connection: Arc<Connection>,
+    /// The echo with which our unit confirms the prefix; `None` without a prefix.
     expected: Option<SoftPrefixEcho>,
     notes: Vec<Note>,
     text: DeltaJoiner,
@@ -203,13 +205,13 @@ struct Run {
 
 /// Why [`Run::listen`] returned.
 enum ListenEnd {
-    /// The last reply came.
+    /// The last reply arrived.
     End(Box<Reply>),
-    /// No reply came within the limit.
+    /// No reply arrived: within [`ConnectOptions::first_frame`] from a stock unit that streams, within the deadline from any other.
     Nothing,
-    /// No further frame came within the limit between frames.
+    /// No further frame arrived within the limit between frames.
     Idle,
-    /// The limit of the whole inference passed after text had come.
+    /// The deadline passed after a reply had arrived.
     Deadline,
     /// A stop was requested.
     Stop,
@@ -279,7 +281,7 @@ impl Run {
             if matches!(end, ListenEnd::Idle | ListenEnd::Nothing) {
                 // The unit may have died, which ends its streams without a last frame, too.
                 tokio::select! {
-                    checked = task.check_once_for_all(silent_for) => checked?,
+                    checked = task.check_shared(silent_for) => checked?,
                     () = stop.requested() => end = ListenEnd::Stop,
                 }
             }
@@ -310,8 +312,9 @@ impl Run {
                 }
                 ListenEnd::Nothing => {
                     // The unit is alive: the inference was lost, or is still running. Stopping it brings the text of a
-                    // running one.
-                    if self.end_early(&mut ticket, start).await?.is_some() {
+                    // running one, which must not be sent again: its text has been passed on, perhaps without a last reply.
+                    let last = self.end_early(&mut ticket, start).await?;
+                    if last.is_some() || self.text.chunks() > 0 {
                         return Err(ClientError::DeadlinePassed {
                             text: self.text.into_text(),
                             seconds,
@@ -355,7 +358,7 @@ impl Run {
             finish: true,
             delta: self.request.prompt.clone(),
             soft_prefix: self.request.prefix.as_ref().map(encode),
-            softprefix: ours.then_some(options),
+            options: ours.then_some(options),
         };
         request.with(object::STREAM, to_data(&frame))
     }
@@ -365,8 +368,8 @@ impl Run {
         let options: ConnectOptions = self.task.module().options().clone();
         let deadline = start + self.request.deadline.unwrap_or(options.deadline);
         // A stock unit that streams sends its first frame soon. Whole texts, and the queue of our unit, may take long.
-        let patient = self.task.support().is_some() || !self.task.is_streaming();
-        let mut limit = if patient {
+        let may_take_long = self.task.support().is_some() || !self.task.is_streaming();
+        let mut limit = if may_take_long {
             deadline
         } else {
             deadline.min(start + options.first_frame)
@@ -376,14 +379,14 @@ impl Run {
         let task = self.task.clone();
         // Our unit is silent while the inference waits in its queue, and also when it has died: ask it. A stock unit
         // must not be asked anything before its last frame.
-        let given_up = task.wait_until_gone(self.idle());
-        let mut given_up = std::pin::pin!(given_up);
+        let task_gone = task.wait_until_gone(self.idle());
+        let mut task_gone = std::pin::pin!(task_gone);
         let is_ours = task.support().is_some();
         loop {
             let reply = tokio::select! {
                 biased;
                 reply = ticket.next() => reply?,
-                error = &mut given_up, if is_ours && !has_reply => return Err(error),
+                error = &mut task_gone, if is_ours && !has_reply => return Err(error),
                 () = stop.requested() => return Ok(ListenEnd::Stop),
                 () = tokio::time::sleep_until(limit.into()) => {
                     return Ok(match has_reply {
@@ -434,7 +437,7 @@ impl Run {
     }
 
     /// Asks the unit to end this inference and takes replies for [`ConnectOptions::drain`]. Returns the last reply, if
-    /// it came.
+    /// it arrived.
     async fn end_early(&mut self, ticket: &mut Ticket, start: Instant) -> Result<Option<Reply>, ClientError> {
         /// A stock unit loses a pause that arrives before the inference begins, so the request is repeated.
         const AGAIN: Duration = Duration::from_millis(500);

@@ -139,7 +139,7 @@ impl Task {
     ///
     /// # Errors
     /// [`ClientError::UnitSilent`] where there is no answer, and as for [`Task::check`].
-    pub(super) async fn check_once_for_all(&self, silent_for: Duration) -> Result<(), ClientError> {
+    pub(super) async fn check_shared(&self, silent_for: Duration) -> Result<(), ClientError> {
         let called_at = Instant::now();
         let mut last_check = self.inner.last_check.lock().await;
         let answered = match *last_check {
@@ -168,7 +168,7 @@ impl Task {
         let started = Instant::now();
         loop {
             tokio::time::sleep(interval).await;
-            if let Err(error) = self.check_once_for_all(started.elapsed()).await {
+            if let Err(error) = self.check_shared(started.elapsed()).await {
                 return error;
             }
         }

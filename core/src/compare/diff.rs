@@ -72,7 +72,7 @@ impl Diff {
 ///
 /// Where the texts have little in common, the work grows with the product of their lengths. At `deadline` the search
 /// ends: the part that was not searched becomes one change, and [`Diff::exact`] is false. With `None` there is no
-/// limit.
+/// limit. What makes the difference readable comes after the search, and takes time in proportion to the texts.
 pub fn diff(left: &str, right: &str, granularity: Granularity, deadline: Option<Instant>) -> Diff {
     let (a, b) = (units(left, granularity), units(right, granularity));
     let (ids_a, ids_b) = intern(left, &a, right, &b);
@@ -122,6 +122,8 @@ struct Text<'a> {
     ids: &'a [u32],
     /// Characters before each unit, and before the end.
     characters: Vec<usize>,
+    /// Whether the last character before each unit that is not white space ends a sentence, and the same for the end.
+    follows_sentence: Vec<bool>,
     /// Bytes at which a word or a gap between words begins, and the end.
     words: Vec<usize>,
 }
@@ -129,18 +131,26 @@ struct Text<'a> {
 impl<'a> Text<'a> {
     fn new(text: &'a str, units: &'a [Range<usize>], ids: &'a [u32]) -> Self {
         let mut characters = Vec::with_capacity(units.len() + 1);
-        let mut before = 0;
-        characters.push(before);
+        let mut follows_sentence = Vec::with_capacity(units.len() + 1);
+        let (mut before, mut is_after_sentence) = (0, false);
         for unit in units {
-            before += text.get(unit.clone()).map_or(0, |unit| unit.graphemes(true).count());
             characters.push(before);
+            follows_sentence.push(is_after_sentence);
+            let unit = text.get(unit.clone()).unwrap_or_default();
+            before += unit.graphemes(true).count();
+            if let Some(last) = unit.trim_end().chars().next_back() {
+                is_after_sentence = matches!(last, '.' | '!' | '?' | '。' | '！' | '？' | '」');
+            }
         }
+        characters.push(before);
+        follows_sentence.push(is_after_sentence);
         let words = text.split_word_bound_indices().map(|(at, _)| at);
         Self {
             text,
             units,
             ids,
             characters,
+            follows_sentence,
             words: words.chain([text.len()]).collect(),
         }
     }
@@ -164,17 +174,15 @@ impl<'a> Text<'a> {
         self.length(&(start..end))
     }
 
-    /// How good the start of unit `at` is as an end of a change, 0 to 5.
+    /// How good the start of unit `at` is as an edge (start or end) of a change, 0 to 5.
     fn boundary(&self, at: usize) -> u8 {
         let (before, after) = self.text.split_at(self.byte(at));
         let (Some(last), Some(next)) = (before.chars().next_back(), after.chars().next()) else {
             return 5;
         };
-        let ends_sentence =
-            |c: Option<char>| c.is_some_and(|c| matches!(c, '.' | '!' | '?' | '。' | '！' | '？' | '」'));
         if last == '\n' {
             5
-        } else if ends_sentence(before.trim_end().chars().next_back()) && (last.is_whitespace() || !last.is_ascii()) {
+        } else if self.follows_sentence[at] && (last.is_whitespace() || !last.is_ascii()) {
             4
         } else if last.is_whitespace() {
             3
@@ -271,7 +279,8 @@ fn units(text: &str, granularity: Granularity) -> Vec<Range<usize>> {
         .collect()
 }
 
-/// Whether [`Granularity::Auto`] compares by this character and not by its word: Han, kana, bopomofo, hangul, and their wide forms.
+/// Whether [`Granularity::Auto`] compares by this character and not by its word: Han, kana, bopomofo, hangul, and half-width kana and
+/// hangul.
 pub fn is_cjk(c: char) -> bool {
     matches!(c,
         '\u{1100}'..='\u{11FF}' | '\u{2E80}'..='\u{2FDF}' | '\u{3005}'..='\u{3007}' | '\u{3021}'..='\u{3029}'

@@ -22,8 +22,11 @@ use crate::json::{self, Lenient};
 
 use crate::prefix::{MAX_HIDDEN_SIZE, MAX_LEN};
 
-/// Version of the `softprefix` objects that this code writes and reads.
+/// Version of all `softprefix` objects in a file, stated in the file's own one.
 pub const EXTRA_VERSION: u32 = 1;
+
+/// Key of our objects.
+const EXTRA: &str = "softprefix";
 
 /// Characters of a text that the preview shows.
 const PREVIEW: usize = 120;
@@ -102,7 +105,7 @@ pub struct ResultEntry {
     pub out_len: usize,
     /// SHA-1 of `out_text` as UTF-8, lower-case hex.
     pub out_sha1: String,
-    /// The first 120 characters in one line.
+    /// The first 120 characters, with line feeds written as `\n`.
     pub out_preview: String,
     /// The output, or what there is of it where the case failed.
     pub out_text: String,
@@ -122,7 +125,7 @@ pub struct FileExtra {
     /// Program and version.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub written_by: String,
-    /// Fields of ours that this version does not know by name.
+    /// All other fields of ours: those that `export/results.rs` writes by name (name, module, settings, plan), and those of newer versions.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -152,10 +155,11 @@ pub struct ResultExtra {
     /// Seconds to the first piece of text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttft_sec: Option<f64>,
-    /// Why there is no text.
+    /// Why the case failed; `out_text` then has the text that arrived before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Fields of ours that this version does not know by name.
+    /// All other fields of ours: those that `export/results.rs` writes by name (started_unix, acknowledged, echo, scores, rating), and those
+    /// of newer versions.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
@@ -241,6 +245,7 @@ impl ResultsFile {
             at: "meta.".to_owned(),
             map: top.object("meta")?,
         })?;
+        let is_newer = is_newer(top.map.get(EXTRA));
         let mut results = Vec::new();
         for (i, entry) in top.array("results")?.into_iter().enumerate() {
             let at = format!("results[{i}]");
@@ -251,12 +256,12 @@ impl ResultsFile {
                     found: describe(&entry),
                 });
             };
-            results.push(ResultEntry::take(Fields { at: at + ".", map })?);
+            results.push(ResultEntry::take(Fields { at: at + ".", map }, is_newer)?);
         }
         if results.is_empty() {
             return Err(ResultsError::NoResults);
         }
-        let extra = top.extra::<FileExtra>()?;
+        let extra = top.extra::<FileExtra>(is_newer)?;
         Ok(Self {
             meta,
             results,
@@ -289,7 +294,8 @@ impl ResultsFile {
         })
     }
 
-    /// Index of the baseline: the first case without a prefix, else the first one called `baseline`. `None` if there is none.
+    /// Index of the baseline: the first case without a prefix that did not fail, else the first one called `baseline`, failed or not. `None`
+    /// if there is none.
     pub fn baseline(&self) -> Option<usize> {
         let bare = self
             .results
@@ -298,7 +304,7 @@ impl ResultsFile {
         bare.or_else(|| self.results.iter().position(|entry| entry.name == "baseline"))
     }
 
-    /// English sentences about entries whose text does not match their digest or length.
+    /// English sentences about replaced characters, and about entries whose text does not match their digest or length.
     pub fn doubts(&self) -> Vec<String> {
         let mut out = Vec::new();
         if self.replaced > 0 {
@@ -358,7 +364,8 @@ impl ResultEntry {
         self.error().is_some()
     }
 
-    fn take(mut fields: Fields) -> Result<Self, ResultsError> {
+    /// `is_newer` is whether our fields are of a newer version.
+    fn take(mut fields: Fields, is_newer: bool) -> Result<Self, ResultsError> {
         Ok(Self {
             name: fields.text_needed("name")?,
             out_text: fields.text_needed("out_text")?,
@@ -370,7 +377,7 @@ impl ResultEntry {
             out_len: fields.count("out_len")?,
             out_sha1: fields.text("out_sha1")?,
             out_preview: fields.text("out_preview")?,
-            extra: fields.extra()?,
+            extra: fields.extra(is_newer)?,
             other: fields.map,
         })
     }
@@ -505,26 +512,25 @@ impl Fields {
 
     /// Our object; `None` where absent. One of a newer version stays among the unknown keys, since the rest of the file
     /// can still be read.
-    fn extra<T: serde::de::DeserializeOwned>(&mut self) -> Result<Option<T>, ResultsError> {
-        const KEY: &str = "softprefix";
-        let newer = |value: &Value| {
-            value
-                .get("version")
-                .and_then(Value::as_u64)
-                .is_some_and(|v| v > EXTRA_VERSION.into())
-        };
-        if self.map.get(KEY).is_some_and(newer) {
+    fn extra<T: serde::de::DeserializeOwned>(&mut self, is_newer: bool) -> Result<Option<T>, ResultsError> {
+        if is_newer {
             return Ok(None);
         }
-        let Some(value) = self.take(KEY) else { return Ok(None) };
+        let Some(value) = self.take(EXTRA) else { return Ok(None) };
         serde_json::from_value(value)
             .map(Some)
             .map_err(|error| ResultsError::WrongType {
-                key: format!("\"{}{KEY}\"", self.at),
+                key: format!("\"{}{EXTRA}\"", self.at),
                 wanted: "as this program writes it",
                 found: error.to_string(),
             })
     }
+}
+
+/// Whether the file's own object is of a newer version.
+fn is_newer(extra: Option<&Value>) -> bool {
+    let version = extra.and_then(|extra| extra.get("version")).and_then(Value::as_u64);
+    version.is_some_and(|version| version > EXTRA_VERSION.into())
 }
 
 /// A description of a value, for messages.
@@ -560,7 +566,7 @@ pub fn sha1_hex(text: &str) -> String {
     hex::encode(Sha1::digest(text.as_bytes()))
 }
 
-/// The first 120 characters in one line, with `…` where there is more.
+/// The first 120 characters, with line feeds written as `\n`, and `…` where there is more.
 pub fn preview(text: &str) -> String {
     let mut out: String = text.chars().take(PREVIEW).collect::<String>().replace('\n', "\\n");
     if text.chars().nth(PREVIEW).is_some() {

@@ -9,12 +9,12 @@
 //! |---|---|
 //! | `{"started": EXPERIMENT}` | the first line: id, name, plan and module |
 //! | `{"case": RECORD}` | a finished case: what was asked, sent and answered |
-//! | `{"scored": {"record": ID, "scores": SCORES}}` | scores by teacher forcing of a case that came before |
+//! | `{"scored": {"record": ID, "scores": SCORES}}` | scores by teacher forcing of an earlier case |
 //! | `{"rated": {"record": ID, "rating": {"stars": 4, "note": "…"}}}` | the user's stars (0 to 5) and note on a case; the last such line of a case replaces earlier ones, and a missing key removes its value |
-//! | `{"generation": {"experiment": ID, "generation": {…}}}` | the judged candidates of a search ([`Generation`]) |
+//! | `{"generation": {"experiment": ID, "generation": {…}}}` | the candidates of a generation of a search with their results; with no candidates, the generation begins (or begins again, after a step back) and is still to be judged ([`Generation`]) |
 //! | `{"learning": {"experiment": ID, "plan": {…}}}` | what a prefix is learned for ([`LearnPlan`]) |
 //! | `{"learned": {"experiment": ID, "frame": {…}}}` | an evaluation of the learned rows ([`LearnFrame`]) |
-//! | `{"ended": {"experiment": ID, "how": "complete" or "cancelled", "at_unix": SECONDS}}` | a plan came to its end |
+//! | `{"ended": {"experiment": ID, "how": "complete" or "cancelled", "at_unix": SECONDS}}` | the end of a plan |
 //! | `{"renamed": {"id": ID, "name": "…"}}` | of an experiment or a case |
 //! | `{"deleted": {"id": ID}}`, `{"restored": {"id": ID}}` | of an experiment or a case |
 //!
@@ -69,11 +69,11 @@ pub enum Entry {
         /// Stars and note.
         rating: Rating,
     },
-    /// The candidates of a generation of a search were judged.
+    /// A generation of a search began (no candidates yet), or its candidates were judged.
     Generation {
         /// Id of the experiment.
         experiment: String,
-        /// The candidates, and how they did.
+        /// The state of the search, and the candidates with their results; none where the generation begins.
         generation: Box<Generation>,
     },
     /// The experiment learns a prefix.
@@ -181,7 +181,7 @@ pub enum Ending {
     Cancelled,
 }
 
-/// Damage found when a journal was opened.
+/// What of a journal could not be read when it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Condition {
@@ -191,7 +191,7 @@ pub struct Condition {
     pub kept_in: Option<PathBuf>,
     /// Number of damaged lines; they stay in the file.
     pub damaged: usize,
-    /// Number of intact lines of a kind that this version does not know; they stay in the file.
+    /// Number of intact lines of a kind or form that this version cannot read; they stay in the file.
     pub unknown: usize,
 }
 
@@ -245,7 +245,7 @@ pub enum JournalError {
         source: std::io::Error,
     },
     /// A line could not be made into JSON.
-    #[error("a record cannot be written as JSON: {source}. This is a fault of the program; please report it.")]
+    #[error("a record cannot be written as JSON: {source}. This is a bug in this program; please report it.")]
     Serialise {
         /// The message of the serialiser.
         source: serde_json::Error,
@@ -482,7 +482,7 @@ fn scan(path: &Path, bytes: &[u8]) -> Result<CompleteLines, JournalError> {
 enum Line {
     /// Length or checksum are wrong or missing.
     Damaged,
-    /// Intact, of a kind that this version does not know.
+    /// Intact, of a kind or form that this version cannot read.
     Unknown,
     /// The start of an experiment in a newer format.
     Newer(u64),
@@ -558,7 +558,8 @@ fn content(line: &[u8]) -> Option<&[u8]> {
     (json.len() == len && crc32fast::hash(json) == crc).then_some(json)
 }
 
-/// Whether bytes without any intact line may be the beginning of a first line. Other files must never be truncated.
+/// Whether bytes without any intact line may be the beginning of a first line. Zeros and a short hexadecimal text pass, too; what is cut
+/// off is always kept beside the journal ([`keep_tail`]).
 fn could_be_torn_start(bytes: &[u8]) -> bool {
     // After a crash, some file systems leave zeros in place of data.
     let bytes = bytes.split(|&byte| byte == 0).next().unwrap_or_default();

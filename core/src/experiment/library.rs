@@ -227,7 +227,7 @@ impl Library {
     /// [`JournalError`]; [`JournalError::InUse`] where another process appends to it.
     pub fn append_to(&self, id: &str) -> Result<Opened, JournalError> {
         let path = self.path_of(id);
-        if let Some(journal) = self.at_work(id) {
+        if let Some(journal) = self.open_journal(id) {
             // Holds the lock so that no line is appended during the read.
             let guard = journal.lock().unwrap_or_else(PoisonError::into_inner);
             let read = read_one(&path);
@@ -266,7 +266,7 @@ impl Library {
     /// # Errors
     /// [`JournalError`]; [`JournalError::InUse`] where another process appends to it.
     pub fn append(&self, id: &str, entry: &Entry) -> Result<(), JournalError> {
-        let journal = match self.at_work(id) {
+        let journal = match self.open_journal(id) {
             Some(journal) => journal,
             None => self.append_to(id)?.journal,
         };
@@ -367,7 +367,7 @@ impl Library {
         journal
     }
 
-    fn at_work(&self, id: &str) -> Option<SharedJournal> {
+    fn open_journal(&self, id: &str) -> Option<SharedJournal> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.get(id).and_then(Weak::upgrade)
     }

@@ -137,7 +137,7 @@ impl Code {
             Self::PREFIX_SIZE => "the soft prefix has the wrong size or type",
             Self::PREFIX_NOT_FINITE => "the soft prefix holds NaN or infinity",
             Self::WINDOW => "prefix, prompt and output do not fit into the window",
-            Self::PREFIX_UNUSABLE => "the soft prefix came where it cannot be used",
+            Self::PREFIX_UNUSABLE => "a soft prefix cannot be used in this request",
             Self::EMPTY_PROMPT => "the prompt is empty",
             _ => "the module sent a code that this program does not know",
         }

@@ -187,7 +187,8 @@ pub enum Priority {
     Batch,
 }
 
-/// Maximum number of token ids in a draft; further ones are ignored.
+/// Maximum number of token ids in a draft. Further ones are ignored, or the options are refused where they are longer than any draft of this
+/// many.
 pub const MAX_DRAFT_TOKENS: usize = 1 << 15;
 
 /// `softprefix` in an inference's data.

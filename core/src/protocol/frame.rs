@@ -151,9 +151,7 @@ pub enum FrameError {
         limit: usize,
     },
     /// llm-sys answers this with -1; reading goes on.
-    #[error(
-        "a closing brace arrived outside every message; the peer's messages are out of step, reconnect if it goes on"
-    )]
+    #[error("a closing brace arrived outside every message; reconnect if this happens again")]
     Unbalanced,
     /// Text outside every message, reported once a line; reading goes on.
     #[error(

@@ -92,7 +92,11 @@ pub struct Request {
     /// One of [`action`], or an extension's.
     pub action: String,
     /// The type of `data`: one of [`object`], or an action's name.
-    #[serde(default, deserialize_with = "lenient_text", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "lenient_optional_string",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub object: Option<String>,
     /// Serialised last: a unit finds fields by text search, and nothing inside the data may shadow one of the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -256,7 +260,8 @@ impl SetUp {
     }
 
     /// Appends `id` to the name of the input that takes inferences from TCP, and returns the new name; `None` without such an input.
-    /// A unit looks only for `llm` in the name, and repeats all of it in [`TaskInfo::inputs`].
+    /// A unit looks only for `llm` in the name, and repeats all of it in [`TaskInfo::inputs`]: llm-sys gives out the same work ids again
+    /// after a restart, and a client recognises its own task by this name.
     pub(crate) fn add_marker(&mut self, id: &str) -> Option<String> {
         let input = self.input.iter_mut().find(|input| input.contains(LLM))?;
         *input = format!("{input}.{id}");
@@ -326,8 +331,8 @@ pub struct Sampling {
 }
 
 impl Sampling {
-    /// Whether the likeliest token is taken each time: neither top-p nor top-k is in effect, or one of the settings is 0. A temperature alone
-    /// draws nothing.
+    /// Whether the likeliest token is taken each time: neither top-p nor top-k is in effect (a top-k of 0 is off), or the temperature or
+    /// top-p is 0. A temperature alone draws nothing.
     #[must_use]
     pub fn is_greedy(&self) -> bool {
         let draws = self.top_p.is_some() || self.top_k.is_some_and(|k| k > 0);
@@ -348,8 +353,8 @@ pub struct StreamInput {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub soft_prefix: Option<SoftPrefixField>,
     /// Options that only our unit reads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub softprefix: Option<InferenceOptions>,
+    #[serde(rename = "softprefix", skip_serializing_if = "Option::is_none")]
+    pub options: Option<InferenceOptions>,
 }
 
 /// `data` of a streamed frame, in either direction, as it is read: lenient where the stock unit is. The extension
@@ -362,15 +367,15 @@ pub struct StreamData {
     /// True unless its text contains an `f`: missing, 1 and "true" are true.
     #[serde(default = "yes", deserialize_with = "lenient_finish")]
     pub finish: bool,
-    /// From 0, or "0".
+    /// Number of the frame, from 0, also read from a text; 0 if missing, -1 if it is no whole number.
     #[serde(default, deserialize_with = "lenient_index")]
     pub index: i64,
     /// The prefix as the peer sent it, unchecked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub soft_prefix: Option<Value>,
     /// The options as the peer sent them, unchecked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub softprefix: Option<Value>,
+    #[serde(default, rename = "softprefix", skip_serializing_if = "Option::is_none")]
+    pub options: Option<Value>,
 }
 
 impl StreamData {
@@ -381,7 +386,7 @@ impl StreamData {
             finish,
             index,
             soft_prefix: None,
-            softprefix: None,
+            options: None,
         }
     }
 }
@@ -402,7 +407,11 @@ pub struct TaskInfo {
     #[serde(default)]
     pub response_format: String,
     /// What our unit adds; absent on a stock unit.
-    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "support_if_readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub soft_prefix: Option<SoftPrefixSupport>,
 }
 
@@ -494,7 +503,7 @@ fn lenient_string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, 
     Value::deserialize(deserializer).map(text_of)
 }
 
-fn lenient_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+fn lenient_optional_string<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Ok(Option::<Value>::deserialize(deserializer)?.map(text_of))
 }
 
@@ -516,7 +525,7 @@ fn lenient_index<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::E
     })
 }
 
-fn if_readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SoftPrefixSupport>, D::Error> {
+fn support_if_readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SoftPrefixSupport>, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }
 

@@ -202,9 +202,9 @@ impl Sources {
                 self.read_module(path, file, &inside, body);
                 continue;
             }
-            let beside = format!("{below}{name}.rs");
-            let own = if self.folder.join(&beside).is_file() {
-                beside
+            let sibling = format!("{below}{name}.rs");
+            let own = if self.folder.join(&sibling).is_file() {
+                sibling
             } else {
                 format!("{inside}mod.rs")
             };

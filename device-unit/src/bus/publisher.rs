@@ -16,9 +16,9 @@ use crate::tasks::log_panic;
 use crate::unit::ReplySink;
 
 /// Most messages queued for one subscriber. A slower one loses messages, as PUB prescribes.
-const WAITING: usize = 4096;
+const QUEUE_MESSAGES: usize = 4096;
 /// Most bytes queued for one subscriber.
-const WAITING_BYTES: usize = 4 << 20;
+const QUEUE_BYTES: usize = 4 << 20;
 /// Most subscribers at once: on a module they are a few other units.
 const SUBSCRIBERS: usize = 64;
 /// Most subscriptions of one subscriber, and bytes of each.
@@ -46,7 +46,7 @@ struct Subscriber {
     /// Frames to write.
     queue: mpsc::Sender<Arc<Vec<u8>>>,
     /// Bytes of the frames in the queue.
-    waiting: Arc<AtomicUsize>,
+    queued_bytes: Arc<AtomicUsize>,
 }
 
 impl Publisher {
@@ -110,12 +110,12 @@ impl ReplySink for Publisher {
         }
         let frame = Arc::new(zmtp::frame(&message));
         for subscriber in wanted {
-            // A full queue means a subscriber that is too slow: PUB drops the message.
+            // A full queue means a subscriber that is too slow: PUB drops the message. One beyond the limit is taken by an empty queue.
             let bytes = frame.len();
-            if subscriber.waiting.load(Ordering::Acquire) + bytes <= WAITING_BYTES.max(bytes)
+            if subscriber.queued_bytes.load(Ordering::Acquire) + bytes <= QUEUE_BYTES.max(bytes)
                 && subscriber.queue.try_send(Arc::clone(&frame)).is_ok()
             {
-                subscriber.waiting.fetch_add(bytes, Ordering::AcqRel);
+                subscriber.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
             }
         }
     }
@@ -144,12 +144,12 @@ impl Subscribers {
 async fn serve(stream: UnixStream, number: u64, subscribers: Arc<Subscribers>, memory: Budget) {
     let served = async {
         let mut connection = Connection::accept(stream, Kind::Publisher, &memory).await?;
-        let (queue, mut waiting) = mpsc::channel(WAITING);
-        let held = Arc::<AtomicUsize>::default();
+        let (queue, mut frames) = mpsc::channel(QUEUE_MESSAGES);
+        let queued_bytes = Arc::<AtomicUsize>::default();
         let subscriber = Subscriber {
             topics: Vec::new(),
             queue,
-            waiting: Arc::clone(&held),
+            queued_bytes: Arc::clone(&queued_bytes),
         };
         subscribers.lock().insert(number, subscriber);
         loop {
@@ -175,10 +175,10 @@ async fn serve(stream: UnixStream, number: u64, subscribers: Arc<Subscribers>, m
                     SubscriberCommand::Pong(frame) => connection.write(&frame).await?,
                     SubscriberCommand::Other => {}
                 },
-                frame = waiting.recv() => match frame {
+                frame = frames.recv() => match frame {
                     Some(frame) => {
                         connection.write(&frame).await?;
-                        held.fetch_sub(frame.len(), Ordering::AcqRel);
+                        queued_bytes.fetch_sub(frame.len(), Ordering::AcqRel);
                     }
                     None => return std::io::Result::Ok(()),
                 },
@@ -186,7 +186,7 @@ async fn serve(stream: UnixStream, number: u64, subscribers: Arc<Subscribers>, m
         }
     };
     if let Err(error) = served.await {
-        tracing::debug!(%error, "a subscriber has disconnected");
+        tracing::debug!(%error, "the connection to a subscriber has ended");
     }
     subscribers.lock().remove(&number);
 }
@@ -309,7 +309,7 @@ mod tests {
             .values()
             .map(|one| one.queue.max_capacity() - one.queue.capacity())
             .max();
-        assert_eq!(waiting, Some(WAITING));
+        assert_eq!(waiting, Some(QUEUE_MESSAGES));
         drop(idle);
         subscribed(&publisher, 1).await;
         end.end().await;

@@ -1,7 +1,7 @@
 //! Log-probabilities and Kullback-Leibler divergences from logits, in f64.
 //!
-//! At one position of a text there are V logits `l` for a reference and for each condition compared with it. They are reduced in chunks of
-//! `CHUNK` tokens, all conditions side by side, so that the reference's exponentials are still cached when the others need them:
+//! At one position of a text there are V logits `l` under each of several conditions, of which the first is the reference. They are reduced in
+//! chunks of `CHUNK` tokens, all conditions side by side, so that the reference's exponentials are still cached when the others need them:
 //!
 //! ```text
 //! for each chunk c:    m = max l              w = exp(l - m)              sum = sum of w
@@ -184,8 +184,8 @@ impl<'a> Comparison<'a> {
     /// Returns the predictions at `position`, the reference first. `None` if a logit is not finite or the position is out of bounds.
     pub fn at(&self, position: usize) -> Option<Vec<Prediction<'a>>> {
         let rows = self.rows.chunks_exact(self.conditions.max(1)).nth(position)?;
-        let chunk_count = self.vocab_size.div_ceil(CHUNK) * self.conditions;
-        let stats = &self.stats[position * chunk_count..(position + 1) * chunk_count];
+        let stats_per_position = self.vocab_size.div_ceil(CHUNK) * self.conditions;
+        let stats = &self.stats[position * stats_per_position..(position + 1) * stats_per_position];
         let mut predictions: Vec<Prediction<'a>> = Vec::with_capacity(self.conditions);
         for (condition, &logits) in rows.iter().enumerate() {
             let of = |condition: usize| stats.chunks_exact(self.conditions).map(move |chunk| chunk[condition]);
@@ -194,13 +194,14 @@ impl<'a> Comparison<'a> {
             }
             let maxima: Vec<f32> = of(condition).map(|chunk| chunk.max).collect();
             let max = maxima.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let below = |chunk: ChunkStats, max: f32| exp_of_negative(f64::from(chunk.max) - f64::from(max));
-            let sum: f64 = of(condition).map(|chunk| below(chunk, max) * chunk.sum).sum();
+            // exp(m - M): by how much a chunk's sums are scaled down.
+            let scale_of = |chunk: ChunkStats, max: f32| exp_of_negative(f64::from(chunk.max) - f64::from(max));
+            let sum: f64 = of(condition).map(|chunk| scale_of(chunk, max) * chunk.sum).sum();
             let ln_sum = libm::log(sum);
             let divergence = predictions.first().map_or(0.0, |reference| {
                 let difference: f64 = of(0)
                     .zip(of(condition))
-                    .map(|(reference_stats, chunk)| below(reference_stats, reference.max) * chunk.difference)
+                    .map(|(reference_stats, chunk)| scale_of(reference_stats, reference.max) * chunk.difference)
                     .sum();
                 let (reference_total, own_total) =
                     (f64::from(reference.max) + reference.ln_sum, f64::from(max) + ln_sum);
@@ -292,7 +293,7 @@ fn exp_of_negative(x: f64) -> f64 {
     // ln 2 in two parts. The first has so few significant bits that its products with k are exact.
     const LN2_HIGH: f64 = 0.693_147_180_369_123_8;
     const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-    // Adding it to a small number leaves the nearest integer in the lowest bits.
+    // 1.5 x 2^52: adding it to a small number leaves the nearest integer in the lowest bits.
     const ROUND: f64 = 6_755_399_441_055_744.0;
     // `f64::max` would take twice as long because of its handling of NaN.
     let limited = if x > -700.0 { x } else { -700.0 };

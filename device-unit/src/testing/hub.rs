@@ -21,6 +21,8 @@ pub struct ServerBehaviour {
     pub content: Vec<u8>,
     /// What it announces; `None`: the tag of a small file, which is no SHA-256.
     pub digest: Option<String>,
+    /// Whether it announces the file's size.
+    pub announces_size: bool,
     /// Whether it serves ranges.
     pub ranges: bool,
     /// Accepts connections and sends nothing.
@@ -41,6 +43,7 @@ impl ServerBehaviour {
         Self {
             content: content.to_vec(),
             digest: Some(hex::encode(Sha256::digest(content))),
+            announces_size: true,
             ranges: true,
             silent: false,
             status: None,
@@ -187,22 +190,29 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     }
     if !first.contains(" /cdn/") {
         let tag = match &behaviour.digest {
-            Some(digest) => format!(
-                "X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{digest}\"\r\nX-Linked-Size: {}\r\n",
-                behaviour.content.len()
-            ),
+            Some(digest) => format!("X-Repo-Commit: {COMMIT}\r\nX-Linked-Etag: \"{digest}\"\r\n"),
             None => String::new(),
+        };
+        let size = match behaviour.digest.is_some() && behaviour.announces_size {
+            true => format!("X-Linked-Size: {}\r\n", behaviour.content.len()),
+            false => String::new(),
         };
         return write!(
             out,
-            "HTTP/1.1 302 Found\r\nLocation: /cdn/{at}\r\n{tag}Content-Length: 0\r\nConnection: close\r\n\r\n"
+            "HTTP/1.1 302 Found\r\nLocation: /cdn/{at}\r\n{tag}{size}Content-Length: 0\r\nConnection: close\r\n\r\n"
         );
     }
     let whole = behaviour.content.len();
     let from = range
         .filter(|_| behaviour.ranges)
         .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
-    let start: usize = from.unwrap_or(0).min(whole);
+    let start: usize = from.unwrap_or(0);
+    if start > 0 && start >= whole {
+        return write!(
+            out,
+            "HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */{whole}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+    }
     match from {
         Some(_) => write!(
             out,
@@ -224,13 +234,13 @@ fn serve(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             return Ok(());
         }
         // A stalled transfer continues when it is released.
-        let stands = || {
+        let is_stalled = || {
             shared.files.lock().unwrap()[at]
                 .1
                 .stalls
                 .is_some_and(|limit| sent >= limit)
         };
-        while stands() && !shared.over.load(Ordering::Relaxed) {
+        while is_stalled() && !shared.over.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(20));
         }
         out.write_all(chunk)?;

@@ -22,9 +22,10 @@ use crate::request_text::Request;
 const MAX_PARTIAL_PROMPTS_PER_CLIENT: usize = 64;
 /// Maximum number of partial prompts of all clients.
 const MAX_PARTIAL_PROMPTS: usize = 1024;
-/// Maximum length of a flag.
+/// A flag's text is cut to this many bytes: enough for any spelling of false.
 const FLAG_BYTES: usize = 4096;
-/// Maximum length of an inference's options as JSON: each drafted id has at most ten digits and a comma.
+/// An inference's options as JSON are cut to this many bytes, which makes longer ones unreadable (-22): each drafted id has at most ten
+/// digits and a comma.
 const OPTIONS_BYTES: usize = 4096 + 11 * MAX_DRAFT_TOKENS;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -55,8 +56,11 @@ struct Frame {
     index: Option<Text<32>>,
     #[serde(default)]
     finish: Text<FLAG_BYTES>,
+    /// The prefix.
     soft_prefix: Option<SentPrefix>,
-    softprefix: Option<Json<OPTIONS_BYTES>>,
+    /// [`InferenceOptions`] of our own clients, as JSON.
+    #[serde(rename = "softprefix")]
+    options: Option<Json<OPTIONS_BYTES>>,
 }
 
 /// Fields of a plain input's object that belong into a frame.
@@ -64,8 +68,13 @@ struct Frame {
 struct MisplacedFields {
     #[serde(default, deserialize_with = "is_there")]
     soft_prefix: bool,
-    #[serde(default, deserialize_with = "is_there")]
-    softprefix: bool,
+    #[serde(default, rename = "softprefix", deserialize_with = "is_there")]
+    options: bool,
+}
+
+/// The name of a misplaced field in JSON.
+fn misplaced(has_prefix: bool) -> &'static str {
+    if has_prefix { "soft_prefix" } else { "softprefix" }
 }
 
 fn is_there<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
@@ -93,8 +102,9 @@ impl Collector {
     /// Reads the data of one inference message. Returns `None` if more frames must follow.
     ///
     /// # Errors
-    /// -25 for frames out of order, -23 for invalid base64, -33 for a prefix in the wrong place, -22 for invalid options, -10 for too many
-    /// partial prompts.
+    /// -25 ([`Code::STREAM_INDEX`]) for frames out of order and for data that is no frame, -23 ([`Code::BASE64`]) for invalid base64, -33
+    /// ([`Code::PREFIX_UNUSABLE`]) for a prefix or options in the wrong place, -22 ([`Code::PARAMETER`]) for invalid options, -10
+    /// ([`Code::NOT_AVAILABLE`]) for too many partial prompts.
     pub fn take(&mut self, client: &Arc<str>, request: Request) -> Result<Option<Input>, ErrorField> {
         let form = request.input_form();
         let mut input = if form.stream {
@@ -122,14 +132,19 @@ impl Collector {
     }
 
     fn take_frame(&mut self, client: &Arc<str>, request: Request) -> Result<Option<Input>, ErrorField> {
-        let Ok(Some(Object(frame))) = request.data::<Object<Frame>>() else {
-            return Err(index_error());
-        };
-        let index = frame.index.and_then(|index| index.0.trim().parse::<i64>().ok());
+        let frame = request
+            .data::<Object<Frame>>()
+            .ok()
+            .flatten()
+            .map(|Object(frame)| frame);
+        let index = frame.as_ref().and_then(|frame| frame.index.as_ref());
+        let index = index.and_then(|index| index.0.trim().parse::<i64>().ok());
         let place = self.find(client, &request, index);
         let mut partial = place.and_then(|place| self.partial_prompts.remove(place));
-        // An invalid frame ends its prompt. The next prompt starts at index 0.
-        let index = index.ok_or_else(index_error)?;
+        // An invalid frame ends its prompt, and so does data that is no frame. The next prompt starts at index 0.
+        let (Some(frame), Some(index)) = (frame, index) else {
+            return Err(index_error());
+        };
         if index == 0 {
             partial = None;
         } else if partial.as_ref().map(|partial| partial.next_index) != Some(index) {
@@ -153,8 +168,8 @@ impl Collector {
             None => frame.delta.0,
         };
         if finish {
-            let has_options = frame.softprefix.is_some();
-            let options = frame.softprefix.map(|options| read_options(&options.0)).transpose()?;
+            let has_options = frame.options.is_some();
+            let options = frame.options.map(|options| read_options(&options.0)).transpose()?;
             return Ok(Some(Input {
                 text,
                 prefix: frame.soft_prefix,
@@ -163,11 +178,13 @@ impl Collector {
                 charge,
             }));
         }
-        if frame.soft_prefix.is_some() || frame.softprefix.is_some() {
+        if frame.soft_prefix.is_some() || frame.options.is_some() {
             return Err(ErrorField::new(
                 Code::PREFIX_UNUSABLE,
-                "soft_prefix is in a frame with finish false, where it would have no effect; send it in the frame with \
-                 finish true",
+                format!(
+                    "{} is in a frame with finish false, where it would have no effect; send it in the frame with finish true",
+                    misplaced(frame.soft_prefix.is_some())
+                ),
             ));
         }
         self.check_capacity(client)?;
@@ -222,12 +239,15 @@ impl Collector {
 /// Reads a plain input: the text of any JSON value.
 fn plain(request: Request) -> Result<Input, ErrorField> {
     if let Ok(Some(Object(fields))) = request.data::<Object<MisplacedFields>>()
-        && (fields.soft_prefix || fields.softprefix)
+        && (fields.soft_prefix || fields.options)
     {
         return Err(ErrorField::new(
             Code::PREFIX_UNUSABLE,
-            "soft_prefix is in plain data, where the whole object would be used as the prompt; send it in stream form \
-             (object \"llm.utf-8.stream\"), in the frame with finish true",
+            format!(
+                "{} is in plain data, where the whole object would be used as the prompt; send it in stream form (object \
+                 \"llm.utf-8.stream\"), in the frame with finish true",
+                misplaced(fields.soft_prefix)
+            ),
         ));
     }
     let text = request.data::<Text>().map_err(|error| {
@@ -245,8 +265,8 @@ fn plain(request: Request) -> Result<Input, ErrorField> {
 fn read_options(options: &str) -> Result<InferenceOptions, ErrorField> {
     let Object(options) = serde_json::from_str(options).map_err(|error| {
         ErrorField::parameter(format!(
-                "the inference's \"softprefix\" cannot be read ({error}); give max_new_tokens (a whole number), usage (true \
-                 or false), priority (\"live\" or \"batch\") and draft_tokens (at most {MAX_DRAFT_TOKENS} ids), or leave them out"
+                "the inference's \"softprefix\" cannot be read ({error}); give max_new_tokens (a whole number), usage and \
+                 stream (true or false), priority (\"live\" or \"batch\") and draft_tokens (at most {MAX_DRAFT_TOKENS} ids), or leave them out"
             ),
         )
     })?;
@@ -415,6 +435,14 @@ mod tests {
         client
             .send("r", STREAM, json!({"delta": "c", "index": 2, "finish": false}))
             .unwrap_err();
+        for wrong in [json!("no frame"), json!({"delta": "b", "index": "one"})] {
+            client
+                .send("r", STREAM, json!({"delta": "a", "index": 0, "finish": false}))
+                .unwrap();
+            client.send("r", STREAM, wrong).unwrap_err();
+            let next = json!({"delta": "b", "index": 1, "finish": true});
+            assert!(client.send("r", STREAM, next).is_err(), "the prompt has ended");
+        }
         assert_eq!(
             client.text(STREAM, json!({"delta": "x", "index": 0, "finish": true})),
             "x"
@@ -500,8 +528,21 @@ mod tests {
         let early = json!({"delta": "a", "index": 0, "finish": false, "soft_prefix": prefix});
         let early = client.send("r", STREAM, early).unwrap_err();
         assert_eq!((plain.code, early.code), (Code::PREFIX_UNUSABLE, Code::PREFIX_UNUSABLE));
+        assert!(plain.message.starts_with("soft_prefix is in plain data"), "{plain:?}");
+        assert!(early.message.starts_with("soft_prefix is in a frame"), "{early:?}");
         let none = json!({"delta": "a", "index": 0, "finish": true, "soft_prefix": null});
         assert_eq!(client.send("r", STREAM, none).unwrap().unwrap().prefix, None);
+    }
+
+    #[test]
+    fn options_outside_the_finish_frame_are_refused_by_their_own_name() {
+        let mut client = Client::new();
+        let data = json!({"delta": "a", "index": 0, "finish": false, "softprefix": {"usage": true}});
+        for form in [STREAM, PLAIN] {
+            let error = client.send("r", form, data.clone()).unwrap_err();
+            assert_eq!(error.code, Code::PREFIX_UNUSABLE);
+            assert!(error.message.starts_with("softprefix is in"), "{error:?}");
+        }
     }
 
     #[test]

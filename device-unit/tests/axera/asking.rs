@@ -221,7 +221,7 @@ fn a_dynamically_loaded_layer_is_held_only_while_it_is_used() {
     greedy(model.engine.as_mut(), &prompt, 2).unwrap();
     assert_eq!(world.still_held(), resting);
     let log = world.log();
-    let beside: Vec<&str> = log
+    let handles_and_runs: Vec<&str> = log
         .iter()
         .map(String::as_str)
         .filter(|call| ["create handle", "destroy handle"].contains(call) || call.starts_with("run"))
@@ -236,7 +236,7 @@ fn a_dynamically_loaded_layer_is_held_only_while_it_is_used() {
         &["run 0"],
     ]
     .concat();
-    assert_eq!(beside, expected);
+    assert_eq!(handles_and_runs, expected);
 }
 
 #[test]

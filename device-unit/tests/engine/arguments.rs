@@ -160,8 +160,8 @@ fn a_stopped_step_can_be_repeated() {
     let (three, many) = (rows(3), rows(300));
     let run = |engine: &mut CpuEngine, stop_after: Option<u32>| {
         let sequence = engine.open(303).unwrap();
-        let go_on = AtomicBool::new(false);
-        engine.forward(&mut [step(sequence, &three, &go_on)]).unwrap();
+        let no_stop = AtomicBool::new(false);
+        engine.forward(&mut [step(sequence, &three, &no_stop)]).unwrap();
         let stop = AtomicBool::new(stop_after == Some(0));
         let mut given_up = false;
         if let Some(rounds) = stop_after {
@@ -180,7 +180,7 @@ fn a_stopped_step_can_be_repeated() {
         }
         let mut steps = [Step {
             logits: Logits::All,
-            ..step(sequence, &many, &go_on)
+            ..step(sequence, &many, &no_stop)
         }];
         engine.forward(&mut steps).unwrap();
         engine.close(sequence);

@@ -358,7 +358,7 @@ fn a_stop_or_a_deadline_during_a_draft_leaves_the_beginning_of_the_text() {
     };
     for alone in [true, false] {
         let other = StopFlag::default();
-        let beside = (!alone).then(|| runner.submit(&Inference::of(&prompt[1..], 900), other.clone(), None, |_| ()));
+        let other_job = (!alone).then(|| runner.submit(&Inference::of(&prompt[1..], 900), other.clone(), None, |_| ()));
         let stop = StopFlag::default();
         let flag = stop.clone();
         let receiver = runner.submit(&inference, stop, None, move |tokens| {
@@ -388,8 +388,8 @@ fn a_stop_or_a_deadline_during_a_draft_leaves_the_beginning_of_the_text() {
         assert_eq!(output.end, JobOutcome::Finished(FinishReason::Stopped));
         assert_begins_the_text(&output);
         other.set();
-        if let Some(beside) = beside {
-            beside.recv_timeout(PATIENCE).unwrap();
+        if let Some(job) = other_job {
+            job.recv_timeout(PATIENCE).unwrap();
         }
         runner.run(&inference).assert_same(&whole, "after the stopped runs");
     }

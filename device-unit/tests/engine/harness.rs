@@ -119,8 +119,8 @@ impl Bench {
             .collect()
     }
 
-    /// Runs all cases in one batch; `joins(i)` is the step at which case i joins.
-    pub fn together(&mut self, cases: &[Case], joins: impl Fn(usize) -> usize, feed: Feed) -> Vec<Answer> {
+    /// Runs all cases in one batch; `first_step(i)` is the step at which case i joins.
+    pub fn together(&mut self, cases: &[Case], first_step: impl Fn(usize) -> usize, feed: Feed) -> Vec<Answer> {
         struct Running {
             id: Option<SequenceId>,
             waiting: Vec<bf16>,
@@ -147,7 +147,7 @@ impl Bench {
             // What each case is fed now, and whether that completes its prompt.
             let mut fed: Vec<(usize, Vec<bf16>, bool)> = Vec::new();
             for (number, (run, case)) in running.iter_mut().zip(cases).enumerate() {
-                if time < joins(number) || run.tokens.len() == case.tokens {
+                if time < first_step(number) || run.tokens.len() == case.tokens {
                     continue;
                 }
                 let positions = case.rows.len() / hidden_size + case.tokens;

@@ -248,11 +248,11 @@ fn speech_input_is_answered_keywords_stop_and_results_are_published() {
     speech("after link", true);
     expect_answer(&mut client);
     client.expect_no_reply();
-    for stranger in ["asr.9999", "tts.1", "", "whisper.1"] {
+    for other_unit in ["asr.9999", "tts.1", "", "whisper.1"] {
         assert_eq!(
-            error(&client.ask(&request("k", &task, "link", "work_id", json!(stranger)))).0,
+            error(&client.ask(&request("k", &task, "link", "work_id", json!(other_unit)))).0,
             -20,
-            "{stranger}"
+            "{other_unit}"
         );
     }
     drop(unit);

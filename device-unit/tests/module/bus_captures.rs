@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::common::*;
 use crate::llm_sys::*;
+use crate::recorded::is_result;
 
 /// One line of a recording.
 #[derive(Debug, Clone, PartialEq)]
@@ -611,13 +612,6 @@ fn read_until(
             replies.entry((name.to_owned(), id)).or_default().push(reply);
         }
     }
-}
-
-fn is_result(reply: &Value) -> bool {
-    reply["error"]["code"] == 0
-        && reply["object"]
-            .as_str()
-            .is_some_and(|object| object.starts_with("llm.utf-8"))
 }
 
 fn is_ended(mine: &[Value]) -> bool {

@@ -16,6 +16,7 @@ mod bus_recorded;
 mod common;
 mod drafts;
 mod experiment;
+mod foreign_clients;
 mod hardship;
 #[cfg(feature = "learn")]
 mod learn;
@@ -31,7 +32,6 @@ mod refusals;
 mod score;
 #[cfg(all(feature = "bus", unix))]
 mod stock_llm_sys;
-mod strangers;
 mod stress;
 mod tasks;
 mod under_test;

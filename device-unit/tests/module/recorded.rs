@@ -66,7 +66,7 @@ pub fn recorded(exchange: &Exchange) -> Vec<Value> {
         .collect()
 }
 
-fn is_result(reply: &Value) -> bool {
+pub fn is_result(reply: &Value) -> bool {
     reply["error"]["code"] == 0
         && reply["object"]
             .as_str()

@@ -257,7 +257,7 @@ fn with_a_plain_client(address: SocketAddr, model: &str) {
 
     // Forms of old clients: frames by index, base64, RAW.
     let whole = b.set_up(&whole(model, 400));
-    let said = b.ask(&infer("w", &whole, "hello there"))["data"].clone();
+    let expected = b.ask(&infer("w", &whole, "hello there"))["data"].clone();
     let frame = |id: &str, delta: &str, index: u32, finish: bool| {
         request(
             id,
@@ -268,16 +268,20 @@ fn with_a_plain_client(address: SocketAddr, model: &str) {
         )
     };
     b.send(&frame("f", "hello", 0, false));
-    assert_eq!(b.ask(&frame("f", " there", 1, true))["data"], said);
+    assert_eq!(b.ask(&frame("f", " there", 1, true))["data"], expected);
     let base64 = request("64", &whole, "inference", "llm.utf-8.base64", json!("aGVsbG8gdGhlcmU="));
-    assert_eq!(b.ask(&base64)["data"], said);
+    assert_eq!(b.ask(&base64)["data"], expected);
     for data in ["", r#","data":"None""#] {
         let header = format!(
             r#"{{"RAW":11,"request_id":"raw","work_id":"{whole}","action":"inference","object":"llm.utf-8.base64"{data}}}"#
         );
         b.write(format!("{header}hello there\n").as_bytes());
         let reply = b.next();
-        assert_eq!((&reply["request_id"], &reply["data"]), (&json!("raw"), &said), "{data}");
+        assert_eq!(
+            (&reply["request_id"], &reply["data"]),
+            (&json!("raw"), &expected),
+            "{data}"
+        );
     }
 
     // Errors are sent to the client that caused them.
@@ -318,7 +322,7 @@ fn kills(sys: &mut LlmSys, models: &Path, model: &str) {
         (client, task)
     };
     for _ in 0..3 {
-        let _at_work = busy(sys);
+        let _connections = busy(sys);
         sys.restart();
         eventually("the old task is freed", || {
             sys.client().ask(&bare("t", "llm", "taskinfo"))["data"] == json!([])
@@ -328,7 +332,7 @@ fn kills(sys: &mut LlmSys, models: &Path, model: &str) {
         client.ask(&bare("x", &task, "exit"));
     }
     for _ in 0..3 {
-        let (_at_work, old) = busy(sys);
+        let (_connections, old) = busy(sys);
         unit.process.kill();
         unit = on_the_bus(&sys.folder, models);
         let reply = sys.client().ask(&bare("x", &old, "exit"));

@@ -91,7 +91,7 @@ impl Default for RunOptions {
 pub struct Run {
     events: mpsc::UnboundedReceiver<RunEvent>,
     control: watch::Sender<Control>,
-    at_work: JoinHandle<()>,
+    task: JoinHandle<()>,
 }
 
 /// Why a search for a prefix cannot start.
@@ -162,18 +162,14 @@ impl Run {
         let (sender, events) = mpsc::unbounded_channel();
         let (control, controlled) = watch::channel(Control::Go);
         let runner = Runner::new(request, sender.clone(), controlled);
-        let at_work = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             if let Err(error) = tokio::spawn(runner.run(source)).await {
                 let error = error.into();
                 // Fails if the run was dropped; then its end is not needed.
                 let _ = sender.send(RunEvent::Ended(RunEnd::Interrupted { error }));
             }
         });
-        Self {
-            events,
-            control,
-            at_work,
-        }
+        Self { events, control, task }
     }
 
     /// The next event; `None` after [`RunEvent::Ended`], once nothing of the run is left on the module. If the run was
@@ -200,13 +196,9 @@ impl Run {
     /// Ends the run as dropping it does, and waits until nothing of it is left on the module. During a set-up, that
     /// takes until the set-up ends.
     pub async fn leave(self) {
-        let Self {
-            events,
-            control,
-            at_work,
-        } = self;
+        let Self { events, control, task } = self;
         drop((events, control));
-        if let Err(error) = at_work.await {
+        if let Err(error) = task.await {
             tracing::warn!(%error, "the run panicked");
         }
     }

@@ -15,7 +15,7 @@ pub struct PrefixSearchRequest {
     pub search: PrefixSearch,
     /// What judges the outputs.
     pub objective: Objective,
-    /// Most candidates that are run.
+    /// Most candidates that are judged. Those of an interrupted generation are run again and do not count twice.
     pub budget: usize,
 }
 
@@ -25,18 +25,18 @@ pub(super) struct Proposals {
     next_index: usize,
     request: PrefixSearchRequest,
     baseline_text: Option<String>,
-    /// Cases of the generation that are not handed out yet.
+    /// Cases of the generation that are still to be returned.
     queue: VecDeque<Case>,
-    /// The current generation, by the cases' indices.
-    running: Vec<(usize, Option<Candidate>)>,
-    /// Candidates handed out so far.
+    /// Index of the case of each candidate of the current generation, with its result once it is judged.
+    generation: Vec<(usize, Option<Candidate>)>,
+    /// Candidates whose cases have been returned so far.
     spent: usize,
     /// Whether a baseline is running, which the candidates need.
     waits: bool,
     /// Whether nothing more can be proposed.
     over: bool,
-    /// Whether the journal has a line of the search already.
-    is_known: bool,
+    /// Whether the first generation has been returned by [`Self::opening`], or is in the journal that is resumed.
+    is_opening_saved: bool,
 }
 
 impl Proposals {
@@ -47,22 +47,22 @@ impl Proposals {
             request,
             baseline_text: None,
             queue: VecDeque::new(),
-            running: Vec::new(),
+            generation: Vec::new(),
             spent: 0,
             waits: false,
             over: false,
-            is_known: false,
+            is_opening_saved: false,
         }
     }
 
     /// Returns the first generation without results, once. It is saved at the start, so that a search that is interrupted during its first
     /// generation can be resumed.
     pub(super) fn opening(&mut self) -> Option<Generation> {
-        let is_new = !std::mem::replace(&mut self.is_known, true);
-        is_new.then(|| self.generation(Vec::new()))
+        let is_new = !std::mem::replace(&mut self.is_opening_saved, true);
+        is_new.then(|| self.generation_with(Vec::new()))
     }
 
-    fn generation(&self, candidates: Vec<Candidate>) -> Generation {
+    fn generation_with(&self, candidates: Vec<Candidate>) -> Generation {
         Generation {
             search: self.request.search.clone(),
             candidates,
@@ -90,11 +90,12 @@ impl Proposals {
             .sum::<usize>();
         if let Some(last) = saved.generations.last() {
             self.request.search = last.next()?;
-            self.is_known = true;
+            self.is_opening_saved = true;
         }
         Ok(())
     }
 
+    /// Number of cases that can still be returned by [`Self::next`]; running ones are not among them.
     pub(super) fn left(&self) -> usize {
         if self.over {
             return 0;
@@ -108,11 +109,13 @@ impl Proposals {
         self.baselines.len() + candidates
     }
 
+    /// Ends the search: a case ended without a result, so its generation can never be judged.
     pub(super) fn case_lost(&mut self) {
         self.over = true;
         self.queue.clear();
     }
 
+    /// The next case; `None` if there is none now: the baseline or the rest of the generation is still running, or the search is over.
     pub(super) fn next(&mut self) -> Option<Case> {
         if self.over || self.waits {
             return None;
@@ -122,7 +125,7 @@ impl Proposals {
             return Some(baseline);
         }
         self.baseline_text.as_ref()?;
-        if self.running.is_empty() {
+        if self.generation.is_empty() {
             self.propose();
         }
         let case = self.queue.pop_front()?;
@@ -136,10 +139,14 @@ impl Proposals {
         let generation = self.request.search.generation() + 1;
         let recipes = self.request.search.candidates().into_iter().take(room);
         for (place, recipe) in recipes.enumerate() {
-            let mut case = Case::new(self.next_index, 0, 0, Some(recipe));
-            case.name = format!("generation_{generation}_{}", place + 1);
-            self.running.push((case.index, None));
-            self.queue.push_back(case);
+            self.generation.push((self.next_index, None));
+            self.queue.push_back(Case {
+                index: self.next_index,
+                name: format!("generation_{generation}_{}", place + 1),
+                prompt: 0,
+                repeat: 0,
+                recipe: Some(recipe),
+            });
             self.next_index += 1;
         }
     }
@@ -159,7 +166,10 @@ impl Proposals {
             }
             return None;
         }
-        let slot = self.running.iter_mut().find(|(index, _)| *index == record.case.index);
+        let slot = self
+            .generation
+            .iter_mut()
+            .find(|(index, _)| *index == record.case.index);
         let (Some((_, slot)), Some(baseline)) = (slot, &self.baseline_text) else {
             return None;
         };
@@ -176,14 +186,14 @@ impl Proposals {
     /// Returns the current generation once all of its candidates are judged. One that the budget cut short is the last, and does not change the
     /// search.
     fn close(&mut self) -> Option<Generation> {
-        let candidates: Option<Vec<Candidate>> = self.running.iter().map(|(_, done)| done.clone()).collect();
+        let candidates: Option<Vec<Candidate>> = self.generation.iter().map(|(_, done)| done.clone()).collect();
         let candidates = candidates?;
-        self.running.clear();
+        self.generation.clear();
         if candidates.len() < self.request.search.population() {
             self.over = true;
             return None;
         }
-        let generation = self.generation(candidates);
+        let generation = self.generation_with(candidates);
         match generation.next() {
             Ok(next) => self.request.search = next,
             Err(error) => {

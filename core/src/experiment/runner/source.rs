@@ -53,6 +53,7 @@ impl Source {
         }
     }
 
+    /// Number of cases that can still be returned by [`Self::next`]; running ones are not among them.
     pub(super) fn left(&self) -> usize {
         match self {
             Self::Plan(cases) => cases.len(),

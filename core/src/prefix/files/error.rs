@@ -33,8 +33,8 @@ pub enum FileError {
         /// Most bytes that are read.
         limit: u64,
     },
-    /// A text that stands for a file which Git LFS has not fetched.
-    #[error("the file {file} stands for one that Git LFS has not fetched; run `git lfs pull` in its folder")]
+    /// A Git LFS pointer: a text in place of a file that has not been fetched.
+    #[error("the file {file} is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder")]
     LfsPointer {
         /// Path as it was given.
         file: String,

@@ -29,7 +29,7 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 const PICKLED_WEIGHTS: &str = "adapter_model.bin";
 /// File name extensions of pickles. The oldest have no mark at their beginning.
 const PICKLES: [&str; 2] = ["pkl", "pickle"];
-/// What stands in the place of a file that Git LFS has not fetched.
+/// The beginning of a Git LFS pointer.
 const LFS_POINTER: &[u8] = b"version https://git-lfs.";
 
 /// The format of the file from which a prefix came.

@@ -177,27 +177,27 @@ fn sentences(reasons: &[SourceError]) -> String {
     reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// Why a source stopped: with its own error, after which the next one is tried, or with one that ends the fetch.
+/// Why a source failed: with its own error, after which the next one is tried, or with one that ends the fetch.
 #[derive(Debug)]
-pub(super) enum Stop<E> {
+pub(super) enum SourceFailure<E> {
     Source(E),
     Cancelled,
     /// Writing to the path failed.
     Disk(PathBuf, std::io::Error),
 }
 
-impl<E> From<E> for Stop<E> {
+impl<E> From<E> for SourceFailure<E> {
     fn from(error: E) -> Self {
         Self::Source(error)
     }
 }
 
-impl<E> Stop<E> {
-    pub(super) fn map<F>(self, convert: impl FnOnce(E) -> F) -> Stop<F> {
+impl<E> SourceFailure<E> {
+    pub(super) fn map<F>(self, convert: impl FnOnce(E) -> F) -> SourceFailure<F> {
         match self {
-            Self::Source(error) => Stop::Source(convert(error)),
-            Self::Cancelled => Stop::Cancelled,
-            Self::Disk(path, source) => Stop::Disk(path, source),
+            Self::Source(error) => SourceFailure::Source(convert(error)),
+            Self::Cancelled => SourceFailure::Cancelled,
+            Self::Disk(path, source) => SourceFailure::Disk(path, source),
         }
     }
 }

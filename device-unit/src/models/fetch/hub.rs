@@ -13,20 +13,20 @@ use ureq::{Agent, Body};
 
 use crate::models::catalogue::HubPlace;
 
-use super::error::{HubError, Stop};
+use super::error::{HubError, SourceFailure};
 use super::part::PartFile;
 
 /// Interval at which a waiting fetch checks for a cancel.
-pub(super) const GLANCE: Duration = Duration::from_millis(100);
+pub(super) const CANCEL_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 const CHUNK: usize = 256 * 1024;
 /// A broken transfer is resumed if it brought at least this many bytes.
-const WORTH_ANOTHER: u64 = 64 * 1024;
-const MOST_REDIRECTS: u32 = 8;
+const MIN_PROGRESS: u64 = 64 * 1024;
+const MAX_REDIRECTS: u32 = 8;
 
 /// Access to the hub for one fetch.
 pub(super) struct Hub<'a> {
     pub endpoint: &'a str,
-    /// Limit for its answer.
+    /// Limit for each answer.
     pub patience: Duration,
     /// Limit for a stall of a running transfer.
     pub stall: Duration,
@@ -63,7 +63,7 @@ impl Hub<'_> {
     ///
     /// The hub answers a `HEAD` with a redirect to the storage, and gives SHA-256 and size in headers of that redirect
     /// (`x-linked-etag`, `x-linked-size`), so redirects are followed only until these are seen.
-    pub(super) fn ask(&self, address: &str) -> Result<Announced, Stop<HubError>> {
+    pub(super) fn ask(&self, address: &str) -> Result<Announced, SourceFailure<HubError>> {
         let agent: Agent = Agent::config_builder()
             .timeout_global(Some(self.patience))
             .http_status_as_error(false)
@@ -81,10 +81,10 @@ impl Hub<'_> {
             let _ = sender.send(announced(&agent, &asked));
         });
         loop {
-            match receiver.recv_timeout(GLANCE) {
-                Ok(answer) => return answer.map_err(Stop::Source),
+            match receiver.recv_timeout(CANCEL_CHECK_INTERVAL) {
+                Ok(answer) => return answer.map_err(SourceFailure::Source),
                 Err(RecvTimeoutError::Timeout) if !self.cancel.load(Ordering::Relaxed) => {}
-                Err(RecvTimeoutError::Timeout) => return Err(Stop::Cancelled),
+                Err(RecvTimeoutError::Timeout) => return Err(SourceFailure::Cancelled),
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(no_answer(address, "the request ended without an answer".into()).into());
                 }
@@ -96,22 +96,22 @@ impl Hub<'_> {
     pub(super) fn download(
         &self,
         address: &str,
-        bytes: Option<u64>,
+        total: Option<u64>,
         part: &mut PartFile,
         arrived: &mut dyn FnMut(u64),
-    ) -> Result<(), Stop<HubError>> {
-        if bytes.is_some_and(|bytes| part.len() > bytes) {
+    ) -> Result<(), SourceFailure<HubError>> {
+        if total.is_some_and(|total| part.len() > total) {
             self.cut(part, 0)?;
         }
         loop {
-            if bytes == Some(part.len()) {
+            if total == Some(part.len()) {
                 return Ok(());
             }
             let before = part.len();
             match self.one_connection(address, part, arrived) {
-                Ok(()) if bytes.is_none_or(|bytes| part.len() >= bytes) => return Ok(()),
+                Ok(()) if total.is_none_or(|total| part.len() >= total) => return Ok(()),
                 // Connections are often closed cleanly before the end of the file.
-                Ok(()) if part.len() >= before + WORTH_ANOTHER => {}
+                Ok(()) if part.len() >= before + MIN_PROGRESS => {}
                 Ok(()) => {
                     let detail = "the connection was closed".to_owned();
                     return Err(HubError::Interrupted {
@@ -121,8 +121,14 @@ impl Hub<'_> {
                     }
                     .into());
                 }
-                Err(Stop::Source(HubError::Interrupted { .. })) if part.len() >= before + WORTH_ANOTHER => {}
-                Err(stop) => return Err(stop),
+                // The part is the whole file, or too long, which its digest shows.
+                Err(SourceFailure::Source(HubError::Status { status, .. }))
+                    if total.is_none() && before > 0 && status == StatusCode::RANGE_NOT_SATISFIABLE.as_u16() =>
+                {
+                    return Ok(());
+                }
+                Err(SourceFailure::Source(HubError::Interrupted { .. })) if part.len() >= before + MIN_PROGRESS => {}
+                Err(failure) => return Err(failure),
             }
             tracing::info!(address, from = part.len(), "the transfer broke off and is resumed");
         }
@@ -133,13 +139,13 @@ impl Hub<'_> {
         address: &str,
         part: &mut PartFile,
         arrived: &mut dyn FnMut(u64),
-    ) -> Result<(), Stop<HubError>> {
+    ) -> Result<(), SourceFailure<HubError>> {
         let agent: Agent = Agent::config_builder()
             .timeout_connect(Some(self.patience))
             .timeout_recv_response(Some(self.stall))
             .timeout_per_read(Some(self.stall))
             .http_status_as_error(false)
-            .max_redirects(MOST_REDIRECTS)
+            .max_redirects(MAX_REDIRECTS)
             .accept_encoding("identity")
             .user_agent(USER_AGENT)
             .build()
@@ -148,20 +154,20 @@ impl Hub<'_> {
         let (asked, from) = (address.to_owned(), part.len());
         in_background(move || pull(&agent, &asked, from, &sender));
 
-        let interrupted = |bytes: u64, detail: String| HubError::Interrupted {
+        let interrupted = |done: u64, detail: String| HubError::Interrupted {
             address: address.to_owned(),
-            bytes,
+            bytes: done,
             detail,
         };
         loop {
             if self.cancel.load(Ordering::Relaxed) {
-                return Err(Stop::Cancelled);
+                return Err(SourceFailure::Cancelled);
             }
-            match receiver.recv_timeout(GLANCE) {
+            match receiver.recv_timeout(CANCEL_CHECK_INTERVAL) {
                 Ok(Event::From(start)) => self.cut(part, start)?,
                 Ok(Event::Bytes(bytes)) => {
                     part.append(&bytes)
-                        .map_err(|source| Stop::Disk(part.path().to_owned(), source))?;
+                        .map_err(|source| SourceFailure::Disk(part.path().to_owned(), source))?;
                     arrived(part.len());
                 }
                 Ok(Event::End(Ok(()))) => return Ok(()),
@@ -181,9 +187,9 @@ impl Hub<'_> {
         }
     }
 
-    fn cut(&self, part: &mut PartFile, len: u64) -> Result<(), Stop<HubError>> {
+    fn cut(&self, part: &mut PartFile, len: u64) -> Result<(), SourceFailure<HubError>> {
         part.cut(len)
-            .map_err(|source| Stop::Disk(part.path().to_owned(), source))
+            .map_err(|source| SourceFailure::Disk(part.path().to_owned(), source))
     }
 }
 
@@ -207,7 +213,7 @@ fn no_answer(address: &str, detail: String) -> HubError {
 fn announced(agent: &Agent, address: &str) -> Result<Announced, HubError> {
     let mut at = address.to_owned();
     let mut commit = None;
-    for _ in 0..MOST_REDIRECTS {
+    for _ in 0..MAX_REDIRECTS {
         let response = agent
             .head(&at)
             .call()
@@ -287,7 +293,7 @@ fn pull(agent: &Agent, address: &str, from: u64, sender: &SyncSender<Event>) {
     }
 }
 
-/// The byte of the file at which an answer begins; else its status.
+/// The byte of the file at which the answer begins; the status where its body cannot be used.
 fn start_of(response: &Response<Body>, from: u64) -> Result<u64, u16> {
     match response.status() {
         StatusCode::OK => Ok(0),
@@ -296,7 +302,7 @@ fn start_of(response: &Response<Body>, from: u64) -> Result<u64, u16> {
             let start = range
                 .and_then(|range| range.split('-').next())
                 .and_then(|start| start.parse().ok());
-            // A range that was not requested cannot be used.
+            // One that begins behind `from` would leave a hole. One that begins before it is used: the part is cut to there.
             start
                 .filter(|&start: &u64| start <= from)
                 .ok_or(StatusCode::PARTIAL_CONTENT.as_u16())
@@ -322,9 +328,13 @@ fn digest_in(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// The absolute address of a `Location` in an answer from `at`.
 fn joined(at: &str, location: &str) -> String {
-    if location.contains("://") {
+    let is_scheme =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    if location.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme)) {
         return location.to_owned();
     }
+    // A query may contain slashes, too.
+    let at = at.split(['?', '#']).next().unwrap_or(at);
     let scheme_end = at.find("://").map_or(0, |position| position + 3);
     let host_end = at[scheme_end..]
         .find('/')
@@ -350,8 +360,13 @@ mod tests {
             ("//cdn.example/x", "https://cdn.example/x"),
             ("/other/x", "https://hub.example/other/x"),
             ("x", "https://hub.example/a/b/x"),
+            (
+                "/x?next=https://cdn.example/y",
+                "https://hub.example/x?next=https://cdn.example/y",
+            ),
         ] {
             assert_eq!(joined("https://hub.example/a/b/c", location), wanted);
+            assert_eq!(joined("https://hub.example/a/b/c?from=/d/e", location), wanted);
         }
         assert_eq!(joined("https://hub.example", "x"), "https://hub.example/x");
     }

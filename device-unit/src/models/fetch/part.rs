@@ -9,9 +9,10 @@ use softprefix_core::files::OutFile;
 
 /// A partly fetched file whose digest is known.
 ///
-/// Its name contains the digest, so that a part is only continued with the rest of the same file.
+/// Its name contains the first 16 digits of the digest, so that a part is only continued with the rest of the same file.
 pub(super) struct PartFile {
     target: PathBuf,
+    /// SHA-256 of the whole file, lower-case hex.
     wanted: String,
     file: OutFile,
     hasher: Sha256,
@@ -21,8 +22,9 @@ pub(super) struct PartFile {
 impl PartFile {
     /// Opens the part that an earlier fetch left, or an empty file, beside `target`.
     ///
-    /// `read` is called with the number of bytes of the old part that are hashed; it returns whether to go on.
-    pub(super) fn open(target: &Path, wanted: &str, read: &mut dyn FnMut(u64) -> bool) -> io::Result<Self> {
+    /// `wanted` is the SHA-256 of the whole file in lower-case hex. `progress` is called with the number of bytes of the old part that are
+    /// hashed; where it returns `false`, opening ends with `None`.
+    pub(super) fn open(target: &Path, wanted: &str, progress: &mut dyn FnMut(u64) -> bool) -> io::Result<Option<Self>> {
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.part", wanted.get(..16).unwrap_or(wanted)));
         let path = target.with_file_name(name);
@@ -38,8 +40,7 @@ impl PartFile {
             hasher: Sha256::new(),
             len: 0,
         };
-        part.read_again(u64::MAX, read)?;
-        Ok(part)
+        Ok(part.read_again(u64::MAX, progress)?.then_some(part))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -58,13 +59,14 @@ impl PartFile {
         Ok(())
     }
 
-    /// Cuts the part to its first `len` bytes.
+    /// Cuts the part to its first `len` bytes, which are at most its length. What stays is hashed again, because the hash cannot be taken
+    /// back.
     pub(super) fn cut(&mut self, len: u64) -> io::Result<()> {
         if len == self.len {
             return Ok(());
         }
         self.file.set_len(len)?;
-        self.read_again(len, &mut |_| true)
+        self.read_again(len, &mut |_| true).map(|_| ())
     }
 
     /// Ends a complete file: renames it if its digest is right, and removes it if not.
@@ -82,7 +84,7 @@ impl PartFile {
         self.file.sync()?;
         set_aside(&self.target)?;
         self.file.rename(&self.target)?;
-        remove_other_beginnings(&self.target);
+        remove_other_parts(&self.target);
         Ok(Ok(self.target))
     }
 
@@ -95,29 +97,37 @@ impl PartFile {
         }
     }
 
-    /// Hashes the first `limit` bytes, or as many as there are, and stays behind them.
-    fn read_again(&mut self, limit: u64, read: &mut dyn FnMut(u64) -> bool) -> io::Result<()> {
+    /// Hashes the first `limit` bytes, or as many as there are, and stays behind them. Returns `false` if `progress` did.
+    fn read_again(&mut self, limit: u64, progress: &mut dyn FnMut(u64) -> bool) -> io::Result<bool> {
         self.hasher = Sha256::new();
         self.len = 0;
         let file = self.file.file();
         file.seek(SeekFrom::Start(0))?;
-        let mut buffer = vec![0; 1 << 20];
-        let mut source = file.take(limit);
-        loop {
-            let count = source.read(&mut buffer)?;
-            if count == 0 {
-                return Ok(());
-            }
-            self.hasher.update(&buffer[..count]);
-            self.len += count as u64;
-            if !read(self.len) {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
+        let (hasher, len) = (&mut self.hasher, &mut self.len);
+        read_pieces(file.take(limit), |bytes| {
+            hasher.update(bytes);
+            *len += bytes.len() as u64;
+            progress(*len)
+        })
+    }
+}
+
+/// Passes what `source` gives to `take` in pieces, until that returns `false`; returns its last answer.
+fn read_pieces(mut source: impl Read, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(true),
+            Ok(count) if take(&buffer[..count]) => {}
+            Ok(_) => return Ok(false),
+            // A signal during a slow read, as on a network disk.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }
 
-/// Renames a file that has the model's name and another content, so that it is not overwritten.
+/// Renames the file at `target`, which the caller has found not to be the wanted one, so that it is not overwritten.
 fn set_aside(target: &Path) -> io::Result<()> {
     if !target.exists() {
         return Ok(());
@@ -138,7 +148,7 @@ fn set_aside(target: &Path) -> io::Result<()> {
 }
 
 /// Removes parts of other files of the same name: older versions that the hub no longer has.
-fn remove_other_beginnings(target: &Path) {
+fn remove_other_parts(target: &Path) {
     let (Some(folder), Some(name)) = (target.parent(), target.file_name()) else {
         return;
     };
@@ -163,12 +173,12 @@ mod tests {
     fn a_file_bears_its_name_only_when_it_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("x.gguf");
-        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
+        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap().unwrap();
         part.append(b"ab").unwrap();
         drop(part);
         assert!(!target.exists());
 
-        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
+        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap().unwrap();
         assert_eq!(part.len(), 2);
         part.append(b"c").unwrap();
         assert_eq!(part.finish().unwrap(), Ok(target.clone()));
@@ -180,7 +190,7 @@ mod tests {
     fn a_file_with_another_digest_is_removed_and_its_digest_returned() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("x.gguf");
-        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
+        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap().unwrap();
         part.append(b"abd").unwrap();
         let digest = part.finish().unwrap().unwrap_err();
         assert_ne!(digest, ABC);
@@ -191,7 +201,7 @@ mod tests {
     fn a_part_can_be_cut_to_an_earlier_length() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("x.gguf");
-        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
+        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap().unwrap();
         part.append(b"abXY").unwrap();
         part.cut(2).unwrap();
         part.append(b"c").unwrap();
@@ -204,12 +214,46 @@ mod tests {
         let target = folder.path().join("x.gguf");
         PartFile::open(&target, &"0".repeat(64), &mut |_| true)
             .unwrap()
+            .unwrap()
             .append(b"ab")
             .unwrap();
-        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap();
+        let mut part = PartFile::open(&target, ABC, &mut |_| true).unwrap().unwrap();
         assert_eq!(part.len(), 0);
         part.append(b"abc").unwrap();
         part.finish().unwrap().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// A source whose first read is interrupted by a signal.
+    struct Signalled<'a>(bool, &'a [u8]);
+
+    impl Read for Signalled<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            if std::mem::take(&mut self.0) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            self.1.read(out)
+        }
+    }
+
+    #[test]
+    fn a_read_that_a_signal_interrupts_is_repeated() {
+        let mut all = Vec::new();
+        let take = |bytes: &[u8]| {
+            all.extend_from_slice(bytes);
+            true
+        };
+        assert!(read_pieces(Signalled(true, b"abc"), take).unwrap());
+        assert_eq!(all, b"abc");
+    }
+
+    #[test]
+    fn hashing_an_old_part_can_be_cancelled() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("x.gguf");
+        let open = |progress: bool| PartFile::open(&target, ABC, &mut |_| progress).unwrap();
+        open(true).unwrap().append(b"ab").unwrap();
+        assert!(open(false).is_none());
+        assert_eq!(open(true).unwrap().len(), 2, "the part is kept");
     }
 }

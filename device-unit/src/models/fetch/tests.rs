@@ -204,6 +204,25 @@ fn the_whole_file_is_fetched_again_from_a_server_without_ranges() {
 }
 
 #[test]
+fn a_part_that_is_complete_already_is_used_where_the_size_is_not_known() {
+    let content = content();
+    let server = Server::start(ServerBehaviour {
+        announces_size: false,
+        ..ServerBehaviour::of(&content)
+    });
+    let (_folder, store) = store();
+    assert_eq!(HUB_ONLY.bytes, None, "the catalogue does not know this model's size");
+    fs::create_dir_all(own(&store)).unwrap();
+    let digest = hex::encode(Sha256::digest(&content));
+    let part = format!("{}.{}.part", HUB_ONLY.file_name, &digest[..16]);
+    fs::write(own(&store).join(part), &content).unwrap();
+    let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+    assert_eq!(fs::read(fetched.path).unwrap(), content);
+    let whole = format!("bytes={}-", content.len());
+    assert_eq!(server.transfers(), [Some(whole)]);
+}
+
+#[test]
 fn a_transfer_without_progress_is_given_up() {
     let server = Server::start(ServerBehaviour {
         breaks: vec![0; 10],

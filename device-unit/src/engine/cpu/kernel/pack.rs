@@ -6,7 +6,7 @@
 //!
 //! A matrix whose weights are all within -16..=15, as in four- and five-bit formats, is stored with five bits per weight
 //! ([`Form::Narrow`]), because the product of a single row is limited by memory bandwidth. A group's byte is then the weight plus 16; its
-//! low four bits are in the low (even groups) or high (odd groups) half of 64 bytes shared by two groups, and its fifth bit is bit g of
+//! low four bits are in the low (even groups) or high (odd groups) half of each of the 64 bytes that two groups share, and its fifth bit is bit g of
 //! another 64 bytes for all 8 groups. The form does not affect results.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,8 +49,11 @@ impl Form {
     }
 }
 
-/// XORed with each stored byte of a weight.
+/// XORed with each stored byte of a weight of [`Form::Wide`].
 const FLIP: u8 = if cfg!(target_arch = "x86_64") { 0x80 } else { 0 };
+
+/// Weights that one task packs, about.
+const WEIGHTS_PER_TASK: usize = 64 * 1024;
 
 /// Allocations of at least this size use huge pages, where the system can be asked for them.
 #[cfg(target_os = "linux")]
@@ -139,7 +142,7 @@ impl PackedMatrix {
         }
     }
 
-    /// Adds a minimum to each block of 32 weights, on all threads. `row(output, minima)` writes the `inputs / 32` minima of one output.
+    /// Adds a minimum to each block of 32 weights, on all threads: a weight is then byte * scale + minimum. `row(output, minima)` writes the `inputs / 32` minima of one output.
     /// Non-finite minima count as 0.
     #[must_use]
     pub fn with_minima(mut self, row: impl Fn(usize, &mut [f16]) + Sync, pool: &Pool) -> Self {
@@ -188,7 +191,7 @@ impl PackedMatrix {
             .collect();
         let misfit = AtomicBool::new(false);
         // Several panels per task share their scratch memory.
-        let panels_per_task = (64 * 1024 / inputs / PANEL).max(1);
+        let panels_per_task = (WEIGHTS_PER_TASK / inputs / PANEL).max(1);
         pool.run(places.len().div_ceil(panels_per_task), |task| {
             let mut row_bytes = vec![0i8; inputs];
             let mut row_scales = vec![f16::ZERO; blocks];

@@ -121,8 +121,8 @@ fn a_unit_that_belongs_to_one_program_serves_no_other_client() {
         .unwrap();
     runtime.block_on(async {
         let address = server.address.to_string();
-        let stranger = Module::connect(&address, ConnectOptions::default()).await.unwrap();
-        match stranger.ping().await {
+        let other = Module::connect(&address, ConnectOptions::default()).await.unwrap();
+        match other.ping().await {
             Err(ClientError::Refused { error, .. }) => assert_eq!(error.code, Code::NOT_AVAILABLE),
             Err(other) => assert!(other.is_disconnect(), "{other}"),
             Ok(_) => panic!("it was answered"),
