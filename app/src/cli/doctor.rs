@@ -241,14 +241,14 @@ async fn check(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
             serde_json::json!({ "host": args.reach.host, "findings": value })
         ));
     } else {
-        let (look, could_not, good) = (
+        let (warnings, could_not, good) = (
             count(Verdict::Warning),
             count(Verdict::NotChecked),
             count(Verdict::Good),
         );
         args.reach.print_line(&bilingual!(
-            "\n{broken} broken, {look} to check, {could_not} not checked, {good} good. Nothing was changed.",
-            "\n異常 {broken}・要確認 {look}・確認できず {could_not}・正常 {good}。何も変更していません。"
+            "\n{broken} broken, {warnings} to check, {could_not} not checked, {good} good. Nothing was changed.",
+            "\n異常 {broken}・要確認 {warnings}・確認できず {could_not}・正常 {good}。何も変更していません。"
         ));
     }
     Ok(if broken == 0 { Exit::Success } else { Exit::Module })
@@ -256,7 +256,7 @@ async fn check(args: &DoctorArgs, host: Host) -> Result<Exit, Failure> {
 
 /// Formats one finding. A Japanese character takes two columns in a terminal.
 fn text(finding: &Finding, language: Language) -> String {
-    let word = finding.verdict.word(language);
+    let word = finding.verdict.name().get(language);
     let columns: usize = word.chars().map(|c| if c.is_ascii() { 1 } else { 2 }).sum();
     let space = " ".repeat(14_usize.saturating_sub(columns));
     let mut text = format!(
@@ -283,13 +283,13 @@ fn text(finding: &Finding, language: Language) -> String {
         _ => None,
     };
     if let Some((command, Bilingual { en, ja })) = by_command {
-        let mend = bilingual!("fix: {command}  ({en})", "直すには: {command}（{ja}）");
-        text += &format!("{:20} {}\n", "", mend.get(language));
+        let fix = bilingual!("fix: {command}  ({en})", "直すには: {command}（{ja}）");
+        text += &format!("{:20} {}\n", "", fix.get(language));
     }
     if let Some(remedy) = &finding.remedy {
         let (id, en, ja) = (remedy.id, &remedy.title.en, &remedy.title.ja);
-        let mend = bilingual!("fix: --fix {id}  ({en})", "直すには: --fix {id}（{ja}）");
-        text += &format!("{:20} {}\n", "", mend.get(language));
+        let fix = bilingual!("fix: --fix {id}  ({en})", "直すには: --fix {id}（{ja}）");
+        text += &format!("{:20} {}\n", "", fix.get(language));
     }
     text
 }
@@ -554,7 +554,7 @@ pub fn uninstall(args: &UninstallArgs) -> Result<Exit, Failure> {
     let host = reach.host()?;
     runtime()?.block_on(async {
         let ssh = reach.open(host).await?;
-        print(&format!("{}\n\n", indent(install::UNDO_SHOWN)));
+        print(&format!("{}\n\n", indent(install::UNINSTALL_SHOWN)));
         if !reach.agree(&bilingual!(
             "Remove the injector and start the stock unit?",
             "注入ユニットを取り除き、標準ユニットを起動しますか？"
@@ -578,7 +578,13 @@ pub fn uninstall(args: &UninstallArgs) -> Result<Exit, Failure> {
             }
             Err(error) => (error.to_string(), Err(reach.failed(&error.sentence()))),
         };
-        reach.note(INSTALL, "undo", &ended, install::UNDO_SHOWN.to_owned(), String::new());
+        reach.note(
+            INSTALL,
+            "undo",
+            &ended,
+            install::UNINSTALL_SHOWN.to_owned(),
+            String::new(),
+        );
         result
     })
 }

@@ -1,9 +1,10 @@
 //! The result of a check: text for the user, in both languages, and the remedy.
 
 use serde::Serialize;
+use softprefix_core::language::term;
 
 use super::remedy::Remedy;
-use crate::model::{Bilingual, Language, bilingual};
+use crate::model::{Bilingual, bilingual};
 
 /// The result of a check, worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -16,18 +17,14 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// Returns the word shown beside the check.
+    /// The name that is shown beside the check.
     #[must_use]
-    pub const fn word(self, language: Language) -> &'static str {
-        match (self, language) {
-            (Self::Broken, Language::English) => "broken",
-            (Self::Warning, Language::English) => "warning",
-            (Self::NotChecked, Language::English) => "not checked",
-            (Self::Good, Language::English) => "good",
-            (Self::Broken, Language::Japanese) => "異常",
-            (Self::Warning, Language::Japanese) => "要確認",
-            (Self::NotChecked, Language::Japanese) => "確認できず",
-            (Self::Good, Language::Japanese) => "正常",
+    pub const fn name(self) -> Bilingual<&'static str> {
+        match self {
+            Self::Broken => term("broken", "異常"),
+            Self::Warning => term("warning", "要確認"),
+            Self::NotChecked => term("not checked", "確認できず"),
+            Self::Good => term("good", "正常"),
         }
     }
 }

@@ -137,7 +137,7 @@ fn weights(ui: &mut Ui, cx: &PanelContext<'_>, weights: &[StoredWeights]) {
         return;
     }
     let palette = Palette::of(ui);
-    let text = cx.text;
+    let (text, language) = (cx.text, cx.workbench.settings.language);
     let count = |exact: bool| {
         let alike = weights
             .iter()
@@ -146,7 +146,7 @@ fn weights(ui: &mut Ui, cx: &PanelContext<'_>, weights: &[StoredWeights]) {
     };
     let lines: Vec<String> = weights
         .iter()
-        .map(|stored| format!("{}: {}", stored.kind, (text.taken_over)(stored.how, stored.count)))
+        .map(|stored| stored.description().get(language).to_owned())
         .collect();
     let counts = (text.weights_counted)(count(true), count(false));
     ui.label(paint::words(counts, theme::CAPTION, palette.text2))

@@ -776,9 +776,7 @@ fn checking(ui: &mut Ui, cx: &PanelContext<'_>, share: f32) {
 /// Returns the warning that the module may not have applied the prefix.
 fn applied_words(cx: &PanelContext<'_>) -> Option<&'static str> {
     let (_, point) = cx.workbench.tuning.current()?;
-    match cx.workbench.tuning.group()?.applied(point) {
-        Applied::Proven | Applied::Plausible | Applied::NoPrefix => None,
-        Applied::Doubtful | Applied::Contradicted => Some(cx.text.applied_doubtful),
-        Applied::Unknown => Some(cx.text.applied_unknown),
-    }
+    let applied = cx.workbench.tuning.group()?.applied(point);
+    let is_warning = matches!(applied, Applied::Doubtful | Applied::Contradicted | Applied::Unknown);
+    is_warning.then(|| applied.name().get(cx.workbench.settings.language))
 }

@@ -225,7 +225,7 @@ fn settings(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     ui.set_width(264.0);
     ui.spacing_mut().item_spacing.y = 4.0;
     caption(ui, text.language);
-    let languages = [Language::English, Language::Japanese].map(|language| (language, text::language_name(language)));
+    let languages = Language::ALL.map(|language| (language, language.name()));
     if let Some(language) = segmented(ui, text.language, settings.language, &languages, 264.0) {
         cx.act(Action::SetLanguage(language));
     }

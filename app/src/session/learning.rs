@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::error::Category;
 use softprefix_core::client::{self, ClientError, Task};
 use softprefix_core::experiment::{LearnPlan, ModuleIdentity};
 use softprefix_core::prefix::{Learned, LearningSettings, Origin, PrefixStore, SoftPrefix, decode, files};
@@ -218,7 +219,10 @@ fn example(line: &str) -> Result<Example, Bilingual> {
         }),
         Err(error) => Err(Bilingual {
             en: error.to_string(),
-            ja: error.to_string(),
+            ja: match error.classify() {
+                Category::Data => "\"prompt\" と \"target\" の二つの文字列がありません".to_owned(),
+                _ => format!("{} 文字目が JSON として読めません", error.column()),
+            },
         }),
     }
 }
@@ -238,7 +242,7 @@ mod tests {
         let good = "{\"prompt\": \"a\", \"target\": \"b\"}";
         let read = |text: String| {
             std::fs::write(&path, text).unwrap();
-            examples(&path).map_err(|problem| [Language::English, Language::Japanese].map(|of| problem.whole(of)))
+            examples(&path).map_err(|problem| Language::ALL.map(|of| problem.whole(of)))
         };
         assert_eq!(read(format!("{good}\n\n{good}\n")).unwrap().len(), 2);
         let [en, ja] = read(format!("{good}\nnot json\n{good}\n{{\"prompt\": \"a\"}}\n")).unwrap_err();
@@ -250,6 +254,16 @@ mod tests {
         assert!(en.contains("line 1 cannot be used (an empty prompt"), "{en}");
         let [en, _] = read("what\n".repeat(14)).unwrap_err();
         assert!(en.contains("9, 10 and 4 more cannot"), "{en}");
+        for (line, reason) in [
+            ("what", "1 文字目が JSON として読めません"),
+            (
+                "{\"prompt\": \"a\"}",
+                "\"prompt\" と \"target\" の二つの文字列がありません",
+            ),
+        ] {
+            let [_, ja] = read(line.into()).unwrap_err();
+            assert!(ja.contains(reason), "{ja}");
+        }
         let [en, ja] = read("\n".into()).unwrap_err();
         assert!(en.contains("has no examples") && ja.contains("例がありません"), "{en}");
     }
@@ -304,7 +318,7 @@ mod tests {
                 };
                 // The store comes after the file.
                 let named = if step == 0 { "rows.safetensors" } else { "prefixes" };
-                for (language, reason) in [Language::English, Language::Japanese].into_iter().zip(reasons) {
+                for (language, reason) in Language::ALL.into_iter().zip(reasons) {
                     let sentence = problem.whole(language);
                     assert!(sentence.contains(named) && sentence.contains(reason), "{sentence}");
                 }

@@ -17,10 +17,7 @@ pub struct AboutText {
 
 impl AboutText {
     pub fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::Japanese => &JAPANESE,
-        }
+        language.pick(&ENGLISH, &JAPANESE)
     }
 }
 

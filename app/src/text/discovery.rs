@@ -24,10 +24,7 @@ pub struct DiscoveryText {
 impl DiscoveryText {
     #[must_use]
     pub fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::Japanese => &JAPANESE,
-        }
+        language.pick(&ENGLISH, &JAPANESE)
     }
 }
 

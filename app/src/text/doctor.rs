@@ -53,15 +53,12 @@ pub struct DoctorText {
 
 impl DoctorText {
     #[must_use]
-    pub const fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &EN,
-            Language::Japanese => &JA,
-        }
+    pub fn of(language: Language) -> &'static Self {
+        language.pick(&ENGLISH, &JAPANESE)
     }
 }
 
-const EN: DoctorText = DoctorText {
+static ENGLISH: DoctorText = DoctorText {
     tab: "Doctor",
     host: "Module, as for ssh",
     host_hint: "root@192.168.1.20",
@@ -113,7 +110,7 @@ const EN: DoctorText = DoctorText {
     taken_back: "undone",
 };
 
-const JA: DoctorText = DoctorText {
+static JAPANESE: DoctorText = DoctorText {
     tab: "診断",
     host: "モジュール（ssh と同じ書き方）",
     host_hint: "root@192.168.1.20",

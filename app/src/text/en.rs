@@ -1,9 +1,8 @@
 //! The words of the window in English.
 
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::experiment::words;
 use softprefix_core::prefix::{FoundBy, Origin};
-use softprefix_core::protocol::extension::WeightRounding;
-
 use softprefix_core::protocol::extension::FinishReason;
 
 use super::Text;
@@ -48,7 +47,7 @@ pub(super) static TEXT: Text = Text {
     },
     copied: "Copied",
 
-    module: "Module",
+    module: words::MODULE.en,
     embedded: "Embedded",
     ready: "ready",
     not_connected: "not connected",
@@ -63,12 +62,6 @@ pub(super) static TEXT: Text = Text {
         (_, 0) => "weights as in the file".to_owned(),
         (0, _) => "weights rounded".to_owned(),
         _ => format!("weights: {exact} matrices exact, {rounded} rounded"),
-    },
-    taken_over: |how, count| match how {
-        WeightRounding::Exact => format!("{count} as in the file"),
-        WeightRounding::ScalesRounded => format!("{count} with scales rounded"),
-        WeightRounding::Rounded => format!("{count} rounded to 8 bits"),
-        WeightRounding::Unknown => format!("{count} unknown"),
     },
     connect_step: |step| match step {
         ConnectStep::Starting => "Starting the embedded module",
@@ -123,13 +116,13 @@ pub(super) static TEXT: Text = Text {
     kind: "Kind of prefix",
     envelope_short: "envelope",
     kinds: |kind| match kind {
-        KindChoice::Constant => "Constant",
-        KindChoice::RandomUniform => "Random uniform",
-        KindChoice::RandomNormal => "Random normal",
+        KindChoice::Constant => words::CONSTANT.en,
+        KindChoice::RandomUniform => words::RANDOM_UNIFORM.en,
+        KindChoice::RandomNormal => words::RANDOM_NORMAL.en,
         KindChoice::Words => "Words",
         KindChoice::Blend => "Blend of two texts",
         KindChoice::Contrast => "Contrast of two texts",
-        KindChoice::Sampled => "Sampled vocabulary",
+        KindChoice::Sampled => words::SAMPLED_VOCABULARY.en,
         KindChoice::Imported => "Imported file",
     },
     origin: |origin| match origin {
@@ -149,8 +142,8 @@ pub(super) static TEXT: Text = Text {
     less: "Less",
     more: "More",
     token_norm: "token norm",
-    raw_value: "raw value",
-    raw: "raw",
+    raw_value: words::RAW_VALUE.en,
+    raw: words::RAW.en,
     vocabulary_norms: ["vocabulary", "norms"],
     vectors: "Vectors P",
     type_vectors: "Type P",
@@ -179,7 +172,7 @@ pub(super) static TEXT: Text = Text {
     new_seed: "New seed",
     words: "Words",
     words_hint: "Text whose token rows become the prefix",
-    unscaled: "Rows as they are",
+    unscaled: words::UNSCALED.en,
     advanced: "Advanced",
     rounding: "Rounding",
     rounding_nearest: "nearest even",
@@ -193,16 +186,16 @@ pub(super) static TEXT: Text = Text {
     nothing_built: "after connecting",
     invalid_number: |typed| format!("“{typed}” is not a valid number here."),
 
-    system: "System",
+    system: words::SYSTEM.en,
     system_and_limits: "System prompt, tokens and sampling",
-    prompt: "Prompt",
+    prompt: words::PROMPT.en,
     prompt_hint: "What to ask the model",
     preset: "Preset",
     own_text: "own text",
     max_tokens: "Max tokens",
     tokens_summary: |tokens| format!("{tokens} tokens"),
     sampling: "Sampling",
-    greedy: "greedy",
+    greedy: words::GREEDY.en,
     top_k: "top-k",
     top_k_k: "k",
     temperature: "Temperature",
@@ -227,14 +220,14 @@ pub(super) static TEXT: Text = Text {
 
     splitter: "Height of the outputs",
     splitter_about: "Drag to give the texts or the plot more room. Double click to fit the texts.",
-    baseline: "Baseline",
+    baseline: words::BASELINE.en,
     prefixed: "Prefix",
     baseline_output: "Baseline output",
     prefixed_output: "Prefixed output",
     removed: "removed",
     added: "added",
     from: |what| format!("from {what}"),
-    cut_off: "cut off",
+    cut_off: words::CUT_OFF.en,
     other_settings: "from other settings",
     baseline_empty: "Press Run: the model answers here without a prefix.",
     prefixed_empty: "Press Run: the model answers here with the prefix.",
@@ -249,7 +242,7 @@ pub(super) static TEXT: Text = Text {
     },
     first_token: "first token",
     tokens: "tokens",
-    tokens_per_second: "tokens/s",
+    tokens_per_second: words::TOKENS_PER_SECOND.en,
     drafted: "% drafted",
     copy: "Copy",
     copy_baseline: "Copy the baseline output",
@@ -274,7 +267,7 @@ pub(super) static TEXT: Text = Text {
         _ => format!("{count} selected runs: show all"),
     },
     runs_empty: "Every finished run of the session is listed here.",
-    run_columns: ["Prompt", "Kind", "Magnitude", "P", "Model", "Ending"],
+    run_columns: [words::PROMPT.en, "Kind", "Magnitude", "P", words::MODEL.en, "Ending"],
     kl_axis: "mean KL, nats",
     nth: |unit, number| match unit {
         Unit::Character => format!("character {number}"),
@@ -296,8 +289,6 @@ pub(super) static TEXT: Text = Text {
         Granularity::Word => "by word",
         Granularity::Line => "by line",
     },
-    applied_doubtful: "probably ignored",
-    applied_unknown: "not confirmed",
 
     plot: "Similarity over magnitude",
     measures: |measure| measure.name().en,
@@ -322,8 +313,8 @@ pub(super) static TEXT: Text = Text {
     },
     measure: "Measure",
     more_measures: "more",
-    x_norms: "Magnitude, × token norm",
-    x_raw: "Magnitude, raw value",
+    x_norms: words::AXIS_NORMS.en,
+    x_raw: words::AXIS_RAW.en,
     noise: "noise floor: two baseline runs differ by this much",
     noise_none: "two baseline runs gave the same text",
     collapsed_above: |x| format!("repeats itself from {x}"),
@@ -331,7 +322,7 @@ pub(super) static TEXT: Text = Text {
         1 => "1 point".to_owned(),
         _ => format!("{count} points"),
     },
-    comma: ", ",
+    comma: words::COMMA.en,
     full_stop: ".",
     zoomed: |from, to| format!("Zoomed to {from} – {to}: show all"),
     plot_empty: "Every finished run becomes a point here.",

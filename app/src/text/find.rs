@@ -150,10 +150,7 @@ pub struct FindText {
 
 impl FindText {
     pub fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::Japanese => &JAPANESE,
-        }
+        language.pick(&ENGLISH, &JAPANESE)
     }
 }
 

@@ -30,10 +30,7 @@ pub struct Fetching<'a> {
 
 impl FirstText {
     pub fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::Japanese => &JAPANESE,
-        }
+        language.pick(&ENGLISH, &JAPANESE)
     }
 }
 

@@ -1,9 +1,8 @@
 //! The words of the window in Japanese.
 
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::experiment::words;
 use softprefix_core::prefix::{FoundBy, Origin};
-use softprefix_core::protocol::extension::WeightRounding;
-
 use softprefix_core::protocol::extension::FinishReason;
 
 use super::Text;
@@ -45,7 +44,7 @@ pub(super) static TEXT: Text = Text {
     },
     copied: "コピーしました",
 
-    module: "モジュール",
+    module: words::MODULE.ja,
     embedded: "内蔵",
     ready: "準備完了",
     not_connected: "未接続",
@@ -60,12 +59,6 @@ pub(super) static TEXT: Text = Text {
         (_, 0) => "重みはファイルのまま".to_owned(),
         (0, _) => "重みは丸めあり".to_owned(),
         _ => format!("重み行列: そのまま {exact}、丸めあり {rounded}"),
-    },
-    taken_over: |how, count| match how {
-        WeightRounding::Exact => format!("ファイルのまま {count}"),
-        WeightRounding::ScalesRounded => format!("スケールのみ丸め {count}"),
-        WeightRounding::Rounded => format!("8 ビットに丸め {count}"),
-        WeightRounding::Unknown => format!("不明 {count}"),
     },
     connect_step: |step| match step {
         ConnectStep::Starting => "内蔵モジュールを起動しています",
@@ -116,13 +109,13 @@ pub(super) static TEXT: Text = Text {
     kind: "プレフィックスの種類",
     envelope_short: "強さの形",
     kinds: |kind| match kind {
-        KindChoice::Constant => "定数",
-        KindChoice::RandomUniform => "一様乱数",
-        KindChoice::RandomNormal => "正規乱数",
+        KindChoice::Constant => words::CONSTANT.ja,
+        KindChoice::RandomUniform => words::RANDOM_UNIFORM.ja,
+        KindChoice::RandomNormal => words::RANDOM_NORMAL.ja,
         KindChoice::Words => "言葉",
         KindChoice::Blend => "2 つの言葉のブレンド",
         KindChoice::Contrast => "2 つの言葉の差",
-        KindChoice::Sampled => "語彙からの抽出",
+        KindChoice::Sampled => words::SAMPLED_VOCABULARY.ja,
         KindChoice::Imported => "ファイルから",
     },
     origin: |origin| match origin {
@@ -142,8 +135,8 @@ pub(super) static TEXT: Text = Text {
     less: "小さく",
     more: "大きく",
     token_norm: "ノルム比",
-    raw_value: "生の値",
-    raw: "生の値",
+    raw_value: words::RAW_VALUE.ja,
+    raw: words::RAW.ja,
     vocabulary_norms: ["語彙の", "ノルム"],
     vectors: "ベクトル数 P",
     type_vectors: "P を入力",
@@ -170,7 +163,7 @@ pub(super) static TEXT: Text = Text {
     new_seed: "新しいシード",
     words: "言葉",
     words_hint: "この文字列のトークンの行をプレフィックスにします",
-    unscaled: "行をそのまま使う",
+    unscaled: words::UNSCALED.ja,
     advanced: "詳細",
     rounding: "丸め",
     rounding_nearest: "最近接偶数",
@@ -184,16 +177,16 @@ pub(super) static TEXT: Text = Text {
     nothing_built: "接続後に表示",
     invalid_number: |typed| format!("「{typed}」はここで使える数ではありません。"),
 
-    system: "システム",
+    system: words::SYSTEM.ja,
     system_and_limits: "システムプロンプト・トークン数・サンプリング",
-    prompt: "プロンプト",
+    prompt: words::PROMPT.ja,
     prompt_hint: "モデルへの質問や指示",
     preset: "例文",
     own_text: "自由入力",
     max_tokens: "最大トークン数",
     tokens_summary: |tokens| format!("{tokens} トークン"),
     sampling: "サンプリング",
-    greedy: "貪欲法",
+    greedy: words::GREEDY.ja,
     top_k: "top-k",
     top_k_k: "k",
     temperature: "温度",
@@ -218,14 +211,14 @@ pub(super) static TEXT: Text = Text {
 
     splitter: "出力欄の高さ",
     splitter_about: "ドラッグで文章とグラフの高さを調整、ダブルクリックで自動（文章に必要な高さ）",
-    baseline: "ベースライン",
+    baseline: words::BASELINE.ja,
     prefixed: "プレフィックス",
     baseline_output: "ベースラインの出力",
     prefixed_output: "プレフィックス付きの出力",
     removed: "消えた部分",
     added: "加わった部分",
     from: |what| format!("{what} のとき"),
-    cut_off: "途中まで",
+    cut_off: words::CUT_OFF.ja,
     other_settings: "別の設定",
     baseline_empty: "「実行」を押すと、プレフィックスなしの出力がここに出ます。",
     prefixed_empty: "「実行」を押すと、プレフィックス付きの出力がここに出ます。",
@@ -240,7 +233,7 @@ pub(super) static TEXT: Text = Text {
     },
     first_token: "最初のトークン",
     tokens: "トークン",
-    tokens_per_second: "トークン/秒",
+    tokens_per_second: words::TOKENS_PER_SECOND.ja,
     drafted: "% 下書き",
     copy: "コピー",
     copy_baseline: "ベースラインの出力をコピー",
@@ -262,7 +255,7 @@ pub(super) static TEXT: Text = Text {
     choose_about: "Ctrl（Mac では ⌘）とクリック、またはスペースで選択。Shift とクリック、または Shift と矢印で、そこまでをまとめて選択。1 件か 2 件を選ぶと固定でき、先の 1 件がベースラインの位置に出ます。",
     chosen_plotted: |count| format!("選んだ {count} 件：すべて表示"),
     runs_empty: "実行が終わるたびに、ここに行が増えます。",
-    run_columns: ["プロンプト", "種類", "大きさ", "P", "モデル", "終わり方"],
+    run_columns: [words::PROMPT.ja, "種類", "大きさ", "P", words::MODEL.ja, "終わり方"],
     kl_axis: "平均 KL（nat）",
     nth: |unit, number| match unit {
         Unit::Character => format!("{number} 文字目"),
@@ -281,8 +274,6 @@ pub(super) static TEXT: Text = Text {
         Granularity::Word => "単語単位",
         Granularity::Line => "行単位",
     },
-    applied_doubtful: "無視された疑い",
-    applied_unknown: "適用は未確認",
 
     plot: "大きさと類似度",
     measures: |measure| measure.name().ja,
@@ -305,13 +296,13 @@ pub(super) static TEXT: Text = Text {
     },
     measure: "指標",
     more_measures: "ほか",
-    x_norms: "大きさ（ノルム比）",
-    x_raw: "大きさ（生の値）",
+    x_norms: words::AXIS_NORMS.ja,
+    x_raw: words::AXIS_RAW.ja,
     noise: "ノイズの範囲：ベースラインどうしでもこれだけ違います",
     noise_none: "ベースライン 2 回は一致",
     collapsed_above: |x| format!("{x} から反復"),
     points: |count| format!("{count} 点"),
-    comma: "、",
+    comma: words::COMMA.ja,
     full_stop: "。",
     zoomed: |from, to| format!("拡大中 {from} ～ {to}：全体を表示"),
     plot_empty: "実行が終わるたびに、ここに点が増えます。",

@@ -35,7 +35,7 @@ pub use twin::TwinText;
 
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::prefix::Origin;
-use softprefix_core::protocol::extension::{FinishReason, WeightRounding};
+use softprefix_core::protocol::extension::FinishReason;
 
 use crate::commands::{CommandId, Group};
 use crate::model::{ConnectStep, KindChoice, Language, LoadStage, ProblemKind, Retry, Unavailable, Unit};
@@ -86,7 +86,6 @@ pub struct Text {
     pub latency: &'static str,
     /// Number of weight matrices that are used exactly as in the file, and number of rounded ones.
     pub weights_counted: fn(usize, usize) -> String,
-    pub taken_over: fn(WeightRounding, usize) -> String,
     pub connect_step: fn(ConnectStep) -> &'static str,
     pub load_progress: fn(LoadStage, u32) -> String,
     pub connect: &'static str,
@@ -216,8 +215,6 @@ pub struct Text {
     pub no_difference: &'static str,
     pub granularity: &'static str,
     pub granularities: fn(Granularity) -> &'static str,
-    pub applied_doubtful: &'static str,
-    pub applied_unknown: &'static str,
 
     // The plot.
     pub plot: &'static str,
@@ -310,19 +307,7 @@ impl Text {
     /// The words of a language.
     #[must_use]
     pub fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &en::TEXT,
-            Language::Japanese => &ja::TEXT,
-        }
-    }
-}
-
-/// Returns the name of a language in that language.
-#[must_use]
-pub fn language_name(language: Language) -> &'static str {
-    match language {
-        Language::English => "English",
-        Language::Japanese => "日本語",
+        language.pick(&en::TEXT, &ja::TEXT)
     }
 }
 
@@ -357,11 +342,9 @@ mod tests {
     use crate::commands::COMMANDS;
     use crate::model::PRESETS;
 
-    const LANGUAGES: [Language; 2] = [Language::English, Language::Japanese];
-
     #[test]
     fn every_command_has_a_label_of_its_own_in_every_language() {
-        for language in LANGUAGES {
+        for language in Language::ALL {
             let text = Text::of(language);
             let mut labels: Vec<_> = COMMANDS.iter().map(|command| (text.command)(command.id)).collect();
             labels.sort_unstable();
@@ -372,7 +355,7 @@ mod tests {
 
     #[test]
     fn every_preset_has_a_title_of_its_own_in_every_language() {
-        for language in LANGUAGES {
+        for language in Language::ALL {
             let mut titles: Vec<_> = PRESETS.iter().map(|preset| preset.title(language)).collect();
             titles.sort_unstable();
             titles.dedup();

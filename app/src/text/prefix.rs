@@ -93,10 +93,7 @@ impl PrefixText {
     /// The words of a language.
     #[must_use]
     pub fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::Japanese => &JAPANESE,
-        }
+        language.pick(&ENGLISH, &JAPANESE)
     }
 
     /// Returns what rows were learned for and how far, or where they were found; `None` of those of a file.
@@ -338,7 +335,7 @@ mod tests {
 
     #[test]
     fn every_kind_and_every_refusal_has_words_of_its_own_in_every_language() {
-        for language in [Language::English, Language::Japanese] {
+        for language in Language::ALL {
             let text = PrefixText::of(language);
             let mut words: Vec<&str> = KindChoice::ALL.map(text.about).to_vec();
             words.extend(Refusal::ALL.map(text.refusal));

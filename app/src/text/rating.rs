@@ -22,10 +22,7 @@ pub struct RatingText {
 
 impl RatingText {
     pub fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::Japanese => &JAPANESE,
-        }
+        language.pick(&ENGLISH, &JAPANESE)
     }
 
     /// A rating in words: stars, then the note; empty where there is neither.

@@ -1,5 +1,8 @@
 //! Labels of scores: KL, perplexity, alternatives.
 
+use softprefix_core::compare::Measure;
+use softprefix_core::experiment::words;
+
 use crate::figure::ImageFormat;
 use crate::model::{KlOff, Language};
 
@@ -40,15 +43,12 @@ pub struct ScoringText {
 
 impl ScoringText {
     #[must_use]
-    pub const fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &EN,
-            Language::Japanese => &JA,
-        }
+    pub fn of(language: Language) -> &'static Self {
+        language.pick(&ENGLISH, &JAPANESE)
     }
 }
 
-const EN: ScoringText = ScoringText {
+static ENGLISH: ScoringText = ScoringText {
     colouring: "Colour the baseline by",
     diff: "Diff",
     kl: "KL",
@@ -71,17 +71,17 @@ const EN: ScoringText = ScoringText {
         KlOff::NotHere => "no KL from this unit",
     },
     scale: "KL in nats, colours from",
-    nats: "nats",
+    nats: words::NATS.en,
     about: "KL(baseline || prefixed) at each token of the baseline: how far the prefix moves the model's prediction there, also where the text stays the same. Point at a token for its alternatives.",
     measuring: "measuring…",
     no_run: "Run a prefix to see its KL.",
-    mean: "KL mean",
+    mean: Measure::KlMean.name().en,
     p95: "p95",
-    max: "max",
-    same_top: "same top-1",
-    perplexity: "perplexity",
+    max: words::MAX.en,
+    same_top: words::SAME_TOP.en,
+    perplexity: Measure::Perplexity.name().en,
     perplexity_about: "Perplexity of this text under the model without the prefix. Read it beside distinct-4: a loop has a low one.",
-    perplexity_under_base: "under the base",
+    perplexity_under_base: words::WITHOUT_PREFIX.en,
     probability: "probability",
     spoken: |mean, p95, max, same| {
         format!(
@@ -106,7 +106,7 @@ const EN: ScoringText = ScoringText {
     },
 };
 
-const JA: ScoringText = ScoringText {
+static JAPANESE: ScoringText = ScoringText {
     colouring: "ベースラインの色分け",
     diff: "差分",
     kl: "KL",
@@ -127,17 +127,17 @@ const JA: ScoringText = ScoringText {
         KlOff::NotHere => "KL 非対応のユニット",
     },
     scale: "KL（nat）、色の境目",
-    nats: "nat",
+    nats: words::NATS.ja,
     about: "ベースラインの各トークンでの KL(ベースライン || プレフィックス)。文が同じでも、予測がどれだけ動いたかがわかります。トークンを指すと候補が出ます。",
     measuring: "計算中…",
     no_run: "実行すると KL が出ます。",
-    mean: "KL 平均",
+    mean: Measure::KlMean.name().ja,
     p95: "p95",
-    max: "最大",
-    same_top: "第1候補一致",
-    perplexity: "パープレキシティ",
+    max: words::MAX.ja,
+    same_top: words::SAME_TOP.ja,
+    perplexity: Measure::Perplexity.name().ja,
     perplexity_about: "この文の、プレフィックスなしのモデルでのパープレキシティ。反復では低くなるので、distinct-4 と併せて見てください。",
-    perplexity_under_base: "（ベースモデル）",
+    perplexity_under_base: words::WITHOUT_PREFIX.ja,
     probability: "確率",
     spoken: |mean, p95, max, same| {
         format!("KL（nat）: 平均 {mean}、95 パーセンタイル {p95}、最大 {max}。第1候補の一致 {same} %")

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use softprefix_core::compare::Verdict;
-use softprefix_core::experiment::analysis::Proof;
+use softprefix_core::experiment::words;
 
 use crate::model::sweep::Range;
 use crate::model::{Format, Language};
@@ -104,8 +104,6 @@ pub struct SweepText {
     pub cells_done: fn(usize, usize, Option<f64>) -> String,
     pub failed: fn(usize) -> String,
     pub dismiss: &'static str,
-    pub canary_nothing: &'static str,
-    pub canary_unclear: &'static str,
     pub journal_retry: &'static str,
 
     // The pictures.
@@ -120,9 +118,6 @@ pub struct SweepText {
     pub case_failed: &'static str,
     pub lines: &'static str,
     pub noise: &'static str,
-    pub deterministic: &'static str,
-    pub noise_runs: fn(usize, &str) -> String,
-    pub proof: fn(Proof) -> &'static str,
     pub plot_empty: &'static str,
     /// Whether the plot is of the shown prompt or of all.
     pub which_prompts: &'static str,
@@ -171,10 +166,7 @@ impl SweepText {
     /// The words of a language.
     #[must_use]
     pub fn of(language: Language) -> &'static Self {
-        match language {
-            Language::English => &ENGLISH,
-            Language::Japanese => &JAPANESE,
-        }
+        language.pick(&ENGLISH, &JAPANESE)
     }
 }
 
@@ -206,8 +198,8 @@ static ENGLISH: SweepText = SweepText {
     grid: "Grid",
     cells_per_prompt: |cells| format!("{cells} cells per prompt"),
     lens: "Vectors P",
-    magnitudes_norms: "Magnitude, × token norm",
-    magnitudes_raw: "Magnitude, raw value",
+    magnitudes_norms: words::AXIS_NORMS.en,
+    magnitudes_raw: words::AXIS_RAW.en,
     list_refused: "Enter numbers like 0, 0.1, 1 or a range like 0.01 … 12 (13).",
     lens_refused: "Enter whole numbers from 1 up, like 1, 4, 16.",
     range: |range| match range {
@@ -319,41 +311,22 @@ static ENGLISH: SweepText = SweepText {
     },
     failed: |failed| format!("{failed} failed"),
     dismiss: "Dismiss",
-    canary_nothing: "A large prefix did not change the output. Check that the LLM unit on the module applies it (accepts the JSON, decodes the bf16 values, prepends the embeddings). A stock unit ignores soft_prefix silently.",
-    canary_unclear: "This module's texts differ from run to run as much as a large prefix changes them. Lower the temperature, or use more repeats.",
     journal_retry: "Continue tries to save again.",
     map: |measure| format!("{measure} to baseline, by P and magnitude"),
     map_distance: |measure| format!("{measure}, by P and magnitude"),
-    near: "near the baseline",
-    far: "far from it",
-    collapsed: "repeats itself",
-    cut_off: |characters| format!("cut off after {characters} characters"),
+    near: words::NEAR.en,
+    far: words::FAR.en,
+    collapsed: Verdict::Loop.name().en,
+    cut_off: |characters| words::cut_off_after(characters).en,
     running: "running",
-    case_failed: "failed",
+    case_failed: Verdict::Failed.name().en,
     lines: "One line per P",
-    noise: "noise floor",
-    deterministic: "Deterministic: every baseline run gave the same output.",
-    noise_runs: |runs, floor| {
-        format!(
-            "Noise: {runs} more baseline runs, chrF2 {floor} or more with the first. Values above that show no effect."
-        )
-    },
-    proof: |proof| match proof {
-        Proof::NothingToProve => "",
-        Proof::Echoed => "Every prefix was confirmed by its digest.",
-        Proof::PartlyEchoed => "Some prefixes were confirmed by their digest; the unit did not confirm the others.",
-        Proof::NoBaseline => "The unit confirms nothing, and there is no baseline to show whether the prefix was used.",
-        Proof::Contradicted => "The unit confirmed another prefix than the one sent: do not trust these results.",
-        Proof::TextChanged => "The unit does not confirm prefixes, but the text changed beyond the noise.",
-        Proof::NoEffect => "The text never changed and the unit confirms nothing: the prefix was probably ignored.",
-    },
+    noise: words::NOISE_FLOOR.en,
     plot_empty: "Press Start; each finished run becomes a point.",
     which_prompts: "Prompts of the plot",
     this_prompt: "This prompt",
     all_prompts: "Mean",
-    mean_of: |prompts| {
-        format!("Mean over {prompts} prompts at each magnitude; the bars reach from the lowest prompt to the highest.")
-    },
+    mean_of: |prompts| words::mean_over(prompts).en,
     present: "Present",
     present_hint: "Esc",
     pair: "Against the baseline",
@@ -383,7 +356,7 @@ static ENGLISH: SweepText = SweepText {
     no_text: "no output",
     output_a: "Output A",
     output_b: "Output B",
-    baseline: "Baseline",
+    baseline: words::BASELINE.en,
     change_column: "change",
     verdict: |verdict| verdict.name().en,
 };
@@ -404,8 +377,8 @@ static JAPANESE: SweepText = SweepText {
     grid: "格子",
     cells_per_prompt: |cells| format!("1 プロンプトあたり {cells} 点"),
     lens: "ベクトル数 P",
-    magnitudes_norms: "大きさ（ノルム比）",
-    magnitudes_raw: "大きさ（生の値）",
+    magnitudes_norms: words::AXIS_NORMS.ja,
+    magnitudes_raw: words::AXIS_RAW.ja,
     list_refused: "0, 0.1, 1 のような数か、0.01 … 12 (13) のような範囲を書いてください。",
     lens_refused: "1, 4, 16 のように 1 以上の整数を書いてください。",
     range: |range| match range {
@@ -517,43 +490,22 @@ static JAPANESE: SweepText = SweepText {
     },
     failed: |failed| format!("失敗 {failed} 件"),
     dismiss: "閉じる",
-    canary_nothing: "大きなプレフィックスを送っても出力が変わりません。モジュールの LLM ユニットがプレフィックスに対応しているか（JSON を受け取り、bf16 の値を復元し、埋め込みを前に置くか）を確認してください。標準のユニットは soft_prefix を黙って無視します。",
-    canary_unclear: "このモジュールは、大きなプレフィックスによる変化と同じくらい毎回の出力が揺れます。温度を下げるか、繰り返しを増やしてください。",
     journal_retry: "「続行」で保存をやり直します。",
     map: |measure| format!("ベースラインとの {measure}（P × 大きさ）"),
     map_distance: |measure| format!("{measure}（P × 大きさ）"),
-    near: "ベースラインに近い",
-    far: "遠い",
-    collapsed: "反復",
-    cut_off: |characters| format!("{characters} 文字で途切れた"),
+    near: words::NEAR.ja,
+    far: words::FAR.ja,
+    collapsed: Verdict::Loop.name().ja,
+    cut_off: |characters| words::cut_off_after(characters).ja,
     running: "実行中",
-    case_failed: "失敗",
+    case_failed: Verdict::Failed.name().ja,
     lines: "P ごとの線",
-    noise: "ノイズの範囲",
-    deterministic: "決定的：ベースラインは毎回同じ出力でした。",
-    noise_runs: |runs, floor| {
-        format!(
-            "ノイズ：ベースラインをさらに {runs} 回実行し、最初との chrF2 は {floor} 以上でした。これより上の値では効果があるとはいえません。"
-        )
-    },
-    proof: |proof| match proof {
-        Proof::NothingToProve => "",
-        Proof::Echoed => "すべてのプレフィックスがダイジェストで確認されました。",
-        Proof::PartlyEchoed => "一部のプレフィックスはダイジェストで確認されました。ほかは確認されていません。",
-        Proof::NoBaseline => "ユニットは確認を返さず、使われたかどうかを判断するためのベースラインもありません。",
-        Proof::Contradicted => "ユニットが別のプレフィックスを返しました。この結果は信頼できません。",
-        Proof::TextChanged => "ユニットは確認を返しませんが、出力はノイズを超えて変わりました。",
-        Proof::NoEffect => "出力が変わらず確認もありません。プレフィックスは無視された可能性があります。",
-    },
+    noise: words::NOISE_FLOOR.ja,
     plot_empty: "「開始」を押すと、実行が点になります。",
     which_prompts: "グラフのプロンプト",
     this_prompt: "このプロンプト",
     all_prompts: "平均",
-    mean_of: |prompts| {
-        format!(
-            "大きさごとの、プロンプト {prompts} 件の平均です。縦線は最小のプロンプトから最大のプロンプトまでを示します。"
-        )
-    },
+    mean_of: |prompts| words::mean_over(prompts).ja,
     present: "発表",
     present_hint: "Esc",
     pair: "ベースラインとの比較",
@@ -583,7 +535,7 @@ static JAPANESE: SweepText = SweepText {
     no_text: "出力なし",
     output_a: "出力 A",
     output_b: "出力 B",
-    baseline: "ベースライン",
+    baseline: words::BASELINE.ja,
     change_column: "変化",
     verdict: |verdict| verdict.name().ja,
 };

@@ -67,7 +67,7 @@ impl Measure {
     }
 
     /// The name that people read.
-    pub fn name(self) -> Bilingual<&'static str> {
+    pub const fn name(self) -> Bilingual<&'static str> {
         let (en, ja) = match self {
             Self::Chrf2 => ("chrF2", "chrF2"),
             Self::Indel => ("indel", "indel"),

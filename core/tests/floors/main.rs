@@ -29,6 +29,57 @@ fn at_most_four_files_of_this_crate_import_each_other_in_a_circle() {
     no_large_circle(env!("CARGO_MANIFEST_DIR"));
 }
 
+/// Whether a line chooses by a language itself, by a pattern or a comparison.
+fn chooses_by_language(line: &str) -> bool {
+    ["Language::English", "Language::Japanese"].iter().any(|language| {
+        line.split_once(language).is_some_and(|(before, after)| {
+            let before = before.trim_end();
+            after.contains("=>") || before.ends_with("==") || before.ends_with("!=")
+        })
+    })
+}
+
+/// A third language is then one more parameter of `pick` and one more field of `Bilingual`, and the compiler finds every text that lacks it.
+#[test]
+fn a_language_is_chosen_by_pick_and_bilingual_alone() {
+    let workspace = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders: Vec<_> = ["core", "device-unit", "app"]
+        .map(|name| workspace.join(name).join("src"))
+        .into();
+    let (mut seen, mut found) = (0, Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs")
+                && !path.ends_with("core/src/language.rs")
+            {
+                let code = std::fs::read_to_string(&path).unwrap();
+                let lines = code.lines().filter(|line| chooses_by_language(line));
+                found.extend(lines.map(|line| format!("{}: {}", path.display(), line.trim())));
+                seen += 1;
+            }
+        }
+    }
+    assert_eq!(found, [""; 0]);
+    assert!(seen > 300, "only {seen} files were read");
+}
+
+#[test]
+fn a_planted_choice_of_a_language_is_found() {
+    for line in [
+        "Language::English => 1,",
+        "(true, Language::Japanese) => 2,",
+        "if language == Language::English {",
+    ] {
+        assert!(chooses_by_language(line), "{line}");
+    }
+    for line in ["let a = language.pick(1, 2);", "Some(Lang::En) => Language::English,"] {
+        assert!(!chooses_by_language(line), "{line}");
+    }
+}
+
 /// A crate of a few files in a folder of its own.
 fn planted(sources: &[(&str, &str)]) -> (tempfile::TempDir, std::path::PathBuf) {
     let folder = tempfile::tempdir().unwrap();

@@ -248,7 +248,7 @@ impl View<'_> {
             painter,
             pos2(rect.right() - 24.0, rect.center().y),
             egui::Align2::RIGHT_CENTER,
-            finding.verdict.word(self.language),
+            finding.verdict.name().get(self.language),
             theme::CAPTION.regular(),
             if finding.verdict == Verdict::Good {
                 palette.text3
@@ -256,10 +256,10 @@ impl View<'_> {
                 mark.colour(palette)
             },
         );
-        let font = if chosen && self.language == Language::English {
-            theme::BODY.semibold()
-        } else {
-            theme::BODY.regular()
+        let regular = theme::BODY.regular();
+        let font = match chosen {
+            true => self.language.pick(theme::BODY.semibold(), regular),
+            false => regular,
         };
         let left = rect.left() + 52.0;
         let galley = paint::cut_to(ui, title, font, palette.text, word.left() - 12.0 - left);
@@ -357,10 +357,7 @@ impl View<'_> {
                     }
                     ChangeOutcome::Outcome { id, outcome } => {
                         let (what, ended) = (title(id), outcome.ended.sentence());
-                        let between = match self.language {
-                            Language::English => ": ",
-                            Language::Japanese => "：",
-                        };
+                        let between = self.language.pick(": ", "：");
                         (
                             format!("{}{between}{}", self.words(&what), self.words(&ended)),
                             outcome.why.as_ref().map(|why| self.words(why)),

@@ -3,6 +3,8 @@
 use eframe::egui::{
     self, Align, Align2, Layout, Rect, Role, Sense, Stroke, StrokeKind, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
+use softprefix_core::compare::Noise;
+use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::experiment::{CanaryFinding, Extent, RunEnd, RunProgress, ThresholdResult, shortest_distinct};
 
 use super::super::{figure, label};
@@ -249,12 +251,13 @@ pub fn show_message(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             let text = TwinText::of(cx.workbench.settings.language);
             (status::Status::Warning, (text.which_model)(model))
         }
-        Some(RunMessage::Canary(canary)) => match canary.finding {
-            CanaryFinding::NoEffect => (status::Status::Broken, text.canary_nothing.to_owned()),
-            CanaryFinding::Inconclusive | CanaryFinding::Applied => {
-                (status::Status::Warning, text.canary_unclear.to_owned())
-            }
-        },
+        Some(RunMessage::Canary(canary)) => {
+            let status = match canary.finding {
+                CanaryFinding::NoEffect => status::Status::Broken,
+                CanaryFinding::Inconclusive | CanaryFinding::Applied => status::Status::Warning,
+            };
+            (status, canary.sentence().get(cx.workbench.settings.language).to_owned())
+        }
         None => match (&cx.workbench.library.state, cx.workbench.why_not_resume()) {
             (LibraryState::Unusable(problem), _) => {
                 (status::Status::Broken, problem.whole(cx.workbench.settings.language))
@@ -545,7 +548,7 @@ fn legend(ui: &Ui, room: Rect, plotted: &super::pictures::Plotted) {
 
 /// Returns the remark: the result of a threshold search, the baseline's noise, and whether prefixes were applied.
 fn remark(cx: &PanelContext<'_>) -> String {
-    let text = cx.sweep_text();
+    let language = cx.workbench.settings.language;
     let sweep = &cx.workbench.sweep;
     let mut parts = Vec::new();
     if let Some((_, found)) = &sweep.threshold {
@@ -553,14 +556,12 @@ fn remark(cx: &PanelContext<'_>) -> String {
     }
     let mut by_model: Vec<(&str, String)> = Vec::new();
     for group in sweep.groups() {
-        let noise = if group.is_deterministic() {
-            text.deterministic.to_owned()
-        } else if let Some(noise) = &group.noise {
-            (text.noise_runs)(noise.runs, &format!("{:.1}", noise.chrf2))
-        } else {
-            String::new()
+        let noise = group.noise.as_ref().map(|noise| Noise::sentence(Some(noise)));
+        let noise = noise.as_ref().map_or("", |sentence| sentence.get(language));
+        let proof = match group.proof() {
+            Proof::NothingToProve => "",
+            proof => proof.sentence().get(language),
         };
-        let proof = (text.proof)(group.proof());
         by_model.push((group.key.model.as_str(), format!("{noise} {proof}").trim().to_owned()));
     }
     by_model.retain(|(_, words)| !words.is_empty());
