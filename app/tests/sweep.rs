@@ -20,7 +20,8 @@ use softprefix::model::sweep::{Range, SweepForm};
 use softprefix::model::{
     Format, Language, MagnitudeUnit, ModelChoice, ModuleState, Problem, ProblemKind, Remembered, Theme,
 };
-use softprefix::text::{ScoringText, SweepText, TwinText};
+use softprefix::text::{ScoringText, SecondModuleText, SweepText};
+use softprefix::views::heatmap::{Cell, CellState, HeatMap};
 use softprefix::workbench::sweep::{RunMessage, Stage, Sweeps};
 use softprefix::workbench::{Action, Notice, SweepAction, Tab, Workbench};
 use softprefix::{errors, export};
@@ -33,8 +34,67 @@ use softprefix_core::experiment::{
 };
 use softprefix_unit::model::LoadError;
 
-use common::stage::{Stage as Shown, enter, window, words};
+use common::stage::{Stage as Shown, enter, painted, prepare, window, words};
 use common::sweep::{ended, over_two_prompts, ready, run_event, running, sweep_event};
+
+/// The texts of a heat map with one row of done cells, 400 points wide beside the row's label, with their places.
+fn texts_of_map(columns: usize, current: usize, cell: &Cell) -> Vec<(String, egui::Rect)> {
+    let names: Vec<String> = (0..columns).map(|column| format!("{column}.25")).collect();
+    let rows = ["P 4".to_owned()];
+    let cells = vec![cell.clone(); columns];
+    let mut harness = Harness::builder()
+        .with_size(egui::vec2(464.0, 200.0))
+        .with_context_setup(prepare)
+        .build_ui(move |ui| {
+            let map = HeatMap {
+                rows: &rows,
+                columns: &names,
+                cells: &cells,
+                zero_first: false,
+                current: Some((0, current)),
+                running: "",
+            };
+            map.show(ui);
+        });
+    harness.run_steps(2);
+    let text = |shape: &&egui::Shape| match shape {
+        egui::Shape::Text(text) => Some((text.galley.text().to_owned(), text.visual_bounding_rect())),
+        _ => None,
+    };
+    painted(&harness).iter().filter_map(text).collect()
+}
+
+#[test]
+fn no_text_of_the_map_is_over_another_however_narrow_its_columns_are() {
+    let cell = Cell {
+        state: CellState::Done,
+        words: "0.53".to_owned(),
+        nearness: Some(0.5),
+        tag: Some("A"),
+        accessible_value: "a cell".to_owned(),
+    };
+    for columns in [2, 6, 8, 10, 13, 40] {
+        for current in [0, 1, columns - 1] {
+            let texts = texts_of_map(columns, current, &cell);
+            for (at, (words, place)) in texts.iter().enumerate() {
+                for (others, other) in &texts[at + 1..] {
+                    assert!(!place.intersects(*other), "{columns} columns: {words} and {others}");
+                }
+            }
+            let selected = format!("{current}.25");
+            assert!(
+                texts.iter().any(|(words, _)| *words == selected),
+                "{selected} of {columns}"
+            );
+            assert_eq!(texts.iter().filter(|(words, _)| words == "A").count(), columns);
+            assert_eq!(
+                texts.iter().any(|(words, _)| words == "0.53"),
+                columns <= 6,
+                "{columns}"
+            );
+        }
+    }
+}
 
 #[test]
 fn the_view_is_opened_by_its_tab_and_shows_the_planned_runs() {
@@ -105,7 +165,7 @@ fn a_second_module_without_the_model_lists_its_own_to_choose_from() {
             SweepEvent::SecondModule(Ok(SecondModuleAnswer::Missing { model, models })),
         );
         let mut harness = window(workbench);
-        let text = TwinText::of(language);
+        let text = SecondModuleText::of(language);
         let question = (text.which_model)("qwen2.5-0.5b");
         harness.get_by_label(&question);
         harness.get_by_role_and_label(Role::ComboBox, text.model).click();
@@ -413,7 +473,7 @@ fn the_presenters_view_has_the_slider_and_the_texts_and_nothing_to_set_up() {
     assert!((after / before - 1.2).abs() < 1e-9, "{before} became {after}");
     harness.key_press(Key::PageDown);
     harness.run_steps(2);
-    assert_eq!(harness.state().workbench.prompt.preset, Some(1));
+    assert_eq!(harness.state().workbench.prompt.preset(), Some(1));
 }
 
 /// Words in Latin letters that a window in Japanese has: names, units and keys.
@@ -615,7 +675,7 @@ fn a_window_in_japanese_has_no_words_of_another_language() {
     let mut workbench = common::tuned(japanese, Theme::Dark);
     let unusable = LoadError::BadFile {
         path: "/models/cut.gguf".into(),
-        reason: "it is truncated".to_owned(),
+        reason: softprefix_core::bilingual!("it is truncated", "途中で終わっています"),
     };
     workbench.absorb(Event::Models(vec![ModelChoice {
         name: "qwen".to_owned(),
@@ -768,9 +828,9 @@ fn a_text_of_the_pair_has_the_label_that_the_run_has_everywhere() {
 }
 
 /// The baseline with this text beside the run of a prefix with that one, in a sweep over these P.
-fn pair_among(lens: &[usize], left: &str, right: &str) -> Workbench {
+fn pair_among(lengths: &[usize], left: &str, right: &str) -> Workbench {
     let mut workbench = ready(Language::English);
-    workbench.apply(Action::Sweep(SweepAction::SetLengths(lens.to_vec())));
+    workbench.apply(Action::Sweep(SweepAction::SetLengths(lengths.to_vec())));
     workbench.apply(Action::Sweep(SweepAction::SetMagnitudes("1".to_owned())));
     let mut workbench = ended(workbench, |case| {
         Some(if case.recipe.is_some() { right } else { left }.to_owned())
@@ -884,8 +944,8 @@ fn the_differences_of_a_pair_are_stepped_through_by_keys_and_its_texts_shown_alo
 #[test]
 fn the_splitter_above_a_pair_is_moved_by_its_keys_and_stored() {
     // The map of so many P needs less room than it could have.
-    let lens = [1, 2, 3, 4, 6, 8, 12, 16];
-    let mut harness = window(pair_among(&lens, common::BASELINE, common::PREFIXED));
+    let lengths = [1, 2, 3, 4, 6, 8, 12, 16];
+    let mut harness = window(pair_among(&lengths, common::BASELINE, common::PREFIXED));
     let set = |harness: &Harness<'_, Shown>| harness.state().workbench.remembered().settings.pair_height;
     let height = |harness: &Harness<'_, Shown>| {
         let output = harness.get_by_role_and_label(Role::Document, "Prefixed output");

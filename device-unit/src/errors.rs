@@ -1,6 +1,10 @@
-//! Errors of loading and running a model. Each message contains a remedy.
+//! Errors of loading and running a model, and of its tokenizer. Each message contains a remedy.
+//!
+//! What is wrong with a file is also stated in Japanese, for a window in that language; messages are in English.
 
 use std::path::{Path, PathBuf};
+
+use softprefix_core::language::Bilingual;
 
 /// Why a model could not be loaded. Each message names the file and a remedy.
 #[derive(Debug, thiserror::Error)]
@@ -12,20 +16,20 @@ pub enum LoadError {
         name: String,
     },
     /// The file is damaged, incomplete or of another format.
-    #[error("{path} is not usable: {reason}; download it again or choose another file")]
+    #[error("{path} is not usable: {}; download it again or choose another file", .reason.en)]
     BadFile {
         /// The file.
         path: PathBuf,
         /// What is wrong with it, as a clause.
-        reason: String,
+        reason: Bilingual,
     },
     /// The file is valid, but needs something that the engine does not implement.
-    #[error("{path} cannot be run here: {reason}; choose another model")]
+    #[error("{path} cannot be run here: {}; choose another model", .reason.en)]
     Unsupported {
         /// The file.
         path: PathBuf,
         /// What it needs, as a clause.
-        reason: String,
+        reason: Bilingual,
     },
     /// A file in our folder under the name of a model that can be fetched, with another content.
     #[error(
@@ -43,16 +47,16 @@ pub enum LoadError {
         expected: String,
     },
     /// Some files of a split model are missing.
-    #[error("{path} is not the whole model: {reason}; put all its files into one folder and choose the first")]
+    #[error("{path} is only a part of the model: {}; put all its files into one folder and choose the first", .reason.en)]
     Incomplete {
         /// The chosen file.
         path: PathBuf,
         /// What is missing, as a clause.
-        reason: String,
+        reason: Bilingual,
     },
-    /// The vocabulary cannot be used. The message names the file and a remedy.
-    #[error("{0}")]
-    Vocabulary(String),
+    /// The vocabulary or the chat template cannot be used.
+    #[error(transparent)]
+    Vocabulary(#[from] TokenizerError),
     /// The CPU engine does not implement the model's architecture.
     #[error(
         "{path} holds a model of the architecture {architecture:?}; this engine runs qwen2, qwen3 and llama with the vocabulary of Qwen \
@@ -156,12 +160,95 @@ pub enum EngineError {
     },
 }
 
+/// Why a tokenizer could not be built, or a text not be tokenised.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// The file cannot be opened or read.
+    #[error("{path} could not be read: {source}; check that the file exists and may be read")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// Lists of the vocabulary are missing, or do not belong together.
+    #[error("{what} has no usable vocabulary: {}; download the model again or choose another", .reason.en)]
+    BadVocabulary {
+        /// The file, or where else the vocabulary is from.
+        what: String,
+        /// What is wrong, as a clause.
+        reason: Bilingual,
+    },
+    /// A vocabulary that is complete, and asks for something that is not computed.
+    #[error("{what} has a vocabulary that cannot be used: {}; choose another model, or another file of this one", .reason.en)]
+    Unsupported {
+        /// The file, or where else the vocabulary is from.
+        what: String,
+        /// What is not computed, as a clause.
+        reason: Bilingual,
+    },
+    /// A vocabulary that is not byte-level BPE.
+    #[error(
+        "{what} has a vocabulary of the kind {kind:?}, and only byte-level BPE can be used; choose a Qwen2.5, Qwen3 or SmolLM2 model"
+    )]
+    UnknownKind {
+        /// The file, or where else the vocabulary is from.
+        what: String,
+        /// The kind as the file names it.
+        kind: String,
+    },
+    /// A byte-level BPE vocabulary with an unknown way to split text.
+    #[error(
+        "{what} splits text as {pre:?}, which is not known here (qwen2 and smollm are); choose a Qwen2.5, Qwen3 or SmolLM2 model"
+    )]
+    UnknownSplit {
+        /// The file, or where else the vocabulary is from.
+        what: String,
+        /// The way to split text as the file names it.
+        pre: String,
+    },
+    /// A chat template that cannot be rendered.
+    #[error(
+        "{what} has a chat template that cannot be used: {}; choose another model, or another file of this one", .reason.en
+    )]
+    Template {
+        /// The file, or whose template it is.
+        what: String,
+        /// What is wrong with it, as a clause.
+        reason: Bilingual,
+    },
+    /// A text beyond [`LONGEST_TEXT`](crate::tokenizer::LONGEST_TEXT).
+    #[error("the text has {bytes} bytes, more than the {limit} that can be tokenised at once; shorten it")]
+    TextTooLong {
+        /// Length of the text in bytes.
+        bytes: usize,
+        /// Most bytes.
+        limit: usize,
+    },
+    /// The pipeline failed.
+    #[error("the text could not be tokenised: {reason}; check that model and tokenizer belong together")]
+    Encode {
+        /// The pipeline's message.
+        reason: String,
+    },
+}
+
 impl LoadError {
     /// Creates a [`LoadError::BadFile`].
-    pub(crate) fn bad_file(path: impl Into<PathBuf>, reason: impl Into<String>) -> Self {
+    pub(crate) fn bad_file(path: impl Into<PathBuf>, reason: Bilingual) -> Self {
         Self::BadFile {
             path: path.into(),
-            reason: reason.into(),
+            reason,
+        }
+    }
+}
+
+impl TokenizerError {
+    /// Creates a [`TokenizerError::BadVocabulary`].
+    pub(crate) fn bad_vocabulary(what: impl std::fmt::Display, reason: Bilingual) -> Self {
+        Self::BadVocabulary {
+            what: what.to_string(),
+            reason,
         }
     }
 }

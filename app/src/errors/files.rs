@@ -20,20 +20,17 @@ pub fn results(error: &ResultsError) -> ErrorText {
             "書き込めるフォルダーを選んでください。実行はすべて履歴に残っています。",
         ),
         ResultsError::NotAResultsFile { what } => (
-            because("結果ファイルではありません", what),
+            format!("結果ファイルではありません。{}。", what.ja),
             "比較が保存する、\"meta\" と \"results\" を持つ JSON を選んでください。",
         ),
         ResultsError::Missing { key, found } => (
-            because(
-                &format!("この結果ファイルには {key} がありません"),
-                &format!("found {found}"),
-            ),
+            format!("この結果ファイルには {key} がありません（あるのは{}）。", found.ja),
             "途中で切れたか、編集されたのかもしれません。もう一度保存してください。",
         ),
         ResultsError::WrongType { key, wanted, found } => (
-            because(
-                &format!("この結果ファイルの {key} は、型か値が正しくありません"),
-                &format!("{wanted} expected, found {found}"),
+            format!(
+                "この結果ファイルの {key} は{}のはずですが、{}になっています。",
+                wanted.ja, found.ja
             ),
             "直すか、もう一度保存してください。",
         ),

@@ -218,9 +218,6 @@ const REASONS: &[(&str, &str)] = &[
     ("it has no peft_type", "peft_type がありません"),
     ("no tensors", "テンソルがありません"),
     ("EOF while parsing", "途中で終わっています"),
-    ("it is truncated", "途中で終わっています"),
-    ("is not a GGUF file", "GGUF ファイルではありません"),
-    ("the file is empty", "ファイルが空です"),
     ("its time lies before the line above", "時刻が前の行より前です"),
     ("a magnitude is not a number", "大きさが数ではありません"),
     (

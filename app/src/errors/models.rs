@@ -1,6 +1,7 @@
 //! Words for model files that cannot be loaded.
 
 use softprefix_unit::model::LoadError;
+use softprefix_unit::tokenizer::TokenizerError;
 
 use super::{ErrorText, Part, because};
 
@@ -13,11 +14,11 @@ pub fn load(error: &LoadError) -> ErrorText {
             "`softprefix models` の一覧から選んでください。",
         ),
         LoadError::BadFile { path, reason } => (
-            because(&format!("{} は使えません", path.display()), reason),
+            format!("{} は使えません。{}。", path.display(), reason.ja),
             "ダウンロードし直すか、別のファイルを選んでください。",
         ),
         LoadError::Unsupported { path, reason } => (
-            because(&format!("{} はここでは実行できません", path.display()), reason),
+            format!("{} はここでは実行できません。{}。", path.display(), reason.ja),
             "別のモデルを選んでください。",
         ),
         LoadError::OtherContent {
@@ -33,13 +34,10 @@ pub fn load(error: &LoadError) -> ErrorText {
             "モデルをダウンロードし直すか、ファイルの名前を変えてください。",
         ),
         LoadError::Incomplete { path, reason } => (
-            because(&format!("{} だけではモデルが揃っていません", path.display()), reason),
+            format!("{} はモデルの一部だけです。{}。", path.display(), reason.ja),
             "モデルのすべてのファイルを一つのフォルダーに置き、その最初のものを選んでください。",
         ),
-        LoadError::Vocabulary(reason) => (
-            because("モデルの語彙かチャットテンプレートを使えません", without_remedy(reason)),
-            "ダウンロードし直すか、Qwen2.5、Qwen3、SmolLM2 のいずれかのモデルを選んでください。",
-        ),
+        LoadError::Vocabulary(error) => return vocabulary(error),
         LoadError::UnsupportedArchitecture { path, architecture } => (
             format!(
                 "{} は {architecture:?} という構造のモデルで、ここでは実行できません。",
@@ -68,6 +66,47 @@ pub fn load(error: &LoadError) -> ErrorText {
                 without_remedy(&error.to_string()),
             ),
             "もう一度試すか、別のモデルを選んでください。",
+        ),
+    };
+    ErrorText::of(&error.to_string(), Part::Last("; "), what, todo)
+}
+
+/// Describes why a model's vocabulary or chat template cannot be used.
+fn vocabulary(error: &TokenizerError) -> ErrorText {
+    let (what, todo) = match error {
+        TokenizerError::Unreadable { path, source } => (
+            because(&format!("{} を読めませんでした", path.display()), &source.to_string()),
+            "ファイルがあることと、その権限を確かめてください。",
+        ),
+        TokenizerError::BadVocabulary { what, reason } => (
+            format!("{what} の語彙は使えません。{}。", reason.ja),
+            "モデルをダウンロードし直すか、別のモデルを選んでください。",
+        ),
+        TokenizerError::Unsupported { what, reason } => (
+            format!("{what} の語彙には対応していません。{}。", reason.ja),
+            "別のモデルか、このモデルの別のファイルを選んでください。",
+        ),
+        TokenizerError::UnknownKind { what, kind } => (
+            format!("{what} の語彙は {kind:?} という種類です。使えるのはバイト単位の BPE だけです。"),
+            "Qwen2.5、Qwen3、SmolLM2 のいずれかのモデルを選んでください。",
+        ),
+        TokenizerError::UnknownSplit { what, pre } => (
+            format!(
+                "{what} のテキストの分け方 {pre:?} には対応していません（対応しているのは qwen2 と smollm です）。"
+            ),
+            "Qwen2.5、Qwen3、SmolLM2 のいずれかのモデルを選んでください。",
+        ),
+        TokenizerError::Template { what, reason } => (
+            format!("{what} のチャットテンプレートは使えません。{}。", reason.ja),
+            "別のモデルか、このモデルの別のファイルを選んでください。",
+        ),
+        TokenizerError::TextTooLong { bytes, limit } => (
+            format!("テキストは {bytes} バイトで、一度にトークンに分けられる {limit} バイトを超えています。"),
+            "短くしてください。",
+        ),
+        TokenizerError::Encode { reason } => (
+            because("テキストをトークンに分けられませんでした", reason),
+            "モデルとトークナイザーが対応していることを確かめてください。",
         ),
     };
     ErrorText::of(&error.to_string(), Part::Last("; "), what, todo)

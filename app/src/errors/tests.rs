@@ -1,12 +1,12 @@
 //! Checks that every error shown to the user has its own Japanese words, with the same names and numbers as the
 //! English.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use half::bf16;
 use softprefix_core::client::ClientError;
-use softprefix_core::compare::ResultsError;
+use softprefix_core::compare::{ResultsError, ResultsFile};
 use softprefix_core::experiment::{CaseOutcome, Failure, JournalError, PlanError, RunError, ThresholdError};
 use softprefix_core::prefix::files::FileError;
 use softprefix_core::prefix::{PrefixError, PrefixStoreError};
@@ -33,15 +33,105 @@ fn is_japanese(text: &str) -> bool {
     text.chars().any(|c| ('\u{3040}'..='\u{30ff}').contains(&c))
 }
 
+/// Names, formats and units that are the same in both languages.
+const NAMES: &[&str] = &[
+    "BPE", "Base64", "BERT", "ChatML", "Face", "GGUF", "Git", "GiB", "Hugging", "JSON", "LFS", "MB", "Ollama",
+    "Python", "Qwen", "SHA", "SmolLM", "UTF", "NPU", "false", "linear", "none", "smollm", "true", "wheel", "yarn",
+];
+
+/// The English words in a Japanese text, outside quoted messages, values in quotation marks, paths, keys and [`NAMES`].
+fn english_words(text: &str) -> Vec<&str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "._/:-{}\"\\<|>".contains(c);
+    let unquoted = text
+        .split('「')
+        .map(|part| part.split_once('」').map_or(part, |(_, rest)| rest));
+    // Commands are in backticks.
+    let words = unquoted.flat_map(|part| part.split('`').step_by(2));
+    words
+        .flat_map(move |part| part.split(move |c| !is_part(c)))
+        .filter(|word| word.len() > 1 && word.bytes().all(|byte| byte.is_ascii_alphabetic()) && !NAMES.contains(word))
+        .collect()
+}
+
 #[track_caller]
 fn assert_translated(text: &ErrorText) {
     let (en, ja) = (text.whole().en, text.whole().ja);
     assert!(is_japanese(&text.what.ja), "{ja}");
     assert!(text.todo.ja.is_empty() || is_japanese(&text.todo.ja), "{ja}");
     assert!(!text.what.en.is_empty() && ja.ends_with('。'), "{en} / {ja}");
+    assert_eq!(english_words(&ja), [""; 0], "{ja}");
     for number in numbers(&en) {
         assert!(ja.contains(&number), "{number} is missing: {en} / {ja}");
     }
+}
+
+/// The content of the string literal at which `source` begins, after a field's name, and what follows it.
+fn literal(source: &str) -> Option<(String, &str)> {
+    let source = source.trim_start_matches([',', ' ', '\n']);
+    let source = source
+        .strip_prefix("en:")
+        .or(source.strip_prefix("ja:"))
+        .unwrap_or(source);
+    let mut characters = source.trim_start().strip_prefix('"')?.chars();
+    let mut text = String::new();
+    loop {
+        match characters.next()? {
+            '"' => return Some((text, characters.as_str())),
+            '\\' => text.push(characters.next()?),
+            character => text.push(character),
+        }
+    }
+}
+
+/// The pairs of English and Japanese literals in a source file.
+fn literal_pairs(source: &str) -> Vec<(String, String)> {
+    let starts = source
+        .match_indices("bilingual!(")
+        .chain(source.match_indices("Bilingual {"));
+    let pair = |(at, start): (usize, &str)| {
+        let (english, rest) = literal(&source[at + start.len()..])?;
+        Some((english, literal(rest)?.0))
+    };
+    starts.filter_map(pair).collect()
+}
+
+/// The arguments of a format string.
+fn arguments(text: &str) -> Vec<&str> {
+    let after = text.split('{').skip(1);
+    let mut all: Vec<&str> = after.filter_map(|part| Some(part.split_once('}')?.0)).collect();
+    all.retain(|argument| !matches!(*argument, "en" | "ja"));
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// The types of the errors demand both languages for every reason; this reads all of them from the sources.
+#[test]
+fn every_reason_to_refuse_a_model_or_results_file_has_a_japanese_text_with_the_same_arguments() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut folders = vec![workspace.join("device-unit/src")];
+    let mut files = vec![workspace.join("core/src/compare/results_file.rs")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { &mut folders } else { &mut files }.push(path);
+        }
+    }
+    let mut count = 0;
+    for file in files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|ending| ending == "rs"))
+    {
+        for (english, japanese) in literal_pairs(&std::fs::read_to_string(file).unwrap()) {
+            let place = format!("{}: {english:?} / {japanese:?}", file.display());
+            assert_eq!(arguments(&english), arguments(&japanese), "{place}");
+            assert_eq!(english_words(&japanese), [""; 0], "{place}");
+            let is_translated = japanese.chars().any(|c| ('\u{3040}'..='\u{9fff}').contains(&c));
+            assert!(is_translated || english_words(&english).is_empty(), "{place}");
+            count += 1;
+        }
+    }
+    assert!(count > 80, "{count}");
 }
 
 fn refused(code: Code, message: &str) -> ClientError {
@@ -386,15 +476,27 @@ fn errors_of_files_disk_and_network_have_japanese_sentences() {
             path: path(),
             source: io(),
         },
-        ResultsError::NotAResultsFile {
-            what: "it is a picture".into(),
-        },
-        ResultsError::Missing {
-            key: "meta.P".into(),
-            found: "nothing".into(),
-        },
         ResultsError::NoResults,
     ] {
+        assert_translated(&results(&error));
+    }
+    for file in [
+        "",
+        "hello",
+        "{\"meta\": {",
+        "[1, 2]",
+        "\"text\"",
+        "{}",
+        "{\"peft_type\": 1}",
+        "{\"meta\": {}}",
+        "{\"meta\": 3, \"results\": []}",
+        "{\"meta\": {}, \"results\": [7]}",
+        "{\"meta\": {}, \"results\": [{\"name\": \"x\"}]}",
+        "{\"meta\": {\"port\": 99999}, \"results\": []}",
+        "{\"meta\": {\"vals\": [1, \"a\"]}, \"results\": []}",
+        "{\"meta\": {}, \"results\": [{\"name\": \"x\", \"out_text\": \"\", \"softprefix\": {\"tokens\": 7}}]}",
+    ] {
+        let error = ResultsFile::from_json(file.as_bytes()).unwrap_err();
         assert_translated(&results(&error));
     }
     for error in [

@@ -18,7 +18,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha1::{Digest, Sha1};
 
+use crate::bilingual;
 use crate::json::{self, Lenient};
+use crate::language::Bilingual;
 
 use crate::prefix::{MAX_HIDDEN_SIZE, MAX_LEN};
 
@@ -27,6 +29,15 @@ pub const EXTRA_VERSION: u32 = 1;
 
 /// Key of our objects.
 const EXTRA: &str = "softprefix";
+
+const OBJECT: Bilingual<&str> = Bilingual {
+    en: "an object",
+    ja: "オブジェクト",
+};
+const TEXT: Bilingual<&str> = Bilingual {
+    en: "a text",
+    ja: "文字列",
+};
 
 /// Characters of a text that the preview shows.
 const PREVIEW: usize = 120;
@@ -177,29 +188,29 @@ pub enum ResultsError {
     },
     /// The file is empty, not UTF-8, not JSON, or JSON without `meta` and `results`.
     #[error(
-        "this is not a results file: {what}. Expected is JSON with \"meta\" and \"results\", as the comparison saves it."
+        "this is not a results file: {}. Expected is JSON with \"meta\" and \"results\", as the comparison saves it.", .what.en
     )]
     NotAResultsFile {
         /// What it is instead, as a clause.
-        what: String,
+        what: Bilingual,
     },
     /// A required key is absent or null.
-    #[error("this results file lacks {key} (found there: {found}). It may have been cut or edited; save it again.")]
+    #[error("this results file lacks {key} (found there: {}). It may have been cut or edited; save it again.", .found.en)]
     Missing {
         /// The key with its path, quoted.
         key: String,
         /// The first keys that are there instead.
-        found: String,
+        found: Bilingual,
     },
     /// A key holds a value of another type or out of range.
-    #[error("in this results file {key} should be {wanted}, but is {found}. Correct it or save the file again.")]
+    #[error("in this results file {key} should be {}, but is {}. Correct it or save the file again.", .wanted.en, .found.en)]
     WrongType {
         /// The key with its path, quoted.
         key: String,
         /// What is expected, as a clause.
-        wanted: &'static str,
+        wanted: Bilingual<&'static str>,
         /// What is there instead, as a clause.
-        found: String,
+        found: Bilingual,
     },
     /// `results` is an empty list.
     #[error("this results file has no results: \"results\" is empty. Run a comparison and save again.")]
@@ -213,28 +224,39 @@ impl ResultsFile {
     /// # Errors
     /// [`ResultsError`], which names the missing key or what was found instead.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ResultsError> {
-        let not_one = |what: String| ResultsError::NotAResultsFile { what };
+        let not_one = |what: Bilingual| ResultsError::NotAResultsFile { what };
         let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
         if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Err(not_one("the file is empty".to_owned()));
+            return Err(not_one(bilingual!("the file is empty", "ファイルが空です")));
         }
-        std::str::from_utf8(bytes)
-            .map_err(|error| not_one(format!("it is not text (byte {} is not UTF-8)", error.valid_up_to())))?;
+        std::str::from_utf8(bytes).map_err(|error| {
+            let byte = error.valid_up_to();
+            not_one(bilingual!(
+                "it is not text (byte {byte} is not UTF-8)",
+                "テキストではありません（{byte} バイト目が UTF-8 ではありません）"
+            ))
+        })?;
         let Lenient::<Value> { value, surrogates } = json::read(bytes).map_err(|error| {
-            let kind = if error.is_eof() {
-                "it ends in the middle"
+            let (en, ja) = if error.is_eof() {
+                ("it ends in the middle", "途中で終わっています")
             } else {
-                "it is not JSON"
+                ("it is not JSON", "JSON ではありません")
             };
-            not_one(format!("{kind} (line {}, column {})", error.line(), error.column()))
+            let (line, column) = (error.line(), error.column());
+            not_one(bilingual!(
+                "{en} (line {line}, column {column})",
+                "{ja}（{line} 行 {column} 文字目）"
+            ))
         })?;
         let Value::Object(top) = value else {
-            return Err(not_one(format!("it is {} at the top", describe(&value))));
+            let Bilingual { en, ja } = describe(&value);
+            return Err(not_one(bilingual!("it is {en} at the top", "一番外側が{ja}です")));
         };
         if !top.contains_key("meta") && !top.contains_key("results") {
-            return Err(not_one(format!(
-                "it has neither \"meta\" nor \"results\", only {}",
-                names(&top)
+            let Bilingual { en, ja } = names(&top);
+            return Err(not_one(bilingual!(
+                "it has neither \"meta\" nor \"results\", only {en}",
+                "\"meta\" も \"results\" もありません（あるのは{ja}）"
             )));
         }
         let mut top = Fields {
@@ -252,7 +274,7 @@ impl ResultsFile {
             let Value::Object(map) = entry else {
                 return Err(ResultsError::WrongType {
                     key: at,
-                    wanted: "an object",
+                    wanted: OBJECT,
                     found: describe(&entry),
                 });
             };
@@ -422,7 +444,7 @@ impl Fields {
         }
     }
 
-    fn wrong(&self, key: &str, wanted: &'static str, found: &Value) -> ResultsError {
+    fn wrong(&self, key: &str, wanted: Bilingual<&'static str>, found: &Value) -> ResultsError {
         ResultsError::WrongType {
             key: format!("\"{}{key}\"", self.at),
             wanted,
@@ -433,7 +455,7 @@ impl Fields {
     fn object(&mut self, key: &str) -> Result<Map<String, Value>, ResultsError> {
         match self.take(key) {
             Some(Value::Object(map)) => Ok(map),
-            Some(other) => Err(self.wrong(key, "an object", &other)),
+            Some(other) => Err(self.wrong(key, OBJECT, &other)),
             None => Err(self.missing(key)),
         }
     }
@@ -441,7 +463,14 @@ impl Fields {
     fn array(&mut self, key: &str) -> Result<Vec<Value>, ResultsError> {
         match self.take(key) {
             Some(Value::Array(items)) => Ok(items),
-            Some(other) => Err(self.wrong(key, "a list", &other)),
+            Some(other) => Err(self.wrong(
+                key,
+                Bilingual {
+                    en: "a list",
+                    ja: "リスト",
+                },
+                &other,
+            )),
             None => Err(self.missing(key)),
         }
     }
@@ -449,7 +478,7 @@ impl Fields {
     fn text_needed(&mut self, key: &str) -> Result<String, ResultsError> {
         match self.take(key) {
             Some(Value::String(text)) => Ok(text),
-            Some(other) => Err(self.wrong(key, "a text", &other)),
+            Some(other) => Err(self.wrong(key, TEXT, &other)),
             None => Err(self.missing(key)),
         }
     }
@@ -457,7 +486,7 @@ impl Fields {
     fn text(&mut self, key: &str) -> Result<String, ResultsError> {
         match self.take(key) {
             Some(Value::String(text)) => Ok(text),
-            Some(other) => Err(self.wrong(key, "a text", &other)),
+            Some(other) => Err(self.wrong(key, TEXT, &other)),
             None => Ok(String::new()),
         }
     }
@@ -465,17 +494,30 @@ impl Fields {
     fn truth(&mut self, key: &str) -> Result<Option<bool>, ResultsError> {
         match self.take(key) {
             Some(Value::Bool(truth)) => Ok(Some(truth)),
-            Some(other) => Err(self.wrong(key, "true or false", &other)),
+            Some(other) => Err(self.wrong(
+                key,
+                Bilingual {
+                    en: "true or false",
+                    ja: "true か false",
+                },
+                &other,
+            )),
             None => Ok(None),
         }
     }
 
     fn number(&mut self, key: &str) -> Result<Option<f64>, ResultsError> {
         match self.take(key) {
-            Some(value) => value
-                .as_f64()
-                .map(Some)
-                .ok_or_else(|| self.wrong(key, "a number", &value)),
+            Some(value) => value.as_f64().map(Some).ok_or_else(|| {
+                self.wrong(
+                    key,
+                    Bilingual {
+                        en: "a number",
+                        ja: "数",
+                    },
+                    &value,
+                )
+            }),
             None => Ok(None),
         }
     }
@@ -484,7 +526,14 @@ impl Fields {
     fn count_up_to(&mut self, key: &str, most: usize) -> Result<usize, ResultsError> {
         let count: usize = self.count(key)?;
         if count > most {
-            return Err(self.wrong(key, "a size that a prefix can have", &count.into()));
+            return Err(self.wrong(
+                key,
+                Bilingual {
+                    en: "a size that a prefix can have",
+                    ja: "プレフィックスの大きさとして使える数",
+                },
+                &count.into(),
+            ));
         }
         Ok(count)
     }
@@ -493,9 +542,16 @@ impl Fields {
         let Some(value) = self.take(key) else {
             return Ok(T::default());
         };
-        json::whole(&value)
-            .and_then(|n| T::try_from(n).ok())
-            .ok_or_else(|| self.wrong(key, "a whole number in its range", &value))
+        json::whole(&value).and_then(|n| T::try_from(n).ok()).ok_or_else(|| {
+            self.wrong(
+                key,
+                Bilingual {
+                    en: "a whole number in its range",
+                    ja: "範囲内の整数",
+                },
+                &value,
+            )
+        })
     }
 
     fn numbers(&mut self, key: &str) -> Result<Vec<f64>, ResultsError> {
@@ -505,9 +561,16 @@ impl Fields {
         let numbers = value
             .as_array()
             .map(|items| items.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());
-        numbers
-            .flatten()
-            .ok_or_else(|| self.wrong(key, "a list of numbers", &value))
+        numbers.flatten().ok_or_else(|| {
+            self.wrong(
+                key,
+                Bilingual {
+                    en: "a list of numbers",
+                    ja: "数のリスト",
+                },
+                &value,
+            )
+        })
     }
 
     /// Our object; `None` where absent. One of a newer version stays among the unknown keys, since the rest of the file
@@ -521,8 +584,11 @@ impl Fields {
             .map(Some)
             .map_err(|error| ResultsError::WrongType {
                 key: format!("\"{}{EXTRA}\"", self.at),
-                wanted: "as this program writes it",
-                found: error.to_string(),
+                wanted: Bilingual {
+                    en: "as this program writes it",
+                    ja: "本ソフトが書く形",
+                },
+                found: bilingual!("{error}", "別のもの（詳細：「{error}」）"),
             })
     }
 }
@@ -534,31 +600,39 @@ fn is_newer(extra: Option<&Value>) -> bool {
 }
 
 /// A description of a value, for messages.
-fn describe(value: &Value) -> String {
+fn describe(value: &Value) -> Bilingual {
     match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(truth) => truth.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => format!("the text {:?}", text.chars().take(30).collect::<String>()),
-        Value::Array(items) => format!("a list of {}", items.len()),
-        Value::Object(map) => format!("an object with {}", names(map)),
+        Value::Null => "null".into(),
+        Value::Bool(truth) => truth.to_string().into(),
+        Value::Number(number) => number.to_string().into(),
+        Value::String(text) => {
+            let text: String = text.chars().take(30).collect();
+            bilingual!("the text {text:?}", "文字列 {text:?} ")
+        }
+        Value::Array(items) => {
+            let count = items.len();
+            bilingual!("a list of {count}", "{count} 個のリスト")
+        }
+        Value::Object(map) => {
+            let Bilingual { en, ja } = names(map);
+            bilingual!("an object with {en}", "オブジェクト（中身は{ja}）")
+        }
     }
 }
 
 /// The keys of an object, for messages.
-fn names(map: &Map<String, Value>) -> String {
+fn names(map: &Map<String, Value>) -> Bilingual {
+    const MOST: usize = 6;
     if map.is_empty() {
-        return "nothing".to_owned();
+        return bilingual!("nothing", "なし");
     }
-    let mut out: Vec<String> = map
-        .keys()
-        .take(6)
-        .map(|key| format!("{:?}", key.chars().take(30).collect::<String>()))
-        .collect();
-    if map.len() > out.len() {
-        out.push(format!("{} more", map.len() - out.len()));
+    let shorten = |key: &String| format!("{:?}", key.chars().take(30).collect::<String>());
+    let keys: Vec<String> = map.keys().take(MOST).map(shorten).collect();
+    let keys = keys.join(", ");
+    match map.len().saturating_sub(MOST) {
+        0 => bilingual!("{keys}", " {keys} "),
+        more => bilingual!("{keys}, {more} more", " {keys} ほか {more} 個"),
     }
-    out.join(", ")
 }
 
 /// SHA-1 of the UTF-8 text, lower-case hex.

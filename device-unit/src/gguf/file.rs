@@ -7,6 +7,9 @@ use std::io::{self, BufReader};
 use std::ops::Range;
 use std::path::Path;
 
+use softprefix_core::bilingual;
+use softprefix_core::language::Bilingual;
+
 use crate::errors::LoadError;
 use crate::stored_file::StoredFile;
 
@@ -63,10 +66,10 @@ impl GgufFile {
 
     /// Opens one file of the model, adds its tensors, and returns its metadata.
     fn add(&mut self, path: &Path) -> Result<HashMap<String, MetaValue>, LoadError> {
-        let bad = |reason: String| LoadError::bad_file(path, reason);
+        let bad = |reason: Bilingual| LoadError::bad_file(path, reason);
         let file = StoredFile::open(path)?;
         if file.len() == 0 {
-            return Err(bad("the file is empty".into()));
+            return Err(bad(bilingual!("the file is empty", "ファイルが空です")));
         }
         let header =
             parse(BufReader::with_capacity(1 << 16, file.file()), file.len()).map_err(|fault| match fault {
@@ -91,9 +94,10 @@ impl GgufFile {
                 range: tensor.range,
             };
             if let Some(other) = self.tensors.insert(tensor.name, info) {
-                return Err(bad(format!(
-                    "it has the tensor {}, which another file of the model has too",
-                    other.name
+                let name = other.name;
+                return Err(bad(bilingual!(
+                    "it has the tensor {name}, which another file of the model has too",
+                    "テンソル {name} が、モデルの別のファイルにもあります"
                 )));
             }
         }

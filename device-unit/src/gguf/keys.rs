@@ -1,5 +1,8 @@
 //! Checks of metadata keys, so that none is silently ignored.
 
+use softprefix_core::bilingual;
+use softprefix_core::language::Bilingual;
+
 use super::file::GgufFile;
 use super::value::MetaValue;
 
@@ -10,9 +13,9 @@ pub enum KeyUse {
     Computed,
     /// Its value is ignored, because it cannot change a token; the string says why.
     Meaningless(&'static str),
-    /// A value that the function accepts changes nothing, because that is what is computed; any other is refused. The string names the
+    /// A value that the function accepts changes nothing, because that is what is computed; any other is refused. The text names the
     /// accepted values for the message.
-    Only(fn(&MetaValue) -> bool, &'static str),
+    Only(fn(&MetaValue) -> bool, Bilingual<&'static str>),
 }
 
 /// Keys without their prefix, with their treatment. A key that ends with `*` matches all with that beginning; the first
@@ -23,7 +26,7 @@ pub type KeyTable = [(&'static str, KeyUse)];
 ///
 /// # Errors
 /// Why the file cannot be used: a key that is not in `table`, or a value that is not computed.
-pub fn check_keys(file: &GgufFile, prefix: &str, table: &KeyTable) -> Result<(), String> {
+pub fn check_keys(file: &GgufFile, prefix: &str, table: &KeyTable) -> Result<(), Bilingual> {
     for key in file.keys() {
         let Some(name) = key.strip_prefix(prefix) else { continue };
         let matches = |known: &str| match known.strip_suffix('*') {
@@ -35,14 +38,17 @@ pub fn check_keys(file: &GgufFile, prefix: &str, table: &KeyTable) -> Result<(),
             Some(KeyUse::Computed | KeyUse::Meaningless(_)) => {}
             Some(KeyUse::Only(fits, what)) => {
                 if !file.metadata(key).is_some_and(fits) {
-                    return Err(format!(
-                        "its metadata has a {key} that is not computed here; what can be used is {what}"
-                    ));
+                    let Bilingual { en, ja } = what;
+                    return Err(Bilingual {
+                        en: format!("its metadata has a {key} that is not computed here; what can be used is {en}"),
+                        ja: format!("メタデータの {key} の値には対応していません。使えるのは {ja} です"),
+                    });
                 }
             }
             None => {
-                return Err(format!(
-                    "its metadata has the key {key}, which is not known here, so that its text could be wrong"
+                return Err(bilingual!(
+                    "its metadata has the key {key}, which is not known here, so that its text could be wrong",
+                    "メタデータに未知のキー {key} があり、出力が正しくならないおそれがあります"
                 ));
             }
         }

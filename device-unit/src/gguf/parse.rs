@@ -7,6 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
 use std::ops::Range;
 
+use softprefix_core::bilingual;
+use softprefix_core::language::Bilingual;
+
 use super::kind::TensorKind;
 use super::value::{MetaArray, MetaValue, StringTable};
 
@@ -38,9 +41,9 @@ pub(super) struct TensorHeader {
 /// Why a header could not be read. The caller adds the file's name.
 pub(super) enum Fault {
     /// The file is damaged, or is not a GGUF.
-    Damaged(String),
+    Damaged(Bilingual),
     /// The file is intact, but not supported.
-    Unsupported(String),
+    Unsupported(Bilingual),
     Io(io::Error),
 }
 
@@ -50,8 +53,8 @@ impl From<io::Error> for Fault {
     }
 }
 
-fn damaged<T>(reason: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault::Damaged(reason.into()))
+fn damaged<T>(reason: Bilingual) -> Result<T, Fault> {
+    Err(Fault::Damaged(reason))
 }
 
 /// Reads the header of a file of `len` bytes.
@@ -67,27 +70,44 @@ pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
         b"GGUF" => {}
         // `version https://git-lfs…`
         b"vers" => {
-            return damaged("it stands for a file that Git LFS has not fetched; run `git lfs pull` in its folder");
+            return damaged(bilingual!(
+                "it is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder",
+                "Git LFS のポインターで、ファイルそのものではありません（そのフォルダーで `git lfs pull` を実行すると取得できます）"
+            ));
         }
-        _ => return damaged("it is not a GGUF file (it does not begin with GGUF)"),
+        _ => {
+            return damaged(bilingual!(
+                "it is not a GGUF file (it does not begin with GGUF)",
+                "GGUF ファイルではありません（GGUF で始まっていません）"
+            ));
+        }
     }
     let version = cursor.u32()?;
     if version.swap_bytes() == 2 || version.swap_bytes() == 3 {
-        return Err(Fault::Unsupported(
-            "it is a big-endian GGUF; only little-endian ones are read".into(),
-        ));
+        return Err(Fault::Unsupported(bilingual!(
+            "it is a big-endian GGUF; only little-endian ones are read",
+            "ビッグエンディアンの GGUF です。読めるのはリトルエンディアンだけです"
+        )));
     }
     if version != 2 && version != 3 {
-        return Err(Fault::Unsupported(format!(
-            "it is a GGUF of version {version}; versions 2 and 3 are read"
+        return Err(Fault::Unsupported(bilingual!(
+            "it is a GGUF of version {version}; versions 2 and 3 are read",
+            "GGUF のバージョン {version} です。読めるのは 2 と 3 です"
         )));
     }
     let tensor_count = cursor.u64()?;
     let value_count = cursor.u64()?;
-    for (count, what) in [(tensor_count, "tensors"), (value_count, "keys")] {
-        if count > MAX_ENTRIES {
-            return damaged(format!("its header names {count} {what}, more than {MAX_ENTRIES}"));
-        }
+    if tensor_count > MAX_ENTRIES {
+        return damaged(bilingual!(
+            "its header names {tensor_count} tensors, more than {MAX_ENTRIES}",
+            "ヘッダーのテンソルの数が {tensor_count} で、{MAX_ENTRIES} を超えています"
+        ));
+    }
+    if value_count > MAX_ENTRIES {
+        return damaged(bilingual!(
+            "its header names {value_count} keys, more than {MAX_ENTRIES}",
+            "ヘッダーのキーの数が {value_count} で、{MAX_ENTRIES} を超えています"
+        ));
     }
 
     let mut metadata = HashMap::new();
@@ -96,7 +116,10 @@ pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
         let kind = cursor.u32()?;
         let value = cursor.value(&key, kind)?;
         if metadata.contains_key(&key) {
-            return damaged(format!("its metadata names {key:?} twice"));
+            return damaged(bilingual!(
+                "its metadata names {key:?} twice",
+                "メタデータに {key:?} が二つあります"
+            ));
         }
         metadata.insert(key, value);
     }
@@ -104,7 +127,12 @@ pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
         None => DEFAULT_ALIGNMENT,
         Some(value) => match value.as_u32() {
             Some(alignment) if alignment.is_power_of_two() => u64::from(alignment),
-            _ => return damaged("its general.alignment is not a power of two"),
+            _ => {
+                return damaged(bilingual!(
+                    "its general.alignment is not a power of two",
+                    "general.alignment が 2 のべき乗ではありません"
+                ));
+            }
         },
     };
 
@@ -120,7 +148,10 @@ pub(super) fn parse(file: impl Read, len: u64) -> Result<Header, Fault> {
         let range =
             tensor_range(&name, kind, &dimensions, offset, alignment, data_start, len).map_err(Fault::Damaged)?;
         if !names.insert(name.clone()) {
-            return damaged(format!("it has two tensors named {name:?}"));
+            return damaged(bilingual!(
+                "it has two tensors named {name:?}",
+                "{name:?} というテンソルが二つあります"
+            ));
         }
         tensors.push(TensorHeader {
             name,
@@ -141,31 +172,39 @@ fn tensor_range(
     alignment: u64,
     data_start: u64,
     file_len: u64,
-) -> Result<Range<u64>, String> {
+) -> Result<Range<u64>, Bilingual> {
     // A 0 would hide that the others overflow, and no tensor of a model is empty.
     let values = dimensions.iter().try_fold(1_usize, |product, &n| {
         product.checked_mul(n).filter(|product| *product > 0)
     });
     let bytes = values.and_then(|values| (values / kind.block_len()).checked_mul(kind.block_bytes()));
     let Some(bytes) = bytes else {
-        return Err(format!("the tensor {name:?} has impossible dimensions {dimensions:?}"));
+        return Err(bilingual!(
+            "the tensor {name:?} has impossible dimensions {dimensions:?}",
+            "テンソル {name:?} の次元 {dimensions:?} はありえません"
+        ));
     };
     if dimensions.first().copied().unwrap_or(1) % kind.block_len() != 0 {
-        return Err(format!(
-            "the rows of tensor {name:?} are no whole number of {} blocks",
-            kind.name()
+        let kind = kind.name();
+        return Err(bilingual!(
+            "the rows of tensor {name:?} are no whole number of {kind} blocks",
+            "テンソル {name:?} の行が {kind} のブロックで割り切れません"
         ));
     }
     if !offset.is_multiple_of(alignment) {
-        return Err(format!("the tensor {name:?} lies at the unaligned offset {offset}"));
+        return Err(bilingual!(
+            "the tensor {name:?} lies at the unaligned offset {offset}",
+            "テンソル {name:?} の位置 {offset} が境界に揃っていません"
+        ));
     }
     let range = data_start
         .checked_add(offset)
         .and_then(|start| Some(start..start.checked_add(bytes as u64)?));
     match range {
         Some(range) if range.end <= file_len => Ok(range),
-        _ => Err(format!(
-            "it is truncated: the tensor {name:?} lies beyond its end at {file_len} bytes"
+        _ => Err(bilingual!(
+            "it is truncated: the tensor {name:?} lies beyond its end at {file_len} bytes",
+            "途中で終わっています（テンソル {name:?} が、ファイルの終わりの {file_len} バイトより先にあります）"
         )),
     }
 }
@@ -178,7 +217,11 @@ fn refuse_overlaps(tensors: &[TensorHeader]) -> Result<(), Fault> {
         if let [first, second] = pair
             && second.range.start < first.range.end
         {
-            return damaged(format!("its tensors {:?} and {:?} overlap", first.name, second.name));
+            let (first, second) = (&first.name, &second.name);
+            return damaged(bilingual!(
+                "its tensors {first:?} and {second:?} overlap",
+                "テンソル {first:?} と {second:?} が重なっています"
+            ));
         }
     }
     Ok(())
@@ -206,13 +249,18 @@ impl<R: Read> Cursor<R> {
     fn take(&mut self, count: u64) -> Result<&[u8], Fault> {
         let end = self.at.checked_add(count).filter(|end| *end <= self.len);
         let Some(end) = end else {
-            return damaged(format!(
-                "it is truncated: its header does not end within {} bytes",
-                self.len
+            let len = self.len;
+            return damaged(bilingual!(
+                "it is truncated: its header does not end within {len} bytes",
+                "途中で終わっています（ヘッダーが {len} バイトに収まっていません）"
             ));
         };
         if end > MAX_HEADER {
-            return damaged(format!("its header has more than {} MB", MAX_HEADER >> 20));
+            let limit = MAX_HEADER >> 20;
+            return damaged(bilingual!(
+                "its header has more than {limit} MB",
+                "ヘッダーが {limit} MB を超えています"
+            ));
         }
         self.buffer.resize(count as usize, 0);
         self.file.read_exact(&mut self.buffer)?;
@@ -246,7 +294,10 @@ impl<R: Read> Cursor<R> {
         let bytes = self.take(len)?;
         std::str::from_utf8(bytes).or_else(|_| {
             let shown: String = String::from_utf8_lossy(bytes).chars().take(60).collect();
-            damaged(format!("its header has a name or a token that is not UTF-8: {shown:?}"))
+            damaged(bilingual!(
+                "its header has a name or a token that is not UTF-8: {shown:?}",
+                "ヘッダーに UTF-8 ではない名前かトークンがあります：{shown:?}"
+            ))
         })
     }
 
@@ -266,13 +317,21 @@ impl<R: Read> Cursor<R> {
             10 => MetaValue::U64(self.u64()?),
             11 => MetaValue::I64(self.i64()?),
             12 => MetaValue::F64(self.f64()?),
-            _ => return damaged(format!("its metadata has a value of the unknown type {kind}")),
+            _ => {
+                return damaged(bilingual!(
+                    "its metadata has a value of the unknown type {kind}",
+                    "メタデータに未知の型 {kind} の値があります"
+                ));
+            }
         })
     }
 
     fn array(&mut self, key: &str, depth: usize) -> Result<MetaArray, Fault> {
         if depth >= MAX_NESTING {
-            return damaged("its metadata nests arrays too deeply");
+            return damaged(bilingual!(
+                "its metadata nests arrays too deeply",
+                "メタデータの配列の入れ子が深すぎます"
+            ));
         }
         let kind = self.u32()?;
         let len = self.u64()?;
@@ -304,7 +363,12 @@ impl<R: Read> Cursor<R> {
             10 => MetaArray::U64(self.many(len, Self::u64)?),
             11 => MetaArray::I64(self.many(len, Self::i64)?),
             12 => MetaArray::F64(self.many(len, Self::f64)?),
-            _ => return damaged(format!("its metadata has an array of the unknown type {kind}")),
+            _ => {
+                return damaged(bilingual!(
+                    "its metadata has an array of the unknown type {kind}",
+                    "メタデータに未知の型 {kind} の配列があります"
+                ));
+            }
         })
     }
 
@@ -322,21 +386,30 @@ impl<R: Read> Cursor<R> {
         let name = self.string()?.to_owned();
         let dimension_count = self.u32()?;
         if dimension_count > MAX_DIMENSIONS {
-            return damaged(format!("the tensor {name:?} has {dimension_count} dimensions"));
+            return damaged(bilingual!(
+                "the tensor {name:?} has {dimension_count} dimensions",
+                "テンソル {name:?} の次元の数が {dimension_count} です"
+            ));
         }
         let mut dimensions = Vec::new();
         for _ in 0..dimension_count {
             let n = self.u64()?;
             match usize::try_from(n) {
                 Ok(n) => dimensions.push(n),
-                Err(_) => return damaged(format!("the tensor {name:?} has an impossible dimension {n}")),
+                Err(_) => {
+                    return damaged(bilingual!(
+                        "the tensor {name:?} has an impossible dimension {n}",
+                        "テンソル {name:?} の次元 {n} はありえません"
+                    ));
+                }
             }
         }
         let kind = TensorKind::from_id(self.u32()?).map_err(|other| {
             let read: Vec<&str> = TensorKind::all().map(TensorKind::name).collect();
-            Fault::Unsupported(format!(
-                "the tensor {name:?} is stored as {other}, which this engine does not read (it reads {})",
-                read.join(", ")
+            let read = read.join(", ");
+            Fault::Unsupported(bilingual!(
+                "the tensor {name:?} is stored as {other}, which this engine does not read (it reads {read})",
+                "テンソル {name:?} の形式 {other} は読めません（読めるのは {read}）"
             ))
         })?;
         Ok((name, kind, dimensions, self.u64()?))

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use softprefix_core::bilingual;
+use softprefix_core::language::Bilingual;
+
 use crate::errors::LoadError;
 
 use super::value::MetaValue;
@@ -56,24 +59,24 @@ impl Split {
         if count <= 1 {
             return Ok(None);
         }
-        let incomplete = |reason: String| LoadError::Incomplete {
+        let incomplete = |reason: Bilingual| LoadError::Incomplete {
             path: path.to_owned(),
             reason,
         };
         let own = number(NUMBER).unwrap_or(0);
-        let named = name_parts(path).filter(|&(_, file, of)| (file, of) == (own + 1, count) && count <= MOST);
+        let number_of_own = own + 1;
+        let named = name_parts(path).filter(|&(_, file, of)| (file, of) == (number_of_own, count) && count <= MOST);
         let Some((name, ..)) = named else {
-            return Err(incomplete(format!(
-                "it is file {} of {count} of a model, and its name does not end with -{:05}-of-{count:05}, by which the others are found",
-                own + 1,
-                own + 1,
+            return Err(incomplete(bilingual!(
+                "it is file {number_of_own} of {count} of a model, and its name does not end with -{number_of_own:05}-of-{count:05}, by which the others are found",
+                "{count} 個のファイルに分かれたモデルの {number_of_own} 番目ですが、名前が -{number_of_own:05}-of-{count:05} で終わっていないため、ほかのファイルを見つけられません"
             )));
         };
         if own != 0 {
-            return Err(incomplete(format!(
-                "it is file {} of {count} of a model that is loaded by its first, {}",
-                own + 1,
-                file_name(name, 1, count)
+            let first = file_name(name, 1, count);
+            return Err(incomplete(bilingual!(
+                "it is file {number_of_own} of {count} of a model that is loaded by its first, {first}",
+                "{count} 個のファイルに分かれたモデルの {number_of_own} 番目で、モデルは最初の {first} から読み込みます"
             )));
         }
         let others: Vec<PathBuf> = (2..=count)
@@ -83,9 +86,10 @@ impl Split {
             .filter_map(|other| Some(other.file_name()?.to_string_lossy().into_owned()))
             .collect();
         if !missing.is_empty() {
-            return Err(incomplete(format!(
-                "it is the first of {count} files of a model, of which are missing: {}",
-                missing.join(", ")
+            let missing = missing.join(", ");
+            return Err(incomplete(bilingual!(
+                "it is the first of {count} files of a model, of which are missing: {missing}",
+                "{count} 個のファイルに分かれたモデルの最初のもので、次のファイルがありません：{missing}"
             )));
         }
         Ok(Some(Self {
@@ -104,7 +108,7 @@ impl Split {
         metadata: &HashMap<String, MetaValue>,
         first: &HashMap<String, MetaValue>,
     ) -> Result<(), LoadError> {
-        let bad = |reason: String| LoadError::bad_file(path, reason);
+        let bad = |reason: Bilingual| LoadError::bad_file(path, reason);
         let number_of = |key: &str| {
             metadata
                 .get(key)
@@ -112,18 +116,19 @@ impl Split {
                 .map(|value| value as usize)
         };
         if number_of(NUMBER) != Some(number) || number_of(COUNT) != Some(self.count) {
-            return Err(bad(format!(
-                "it does not say that it is file {} of {}",
-                number + 1,
-                self.count
+            let (number, count) = (number + 1, self.count);
+            return Err(bad(bilingual!(
+                "it does not say that it is file {number} of {count}",
+                "{count} 個のうち {number} 番目のファイルだと記していません"
             )));
         }
         let is_own = |key: &str| [NUMBER, COUNT, TENSORS, ALIGNMENT].contains(&key);
         let mut others = (metadata.iter()).filter(|(key, value)| !is_own(key) && first.get(*key) != Some(value));
         match others.next() {
             None => Ok(()),
-            Some((key, _)) => Err(bad(format!(
-                "its metadata has a {key} that is not that of the model's first file"
+            Some((key, _)) => Err(bad(bilingual!(
+                "its metadata has a {key} that is not that of the model's first file",
+                "メタデータの {key} が、モデルの最初のファイルのものと違います"
             ))),
         }
     }
@@ -131,13 +136,14 @@ impl Split {
     /// Checks the number of tensors of all files against the first one's.
     pub(super) fn check_tensors(&self, path: &Path, found: usize) -> Result<(), LoadError> {
         match self.tensors {
-            Some(wanted) if wanted != found => Err(LoadError::bad_file(
-                path,
-                format!(
-                    "its {} files have {found} tensors, not the {wanted} that it names",
-                    self.count
-                ),
-            )),
+            Some(wanted) if wanted != found => {
+                let count = self.count;
+                let reason = bilingual!(
+                    "its {count} files have {found} tensors, not the {wanted} that it names",
+                    "{count} 個のファイルのテンソルは、記された {wanted} 個ではなく {found} 個です"
+                );
+                Err(LoadError::bad_file(path, reason))
+            }
             _ => Ok(()),
         }
     }

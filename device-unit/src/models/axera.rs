@@ -79,8 +79,7 @@ impl ModelSource for AxeraModels {
             Tokenizer::from_qwen_tiktoken(&tokenizer_file)
         } else {
             Tokenizer::from_tokenizer_json(&tokenizer_file)
-        }
-        .map_err(|error| LoadError::bad_file(&tokenizer_file, error.to_string()))?;
+        }?;
 
         // The built-in tokenizer's template adds a full stop; the tokenizer servers apply the model's own, which does not.
         let template = if parameters.tokenizer_type == QWEN_TIKTOKEN {

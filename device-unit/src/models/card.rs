@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use softprefix_core::bilingual;
 
 use crate::engine::cpu::config::Config;
 use crate::engine::cpu::tensors;
@@ -47,11 +48,14 @@ impl ModelInfo {
         let file = GgufFile::open(path)?;
         let config = Config::read(&file)?;
         let vocab_size = tensors::check(&file, &config)?.rows();
-        let tokens = Vocabulary::check_gguf(&file).map_err(|error| LoadError::Vocabulary(error.to_string()))?;
+        let tokens = Vocabulary::check_gguf(&file)?;
         if tokens > vocab_size {
             return Err(LoadError::bad_file(
                 path,
-                format!("its vocabulary has {tokens} tokens, its embedding table {vocab_size} rows"),
+                bilingual!(
+                    "its vocabulary has {tokens} tokens, its embedding table {vocab_size} rows",
+                    "語彙は {tokens} トークンですが、埋め込みの表は {vocab_size} 行です"
+                ),
             ));
         }
         Ok(Self {

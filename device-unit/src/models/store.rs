@@ -7,12 +7,13 @@ use std::thread;
 use std::time::SystemTime;
 
 use serde_json::{Map, Value};
+use softprefix_core::bilingual;
 
 use crate::engine::EngineError;
 use crate::engine::cpu::{CpuEngine, CpuOptions};
 use crate::gguf::{GgufFile, name_parts};
 use crate::model::{LoadError, LoadProgress, LoadStage, LoadedModel, ModelSource};
-use crate::tokenizer::{ChatTemplate, Tokenizer, TokenizerError};
+use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 use super::card::ModelInfo;
 use super::catalogue::{CATALOGUE, Entry, MODULE_QWEN, entry};
@@ -260,9 +261,8 @@ impl ModelSource for ModelStore {
         if let Some(sha256) = &digest {
             self.check_content(&found, sha256)?;
         }
-        let unusable = |error: TokenizerError| LoadError::Vocabulary(error.to_string());
-        let tokenizer = tokenizer?.map_err(unusable)?;
-        let template = ChatTemplate::from_gguf(&file).map_err(unusable)?;
+        let tokenizer = tokenizer??;
+        let template = ChatTemplate::from_gguf(&file)?;
 
         let by_module_name = model == MODULE_QWEN;
         let mut settings = info.mode_param(&found.file_name(), by_module_name);
@@ -283,7 +283,10 @@ fn check_template(path: &Path, manifest_has_template: bool, info: &ModelInfo) ->
     if manifest_has_template && !info.has_chat_template {
         return Err(LoadError::Unsupported {
             path: path.to_owned(),
-            reason: "its chat template is in Ollama's manifest alone, which is not computed here".to_owned(),
+            reason: bilingual!(
+                "its chat template is in Ollama's manifest alone, which is not computed here",
+                "チャットテンプレートが Ollama のマニフェストにだけあり、その形式には対応していません"
+            ),
         });
     }
     Ok(())

@@ -2,9 +2,13 @@
 
 use std::collections::HashSet;
 
+use softprefix_core::bilingual;
+use softprefix_core::language::Bilingual;
+
 use crate::gguf::KeyUse::{Computed, Meaningless, Only};
 use crate::gguf::{GgufFile, KeyTable, MetaValue, StringTable, check_keys, is_off};
 
+use super::huggingface::unequal_counts;
 use super::jinja::{JinjaTemplate, LONGEST_TEMPLATE};
 use super::{ChatTemplate, END_OF_TEXT, IM_END, PreTokenization, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
@@ -96,12 +100,66 @@ pub(crate) const KEYS: &KeyTable = &[
     ("ggml.fim_rep_token_id", Computed),
     ("ggml.fim_sep_token_id", Computed),
     ("ggml.add_bos_token", Computed),
-    ("ggml.add_eos_token", Only(is_off, "false, nothing behind a text")),
-    ("ggml.add_sep_token", Only(is_off, "false, nothing between texts")),
-    ("ggml.add_padding_token", Only(is_off, "false, no text is filled up")),
-    ("ggml.add_unknown_token", Only(is_off, "false, as read for BERT alone")),
-    ("ggml.add_cls_token", Only(is_off, "false, as read for BERT alone")),
-    ("ggml.add_mask_token", Only(is_off, "false, as read for BERT alone")),
+    (
+        "ggml.add_eos_token",
+        Only(
+            is_off,
+            Bilingual {
+                en: "false, nothing behind a text",
+                ja: "false（テキストの後に何も付けない）",
+            },
+        ),
+    ),
+    (
+        "ggml.add_sep_token",
+        Only(
+            is_off,
+            Bilingual {
+                en: "false, nothing between texts",
+                ja: "false（テキストの間に何も入れない）",
+            },
+        ),
+    ),
+    (
+        "ggml.add_padding_token",
+        Only(
+            is_off,
+            Bilingual {
+                en: "false, no text is filled up",
+                ja: "false（テキストを詰め物で伸ばさない）",
+            },
+        ),
+    ),
+    (
+        "ggml.add_unknown_token",
+        Only(
+            is_off,
+            Bilingual {
+                en: "false, as read for BERT alone",
+                ja: "false（BERT だけが使う設定）",
+            },
+        ),
+    ),
+    (
+        "ggml.add_cls_token",
+        Only(
+            is_off,
+            Bilingual {
+                en: "false, as read for BERT alone",
+                ja: "false（BERT だけが使う設定）",
+            },
+        ),
+    ),
+    (
+        "ggml.add_mask_token",
+        Only(
+            is_off,
+            Bilingual {
+                en: "false, as read for BERT alone",
+                ja: "false（BERT だけが使う設定）",
+            },
+        ),
+    ),
     ("ggml.scores", Meaningless("byte-level BPE goes by the merges")),
     (
         "ggml.add_space_prefix",
@@ -169,21 +227,35 @@ impl ChatTemplate {
         if source.is_empty() {
             return Ok(template);
         }
-        let bad = |reason: String| TokenizerError::Template {
+        let bad = |reason: Bilingual| TokenizerError::Template {
             what: file.path().display().to_string(),
-            reason: format!("its {CHAT_TEMPLATE} {reason}"),
+            reason,
         };
         if source.len() > LONGEST_TEMPLATE {
             let bytes = source.len();
-            return Err(bad(format!("has {bytes} bytes, more than {LONGEST_TEMPLATE}")));
+            return Err(bad(bilingual!(
+                "its {CHAT_TEMPLATE} has {bytes} bytes, more than {LONGEST_TEMPLATE}",
+                "{CHAT_TEMPLATE} が {bytes} バイトで、{LONGEST_TEMPLATE} を超えています"
+            )));
         }
-        let cannot = |reason: String| bad(format!("cannot be rendered ({reason})"));
+        let cannot = |detail: String| {
+            bad(bilingual!(
+                "its {CHAT_TEMPLATE} cannot be rendered ({detail})",
+                "{CHAT_TEMPLATE} からプロンプトを作れません（詳細：「{detail}」）"
+            ))
+        };
         let own = JinjaTemplate::new(source, bos, token(EOS)?).map_err(cannot)?;
         let (system, user) = ("Answer briefly.", "Is the sea deep?");
         let rendered = own.render(system, user).map_err(cannot)?;
-        for (text, what) in [(system, "the system prompt"), (user, "the user's text")] {
+        for (text, en, ja) in [
+            (system, "the system prompt", "システムプロンプト"),
+            (user, "the user's text", "ユーザーのテキスト"),
+        ] {
             if !rendered.contains(text) {
-                return Err(bad(format!("leaves out {what}")));
+                return Err(bad(bilingual!(
+                    "its {CHAT_TEMPLATE} leaves out {en}",
+                    "{CHAT_TEMPLATE} が{ja}を省いてしまいます"
+                )));
             }
         }
         // Without the user's text, its length is what a prompt has besides it.
@@ -219,7 +291,7 @@ impl Vocabulary {
     /// As [`Tokenizer::from_gguf`].
     pub fn from_gguf(file: &GgufFile) -> Result<Self, TokenizerError> {
         let source = file.path().display().to_string();
-        let bad = |reason: String| TokenizerError::bad_vocabulary(&source, reason);
+        let bad = |reason: Bilingual| TokenizerError::bad_vocabulary(&source, reason);
         Self::check_gguf(file)?;
         let pre = pre_tokenization(file)?;
         let (tokens, merges) = (list(file, TOKENS)?, list(file, MERGES)?);
@@ -245,8 +317,8 @@ impl Vocabulary {
     /// As [`Tokenizer::from_gguf`] and [`ChatTemplate::from_gguf`], and [`TokenizerError::Unsupported`] where the template writes
     /// `<|im_start|>` or `<|im_end|>` and the vocabulary does not have it, or a key is not known.
     pub fn check_gguf(file: &GgufFile) -> Result<usize, TokenizerError> {
-        let bad = |reason: String| TokenizerError::bad_vocabulary(file.path().display(), reason);
-        let unsupported = |reason: String| unsupported(file, reason);
+        let bad = |reason: Bilingual| TokenizerError::bad_vocabulary(file.path().display(), reason);
+        let unsupported = |reason: Bilingual| unsupported(file, reason);
         pre_tokenization(file)?;
         check_keys(file, "tokenizer.", KEYS).map_err(unsupported)?;
         let merges = list(file, MERGES)?;
@@ -257,14 +329,18 @@ impl Vocabulary {
         for token in tokens.iter() {
             // Texts without a token have none in several places.
             if !known.insert(token) && !token.is_empty() {
-                return Err(bad(format!("it lists the token {token:?} twice")));
+                return Err(bad(bilingual!(
+                    "it lists the token {token:?} twice",
+                    "トークン {token:?} が二つあります"
+                )));
             }
         }
         let rendered = ChatTemplate::from_gguf(file)?.render("S", "U")?;
         for mark in [IM_START, IM_END] {
             if rendered.contains(mark) && !known.contains(mark) {
-                return Err(unsupported(format!(
-                    "it has no token {mark}, so it is not made for chats in ChatML"
+                return Err(unsupported(bilingual!(
+                    "it has no token {mark}, so it is not made for chats in ChatML",
+                    "トークン {mark} がなく、ChatML の会話のための語彙ではありません"
                 )));
             }
         }
@@ -274,26 +350,30 @@ impl Vocabulary {
 }
 
 /// Checks the lengths of the tokens that are searched for in every text.
-fn check_special(tokens: &StringTable, kinds: &[TokenKind]) -> Result<(), String> {
+fn check_special(tokens: &StringTable, kinds: &[TokenKind]) -> Result<(), Bilingual> {
     let is_special = |kind: &TokenKind| matches!(kind, TokenKind::Control | TokenKind::UserDefined);
     let mut all = 0;
     for (number, (token, _)) in (tokens.iter().zip(kinds).enumerate()).filter(|(_, (_, kind))| is_special(kind)) {
         if token.len() > LONGEST_SPECIAL {
-            return Err(format!(
-                "its special token {number} has {} bytes, more than {LONGEST_SPECIAL}",
-                token.len()
+            let bytes = token.len();
+            return Err(bilingual!(
+                "its special token {number} has {bytes} bytes, more than {LONGEST_SPECIAL}",
+                "特殊トークン {number} が {bytes} バイトで、{LONGEST_SPECIAL} を超えています"
             ));
         }
         all += token.len();
     }
     if all > MOST_SPECIAL {
-        return Err(format!("its special tokens have {all} bytes, more than {MOST_SPECIAL}"));
+        return Err(bilingual!(
+            "its special tokens have {all} bytes, more than {MOST_SPECIAL}",
+            "特殊トークンが合わせて {all} バイトで、{MOST_SPECIAL} を超えています"
+        ));
     }
     Ok(())
 }
 
 /// Checks that both parts of each merge and what they make are tokens.
-fn check_merges(merges: &StringTable, known: &HashSet<&str>) -> Result<(), String> {
+fn check_merges(merges: &StringTable, known: &HashSet<&str>) -> Result<(), Bilingual> {
     let mut whole = String::new();
     for ((left, right), number) in pairs(merges)?.into_iter().zip(1_usize..) {
         whole.clear();
@@ -303,8 +383,9 @@ fn check_merges(merges: &StringTable, known: &HashSet<&str>) -> Result<(), Strin
             .into_iter()
             .find(|part| !known.contains(part))
         {
-            return Err(format!(
-                "its merge {number} needs the token {missing:?}, which it has not"
+            return Err(bilingual!(
+                "its merge {number} needs the token {missing:?}, which it has not",
+                "マージ {number} に必要なトークン {missing:?} がありません"
             ));
         }
     }
@@ -312,12 +393,15 @@ fn check_merges(merges: &StringTable, known: &HashSet<&str>) -> Result<(), Strin
 }
 
 /// The two parts of each merge.
-fn pairs(merges: &StringTable) -> Result<Vec<(&str, &str)>, String> {
+fn pairs(merges: &StringTable) -> Result<Vec<(&str, &str)>, Bilingual> {
     (merges.iter().zip(1_usize..))
         .map(|(merge, number)| {
-            merge
-                .split_once(' ')
-                .ok_or_else(|| format!("its merge {number} is no pair: {merge:?}"))
+            merge.split_once(' ').ok_or_else(|| {
+                bilingual!(
+                    "its merge {number} is no pair: {merge:?}",
+                    "マージ {number} が二つの部分に分かれていません：{merge:?}"
+                )
+            })
         })
         .collect()
 }
@@ -406,7 +490,10 @@ fn named_token(file: &GgufFile, key: &str, tokens: &StringTable) -> Result<Optio
 fn in_vocabulary(file: &GgufFile, key: &str, id: u32, tokens: &StringTable) -> Result<u32, TokenizerError> {
     let count = tokens.len();
     if id as usize >= count {
-        let reason = format!("its {key} is {id}, and it has {count} tokens");
+        let reason = bilingual!(
+            "its {key} is {id}, and it has {count} tokens",
+            "{key} は {id} ですが、トークンは {count} 個です"
+        );
         return Err(TokenizerError::bad_vocabulary(file.path().display(), reason));
     }
     Ok(id)
@@ -422,7 +509,10 @@ fn begins_texts(file: &GgufFile, tokens: &StringTable) -> Result<bool, Tokenizer
             let kinds = kinds(file, tokens)?;
             let kind = named_token(file, BOS, tokens)?.and_then(|id| kinds.get(id as usize));
             if !matches!(kind, Some(TokenKind::Control | TokenKind::UserDefined)) {
-                let reason = format!("its {ADD_BOS} is true, and no {BOS} names a special token");
+                let reason = bilingual!(
+                    "its {ADD_BOS} is true, and no {BOS} names a special token",
+                    "{ADD_BOS} が true なのに、特殊トークンを示す {BOS} がありません"
+                );
                 return Err(unsupported(file, reason));
             }
             Ok(true)
@@ -450,7 +540,7 @@ fn kinds(file: &GgufFile, tokens: &StringTable) -> Result<Vec<TokenKind>, Tokeni
     if numbers.len() != tokens.len() {
         return Err(TokenizerError::bad_vocabulary(
             file.path().display(),
-            format!("it has {} tokens but {} token types", tokens.len(), numbers.len()),
+            unequal_counts(tokens.len(), numbers.len()),
         ));
     }
     let template = file
@@ -473,14 +563,19 @@ fn list<'f>(file: &'f GgufFile, key: &str) -> Result<&'f StringTable, TokenizerE
 }
 
 fn missing(file: &GgufFile, key: &str) -> TokenizerError {
-    TokenizerError::bad_vocabulary(file.path().display(), format!("its metadata lacks {key}"))
+    let reason = bilingual!("its metadata lacks {key}", "メタデータに {key} がありません");
+    TokenizerError::bad_vocabulary(file.path().display(), reason)
 }
 
 fn unusable(file: &GgufFile, key: &str) -> TokenizerError {
-    TokenizerError::bad_vocabulary(file.path().display(), format!("its metadata has no usable {key}"))
+    let reason = bilingual!(
+        "its metadata has no usable {key}",
+        "メタデータに使える {key} がありません"
+    );
+    TokenizerError::bad_vocabulary(file.path().display(), reason)
 }
 
-fn unsupported(file: &GgufFile, reason: String) -> TokenizerError {
+fn unsupported(file: &GgufFile, reason: Bilingual) -> TokenizerError {
     TokenizerError::Unsupported {
         what: file.path().display().to_string(),
         reason,

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use softprefix_core::bilingual;
+use softprefix_core::language::Bilingual;
 use tokenizers::decoders::byte_level::ByteLevel as ByteLevelDecoder;
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::normalizers::unicode::NFC;
@@ -28,13 +30,10 @@ pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerError>
         ends: _,
         turn_end: _,
     } = vocabulary;
-    let bad = |reason: String| TokenizerError::bad_vocabulary(&source, reason);
+    let unusable = |error: tokenizers::Error| TokenizerError::bad_vocabulary(&source, quoted(&error));
     if tokens.len() != kinds.len() {
-        return Err(bad(format!(
-            "it has {} tokens but {} token types",
-            tokens.len(),
-            kinds.len()
-        )));
+        let reason = unequal_counts(tokens.len(), kinds.len());
+        return Err(TokenizerError::bad_vocabulary(&source, reason));
     }
     let added: Vec<AddedToken> = (tokens.iter().zip(&kinds))
         .filter(|(_, kind)| matches!(kind, TokenKind::Control | TokenKind::UserDefined))
@@ -45,18 +44,14 @@ pub(super) fn build(vocabulary: Vocabulary) -> Result<Tokenizer, TokenizerError>
     for (token, id) in tokens.into_iter().zip(0_u32..) {
         ids.insert(token, id);
     }
-    let model = BPE::builder()
-        .vocab_and_merges(ids, merges)
-        .build()
-        .map_err(|error| bad(error.to_string()))?;
+    let model = BPE::builder().vocab_and_merges(ids, merges).build().map_err(unusable)?;
 
     let mut tokenizer = Tokenizer::new(model);
     match pre {
         PreTokenization::Qwen2 => {
             tokenizer.with_normalizer(Some(NFC));
             let pattern = SplitPattern::Regex(QWEN2_PATTERN.to_owned());
-            let split =
-                Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(|error| bad(error.to_string()))?;
+            let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false).map_err(unusable)?;
             tokenizer.with_pre_tokenizer(Some(Sequence::new(vec![
                 PreTokenizerWrapper::Split(split),
                 PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, false)),
@@ -81,13 +76,16 @@ pub(super) fn read(path: &Path) -> Result<(Tokenizer, Pieces), TokenizerError> {
             path: path.to_owned(),
             source,
         })?;
-    let bad = |reason: String| TokenizerError::bad_vocabulary(path.display(), reason);
-    let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| bad(error.to_string()))?;
+    let bad = |reason: Bilingual| TokenizerError::bad_vocabulary(path.display(), reason);
+    let tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| bad(quoted(&error)))?;
     let ModelWrapper::BPE(model) = tokenizer.get_model() else {
-        return Err(bad("it is not of the BPE kind".to_owned()));
+        return Err(bad(bilingual!("it is not of the BPE kind", "BPE の語彙ではありません")));
     };
     if model.byte_fallback || !is_byte_level(&tokenizer) {
-        return Err(bad("its BPE does not work on bytes".to_owned()));
+        return Err(bad(bilingual!(
+            "its BPE does not work on bytes",
+            "バイト単位の BPE ではありません"
+        )));
     }
 
     let added = tokenizer.get_added_tokens_decoder();
@@ -95,7 +93,11 @@ pub(super) fn read(path: &Path) -> Result<(Tokenizer, Pieces), TokenizerError> {
     let size = vocabulary.values().max().map_or(0, |&id| id as usize + 1);
     // Ids in a file may have gaps, which must not cost gigabytes.
     if size > 16 * vocabulary.len() + 1024 {
-        return Err(bad(format!("it numbers {} tokens up to {size}", vocabulary.len())));
+        let count = vocabulary.len();
+        return Err(bad(bilingual!(
+            "it numbers {count} tokens up to {size}",
+            "{count} 個のトークンの番号が {size} まであります"
+        )));
     }
     let mut by_id: Vec<Option<(&str, TokenKind)>> = vec![None; size];
     for (text, &id) in &vocabulary {
@@ -112,6 +114,19 @@ pub(super) fn read(path: &Path) -> Result<(Tokenizer, Pieces), TokenizerError> {
         pieces.push(text, kind);
     }
     Ok((tokenizer, pieces))
+}
+
+/// The message of the library, which is in English.
+fn quoted(error: &tokenizers::Error) -> Bilingual {
+    bilingual!("{error}", "詳細：「{error}」")
+}
+
+/// Why a vocabulary whose lists do not belong together cannot be used.
+pub(super) fn unequal_counts(tokens: usize, kinds: usize) -> Bilingual {
+    bilingual!(
+        "it has {tokens} tokens but {kinds} token types",
+        "トークンは {tokens} 個ですが、トークンの種類は {kinds} 個です"
+    )
 }
 
 fn is_byte_level(tokenizer: &Tokenizer) -> bool {

@@ -1,7 +1,6 @@
 //! Text to tokens and back, from GGUF vocabularies, `tokenizer.json` or `qwen.tiktoken`, and the chat template.
 
 mod byte_level;
-mod error;
 #[cfg(feature = "cpu")]
 mod gguf;
 mod huggingface;
@@ -15,7 +14,7 @@ use std::path::Path;
 
 use tokenizers::{Model, Normalizer, OffsetType, PreTokenizedString, PreTokenizer as _};
 
-pub use error::TokenizerError;
+pub use crate::errors::TokenizerError;
 #[cfg(feature = "cpu")]
 pub(crate) use gguf::CHAT_TEMPLATE;
 #[cfg(all(test, feature = "cpu"))]

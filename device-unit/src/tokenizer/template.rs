@@ -84,9 +84,9 @@ impl ChatTemplate {
     fn conversation(&self, system: &str, user: &str) -> Result<String, TokenizerError> {
         #[cfg(feature = "cpu")]
         if let Some(own) = &self.own {
-            return own.render(system, user).map_err(|reason| TokenizerError::Template {
+            return own.render(system, user).map_err(|detail| TokenizerError::Template {
                 what: "the model".to_owned(),
-                reason,
+                reason: softprefix_core::bilingual!("{detail}", "詳細：「{detail}」"),
             });
         }
         Ok(format!(

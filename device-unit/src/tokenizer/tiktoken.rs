@@ -5,6 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use softprefix_core::bilingual;
 
 use super::{PreTokenization, TokenKind, TokenizerError, Vocabulary, byte_level};
 
@@ -45,36 +46,47 @@ pub(super) fn read(path: &Path) -> Result<Vocabulary, TokenizerError> {
 }
 
 fn parse(text: &str, source: &str) -> Result<Vocabulary, TokenizerError> {
-    let bad =
-        |line: usize, reason: &str| TokenizerError::bad_vocabulary(source, format!("line {}: {reason}", line + 1));
+    let bad = |line: usize, en: &str, ja: &str| {
+        let line = line + 1;
+        TokenizerError::bad_vocabulary(source, bilingual!("line {line}: {en}", "{line} 行目：{ja}"))
+    };
     let mut tokens: Vec<Vec<u8>> = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if line.is_empty() {
             continue;
         }
-        let (token, rank) = line
-            .split_once(' ')
-            .ok_or_else(|| bad(number, "no blank between token and rank"))?;
+        let (token, rank) = line.split_once(' ').ok_or_else(|| {
+            bad(
+                number,
+                "no blank between token and rank",
+                "トークンと順位の間に空白がありません",
+            )
+        })?;
         let token = STANDARD
             .decode(token)
-            .map_err(|_| bad(number, "the token is not base64"))?;
+            .map_err(|_| bad(number, "the token is not base64", "トークンが Base64 ではありません"))?;
         let rank: usize = rank
             .trim_end()
             .parse()
-            .map_err(|_| bad(number, "the rank is not a number"))?;
+            .map_err(|_| bad(number, "the rank is not a number", "順位が数ではありません"))?;
         if rank != tokens.len() {
-            return Err(bad(
-                number,
-                &format!("the rank is {rank}, but {} tokens came before it", tokens.len()),
-            ));
+            let before = tokens.len();
+            let reason = bilingual!(
+                "the rank is {rank}, but {before} tokens came before it",
+                "順位が {rank} ですが、その前のトークンは {before} 個です"
+            );
+            return Err(bad(number, &reason.en, &reason.ja));
         }
         if token.is_empty() {
-            return Err(bad(number, "the token is empty"));
+            return Err(bad(number, "the token is empty", "トークンが空です"));
         }
         tokens.push(token);
     }
     if tokens.is_empty() {
-        return Err(TokenizerError::bad_vocabulary(source, "it is empty"));
+        return Err(TokenizerError::bad_vocabulary(
+            source,
+            bilingual!("it is empty", "空です"),
+        ));
     }
 
     let ranks: HashMap<&[u8], u32> = tokens.iter().map(Vec::as_slice).zip(0..).collect();

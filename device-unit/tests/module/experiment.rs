@@ -26,12 +26,12 @@ fn plan() -> Plan {
         },
         Sweep::script(1),
     );
-    plan.sweeps[0].lens = vec![1, 4];
+    plan.sweeps[0].lengths = vec![1, 4];
     plan.sweeps.push(Sweep {
         kind: PrefixKind::Words {
             text: "the and in".into(),
         },
-        lens: vec![2],
+        lengths: vec![2],
         magnitudes: Magnitudes::TokenNorms(Values::List(vec![0.0, 1.0, 4.0])),
         rounding: Rounding::NearestEven,
     });
@@ -241,7 +241,7 @@ fn where_one_prefix_has_no_room_to_be_scored_the_others_of_its_request_are_score
         let usage = records[0].answer().unwrap().usage.clone().unwrap();
         let mut plan = plan();
         // Beside so many rows there is room for the beginning of an output, and none for all of the baseline's.
-        plan.sweeps[1].lens = vec![2, 400 - usage.template_tokens - usage.prompt_tokens - 4];
+        plan.sweeps[1].lengths = vec![2, 400 - usage.template_tokens - usage.prompt_tokens - 4];
         plan.sweeps[1].magnitudes = Magnitudes::TokenNorms(Values::List(vec![1.0]));
         let mut unscored = request(&server, plan.clone()).await;
         unscored.save_to = kept_at(&path);

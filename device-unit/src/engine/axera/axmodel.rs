@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
+use softprefix_core::bilingual;
 
 use super::abi::{self, Context, Handle};
 use super::memory::{Caching, DeviceBuffer};
@@ -71,13 +72,15 @@ impl AxModel {
         // SAFETY: the mapping lives for the next call only. A file that is modified meanwhile is as broken as one that is modified while
         // it is read.
         let bytes = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-        let len = u32::try_from(bytes.len()).map_err(|_| LoadError::bad_file(path, "it is larger than 4 GiB"))?;
+        let len = u32::try_from(bytes.len())
+            .map_err(|_| LoadError::bad_file(path, bilingual!("it is larger than 4 GiB", "4 GiB を超えています")))?;
 
         let refused = |call: &str, code: i32| {
             LoadError::bad_file(
                 path,
-                format!(
-                    "{call} refused it with code {code:#x} (damaged, compiled for another chip, or no NPU memory left)"
+                bilingual!(
+                    "{call} refused it with code {code:#x} (damaged, compiled for another chip, or no NPU memory left)",
+                    "{call} がコード {code:#x} で拒否しました（破損しているか、別のチップ用か、NPU のメモリーが足りません）"
                 ),
             )
         };

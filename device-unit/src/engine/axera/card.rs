@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use serde_json::{Map, Value};
+use softprefix_core::bilingual;
 use softprefix_core::files;
 use softprefix_core::prefix::MAX_HIDDEN_SIZE;
 
@@ -71,10 +72,16 @@ impl ModelFolders {
                     continue;
                 }
             };
-            let card: Value = serde_json::from_str(&text)
-                .map_err(|error| LoadError::bad_file(&path, format!("it is not JSON ({error})")))?;
+            let card: Value = serde_json::from_str(&text).map_err(|error| {
+                let reason = bilingual!("it is not JSON ({error})", "JSON ではありません（詳細：「{error}」）");
+                LoadError::bad_file(&path, reason)
+            })?;
             if !card.get("mode_param").is_some_and(Value::is_object) {
-                return Err(LoadError::bad_file(path, "it has no object \"mode_param\""));
+                let reason = bilingual!(
+                    "it has no object \"mode_param\"",
+                    "\"mode_param\" というオブジェクトがありません"
+                );
+                return Err(LoadError::bad_file(path, reason));
             }
             return Ok((path, card));
         }

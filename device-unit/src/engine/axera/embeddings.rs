@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use half::bf16;
+use softprefix_core::bilingual;
 
 use crate::engine::{EngineError, TokenEmbeddings};
 use crate::errors::LoadError;
@@ -22,16 +23,16 @@ impl EmbeddingFile {
     /// [`LoadError::Unreadable`]; [`LoadError::BadFile`] if the size is not `vocab_size x hidden_size x 2` bytes.
     pub fn open(path: &Path, vocab_size: usize, hidden_size: usize) -> Result<Self, LoadError> {
         let file = StoredFile::open(path)?;
-        let wanted = vocab_size.checked_mul(hidden_size).and_then(|n| n.checked_mul(2));
-        if wanted.map(|bytes| bytes as u64) != Some(file.len()) || hidden_size == 0 {
-            return Err(LoadError::bad_file(
-                path,
-                format!(
-                    "it has {} bytes, but tokens_embed_num {vocab_size} x tokens_embed_size {hidden_size} x 2 are {}",
-                    file.len(),
-                    wanted.map_or_else(|| "beyond any file".to_owned(), |n| n.to_string())
-                ),
-            ));
+        let bytes = file.len();
+        let expected = (vocab_size as u128)
+            .saturating_mul(hidden_size as u128)
+            .saturating_mul(2);
+        if u128::from(bytes) != expected || hidden_size == 0 {
+            let reason = bilingual!(
+                "it has {bytes} bytes, but tokens_embed_num {vocab_size} x tokens_embed_size {hidden_size} x 2 are {expected}",
+                "{bytes} バイトですが、tokens_embed_num {vocab_size} x tokens_embed_size {hidden_size} x 2 は {expected} です"
+            );
+            return Err(LoadError::bad_file(path, reason));
         }
         Ok(Self {
             file,

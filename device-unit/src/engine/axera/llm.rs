@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use half::bf16;
+use softprefix_core::bilingual;
+use softprefix_core::language::Bilingual;
 
 use super::axmodel::AxModel;
 use super::card::ModelParameters;
@@ -87,7 +89,10 @@ impl AxeraEngine {
                 Some(first) if first != found => {
                     return Err(bad(
                         &file,
-                        format!("its sizes are {found:?}, those of layer 0 are {first:?}"),
+                        bilingual!(
+                            "its sizes are {found:?}, those of layer 0 are {first:?}",
+                            "大きさが {found:?} で、層 0 の {first:?} と違います"
+                        ),
                     ));
                 }
                 Some(_) => {}
@@ -102,7 +107,10 @@ impl AxeraEngine {
                 saved_cache,
             });
         }
-        let sizes = sizes.ok_or_else(|| bad(folder, "the card names no layers".into()))?;
+        let sizes = sizes.ok_or_else(|| {
+            let reason = bilingual!("the card names no layers", "カードに層が一つも記されていません");
+            bad(folder, reason)
+        })?;
 
         let post_file = folder.join(&parameters.post_model_file);
         let mut post = AxModel::load(runtime, &post_file)?;
@@ -386,11 +394,12 @@ impl Sizes {
     fn of(layer: &mut AxModel, hidden: usize) -> Result<Self, LoadError> {
         let file = layer.path().to_owned();
         if layer.groups().len() < 2 {
+            let groups = layer.groups().len();
             return Err(bad(
                 &file,
-                format!(
-                    "it has {} shape group(s); decode and prefill need two",
-                    layer.groups().len()
+                bilingual!(
+                    "it has {groups} shape group(s); decode and prefill need two",
+                    "シェイプグループが {groups} 個です。デコードとプリフィルには二つ必要です"
                 ),
             ));
         }
@@ -401,7 +410,10 @@ impl Sizes {
         if kv_width == 0 || prefill == 0 || cache == 0 || !cache.is_multiple_of(kv_width) {
             return Err(bad(
                 &file,
-                format!("a K_cache of {cache} values does not hold rows of {kv_width}"),
+                bilingual!(
+                    "a K_cache of {cache} values does not hold rows of {kv_width}",
+                    "K_cache の {cache} 個の値が、幅 {kv_width} の行に分かれません"
+                ),
             ));
         }
         let kv_len = cache / kv_width;
@@ -427,7 +439,10 @@ impl Sizes {
         if prefill > kv_len {
             return Err(bad(
                 &file,
-                format!("a prefill of {prefill} rows does not fit a cache of {kv_len}"),
+                bilingual!(
+                    "a prefill of {prefill} rows does not fit a cache of {kv_len}",
+                    "プリフィルの {prefill} 行が、キャッシュの {kv_len} 行に収まりません"
+                ),
             ));
         }
         Ok(Self {
@@ -439,7 +454,7 @@ impl Sizes {
     }
 }
 
-fn bad(path: &Path, reason: String) -> LoadError {
+fn bad(path: &Path, reason: Bilingual) -> LoadError {
     LoadError::bad_file(path, reason)
 }
 
@@ -449,7 +464,10 @@ fn check(file: &Path, tensor: &str, got: usize, wanted: usize) -> Result<(), Loa
     } else {
         Err(bad(
             file,
-            format!("its tensor {tensor} has {got} bytes; {wanted} are needed"),
+            bilingual!(
+                "its tensor {tensor} has {got} bytes; {wanted} are needed",
+                "テンソル {tensor} は {got} バイトですが、{wanted} バイト必要です"
+            ),
         ))
     }
 }

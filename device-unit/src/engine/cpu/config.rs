@@ -1,5 +1,8 @@
 //! The shape of a model, read from the metadata of a GGUF file and checked.
 
+use softprefix_core::bilingual;
+use softprefix_core::language::Bilingual;
+
 use crate::errors::LoadError;
 use crate::gguf::{GgufFile, MetaValue, check_keys, dequantise};
 
@@ -50,7 +53,13 @@ impl Config {
     /// [`LoadError::Unsupported`] with the key's name for variants that this engine does not compute.
     pub fn read(file: &GgufFile) -> Result<Self, LoadError> {
         let Some(architecture) = file.str("general.architecture") else {
-            return Err(bad(file, "its metadata has no general.architecture".into()));
+            return Err(bad(
+                file,
+                bilingual!(
+                    "its metadata has no general.architecture",
+                    "メタデータに general.architecture がありません"
+                ),
+            ));
         };
         let (pairing, head_norms) = match architecture {
             "qwen2" => (Pairing::Halves, false),
@@ -73,7 +82,10 @@ impl Config {
         if kv_heads == 0 || heads % kv_heads != 0 {
             return Err(bad(
                 file,
-                format!("it has {heads} heads for {kv_heads} heads of keys, which does not divide"),
+                bilingual!(
+                    "it has {heads} heads for {kv_heads} heads of keys, which does not divide",
+                    "ヘッドの数 {heads} がキーのヘッドの数 {kv_heads} で割り切れません"
+                ),
             ));
         }
         let head_size = match metadata.optional("attention.key_length")? {
@@ -82,14 +94,20 @@ impl Config {
             None => {
                 return Err(bad(
                     file,
-                    format!("its width of {hidden_size} does not divide into {heads} heads"),
+                    bilingual!(
+                        "its width of {hidden_size} does not divide into {heads} heads",
+                        "隠れ層の幅 {hidden_size} がヘッドの数 {heads} で割り切れません"
+                    ),
                 ));
             }
         };
         if head_size > MAX_HEAD_SIZE || head_size % 2 != 0 {
             return Err(unsupported(
                 file,
-                format!("its heads are {head_size} values wide, an odd number or more than {MAX_HEAD_SIZE}"),
+                bilingual!(
+                    "its heads are {head_size} values wide, an odd number or more than {MAX_HEAD_SIZE}",
+                    "ヘッドの幅 {head_size} が奇数か、{MAX_HEAD_SIZE} を超えています"
+                ),
             ));
         }
         // Files of these architectures rotate whole heads, and llama.cpp refuses others.
@@ -98,21 +116,27 @@ impl Config {
                 let key = metadata.key(name);
                 return Err(unsupported(
                     file,
-                    format!("its {key} is {size}, and its heads are {head_size} values wide"),
+                    bilingual!(
+                        "its {key} is {size}, and its heads are {head_size} values wide",
+                        "{key} が {size} で、ヘッドの幅 {head_size} と違います"
+                    ),
                 ));
             }
         }
         let feed_forward = metadata.number("feed_forward_length")?;
         let attention_width = heads.checked_mul(head_size).unwrap_or(0);
-        for (what, width) in [
-            ("embedding", hidden_size),
-            ("feed-forward", feed_forward),
-            ("attention", attention_width),
+        for (en, ja, width) in [
+            ("embedding", "埋め込み", hidden_size),
+            ("feed-forward", "フィードフォワード層", feed_forward),
+            ("attention", "アテンション", attention_width),
         ] {
             if width == 0 || width % BLOCK != 0 {
                 return Err(unsupported(
                     file,
-                    format!("its {what} width of {width} is no multiple of {BLOCK}"),
+                    bilingual!(
+                        "its {en} width of {width} is no multiple of {BLOCK}",
+                        "{ja}の幅 {width} が {BLOCK} の倍数ではありません"
+                    ),
                 ));
             }
         }
@@ -129,7 +153,10 @@ impl Config {
             let key = metadata.key("attention.sliding_window");
             return Err(unsupported(
                 file,
-                format!("its {key} is {size}, fewer than its context of {window}, which is not computed here"),
+                bilingual!(
+                    "its {key} is {size}, fewer than its context of {window}, which is not computed here",
+                    "{key} が {size} で、コンテキスト {window} より小さいものには対応していません"
+                ),
             ));
         }
         Ok(Self {
@@ -196,7 +223,10 @@ fn rope(metadata: &Metadata<'_>, pairing: Pairing, head_size: usize, window: usi
             let key = metadata.key("rope.scaling.type");
             return Err(unsupported(
                 file,
-                format!("its {key} is {other}; none, linear and yarn are computed here"),
+                bilingual!(
+                    "its {key} is {other}; none, linear and yarn are computed here",
+                    "{key} が {other} です。対応しているのは none、linear、yarn です"
+                ),
             ));
         }
     };
@@ -205,7 +235,10 @@ fn rope(metadata: &Metadata<'_>, pairing: Pairing, head_size: usize, window: usi
     {
         return Err(bad(
             file,
-            "its rope.scaling values for yarn are not all positive".into(),
+            bilingual!(
+                "its rope.scaling values for yarn are not all positive",
+                "yarn のための rope.scaling の値に、正でないものがあります"
+            ),
         ));
     }
     let magnitude = metadata.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
@@ -229,7 +262,10 @@ fn rope_factors(file: &GgufFile, pairs: usize) -> Result<Option<Vec<f32>>, LoadE
     let wrong = || {
         bad(
             file,
-            format!("its {ROPE_FACTORS} does not hold {pairs} positive numbers"),
+            bilingual!(
+                "its {ROPE_FACTORS} does not hold {pairs} positive numbers",
+                "{ROPE_FACTORS} が {pairs} 個の正の数ではありません"
+            ),
         )
     };
     if tensor.columns() != pairs || tensor.rows() != 1 {
@@ -256,7 +292,14 @@ impl<'a> Metadata<'a> {
     }
 
     fn unusable(&self, name: &str) -> LoadError {
-        bad(self.file, format!("its metadata has no usable {}", self.key(name)))
+        let key = self.key(name);
+        bad(
+            self.file,
+            bilingual!(
+                "its metadata has no usable {key}",
+                "メタデータに使える {key} がありません"
+            ),
+        )
     }
 
     fn read<T>(&self, name: &str, read: impl Fn(&'a MetaValue) -> Option<T>) -> Result<Option<T>, LoadError> {
@@ -276,7 +319,10 @@ impl<'a> Metadata<'a> {
         match values.as_slice() {
             [first, others @ ..] if layers == u32::try_from(values.len()).ok() => {
                 if others.iter().any(|other| other != first) {
-                    let reason = format!("its {key} is not the same for all layers, which is not computed here");
+                    let reason = bilingual!(
+                        "its {key} is not the same for all layers, which is not computed here",
+                        "{key} が層によって違うものには対応していません"
+                    );
                     return Err(unsupported(self.file, reason));
                 }
                 Ok(Some(*first as usize))
@@ -305,11 +351,11 @@ impl<'a> Metadata<'a> {
     }
 }
 
-fn bad(file: &GgufFile, reason: String) -> LoadError {
+fn bad(file: &GgufFile, reason: Bilingual) -> LoadError {
     LoadError::bad_file(file.path(), reason)
 }
 
-fn unsupported(file: &GgufFile, reason: String) -> LoadError {
+fn unsupported(file: &GgufFile, reason: Bilingual) -> LoadError {
     LoadError::Unsupported {
         path: file.path().to_owned(),
         reason,

@@ -1,17 +1,43 @@
 //! What the CPU engine does with each metadata key of a GGUF file below `general.` and the architecture's name. A key that is not listed is
 //! refused by name. Keys below `tokenizer.` are listed beside the tokenizer.
 
+use softprefix_core::language::Bilingual;
+
 use crate::gguf::KeyUse::{Computed, Meaningless, Only};
 use crate::gguf::{KeyTable, MetaValue, is_off};
+
+const OFF: Bilingual<&str> = Bilingual {
+    en: "0, which changes nothing",
+    ja: "0（何も変えない値）",
+};
+const NO_EXPERTS: Bilingual<&str> = Bilingual {
+    en: "0, no experts",
+    ja: "0（エキスパートなし）",
+};
 
 /// Keys below `general.`.
 pub(super) const GENERAL: &KeyTable = &[
     ("architecture", Computed),
     ("alignment", Computed),
-    ("type", Only(|value| value.as_str() == Some("model"), "\"model\"")),
+    (
+        "type",
+        Only(
+            |value| value.as_str() == Some("model"),
+            Bilingual {
+                en: "\"model\"",
+                ja: "\"model\"",
+            },
+        ),
+    ),
     (
         "quantization_version",
-        Only(|value| value.as_u32() == Some(2), "2, the layout of blocks since 2023"),
+        Only(
+            |value| value.as_u32() == Some(2),
+            Bilingual {
+                en: "2, the layout of blocks since 2023",
+                ja: "2（2023 年からのブロックの形）",
+            },
+        ),
     ),
     (
         "sampling.*",
@@ -45,33 +71,51 @@ pub(super) const ARCHITECTURE: &KeyTable = &[
     ("rope.scaling.yarn_beta_slow", Computed),
     (
         "rope.scaling.yarn_attn_factor",
-        Only(|value| value.as_f32() == Some(1.0), "1"),
+        Only(|value| value.as_f32() == Some(1.0), Bilingual { en: "1", ja: "1" }),
     ),
-    (
-        "rope.scaling.yarn_log_multiplier",
-        Only(is_off, "0, which changes nothing"),
-    ),
+    ("rope.scaling.yarn_log_multiplier", Only(is_off, OFF)),
     ("rope.scaling.finetuned", Meaningless("tells how the model was trained")),
-    ("attention.causal", Only(|value| value.as_bool() == Some(true), "true")),
+    (
+        "attention.causal",
+        Only(
+            |value| value.as_bool() == Some(true),
+            Bilingual { en: "true", ja: "true" },
+        ),
+    ),
     ("attention.sliding_window", Computed),
     (
         "use_parallel_residual",
         Meaningless("read for GPT-NeoX alone; older converters wrote true for every model"),
     ),
-    ("attention.clamp_kqv", Only(is_off, "0, which changes nothing")),
-    ("attention.max_alibi_bias", Only(is_off, "0, which changes nothing")),
-    ("attention.scale", Only(is_off, "0, which changes nothing")),
-    ("attn_logit_softcapping", Only(is_off, "0, which changes nothing")),
-    ("final_logit_softcapping", Only(is_off, "0, which changes nothing")),
-    ("logit_scale", Only(is_off, "0, which changes nothing")),
-    ("residual_scale", Only(is_off, "0, which changes nothing")),
-    ("embedding_scale", Only(is_off, "0, which changes nothing")),
-    ("leading_dense_block_count", Only(is_off, "0, no experts")),
-    ("expert_*", Only(is_off, "0, no experts")),
-    ("pooling_type", Only(is_off, "0, every row's own output")),
+    ("attention.clamp_kqv", Only(is_off, OFF)),
+    ("attention.max_alibi_bias", Only(is_off, OFF)),
+    ("attention.scale", Only(is_off, OFF)),
+    ("attn_logit_softcapping", Only(is_off, OFF)),
+    ("final_logit_softcapping", Only(is_off, OFF)),
+    ("logit_scale", Only(is_off, OFF)),
+    ("residual_scale", Only(is_off, OFF)),
+    ("embedding_scale", Only(is_off, OFF)),
+    ("leading_dense_block_count", Only(is_off, NO_EXPERTS)),
+    ("expert_*", Only(is_off, NO_EXPERTS)),
+    (
+        "pooling_type",
+        Only(
+            is_off,
+            Bilingual {
+                en: "0, every row's own output",
+                ja: "0（行ごとの出力）",
+            },
+        ),
+    ),
     (
         "tensor_data_layout",
-        Only(is_usual_layout, "the architecture's own layout"),
+        Only(
+            is_usual_layout,
+            Bilingual {
+                en: "the architecture's own layout",
+                ja: "そのモデルの構造に固有の並び",
+            },
+        ),
     ),
 ];
 

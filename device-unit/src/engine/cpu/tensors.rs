@@ -1,6 +1,9 @@
 //! The tensors of a model. A file must have all of them, with these dimensions, and no others: an unused tensor would mean that the
 //! model's output is silently wrong.
 
+use softprefix_core::bilingual;
+use softprefix_core::language::Bilingual;
+
 use crate::errors::LoadError;
 use crate::gguf::{GgufFile, TensorInfo};
 
@@ -32,27 +35,34 @@ struct ExpectedTensor {
 /// [`LoadError::BadFile`] for a tensor that is missing or has another shape; [`LoadError::Unsupported`] with the name of a tensor that
 /// this engine does not use.
 pub fn check<'a>(file: &'a GgufFile, config: &Config) -> Result<&'a TensorInfo, LoadError> {
-    let bad = |reason: String| LoadError::bad_file(file.path(), reason);
+    let bad = |reason: Bilingual| LoadError::bad_file(file.path(), reason);
     // Before those that are missing: a model of another form has other tensors in their place.
     let mut unknown: Vec<&str> = file.tensors().map(|tensor| tensor.name.as_str()).collect();
     unknown.retain(|name| !is_known(config, name));
     unknown.sort_unstable();
     if let Some(name) = unknown.first() {
+        let architecture = &config.architecture;
         return Err(LoadError::Unsupported {
             path: file.path().to_owned(),
-            reason: format!(
-                "it has the tensor {name}, which is not computed here for {}, so that its text would be wrong",
-                config.architecture
+            reason: bilingual!(
+                "it has the tensor {name}, which is not computed here for {architecture}, so that its text would be wrong",
+                "{architecture} では使わないテンソル {name} があり、出力が正しくなりません"
             ),
         });
     }
-    let missing = |name: &str| bad(format!("the tensor {name} is missing"));
+    let missing = |name: &str| {
+        bad(bilingual!(
+            "the tensor {name} is missing",
+            "テンソル {name} がありません"
+        ))
+    };
     let table = file.tensor(TABLE).ok_or_else(|| missing(TABLE))?;
     let vocab_size = table.rows();
     if let Some(stated) = config.vocab_size.filter(|stated| *stated != vocab_size) {
-        return Err(bad(format!(
-            "its {}.vocab_size is {stated}, and its {TABLE} has {vocab_size} rows",
-            config.architecture
+        let architecture = &config.architecture;
+        return Err(bad(bilingual!(
+            "its {architecture}.vocab_size is {stated}, and its {TABLE} has {vocab_size} rows",
+            "{architecture}.vocab_size は {stated} ですが、{TABLE} は {vocab_size} 行です"
         )));
     }
     let mut packed = 0_u64;
@@ -66,17 +76,24 @@ pub fn check<'a>(file: &'a GgufFile, config: &Config) -> Result<&'a TensorInfo, 
             continue;
         };
         if tensor.columns() != expected.columns || tensor.rows() != expected.rows || expected.rows == 0 {
-            return Err(bad(format!(
-                "the tensor {} has the dimensions {:?}; the metadata asks for {} x {}",
-                expected.name, tensor.dimensions, expected.columns, expected.rows
+            let (
+                dimensions,
+                ExpectedTensor {
+                    name, columns, rows, ..
+                },
+            ) = (&tensor.dimensions, &expected);
+            return Err(bad(bilingual!(
+                "the tensor {name} has the dimensions {dimensions:?}; the metadata asks for {columns} x {rows}",
+                "テンソル {name} の次元は {dimensions:?} ですが、メタデータによれば {columns} x {rows} です"
             )));
         }
         packed += (expected.columns as u64).saturating_mul(expected.rows.next_multiple_of(PANEL) as u64);
     }
     if exceeds_file(packed, file.bytes()) {
-        return Err(bad(format!(
-            "its tensors would take {packed} bytes, too much for a file of {}",
-            file.bytes()
+        let bytes = file.bytes();
+        return Err(bad(bilingual!(
+            "its tensors would take {packed} bytes, too much for a file of {bytes}",
+            "テンソルに {packed} バイト必要で、{bytes} バイトのファイルには多すぎます"
         )));
     }
     Ok(table)

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use half::f16;
+use softprefix_core::bilingual;
+use softprefix_core::language::Bilingual;
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 
 use super::config::Config;
@@ -147,9 +149,10 @@ struct Loader<'a> {
 
 impl Loader<'_> {
     fn tensor(&self, name: &str) -> Result<&TensorInfo, LoadError> {
-        self.file
-            .tensor(name)
-            .ok_or_else(|| LoadError::bad_file(self.file.path(), format!("the tensor {name} is missing")))
+        self.file.tensor(name).ok_or_else(|| {
+            let reason = bilingual!("the tensor {name} is missing", "テンソル {name} がありません");
+            LoadError::bad_file(self.file.path(), reason)
+        })
     }
 
     /// Reads a small tensor.
@@ -259,17 +262,31 @@ impl Loader<'_> {
     }
 }
 
-const NOT_FINITE: &str = "numbers that are not finite, or too large to be computed with";
+const NOT_FINITE: Bilingual<&str> = Bilingual {
+    en: "numbers that are not finite, or too large to be computed with",
+    ja: "有限でない数か、計算できない大きさの数",
+};
+const TOO_SMALL: Bilingual<&str> = Bilingual {
+    en: "a row of numbers that are too small to be computed with",
+    ja: "小さすぎて計算できない数の行",
+};
 
-fn unusable(file: &GgufFile, tensor: &TensorInfo, what: &str) -> LoadError {
-    LoadError::bad_file(file.path(), format!("the tensor {} has {what}", tensor.name))
+fn unusable(file: &GgufFile, tensor: &TensorInfo, what: Bilingual<&str>) -> LoadError {
+    let (name, Bilingual { en, ja }) = (&tensor.name, what);
+    let reason = bilingual!("the tensor {name} has {en}", "テンソル {name} に{ja}があります");
+    LoadError::bad_file(file.path(), reason)
 }
 
 /// Converts one stored row to the kernels' format.
 ///
 /// # Errors
 /// What the row has that does not fit, as a noun phrase.
-fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16]) -> Result<(), &'static str> {
+fn pack_row(
+    kind: TensorKind,
+    bytes: &[u8],
+    values: &mut [i8],
+    scales: &mut [f16],
+) -> Result<(), Bilingual<&'static str>> {
     if blocks(kind) != Blocks::No {
         to_i8_blocks(kind, bytes, values, scales);
         let are_finite = scales.iter().all(|scale| scale.is_finite());
@@ -306,7 +323,7 @@ fn pack_row(kind: TensorKind, bytes: &[u8], values: &mut [i8], scales: &mut [f16
         }
     }
     if !is_exact && largest < 127.0 * smallest_step {
-        return Err("a row of numbers that are too small to be computed with");
+        return Err(TOO_SMALL);
     }
     Ok(())
 }
