@@ -209,14 +209,14 @@ impl Command {
                     FindMode::Learn => workbench.why_not_learn().is_some(),
                     FindMode::Choose | FindMode::Search => workbench.why_not_search().is_some(),
                 };
-                (!off && workbench.find.current_work().is_none()).then_some(Action::Find(FindAction::Start))
+                (!off && workbench.find.working_mode().is_none()).then_some(Action::Find(FindAction::Start))
             }
             CommandId::Run => (workbench.why_not_run().is_none()).then_some(Action::Run),
             CommandId::Stop if running && tab != Tab::Find => Some(Action::Stop),
             CommandId::Stop => {
                 // The Presenter, which covers the button in Find, stops the work of any mode.
                 let finds = match workbench.presenting {
-                    true => workbench.find.current_work().is_some(),
+                    true => workbench.find.working_mode().is_some(),
                     false => tab == Tab::Find && workbench.find.is_busy(),
                 };
                 finds.then_some(Action::Find(FindAction::Stop))
@@ -238,7 +238,7 @@ impl Command {
             CommandId::ToggleKl => {
                 let possible = match tab {
                     Tab::Sweep => workbench.pair_scores().is_ok(),
-                    _ => workbench.kl_off().is_none(),
+                    _ => workbench.why_not_kl().is_none(),
                 };
                 possible.then_some(Action::ToggleKl)
             }
@@ -436,7 +436,7 @@ mod tests {
                 let here = COMMANDS.iter().filter(|command| command.is_in(tab));
                 let keys: Vec<_> = here.filter_map(|command| command.shortcut(is_mac)).collect();
                 for (at, key) in keys.iter().enumerate() {
-                    assert!(!keys[at + 1..].contains(key), "{key:?} stands twice in {tab:?}");
+                    assert!(!keys[at + 1..].contains(key), "{key:?} is in {tab:?} twice");
                 }
             }
         }

@@ -876,8 +876,8 @@ fn a_run_is_pinned_in_the_baselines_place_by_key_and_button_and_others_are_compa
         "its label is the left pane's name"
     );
     assert_eq!(
-        harness.state().workbench.kl_off(),
-        Some(softprefix::model::KlOff::Pinned)
+        harness.state().workbench.why_not_kl(),
+        Some(softprefix::model::KlUnavailable::Pinned)
     );
     press(&mut harness, Key::V);
     assert_eq!(shown(&harness), [common::BASELINE.to_owned(), text_of(1.0)]);
@@ -1251,7 +1251,7 @@ fn a_stock_module_neither_fills_the_curve_nor_offers_it_and_says_why() {
     let at = button.rect().center();
     harness.hover_at(at);
     harness.run_steps(8);
-    let why = (Text::of(Language::English).why_not)(softprefix::model::Unavailable::OneAtATime);
+    let why = (Text::of(Language::English).unavailable)(softprefix::model::Unavailable::OneAtATime);
     assert!(harness.query_by_label(why).is_some());
 }
 

@@ -59,7 +59,7 @@ fn slider(ui: &mut Ui, value: f64, saved: &[f64]) {
     let norms = NormsCurve { points };
     let slider = MagnitudeSlider {
         name: "Magnitude",
-        spoken: "",
+        accessible_value: "",
         norms: Some(&norms),
         saved,
         norms_label: Some(["vocabulary", "norms"]),
@@ -92,7 +92,7 @@ fn text(ui: &mut Ui, pane: DiffSide, text: &str, marks: &[std::ops::Range<usize>
         streaming,
         opacity: 1.0,
         name: "output",
-        spoken: "",
+        accessible_value: "",
     };
     DiffPanes::default().show(ui, pane, &content, theme::Type { size: 22.0, line: 40.0 });
 }

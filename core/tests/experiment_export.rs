@@ -177,7 +177,7 @@ fn two_prompts() -> (Experiment, Vec<Record>) {
     };
     let sweep = Sweep {
         kind: PrefixKind::Constant,
-        lens: vec![1, 4],
+        lengths: vec![1, 4],
         magnitudes: Magnitudes::TokenNorms(Values::List(vec![0.0, 0.05, 2.0])),
         rounding: Rounding::default(),
     };

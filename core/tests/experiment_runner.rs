@@ -777,7 +777,7 @@ async fn a_case_that_panicked_is_reported_and_runs_when_the_experiment_is_resume
             sha256: "0".repeat(64),
             origin: Origin::File,
         },
-        lens: vec![1],
+        lengths: vec![1],
         magnitudes: Magnitudes::Raw(Values::List(vec![0.5])),
         rounding: Rounding::NearestEven,
     });
@@ -934,7 +934,7 @@ async fn words_and_token_norms_come_from_the_unit() {
     let mut plan = plan();
     plan.sweeps = vec![Sweep {
         kind: PrefixKind::Words { text: "森".into() },
-        lens: vec![1, 3],
+        lengths: vec![1, 3],
         magnitudes: Magnitudes::TokenNorms(Values::List(vec![0.5, 1.0])),
         rounding: Rounding::NearestEven,
     }];

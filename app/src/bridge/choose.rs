@@ -1,5 +1,5 @@
-//! Runs candidates around a prefix for the window: generations that the user judges, or a search by an objective. Every record is saved
-//! before it is reported.
+//! Runs candidates around a prefix for the window. *Choosing* is a search that the user judges, *searching* one that an objective judges;
+//! both propose candidates with a [`PrefixSearch`]. Every record is saved before it is reported.
 
 use std::sync::Arc;
 
@@ -11,23 +11,24 @@ use softprefix_core::experiment::{
 use softprefix_core::prefix::{EmbeddingRows, PrefixKind, PrefixRecipe, PrefixStore, PrefixSummary, SoftPrefix};
 use softprefix_core::protocol::extension::Priority;
 use softprefix_core::search::{Objective, PrefixSearch, SearchError, SearchSettings};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use super::events::Events;
 use super::find::{ExperimentJournal, FindContext, report, run_blocking};
 use crate::errors::{self, journal_problem, prefix_store_problem};
 use crate::messages::{FindEvent, SearchStart};
-use crate::model::{Bilingual, Problem, ProblemKind, SinceFirst};
+use crate::model::{Bilingual, Problem, ProblemKind, RelativeToFirst};
 use crate::session::Session;
 
-/// Starts choosing: creates the experiment, and runs its baseline and the first candidates.
+/// Starts choosing: creates the experiment, and runs the first candidates and the baseline.
 pub(super) async fn begin(
     SearchStart { plan, recipe, settings }: SearchStart,
     stop: Stop,
     context: &FindContext,
 ) -> Result<(), Problem> {
-    let (session, library) = needed(context)?;
-    let search = first(&session, context.store.as_ref(), &recipe, &settings).await?;
+    let (session, library) = session_and_library(context)?;
+    let search = create_search(&session, context.store.as_ref(), &recipe, &settings).await?;
     let experiment = Experiment::new(plan.name.clone(), Some(plan), session.facts().identity.clone());
     let of = experiment.clone();
     let journal = run_blocking(move || ExperimentJournal::create(&library, of)).await?;
@@ -44,14 +45,14 @@ pub(super) async fn begin(
 }
 
 /// Appends a generation to an experiment, opens the next one, and runs the candidates that have no record. A generation without candidates
-/// opens an earlier one again.
+/// (a step back) is itself the one that is opened.
 pub(super) async fn next_generation(
     experiment: String,
     generation: Generation,
     stop: Stop,
     context: &FindContext,
 ) -> Result<(), Problem> {
-    let (session, library) = needed(context)?;
+    let (session, library) = session_and_library(context)?;
     let opened = run_blocking(move || library.append_to(&experiment).map_err(|error| journal_problem(&error))).await?;
     let mut saved = opened.saved;
     let journal = ExperimentJournal {
@@ -59,12 +60,12 @@ pub(super) async fn next_generation(
         journal: opened.journal,
     };
     let next = generation.next().map_err(|error| unsearchable(&error))?;
-    let is_chosen = !generation.candidates.is_empty();
+    let is_judged = !generation.candidates.is_empty();
     add(&journal, &mut saved, &context.events, generation).await?;
-    if is_chosen {
+    if is_judged {
         add(&journal, &mut saved, &context.events, Generation::opened(next.clone())).await?;
     }
-    report_since_first(&saved, context).await?;
+    report_distance_from_parent(&saved, context).await?;
     run(&session, &journal, &saved, &next, stop, context).await
 }
 
@@ -75,8 +76,8 @@ pub(super) async fn search(
     stop: Stop,
     context: &FindContext,
 ) -> Result<(), Problem> {
-    let (session, library) = needed(context)?;
-    let search = first(&session, context.store.as_ref(), &recipe, &settings).await?;
+    let (session, library) = session_and_library(context)?;
+    let search = create_search(&session, context.store.as_ref(), &recipe, &settings).await?;
     let request = RunRequest {
         plan,
         session: Arc::clone(session.core()),
@@ -94,7 +95,7 @@ pub(super) async fn search(
 
 /// Continues an interrupted search.
 pub(super) async fn resume_search(experiment: String, stop: Stop, context: &FindContext) -> Result<(), Problem> {
-    let (session, library) = needed(context)?;
+    let (session, library) = session_and_library(context)?;
     let opened = run_blocking(move || library.append_to(&experiment).map_err(|error| journal_problem(&error))).await?;
     let saved = opened.saved;
     let plan = saved.experiment.plan.clone();
@@ -164,7 +165,7 @@ async fn follow(
     }
 }
 
-/// Returns the rows of a candidate, from its search's first prefix in the store. The module builds those of any other recipe.
+/// Returns the rows of a candidate, from its search's parent in the store. The module builds those of any other recipe.
 pub(super) async fn build_rows(recipe: &PrefixRecipe, context: &FindContext) -> Result<SoftPrefix, Problem> {
     let PrefixKind::Chosen { parent, .. } = recipe.kind.base() else {
         let session = context.session.as_ref().ok_or_else(errors::not_connected)?;
@@ -176,12 +177,12 @@ pub(super) async fn build_rows(recipe: &PrefixRecipe, context: &FindContext) -> 
         let parent = store
             .get(&parent, hidden_size)
             .map_err(|error| prefix_store_problem(&error))?;
-        built(&parent, &recipe)
+        build_from(&parent, &recipe)
     })
     .await
 }
 
-fn needed(context: &FindContext) -> Result<(Arc<Session>, Arc<Library>), Problem> {
+fn session_and_library(context: &FindContext) -> Result<(Arc<Session>, Arc<Library>), Problem> {
     let session = context.session.clone().ok_or_else(errors::not_connected)?;
     let library = context.library.clone().ok_or_else(errors::no_library)?;
     Ok((session, library))
@@ -195,16 +196,16 @@ fn unsearchable(error: &SearchError) -> Problem {
     Problem::from_text(ProblemKind::Input, errors::search(error))
 }
 
-fn built(parent: &SoftPrefix, recipe: &PrefixRecipe) -> Result<SoftPrefix, Problem> {
+fn build_from(parent: &SoftPrefix, recipe: &PrefixRecipe) -> Result<SoftPrefix, Problem> {
     let rows = EmbeddingRows::from(parent);
     let built = recipe.build(parent.hidden_size(), Some(&rows), None);
     built.map_err(|error| Problem::from_text(ProblemKind::Input, errors::prefix(&error)))
 }
 
 /// Creates the search around the prefix of `recipe`, and puts its rows into the store.
-async fn first(
+async fn create_search(
     session: &Session,
-    of: Option<&PrefixStore>,
+    store: Option<&PrefixStore>,
     recipe: &PrefixRecipe,
     settings: &SearchSettings,
 ) -> Result<PrefixSearch, Problem> {
@@ -212,7 +213,7 @@ async fn first(
     let vocabulary = session.vocabulary().map(AsRef::as_ref);
     let search = PrefixSearch::new(&parent, recipe.kind.name(), settings, vocabulary);
     let search = search.map_err(|error| unsearchable(&error))?;
-    let store = store(of)?;
+    let store = self::store(store)?;
     run_blocking(move || store.put(&parent).map_err(|error| prefix_store_problem(&error))).await?;
     Ok(search)
 }
@@ -233,7 +234,8 @@ async fn add(
     Ok(())
 }
 
-/// Runs the candidates of a search that have no record in `saved`; before the first ones the baseline.
+/// Runs the candidates of a search that have no output in `saved`, then the baseline if that has none. A stop, or an output that cannot be
+/// saved, ends all of them.
 async fn run(
     session: &Session,
     journal: &ExperimentJournal,
@@ -271,7 +273,8 @@ async fn run(
     }
     let task = session.task_for(&prompt.system, &plan.settings).await;
     let task = task.map_err(|error| session.problem(error))?;
-    let mut runs = tokio::task::JoinSet::new();
+    let mut runs = JoinSet::new();
+    let (stop_all, each_stop) = Stop::pair();
     // A stock module runs one inference at a time.
     let places = Arc::new(tokio::sync::Semaphore::new(session.facts().concurrency.max(1)));
     for (at, name, recipe) in wanted {
@@ -295,7 +298,7 @@ async fn run(
             journal.clone(),
             context.events.clone(),
         );
-        let (stop, places) = (stop.clone(), Arc::clone(&places));
+        let (stop, places) = (each_stop.clone(), Arc::clone(&places));
         runs.spawn(async move {
             // The semaphore is never closed.
             let _place = places.acquire().await;
@@ -313,30 +316,51 @@ async fn run(
             };
             let (ran, ()) = tokio::join!(running, forwarding);
             let Some(FinishedCase { record, error }) = ran else {
-                return Ok(());
+                return Ok(Ok(()));
             };
-            // A candidate that was stopped has no whole output to judge.
-            if record.text().is_some() && record.is_complete() || error.is_some() {
+            // A candidate that was stopped has no whole output to judge. A failed one is saved with its error.
+            if (record.text().is_some() && record.is_complete()) || error.is_some() {
                 let entry = Entry::Case(Box::new(record));
                 journal.append_async(entry.clone()).await?;
                 report(&events, FindEvent::ChooseEntry(Box::new(entry))).await;
             }
-            match error {
-                Some(error) => Err(errors::session(&error, session.facts().is_embedded())),
-                None => Ok(()),
-            }
+            let failed = error.map(|error| errors::session(&error, session.facts().is_embedded()));
+            Ok(failed.map_or(Ok(()), Err))
         });
     }
-    let mut outcome = Ok(());
-    while let Some(done) = runs.join_next().await {
-        let done = done.map_err(errors::task_failed).and_then(|done| done);
-        outcome = outcome.and(done);
-    }
-    outcome
+    wait_for_all(runs, stop, &stop_all).await
 }
 
-/// Reports norm and cosine of the chosen candidates of an experiment.
-pub(super) async fn report_since_first(saved: &SavedExperiment, context: &FindContext) -> Result<(), Problem> {
+/// Waits for the end of all runs. A stop, and a run whose record cannot be saved (the outer error), stop all of them. Returns the first
+/// error.
+async fn wait_for_all(
+    mut runs: JoinSet<Result<Result<(), Problem>, Problem>>,
+    mut stop: Stop,
+    stop_all: &watch::Sender<bool>,
+) -> Result<(), Problem> {
+    let mut outcome = Ok(());
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            ended = runs.join_next() => {
+                let Some(ended) = ended else { return outcome };
+                let result = ended.map_err(errors::task_failed).flatten().unwrap_or_else(|unsaved| {
+                    // Nothing is run that cannot be saved.
+                    stop_all.send_replace(true);
+                    Err(unsaved)
+                });
+                outcome = outcome.and(result);
+            }
+            () = stop.requested(), if !stopping => {
+                stopping = true;
+                stop_all.send_replace(true);
+            }
+        }
+    }
+}
+
+/// Reports the norm and the cosine of the chosen candidates of an experiment relative to the parent of its search.
+pub(super) async fn report_distance_from_parent(saved: &SavedExperiment, context: &FindContext) -> Result<(), Problem> {
     let chosen = saved.generations.iter().filter_map(|generation| {
         let record = &generation.candidates.get(generation.best()?)?.record;
         let record = saved.records.iter().find(|known| known.id == *record)?;
@@ -348,22 +372,52 @@ pub(super) async fn report_since_first(saved: &SavedExperiment, context: &FindCo
     };
     let (store, parent) = (store(context.store.as_ref())?, last.search.parent().to_owned());
     let hidden_size = Some(saved.experiment.module.hidden_size).filter(|hidden_size| *hidden_size > 0);
-    let since_first = run_blocking(move || {
+    let relative_to_first = run_blocking(move || {
         let parent = store
             .get(&parent, hidden_size)
             .map_err(|error| prefix_store_problem(&error))?;
         let of_parent = PrefixSummary::of(&parent, None).median;
         let each = chosen.into_iter().map(|(record, recipe)| {
-            let rows = built(&parent, &recipe)?;
-            let since_first = SinceFirst {
+            let rows = build_from(&parent, &recipe)?;
+            let relative_to_first = RelativeToFirst {
                 norm: PrefixSummary::of(&rows, None).median / of_parent,
                 cosine: parent.cosine(&rows).unwrap_or(f64::NAN),
             };
-            Ok((record, since_first))
+            Ok((record, relative_to_first))
         });
         each.collect::<Result<Vec<_>, Problem>>()
     })
     .await?;
-    report(&context.events, FindEvent::ComparedWithFirst(since_first)).await;
+    report(&context.events, FindEvent::ComparedWithFirst(relative_to_first)).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_record_that_cannot_be_saved_ends_the_other_runs() {
+        let (stop_all, mut each_stop) = Stop::pair();
+        let mut runs = JoinSet::new();
+        runs.spawn(async move {
+            each_stop.requested().await;
+            Ok(Ok(()))
+        });
+        let unsaved = errors::no_library();
+        let problem = unsaved.clone();
+        runs.spawn(async move { Err(problem) });
+        assert_eq!(wait_for_all(runs, Stop::never(), &stop_all).await, Err(unsaved));
+    }
+
+    #[tokio::test]
+    async fn a_run_that_fails_and_is_saved_leaves_the_others_to_their_end() {
+        let (stop_all, _each_stop) = Stop::pair();
+        let mut runs = JoinSet::new();
+        let problem = errors::not_connected();
+        let failed = problem.clone();
+        runs.spawn(async move { Ok(Err(failed)) });
+        assert_eq!(wait_for_all(runs, Stop::never(), &stop_all).await, Err(problem));
+        assert!(!*stop_all.borrow());
+    }
 }

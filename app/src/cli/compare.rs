@@ -71,7 +71,7 @@ impl CompareArgs {
         };
         let sweep = Sweep {
             kind: material.kind,
-            lens: vec![len],
+            lengths: vec![len],
             magnitudes,
             rounding: self.prefix.rounding(),
         };

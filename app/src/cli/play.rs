@@ -245,9 +245,7 @@ impl Player {
                 | ModuleState::TaskFull { .. }
                 | ModuleState::NoModel { problem: None } => {}
             }
-            for request in self.workbench.take_requests() {
-                self.bridge.send(request);
-            }
+            self.bridge.send_all(self.workbench.take_requests());
             tokio::select! {
                 () = self.woken.notified() => {}
                 () = interrupts.at_least(1) => return Ok(false),
@@ -356,7 +354,7 @@ impl Player {
                 Unavailable::StillConnecting | Unavailable::NotConnected => Exit::Module,
                 _ => Exit::BadArguments,
             };
-            let why = (Text::of(Language::English).why_not)(why);
+            let why = (Text::of(Language::English).unavailable)(why);
             self.print_error(exit, json!({"error": format!("It was not run: {why}")}))?;
         }
         if let Some(Notice::Problem(problem)) = self.workbench.notice.take() {

@@ -138,7 +138,7 @@ impl SearchArgs {
     fn plan(&self) -> Result<Plan, Failure> {
         let none = Sweep {
             kind: PrefixKind::Constant,
-            lens: Vec::new(),
+            lengths: Vec::new(),
             magnitudes: Magnitudes::Raw(Values::List(Vec::new())),
             rounding: self.first.prefix.rounding(),
         };

@@ -20,7 +20,7 @@ use crate::bridge::second::ask;
 use crate::errors::sentence;
 use crate::messages::SecondModuleAnswer;
 use crate::model::magnitudes::USUAL_RAW;
-use crate::model::sweep::parse_lens;
+use crate::model::sweep::parse_lengths;
 use crate::model::{PRESETS, Target};
 use crate::session::Session;
 use crate::start::Exit;
@@ -50,7 +50,7 @@ pub struct SweepArgs {
     #[arg(long)]
     token_norms: bool,
     /// Numbers of prefix rows, P, such as 1,4 [default: the number of rows in the file, else 1].
-    #[arg(long, value_name = "LIST", value_parser = lens_of)]
+    #[arg(long, value_name = "LIST", value_parser = lengths_of)]
     len: Option<List<usize>>,
     #[command(flatten)]
     prefix: PrefixArgs,
@@ -80,8 +80,8 @@ pub struct SweepArgs {
     anyway: bool,
 }
 
-fn lens_of(text: &str) -> Result<List<usize>, String> {
-    parse_lens(text)
+fn lengths_of(text: &str) -> Result<List<usize>, String> {
+    parse_lengths(text)
         .map(List)
         .ok_or_else(|| "write whole numbers from 1 up, such as 1,4,16".to_owned())
 }
@@ -89,15 +89,15 @@ fn lens_of(text: &str) -> Result<List<usize>, String> {
 impl SweepArgs {
     fn plan(&self) -> Result<Plan, Failure> {
         let material = self.prefix.material()?;
-        let lens = match &self.len {
-            Some(lens) => lens.0.clone(),
+        let lengths = match &self.len {
+            Some(lengths) => lengths.0.clone(),
             None => vec![material.rows.unwrap_or(1)],
         };
-        material.warn_if_repeated(lens.iter().copied().max().unwrap_or(1));
+        material.warn_if_repeated(lengths.iter().copied().max().unwrap_or(1));
         let values = Values::List(self.values.0.clone());
         let sweep = Sweep {
             kind: material.kind,
-            lens,
+            lengths,
             magnitudes: if self.token_norms {
                 Magnitudes::TokenNorms(values)
             } else {

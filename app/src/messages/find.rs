@@ -7,7 +7,7 @@ use softprefix_core::prefix::{PrefixRecipe, PrefixSummary};
 use softprefix_core::protocol::learn::{Example, LearnFrame};
 use softprefix_core::search::{Objective, SearchSettings};
 
-use crate::model::{ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, SinceFirst};
+use crate::model::{ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, RelativeToFirst};
 
 /// How candidates are run and proposed.
 #[derive(Debug, Clone, PartialEq)]
@@ -111,10 +111,10 @@ pub enum FindEvent {
         text: String,
     },
     /// Norm and cosine of chosen prefixes, by record.
-    ComparedWithFirst(Vec<(String, SinceFirst)>),
+    ComparedWithFirst(Vec<(String, RelativeToFirst)>),
     /// An event of a search.
     Searched(Box<RunEvent>),
-    /// The work of this number has ended; with a problem if it could not start or continue. All its other events came before.
+    /// The work of this number has ended; with a problem if it could not start or continue. All its other events were sent before.
     Ended {
         number: u64,
         problem: Option<Problem>,

@@ -202,7 +202,7 @@ impl LearnForm {
 
 /// Why learning cannot start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LearnOff {
+pub enum LearnUnavailable {
     StillConnecting,
     NotConnected,
     /// The module's unit cannot learn: its name; `None` for a stock one.

@@ -30,7 +30,7 @@ pub use external::{
     Argument, Endpoint, ExternalCommand, ExternalError, ExternalSettings, ExternalState, LIVE_DELAY, MAX_LINE_LENGTH,
     Mapped, Mapping, Notification, ROOT, Received,
 };
-pub use find::{FoundPrefix, FoundRows, InitChoice, LearnForm, LearnOff, NormChoice, Reproduced};
+pub use find::{FoundPrefix, FoundRows, InitChoice, LearnForm, LearnUnavailable, NormChoice, Reproduced};
 pub use first_difference::{FirstDifference, Unit};
 pub use form::{Histogram, NextPrefix, PRESETS, Preset, PromptForm, Sampling, Unavailable, Vocabulary, WindowUse};
 pub use material::{ExportForm, FileAbout, ImportedFile, Nearest, PrefixSheet, Refusal, RefusedFile, without_folders};
@@ -42,8 +42,8 @@ pub use pane::{Pane, PaneState};
 pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm};
 pub use problem::{Problem, ProblemKind};
 pub use runs::{RunId, RunKind, Timings, finish_of};
-pub use scores::{Colouring, KlOff, Scores};
-pub use search_form::{FindMode, SearchForm, SearchOff, SinceFirst};
+pub use scores::{Colouring, KlUnavailable, Scores};
+pub use search_form::{FindMode, RelativeToFirst, SearchForm, SearchUnavailable};
 pub use settings::{Remembered, Settings, Theme};
 pub(crate) use softprefix_core::bilingual;
 pub use softprefix_core::language::{Bilingual, Language};

@@ -19,7 +19,7 @@ pub enum Colouring {
 
 /// Why no KL is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KlOff {
+pub enum KlUnavailable {
     NotConnected,
     /// A run is pinned in the baseline's place.
     Pinned,

@@ -116,7 +116,7 @@ impl SearchForm {
     pub fn plan(prompt: &PromptForm) -> Plan {
         let none = Sweep {
             kind: PrefixKind::Constant,
-            lens: Vec::new(),
+            lengths: Vec::new(),
             magnitudes: Magnitudes::Raw(Values::List(Vec::new())),
             rounding: Rounding::default(),
         };
@@ -149,7 +149,7 @@ impl SearchForm {
 
 /// Why candidates cannot be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SearchOff {
+pub enum SearchUnavailable {
     StillConnecting,
     NotConnected,
     /// The history is not open, so nothing can be saved.
@@ -169,7 +169,7 @@ pub enum SearchOff {
 
 /// A chosen prefix compared with the prefix from which the search started.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SinceFirst {
+pub struct RelativeToFirst {
     /// Median L2 norm of its rows over that of the first prefix.
     pub norm: f64,
     /// Mean cosine between its rows and those of the first prefix, -1 to 1.

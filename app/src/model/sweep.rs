@@ -158,9 +158,9 @@ impl SweepForm {
             MagnitudeUnit::TokenNorms => Magnitudes::TokenNorms(values),
             MagnitudeUnit::Raw => Magnitudes::Raw(values),
         };
-        let sweep = |kind: PrefixKind, lens: Vec<usize>| Sweep {
+        let sweep = |kind: PrefixKind, lengths: Vec<usize>| Sweep {
             kind,
-            lens,
+            lengths,
             magnitudes: magnitudes.clone(),
             rounding: self.rounding,
         };
@@ -168,8 +168,8 @@ impl SweepForm {
         let sweeps = match kind.envelope() {
             Some(_) if !single.is_empty() => {
                 let parts = [(kind.clone().shaped(None), single), (kind, longer)];
-                let some = parts.into_iter().filter(|(_, lens)| !lens.is_empty());
-                some.map(|(kind, lens)| sweep(kind, lens)).collect()
+                let some = parts.into_iter().filter(|(_, lengths)| !lengths.is_empty());
+                some.map(|(kind, lengths)| sweep(kind, lengths)).collect()
             }
             _ => vec![sweep(kind, self.lengths.clone())],
         };
@@ -194,7 +194,7 @@ impl SweepForm {
         self.lengths = plan
             .sweeps
             .iter()
-            .flat_map(|sweep| sweep.lens.iter().copied())
+            .flat_map(|sweep| sweep.lengths.iter().copied())
             .collect();
         self.lengths.sort_unstable();
         self.lengths.dedup();
@@ -234,24 +234,24 @@ fn written(values: &[f64]) -> String {
 }
 
 /// Parses `1, 2, 4`: every P once, in ascending order; `None` if the text is not such a list.
-pub fn parse_lens(text: &str) -> Option<Vec<usize>> {
-    let mut lens = Vec::new();
+pub fn parse_lengths(text: &str) -> Option<Vec<usize>> {
+    let mut lengths = Vec::new();
     for item in text.split([',', '、', ';', ' ']).filter(|item| !item.trim().is_empty()) {
-        lens.push(
+        lengths.push(
             item.trim()
                 .parse::<usize>()
                 .ok()
                 .filter(|len| (1..=MAX_LEN).contains(len))?,
         );
     }
-    lens.sort_unstable();
-    lens.dedup();
-    (!lens.is_empty() && lens.len() <= 64).then_some(lens)
+    lengths.sort_unstable();
+    lengths.dedup();
+    (!lengths.is_empty() && lengths.len() <= 64).then_some(lengths)
 }
 
 /// Formats lengths as the field shows them.
-pub fn written_lens(lens: &[usize]) -> String {
-    let words: Vec<String> = lens.iter().map(ToString::to_string).collect();
+pub fn written_lengths(lengths: &[usize]) -> String {
+    let words: Vec<String> = lengths.iter().map(ToString::to_string).collect();
     words.join(", ")
 }
 
@@ -261,9 +261,9 @@ mod tests {
 
     #[test]
     fn lengths_are_sorted_and_unique() {
-        assert_eq!(parse_lens("4, 1 2,4").unwrap(), [1, 2, 4]);
+        assert_eq!(parse_lengths("4, 1 2,4").unwrap(), [1, 2, 4]);
         for text in ["", "0", "1.5", "a"] {
-            assert_eq!(parse_lens(text), None, "{text}");
+            assert_eq!(parse_lengths(text), None, "{text}");
         }
     }
 

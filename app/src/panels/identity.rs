@@ -211,7 +211,7 @@ fn norms(ui: &mut Ui, cx: &PanelContext<'_>, summary: &PrefixSummary) {
     let sentence = (words.norms_of)(&of(summary.min), &of(summary.median), &of(summary.max));
     let bars = NormBars {
         name,
-        spoken: &sentence,
+        accessible_value: &sentence,
         norms: &scaled,
         band: vocabulary.and_then(|vocabulary| band(vocabulary, scale)),
         line: vocabulary.map(|_| 1.0),

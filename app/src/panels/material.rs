@@ -204,7 +204,7 @@ fn blend(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<Strin
         let (rect, x) = slider::allocate(ui, width);
         let share = Slider {
             name: text.blend,
-            spoken: "",
+            accessible_value: "",
             scale: Linear {
                 least: 0.0,
                 most: 1.0,
@@ -358,7 +358,7 @@ pub(super) fn envelope(ui: &mut Ui, cx: &mut PanelContext<'_>, open: &mut bool) 
         let shown = EnvelopeBars {
             name: text.envelope,
             bars: &bars,
-            spoken: &text.bar,
+            accessible_value: &text.bar,
             height: 76.0,
         };
         match shown.show(ui) {

@@ -195,7 +195,7 @@ impl Outputs {
             line.label(paint::words(words, theme::BODY, palette.text3));
         } else {
             let (marks, first_difference) = self.marks.of(cx, run);
-            let mut spoken = match first_difference {
+            let mut accessible_value = match first_difference {
                 Some(first_difference) => (text.first_difference_at)(first_difference.unit, first_difference.number),
                 None => text.no_difference.to_owned(),
             };
@@ -205,7 +205,10 @@ impl Outputs {
                 _ => &[],
             };
             if let Some(scores) = scores {
-                spoken = format!("{spoken} {}", scores::spoken(cx.scoring_text(), scores));
+                accessible_value = format!(
+                    "{accessible_value} {}",
+                    scores::accessible_value(cx.scoring_text(), scores)
+                );
             }
             let (name, pane_side) = match run {
                 RunKind::Baseline => (text.baseline_output, DiffSide::Left),
@@ -223,7 +226,7 @@ impl Outputs {
                 streaming: pane.state == PaneState::Streaming,
                 opacity: if is_stale(cx, run, pane) { STALE } else { 1.0 },
                 name,
-                spoken: &spoken,
+                accessible_value: &accessible_value,
             };
             let [.., smallest] = SIZES;
             let kind = self.fitted.as_ref().map_or(smallest, |fitted| fitted.kind);
@@ -339,7 +342,7 @@ fn empty_words(cx: &PanelContext<'_>, run: RunKind, pane: &Pane) -> &'static str
         return text.waiting;
     }
     if let Some(why) = cx.workbench.why_not_run() {
-        return (text.why_not)(why);
+        return (text.unavailable)(why);
     }
     if run == RunKind::Baseline {
         text.baseline_empty

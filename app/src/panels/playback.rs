@@ -76,8 +76,11 @@ fn controls(ui: &mut Ui, text: &DemoText, playback: &Playback, actions: &mut Vec
         act(PlaybackAction::ToggleLoop);
     }
     let speed = format!("{}×", playback.speed);
-    let spoken = (text.speed)(&speed);
-    if right.add(Button::quiet(&speed).name(&spoken).width(52.0)).clicked() {
+    let accessible_value = (text.speed)(&speed);
+    if right
+        .add(Button::quiet(&speed).name(&accessible_value).width(52.0))
+        .clicked()
+    {
         act(PlaybackAction::NextSpeed);
     }
     let times = format!("{} / {}", clock(playback.at()), clock(playback.recording.length()));
@@ -87,7 +90,10 @@ fn controls(ui: &mut Ui, text: &DemoText, playback: &Playback, actions: &mut Vec
     if bar.width() > 48.0
         && let Some(to) = (Slider {
             name: text.position,
-            spoken: &(text.position_spoken)(&clock(playback.at()), &clock(playback.recording.length())),
+            accessible_value: &(text.position_accessible_value)(
+                &clock(playback.at()),
+                &clock(playback.recording.length()),
+            ),
             scale: Linear {
                 least: 0.0,
                 most: playback.recording.length().as_secs_f64(),

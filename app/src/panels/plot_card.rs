@@ -109,7 +109,7 @@ impl PlotCard {
         let top = measure.full_scale().unwrap_or_else(|| round_top(most));
         let axis = cx.plot_axis();
         let collapse = workbench.tuning.collapse_from().filter(|x| *x > 0.0);
-        let collapse_words = collapse.map(|x| (text.collapsed_above)(&cx.plot_magnitude(x)));
+        let collapse_words = collapse.map(|x| (text.collapsed_above)(&cx.format_plot_magnitude(x)));
         let noise = match (measure.full_scale(), workbench.tuning.noise_floor(measure)) {
             (Some(top), Some(floor)) if measure.is_similarity() => Some(NoiseBand {
                 from: floor,
@@ -118,7 +118,7 @@ impl PlotCard {
             }),
             _ => None,
         };
-        let unit = if cx.in_norms() {
+        let unit = if cx.plot_in_norms() {
             MagnitudeUnit::TokenNorms
         } else {
             MagnitudeUnit::Raw
@@ -130,7 +130,7 @@ impl PlotCard {
             points: &self.points,
             top,
             y_label: (text.measures)(measure),
-            x_label: if cx.in_norms() { text.x_norms } else { text.x_raw },
+            x_label: if cx.plot_in_norms() { text.x_norms } else { text.x_raw },
             noise,
             collapse: collapse.zip(collapse_words.as_deref()),
             current: current(cx, &recipe),
@@ -168,7 +168,7 @@ pub(super) fn touched(cx: &mut PanelContext<'_>, touched: Touched) {
         cx.act(Action::SelectRun(Some(id)));
     }
     match touched.moved {
-        Some(MagnitudeChange::Set(value)) => cx.act(Action::SetMagnitude(cx.magnitude_of_plot(value))),
+        Some(MagnitudeChange::Set(value)) => cx.act(Action::SetMagnitude(cx.plot_to_controls(value))),
         Some(MagnitudeChange::Scale(factor)) => cx.act(Action::ScaleMagnitude(factor)),
         Some(MagnitudeChange::Reset) => cx.act(Action::ResetMagnitude),
         None => {}
@@ -187,13 +187,13 @@ fn current(cx: &PanelContext<'_>, recipe: &PrefixRecipe) -> Option<Current> {
     let made = workbench.tuning.points().rfind(of_recipe);
     let x = match made {
         Some((_, point)) => Some(point.magnitude()),
-        None => cx.plot_magnitude_at_controls(),
+        None => cx.current_plot_magnitude(),
     }?;
     let y = made.and_then(|(_, point)| workbench.measure.value(point.measures.as_ref()?));
     let tag = match y {
         Some(y) => format!(
             "{} · {} {}",
-            cx.plot_magnitude(x),
+            cx.format_plot_magnitude(x),
             (cx.text.measures)(workbench.measure),
             figures(workbench.measure, Some(y))
         ),
@@ -328,7 +328,7 @@ fn fill_button(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     }
     let response = response.on_hover_text(text.fill_about);
     if let Some(why) = why_not {
-        response.on_disabled_hover_text((text.why_not)(why));
+        response.on_disabled_hover_text((text.unavailable)(why));
     }
 }
 
@@ -424,7 +424,7 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, len
         return if workbench.module.is_ready() {
             text.verdict_begin
         } else if workbench.module.is_busy() {
-            (text.why_not)(Unavailable::StillConnecting)
+            (text.unavailable)(Unavailable::StillConnecting)
         } else {
             text.verdict_connect
         }
@@ -436,7 +436,7 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, len
     match group.verdict(point) {
         Verdict::Same if group.applied(point) == Applied::Doubtful => return text.verdict_ignored.to_owned(),
         Verdict::Same => return text.verdict_same.to_owned(),
-        Verdict::Loop => return (text.verdict_collapsed)(&cx.plot_magnitude(point.magnitude())),
+        Verdict::Loop => return (text.verdict_collapsed)(&cx.format_plot_magnitude(point.magnitude())),
         Verdict::InsideNoise => return text.verdict_noise.to_owned(),
         _ => {}
     }
@@ -447,7 +447,7 @@ fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, len
     // A reopened run has its own label; the collapse of the series is not its property.
     let collapse = workbench.tuning.collapse_from().filter(|x| *x > 0.0);
     match collapse.filter(|_| length == VerdictLength::Whole && workbench.tuning.selected_record.is_none()) {
-        Some(x) => (text.verdict_parts_collapse)(&place, &cx.plot_magnitude(x)),
+        Some(x) => (text.verdict_parts_collapse)(&place, &cx.format_plot_magnitude(x)),
         None => parts(&place),
     }
 }

@@ -131,14 +131,14 @@ impl Rail {
             MagnitudeUnit::TokenNorms => self.norms.as_ref().map(|(_, curve)| curve),
             MagnitudeUnit::Raw => scaled.as_ref(),
         };
-        let spoken = (text.magnitude_spoken)(
+        let accessible_value = (text.magnitude_accessible_value)(
             &format!("{}{}", format_magnitude(value), axis.unit),
             cx.workbench.magnitude_raw().map(format_magnitude).as_deref(),
         );
         let saved = cx.workbench.saved_magnitudes();
         let slider = MagnitudeSlider {
             name: text.magnitude,
-            spoken: &spoken,
+            accessible_value: &accessible_value,
             norms,
             norms_label: Some(text.vocabulary_norms),
             saved: &saved,
@@ -242,7 +242,7 @@ impl Rail {
             let (rect, x) = slider::allocate(ui, width);
             let row_count = Slider {
                 name: text.vectors,
-                spoken: "",
+                accessible_value: "",
                 scale: Doublings { most: slider_max, x },
                 steps: (1.0, 8.0),
                 keys: true,

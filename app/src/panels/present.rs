@@ -176,7 +176,7 @@ impl Presenter {
         if pane.text.is_empty() {
             let words = match (&pane.error, cx.workbench.why_not_run()) {
                 (Some(problem), _) => problem.whole(cx.workbench.settings.language),
-                (None, Some(why)) => (cx.text.why_not)(why).to_owned(),
+                (None, Some(why)) => (cx.text.unavailable)(why).to_owned(),
                 (None, None) if pane.is_running() => cx.text.waiting.to_owned(),
                 (None, None) => String::new(),
             };
@@ -185,7 +185,7 @@ impl Presenter {
             return;
         }
         let (marks, first_difference) = self.marks.of(cx, run);
-        let spoken = match first_difference {
+        let accessible_value = match first_difference {
             Some(first_difference) => (cx.text.first_difference_at)(first_difference.unit, first_difference.number),
             None => cx.text.no_difference.to_owned(),
         };
@@ -202,7 +202,7 @@ impl Presenter {
             streaming: pane.state == PaneState::Streaming,
             opacity: if pane.stale { 0.6 } else { 1.0 },
             name,
-            spoken: &spoken,
+            accessible_value: &accessible_value,
         };
         self.panes.show(&mut child, pane_side, &content, kind);
     }
@@ -210,15 +210,15 @@ impl Presenter {
     fn stage(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         let value = value_on_axis(cx);
         let norms = norms(cx);
-        let spoken = (cx.text.magnitude_spoken)(
-            &cx.plot_magnitude(value),
+        let accessible_value = (cx.text.magnitude_accessible_value)(
+            &cx.format_plot_magnitude(value),
             cx.workbench.magnitude_raw().map(format_magnitude).as_deref(),
         );
         let mut child = ui.new_child(UiBuilder::new().id_salt("stage").max_rect(rect));
         let touched = self.plot.with_plot(cx, |plot| {
             let slider = MagnitudeSlider {
                 name: cx.text.magnitude,
-                spoken: &spoken,
+                accessible_value: &accessible_value,
                 norms: norms.as_ref(),
                 norms_label: None,
                 saved: &[],

@@ -296,7 +296,7 @@ fn prompt_row(ui: &mut Ui, cx: &mut PanelContext<'_>) {
                 cx.act(Action::Run);
             }
             if let Some(why) = why_not {
-                response.on_disabled_hover_text((text.why_not)(why));
+                response.on_disabled_hover_text((text.unavailable)(why));
             }
         }
     });

@@ -36,7 +36,7 @@ pub(super) fn controls(ui: &mut Ui, cx: &mut PanelContext<'_>, room: f32) {
     if response.clicked() {
         cx.act(Action::ShowDialog(Dialog::Note));
     }
-    if let Some(stars) = stars::stars(ui, rating.stars, text.stars, &(text.spoken)(rating.stars)) {
+    if let Some(stars) = stars::stars(ui, rating.stars, text.stars, &(text.count)(rating.stars)) {
         let note = rating.note.clone();
         cx.act(Action::Rate(record.id.clone(), Rating { stars, note }));
     }

@@ -363,7 +363,7 @@ fn line_of<'d>(cx: &PanelContext<'d>, record: &'d Record) -> Line<'d> {
     let mut cells: [String; COLUMNS] = std::array::from_fn(|_| String::new());
     cells[0] = record.prompt.user.replace('\n', " ");
     cells[1] = recipe.map_or_else(|| text.baseline.to_owned(), |recipe| label::kind(text, &recipe.kind));
-    cells[2] = magnitude.map_or_else(String::new, |x| cx.plot_magnitude(x));
+    cells[2] = magnitude.map_or_else(String::new, |x| cx.format_plot_magnitude(x));
     cells[3] = recipe.map_or_else(String::new, |recipe| recipe.len.to_string());
     cells[4] = record.module.model.clone();
     for (index, measure) in MEASURES.into_iter().enumerate() {
@@ -386,7 +386,7 @@ fn line_of_filling<'d>(cx: &PanelContext<'d>, filling: &'d Filling) -> Line<'d> 
     let text = cx.text;
     let recipe = &filling.recipe;
     let mut values = [None; COLUMNS];
-    values[2] = if cx.in_norms() {
+    values[2] = if cx.plot_in_norms() {
         cx.workbench.norms_of(recipe)
     } else {
         cx.workbench.raw_of(recipe)
@@ -395,7 +395,7 @@ fn line_of_filling<'d>(cx: &PanelContext<'d>, filling: &'d Filling) -> Line<'d> 
     let mut cells: [String; COLUMNS] = std::array::from_fn(|_| String::new());
     cells[0] = filling.input.prompt.user.replace('\n', " ");
     cells[1] = label::kind(text, &recipe.kind);
-    cells[2] = values[2].map_or_else(String::new, |x| cx.plot_magnitude(x));
+    cells[2] = values[2].map_or_else(String::new, |x| cx.format_plot_magnitude(x));
     cells[3] = recipe.len.to_string();
     cells[4] = cx
         .workbench
@@ -480,9 +480,9 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], marks: Marks) -> Option<
     let mut sense = Sense::click();
     sense -= Sense::FOCUSABLE;
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), LINE), sense);
-    let spoken = line.cells.iter().filter(|cell| !cell.is_empty());
-    let spoken = spoken.map(String::as_str).collect::<Vec<_>>().join(", ");
-    response.widget_info(|| WidgetInfo::selected(Role::Row, true, on || chosen, &spoken));
+    let accessible_value = line.cells.iter().filter(|cell| !cell.is_empty());
+    let accessible_value = accessible_value.map(String::as_str).collect::<Vec<_>>().join(", ");
+    response.widget_info(|| WidgetInfo::selected(Role::Row, true, on || chosen, &accessible_value));
     if on || chosen || response.hovered() {
         ui.painter().rect_filled(rect, theme::RADIUS_CELL, palette.raised);
     }

@@ -8,7 +8,7 @@ use softprefix_core::experiment::CaseScores;
 use softprefix_core::protocol::extension::{Alternative, TokenScores};
 
 use super::context::PanelContext;
-use crate::model::{Colouring, KlOff, Scores};
+use crate::model::{Colouring, KlUnavailable, Scores};
 use crate::text::ScoringText;
 use crate::theme::{self, Palette};
 use crate::views::kl::{self, Heat, Touched};
@@ -60,9 +60,9 @@ impl HeatMarks {
 }
 
 /// Returns the accessible description of the baseline's colours.
-pub(super) fn spoken(text: &ScoringText, scores: &Scores) -> String {
+pub(super) fn accessible_value(text: &ScoringText, scores: &Scores) -> String {
     let measures = &scores.measures;
-    (text.spoken)(
+    (text.accessible_value)(
         &nats(measures.kl_mean),
         &nats(measures.kl_p95),
         &nats(measures.kl_max),
@@ -72,19 +72,24 @@ pub(super) fn spoken(text: &ScoringText, scores: &Scores) -> String {
 
 /// Draws the switch, with the reason if it is disabled.
 pub(super) fn switch(ui: &mut Ui, cx: &mut PanelContext<'_>) {
-    let (off, current) = (cx.workbench.kl_off(), cx.workbench.colouring());
+    let (off, current) = (cx.workbench.why_not_kl(), cx.workbench.colouring());
     switch_of(ui, cx, off, current);
     if let Some(off) = off {
         let palette = Palette::of(ui);
         let text = cx.scoring_text();
-        let galley = paint::line_of_text(ui, (text.kl_off_short)(off), theme::CAPTION.regular(), palette.text3);
+        let galley = paint::line_of_text(
+            ui,
+            (text.kl_unavailable_short)(off),
+            theme::CAPTION.regular(),
+            palette.text3,
+        );
         if ui.available_width() > galley.size().x + 8.0 {
-            ui.add(Label::new(galley)).on_hover_text((text.kl_off)(off));
+            ui.add(Label::new(galley)).on_hover_text((text.kl_unavailable)(off));
         }
     }
 }
 
-fn switch_of(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<KlOff>, current: Colouring) {
+fn switch_of(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<KlUnavailable>, current: Colouring) {
     let text = cx.scoring_text();
     let options = [(Colouring::Diff, text.diff), (Colouring::Kl, text.kl)];
     let shown = ui.add_enabled_ui(off.is_none(), |ui| {
@@ -93,7 +98,7 @@ fn switch_of(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<KlOff>, current
     if let Some(colouring) = shown.inner {
         cx.act(Action::SetColouring(colouring));
     }
-    let about = off.map_or(text.about, text.kl_off);
+    let about = off.map_or(text.about, text.kl_unavailable);
     let response = shown.response.interact(egui::Sense::hover());
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Group, off.is_none(), text.colouring));
     ui.ctx()
@@ -320,7 +325,7 @@ fn side_name(ui: &mut Ui, name: &str, prefixed: bool) {
 }
 
 /// Draws an alternative token and its probability; the one that was generated is bold.
-fn alternative(ui: &mut Ui, alternative: Option<&Alternative>, came: u32) {
+fn alternative(ui: &mut Ui, alternative: Option<&Alternative>, chosen: u32) {
     let palette = Palette::of(ui);
     let Some(alternative) = alternative else {
         ui.label("");
@@ -328,7 +333,7 @@ fn alternative(ui: &mut Ui, alternative: Option<&Alternative>, came: u32) {
         return;
     };
     let words = quoted(&alternative.text);
-    let words = if alternative.id == came {
+    let words = if alternative.id == chosen {
         paint::strong(words, theme::CAPTION, palette.text)
     } else {
         paint::words(words, theme::CAPTION, palette.text2)

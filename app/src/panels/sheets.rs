@@ -176,8 +176,8 @@ impl Sheets {
             let words = super::label::of(cx, record, among);
             ui.label(paint::words(words, theme::BODY, palette.text2));
         }
-        let spoken = (text.spoken)(rating.stars);
-        if let Some(stars) = stars::stars(ui, rating.stars, text.stars, &spoken) {
+        let accessible_value = (text.count)(rating.stars);
+        if let Some(stars) = stars::stars(ui, rating.stars, text.stars, &accessible_value) {
             rating.stars = stars;
         }
         let frame = Frame::NONE

@@ -48,7 +48,7 @@ pub struct DoctorText {
     pub build_output: &'static str,
     pub free_memory: fn(u64) -> String,
     pub applied: &'static str,
-    pub taken_back: &'static str,
+    pub undone: &'static str,
 }
 
 impl DoctorText {
@@ -107,7 +107,7 @@ static ENGLISH: DoctorText = DoctorText {
     build_output: "Output of the build",
     free_memory: |mib| format!("Building: {mib} MiB of memory free"),
     applied: "done",
-    taken_back: "undone",
+    undone: "undone",
 };
 
 static JAPANESE: DoctorText = DoctorText {
@@ -158,5 +158,5 @@ static JAPANESE: DoctorText = DoctorText {
     build_output: "ビルドの出力",
     free_memory: |mib| format!("ビルド中：空きメモリー {mib} MiB"),
     applied: "実行",
-    taken_back: "元に戻した",
+    undone: "元に戻した",
 };

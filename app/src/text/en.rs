@@ -134,7 +134,7 @@ pub(super) static TEXT: Text = Text {
         },
     },
     magnitude: "Magnitude",
-    magnitude_spoken: |norms, raw| match raw {
+    magnitude_accessible_value: |norms, raw| match raw {
         Some(raw) => format!("{norms} of a token's norm, raw value {raw}"),
         None => format!("{norms} of a token's norm"),
     },
@@ -155,7 +155,7 @@ pub(super) static TEXT: Text = Text {
             format!(" of {window}"),
         ]
     },
-    budget_spoken: |prefix, template, prompt, output, window| {
+    budget_accessible_value: |prefix, template, prompt, output, window| {
         format!(
             "Of {window} positions the prefix takes {prefix}, the template {template}, the prompt {prompt}, the output at most {output}"
         )
@@ -202,7 +202,7 @@ pub(super) static TEXT: Text = Text {
     live: "Live",
     run: "Run",
     stop: "Stop",
-    why_not: |why| match why {
+    unavailable: |why| match why {
         Unavailable::NotConnected => "Cannot run: no module is connected.",
         Unavailable::StillConnecting => "Cannot run until the module is ready.",
         Unavailable::EmptyPrompt => "Cannot run: the prompt is empty.",

@@ -5,7 +5,9 @@ use std::time::Duration;
 use softprefix_core::protocol::learn::{LearnEnd, LearnLoss};
 use softprefix_core::search::Score;
 
-use crate::model::{FindMode, InitChoice, Language, LearnOff, NormChoice, Reproduced, SearchOff, SinceFirst, Unit};
+use crate::model::{
+    FindMode, InitChoice, Language, LearnUnavailable, NormChoice, RelativeToFirst, Reproduced, SearchUnavailable, Unit,
+};
 
 /// The words of one language.
 pub struct FindText {
@@ -51,7 +53,7 @@ pub struct FindText {
     pub use_in_tune: &'static str,
     pub export: &'static str,
     pub export_named: &'static str,
-    pub off: fn(&LearnOff) -> String,
+    pub learn_unavailable: fn(&LearnUnavailable) -> String,
     pub ready: &'static str,
     pub starting: &'static str,
     pub stopping: &'static str,
@@ -61,7 +63,7 @@ pub struct FindText {
     pub interrupted: &'static str,
     /// Number of steps, maximum number, and time left.
     pub step: fn(usize, usize, Option<Duration>) -> String,
-    pub taken_back: fn(usize) -> String,
+    pub undone: fn(usize) -> String,
     pub not_converged: &'static str,
 
     // Choose and Search.
@@ -86,11 +88,11 @@ pub struct FindText {
     pub away: &'static str,
     pub floor: &'static str,
     pub budget: &'static str,
-    pub search_off: fn(&SearchOff) -> String,
+    pub search_unavailable: fn(&SearchUnavailable) -> String,
     pub choose_ready: &'static str,
     pub choose_empty: &'static str,
     pub choose_start: &'static str,
-    pub choose_anew: &'static str,
+    pub start_over: &'static str,
     /// The generation, and whether its candidates are running.
     pub choose_head: fn(u64, bool) -> String,
     pub candidate: fn(usize) -> String,
@@ -103,7 +105,7 @@ pub struct FindText {
     pub line_about: &'static str,
     pub line_empty: &'static str,
     /// A chosen prefix, for a screen reader: generation, candidate, norm and cosine.
-    pub choice: fn(u64, usize, Option<SinceFirst>) -> String,
+    pub choice: fn(u64, usize, Option<RelativeToFirst>) -> String,
     pub search_ready: &'static str,
     pub search_start: &'static str,
     pub search_again: &'static str,
@@ -224,26 +226,26 @@ static ENGLISH: FindText = FindText {
     use_in_tune: "Use in Tune",
     export: "Export",
     export_named: "Export the learned rows",
-    off: |off| match off {
-        LearnOff::StillConnecting => "The module is still being connected.".to_owned(),
-        LearnOff::NotConnected => "No module is connected. Connect one, or start the embedded one.".to_owned(),
-        LearnOff::CannotLearn(None) => {
+    learn_unavailable: |off| match off {
+        LearnUnavailable::StillConnecting => "The module is still being connected.".to_owned(),
+        LearnUnavailable::NotConnected => "No module is connected. Connect one, or start the embedded one.".to_owned(),
+        LearnUnavailable::CannotLearn(None) => {
             "A stock module cannot learn. Start the embedded module, or connect to a softprefix-unit on a computer."
                 .to_owned()
         }
-        LearnOff::CannotLearn(Some(unit)) => {
+        LearnUnavailable::CannotLearn(Some(unit)) => {
             format!("{unit} cannot learn with its engine. Start the embedded module, or update the unit.")
         }
-        LearnOff::NoHistory => "The history is not open, so nothing can be saved. Check its folder.".to_owned(),
-        LearnOff::EmptyPrompt(number) => format!("Example {number} has no prompt. Write at least one word."),
-        LearnOff::EmptyTarget(1) => "Write the output that you want, at least one word.".to_owned(),
-        LearnOff::EmptyTarget(number) => format!("Example {number} has no target. Write at least one word."),
-        LearnOff::NoWords => "Write the words to begin with.".to_owned(),
-        LearnOff::NoPresent => {
+        LearnUnavailable::NoHistory => "The history is not open, so nothing can be saved. Check its folder.".to_owned(),
+        LearnUnavailable::EmptyPrompt(number) => format!("Example {number} has no prompt. Write at least one word."),
+        LearnUnavailable::EmptyTarget(1) => "Write the output that you want, at least one word.".to_owned(),
+        LearnUnavailable::EmptyTarget(number) => format!("Example {number} has no target. Write at least one word."),
+        LearnUnavailable::NoWords => "Write the words to begin with.".to_owned(),
+        LearnUnavailable::NoPresent => {
             "The prefix in Tune is incomplete. Complete it there, or start from something else.".to_owned()
         }
-        LearnOff::OtherMode => "Another mode is running. Stop it first.".to_owned(),
-        LearnOff::WrongField => "Correct the marked field.".to_owned(),
+        LearnUnavailable::OtherMode => "Another mode is running. Stop it first.".to_owned(),
+        LearnUnavailable::WrongField => "Correct the marked field.".to_owned(),
     },
     ready: "Press Learn. The best rows so far are always saved.",
     starting: "Starting",
@@ -277,7 +279,7 @@ static ENGLISH: FindText = FindText {
         Some(left) => format!("step {step} of {steps}, {}", about(left)),
         None => format!("step {step} of {steps}"),
     },
-    taken_back: |steps| match steps {
+    undone: |steps| match steps {
         1 => "1 step was undone: its numbers were not finite".to_owned(),
         _ => format!("{steps} steps were undone: their numbers were not finite"),
     },
@@ -304,26 +306,26 @@ static ENGLISH: FindText = FindText {
     away: "Far from the baseline",
     floor: "Minimum distinct-4",
     budget: "Runs",
-    search_off: |off| {
+    search_unavailable: |off| {
         match off {
-            SearchOff::StillConnecting => "The module is still being connected.",
-            SearchOff::NotConnected => "No module is connected. Connect one, or start the embedded one.",
-            SearchOff::NoHistory => "The history is not open, so nothing can be saved. Check its folder.",
-            SearchOff::EmptyPrompt => "Write a prompt.",
-            SearchOff::NoPrefix => "The prefix in Tune is incomplete. Complete it there.",
-            SearchOff::NoObjective => "Enter an objective: a text, words, or distance from the baseline.",
-            SearchOff::OtherModel(model) => {
+            SearchUnavailable::StillConnecting => "The module is still being connected.",
+            SearchUnavailable::NotConnected => "No module is connected. Connect one, or start the embedded one.",
+            SearchUnavailable::NoHistory => "The history is not open, so nothing can be saved. Check its folder.",
+            SearchUnavailable::EmptyPrompt => "Write a prompt.",
+            SearchUnavailable::NoPrefix => "The prefix in Tune is incomplete. Complete it there.",
+            SearchUnavailable::NoObjective => "Enter an objective: a text, words, or distance from the baseline.",
+            SearchUnavailable::OtherModel(model) => {
                 return format!("This search ran with {model}. Connect to that model to resume it.");
             }
-            SearchOff::OtherMode => "Another mode is running. Stop it first.",
-            SearchOff::WrongField => "Correct the marked field.",
+            SearchUnavailable::OtherMode => "Another mode is running. Stop it first.",
+            SearchUnavailable::WrongField => "Correct the marked field.",
         }
         .to_owned()
     },
     choose_ready: "Press Start, and choose with the keys 1 to 4.",
     choose_empty: "The outputs of two to four candidates appear here, side by side.",
     choose_start: "Start",
-    choose_anew: "Start over",
+    start_over: "Start over",
     choose_head: |generation, busy| match busy {
         true => format!("Generation {generation}: candidates are running."),
         false => format!("Generation {generation}: which output is best?"),
@@ -337,10 +339,10 @@ static ENGLISH: FindText = FindText {
     line: "Chosen so far",
     line_about: "norm and cosine relative to the first prefix; click to go back",
     line_empty: "Each chosen candidate appears here, with its norm and its cosine to the first prefix.",
-    choice: |generation, candidate, since_first| {
+    choice: |generation, candidate, relative_to_first| {
         let place = format!("Generation {generation}, candidate {candidate}");
-        match since_first {
-            Some(SinceFirst { norm, cosine }) => format!("{place}: norm {norm:.2}×, cosine {cosine:.2}"),
+        match relative_to_first {
+            Some(RelativeToFirst { norm, cosine }) => format!("{place}: norm {norm:.2}×, cosine {cosine:.2}"),
             None => place,
         }
     },
@@ -480,26 +482,26 @@ static JAPANESE: FindText = FindText {
     use_in_tune: "「調整」で使う",
     export: "書き出す",
     export_named: "学習した行を書き出す",
-    off: |off| {
+    learn_unavailable: |off| {
         match off {
-        LearnOff::StillConnecting => "モジュールに接続中です。".to_owned(),
-        LearnOff::NotConnected => "モジュールが接続されていません。接続するか、内蔵モジュールを起動してください。".to_owned(),
-        LearnOff::CannotLearn(None) => {
+        LearnUnavailable::StillConnecting => "モジュールに接続中です。".to_owned(),
+        LearnUnavailable::NotConnected => "モジュールが接続されていません。接続するか、内蔵モジュールを起動してください。".to_owned(),
+        LearnUnavailable::CannotLearn(None) => {
             "標準のモジュールは学習できません。内蔵モジュールを起動するか、コンピューター上の softprefix-unit に接続してください。".to_owned()
         }
-        LearnOff::CannotLearn(Some(unit)) => {
+        LearnUnavailable::CannotLearn(Some(unit)) => {
             format!("{unit} のエンジンは学習できません。内蔵モジュールを起動するか、ユニットを更新してください。")
         }
-        LearnOff::NoHistory => "履歴を開けないため、結果を保存できません。フォルダーを確かめてください。".to_owned(),
-        LearnOff::EmptyPrompt(number) => format!("例 {number} のプロンプトが空です。1 語以上書いてください。"),
-        LearnOff::EmptyTarget(1) => "欲しい出力を 1 語以上書いてください。".to_owned(),
-        LearnOff::EmptyTarget(number) => format!("例 {number} の目標が空です。1 語以上書いてください。"),
-        LearnOff::NoWords => "初期値にする言葉を書いてください。".to_owned(),
-        LearnOff::NoPresent => {
+        LearnUnavailable::NoHistory => "履歴を開けないため、結果を保存できません。フォルダーを確かめてください。".to_owned(),
+        LearnUnavailable::EmptyPrompt(number) => format!("例 {number} のプロンプトが空です。1 語以上書いてください。"),
+        LearnUnavailable::EmptyTarget(1) => "欲しい出力を 1 語以上書いてください。".to_owned(),
+        LearnUnavailable::EmptyTarget(number) => format!("例 {number} の目標が空です。1 語以上書いてください。"),
+        LearnUnavailable::NoWords => "初期値にする言葉を書いてください。".to_owned(),
+        LearnUnavailable::NoPresent => {
             "「調整」のプレフィックスに足りないものがあります。そこで補うか、別の初期値を選んでください。".to_owned()
         }
-        LearnOff::OtherMode => "別のモードが実行中です。先に停止してください。".to_owned(),
-        LearnOff::WrongField => "印の付いた欄を直してください。".to_owned(),
+        LearnUnavailable::OtherMode => "別のモードが実行中です。先に停止してください。".to_owned(),
+        LearnUnavailable::WrongField => "印の付いた欄を直してください。".to_owned(),
     }
     },
     ready: "「学習を開始」を押してください。最良の行は毎ステップ保存されます。",
@@ -532,7 +534,7 @@ static JAPANESE: FindText = FindText {
         Some(left) => format!("ステップ {step} / {steps}、{}", about_ja(left)),
         None => format!("ステップ {step} / {steps}"),
     },
-    taken_back: |steps| format!("{steps} ステップを取り消しました（値が有限でないため）"),
+    undone: |steps| format!("{steps} ステップを取り消しました（値が有限でないため）"),
     not_converged: "目標のすべては再現されていません。ステップ数、ベクトル数、ノルムの上限を増やすか、シードを変えてみてください。",
     around: |label| format!("「調整」のプレフィックスの周り：{label}"),
     around_text: "目標の文の行の周り",
@@ -556,26 +558,28 @@ static JAPANESE: FindText = FindText {
     away: "ベースラインから離れる",
     floor: "distinct-4 の下限",
     budget: "実行回数",
-    search_off: |off| {
+    search_unavailable: |off| {
         match off {
-            SearchOff::StillConnecting => "モジュールに接続中です。",
-            SearchOff::NotConnected => "モジュールが接続されていません。接続するか、内蔵モジュールを起動してください。",
-            SearchOff::NoHistory => "履歴を開けないため、結果を保存できません。フォルダーを確かめてください。",
-            SearchOff::EmptyPrompt => "プロンプトを書いてください。",
-            SearchOff::NoPrefix => "「調整」のプレフィックスに足りないものがあります。そこで補ってください。",
-            SearchOff::NoObjective => "目的を指定してください（文、言葉、またはベースラインからの距離）。",
-            SearchOff::OtherModel(model) => {
+            SearchUnavailable::StillConnecting => "モジュールに接続中です。",
+            SearchUnavailable::NotConnected => {
+                "モジュールが接続されていません。接続するか、内蔵モジュールを起動してください。"
+            }
+            SearchUnavailable::NoHistory => "履歴を開けないため、結果を保存できません。フォルダーを確かめてください。",
+            SearchUnavailable::EmptyPrompt => "プロンプトを書いてください。",
+            SearchUnavailable::NoPrefix => "「調整」のプレフィックスに足りないものがあります。そこで補ってください。",
+            SearchUnavailable::NoObjective => "目的を指定してください（文、言葉、またはベースラインからの距離）。",
+            SearchUnavailable::OtherModel(model) => {
                 return format!("この探索は {model} で実行されました。続けるには、そのモデルに接続してください。");
             }
-            SearchOff::OtherMode => "別のモードが実行中です。先に停止してください。",
-            SearchOff::WrongField => "印の付いた欄を直してください。",
+            SearchUnavailable::OtherMode => "別のモードが実行中です。先に停止してください。",
+            SearchUnavailable::WrongField => "印の付いた欄を直してください。",
         }
         .to_owned()
     },
     choose_ready: "「開始」を押し、1〜4 のキーで選んでください。",
     choose_empty: "2〜4 個の候補の出力がここに並びます。",
     choose_start: "開始",
-    choose_anew: "最初から",
+    start_over: "最初から",
     choose_head: |generation, busy| match busy {
         true => format!("第 {generation} 世代：候補を実行中です。"),
         false => format!("第 {generation} 世代：どの出力がいちばん良いですか？"),
@@ -589,10 +593,10 @@ static JAPANESE: FindText = FindText {
     line: "これまでの選択",
     line_about: "最初のプレフィックスに対するノルムとコサイン。クリックで戻ります",
     line_empty: "選んだ候補が、最初のプレフィックスに対するノルムとコサインとともに表示されます。",
-    choice: |generation, candidate, since_first| {
+    choice: |generation, candidate, relative_to_first| {
         let place = format!("第 {generation} 世代の候補 {candidate}");
-        match since_first {
-            Some(SinceFirst { norm, cosine }) => format!("{place}：ノルム {norm:.2}×、コサイン {cosine:.2}"),
+        match relative_to_first {
+            Some(RelativeToFirst { norm, cosine }) => format!("{place}：ノルム {norm:.2}×、コサイン {cosine:.2}"),
             None => place,
         }
     },

@@ -127,7 +127,7 @@ pub(super) static TEXT: Text = Text {
         },
     },
     magnitude: "大きさ",
-    magnitude_spoken: |norms, raw| match raw {
+    magnitude_accessible_value: |norms, raw| match raw {
         Some(raw) => format!("ノルム比 {norms}、生の値 {raw}"),
         None => format!("ノルム比 {norms}"),
     },
@@ -148,7 +148,7 @@ pub(super) static TEXT: Text = Text {
             format!(" / {window}"),
         ]
     },
-    budget_spoken: |prefix, template, prompt, output, window| {
+    budget_accessible_value: |prefix, template, prompt, output, window| {
         format!("{window} 位置のうち、プレフィックス {prefix}、定型 {template}、入力 {prompt}、出力は最大 {output}")
     },
     budget_free: |free| {
@@ -193,7 +193,7 @@ pub(super) static TEXT: Text = Text {
     live: "ライブ",
     run: "実行",
     stop: "停止",
-    why_not: |why| match why {
+    unavailable: |why| match why {
         Unavailable::NotConnected => "モジュールが接続されていないため実行できません。",
         Unavailable::StillConnecting => "モジュールの準備ができるまで実行できません。",
         Unavailable::EmptyPrompt => "プロンプトが空のため実行できません。",

@@ -15,9 +15,9 @@ mod ja;
 mod prefix;
 mod rating;
 mod scoring;
+mod second_module;
 mod steps;
 mod sweep;
-mod twin;
 
 pub use about::AboutText;
 pub use demo::DemoText;
@@ -29,9 +29,9 @@ pub use first::{Fetching, FirstText};
 pub use prefix::PrefixText;
 pub use rating::RatingText;
 pub use scoring::ScoringText;
+pub use second_module::SecondModuleText;
 pub use steps::StepsText;
 pub use sweep::SweepText;
-pub use twin::TwinText;
 
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::prefix::Origin;
@@ -109,7 +109,7 @@ pub struct Text {
     /// In a label: the rows have an envelope.
     pub envelope_short: &'static str,
     pub magnitude: &'static str,
-    pub magnitude_spoken: fn(&str, Option<&str>) -> String,
+    pub magnitude_accessible_value: fn(&str, Option<&str>) -> String,
     pub type_magnitude: &'static str,
     pub less: &'static str,
     pub more: &'static str,
@@ -120,7 +120,7 @@ pub struct Text {
     pub vectors: &'static str,
     pub type_vectors: &'static str,
     pub budget: fn(usize, usize, usize, usize) -> [String; 4],
-    pub budget_spoken: fn(usize, usize, usize, usize, usize) -> String,
+    pub budget_accessible_value: fn(usize, usize, usize, usize, usize) -> String,
     pub budget_free: fn(i64) -> String,
     pub budget_unknown: &'static str,
     pub seed: &'static str,
@@ -158,7 +158,7 @@ pub struct Text {
     pub live: &'static str,
     pub run: &'static str,
     pub stop: &'static str,
-    pub why_not: fn(Unavailable) -> &'static str,
+    pub unavailable: fn(Unavailable) -> &'static str,
 
     // The outputs.
     pub splitter: &'static str,

@@ -8,7 +8,7 @@ use crate::model::Language;
 pub struct RatingText {
     pub stars: &'static str,
     /// A number of stars, or that there are none.
-    pub spoken: fn(Option<Stars>) -> String,
+    pub count: fn(Option<Stars>) -> String,
     pub note: &'static str,
     pub add_note: &'static str,
     pub title: &'static str,
@@ -27,7 +27,7 @@ impl RatingText {
 
     /// A rating in words: stars, then the note; empty where there is neither.
     pub fn words(&self, rating: &Rating) -> String {
-        let stars = rating.stars.map(|stars| (self.spoken)(Some(stars)));
+        let stars = rating.stars.map(|stars| (self.count)(Some(stars)));
         let note = (!rating.note.is_empty()).then(|| rating.note.replace('\n', " "));
         stars.into_iter().chain(note).collect::<Vec<_>>().join(" · ")
     }
@@ -35,7 +35,7 @@ impl RatingText {
 
 static ENGLISH: RatingText = RatingText {
     stars: "Stars of this run",
-    spoken: |stars| match stars.map(Stars::count) {
+    count: |stars| match stars.map(Stars::count) {
         None => "not rated".to_owned(),
         Some(1) => "1 star".to_owned(),
         Some(count) => format!("{count} stars"),
@@ -51,7 +51,7 @@ static ENGLISH: RatingText = RatingText {
 
 static JAPANESE: RatingText = RatingText {
     stars: "この実行の評価（星）",
-    spoken: |stars| match stars.map(Stars::count) {
+    count: |stars| match stars.map(Stars::count) {
         None => "評価なし".to_owned(),
         Some(count) => format!("星 {count}"),
     },

@@ -4,7 +4,7 @@ use softprefix_core::compare::Measure;
 use softprefix_core::experiment::words;
 
 use crate::figure::ImageFormat;
-use crate::model::{KlOff, Language};
+use crate::model::{KlUnavailable, Language};
 
 /// The words in one language.
 pub struct ScoringText {
@@ -12,9 +12,9 @@ pub struct ScoringText {
     pub colouring: &'static str,
     pub diff: &'static str,
     pub kl: &'static str,
-    pub kl_off: fn(KlOff) -> &'static str,
+    pub kl_unavailable: fn(KlUnavailable) -> &'static str,
     /// The same in a few words, for beside the switch.
-    pub kl_off_short: fn(KlOff) -> &'static str,
+    pub kl_unavailable_short: fn(KlUnavailable) -> &'static str,
     pub scale: &'static str,
     pub nats: &'static str,
     pub about: &'static str,
@@ -28,7 +28,7 @@ pub struct ScoringText {
     pub perplexity_about: &'static str,
     pub perplexity_under_base: &'static str,
     pub probability: &'static str,
-    pub spoken: fn(&str, &str, &str, u32) -> String,
+    pub accessible_value: fn(&str, &str, &str, u32) -> String,
     pub not_laid: &'static str,
     /// A plot's menu, and its lines.
     pub save_figure: &'static str,
@@ -52,23 +52,23 @@ static ENGLISH: ScoringText = ScoringText {
     colouring: "Colour the baseline by",
     diff: "Diff",
     kl: "KL",
-    kl_off: |off| match off {
-        KlOff::NotConnected => "KL needs a module: connect one.",
-        KlOff::Pinned => "KL is measured against the baseline: unpin the run to see it.",
-        KlOff::NotScored => {
+    kl_unavailable: |off| match off {
+        KlUnavailable::NotConnected => "KL needs a module: connect one.",
+        KlUnavailable::Pinned => "KL is measured against the baseline: unpin the run to see it.",
+        KlUnavailable::NotScored => {
             "This pair has no KL: it is measured between the baseline and a case of a sweep that asks for it."
         }
-        KlOff::NotLaid => "The tokens do not make up this text, so it is not coloured.",
-        KlOff::NotHere => {
+        KlUnavailable::NotLaid => "The tokens do not make up this text, so it is not coloured.",
+        KlUnavailable::NotHere => {
             "This module's unit does not report token probabilities; KL needs softprefix-unit with its CPU engine, such as the embedded module."
         }
     },
-    kl_off_short: |off| match off {
-        KlOff::NotConnected => "no module",
-        KlOff::Pinned => "a run is pinned",
-        KlOff::NotScored => "no KL of this pair",
-        KlOff::NotLaid => "tokens not found in the text",
-        KlOff::NotHere => "no KL from this unit",
+    kl_unavailable_short: |off| match off {
+        KlUnavailable::NotConnected => "no module",
+        KlUnavailable::Pinned => "a run is pinned",
+        KlUnavailable::NotScored => "no KL of this pair",
+        KlUnavailable::NotLaid => "tokens not found in the text",
+        KlUnavailable::NotHere => "no KL from this unit",
     },
     scale: "KL in nats, colours from",
     nats: words::NATS.en,
@@ -83,7 +83,7 @@ static ENGLISH: ScoringText = ScoringText {
     perplexity_about: "Perplexity of this text under the model without the prefix. Read it beside distinct-4: a loop has a low one.",
     perplexity_under_base: words::WITHOUT_PREFIX.en,
     probability: "probability",
-    spoken: |mean, p95, max, same| {
+    accessible_value: |mean, p95, max, same| {
         format!(
             "KL in nats: mean {mean}, 95th percentile {p95}, largest {max}; the likeliest token is the same at {same} %"
         )
@@ -110,21 +110,23 @@ static JAPANESE: ScoringText = ScoringText {
     colouring: "ベースラインの色分け",
     diff: "差分",
     kl: "KL",
-    kl_off: |off| match off {
-        KlOff::NotConnected => "KL にはモジュールの接続が必要です。",
-        KlOff::Pinned => "KL はベースラインに対して測ります。固定を解除すると表示できます。",
-        KlOff::NotScored => "この組の KL はありません。KL を測る一括実験の、ベースラインとケースの間で測ります。",
-        KlOff::NotLaid => "トークンが文と対応しないため、色分けできません。",
-        KlOff::NotHere => {
+    kl_unavailable: |off| match off {
+        KlUnavailable::NotConnected => "KL にはモジュールの接続が必要です。",
+        KlUnavailable::Pinned => "KL はベースラインに対して測ります。固定を解除すると表示できます。",
+        KlUnavailable::NotScored => {
+            "この組の KL はありません。KL を測る一括実験の、ベースラインとケースの間で測ります。"
+        }
+        KlUnavailable::NotLaid => "トークンが文と対応しないため、色分けできません。",
+        KlUnavailable::NotHere => {
             "このモジュールのユニットはトークンの確率を返しません。KL には CPU で動く softprefix-unit（内蔵モジュールなど）が必要です。"
         }
     },
-    kl_off_short: |off| match off {
-        KlOff::NotConnected => "未接続",
-        KlOff::Pinned => "固定中",
-        KlOff::NotScored => "この組の KL なし",
-        KlOff::NotLaid => "トークンと文が不一致",
-        KlOff::NotHere => "KL 非対応のユニット",
+    kl_unavailable_short: |off| match off {
+        KlUnavailable::NotConnected => "未接続",
+        KlUnavailable::Pinned => "固定中",
+        KlUnavailable::NotScored => "この組の KL なし",
+        KlUnavailable::NotLaid => "トークンと文が不一致",
+        KlUnavailable::NotHere => "KL 非対応のユニット",
     },
     scale: "KL（nat）、色の境目",
     nats: words::NATS.ja,
@@ -139,7 +141,7 @@ static JAPANESE: ScoringText = ScoringText {
     perplexity_about: "この文の、プレフィックスなしのモデルでのパープレキシティ。反復では低くなるので、distinct-4 と併せて見てください。",
     perplexity_under_base: words::WITHOUT_PREFIX.ja,
     probability: "確率",
-    spoken: |mean, p95, max, same| {
+    accessible_value: |mean, p95, max, same| {
         format!("KL（nat）: 平均 {mean}、95 パーセンタイル {p95}、最大 {max}。第1候補の一致 {same} %")
     },
     not_laid: "トークンが文と対応しないため、色分けできません。",

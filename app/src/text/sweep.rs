@@ -7,7 +7,7 @@ use softprefix_core::experiment::words;
 
 use crate::model::sweep::Range;
 use crate::model::{Format, Language};
-use crate::workbench::sweep::{ExperimentStatus, SweepOff};
+use crate::workbench::sweep::{ExperimentStatus, SweepUnavailable};
 
 /// The words of the Sweep view in one language.
 pub struct SweepText {
@@ -28,11 +28,11 @@ pub struct SweepText {
     pub no_prompts: &'static str,
     pub grid: &'static str,
     pub cells_per_prompt: fn(usize) -> String,
-    pub lens: &'static str,
+    pub lengths: &'static str,
     pub magnitudes_norms: &'static str,
     pub magnitudes_raw: &'static str,
     pub list_refused: &'static str,
-    pub lens_refused: &'static str,
+    pub lengths_refused: &'static str,
     pub range: fn(Range) -> &'static str,
     pub ranges: &'static str,
     pub truncated: &'static str,
@@ -90,7 +90,7 @@ pub struct SweepText {
     pub rest: fn(usize) -> String,
     pub run_anyway: &'static str,
     pub new_sweep: &'static str,
-    pub off: fn(&SweepOff) -> String,
+    pub unavailable: fn(&SweepUnavailable) -> String,
     pub ready: fn(usize) -> String,
     pub starting: &'static str,
     pub left: fn(Duration) -> String,
@@ -197,11 +197,11 @@ static ENGLISH: SweepText = SweepText {
     no_prompts: "Add the prompt of the Tune view, or a preset.",
     grid: "Grid",
     cells_per_prompt: |cells| format!("{cells} cells per prompt"),
-    lens: "Vectors P",
+    lengths: "Vectors P",
     magnitudes_norms: words::AXIS_NORMS.en,
     magnitudes_raw: words::AXIS_RAW.en,
     list_refused: "Enter numbers like 0, 0.1, 1 or a range like 0.01 … 12 (13).",
-    lens_refused: "Enter whole numbers from 1 up, like 1, 4, 16.",
+    lengths_refused: "Enter whole numbers from 1 up, like 1, 4, 16.",
     range: |range| match range {
         Range::Usual => "Usual",
         Range::Whole => "Whole axis",
@@ -282,14 +282,16 @@ static ENGLISH: SweepText = SweepText {
     },
     run_anyway: "Run anyway",
     new_sweep: "Start over",
-    off: |why| match why {
-        SweepOff::NotConnected => "No module is connected; connect one in the Tune view.".to_owned(),
-        SweepOff::NoPrompts => "No prompts yet: add one.".to_owned(),
-        SweepOff::NoMaterial => "The prefix has no text or file yet: set it in the Tune view.".to_owned(),
-        SweepOff::Plan(error) => error.en.clone(),
-        SweepOff::WrongField => "A field has an invalid value; correct it first.".to_owned(),
-        SweepOff::NoHistory => "The history is not open, so results cannot be saved.".to_owned(),
-        SweepOff::OtherModel(model) => format!("It was started with {model}; connect to that model to continue."),
+    unavailable: |why| match why {
+        SweepUnavailable::NotConnected => "No module is connected; connect one in the Tune view.".to_owned(),
+        SweepUnavailable::NoPrompts => "No prompts yet: add one.".to_owned(),
+        SweepUnavailable::NoMaterial => "The prefix has no text or file yet: set it in the Tune view.".to_owned(),
+        SweepUnavailable::Plan(error) => error.en.clone(),
+        SweepUnavailable::WrongField => "A field has an invalid value; correct it first.".to_owned(),
+        SweepUnavailable::NoHistory => "The history is not open, so results cannot be saved.".to_owned(),
+        SweepUnavailable::OtherModel(model) => {
+            format!("It was started with {model}; connect to that model to continue.")
+        }
     },
     ready: |cells| format!("{cells} runs planned"),
     starting: "Starting…",
@@ -376,11 +378,11 @@ static JAPANESE: SweepText = SweepText {
     no_prompts: "「調整」のプロンプトか例文を追加してください。",
     grid: "格子",
     cells_per_prompt: |cells| format!("1 プロンプトあたり {cells} 点"),
-    lens: "ベクトル数 P",
+    lengths: "ベクトル数 P",
     magnitudes_norms: words::AXIS_NORMS.ja,
     magnitudes_raw: words::AXIS_RAW.ja,
     list_refused: "0, 0.1, 1 のような数か、0.01 … 12 (13) のような範囲を書いてください。",
-    lens_refused: "1, 4, 16 のように 1 以上の整数を書いてください。",
+    lengths_refused: "1, 4, 16 のように 1 以上の整数を書いてください。",
     range: |range| match range {
         Range::Usual => "標準",
         Range::Whole => "全域",
@@ -461,14 +463,16 @@ static JAPANESE: SweepText = SweepText {
     },
     run_anyway: "このまま実行",
     new_sweep: "新しく開始",
-    off: |why| match why {
-        SweepOff::NotConnected => "モジュールが未接続です。「調整」で接続してください。".to_owned(),
-        SweepOff::NoPrompts => "プロンプトがありません。追加してください。".to_owned(),
-        SweepOff::NoMaterial => "プレフィックスの材料（言葉かファイル）が「調整」にありません。".to_owned(),
-        SweepOff::Plan(error) => error.ja.clone(),
-        SweepOff::WrongField => "正しくない欄があります。先に直してください。".to_owned(),
-        SweepOff::NoHistory => "履歴が開けないため、結果を保存できません。".to_owned(),
-        SweepOff::OtherModel(model) => format!("{model} で始めた実験です。再開するにはそのモデルに接続してください。"),
+    unavailable: |why| match why {
+        SweepUnavailable::NotConnected => "モジュールが未接続です。「調整」で接続してください。".to_owned(),
+        SweepUnavailable::NoPrompts => "プロンプトがありません。追加してください。".to_owned(),
+        SweepUnavailable::NoMaterial => "プレフィックスの材料（言葉かファイル）が「調整」にありません。".to_owned(),
+        SweepUnavailable::Plan(error) => error.ja.clone(),
+        SweepUnavailable::WrongField => "正しくない欄があります。先に直してください。".to_owned(),
+        SweepUnavailable::NoHistory => "履歴が開けないため、結果を保存できません。".to_owned(),
+        SweepUnavailable::OtherModel(model) => {
+            format!("{model} で始めた実験です。再開するにはそのモデルに接続してください。")
+        }
     },
     ready: |cells| format!("実行 {cells} 回"),
     starting: "開始しています…",

@@ -25,7 +25,7 @@ pub fn show(ui: &mut Ui, text: &Text, window_use: &WindowUse) {
     bar(
         ui,
         window_use,
-        &(text.budget_spoken)(prefix, template, prompt, output, window),
+        &(text.budget_accessible_value)(prefix, template, prompt, output, window),
     );
     ui.add_space(4.0);
     let opacity = if window_use.current { 1.0 } else { 0.6 };
@@ -61,11 +61,11 @@ pub fn show(ui: &mut Ui, text: &Text, window_use: &WindowUse) {
     });
 }
 
-/// Draws the bar over the available width; `spoken` is its accessible value.
-pub fn bar(ui: &mut Ui, window_use: &WindowUse, spoken: &str) {
+/// Draws the bar over the available width; `accessible_value` is its accessible value.
+pub fn bar(ui: &mut Ui, window_use: &WindowUse, accessible_value: &str) {
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 9.0), Sense::hover());
-    response.widget_info(|| WidgetInfo::labeled(Role::Meter, true, spoken));
+    response.widget_info(|| WidgetInfo::labeled(Role::Meter, true, accessible_value));
     let painter = ui.painter();
     let radius = CornerRadius::same(RADIUS_CELL);
     painter.rect(
@@ -101,5 +101,5 @@ pub fn bar(ui: &mut Ui, window_use: &WindowUse, spoken: &str) {
     if over {
         painter.rect_stroke(rect, radius, Stroke::new(2.0, palette.broken), StrokeKind::Outside);
     }
-    response.on_hover_text(spoken);
+    response.on_hover_text(accessible_value);
 }

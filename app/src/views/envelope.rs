@@ -19,7 +19,7 @@ pub struct EnvelopeBars<'a> {
     /// One factor per bar.
     pub bars: &'a [f64],
     /// Returns the accessible value of a bar from its number (from 1), the number of bars and its factor.
-    pub spoken: &'a dyn Fn(usize, usize, f64) -> String,
+    pub accessible_value: &'a dyn Fn(usize, usize, f64) -> String,
     pub height: f32,
 }
 
@@ -58,14 +58,14 @@ impl EnvelopeBars<'_> {
         }
         ui.data_mut(|data| data.insert_temp(chosen_id, chosen));
 
-        let words = (self.spoken)(chosen + 1, count, bars[chosen]);
+        let words = (self.accessible_value)(chosen + 1, count, bars[chosen]);
         slider::describe(ui, &response, self.name, &words, bars[chosen], 0.0..=1.0);
         if ui.is_rect_visible(rect) {
             paint_bars(ui, &response, rect, area, &bars, chosen);
         }
         if let Some(pointer) = response.hover_pos().filter(|_| !response.dragged()) {
             let (bar, _) = at(area, count, pointer);
-            let words = (self.spoken)(bar + 1, count, bars[bar]);
+            let words = (self.accessible_value)(bar + 1, count, bars[bar]);
             ui.ctx().set_cursor_icon(egui::CursorIcon::Crosshair);
             response.clone().on_hover_text_at_pointer(words);
         }

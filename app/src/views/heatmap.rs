@@ -1,5 +1,5 @@
-//! A heat map of P × magnitude, coloured from equal to the baseline (blue) to far from it (orange). Every cell is a
-//! button with an accessible name; its colour is never the only sign.
+//! A heat map of P × magnitude, coloured from the cell that is nearest to the baseline (blue) to the farthest (orange).
+//! Every cell is a button with an accessible name; its colour is never the only sign.
 
 use eframe::egui::{
     self, Align2, Color32, CornerRadius, Rect, Role, Sense, Stroke, StrokeKind, Ui, WidgetInfo, pos2, vec2,
@@ -26,15 +26,14 @@ pub enum CellState {
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Cell {
     pub state: CellState,
-    /// The value, formatted.
+    /// The value, formatted; empty if unknown.
     pub words: String,
-    /// Similarity to the baseline, from 0 for the farthest cell to 1 for the nearest; `None` if unknown, which is drawn
-    /// grey.
-    pub share: Option<f32>,
+    /// Position on the colour scale: 1 for the cell nearest to the baseline, 0 for the farthest; `None` is drawn grey.
+    pub nearness: Option<f32>,
     /// `A` or `B` for runs that are being compared.
     pub tag: Option<&'static str>,
     /// Accessible name and tooltip.
-    pub spoken: String,
+    pub accessible_value: String,
 }
 
 /// The map; see [`HeatMap::show`].
@@ -51,12 +50,19 @@ pub struct HeatMap<'a> {
     pub running: &'a str,
 }
 
+// Sizes in points.
 const ROW: f32 = 31.0;
 const HEAD: f32 = 28.0;
 const GAP: f32 = 2.0;
 const ZERO_GAP: f32 = 8.0;
 /// Below this width a cell shows no value.
 const NARROW: f32 = 30.0;
+/// Below this width a running cell shows a dot in place of its label.
+const RUNNING_LABEL: f32 = 56.0;
+/// Below this width a cell with a cross shows no value.
+const CROSS_AND_VALUE: f32 = 52.0;
+/// Least distance of two labels of columns.
+const LABEL_GAP: f32 = 4.0;
 
 impl HeatMap<'_> {
     /// Returns the height of the whole map.
@@ -88,27 +94,30 @@ impl HeatMap<'_> {
         let pitch = (width - label - zero_gap) / self.columns.len().max(1) as f32;
         let x_of =
             |column: usize| area.left() + label + pitch * column as f32 + if column > 0 { zero_gap } else { 0.0 };
-        let mut next_free = f32::NEG_INFINITY;
-        for (column, words) in self.columns.iter().enumerate() {
-            let on = self.current.is_some_and(|(_, current)| current == column);
-            let (font, colour) = if on {
-                (theme::CAPTION.mono(), palette.prefix)
-            } else {
-                (theme::CAPTION.mono(), palette.text3)
-            };
-            let galley = paint::line_of_text(ui, words, font, colour);
+        let label_of = |column: usize, words: &str, colour: Color32| {
+            let galley = paint::line_of_text(ui, words, theme::CAPTION.mono(), colour);
             let centre = x_of(column) + (pitch - GAP) / 2.0;
-            // Narrow columns do not all have room for a label; the selected one always has one.
-            if centre - galley.size().x / 2.0 < next_free && !on {
+            let rect = Rect::from_center_size(pos2(centre, area.top() + 12.0), galley.size());
+            (rect, galley)
+        };
+        let draw_label = |(rect, galley): (Rect, _)| {
+            paint::place(ui.painter(), rect.center(), Align2::CENTER_CENTER, galley);
+            rect
+        };
+        // Narrow columns do not all have room for a label; the selected one always has one.
+        let selected = self.current.map(|(_, column)| column);
+        let selected_words = selected.and_then(|column| self.columns.get(column).map(|words| (column, words)));
+        let selected_label = selected_words.map(|(column, words)| draw_label(label_of(column, words, palette.prefix)));
+        let mut last: Option<Rect> = None;
+        for (column, words) in self.columns.iter().enumerate() {
+            if selected == Some(column) {
                 continue;
             }
-            next_free = centre + galley.size().x / 2.0 + 4.0;
-            paint::place(
-                ui.painter(),
-                pos2(centre, area.top() + 12.0),
-                Align2::CENTER_CENTER,
-                galley,
-            );
+            let label = label_of(column, words, palette.text3);
+            let touches = |other: &Rect| other.expand(LABEL_GAP).intersects(label.0);
+            if !last.iter().chain(&selected_label).any(touches) {
+                last = Some(draw_label(label));
+            }
         }
         let mut clicked = None;
         for (row, words) in self.rows.iter().enumerate() {
@@ -142,17 +151,25 @@ impl HeatMap<'_> {
         let sense = if can_open { Sense::click() } else { Sense::hover() };
         let response = ui.interact(place, ui.scope_id().with(("cell", at)), sense);
         let on = self.current == Some(at);
-        response.widget_info(|| WidgetInfo::selected(Role::Button, can_open, on, &cell.spoken));
+        response.widget_info(|| WidgetInfo::selected(Role::Button, can_open, on, &cell.accessible_value));
         if !ui.is_rect_visible(place) {
             return response.clicked();
         }
         let radius = CornerRadius::same(theme::RADIUS_CELL);
         let painter = ui.painter();
-        let roomy = place.width() >= NARROW;
-        let figures = |words: &str, colour: Color32, shift: f32| {
-            if roomy {
-                let at = place.center() + vec2(shift, 0.0);
-                paint::text(painter, at, Align2::CENTER_CENTER, words, theme::CAPTION.mono(), colour);
+        let tag = cell.tag.map(|tag| {
+            let is_coloured = cell.state == CellState::Done && cell.nearness.is_some();
+            let colour = if is_coloured { Color32::WHITE } else { palette.text };
+            paint::line_of_text(ui, tag, theme::CAPTION.semibold(), colour)
+        });
+        let tag_at = place.right_center() - vec2(4.0, 0.0);
+        // In a narrow cell the tag is in place of the value.
+        let free = tag.as_ref().map_or(place.right(), |tag| tag_at.x - tag.size().x - GAP);
+        let draw_value = |colour: Color32, shift: f32| {
+            let at = place.center() + vec2(shift, 0.0);
+            let galley = paint::line_of_text(ui, &cell.words, theme::CAPTION.mono(), colour);
+            if place.width() >= NARROW && at.x + galley.size().x / 2.0 <= free {
+                paint::place(painter, at, Align2::CENTER_CENTER, galley);
             }
         };
         match cell.state {
@@ -174,7 +191,7 @@ impl HeatMap<'_> {
             CellState::Running => {
                 let outline = Stroke::new(1.5, palette.prefix_fill);
                 painter.rect(place, radius, palette.panel, outline, StrokeKind::Inside);
-                if place.width() >= 56.0 {
+                if place.width() >= RUNNING_LABEL {
                     let font = theme::CAPTION.regular();
                     let galley = paint::cut_to(ui, self.running, font, palette.prefix, place.width() - 6.0);
                     paint::place(painter, place.center(), Align2::CENTER_CENTER, galley);
@@ -183,17 +200,17 @@ impl HeatMap<'_> {
                 }
             }
             CellState::Done => {
-                let (fill, colour) = match cell.share {
-                    Some(share) => (shade(share), Color32::WHITE),
+                let (fill, colour) = match cell.nearness {
+                    Some(nearness) => (shade(nearness), Color32::WHITE),
                     None => (palette.raised, palette.text),
                 };
                 painter.rect_filled(place, radius, fill);
-                figures(&cell.words, colour, 0.0);
+                draw_value(colour, 0.0);
             }
             CellState::Collapsed | CellState::Failed => {
                 let outline = Stroke::new(1.0, palette.broken);
                 painter.rect(place, radius, palette.inset, outline, StrokeKind::Inside);
-                let wide = place.width() >= 52.0 && !cell.words.is_empty();
+                let wide = place.width() >= CROSS_AND_VALUE && !cell.words.is_empty();
                 let mark = place.center() - vec2(if wide { 16.0 } else { 0.0 }, 0.0);
                 let stroke = Stroke::new(2.0, palette.broken);
                 for side in [-1.0, 1.0] {
@@ -204,25 +221,12 @@ impl HeatMap<'_> {
                     painter.rect_stroke(frame, radius, Stroke::new(1.0, palette.broken), StrokeKind::Middle);
                 }
                 if wide {
-                    figures(&cell.words, palette.broken, 8.0);
+                    draw_value(palette.broken, 8.0);
                 }
             }
         }
-        if let Some(tag) = cell.tag {
-            let colour = if cell.state == CellState::Done && cell.share.is_some() {
-                Color32::WHITE
-            } else {
-                palette.text
-            };
-            let at = place.right_center() - vec2(4.0, 0.0);
-            paint::text(
-                painter,
-                at,
-                Align2::RIGHT_CENTER,
-                tag,
-                theme::CAPTION.semibold(),
-                colour,
-            );
+        if let Some(tag) = tag {
+            paint::place(painter, tag_at, Align2::RIGHT_CENTER, tag);
         }
         if on || (can_open && response.hovered()) {
             let width = if on { 2.0 } else { 1.0 };
@@ -233,7 +237,7 @@ impl HeatMap<'_> {
             ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
         }
         let clicked = response.clicked();
-        response.on_hover_text(&cell.spoken);
+        response.on_hover_text(&cell.accessible_value);
         clicked
     }
 }
@@ -248,12 +252,12 @@ const MIDDLE: f32 = 0.5;
 /// Returns the colour of a cell: blue at 1 (the nearest to the baseline among the cells), nearly black in the middle,
 /// orange at 0 (the farthest). White text is readable on all of them.
 #[must_use]
-pub fn shade(share: f32) -> Color32 {
-    let share = share.clamp(0.0, 1.0);
-    if share >= MIDDLE {
-        BETWEEN.lerp_to_gamma(NEAR, (share - MIDDLE) / (1.0 - MIDDLE))
+pub fn shade(nearness: f32) -> Color32 {
+    let nearness = nearness.clamp(0.0, 1.0);
+    if nearness >= MIDDLE {
+        BETWEEN.lerp_to_gamma(NEAR, (nearness - MIDDLE) / (1.0 - MIDDLE))
     } else {
-        BETWEEN.lerp_to_gamma(FAR, (MIDDLE - share) / MIDDLE)
+        BETWEEN.lerp_to_gamma(FAR, (MIDDLE - nearness) / MIDDLE)
     }
 }
 
@@ -265,8 +269,8 @@ pub fn scale(ui: &mut Ui, width: f32) {
     for index in 0..steps {
         let left = rect.left() + step * index as f32;
         let part = Rect::from_min_size(pos2(left, rect.top()), vec2(step + 0.5, rect.height()));
-        let share = 1.0 - index as f32 / (steps - 1) as f32;
-        ui.painter().rect_filled(part, 0.0, shade(share));
+        let nearness = 1.0 - index as f32 / (steps - 1) as f32;
+        ui.painter().rect_filled(part, 0.0, shade(nearness));
     }
 }
 

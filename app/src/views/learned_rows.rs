@@ -15,7 +15,7 @@ pub struct LearnedRow {
 /// The bars.
 pub struct LearnedRows<'a> {
     pub name: &'a str,
-    pub spoken: &'a str,
+    pub accessible_value: &'a str,
     pub rows: &'a [LearnedRow],
     /// Range of the norms of the vocabulary's rows, and its label.
     pub band: Option<(f64, f64)>,
@@ -34,7 +34,7 @@ impl LearnedRows<'_> {
         let (rect, response) = ui.allocate_exact_size(ui.available_size(), Sense::hover());
         response.widget_info(|| {
             let mut info = WidgetInfo::labeled(Role::Image, true, self.name);
-            info.current_text_value = Some(self.spoken.to_owned());
+            info.current_text_value = Some(self.accessible_value.to_owned());
             info
         });
         let area = rect.with_max_y((rect.bottom() - BELOW).max(rect.top()));

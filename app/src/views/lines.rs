@@ -101,7 +101,7 @@ impl Lines<'_> {
         if ui.is_rect_visible(rect) {
             self.paint(ui, &area, pointed);
         }
-        let spoken = match pointed.or(self.selected) {
+        let accessible_value = match pointed.or(self.selected) {
             Some((curve, spot)) => describe(curve, spot),
             None => self.all().count().to_string(),
         };
@@ -109,7 +109,7 @@ impl Lines<'_> {
             let at = self.curves.get(curve)?.spots.get(spot)?;
             Some((area.at(at.x, at.y), describe(curve, spot)))
         });
-        frame.explain(ui, self.ground.name, spoken, words);
+        frame.explain(ui, self.ground.name, accessible_value, words);
         opened
     }
 

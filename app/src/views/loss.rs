@@ -25,7 +25,7 @@ pub struct LossPlot<'a> {
     /// Maximum number of steps: the right end of the axis.
     pub steps: usize,
     /// The accessible value, in nats per token.
-    pub spoken: &'a str,
+    pub accessible_value: &'a str,
 }
 
 impl LossPlot<'_> {
@@ -80,7 +80,7 @@ impl LossPlot<'_> {
             });
         shown.response.widget_info(|| {
             let mut info = WidgetInfo::labeled(Role::Figure, true, self.name);
-            info.current_text_value = Some(self.spoken.to_owned());
+            info.current_text_value = Some(self.accessible_value.to_owned());
             info
         });
         self.name_lines(ui, &shown.transform, palette);

@@ -99,7 +99,7 @@ pub struct MagnitudeSlider<'a> {
     /// Accessible name.
     pub name: &'a str,
     /// Accessible value.
-    pub spoken: &'a str,
+    pub accessible_value: &'a str,
     pub norms: Option<&'a NormsCurve>,
     /// Labels beside the curve, one line each.
     pub norms_label: Option<[&'a str; 2]>,
@@ -172,7 +172,7 @@ impl MagnitudeSlider<'_> {
                 .flatten()
         };
         let input = slider::pointer_input(ui, response, &scale, value).or_else(keys);
-        slider::describe(ui, response, self.name, self.spoken, value, scale.range());
+        slider::describe(ui, response, self.name, self.accessible_value, value, scale.range());
         if ui.is_rect_visible(response.rect) {
             self.paint(ui, response, parts, value);
         }

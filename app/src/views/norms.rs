@@ -8,7 +8,7 @@ use crate::theme::{self, Palette};
 /// Bars over a band.
 pub struct NormBars<'a> {
     pub name: &'a str,
-    pub spoken: &'a str,
+    pub accessible_value: &'a str,
     pub norms: &'a [f64],
     /// Lower and upper edge.
     pub band: Option<(f64, f64)>,
@@ -31,7 +31,7 @@ impl NormBars<'_> {
         let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), self.height), Sense::hover());
         response.widget_info(|| {
             let mut info = WidgetInfo::labeled(Role::Image, true, self.name);
-            info.current_text_value = Some(self.spoken.to_owned());
+            info.current_text_value = Some(self.accessible_value.to_owned());
             info
         });
         let area = Rect::from_min_max(rect.min + vec2(LABELS, 8.0), rect.max - vec2(0.0, 4.0));

@@ -37,13 +37,13 @@ const LOW: f32 = 190.0;
 /// Space above the top value, so that a point there is not cut off.
 const ABOVE: f32 = 12.0;
 /// Maximum distance of the pointer from a point.
-const REACH: f32 = 12.0;
+const POINT_DISTANCE: f32 = 12.0;
 /// Maximum distance of the pointer from the magnitude cursor to drag it.
-const GRAB: f32 = 6.0;
-/// No axis of y is lower.
-const LEAST_TOP: f64 = 1e-9;
-/// The smallest part of an axis that can fill the plot.
-const DEEPEST: f64 = 1e-3;
+const CURSOR_DISTANCE: f32 = 6.0;
+/// The least top of a y axis.
+const MIN_TOP: f64 = 1e-9;
+/// The smallest visible part of an axis, of the whole axis.
+const MIN_VISIBLE: f64 = 1e-3;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq)]
@@ -265,7 +265,7 @@ impl Area {
 
 /// The state of dragging the magnitude cursor.
 #[derive(Clone, Copy, Default)]
-struct Grip {
+struct CursorDrag {
     held: bool,
     near: bool,
     moved: Option<MagnitudeChange>,
@@ -288,7 +288,7 @@ impl Frame {
         points
             .filter(|(at, _, _)| self.area.shows(*at))
             .map(|(at, before, id)| (at.distance(pointer), before, id))
-            .filter(|(distance, _, _)| *distance <= REACH)
+            .filter(|(distance, _, _)| *distance <= POINT_DISTANCE)
             .min_by(|a, b| (a.0 - a.1).total_cmp(&(b.0 - b.1)))
             .map(|(_, _, id)| id)
     }
@@ -331,7 +331,7 @@ impl Plot<'_> {
         let line = self.line(joined.map(|point| (point.x, point.y)), stroke);
         let mut lines = Vec::new();
         if let Some(second) = &self.second {
-            let (end, top) = (second.end(), self.top.max(LEAST_TOP));
+            let (end, top) = (second.end(), self.top.max(MIN_TOP));
             let from_top = |(x, value): &(f64, f64)| (*x, top * (1.0 - value / end));
             let stroke = Stroke::new(1.0, Palette::of(ui).text3);
             lines.push(self.line(second.points.iter().map(from_top), stroke));
@@ -343,7 +343,7 @@ impl Plot<'_> {
         let pointed = frame.pointed(places.map(|point| (area.at(point.x, point.y), 0.0, point.id)));
         let opened = pointed
             .filter(|_| frame.clicked)
-            .or_else(|| self.stepped(ui, &frame.response));
+            .or_else(|| self.point_by_key(ui, &frame.response));
         if ui.is_rect_visible(rect) {
             self.paint_points(ui, &area, pointed);
             self.paint_current(ui, &area);
@@ -352,7 +352,7 @@ impl Plot<'_> {
                 paint::notice(ui, area.plot(), self.empty);
             }
         }
-        let spoken = match pointed.or(self.selected) {
+        let accessible_value = match pointed.or(self.selected) {
             Some(id) => describe(id),
             None if self.points.is_empty() => self.empty.to_owned(),
             None => self.points.len().to_string(),
@@ -361,7 +361,7 @@ impl Plot<'_> {
             let point = self.points.iter().find(|point| point.id == id)?;
             Some((area.at(point.x, point.y), describe(id)))
         };
-        frame.explain(ui, self.name, spoken, pointed.and_then(place_of));
+        frame.explain(ui, self.name, accessible_value, pointed.and_then(place_of));
         let touched = Touched {
             pointed,
             opened,
@@ -374,7 +374,7 @@ impl Plot<'_> {
     pub(super) fn line<'l>(&self, points: impl Iterator<Item = (f64, f64)>, stroke: Stroke) -> Line<'l> {
         let (least, most) = self.ends();
         let place =
-            |(x, y): (f64, f64)| PlotPoint::new(x.log10().clamp(least, most), y.clamp(0.0, self.top.max(LEAST_TOP)));
+            |(x, y): (f64, f64)| PlotPoint::new(x.log10().clamp(least, most), y.clamp(0.0, self.top.max(MIN_TOP)));
         let points = points.filter(|(x, _)| *x > 0.0).map(place).collect();
         Line::new("", PlotPoints::Owned(points))
             .stroke(stroke)
@@ -395,14 +395,14 @@ impl Plot<'_> {
             parts,
             unit: self.axis.unit,
             ends: self.ends(),
-            top: self.top.max(LEAST_TOP),
+            top: self.top.max(MIN_TOP),
             transform,
         };
         let before = match view.changed(ui.ctx()) {
             Some(memory) => PlotTransform::new(parts.plot, *memory.bounds(), false),
             None => PlotTransform::new(parts.plot, whole, false),
         };
-        let grip = self.grip(ui, &response, id.with("line"), &area(before));
+        let drag = self.drag_cursor(ui, &response, id.with("line"), &area(before));
 
         let palette = Palette::of(ui);
         let enabled = ui.is_enabled();
@@ -437,12 +437,12 @@ impl Plot<'_> {
             .include_x(whole.max()[0])
             .include_y(whole.min()[1])
             .include_y(whole.max()[1])
-            // `egui_plot` cannot limit panning and zooming to the ends of the axes: see `steer`.
+            // `egui_plot` cannot limit panning and zooming to the ends of the axes: see `zoom_and_pan`.
             .allow_drag(false)
             .allow_zoom(false)
             .allow_scroll(false)
             .allow_axis_zoom_drag(false)
-            .show_crosshair(!grip.held)
+            .show_crosshair(!drag.held)
             .cursor_color(palette.stroke)
             .coordinates_formatter(Corner::RightBottom, egui_plot::CoordinatesFormatter::new(value))
             .x_grid_spacer(x_marks)
@@ -451,19 +451,19 @@ impl Plot<'_> {
             .grid_color(palette.line)
             .grid_fade(0.0)
             .show(&mut inner, |plot| {
-                plot.add(Ground::new(|ui: &Ui, transform: &PlotTransform| {
+                plot.add(Background::new(|ui: &Ui, transform: &PlotTransform| {
                     self.paint_ground(ui, &area(*transform));
                 }));
                 for line in lines {
                     plot.line(line);
                 }
-                steer(plot, whole, enabled && !grip.held);
+                zoom_and_pan(plot, whole, enabled && !drag.held);
             });
         let area = area(shown.transform);
         if ui.is_rect_visible(rect) {
             self.paint_around(ui, &area);
         }
-        if grip.near {
+        if drag.near {
             ui.ctx().set_cursor_icon(CursorIcon::ResizeHorizontal);
         } else if shown.response.dragged_by(PointerButton::Primary) {
             ui.ctx().set_cursor_icon(CursorIcon::Grabbing);
@@ -473,13 +473,13 @@ impl Plot<'_> {
             pointer: shown.response.hover_pos().or(response.hover_pos()),
             clicked: shown.response.clicked() || response.clicked(),
             response,
-            moved: grip.moved,
+            moved: drag.moved,
         }
     }
 
     /// Returns the bounds of the whole plot: all of the x axis, and y from 0 to a little above the top.
     fn whole(&self, plot: Rect) -> PlotBounds {
-        let top = self.top.max(LEAST_TOP);
+        let top = self.top.max(MIN_TOP);
         let height = f64::from(plot.height().max(2.0 * ABOVE));
         let most = top * height / (height - f64::from(ABOVE));
         let (first, last) = self.ends();
@@ -493,16 +493,18 @@ impl Plot<'_> {
 
     /// Returns whether the pointer is over the magnitude cursor or drags it, and the new magnitude. The drag is stored
     /// in `memory` from the press on, since the cursor moves under the pointer.
-    fn grip(&self, ui: &Ui, response: &Response, memory: Id, area: &Area) -> Grip {
+    fn drag_cursor(&self, ui: &Ui, response: &Response, memory: Id, area: &Area) -> CursorDrag {
         let Some(current) = self
             .current
             .as_ref()
             .filter(|current| current.movable && ui.is_enabled())
         else {
-            return Grip::default();
+            return CursorDrag::default();
         };
         let line = pos2(area.at(current.x, 0.0).x, area.plot().center().y);
-        let near = |at: Pos2| area.shows(line) && (at.x - line.x).abs() <= GRAB && area.plot().y_range().contains(at.y);
+        let near = |at: Pos2| {
+            area.shows(line) && (at.x - line.x).abs() <= CURSOR_DISTANCE && area.plot().y_range().contains(at.y)
+        };
         let (pressed, down, at, origin, dragging) = ui.input(|input| {
             let pointer = &input.pointer;
             let (pressed, down) = (pointer.primary_pressed(), pointer.primary_down());
@@ -517,7 +519,7 @@ impl Plot<'_> {
         ui.data_mut(|data| data.insert_temp(memory, held));
         let to = at.filter(|_| held && dragging);
         let value = to.map(|to| area.track().value_at(to.x).min(self.axis.most));
-        Grip {
+        CursorDrag {
             held,
             near: held || (near && !down),
             moved: value.filter(|value| *value != current.x).map(MagnitudeChange::Set),
@@ -525,7 +527,7 @@ impl Plot<'_> {
     }
 
     /// Returns the neighbour of the selected point that the arrow keys select.
-    fn stepped(&self, ui: &Ui, response: &Response) -> Option<u64> {
+    fn point_by_key(&self, ui: &Ui, response: &Response) -> Option<u64> {
         if !response.has_focus() {
             return None;
         }
@@ -695,7 +697,7 @@ impl Plot<'_> {
         let (end, plot) = (second.end(), area.plot());
         let decimals = fewest_decimals(&[end / 2.0, end]);
         for (value, share) in [(0.0, 1.0), (end / 2.0, 0.5), (end, 0.0)] {
-            let y = area.at(0.0, self.top.max(LEAST_TOP) * share).y;
+            let y = area.at(0.0, self.top.max(MIN_TOP) * share).y;
             if !plot.y_range().expand(0.5).contains(y) {
                 continue;
             }
@@ -877,7 +879,7 @@ pub(super) fn paint_cross(painter: &Painter, at: Pos2, palette: &Palette) {
 }
 
 /// Zooms and pans with the pointer, within `whole`.
-fn steer(plot: &mut PlotUi<'_>, whole: PlotBounds, enabled: bool) {
+fn zoom_and_pan(plot: &mut PlotUi<'_>, whole: PlotBounds, enabled: bool) {
     let before = plot.plot_bounds();
     let all = plot.auto_bounds().all();
     let mut bounds = if all { whole } else { before };
@@ -914,7 +916,7 @@ fn within(bounds: PlotBounds, whole: PlotBounds) -> PlotBounds {
         let (from, to) = (bounds.min()[axis], bounds.max()[axis]);
         let size = to - from;
         if size.is_finite() && size < all {
-            let size = size.max(all * DEEPEST);
+            let size = size.max(all * MIN_VISIBLE);
             min[axis] = ((from + to - size) / 2.0).clamp(low, high - size);
             max[axis] = min[axis] + size;
         }
@@ -924,12 +926,12 @@ fn within(bounds: PlotBounds, whole: PlotBounds) -> PlotBounds {
 
 /// A plot item that paints in the background: instead of returning shapes it paints when `egui_plot` asks for them,
 /// which is before the grid and the lines are painted.
-struct Ground<F> {
+struct Background<F> {
     base: PlotItemBase,
     paint: F,
 }
 
-impl<F: Fn(&Ui, &PlotTransform)> Ground<F> {
+impl<F: Fn(&Ui, &PlotTransform)> Background<F> {
     fn new(paint: F) -> Self {
         Self {
             base: PlotItemBase::new(String::new()),
@@ -938,7 +940,7 @@ impl<F: Fn(&Ui, &PlotTransform)> Ground<F> {
     }
 }
 
-impl<F: Fn(&Ui, &PlotTransform)> PlotItem for Ground<F> {
+impl<F: Fn(&Ui, &PlotTransform)> PlotItem for Background<F> {
     fn shapes(&self, ui: &Ui, transform: &PlotTransform, _: &mut Vec<Shape>) {
         (self.paint)(ui, transform);
     }
@@ -977,7 +979,7 @@ fn decimals(range: f64) -> usize {
         8.0.. => 0,
         range if range > 1.0 => 1,
         // Neighbouring quarters of the range must have different labels, however small it is.
-        range => (2.0 - range.max(LEAST_TOP).log10().floor()) as usize,
+        range => (2.0 - range.max(MIN_TOP).log10().floor()) as usize,
     }
 }
 
@@ -1075,8 +1077,8 @@ mod tests {
         assert_eq!(bounds([-9.0, -100.0], [9.0, 300.0]), whole);
         let moved = bounds([-4.0, 10.0], [-2.0, 20.0]);
         assert_eq!((moved.range_x(), moved.range_y()), (-3.0..=-1.0, 10.0..=20.0));
-        let deepest = bounds([0.0, 10.0], [1e-12, 20.0]);
-        assert!((deepest.width() - 5.0 * DEEPEST).abs() < 1e-9, "{deepest:?}");
+        let smallest = bounds([0.0, 10.0], [1e-12, 20.0]);
+        assert!((smallest.width() - 5.0 * MIN_VISIBLE).abs() < 1e-9, "{smallest:?}");
         assert_eq!(bounds([f64::NAN; 2], [f64::NAN; 2]), whole);
     }
 

@@ -13,7 +13,7 @@ pub struct ScorePlot<'a> {
     /// Maximum number of runs: the right end of the axis.
     pub budget: usize,
     /// The accessible value: the best score.
-    pub spoken: &'a str,
+    pub accessible_value: &'a str,
 }
 
 impl ScorePlot<'_> {
@@ -62,7 +62,7 @@ impl ScorePlot<'_> {
             });
         shown.response.widget_info(|| {
             let mut info = WidgetInfo::labeled(Role::Figure, true, self.name);
-            info.current_text_value = Some(self.spoken.to_owned());
+            info.current_text_value = Some(self.accessible_value.to_owned());
             info
         });
     }

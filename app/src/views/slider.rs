@@ -175,9 +175,16 @@ pub fn requested_steps(ui: &Ui, response: &Response) -> i32 {
     })
 }
 
-/// Describes `response` to a screen reader as a slider with this name, value and range. `spoken` is the value in words; empty where
+/// Describes `response` to a screen reader as a slider with this name, value and range. `accessible_value` is the value in words; empty where
 /// the number says enough.
-pub fn describe(ui: &Ui, response: &Response, name: &str, spoken: &str, value: f64, range: RangeInclusive<f64>) {
+pub fn describe(
+    ui: &Ui,
+    response: &Response,
+    name: &str,
+    accessible_value: &str,
+    value: f64,
+    range: RangeInclusive<f64>,
+) {
     let enabled = ui.is_enabled();
     response.widget_info(|| WidgetInfo::slider(enabled, value, name));
     ui.ctx().accesskit_node_builder(response.id, |node| {
@@ -190,8 +197,8 @@ pub fn describe(ui: &Ui, response: &Response, name: &str, spoken: &str, value: f
         if value > *range.start() {
             node.add_action(accesskit::Action::Decrement);
         }
-        if !spoken.is_empty() {
-            node.set_description(spoken);
+        if !accessible_value.is_empty() {
+            node.set_description(accessible_value);
         }
     });
 }
@@ -201,7 +208,7 @@ pub struct Slider<'a, S> {
     /// Accessible name.
     pub name: &'a str,
     /// The value in words; empty if the number suffices.
-    pub spoken: &'a str,
+    pub accessible_value: &'a str,
     pub scale: S,
     /// Size of a small and of a large step.
     pub steps: (f64, f64),
@@ -259,7 +266,7 @@ impl<S: Scale> Slider<'_, S> {
             }
             Some(Input::Reset) | None => None,
         };
-        describe(ui, &response, self.name, self.spoken, value, range);
+        describe(ui, &response, self.name, self.accessible_value, value, range);
         if ui.is_rect_visible(rect) {
             self.paint(ui, &response, rect, to.unwrap_or(value));
         }

@@ -18,12 +18,12 @@ pub const WIDTH: f32 = STEP * Stars::MAX as f32;
 
 /// Draws the stars and returns a change: a click on a star gives as many stars, a click on the last given one removes all, as do Delete and
 /// Backspace; arrows step and digits set them while they have the focus.
-pub fn stars(ui: &mut Ui, stars: Option<Stars>, name: &str, spoken: &str) -> Option<Option<Stars>> {
+pub fn stars(ui: &mut Ui, stars: Option<Stars>, name: &str, accessible_value: &str) -> Option<Option<Stars>> {
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(WIDTH, 24.0), Sense::click());
     let count = stars.map_or(0, Stars::count);
     let most = f64::from(Stars::MAX);
-    slider::describe(ui, &response, name, spoken, f64::from(count), 0.0..=most);
+    slider::describe(ui, &response, name, accessible_value, f64::from(count), 0.0..=most);
     let under = response.hover_pos().map(|at| star_at(rect, at));
     for star in 1..=Stars::MAX {
         let at = pos2(rect.left() + STEP * (f32::from(star) - 0.5), rect.center().y);

@@ -9,40 +9,40 @@ use super::search::{Chooser, Searcher};
 use super::{FindAction, Notice, Tab, Workbench};
 use crate::messages::{FileQuestion, FindEvent, FindRequest, FindWork, LibraryRequest, Request, SearchStart};
 use crate::model::{
-    ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, InitChoice, LearnForm, LearnOff, Nearest, SearchForm,
-    SearchOff,
+    ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, InitChoice, LearnForm, LearnUnavailable, Nearest,
+    SearchForm, SearchUnavailable,
 };
 
 impl Workbench {
     /// Returns why learning cannot start; `None` if it can.
-    pub fn why_not_learn(&self) -> Option<LearnOff> {
+    pub fn why_not_learn(&self) -> Option<LearnUnavailable> {
         if self.module.is_busy() {
-            return Some(LearnOff::StillConnecting);
+            return Some(LearnUnavailable::StillConnecting);
         }
         let Some(facts) = self.module.facts() else {
-            return Some(LearnOff::NotConnected);
+            return Some(LearnUnavailable::NotConnected);
         };
-        if self.find.current_work().is_some_and(|mode| mode != FindMode::Learn) {
-            return Some(LearnOff::OtherMode);
+        if self.find.working_mode().is_some_and(|mode| mode != FindMode::Learn) {
+            return Some(LearnUnavailable::OtherMode);
         }
         if !facts.learns {
-            return Some(LearnOff::CannotLearn(facts.identity.unit.clone()));
+            return Some(LearnUnavailable::CannotLearn(facts.identity.unit.clone()));
         }
         if self.library.state != LibraryState::Open {
-            return Some(LearnOff::NoHistory);
+            return Some(LearnUnavailable::NoHistory);
         }
         let form = &self.find.form;
         for (number, example) in form.examples.iter().enumerate() {
             if example.prompt.trim().is_empty() {
-                return Some(LearnOff::EmptyPrompt(number + 1));
+                return Some(LearnUnavailable::EmptyPrompt(number + 1));
             }
             if example.target.trim().is_empty() {
-                return Some(LearnOff::EmptyTarget(number + 1));
+                return Some(LearnUnavailable::EmptyTarget(number + 1));
             }
         }
         match form.init {
-            InitChoice::Words if form.words.trim().is_empty() => Some(LearnOff::NoWords),
-            InitChoice::Present if self.prefix.missing().is_some() => Some(LearnOff::NoPresent),
+            InitChoice::Words if form.words.trim().is_empty() => Some(LearnUnavailable::NoWords),
+            InitChoice::Present if self.prefix.missing().is_some() => Some(LearnUnavailable::NoPresent),
             _ => None,
         }
     }
@@ -115,7 +115,7 @@ impl Workbench {
     }
 
     fn start_learning(&mut self) {
-        if self.find.current_work().is_some() || self.why_not_learn().is_some() {
+        if self.find.working_mode().is_some() || self.why_not_learn().is_some() {
             return;
         }
         let plan = Box::new(self.find.form.plan(&self.prompt.system));
@@ -153,7 +153,7 @@ impl Workbench {
 
     /// Shows an experiment of learning and sets the fields from it, unless one is in progress.
     pub(super) fn open_learning(&mut self, saved: SavedExperiment) {
-        if self.find.current_work() == Some(FindMode::Learn) {
+        if self.find.working_mode() == Some(FindMode::Learn) {
             return;
         }
         self.find.mode = FindMode::Learn;
@@ -178,7 +178,7 @@ impl Workbench {
                 find.saved = Some(SavedExperiment::new(*experiment));
                 find.add(Entry::Learning { experiment: id, plan });
                 find.rows = None;
-                find.is_under_way();
+                find.mark_running();
                 self.ask_library(LibraryRequest::List);
             }
             FindEvent::LearnProgress(frame) => {
@@ -213,21 +213,21 @@ impl Workbench {
                 self.ask_library(LibraryRequest::List);
             }
             FindEvent::ChooseStarted(experiment) => {
-                find.is_under_way();
+                find.mark_running();
                 find.chooser.saved = Some(SavedExperiment::new(*experiment));
                 self.ask_library(LibraryRequest::List);
             }
             FindEvent::ChooseEntry(entry) => {
-                find.is_under_way();
+                find.mark_running();
                 find.chooser.add(*entry);
             }
             FindEvent::CandidateText { candidate, text } => find.chooser.text(candidate, &text),
-            FindEvent::ComparedWithFirst(since_first) => find.chooser.since_first.extend(since_first),
+            FindEvent::ComparedWithFirst(relative_to_first) => find.chooser.relative_to_first.extend(relative_to_first),
             FindEvent::Searched(event) => {
-                find.is_under_way();
+                find.mark_running();
                 let began = matches!(*event, RunEvent::Started(_));
                 let problem = find.searcher.absorb(*event);
-                find.fail(FindMode::Search, problem);
+                find.note_problem(FindMode::Search, problem);
                 if began {
                     self.ask_library(LibraryRequest::List);
                 }
@@ -274,18 +274,18 @@ impl Workbench {
     }
 
     /// Returns why no candidates can be run in Choose or Search.
-    pub fn why_not_search(&self) -> Option<SearchOff> {
+    pub fn why_not_search(&self) -> Option<SearchUnavailable> {
         if let Some(off) = self.why_not_run_candidates() {
             return Some(off);
         }
         if self.prompt.user.trim().is_empty() {
-            return Some(SearchOff::EmptyPrompt);
+            return Some(SearchUnavailable::EmptyPrompt);
         }
         if self.prefix.missing().is_some() && !self.searches_from_text() {
-            return Some(SearchOff::NoPrefix);
+            return Some(SearchUnavailable::NoPrefix);
         }
         let objective = self.find.search_form.objective(self.scores_texts());
-        (self.find.mode == FindMode::Search && objective.check().is_err()).then_some(SearchOff::NoObjective)
+        (self.find.mode == FindMode::Search && objective.check().is_err()).then_some(SearchUnavailable::NoObjective)
     }
 
     /// Returns whether Search starts from the rows of the wanted text.
@@ -317,17 +317,17 @@ impl Workbench {
     }
 
     /// Returns why no candidates can be run, regardless of the fields.
-    fn why_not_run_candidates(&self) -> Option<SearchOff> {
+    fn why_not_run_candidates(&self) -> Option<SearchUnavailable> {
         if self.module.is_busy() {
-            return Some(SearchOff::StillConnecting);
+            return Some(SearchUnavailable::StillConnecting);
         }
         if self.module.facts().is_none() {
-            return Some(SearchOff::NotConnected);
+            return Some(SearchUnavailable::NotConnected);
         }
-        if self.find.current_work().is_some_and(|mode| mode != self.find.mode) {
-            return Some(SearchOff::OtherMode);
+        if self.find.working_mode().is_some_and(|mode| mode != self.find.mode) {
+            return Some(SearchUnavailable::OtherMode);
         }
-        (self.library.state != LibraryState::Open).then_some(SearchOff::NoHistory)
+        (self.library.state != LibraryState::Open).then_some(SearchUnavailable::NoHistory)
     }
 
     /// Returns the prefix that is shown in the current mode, which can be used in Tune.
@@ -350,7 +350,7 @@ impl Workbench {
         if self.find.mode == FindMode::Learn {
             return self.start_learning();
         }
-        if self.find.current_work().is_some() || self.why_not_search().is_some() {
+        if self.find.working_mode().is_some() || self.why_not_search().is_some() {
             return;
         }
         let (plan, recipe) = (SearchForm::plan(&self.prompt), self.first_recipe());
@@ -377,7 +377,7 @@ impl Workbench {
 
     /// Continues the shown search, which was interrupted.
     fn resume_search(&mut self) {
-        if self.why_not_search_on().is_some() {
+        if self.why_not_resume_search().is_some() {
             return;
         }
         let Some(saved) = self.find.unfinished_search() else {
@@ -389,14 +389,14 @@ impl Workbench {
     }
 
     /// Returns why the shown, interrupted search cannot be continued; `None` if it can.
-    pub fn why_not_search_on(&self) -> Option<SearchOff> {
+    pub fn why_not_resume_search(&self) -> Option<SearchUnavailable> {
         let saved = self.find.unfinished_search()?;
         let of = &saved.experiment.module;
         match self.why_not_run_candidates() {
             None => {
                 let now = &self.module.facts()?.identity;
                 let is_other = (&now.model, now.hidden_size) != (&of.model, of.hidden_size);
-                is_other.then(|| SearchOff::OtherModel(of.model.clone()))
+                is_other.then(|| SearchUnavailable::OtherModel(of.model.clone()))
             }
             off => off,
         }
@@ -432,7 +432,7 @@ impl Workbench {
     fn choose_next(&mut self, generation: Generation) {
         // Without a module no candidates can be run, so nothing is written.
         let can_run = self.module.facts().is_some() && self.library.state == LibraryState::Open;
-        let is_elsewhere = self.find.current_work().is_some_and(|mode| mode != FindMode::Choose);
+        let is_elsewhere = self.find.working_mode().is_some_and(|mode| mode != FindMode::Choose);
         let saved = self.find.chooser.saved.as_ref();
         let Some(saved) = saved.filter(|_| can_run && !is_elsewhere) else {
             return;
@@ -455,7 +455,7 @@ impl Workbench {
             true => FindMode::Search,
             false => FindMode::Choose,
         };
-        if find.current_work() == Some(mode) {
+        if find.working_mode() == Some(mode) {
             return;
         }
         find.mode = mode;

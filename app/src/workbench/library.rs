@@ -43,7 +43,7 @@ impl Library {
     }
 
     /// Returns the last run of the same plan on another module or model.
-    pub(super) fn twin(&self, of: &Summary) -> Option<&Summary> {
+    pub(super) fn counterpart(&self, of: &Summary) -> Option<&Summary> {
         let here = &of.experiment;
         self.undeleted().find(|one| {
             let there = &one.experiment;

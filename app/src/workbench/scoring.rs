@@ -7,41 +7,41 @@ use softprefix_core::experiment::{CaseScores, Entry, GroupKey, Record};
 
 use super::Workbench;
 use crate::messages::{PromptAndSettings, Request, ScoreRuns, ScoredRun, TextOf};
-use crate::model::{Colouring, KlOff, Problem, Scores};
+use crate::model::{Colouring, KlUnavailable, Problem, Scores};
 
 /// Number of runs whose scores are kept.
 const KEPT: usize = 64;
 
 impl Workbench {
     /// Returns why the baseline cannot be coloured by KL; `None` if it can.
-    pub fn kl_off(&self) -> Option<KlOff> {
+    pub fn why_not_kl(&self) -> Option<KlUnavailable> {
         if self.tuning.pinned.is_some() {
-            return Some(KlOff::Pinned);
+            return Some(KlUnavailable::Pinned);
         }
         if matches!(self.scores(), Some(Ok(_))) {
             return None;
         }
         match self.module.facts() {
-            None => Some(KlOff::NotConnected),
-            Some(facts) if !facts.scores => Some(KlOff::NotHere),
+            None => Some(KlUnavailable::NotConnected),
+            Some(facts) if !facts.scores => Some(KlUnavailable::NotHere),
             Some(_) => None,
         }
     }
 
     /// Returns the scores of the sweep's pair: a case beside the baseline that it was scored against.
-    pub fn pair_scores(&self) -> Result<&CaseScores, KlOff> {
-        let (left, right) = self.sweep.pair().ok_or(KlOff::NotScored)?;
+    pub fn pair_scores(&self) -> Result<&CaseScores, KlUnavailable> {
+        let (left, right) = self.sweep.pair().ok_or(KlUnavailable::NotScored)?;
         match right.scores.as_deref() {
             // Another run of the baseline with the same text is equivalent.
             Some(scores) if left.id == scores.baseline || left.is_baseline() && self.is_text_of(left, scores) => {
                 if scores.places.is_empty() && !scores.kl.is_empty() {
-                    return Err(KlOff::NotLaid);
+                    return Err(KlUnavailable::NotLaid);
                 }
                 Ok(scores)
             }
-            Some(_) => Err(KlOff::NotScored),
-            None if self.module.facts().is_some_and(|facts| !facts.scores) => Err(KlOff::NotHere),
-            None => Err(KlOff::NotScored),
+            Some(_) => Err(KlUnavailable::NotScored),
+            None if self.module.facts().is_some_and(|facts| !facts.scores) => Err(KlUnavailable::NotHere),
+            None => Err(KlUnavailable::NotScored),
         }
     }
 
@@ -52,7 +52,7 @@ impl Workbench {
 
     /// Returns what the colours of the baseline's text show now.
     pub fn colouring(&self) -> Colouring {
-        match self.kl_off() {
+        match self.why_not_kl() {
             Some(_) => Colouring::Diff,
             None => self.scores.colouring,
         }

@@ -7,7 +7,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::search::Score;
 
 use crate::errors;
-use crate::model::{Problem, SinceFirst};
+use crate::model::{Problem, RelativeToFirst};
 
 /// Candidates that a user judges.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub struct Chooser {
     /// Texts of the running candidates so far.
     pub(super) texts: Vec<String>,
     /// Where the chosen prefixes lie, by record.
-    pub(super) since_first: HashMap<String, SinceFirst>,
+    pub(super) relative_to_first: HashMap<String, RelativeToFirst>,
 }
 
 /// A candidate of the generation on screen.
@@ -36,7 +36,7 @@ pub struct Choice {
     pub generation: u64,
     /// Which of its candidates it was, from 0.
     pub candidate: usize,
-    pub since_first: Option<SinceFirst>,
+    pub relative_to_first: Option<RelativeToFirst>,
 }
 
 impl Chooser {
@@ -81,7 +81,7 @@ impl Chooser {
             Some(Choice {
                 generation: generation.search.generation() + 1,
                 candidate,
-                since_first: self.since_first.get(record).copied(),
+                relative_to_first: self.relative_to_first.get(record).copied(),
             })
         });
         chosen.collect()

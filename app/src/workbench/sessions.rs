@@ -138,9 +138,12 @@ impl Workbench {
         if summary.experiment.plan.is_some() && self.sweep.is_busy() {
             return;
         }
-        let twin = self.library.twin(summary).map(|twin| twin.experiment.id.clone());
+        let counterpart = self
+            .library
+            .counterpart(summary)
+            .map(|counterpart| counterpart.experiment.id.clone());
         self.file.read(summary.experiment.name.clone());
-        let ids = std::iter::once(id.to_owned()).chain(twin).collect();
+        let ids = std::iter::once(id.to_owned()).chain(counterpart).collect();
         self.ask_library(LibraryRequest::Read(ids));
     }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use softprefix::messages::{Event, RecordingRequest, Request};
 use softprefix::model::{
-    ExportForm, FindMode, KindChoice, LearnOff, MagnitudeUnit, ModuleFacts, ProblemKind, SearchForm, SearchOff,
+    ExportForm, FindMode, KindChoice, LearnUnavailable, MagnitudeUnit, ModuleFacts, ProblemKind, SearchForm,
+    SearchUnavailable,
 };
 use softprefix::workbench::search::Candidate;
 use softprefix::workbench::sweep::Stage;
@@ -50,7 +51,7 @@ const UNREACHABLE: &str = "the land and the thing ";
 fn learn(harness: &mut Harness, steps: usize) {
     find(harness, FindAction::SetSteps(steps));
     find(harness, FindAction::Start);
-    harness.until("the learned rows", |workbench| workbench.find.current_work().is_none());
+    harness.until("the learned rows", |workbench| workbench.find.working_mode().is_none());
     assert_eq!(harness.workbench.find.problem(), None);
 }
 
@@ -189,7 +190,7 @@ fn a_stopped_learning_is_in_the_history_and_opens_again_with_its_rows() {
             .is_some_and(|learning| learning.frames.len() > 3)
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the end", |workbench| workbench.find.current_work().is_none());
+    harness.until("the end", |workbench| workbench.find.working_mode().is_none());
     let last = harness.workbench.find.learning().unwrap().last().unwrap().clone();
     assert_eq!(last.end, Some(LearnEnd::Stopped));
     let saved = kept(&harness.folder)
@@ -210,10 +211,13 @@ fn input_that_cannot_be_learned_is_reported_before_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     find(&mut harness, FindAction::SetTarget("  ".to_owned()));
-    assert_eq!(harness.workbench.why_not_learn(), Some(LearnOff::EmptyTarget(1)));
+    assert_eq!(
+        harness.workbench.why_not_learn(),
+        Some(LearnUnavailable::EmptyTarget(1))
+    );
     find(&mut harness, FindAction::SetTarget("land ".repeat(3000)));
     find(&mut harness, FindAction::Start);
-    harness.until("the refusal", |workbench| workbench.find.current_work().is_none());
+    harness.until("the refusal", |workbench| workbench.find.working_mode().is_none());
     assert!(
         harness.workbench.find.problem().is_some()
             && harness.workbench.find.learning().is_none_or(|of| of.frames.is_empty())
@@ -223,17 +227,23 @@ fn input_that_cannot_be_learned_is_reported_before_the_start() {
         workbench.module.facts().is_some_and(|facts| !facts.is_ours())
     });
     find(&mut harness, FindAction::SetTarget("the land".to_owned()));
-    assert_eq!(harness.workbench.why_not_learn(), Some(LearnOff::CannotLearn(None)));
+    assert_eq!(
+        harness.workbench.why_not_learn(),
+        Some(LearnUnavailable::CannotLearn(None))
+    );
     harness.apply(Action::Connect(at(that_cannot_learn(serve(tiny_model())))));
     harness.until("our unit", |workbench| {
         workbench.module.facts().is_some_and(ModuleFacts::is_ours)
     });
     let unit = harness.workbench.module.facts().unwrap().identity.unit.clone();
     assert!(unit.is_some(), "it is our unit");
-    assert_eq!(harness.workbench.why_not_learn(), Some(LearnOff::CannotLearn(unit)));
+    assert_eq!(
+        harness.workbench.why_not_learn(),
+        Some(LearnUnavailable::CannotLearn(unit))
+    );
     let learned = harness.workbench.find.saved.clone();
     find(&mut harness, FindAction::Start);
-    assert!(harness.workbench.find.current_work().is_none() && harness.workbench.find.saved == learned);
+    assert!(harness.workbench.find.working_mode().is_none() && harness.workbench.find.saved == learned);
 }
 
 fn search(harness: &mut Harness, mode: FindMode, change: impl FnOnce(&mut SearchForm)) {
@@ -245,7 +255,7 @@ fn search(harness: &mut Harness, mode: FindMode, change: impl FnOnce(&mut Search
 }
 
 fn chosen(harness: &mut Harness) {
-    harness.until("the candidates", |workbench| workbench.find.current_work().is_none());
+    harness.until("the candidates", |workbench| workbench.find.working_mode().is_none());
     assert_eq!(harness.workbench.find.problem(), None);
     let candidates = harness.workbench.find.chooser.candidates();
     assert!(!candidates.is_empty() && candidates.iter().all(|candidate| candidate.record.is_some()));
@@ -270,7 +280,7 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
         (1..=10).map(|number| (number, number as usize % 4)).collect::<Vec<_>>()
     );
     assert!(line.iter().all(|one| {
-        one.since_first
+        one.relative_to_first
             .is_some_and(|since| since.norm > 0.0 && since.cosine <= 1.0)
     }));
     let runs = harness.workbench.find.chooser.saved.as_ref().unwrap().records.len();
@@ -341,7 +351,7 @@ fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
             .any(|candidate| !candidate.text.is_empty())
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |workbench| workbench.find.current_work().is_none());
+    harness.until("the stop", |workbench| workbench.find.working_mode().is_none());
     let missing = |harness: &Harness| {
         let candidates = harness.workbench.find.chooser.candidates();
         candidates.iter().filter(|candidate| candidate.record.is_none()).count()
@@ -354,7 +364,7 @@ fn a_stop_leaves_the_rest_of_the_candidates_to_be_run() {
         .unwrap();
     find(&mut harness, FindAction::Pick(stopped));
     assert!(
-        harness.workbench.find.current_work().is_none(),
+        harness.workbench.find.working_mode().is_none(),
         "what has no text cannot be chosen"
     );
     find(&mut harness, FindAction::StepBack(1));
@@ -375,7 +385,7 @@ fn the_candidates_of_a_unit_that_runs_several_inferences_stream_at_once() {
         candidates.len() == 2 && candidates.iter().all(streams)
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |workbench| workbench.find.current_work().is_none());
+    harness.until("the stop", |workbench| workbench.find.working_mode().is_none());
 }
 
 #[test]
@@ -395,9 +405,9 @@ fn the_best_prefix_so_far_runs_in_tune_while_the_search_runs() {
     harness.until("more of the search", |workbench| {
         workbench.find.searcher.scored().count() > scored
     });
-    assert_eq!(harness.workbench.find.current_work(), Some(FindMode::Search));
+    assert_eq!(harness.workbench.find.working_mode(), Some(FindMode::Search));
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |workbench| workbench.find.current_work().is_none());
+    harness.until("the stop", |workbench| workbench.find.working_mode().is_none());
 }
 
 #[test]
@@ -405,14 +415,14 @@ fn a_search_keeps_its_best_output_and_that_prefix_runs_in_tune() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = ready(folder.path());
     search(&mut harness, FindMode::Search, |form| form.budget = 24);
-    assert_eq!(harness.workbench.why_not_search(), Some(SearchOff::NoObjective));
+    assert_eq!(harness.workbench.why_not_search(), Some(SearchUnavailable::NoObjective));
     search(&mut harness, FindMode::Search, |form| {
         form.text = "the land".to_owned();
         form.floor = 0.0;
     });
     find(&mut harness, FindAction::Start);
     harness.until("the end of the search", |workbench| {
-        workbench.find.current_work().is_none()
+        workbench.find.working_mode().is_none()
     });
     let searcher = &harness.workbench.find.searcher;
     assert_eq!(
@@ -453,7 +463,7 @@ fn a_search_that_is_opened_again_has_the_scores_that_were_measured() {
     // Three more than a generation has: the budget cuts the second one short.
     search_for_the_land(&mut harness, 13);
     harness.until("the end of the search", |workbench| {
-        workbench.find.current_work().is_none()
+        workbench.find.working_mode().is_none()
     });
     let scores = |harness: &Harness| {
         let scored = harness.workbench.find.searcher.scored();
@@ -515,7 +525,7 @@ fn when_no_run_with_the_best_rows_succeeds_learning_ends_with_its_rows_and_the_r
     let mut harness = ready_at(folder.path(), that_refuses_prefixes(serve(tiny_model()), usize::MAX));
     find(&mut harness, FindAction::SetSteps(5));
     find(&mut harness, FindAction::Start);
-    harness.until("the end", |workbench| workbench.find.current_work().is_none());
+    harness.until("the end", |workbench| workbench.find.working_mode().is_none());
     let find_view = &harness.workbench.find;
     assert!(find_view.learning().unwrap().is_finished() && find_view.output().is_none());
     assert_eq!(find_view.problem().unwrap().kind, ProblemKind::Module);
@@ -564,7 +574,7 @@ fn a_failed_write_ends_learning_with_a_sentence_and_everything_shown_is_on_disk(
             let before = shown_id(&harness);
             let injected = inject(folder.path(), fault(at));
             find(&mut harness, FindAction::Start);
-            harness.until("the end", |workbench| workbench.find.current_work().is_none());
+            harness.until("the end", |workbench| workbench.find.working_mode().is_none());
             let met = injected.was_met();
             drop(injected);
             let problem = harness.workbench.find.problem();
@@ -751,10 +761,13 @@ fn a_window_killed_while_searching_resumes_the_search() {
     let before = judged_generations(&harness);
     assert!(before.len() >= shown);
     assert!(harness.workbench.find.searcher.best().is_some());
-    assert_eq!(harness.workbench.why_not_search_on(), Some(SearchOff::NotConnected));
+    assert_eq!(
+        harness.workbench.why_not_resume_search(),
+        Some(SearchUnavailable::NotConnected)
+    );
     // The first unit still has the tasks of the killed process.
     harness.connect(at(serve(tiny_model())));
-    assert_eq!(harness.workbench.why_not_search_on(), None);
+    assert_eq!(harness.workbench.why_not_resume_search(), None);
     find(&mut harness, FindAction::ResumeSearch);
     let wanted = before.len() + 2;
     harness.until("two more generations", |workbench| {
@@ -762,7 +775,7 @@ fn a_window_killed_while_searching_resumes_the_search() {
         saved.generations.len() >= wanted || workbench.find.problem().is_some()
     });
     find(&mut harness, FindAction::Stop);
-    harness.until("the stop", |workbench| workbench.find.current_work().is_none());
+    harness.until("the stop", |workbench| workbench.find.working_mode().is_none());
     assert_eq!(harness.workbench.find.problem(), None);
     let after = judged_generations(&harness);
     assert!(after[..before.len()] == before[..], "what was there is kept");
@@ -776,7 +789,7 @@ fn a_window_killed_while_searching_resumes_the_search() {
     let population = after[0].candidates.len();
     search_for_the_land(&mut whole, population * wanted);
     whole.until("the end of the search", |workbench| {
-        workbench.find.current_work().is_none()
+        workbench.find.working_mode().is_none()
     });
     for (interrupted, whole) in after.iter().zip(judged_generations(&whole)) {
         assert!(interrupted.search == whole.search, "{}", whole.search.generation());
@@ -794,14 +807,14 @@ fn is_learned_played_and_swept_elsewhere(model: &Path, sentence: &str) {
     find(&mut harness, FindAction::SetTarget(sentence.to_owned()));
     find(&mut harness, FindAction::SetLen(8));
     find(&mut harness, FindAction::Start);
-    while harness.workbench.find.current_work().is_some() {
+    while harness.workbench.find.working_mode().is_some() {
         let frames = harness
             .workbench
             .find
             .learning()
             .map_or(0, |learning| learning.frames.len());
         harness.until("the next step", |workbench| {
-            workbench.find.current_work().is_none()
+            workbench.find.working_mode().is_none()
                 || workbench.find.learning().map_or(0, |learning| learning.frames.len()) > frames
         });
     }

@@ -7,7 +7,7 @@ use softprefix::messages::Event;
 use softprefix::model::{
     Bilingual, Envelope, ExportForm, KindChoice, MagnitudeUnit, Nearest, Refusal, Remembered, Unavailable,
 };
-use softprefix::workbench::sweep::{Stage, SweepOff};
+use softprefix::workbench::sweep::{Stage, SweepUnavailable};
 use softprefix::workbench::{Action, Dialog, MaterialAction, Notice, SweepAction};
 use softprefix_core::experiment::Applied;
 use softprefix_core::experiment::analysis::Proof;
@@ -364,7 +364,7 @@ fn run_is_disabled_by_missing_material_which_is_named() {
     harness.connect(at(serve(tiny_model())));
     harness.apply(Action::SetKind(KindChoice::Imported));
     assert_eq!(harness.workbench.why_not_run(), Some(Unavailable::NoPrefixFile));
-    assert_eq!(harness.workbench.why_not_sweep(), Some(SweepOff::NoMaterial));
+    assert_eq!(harness.workbench.why_not_sweep(), Some(SweepUnavailable::NoMaterial));
     harness.apply(Action::SetKind(KindChoice::Contrast));
     assert_eq!(harness.workbench.why_not_run(), None);
     material(&mut harness, MaterialAction::SetContrastMinus("喜び".to_owned()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use softprefix::messages::Request;
-use softprefix::model::{Colouring, KlOff, RunKind};
+use softprefix::model::{Colouring, KlUnavailable, RunKind};
 use softprefix::workbench::{Action, Workbench};
 use softprefix_core::client::{ConnectOptions, Module, ScoreRequest, ScoredText};
 use softprefix_core::compare::LikelihoodMeasures;
@@ -22,9 +22,9 @@ fn scored(workbench: &Workbench) -> bool {
 fn after_a_run_the_baselines_output_is_scored_with_and_without_the_prefix() {
     let address = serve(tiny_model());
     let mut harness = Harness::new();
-    assert_eq!(harness.workbench.kl_off(), Some(KlOff::NotConnected));
+    assert_eq!(harness.workbench.why_not_kl(), Some(KlUnavailable::NotConnected));
     harness.connect(at(address));
-    assert_eq!(harness.workbench.kl_off(), None);
+    assert_eq!(harness.workbench.why_not_kl(), None);
     harness.apply(Action::SetMagnitude(3.0));
     harness.run();
     harness.until("the scores", scored);

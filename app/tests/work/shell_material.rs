@@ -100,7 +100,7 @@ fn every_kind_of_prefix_is_made_from_arguments_and_recorded_with_the_case() {
 #[test]
 fn a_p_beyond_the_rows_of_the_file_is_reported_once_on_standard_error() {
     let module = serve(tiny_model()).to_string();
-    for (command, lens, times) in [
+    for (command, lengths, times) in [
         ("compare", "9", 1),
         ("compare", "3", 0),
         ("sweep", "1,9", 1),
@@ -116,7 +116,7 @@ fn a_p_beyond_the_rows_of_the_file_is_reported_once_on_standard_error() {
             "--max-tokens",
             "4",
             "--len",
-            lens,
+            lengths,
             "--prefix-file",
             &file,
         ];
@@ -127,7 +127,7 @@ fn a_p_beyond_the_rows_of_the_file_is_reported_once_on_standard_error() {
         assert_eq!(
             printed.matches(sentence).count(),
             times,
-            "{command} --len {lens}: {printed}"
+            "{command} --len {lengths}: {printed}"
         );
     }
 }

@@ -134,7 +134,8 @@ pub struct Sweep {
     /// What varies from row to row; the sweep varies length and magnitude.
     pub kind: PrefixKind,
     /// Every P to run.
-    pub lens: Vec<usize>,
+    #[serde(rename = "lens")]
+    pub lengths: Vec<usize>,
     /// Every magnitude to run, with its unit.
     pub magnitudes: Magnitudes,
     /// How the computed values become bf16.
@@ -239,7 +240,7 @@ pub enum PlanError {
         /// Place of the prompt in the plan, from 1.
         number: usize,
     },
-    /// [`Sweep::lens`] is empty.
+    /// [`Sweep::lengths`] is empty.
     #[error("prefix {number} has no length P. Give at least one of 1 or more.")]
     NoLengths {
         /// Place of the sweep in the plan, from 1.
@@ -369,17 +370,17 @@ impl Sweep {
     pub fn script(len: usize) -> Self {
         Self {
             kind: PrefixKind::Constant,
-            lens: vec![len],
+            lengths: vec![len],
             magnitudes: Magnitudes::Raw(Values::List(SCRIPT_VALUES.to_vec())),
             rounding: Rounding::Truncate,
         }
     }
 
     fn recipes(&self, number: usize) -> Result<Vec<PrefixRecipe>, PlanError> {
-        if self.lens.is_empty() {
+        if self.lengths.is_empty() {
             return Err(PlanError::NoLengths { number });
         }
-        if let Some(&len) = self.lens.iter().find(|&&len| len == 0 || len > MAX_LEN) {
+        if let Some(&len) = self.lengths.iter().find(|&&len| len == 0 || len > MAX_LEN) {
             return Err(PlanError::BadLength { number, len });
         }
         let magnitudes: Vec<Magnitude> = match &self.magnitudes {
@@ -399,7 +400,7 @@ impl Sweep {
                 });
             }
         };
-        let cases = self.lens.len().saturating_mul(magnitudes.len());
+        let cases = self.lengths.len().saturating_mul(magnitudes.len());
         if cases > MAX_CASES {
             return Err(PlanError::TooMany { cases });
         }
@@ -410,7 +411,7 @@ impl Sweep {
             rounding: self.rounding,
         };
         let of_len = |&len: &usize| magnitudes.iter().map(move |&magnitude| recipe(len, magnitude));
-        Ok(self.lens.iter().flat_map(of_len).collect())
+        Ok(self.lengths.iter().flat_map(of_len).collect())
     }
 }
 
@@ -499,7 +500,7 @@ impl Plan {
         if self
             .sweeps
             .iter()
-            .any(|other| other.lens.len() > 1 || other.lens != self.sweeps[sweep].lens)
+            .any(|other| other.lengths.len() > 1 || other.lengths != self.sweeps[sweep].lengths)
         {
             name += &format!("_P{}", recipe.len);
         }
@@ -555,7 +556,7 @@ mod tests {
     fn constant(magnitudes: Magnitudes) -> Sweep {
         Sweep {
             kind: PrefixKind::Constant,
-            lens: vec![1],
+            lengths: vec![1],
             magnitudes,
             rounding: Rounding::NearestEven,
         }
@@ -593,10 +594,10 @@ mod tests {
     fn everything_is_crossed_and_every_name_is_its_own() {
         let mut plan = Plan::new(prompt("a"), Sweep::script(1));
         plan.prompts.push(prompt("b"));
-        plan.sweeps[0].lens = vec![1, 4];
+        plan.sweeps[0].lengths = vec![1, 4];
         plan.sweeps.push(Sweep {
             kind: PrefixKind::Words { text: "森".into() },
-            lens: vec![2],
+            lengths: vec![2],
             magnitudes: Magnitudes::Unscaled,
             rounding: Rounding::NearestEven,
         });
@@ -690,11 +691,11 @@ mod tests {
         );
         assert_eq!(refusal(&|plan| plan.repeats = 0), PlanError::NoRepeats);
         assert_eq!(
-            refusal(&|plan| plan.sweeps[0].lens.clear()),
+            refusal(&|plan| plan.sweeps[0].lengths.clear()),
             PlanError::NoLengths { number: 1 }
         );
         assert_eq!(
-            refusal(&|plan| plan.sweeps[0].lens.push(0)),
+            refusal(&|plan| plan.sweeps[0].lengths.push(0)),
             PlanError::BadLength { number: 1, len: 0 }
         );
         assert_eq!(

@@ -130,7 +130,7 @@ fn entries() -> Vec<Entry> {
 fn plan() -> Plan {
     let sweep = |magnitudes| Sweep {
         kind: PrefixKind::Constant,
-        lens: vec![1, 2],
+        lengths: vec![1, 2],
         magnitudes,
         rounding: Rounding::Truncate,
     };

@@ -504,7 +504,7 @@ impl View<'_> {
                 status::mark(ui, if good { Status::Good } else { Status::Broken });
                 let mut line = self.words(&title(&entry.id)).to_owned();
                 if entry.act == "undo" {
-                    line = format!("{line} · {}", text.taken_back);
+                    line = format!("{line} · {}", text.undone);
                 }
                 let response = ui.label(paint::words(line, theme::BODY, palette.text));
                 response.on_hover_text(format!("{}\n{}\n\n{}", entry.id, entry.ended, entry.commands.trim()));

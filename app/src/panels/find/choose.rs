@@ -6,7 +6,7 @@ use eframe::egui::{
 };
 
 use super::results::{buttons_of, card, empty, head_of, inset, offered, output_text, show_problem};
-use crate::model::SearchOff;
+use crate::model::SearchUnavailable;
 use crate::panels::context::PanelContext;
 use crate::panels::present::letters;
 use crate::theme::{self, Palette, Type};
@@ -75,8 +75,12 @@ fn verdict(cx: &PanelContext<'_>, wrong: bool) -> String {
     match cx.workbench.find.chooser.number() {
         Some(number) => (text.choose_head)(number, is_busy),
         None if is_busy => text.starting.to_owned(),
-        None => match cx.workbench.why_not_search().or(wrong.then_some(SearchOff::WrongField)) {
-            Some(off) => (text.search_off)(&off),
+        None => match cx
+            .workbench
+            .why_not_search()
+            .or(wrong.then_some(SearchUnavailable::WrongField))
+        {
+            Some(off) => (text.search_unavailable)(&off),
             None => text.choose_ready.to_owned(),
         },
     }
@@ -105,11 +109,11 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         .any(|candidate| candidate.record.is_none());
     let can_run_missing = is_missing && !find.is_busy();
     let button = match number {
-        Some(_) => Button::quiet(text.choose_anew),
+        Some(_) => Button::quiet(text.start_over),
         None => Button::ink(text.choose_start).icon(Icon::Run),
     };
     let off = cx.workbench.why_not_search();
-    let off_here = off.as_ref().map(text.search_off);
+    let off_here = off.as_ref().map(text.search_unavailable);
     let steps = |ui: &mut Ui, cx: &mut PanelContext<'_>| {
         let Some(number) = number else { return };
         if number > 1 {
@@ -121,8 +125,8 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             offered(ui, cx, button, off_here, FindAction::StepBack(number));
         }
     };
-    let off = off.or(wrong.then_some(SearchOff::WrongField));
-    buttons_of(ui, cx, steps, (button, off.as_ref().map(text.search_off)));
+    let off = off.or(wrong.then_some(SearchUnavailable::WrongField));
+    buttons_of(ui, cx, steps, (button, off.as_ref().map(text.search_unavailable)));
 }
 
 /// Draws the candidates side by side.
@@ -181,7 +185,7 @@ fn line(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
                 ui.spacing_mut().item_spacing.x = 0.0;
                 let mut before = None;
                 for one in &chosen {
-                    let words = (text.choice)(one.generation, one.candidate + 1, one.since_first);
+                    let words = (text.choice)(one.generation, one.candidate + 1, one.relative_to_first);
                     if choice(ui, inside.height(), one, &words, &mut before) {
                         back = Some(one.generation);
                     }
@@ -199,7 +203,7 @@ fn choice(ui: &mut Ui, height: f32, one: &Choice, words: &str, before: &mut Opti
     let (rect, response) = ui.allocate_exact_size(vec2(PITCH, height), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(egui::Role::Button, true, words));
     let room = rect.with_max_y(rect.bottom() - 34.0).shrink2(vec2(0.0, 8.0));
-    let cosine = one.since_first.map_or(1.0, |since| since.cosine).clamp(0.0, 1.0) as f32;
+    let cosine = one.relative_to_first.map_or(1.0, |since| since.cosine).clamp(0.0, 1.0) as f32;
     let at = pos2(rect.center().x, room.bottom() - room.height() * cosine);
     let painter = ui.painter();
     if let Some(before) = *before {
@@ -212,7 +216,7 @@ fn choice(ui: &mut Ui, height: f32, one: &Choice, words: &str, before: &mut Opti
     *before = Some(at);
     let title = format!("{} · {}", one.generation, one.candidate + 1);
     let below = one
-        .since_first
+        .relative_to_first
         .map(|since| format!("{:.2}× {:.2}", since.norm, since.cosine))
         .unwrap_or_default();
     for (line, words) in [title, below].into_iter().enumerate() {

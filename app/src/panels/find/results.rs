@@ -9,7 +9,7 @@ use eframe::egui::{
 };
 use softprefix_core::protocol::learn::{LearnEnd, LearnFrame};
 
-use crate::model::{ExportForm, LearnOff, Nearest, Reproduced};
+use crate::model::{ExportForm, LearnUnavailable, Nearest, Reproduced};
 use crate::panels::context::PanelContext;
 use crate::panels::module_card;
 use crate::theme::{self, Palette, Type};
@@ -88,7 +88,10 @@ pub(super) fn verdict_of(ui: &mut Ui, verdict: &str, done: f32, words: &str) {
 }
 
 fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
-    let off = cx.workbench.why_not_learn().or(wrong.then_some(LearnOff::WrongField));
+    let off = cx
+        .workbench
+        .why_not_learn()
+        .or(wrong.then_some(LearnUnavailable::WrongField));
     head_of(
         ui,
         cx,
@@ -98,7 +101,7 @@ fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     );
 }
 
-fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, off: Option<&LearnOff>) {
+fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, off: Option<&LearnUnavailable>) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
     let find = &cx.workbench.find;
@@ -107,7 +110,7 @@ fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, off: Option<&LearnOff>) {
         .and_then(|learning| Some((learning.frames.first()?, learning.last()?)))
     else {
         let words = match (find.stage(), off) {
-            (None, Some(off)) => (text.off)(off),
+            (None, Some(off)) => (text.learn_unavailable)(off),
             (None, None) => text.ready.to_owned(),
             (Some(FindStage::Stopping), _) => text.stopping.to_owned(),
             _ => text.starting.to_owned(),
@@ -148,19 +151,19 @@ fn step_words(cx: &PanelContext<'_>, find: &Finder, last: &LearnFrame) -> String
         add(&(text.divergence)(last.best.loss.divergence));
     }
     if last.taken_back > 0 {
-        add(&(text.taken_back)(last.taken_back));
+        add(&(text.undone)(last.taken_back));
     }
     words
 }
 
 /// Draws the buttons for the rows and for learning, from right to left.
-fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<&LearnOff>) {
+fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, off: Option<&LearnUnavailable>) {
     let text = cx.find_text();
     let button = match cx.workbench.find.found() {
         Some(_) => Button::outlined(text.again),
         None => Button::ink(text.start).icon(Icon::Run),
     };
-    let off = off.map(text.off);
+    let off = off.map(text.learn_unavailable);
     buttons_of(ui, cx, |_, _| {}, (button, off));
 }
 
@@ -241,7 +244,7 @@ fn warning(cx: &PanelContext<'_>) -> Option<String> {
     }
     // The header shows the results of an earlier learning instead of the reason.
     let off = cx.workbench.why_not_learn().filter(|_| !find.is_busy())?;
-    Some((text.off)(&off))
+    Some((text.learn_unavailable)(&off))
 }
 
 /// Draws the message of a failure of the mode, or else a warning.
@@ -355,7 +358,7 @@ fn loss(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         held_out_name: (text.line_held_out)(request.held_out.len()),
         levels: &levels,
         steps: learning.frames.last().map_or(0, |frame| frame.steps),
-        spoken: &format!("{last:.3}"),
+        accessible_value: &format!("{last:.3}"),
     };
     let mut inner = ui.new_child(UiBuilder::new().id_salt("loss").max_rect(inside));
     plot.show(&mut inner);
@@ -462,10 +465,10 @@ fn rows(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         let found = vocabulary.percentiles.iter().find(|(percent, _)| *percent == wanted);
         found.map(|(_, norm)| *norm)
     };
-    let spoken: Vec<&str> = rows.iter().map(|row| row.nearest.as_str()).collect();
+    let accessible_value: Vec<&str> = rows.iter().map(|row| row.nearest.as_str()).collect();
     let bars = LearnedRows {
         name: text.rows,
-        spoken: &spoken.join(", "),
+        accessible_value: &accessible_value.join(", "),
         rows: &rows,
         band: percentile(1).zip(percentile(99)),
         band_name: text.band,

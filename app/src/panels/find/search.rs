@@ -7,7 +7,7 @@ use softprefix_core::search::Score;
 use super::results::{
     buttons_of, card, empty, head_of, inset, offered, output_text, scrolled, show_problem, verdict_of,
 };
-use crate::model::SearchOff;
+use crate::model::SearchUnavailable;
 use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -62,11 +62,14 @@ fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
             ui.label(paint::words(words, theme::BODY, palette.text2));
             return;
         }
-        let off = cx.workbench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
+        let off = cx
+            .workbench
+            .why_not_search()
+            .or(wrong.then_some(SearchUnavailable::WrongField));
         let words = match (stage, off) {
             (Some(FindStage::Stopping), _) => text.stopping.to_owned(),
             (Some(_), _) => text.starting.to_owned(),
-            (None, Some(off)) => (text.search_off)(&off),
+            (None, Some(off)) => (text.search_unavailable)(&off),
             (None, None) => text.search_ready.to_owned(),
         };
         ui.label(paint::words(words, theme::BODY, palette.text2));
@@ -101,10 +104,13 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         Some(_) => Button::outlined(text.search_again),
         None => Button::ink(text.search_start).icon(Icon::Run),
     };
-    let off = cx.workbench.why_not_search().or(wrong.then_some(SearchOff::WrongField));
+    let off = cx
+        .workbench
+        .why_not_search()
+        .or(wrong.then_some(SearchUnavailable::WrongField));
     let draw_resume = |ui: &mut Ui, cx: &mut PanelContext<'_>| {
         if cx.workbench.find.unfinished_search().is_some() {
-            let off = cx.workbench.why_not_search_on().as_ref().map(text.search_off);
+            let off = cx.workbench.why_not_resume_search().as_ref().map(text.search_unavailable);
             offered(
                 ui,
                 cx,
@@ -114,7 +120,7 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             );
         }
     };
-    buttons_of(ui, cx, draw_resume, (button, off.as_ref().map(text.search_off)));
+    buttons_of(ui, cx, draw_resume, (button, off.as_ref().map(text.search_unavailable)));
 }
 
 fn scores(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
@@ -130,7 +136,7 @@ fn scores(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         name: text.scores,
         scores: &scores,
         budget: searcher.progress.total.max(scores.len()),
-        spoken: &format!("{best:.3}"),
+        accessible_value: &format!("{best:.3}"),
     };
     let mut inner = ui.new_child(UiBuilder::new().id_salt("scores").max_rect(inside));
     plot.show(&mut inner);

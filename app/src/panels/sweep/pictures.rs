@@ -155,7 +155,7 @@ fn value_of(magnitude: Magnitude) -> f64 {
 }
 
 /// Returns the similarity of a value to the baseline, if the measure expresses one.
-fn share(measure: Measure, value: f64, group: &Group) -> Option<f32> {
+fn similarity(measure: Measure, value: f64, group: &Group) -> Option<f32> {
     if measure.is_similarity() {
         return measure.full_scale().map(|top| (value / top) as f32);
     }
@@ -299,7 +299,7 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
                     sums[at].0 += value;
                     sums[at].1 += 1;
                     let mean = sums[at].0 / sums[at].1 as f64;
-                    cell.share = share(workbench.measure, mean, group);
+                    cell.nearness = similarity(workbench.measure, mean, group);
                     cell.words = in_a_cell(workbench.measure, mean);
                 }
             }
@@ -325,7 +325,7 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
                 )
             }
         };
-        cell.spoken = format!("{}, {}: {state}", row_words[at / width], column_words[at % width]);
+        cell.accessible_value = format!("{}, {}: {state}", row_words[at / width], column_words[at % width]);
     }
     Map {
         zero_first: columns
@@ -343,17 +343,21 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
 /// Scales the colours to the cells: the nearest to the baseline gets 1, the farthest 0. Returns their formatted values. Cells that are all
 /// equally far keep the colour of their distance, and there is no scale.
 fn spread(cells: &mut [Cell]) -> Option<[String; 2]> {
-    let coloured = |cell: &&Cell| cell.state == CellState::Done && cell.share.is_some();
-    let by_share = |a: &&Cell, b: &&Cell| a.share.unwrap_or_default().total_cmp(&b.share.unwrap_or_default());
-    let nearest = cells.iter().filter(coloured).max_by(by_share)?;
-    let farthest = cells.iter().filter(coloured).min_by(by_share)?;
+    let coloured = |cell: &&Cell| cell.state == CellState::Done && cell.nearness.is_some();
+    let by_nearness = |a: &&Cell, b: &&Cell| {
+        a.nearness
+            .unwrap_or_default()
+            .total_cmp(&b.nearness.unwrap_or_default())
+    };
+    let nearest = cells.iter().filter(coloured).max_by(by_nearness)?;
+    let farthest = cells.iter().filter(coloured).min_by(by_nearness)?;
     let ends = [nearest.words.clone(), farthest.words.clone()];
-    let (high, low) = (nearest.share?, farthest.share?);
+    let (high, low) = (nearest.nearness?, farthest.nearness?);
     if high <= low {
         return None;
     }
-    for share in cells.iter_mut().filter_map(|cell| cell.share.as_mut()) {
-        *share = (*share - low) / (high - low);
+    for nearness in cells.iter_mut().filter_map(|cell| cell.nearness.as_mut()) {
+        *nearness = (*nearness - low) / (high - low);
     }
     Some(ends)
 }
@@ -579,13 +583,13 @@ mod tests {
         }
     }
 
-    fn cell(share: f32) -> Cell {
+    fn cell(nearness: f32) -> Cell {
         Cell {
             state: CellState::Done,
-            words: format!("{share}"),
-            share: Some(share),
+            words: format!("{nearness}"),
+            nearness: Some(nearness),
             tag: None,
-            spoken: String::new(),
+            accessible_value: String::new(),
         }
     }
 
@@ -593,10 +597,10 @@ mod tests {
     fn colours_spread_between_the_cells_and_stay_where_all_are_alike() {
         let mut cells = [cell(0.25), cell(0.5)];
         assert_eq!(spread(&mut cells), Some(["0.5".to_owned(), "0.25".to_owned()]));
-        assert_eq!([cells[0].share, cells[1].share], [Some(0.0), Some(1.0)]);
+        assert_eq!([cells[0].nearness, cells[1].nearness], [Some(0.0), Some(1.0)]);
         let mut alike = [cell(0.0), cell(0.0)];
         assert_eq!(spread(&mut alike), None);
-        assert_eq!(alike[0].share, Some(0.0));
+        assert_eq!(alike[0].nearness, Some(0.0));
     }
 
     #[test]

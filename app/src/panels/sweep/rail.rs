@@ -10,12 +10,12 @@ use super::history::HistoryPage;
 use super::pictures::Cache;
 use super::{results, words};
 use crate::model::magnitudes;
-use crate::model::sweep::{Range, parse_lens, written_lens};
+use crate::model::sweep::{Range, parse_lengths, written_lengths};
 use crate::model::typed::decimal;
-use crate::model::{Format, KlOff, MagnitudeUnit, PRESETS, Target};
+use crate::model::{Format, KlUnavailable, MagnitudeUnit, PRESETS, Target};
 use crate::panels::context::{PanelContext, inset, rail_edge};
 use crate::panels::prompt_bar::sampling_words;
-use crate::text::TwinText;
+use crate::text::SecondModuleText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
 use crate::views::entry::{Entered, Field};
@@ -87,7 +87,7 @@ impl Rail {
 
     /// Draws the field for a second module.
     fn second_module(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, width: f32) {
-        let text = TwinText::of(cx.workbench.settings.language);
+        let text = SecondModuleText::of(cx.workbench.settings.language);
         let palette = Palette::of(ui);
         let also = &cx.workbench.sweep.form.second_module;
         label(ui, text.second_module);
@@ -130,10 +130,17 @@ impl Rail {
         title(ui, text.grid, &(text.cells_per_prompt)(form.cells()));
         ui.add_space(4.0);
         ui.add_enabled_ui(!busy, |ui| {
-            label(ui, text.lens);
-            let entered = list_field(ui, text.lens, &written_lens(&form.lengths), "1, 4", width, parse_lens);
-            if self.taken(entered, |lens| cx.sweep(SweepAction::SetLengths(lens))) {
-                refused(ui, text.lens_refused);
+            label(ui, text.lengths);
+            let entered = list_field(
+                ui,
+                text.lengths,
+                &written_lengths(&form.lengths),
+                "1, 4",
+                width,
+                parse_lengths,
+            );
+            if self.taken(entered, |lengths| cx.sweep(SweepAction::SetLengths(lengths))) {
+                refused(ui, text.lengths_refused);
             }
             let longest = form.lengths.iter().copied().max().unwrap_or(1);
             if let Some(rows) = cx.workbench.prefix.rows_repeated_to(longest) {
@@ -195,7 +202,7 @@ impl Rail {
                 let about = if able {
                     words.in_sweep_about
                 } else {
-                    (words.kl_off)(KlOff::NotHere)
+                    (words.kl_unavailable)(KlUnavailable::NotHere)
                 };
                 let switch = toggle::toggle_across(ui, &mut scored, words.in_sweep, width);
                 if switch.on_hover_text(about).on_disabled_hover_text(about).changed() {
@@ -235,7 +242,7 @@ impl Rail {
 }
 
 /// Draws the model of the second module, if it does not have the first one's.
-fn second_model(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &TwinText, width: f32) {
+fn second_model(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &SecondModuleText, width: f32) {
     let sweep = &cx.workbench.sweep;
     let chosen = sweep.form.second_model.as_ref();
     let named = sweep
@@ -281,8 +288,8 @@ fn cases(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
         let on = index == sweep.prompt;
         let (own, preset) = words::prompt(cx.workbench.settings.language, prompt);
         let count = pictures.counts.get(index).copied().flatten();
-        let spoken = preset.map_or_else(|| own.clone(), |preset| format!("{preset}: {own}"));
-        response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, on, &spoken));
+        let accessible_value = preset.map_or_else(|| own.clone(), |preset| format!("{preset}: {own}"));
+        response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, on, &accessible_value));
         if on || response.hovered() {
             ui.painter().rect_filled(rect, 0.0, palette.raised);
         }

@@ -12,7 +12,7 @@ use super::pictures::Cache;
 use super::words;
 use crate::model::{MagnitudeUnit, ProblemKind, beginning};
 use crate::panels::context::PanelContext;
-use crate::text::TwinText;
+use crate::text::SecondModuleText;
 use crate::theme::{self, Palette};
 use crate::views::axis::Axis;
 use crate::views::button::Button;
@@ -24,7 +24,7 @@ use crate::views::segmented::segmented;
 use crate::views::{paint, status};
 use crate::workbench::SweepAction;
 use crate::workbench::library::LibraryState;
-use crate::workbench::sweep::{RunMessage, Stage, SweepOff};
+use crate::workbench::sweep::{RunMessage, Stage, SweepUnavailable};
 
 /// Draws the progress and the buttons. `wrong`: a field is invalid.
 pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
@@ -39,7 +39,10 @@ pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
-    let why_start = cx.workbench.why_not_sweep().or(wrong.then_some(SweepOff::WrongField));
+    let why_start = cx
+        .workbench
+        .why_not_sweep()
+        .or(wrong.then_some(SweepUnavailable::WrongField));
     buttons(&mut right, cx, why_start.as_ref());
     let end = right.min_rect().left() - 16.0;
     let (title, share, remark) = match &sweep.stage {
@@ -78,7 +81,7 @@ pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
                 (title.to_owned(), share, remark)
             }
             None => {
-                let why = why_start.map(|why| (text.off)(&why));
+                let why = why_start.map(|why| (text.unavailable)(&why));
                 let planned = cx.workbench.sweep_plan().cases().map_or(0, |cases| cases.len());
                 let words = why.unwrap_or_else(|| (text.ready)(planned));
                 let room = end - rect.left();
@@ -158,7 +161,7 @@ fn progress_of(cx: &PanelContext<'_>) -> (Option<f32>, String) {
 }
 
 /// Draws the buttons from right to left, the primary one first.
-fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepOff>) {
+fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepUnavailable>) {
     let text = cx.sweep_text();
     let sweep = &cx.workbench.sweep;
     let large = theme::CONTROL_LARGE;
@@ -200,7 +203,7 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepOff>)
                 let button = Button::ink(words).icon(Icon::Run).height(large);
                 let response = ui.add_enabled(why.is_none(), button);
                 if let Some(why) = &why {
-                    response.clone().on_disabled_hover_text((text.off)(why));
+                    response.clone().on_disabled_hover_text((text.unavailable)(why));
                 }
                 if response.clicked() {
                     cx.sweep(SweepAction::ResumeExperiment);
@@ -218,7 +221,7 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepOff>)
             };
             let response = ui.add_enabled(why_start.is_none(), button);
             if let Some(why) = why_start {
-                response.clone().on_disabled_hover_text((text.off)(why));
+                response.clone().on_disabled_hover_text((text.unavailable)(why));
             }
             if response.clicked() {
                 cx.sweep(SweepAction::Start);
@@ -248,7 +251,7 @@ pub fn show_message(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             (status::Status::Warning, (cx.scoring_text().not_scored)(*count, &why))
         }
         Some(RunMessage::ModelMissingOnSecond(model)) => {
-            let text = TwinText::of(cx.workbench.settings.language);
+            let text = SecondModuleText::of(cx.workbench.settings.language);
             (status::Status::Warning, (text.which_model)(model))
         }
         Some(RunMessage::Canary(canary)) => {
@@ -262,7 +265,7 @@ pub fn show_message(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             (LibraryState::Unusable(problem), _) => {
                 (status::Status::Broken, problem.whole(cx.workbench.settings.language))
             }
-            (_, Some(why)) if sweep.resumable().is_some() => (status::Status::Warning, (text.off)(&why)),
+            (_, Some(why)) if sweep.resumable().is_some() => (status::Status::Warning, (text.unavailable)(&why)),
             _ => return,
         },
     };

@@ -295,7 +295,7 @@ impl Workbench {
         // A plan with an envelope has two sweeps: one row without it, then the other lengths with it. The last one has the full kind.
         if let Some(sweep) = plan.sweeps.last() {
             self.prefix
-                .set_kind_from(&sweep.kind, sweep.lens.iter().copied().max().unwrap_or(1));
+                .set_kind_from(&sweep.kind, sweep.lengths.iter().copied().max().unwrap_or(1));
         }
     }
 

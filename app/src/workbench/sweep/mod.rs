@@ -42,8 +42,7 @@ pub struct Sweeps {
     pub diff: Option<Arc<PairDiff>>,
     /// Index of the current difference.
     pub(super) difference: Option<usize>,
-    /// The limit of the last threshold search on the shown sweep, and its result so far.
-    /// The limit of the last threshold search on the shown records, and its result so far.
+    /// The limit of the last threshold search on the shown experiments, and its result so far.
     pub threshold: Option<(SimilarityLimit, ThresholdResult)>,
     /// What happens to the shown experiments when the requested run starts.
     shown_at_start: Shown,
@@ -104,7 +103,7 @@ pub struct PairDiff {
 
 /// Why a sweep cannot start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SweepOff {
+pub enum SweepUnavailable {
     NotConnected,
     NoPrompts,
     /// The prefix material is missing in the Tune view.

@@ -3,7 +3,7 @@
 use softprefix_core::experiment::RunEnd;
 use softprefix_core::prefix::PrefixKind;
 
-use super::{Stage, SweepOff};
+use super::{Stage, SweepUnavailable};
 use crate::errors;
 use crate::model::{MagnitudeUnit, beginning};
 use crate::workbench::Workbench;
@@ -11,26 +11,27 @@ use crate::workbench::library::LibraryState;
 
 impl Workbench {
     /// Returns why a sweep cannot start; `None` if it can.
-    pub fn why_not_sweep(&self) -> Option<SweepOff> {
+    pub fn why_not_sweep(&self) -> Option<SweepUnavailable> {
         self.why_not_ready().or_else(|| {
             if self.sweep.form.prompts.is_empty() {
-                return Some(SweepOff::NoPrompts);
+                return Some(SweepUnavailable::NoPrompts);
             }
             if self.prefix.missing().is_some() {
-                return Some(SweepOff::NoMaterial);
+                return Some(SweepUnavailable::NoMaterial);
             }
             let plan = self.sweep_plan();
             let error = plan.cases().err()?;
-            Some(SweepOff::Plan(errors::plan(&error).whole()))
+            Some(SweepUnavailable::Plan(errors::plan(&error).whole()))
         })
     }
 
     /// Returns why the shown sweep cannot be resumed; `None` if it can.
-    pub fn why_not_resume(&self) -> Option<SweepOff> {
+    pub fn why_not_resume(&self) -> Option<SweepUnavailable> {
         self.why_not_ready().or_else(|| {
             let started_with = &self.sweep.resumable()?.experiment.module.model;
             let here = self.module.facts().map(|facts| &facts.identity.model);
-            (!started_with.is_empty() && here != Some(started_with)).then(|| SweepOff::OtherModel(started_with.clone()))
+            (!started_with.is_empty() && here != Some(started_with))
+                .then(|| SweepUnavailable::OtherModel(started_with.clone()))
         })
     }
 
@@ -44,11 +45,11 @@ impl Workbench {
         Some(saved.planned().saturating_sub(saved.finished().len()))
     }
 
-    pub(super) fn why_not_ready(&self) -> Option<SweepOff> {
+    pub(super) fn why_not_ready(&self) -> Option<SweepUnavailable> {
         if !self.module.is_ready() {
-            return Some(SweepOff::NotConnected);
+            return Some(SweepUnavailable::NotConnected);
         }
-        (self.library.state != LibraryState::Open).then_some(SweepOff::NoHistory)
+        (self.library.state != LibraryState::Open).then_some(SweepUnavailable::NoHistory)
     }
 
     /// Returns the unit of the sweep's magnitudes: raw if the module does not report its vocabulary's norms.

@@ -357,12 +357,12 @@ fn sweeps_of(records: &[Record]) -> Vec<Sweep> {
         };
         let known = out.iter_mut().find(|sweep| {
             let unit = std::mem::discriminant(&sweep.magnitudes) == std::mem::discriminant(&magnitudes);
-            unit && sweep.kind == recipe.kind && sweep.lens == [recipe.len] && sweep.rounding == recipe.rounding
+            unit && sweep.kind == recipe.kind && sweep.lengths == [recipe.len] && sweep.rounding == recipe.rounding
         });
         let Some(known) = known else {
             out.push(Sweep {
                 kind: recipe.kind.clone(),
-                lens: vec![recipe.len],
+                lengths: vec![recipe.len],
                 magnitudes,
                 rounding: recipe.rounding,
             });

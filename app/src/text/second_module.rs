@@ -3,7 +3,7 @@
 use crate::model::Language;
 
 /// The words of one language.
-pub struct TwinText {
+pub struct SecondModuleText {
     pub second_module: &'static str,
     pub hint: &'static str,
     pub refused: &'static str,
@@ -16,13 +16,13 @@ pub struct TwinText {
     pub about_raw: &'static str,
 }
 
-impl TwinText {
+impl SecondModuleText {
     pub fn of(language: Language) -> &'static Self {
         language.pick(&ENGLISH, &JAPANESE)
     }
 }
 
-static ENGLISH: TwinText = TwinText {
+static ENGLISH: SecondModuleText = SecondModuleText {
     second_module: "Also on",
     hint: "host:port, embedded, or none",
     refused: "Write a host, host:port or embedded; leave it empty for one module.",
@@ -35,7 +35,7 @@ static ENGLISH: TwinText = TwinText {
     about_raw: "The same plan on both. A raw value is another size on a model of another hidden size: token norms compare them.",
 };
 
-static JAPANESE: TwinText = TwinText {
+static JAPANESE: SecondModuleText = SecondModuleText {
     second_module: "もう一つのモジュール",
     hint: "host:port、embedded、空欄なら一つだけ",
     refused: "ホスト名、host:port、embedded のいずれかを入れてください。空欄なら一つのモジュールだけで実行します。",

@@ -2,24 +2,16 @@
 
 use softprefix::model::Format;
 use softprefix::workbench::sweep::{RunMessage, Stage};
-use softprefix::workbench::{Action, SweepAction, Tab, Workbench};
+use softprefix::workbench::{Action, SweepAction, Workbench};
 use softprefix_core::experiment::{Journal, RunEnd, experiments};
 
 use crate::shell::program;
-use crate::support::{Harness, at, closed_port, serve, tasks_at, tiny_model, wide_model};
-
-fn sweep(harness: &mut Harness, action: SweepAction) {
-    harness.apply(Action::Sweep(action));
-}
+use crate::support::{Harness, closed_port, serve, tasks_at, tiny_model, wide_model};
+use crate::sweep::{prepared, sweep};
 
 fn ready() -> Harness {
-    let mut harness = Harness::new();
-    harness.apply(Action::ShowTab(Tab::Sweep));
-    harness.connect(at(serve(tiny_model())));
-    sweep(&mut harness, SweepAction::AddCurrentPrompt);
-    sweep(&mut harness, SweepAction::RemovePrompt(0));
+    let mut harness = prepared(Harness::new(), serve(tiny_model()));
     sweep(&mut harness, SweepAction::SetLengths(vec![1]));
-    sweep(&mut harness, SweepAction::SetMagnitudes("0, 1, 8".to_owned()));
     harness
 }
 
