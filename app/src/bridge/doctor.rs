@@ -252,7 +252,7 @@ impl DoctorAccess {
             Err(error) => (error.to_string(), ChangeOutcome::Problem(error.sentence())),
         };
         self.note(
-            &Entry::now(host, INSTALL, "undo", ended).with(install::UNDO_SHOWN, ""),
+            &Entry::now(host, INSTALL, "undo", ended).with(install::UNINSTALL_SHOWN, ""),
             outcome,
         )
     }

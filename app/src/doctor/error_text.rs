@@ -84,8 +84,8 @@ impl InstallError {
             Self::BadCopy { found, wanted } => format!(
                 "モジュールに届いたコピーの SHA-256 が {wanted} ではなく {found} です。接続を確かめて、もう一度試してください。"
             ),
-            Self::NotStarted { why } => {
-                because("導入できず、何も変更していません", why) + "原因を取り除いてから、もう一度試してください。"
+            Self::NotBegun { why } => {
+                because("モジュールでは何も変更していません", why) + "原因を取り除いてから、もう一度試してください。"
             }
             Self::Busy => {
                 "モジュールで別の導入または取り外しが進行中です。一分ほど待ってから、もう一度試してください。".to_owned()
@@ -100,14 +100,14 @@ impl InstallError {
                 "{file} によってサービスが注入ユニットを起動するため、注入ユニットは残っています。{}",
                 remove_by(file, package).ja
             ),
-            Self::TakenBack { why, stock } => {
-                because("入れ替えに失敗し、取り消しました", why) + &stock.sentence().ja
+            Self::Reverted { why, former } => {
+                because("入れ替えに失敗し、取り消しました", why) + &former.sentence().ja
             }
             Self::StockStopped { why } => {
                 because("注入ユニットは取り除きましたが、標準ユニットが起動しません", why) + "診断の 2・3・4 節が原因を示します。"
             }
-            Self::NotWorking { finding, stock } => {
-                format!("注入ユニットは起動しましたが、次の問題がありました：{}。{}", finding.ja.trim_end_matches('。'), stock.sentence().ja)
+            Self::NotWorking { finding, former } => {
+                format!("注入ユニットは起動しましたが、次の問題がありました：{}。{}", finding.ja.trim_end_matches('。'), former.sentence().ja)
             }
         };
         Bilingual {

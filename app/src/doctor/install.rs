@@ -60,8 +60,8 @@ pub enum InstallError {
     NoModel,
     #[error("the copy on the module has the SHA-256 {found}, not {wanted}; check the connection and try again")]
     BadCopy { found: String, wanted: String },
-    #[error("the unit could not be installed, and nothing was changed ({why}); remove the cause and try again")]
-    NotStarted { why: String },
+    #[error("nothing was changed on the module ({why}); remove the cause and try again")]
+    NotBegun { why: String },
     #[error("another installation or removal is under way on the module; wait a minute, then try again")]
     Busy,
     #[error("another installation has replaced this one on the module; check again which unit runs")]
@@ -70,10 +70,10 @@ pub enum InstallError {
         "{program} on the module belongs to the Debian package {package}; update that package with `dpkg -i`, or remove it first with `dpkg -r {package}`"
     )]
     Packaged { program: &'static str, package: String },
-    #[error("the swap failed and was undone ({why}); {}", stock.sentence().en)]
-    TakenBack { why: String, stock: Former },
-    #[error("the injector was started, but there is a problem: {}; {}", finding.en.trim_end_matches('.'), stock.sentence().en)]
-    NotWorking { finding: Bilingual, stock: Former },
+    #[error("the swap failed and was reverted ({why}); {}", former.sentence().en)]
+    Reverted { why: String, former: Former },
+    #[error("the injector was started, but there is a problem: {}; {}", finding.en.trim_end_matches('.'), former.sentence().en)]
+    NotWorking { finding: Bilingual, former: Former },
     #[error(
         "the injector is removed, but the stock unit does not start ({why}); the doctor's findings of sections 2, 3 and 4 say what is missing"
     )]
@@ -147,10 +147,10 @@ macro_rules! shell {
     };
 }
 
-const LOOK: &str = shell!("install/look.sh");
+const INSPECT: &str = shell!("install/inspect.sh");
 const SWAP: &str = shell!("install/swap.sh");
 const CONFIRM: &str = shell!("install/confirm.sh");
-const BACK: &str = shell!("install/back.sh");
+const REVERT: &str = shell!("install/revert.sh");
 const UNINSTALL: &str = shell!("install/uninstall.sh");
 
 /// Returns the commands of an installation, for display: the bodies of the functions `prepare` and `change` of the swap
@@ -165,7 +165,7 @@ pub fn shown() -> String {
 }
 
 /// The commands of an uninstallation, for display.
-pub const UNDO_SHOWN: &str =
+pub const UNINSTALL_SHOWN: &str =
     "rm -f /etc/systemd/system/llm-llm.service.d/softprefix.conf\nsystemctl daemon-reload\nsystemctl restart llm-llm";
 
 /// A step of an installation.
@@ -219,27 +219,30 @@ pub fn program_in(path: &Path) -> Result<Vec<u8>, InstallError> {
 /// Installs the injector unit.
 ///
 /// # Errors
-/// [`InstallError`]; the stock unit (or the injector installed before) is in place again.
+/// [`InstallError`]; the previous unit is in place again, with two exceptions. After [`InstallError::Ssh`] the module restores it by itself,
+/// unless the swap was confirmed and only the answer was lost. After [`InstallError::Replaced`] the unit of another installation is in
+/// place.
 pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(InstallStep)) -> Result<(), InstallError> {
     report(InstallStep::Inspecting);
     let bytes = program_in(&what.unit)?;
-    let module = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
+    let module = ssh.run(&Script::new(INSPECT), READ_LIMIT).await?;
     check_preconditions(&what.unit, &bytes, &module)?;
     let digest = hex::encode(Sha256::digest(&bytes));
 
     report(InstallStep::Copying {
         bytes: bytes.len() as u64,
     });
-    let token = script::token();
+    let token = script::random_name();
     let upload = format!("{UPLOAD}{token}");
     if let Err(error) = ssh.upload(&what.unit, &upload, UPLOAD_LIMIT).await {
-        // Half a copy would fill the module's disk. If this fails too, the next check removes it.
-        let _ = ssh.run(&back(&token, Duration::ZERO)?, CHANGE_LIMIT).await;
+        // Half a copy would fill the module's disk. If this fails too, a later installation removes it, an hour after
+        // (`inspect.sh`).
+        let _ = ssh.run(&revert(&token, Duration::ZERO)?, CHANGE_LIMIT).await;
         return Err(error.into());
     }
 
     report(InstallStep::Swapping);
-    let watch = back(&token, what.watch.max(Duration::from_secs(1)))?.text();
+    let watch = revert(&token, what.watch.max(Duration::from_secs(1)))?.text();
     let swap = with_token(SWAP, &token)
         .and_then(|script| script.with("SHA", digest.clone()))
         .and_then(|script| script.with("WATCHER", watch))
@@ -248,11 +251,12 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(Inst
         Ok(answer) => answer,
         // The progress of the swap is unknown: it is reverted now, or by the module's watchdog.
         Err(error) => {
-            return Err(match take_back(ssh, &token).await {
-                Ok(Some(stock)) => InstallError::TakenBack {
+            return Err(match revert_now(ssh, &token).await {
+                Ok(Some(former)) => InstallError::Reverted {
                     why: error.to_string(),
-                    stock,
+                    former,
                 },
+                Err(replaced @ InstallError::Replaced) => replaced,
                 _ => error.into(),
             });
         }
@@ -264,17 +268,17 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(Inst
             return Err(InstallError::BadCopy { found, wanted: digest });
         }
         Some("back") => {
-            return Err(InstallError::TakenBack {
+            return Err(InstallError::Reverted {
                 why: why(&answer),
-                stock: Former::of(&answer),
+                former: Former::of(&answer),
             });
         }
-        _ => return Err(not_started(&answer)),
+        _ => return Err(not_begun(&answer)),
     }
 
     report(InstallStep::Testing);
-    let (broken, proved) = try_until(&what.check, Instant::now() + what.patience).await;
-    if broken.is_none() && proved {
+    let (broken, has_effect) = try_until(&what.check, Instant::now() + what.patience).await;
+    if broken.is_none() && has_effect {
         let confirm = with_token(CONFIRM, &token).map_err(SshError::from)?;
         let answer = match ssh.run(&confirm, CHANGE_LIMIT).await {
             // Confirming twice is harmless.
@@ -292,12 +296,12 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(Inst
                     "the test took longer than the module waited",
                     "試験がモジュールの待ち時間より長くかかりました"
                 ),
-                stock: Former::Unknown,
+                former: Former::Unknown,
             }),
         };
     }
     report(InstallStep::Reverting);
-    let stock = take_back(ssh, &token).await?.unwrap_or(Former::Unknown);
+    let former = revert_now(ssh, &token).await?.unwrap_or(Former::Unknown);
     let finding = broken.map_or_else(
         || {
             bilingual!(
@@ -310,7 +314,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(Inst
             ja: format!("{}：{}", f.title.ja, f.text.ja),
         },
     );
-    Err(InstallError::NotWorking { finding, stock })
+    Err(InstallError::NotWorking { finding, former })
 }
 
 fn with_token(body: &'static str, token: &str) -> Result<Script, UnusableValue> {
@@ -318,26 +322,32 @@ fn with_token(body: &'static str, token: &str) -> Result<Script, UnusableValue> 
 }
 
 /// Returns the script that reverts the swap of an installation after `delay`.
-fn back(token: &str, delay: Duration) -> Result<Script, SshError> {
-    Ok(with_token(BACK, token)?.with("DELAY", delay.as_secs().to_string())?)
+fn revert(token: &str, delay: Duration) -> Result<Script, SshError> {
+    Ok(with_token(REVERT, token)?.with("DELAY", delay.as_secs().to_string())?)
 }
 
 /// Reverts a swap now, with a second attempt if the first gets no answer. Returns the state of the previous unit;
-/// `None` if the module did not report it, or if another installation has replaced this one.
-async fn take_back(ssh: &Ssh, token: &str) -> Result<Option<Former>, SshError> {
-    let script = back(token, Duration::ZERO)?;
+/// `None` if the module did not report it.
+///
+/// # Errors
+/// [`InstallError::Replaced`] if another installation has swapped its unit in meanwhile.
+async fn revert_now(ssh: &Ssh, token: &str) -> Result<Option<Former>, InstallError> {
+    let script = revert(token, Duration::ZERO)?;
     let answer = match ssh.run(&script, CHANGE_LIMIT).await {
         Err(_) => ssh.run(&script, CHANGE_LIMIT).await?,
         Ok(answer) => answer,
     };
+    if answer.get("result") == Some("other") {
+        return Err(InstallError::Replaced);
+    }
     Ok(answer.get("former").map(|_| Former::of(&answer)))
 }
 
-fn not_started(answer: &Answer) -> InstallError {
+fn not_begun(answer: &Answer) -> InstallError {
     if answer.yes("busy") {
         return InstallError::Busy;
     }
-    InstallError::NotStarted {
+    InstallError::NotBegun {
         why: match answer.get("folder") {
             Some(folder) => format!("{folder} cannot be written"),
             None => why(answer),
@@ -349,12 +359,12 @@ fn not_started(answer: &Answer) -> InstallError {
 /// whether a prefix changed the output.
 async fn try_until(check: &ProtocolCheck, end: Instant) -> (Option<Finding>, bool) {
     /// The checks that fail while a unit starts: the connection, its list of tasks, the set-up.
-    const STARTING: [&str; 3] = ["answer", "tasks", "set-up"];
+    const STARTING: [&str; 3] = [protocol_check::ANSWER, protocol_check::TASKS, protocol_check::SET_UP];
     loop {
         let mut first_broken: Option<Finding> = None;
-        let mut proved = false;
+        let mut has_effect = false;
         protocol_check::run(check, |finding| {
-            proved |= finding.id == "prefix" && finding.verdict == Verdict::Good;
+            has_effect |= finding.id == protocol_check::PREFIX && finding.verdict == Verdict::Good;
             if finding.verdict == Verdict::Broken && first_broken.is_none() {
                 first_broken = Some(finding);
             }
@@ -364,7 +374,7 @@ async fn try_until(check: &ProtocolCheck, end: Instant) -> (Option<Finding>, boo
             .as_ref()
             .is_some_and(|finding| STARTING.contains(&finding.id));
         if !starting || Instant::now() >= end {
-            return (first_broken, proved);
+            return (first_broken, has_effect);
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -391,7 +401,7 @@ pub async fn uninstall(ssh: &Ssh) -> Result<bool, InstallError> {
             package: text("package"),
         }),
         Some("stopped") => Err(InstallError::StockStopped { why: why(&answer) }),
-        _ => Err(not_started(&answer)),
+        _ => Err(not_begun(&answer)),
     }
 }
 
@@ -442,7 +452,7 @@ fn check_preconditions(path: &Path, bytes: &[u8], module: &Answer) -> Result<(),
         .get("free")
         .and_then(|kb| kb.trim().parse::<u64>().ok())
         .unwrap_or(0)
-        * 1024;
+        .saturating_mul(1024);
     if free < wanted {
         Err(InstallError::NoSpace { free, needed: wanted })
     } else {

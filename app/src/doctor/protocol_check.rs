@@ -19,6 +19,12 @@ use super::finding::{Finding, Verdict};
 use crate::errors;
 use crate::model::{Bilingual, beginning, bilingual};
 
+/// Ids of the findings by which an installation is judged: the connection, the list of tasks, the set-up, and the effect of a prefix.
+pub(super) const ANSWER: &str = "answer";
+pub(super) const TASKS: &str = "tasks";
+pub(super) const SET_UP: &str = "set-up";
+pub(super) const PREFIX: &str = "prefix";
+
 const PROMPT: &str = "Name three colours.";
 // Many of its characters take several tokens, which breaks a stream that splits between them.
 const JAPANESE: &str = "「春の花を咲かせ」で始まる短い詩を書いてください。";
@@ -110,11 +116,11 @@ async fn connect(check: &ProtocolCheck) -> Result<(Module, Finding), Finding> {
     };
     let module = Module::connect(&check.address, check.options.clone())
         .await
-        .map_err(|error| finding_of_error("answer", "0.1", title(), &error))?;
+        .map_err(|error| finding_of_error(ANSWER, "0.1", title(), &error))?;
     let first = module
         .ping()
         .await
-        .map_err(|error| finding_of_error("answer", "0.1", title(), &error))?;
+        .map_err(|error| finding_of_error(ANSWER, "0.1", title(), &error))?;
     // The first ping may include the wake-up of the network and of llm-sys.
     let latency = module.ping().await.unwrap_or(first);
     let version = match module.version().await {
@@ -123,7 +129,7 @@ async fn connect(check: &ProtocolCheck) -> Result<(Module, Finding), Finding> {
     };
     let ms = format!("{:.1}", latency.as_secs_f64() * 1e3);
     let finding = Finding::new(
-        "answer",
+        ANSWER,
         "0.1",
         Verdict::Good,
         bilingual!("The module answers in {ms} ms", "モジュールは {ms} ms で応答します"),
@@ -158,7 +164,7 @@ async fn check_tasks(module: &Module) -> Finding {
     );
     match module.tasks().await {
         Ok(ids) if ids.is_empty() => Finding::new(
-            "tasks",
+            TASKS,
             "8.2",
             Verdict::Good,
             bilingual!("No task is left over", "残っているタスクはありません"),
@@ -168,7 +174,7 @@ async fn check_tasks(module: &Module) -> Finding {
             let count = ids.len();
             let verdict = if count >= 2 { Verdict::Warning } else { Verdict::Good };
             Finding::new(
-                "tasks",
+                TASKS,
                 "8.2",
                 verdict,
                 bilingual!("{count} of 2 tasks are in use", "2 個中 {count} 個のタスクが使用中です"),
@@ -178,7 +184,7 @@ async fn check_tasks(module: &Module) -> Finding {
             .wrong_if(count >= 2)
         }
         Err(error) => finding_of_error(
-            "tasks",
+            TASKS,
             "8.1",
             bilingual!("The LLM unit does not answer", "LLM ユニットが応答しません"),
             &error,
@@ -215,7 +221,7 @@ async fn check_inference(module: &Module, model: &str, report: &mut impl FnMut(F
     let is_injector = task.support().is_some();
     report(
         Finding::new(
-            "set-up",
+            SET_UP,
             "8.1",
             Verdict::Good,
             bilingual!("{name} sets up", "{name} を設定できます"),
@@ -309,7 +315,7 @@ async fn exit_task(task: &Task, report: &mut impl FnMut(Finding)) {
         );
         let text = errors::client(&error).whole();
         report(
-            Finding::new("tasks", "8.2", Verdict::Warning, title, text)
+            Finding::new(TASKS, "8.2", Verdict::Warning, title, text)
                 .wrong_fact(bilingual!("task", "タスク"), task.work_id()),
         );
     }
@@ -341,7 +347,7 @@ async fn check_prefix_effect(
     };
     let Some(hidden_size) = hidden_size else {
         return Finding::not_checked(
-            "prefix",
+            PREFIX,
             "9",
             bilingual!(
                 "The model's card has no tokens_embed_size, so no prefix can be made for it.",
@@ -353,7 +359,7 @@ async fn check_prefix_effect(
     let (zero, large) = match (prefix(0.0), prefix(LARGE_VALUE)) {
         (Ok(zero), Ok(large)) => (zero, large),
         (Err(error), _) | (_, Err(error)) => {
-            return Finding::not_checked("prefix", "9", errors::prefix(&error).whole());
+            return Finding::not_checked(PREFIX, "9", errors::prefix(&error).whole());
         }
     };
     let zero = infer(task, PROMPT, Some(zero)).await;
@@ -420,7 +426,7 @@ async fn check_prefix_effect(
         ),
         (_, Err(error)) => {
             return finding_of_error(
-                "prefix",
+                PREFIX,
                 "6",
                 bilingual!(
                     "An inference with a prefix fails",
@@ -430,7 +436,7 @@ async fn check_prefix_effect(
             );
         }
     };
-    let mut finding = Finding::new("prefix", "9", verdict, title, text);
+    let mut finding = Finding::new(PREFIX, "9", verdict, title, text);
     match zero {
         Ok(zero) => {
             let same = zero.text == baseline.text;
@@ -566,7 +572,7 @@ fn set_up_failed(model: &str, error: &ClientError) -> Finding {
         }
         _ => ("8.1", bilingual!("{model} does not set up", "{model} を設定できません")),
     };
-    finding_of_error("set-up", section, title, error)
+    finding_of_error(SET_UP, section, title, error)
 }
 
 fn finding_of_error(id: &'static str, section: &'static str, title: Bilingual, error: &ClientError) -> Finding {

@@ -1,9 +1,9 @@
 //! Builds shell scripts for a module: fixed text, with every external value passed as a quoted variable.
 //!
 //! Two rules keep a script safe: its body is a constant of this program, never concatenated at run time; and values
-//! reach the shell only inside single quotes, so that no name, path or model can be read as a command.
+//! reach the shell only as one quoted word each ([`quote`]), so that no name, path or model can be read as a command.
 //!
-//! The answer of a script is enclosed in two markers, which are random for each run: neither the output of a login
+//! The answer of a script is enclosed in two markers that contain a random name for each run: neither the output of a login
 //! shell's start-up files nor that of the script's own commands is part of it.
 
 use std::fmt::Write as _;
@@ -35,11 +35,13 @@ say() { printf '%s\0%s\0' "$1" "$2" >&3; }
 
 /// Returns a random name of 16 hexadecimal digits.
 #[must_use]
-pub fn token() -> String {
+pub fn random_name() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
 impl Script {
+    /// A script with this body. The body runs as a function: it ends early by `return`, never by `exit` or `set -e`, with which the end of
+    /// the answer would be missing.
     #[must_use]
     pub const fn new(body: &'static str) -> Self {
         Self {
@@ -61,7 +63,8 @@ impl Script {
         Ok(self)
     }
 
-    /// Returns the text for a shell's standard input, without an answer: the output of the commands is the shell's own.
+    /// Returns the text for a shell's standard input, without an answer: the output of the commands is the shell's own. A
+    /// body that uses `say` needs descriptor 3 to be open.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::from("softprefix_main() {\n");
@@ -120,16 +123,16 @@ pub enum Found {
 /// Finds a script's answer in its output.
 #[must_use]
 pub fn answer(output: &[u8], mark: &str) -> Found {
-    let after = |text: &[u8], what: &str| {
+    let find_marker = |text: &[u8], what: &str| {
         let mark = format!("\0{what} {mark}\0").into_bytes();
         text.windows(mark.len())
             .position(|window| window == mark)
             .map(|at| (at, at + mark.len()))
     };
-    let Some((_, begin)) = after(output, "begin") else {
+    let Some((_, begin)) = find_marker(output, "begin") else {
         return Found::Nothing;
     };
-    let Some((end, _)) = after(&output[begin..], "end") else {
+    let Some((end, _)) = find_marker(&output[begin..], "end") else {
         return Found::Torn;
     };
     let mut fields: Vec<&[u8]> = output[begin..begin + end].split(|byte| *byte == 0).collect();
@@ -143,7 +146,7 @@ pub fn answer(output: &[u8], mark: &str) -> Found {
     )
 }
 
-/// Removes the control characters that a terminal would interpret from a module's text; line ends and tabs stay.
+/// Replaces the control characters that a terminal would interpret in a module's text by U+FFFD; line ends and tabs stay.
 #[must_use]
 pub fn printable(text: &str) -> String {
     let shown = |c: char| {
@@ -230,7 +233,7 @@ mod tests {
         assert_eq!(answer(b"key\0noise\0", "m"), Found::Nothing);
         assert_eq!(answer(b"\0begin m\0key\0value\0", "m"), Found::Torn);
         assert_eq!(answer(b"\0begin n\0key\0value\0\0end n\0", "m"), Found::Nothing);
-        assert_ne!(token(), token());
+        assert_ne!(random_name(), random_name());
     }
 
     #[test]

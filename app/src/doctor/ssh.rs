@@ -266,7 +266,7 @@ impl Ssh {
     /// its [`Answer::status`].
     pub async fn run(&self, script: &Script, limit: Duration) -> Result<Answer, SshError> {
         let host = || self.host.login();
-        let mark = script::token();
+        let mark = script::random_name();
         let mut child = self.start(&script.answering(&mark)).await?;
         let (Some(out), Some(err)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(self.lost("no pipes"));

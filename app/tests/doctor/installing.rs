@@ -8,7 +8,7 @@ use softprefix::doctor::checks::unfinished;
 use softprefix::doctor::install::{self, InstallError, InstallStep, Installation};
 use softprefix::doctor::protocol_check::ProtocolCheck;
 
-use crate::jail::Jail;
+use crate::jail::{Jail, until};
 use crate::modules::ours;
 use crate::with_jail;
 
@@ -108,7 +108,7 @@ fn a_unit_that_does_not_start_or_answer_is_reverted() {
         );
 
         let broken = install::install(&ssh, &what(program(folder.path(), 1), closed_port()), |_| {}).await;
-        assert!(matches!(broken, Err(InstallError::NotStarted { .. })), "{broken:?}");
+        assert!(matches!(broken, Err(InstallError::NotBegun { .. })), "{broken:?}");
         assert_eq!(running(&jail), STOCK);
         assert_eq!(
             (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
@@ -134,23 +134,14 @@ fn the_module_reverts_an_unconfirmed_installation() {
             };
             let work = install::install(&ssh, &what, |_| {});
             let swapped = async {
-                while running(&jail) != OURS {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
+                until("the swap", || running(&jail) == OURS).await;
                 jail.cut_connections();
             };
             tokio::select! { _ = work => panic!("it cannot end"), () = swapped => {} }
         }
-        // Taking a swap back removes this file last.
+        // Reverting a swap removes this file last.
         let watch = jail.at("/var/lib/softprefix/install/watch");
-        let deadline = std::time::Instant::now() + Duration::from_secs(60);
-        while watch.exists() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "the module did not take the swap back"
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        until("the end of the swap", || !watch.exists()).await;
         assert_eq!(running(&jail), STOCK);
         assert_eq!(
             (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd")),
@@ -169,7 +160,7 @@ fn another(unit: &Path) -> PathBuf {
     other
 }
 
-/// Swaps a unit in and goes away without a word; the module takes it back after `watch`.
+/// Swaps a unit in and abandons the installation; the module reverts it after `watch`.
 async fn swap_and_leave(jail: &Jail, unit: PathBuf, watch: Duration) {
     let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let ssh = jail.open().await.unwrap();
@@ -180,9 +171,8 @@ async fn swap_and_leave(jail: &Jail, unit: PathBuf, watch: Duration) {
     };
     let work = install::install(&ssh, &what, |_| {});
     let swapped = async {
-        while running(jail) != OURS || fs::read(jail.at(OURS)).ok().as_ref() != Some(&wanted) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        let is_wanted = || fs::read(jail.at(OURS)).ok().as_ref() == Some(&wanted);
+        until("the swap", || running(jail) == OURS && is_wanted()).await;
     };
     tokio::select! { ended = work => panic!("it cannot end: {ended:?}"), () = swapped => {} }
 }
@@ -211,6 +201,45 @@ fn an_installation_left_unconfirmed_by_a_power_cut_is_reported_and_can_be_revert
             before
         );
         assert!(unfinished::run(&ssh).await.unwrap().is_none());
+    });
+}
+
+#[test]
+fn an_installation_that_fails_after_another_has_replaced_it_says_so() {
+    with_jail!(jail, {
+        ready(&jail);
+        let folder = tempfile::tempdir().unwrap();
+        let unit = program(folder.path(), 0);
+        let other = another(&unit);
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let ssh = jail.open().await.unwrap();
+        let first = what(unit, mute.local_addr().unwrap());
+        let replaced = async {
+            until("the first swap", || running(&jail) == OURS).await;
+            swap_and_leave(&jail, other.clone(), Duration::from_secs(600)).await;
+            // Only now does the test of the first fail.
+            drop(mute);
+        };
+        let (failed, ()) = tokio::join!(install::install(&ssh, &first, |_| {}), replaced);
+        assert!(matches!(failed, Err(InstallError::Replaced)), "{failed:?}");
+        assert_eq!(fs::read(jail.at(OURS)).unwrap(), fs::read(&other).unwrap());
+    });
+}
+
+#[test]
+fn an_uninstallation_that_cannot_begin_says_that_nothing_was_changed() {
+    with_jail!(jail, {
+        ready(&jail);
+        fs::create_dir_all(jail.at("/var/lib/softprefix")).unwrap();
+        fs::write(jail.at("/var/lib/softprefix/install"), "a file in place of the folder").unwrap();
+        let ssh = jail.open().await.unwrap();
+        let refused = install::uninstall(&ssh).await.unwrap_err();
+        assert!(matches!(refused, InstallError::NotBegun { .. }), "{refused:?}");
+        let sentence = refused.sentence();
+        assert!(
+            sentence.en.starts_with("Nothing was changed on the module") && !sentence.ja.contains("導入"),
+            "{sentence:?}"
+        );
     });
 }
 

@@ -181,7 +181,16 @@ fn binaries() -> &'static Path {
         .path()
 }
 
-/// How the module's libstdc++ stands.
+/// Waits for a state of the module's files or processes, at most a minute. No event exists for it.
+pub async fn until(what: &str, is_reached: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !is_reached() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The state of the module's libstdc++.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cxx {
     LinkToSystem,
@@ -222,7 +231,7 @@ impl Jail {
         let keys = folder.path().join("keys");
         fs::create_dir(&keys).unwrap();
         fs::set_permissions(&keys, fs::Permissions::from_mode(0o700)).unwrap();
-        for name in ["host", "host2", "user", "stranger"] {
+        for name in ["host", "host2", "user", "unknown_user"] {
             run(
                 "ssh-keygen",
                 &[
@@ -287,7 +296,7 @@ impl Jail {
     }
 
     /// Every script that comes over ssh is ended before its `at`th command, counted from 1, with all that it has started; and every
-    /// later one before its first, until [`heal`](Self::heal). Functions, conditions and what stands in `$(...)` count too.
+    /// later one before its first, until [`heal`](Self::heal). Functions, conditions and commands in `$(...)` count too.
     pub fn kill_before(&self, at: usize) {
         let shell = self.at("/usr/bin/bash");
         if !self.at("/usr/bin/bash.real").exists() {
@@ -314,7 +323,8 @@ impl Jail {
         killed
     }
 
-    /// Waits until no script runs on the module any more, also none that waits for its time.
+    /// Waits until no script runs on the module any more, also none that waits for its time. No event tells of the end of a process that is
+    /// not a child.
     pub fn wait_for_scripts(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
         let scripts = || {
@@ -687,7 +697,7 @@ fn lay_out(root: &Path) {
     )
     .unwrap();
 
-    // The service manager stand-in. A unit starts only if its program can be loaded, as on a module, and it starts what its files said at
+    // The service manager stand-in. A unit starts only if its program can be loaded, as on a module, and it starts what was in its files at
     // the last daemon-reload.
     script(&root.join("usr/bin/systemctl"), include_str!("systemctl.sh"));
     script(&root.join("usr/bin/journalctl"), "echo \"stand-in journal of $2\"\n");

@@ -14,10 +14,10 @@ mod walk;
 mod whole;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use jail::{Cxx, Interpreter, Jail};
+use jail::{Cxx, Interpreter, Jail, until};
 use softprefix::doctor::build::{self, BuildOutput};
 use softprefix::doctor::{
     CHECKS, Ended, Finding, Host, RemedyOutcome, Ssh, SshError, Verdict, check_over_ssh, checks, remedy,
@@ -368,7 +368,7 @@ fn a_connection_that_is_lost_leaves_the_remedy_to_finish() {
         let began = slow_ldconfig(&jail, 3);
         let work = remedy.apply(&ssh);
         let cut = async {
-            exists(&began).await;
+            until("the remedy's start", || began.exists()).await;
             jail.cut_connections();
         };
         // The module is asked again, and says how it ended.
@@ -411,7 +411,7 @@ fn every_remedy_finishes_on_the_module_when_the_connection_is_lost() {
             };
             let _ = (fs::remove_file(&began), fs::remove_file(&is_cut));
             let cut = async {
-                exists(&began).await;
+                until("the remedy's start", || began.exists()).await;
                 jail.cut_connections();
                 fs::write(&is_cut, "").unwrap();
             };
@@ -444,7 +444,7 @@ fn a_killed_remedy_is_reverted_by_the_next() {
         let began = slow_ldconfig(&jail, 30);
         let work = remedy.apply(&ssh);
         let kill = async {
-            exists(&began).await;
+            until("the remedy's start", || began.exists()).await;
             // Nothing of the remedy gets to clean up.
             jail.cut_the_power();
             jail.cut_connections();
@@ -484,20 +484,10 @@ fn slow_ldconfig(jail: &Jail, seconds: u32) -> PathBuf {
     jail.at("/tmp/ldconfig-began")
 }
 
-/// Returns when the file is there, or after a minute.
-async fn exists(file: &Path) {
-    for _ in 0..3000 {
-        if file.exists() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 #[test]
 fn refusals_of_the_connection_have_their_own_sentences() {
     with_jail!(jail, {
-        jail.write_config("stranger");
+        jail.write_config("unknown_user");
         assert!(matches!(jail.open().await, Err(SshError::Denied { .. })));
         jail.write_config("user");
         jail.forget_host();
@@ -581,8 +571,8 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
         jail.stackflow_tree();
         let ssh = jail.open().await.unwrap();
         let (mut text, mut free) = (String::new(), None);
-        let status = build::build(&ssh, 50, |news| {
-            match news {
+        let status = build::build(&ssh, 50, |output| {
+            match output {
                 BuildOutput::Text(more) => text.push_str(&more),
                 BuildOutput::FreeMemory(mib) => free = Some(mib),
             }
@@ -591,7 +581,7 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
         .await
         .unwrap();
         assert_eq!(status, 0, "{text}");
-        assert_eq!(free, Some(781), "the module's memory is told");
+        assert_eq!(free, Some(781), "the module's free memory");
         assert!(!text.contains('\u{1e}'), "{text:?}");
         assert!(
             text.contains("scons stand-in -j1")
@@ -609,8 +599,8 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
         fs::write(jail.at("/tmp/slow"), "").unwrap();
         fs::write(jail.at("/proc/meminfo"), "MemAvailable: 20000 kB\n").unwrap();
         let mut text = String::new();
-        let status = build::build(&ssh, 50, |news| {
-            if let BuildOutput::Text(more) = news {
+        let status = build::build(&ssh, 50, |output| {
+            if let BuildOutput::Text(more) = output {
                 text.push_str(&more);
             }
             true
@@ -624,7 +614,7 @@ fn the_build_streams_answers_its_question_and_can_be_stopped() {
         let stopped = build::build(
             &ssh,
             50,
-            |news| !matches!(news, BuildOutput::Text(text) if text.contains("step 1")),
+            |output| !matches!(output, BuildOutput::Text(text) if text.contains("step 1")),
         )
         .await;
         assert_eq!(stopped, Err(SshError::Cancelled));

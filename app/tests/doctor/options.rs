@@ -6,19 +6,16 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softprefix_core::client::{ConnectOptions, Module};
 use softprefix_core::protocol::SetUp;
 
 use crate::installing::{OURS, STOCK, program, ready, running};
+use crate::jail::until;
 use crate::modules::ours;
 use crate::story::Shell;
 use crate::with_jail;
-
-/// Longest wait for anything.
-const LONG: Duration = Duration::from_secs(120);
 
 fn printed(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -106,19 +103,12 @@ fn the_module_reverts_after_the_seconds_of_the_watch_option() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let end = Instant::now() + LONG;
-        while running(&jail) != OURS {
-            assert!(Instant::now() < end, "nothing was installed");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        until("the swap", || running(&jail) == OURS).await;
         child.kill().unwrap();
         child.wait().unwrap();
         jail.cut_connections();
         // Far below the four minutes of the default.
-        while running(&jail) != STOCK {
-            assert!(Instant::now() < end, "the module did not take the swap back");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        until("the end of the swap", || running(&jail) == STOCK).await;
         jail.wait_for_scripts();
         assert!(!jail.at(OURS).exists());
     });
@@ -200,7 +190,7 @@ fn a_fix_builds_the_stock_unit_and_prints_the_output_of_the_build() {
 fn an_interrupted_build_is_stopped_on_the_module() {
     with_jail!(jail, {
         jail.stackflow_tree();
-        // After its first line the build stands still.
+        // After its first line the build waits.
         fs::write(jail.at("/tmp/slow"), "").unwrap();
         let (files, config) = (Files::new(), jail.options().config.unwrap());
         let shell = files.shell(&config);

@@ -292,7 +292,7 @@ fn an_installation_on_a_full_disk_leaves_the_old_state_or_the_new_one() {
                     is(&state(&jail), old, &situation);
                     break;
                 }
-                Err(InstallError::Ssh(SshError::CopyFailed { .. }) | InstallError::NotStarted { .. }) => {
+                Err(InstallError::Ssh(SshError::CopyFailed { .. }) | InstallError::NotBegun { .. }) => {
                     is(&state(&jail), old, &situation);
                     assert_eq!(running(&jail), STOCK, "{situation}");
                     let left = jail.snapshot("/var/lib/softprefix/install");

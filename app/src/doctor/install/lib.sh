@@ -42,7 +42,7 @@ owner() { dpkg-query -S "$1" 2>/dev/null | head -n 1 | cut -d: -f1; }
 token() { sed -n 1p "$1" 2>/dev/null; }
 
 # Puts the state before the swap back. Each file changes by one rename; `watch` goes last, so that a run that is cut off is repeated.
-take_back() {
+revert() {
     if [ "$(sed -n 3p "$S/watch")" = no ]; then
         rm -f "$DROPIN"
     elif present "$DROPIN.before"; then move_back "$DROPIN.before" "$DROPIN"; fi

@@ -24,7 +24,7 @@ prepare() {
     sync "$DROPIN.softprefix"
 }
 
-# The state to go back to. A swap that still waits is not one: then it is what that swap has kept.
+# The state to revert to. It is not that of a swap which waits to be confirmed, but what that swap has kept.
 keep() {
     if [ -e "$S/watch" ]; then
         before=$(sed -n 2,4p "$S/watch")
@@ -59,7 +59,7 @@ if [ "$code" != 0 ]; then
     say why "$(last_words)"
     return 0
 fi
-# A process of its own: whatever happens to the connection and to this script, the swap ends confirmed or taken back.
+# A process of its own: whatever happens to the connection and to this script, the swap ends confirmed or reverted.
 setsid sh -c "$WATCHER" >/dev/null 2>&1 3>&1 </dev/null 9>&- &
 step change
 rm -f "$PART"
@@ -72,7 +72,7 @@ if [ "$code" = 0 ]; then
     say result swapped
 else
     why=$(last_words)
-    take_back
+    revert
     say result back
     say why "$why"
     say_former

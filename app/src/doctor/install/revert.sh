@@ -1,5 +1,5 @@
 # shellcheck shell=sh disable=SC2154
-# Takes an installation's swap back; as the module's own watch, after $DELAY seconds in which nobody has confirmed it.
+# Reverts the swap of an installation; as the module's own watchdog, after $DELAY seconds in which it was not confirmed.
 umask 022
 trap '' HUP PIPE
 while [ "$DELAY" -gt 0 ] && [ "$(token "$S/watch")" = "$TOKEN" ]; do
@@ -9,7 +9,7 @@ done
 lock "$S" 600 || return 1
 rm -f "$S/unit.part-$TOKEN"
 if [ "$(token "$S/watch")" = "$TOKEN" ]; then
-    take_back
+    revert
     say result back
     say_former
 elif [ -e "$S/watch" ]; then say result other
