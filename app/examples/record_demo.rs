@@ -58,13 +58,7 @@ struct Recorder {
 impl Recorder {
     fn act(&mut self, action: Action) {
         self.workbench.apply(action);
-        self.hand_over();
-    }
-
-    fn hand_over(&mut self) {
-        for request in self.workbench.take_requests() {
-            self.bridge.send(request);
-        }
+        self.bridge.send_all(self.workbench.take_requests());
     }
 
     fn turn(&mut self, at_most: Duration) -> anyhow::Result<()> {
@@ -79,7 +73,7 @@ impl Recorder {
                 _ => {}
             }
             self.workbench.absorb(event);
-            self.hand_over();
+            self.bridge.send_all(self.workbench.take_requests());
         }
         Ok(())
     }

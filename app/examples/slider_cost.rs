@@ -55,13 +55,7 @@ impl Harness {
         let triangles = self.ctx.tessellate(output.shapes.clone(), output.pixels_per_point);
         assert!(!triangles.is_empty());
         output.drop_without_applying_deltas();
-        self.send();
-    }
-
-    fn send(&mut self) {
-        for request in self.workbench.take_requests() {
-            self.bridge.send(request);
-        }
+        self.bridge.send_all(self.workbench.take_requests());
     }
 
     /// Takes in what is reported until `done`, without drawing.
@@ -74,14 +68,14 @@ impl Harness {
             if let Some(event) = self.bridge.wait(Duration::from_millis(5)) {
                 self.workbench.absorb(event);
             }
-            self.send();
+            self.bridge.send_all(self.workbench.take_requests());
         }
         Ok(begin.elapsed())
     }
 
     fn act(&mut self, action: Action) {
         self.workbench.apply(action);
-        self.send();
+        self.bridge.send_all(self.workbench.take_requests());
     }
 }
 

@@ -68,7 +68,7 @@ fn why_no_window(error: &eframe::Error) -> String {
     format!(
         "No window could be opened. Check that a display is there (DISPLAY or WAYLAND_DISPLAY on Linux); if it is the graphics \
          driver, take the other renderer: cargo run --release --features {OTHER_RENDERER}. The same work is done in a shell by \
-         `softprefix compare --prompt ...` (see `softprefix --help`); SOFTPREFIX_LOG=debug tells what the system said."
+         `softprefix compare --prompt ...` (see `softprefix --help`); SOFTPREFIX_LOG=debug logs the system's message."
     )
 }
 
@@ -101,9 +101,7 @@ impl App {
         let started = begin(args, start, || {
             SettingsFile::open(&places::settings(), || older(context.storage))
         });
-        for request in started.requests {
-            bridge.send(request);
-        }
+        bridge.send_all(started.requests);
         let app = Self {
             zoom: 0.0,
             workbench: started.workbench,
@@ -127,13 +125,7 @@ impl App {
             report(&event);
             self.workbench.absorb(event);
         }
-        self.hand_over();
-    }
-
-    fn hand_over(&mut self) {
-        for request in self.workbench.take_requests() {
-            self.bridge.send(request);
-        }
+        self.bridge.send_all(self.workbench.take_requests());
     }
 
     /// Advances playback and the exhibition, the only parts that depend on the clock.
@@ -147,7 +139,7 @@ impl App {
             }
             None => self.passing = None,
         }
-        self.hand_over();
+        self.bridge.send_all(self.workbench.take_requests());
     }
 
     /// Applies theme, zoom and title of the workbench.
@@ -465,7 +457,7 @@ impl eframe::App for App {
         let ctx = ui.ctx().clone();
         self.appearance(&ctx);
         let acted = !frame_of(&mut self.window, &mut self.workbench, ui).is_empty();
-        self.hand_over();
+        self.bridge.send_all(self.workbench.take_requests());
         for effect in self.workbench.take_effects() {
             self.carry_out(effect, &ctx, frame);
         }

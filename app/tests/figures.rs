@@ -28,9 +28,7 @@ fn save(workbench: &mut Workbench, path: &Path) {
         path: Some(path.to_owned()),
     });
     let mut bridge = Bridge::start(|| ()).unwrap();
-    for request in workbench.take_requests() {
-        bridge.send(request);
-    }
+    bridge.send_all(workbench.take_requests());
     while !matches!(&workbench.notice, Some(Notice::Saved(saved)) if saved == path) {
         let event = bridge.wait(Duration::from_secs(60)).expect("the file");
         assert!(!matches!(event, Event::FileProblem(_)), "{event:?}");

@@ -46,8 +46,8 @@ fn others(setting: &[u8]) -> Vec<u8> {
         r#"{"magnitude":0.5,"p":4,"seed":7,"row/2":0.25,"blend":0.75,"prompt":"Hello","preset":1,"run":true}"#;
     let lines = [
         Line::Case(case),
-        Line::Look(Some(0)),
-        Line::Look(None),
+        Line::Opened(Some(0)),
+        Line::Opened(None),
         Line::External(ExternalCommand::parse_line(commands).unwrap()),
         Line::Run(RunKind::Prefixed),
         Line::Dropped(RunKind::Prefixed),

@@ -457,7 +457,7 @@ async fn answer_query(request: FindRequest, context: &FindContext) -> Result<(),
             let library = context.library.clone().ok_or_else(errors::no_library)?;
             let (saved, _) =
                 run_blocking(move || library.read(&experiment).map_err(|error| journal_problem(&error))).await?;
-            choose::report_since_first(&saved, context).await
+            choose::report_distance_from_parent(&saved, context).await
         }
         FindRequest::ReadExamples(path) => {
             let examples = run_blocking(move || examples(&path)).await?;

@@ -124,6 +124,11 @@ impl Bridge {
         let _ = self.requests.send(request);
     }
 
+    /// Sends requests in their order; see [`Bridge::send`].
+    pub fn send_all(&self, requests: Vec<Request>) {
+        requests.into_iter().for_each(|request| self.send(request));
+    }
+
     /// Returns the next event, if there is one, without blocking.
     pub fn poll(&mut self) -> Option<Event> {
         self.events.try_recv().ok()

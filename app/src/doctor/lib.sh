@@ -59,7 +59,7 @@ step() {
     { printf '%s %s\n%s\n' "$TS" "$1" "$text" >>"$LOG"; } 2>/dev/null || true
 }
 
-# is FUNCTION: whether it says yes; what it prints is nobody's.
+# is FUNCTION: whether it succeeds; its output is dropped.
 is() { "$@" >/dev/null 2>&1; }
 
 last_words() { printf '%s' "$log" | tail -n 4; }

@@ -28,6 +28,7 @@ pub struct Remedy {
     /// Whether `undo` restores the previous state.
     pub undoable: bool,
     #[serde(skip)]
+    /// How long its script may run.
     pub limit: Duration,
 }
 
@@ -180,12 +181,12 @@ fn outcome(answer: &Answer) -> RemedyOutcome {
         ))
     } else if let Some(backup) = answer.get("backup") {
         let why = why.unwrap_or_default();
-        let stands = match answer.get("stands") {
+        let state = match answer.get("state") {
             Some("old") => bilingual!("the module is as it was before", "モジュールは変更前の状態です"),
             Some("new") => bilingual!("the change is in effect, as a whole", "変更は全体が有効なままです"),
             _ => bilingual!("the change is in effect in part", "変更の一部だけが有効です"),
         };
-        let (en, ja) = (stands.en, stands.ja);
+        let (en, ja) = (state.en, state.ja);
         Some(bilingual!(
             "{en}\n{why}\nthe backup on the module: {backup}",
             "{ja}\n{why}\nモジュール上のバックアップ：{backup}"

@@ -119,7 +119,7 @@ pub(super) fn tune(cx: &PanelContext<'_>) -> Figure {
     for (_, line) in &mut lines {
         line.points.sort_by(|a, b| a.magnitude.total_cmp(&b.magnitude));
     }
-    let in_norms = cx.in_norms();
+    let in_norms = cx.plot_in_norms();
     let band = match workbench.tuning.noise_floor(measure) {
         Some(floor) if measure.is_similarity() => {
             let top = measure.full_scale().unwrap_or(floor);
@@ -184,7 +184,7 @@ pub(super) fn map(cx: &PanelContext<'_>, map: &pictures::Map) -> Figure {
         CellState::Waiting | CellState::Running => None,
         state => Some(MapCell {
             words: cell.words.clone(),
-            share: cell.share.map(f64::from),
+            share: cell.nearness.map(f64::from),
             is_crossed: state != CellState::Done,
         }),
     };

@@ -2,7 +2,7 @@
 //! whole file or refuses it with one sentence.
 //!
 //! A line is written by the model's own types with serde. The end of a run has a row of its own, which leaves out the text that has
-//! already arrived and digits that are not shown.
+//! already arrived, and whose times are numbers of milliseconds without digits that are not shown.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -121,8 +121,12 @@ struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     dropped: Option<RunKind>,
     /// `Some(None)` is the last point.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    look: Option<Option<usize>>,
+    #[serde(
+        rename = "look",
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
+    opened: Option<Option<usize>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remove: Option<usize>,
     #[serde(skip_serializing_if = "is_false")]
@@ -325,7 +329,7 @@ impl Writer {
                 });
             }
             Line::Dropped(kind) => row.dropped = Some(*kind),
-            Line::Look(at) => row.look = Some(*at),
+            Line::Opened(at) => row.opened = Some(*at),
             Line::Remove(at) => row.remove = Some(*at),
             Line::Clear => row.clear = true,
             Line::External(commands) => row.external = Some(ExternalCommand::to_object(commands)),
@@ -606,8 +610,8 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
         Line::Failed(failed.kind, failed.because.into())
     } else if let Some(kind) = row.dropped {
         Line::Dropped(kind)
-    } else if let Some(at) = row.look {
-        Line::Look(at)
+    } else if let Some(at) = row.opened {
+        Line::Opened(at)
     } else if let Some(at) = row.remove {
         Line::Remove(at)
     } else if row.clear {
@@ -732,7 +736,7 @@ mod tests {
                 "no route to fd00::7, [fd00::7]:10001 or [fd00::7]: try again.",
                 "no route to the module, the module or the module: try again.",
             ),
-            // Another address than the module's is nobody's business either.
+            // Another address than the module's is left out, too.
             (
                 "lab:10001",
                 "10.0.0.3: no route; 10.0.0.3.",

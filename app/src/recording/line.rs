@@ -34,7 +34,7 @@ pub enum Line {
     Failed(RunKind, Problem),
     Dropped(RunKind),
     /// Index of the opened point among those of the shown case.
-    Look(Option<usize>),
+    Opened(Option<usize>),
     Remove(usize),
     Clear,
     /// What other programs sent, before it was applied.

@@ -260,7 +260,7 @@ mod tests {
         };
         for magnitude in [0.001, 0.05, 1.0, 2.9, 100.0] {
             let back = track.value_at(track.x_of(magnitude));
-            assert!((back / magnitude - 1.0).abs() < 1e-4, "{magnitude} came back as {back}");
+            assert!((back / magnitude - 1.0).abs() < 1e-4, "{magnitude} became {back}");
         }
         assert!(track.value_at(20.0) == 0.0);
         assert!(track.value_at(40.0) == 0.001);

@@ -317,7 +317,7 @@ impl Workbench {
                 };
                 self.absorb(Event::Dropped { run, kind: *kind });
             }
-            Line::Look(at) => {
+            Line::Opened(at) => {
                 let id = at.and_then(|at| self.tuning.placed().get(at).map(|record| record.id.clone()));
                 self.apply(Action::SelectRun(id));
             }

@@ -118,7 +118,7 @@ impl Workbench {
             .map(|record| record.id.clone());
         self.line(Line::Case(records));
         if let Some(place) = shown.and_then(|id| self.place_of(&id)) {
-            self.line(Line::Look(Some(place)));
+            self.line(Line::Opened(Some(place)));
         }
     }
 
@@ -126,8 +126,8 @@ impl Workbench {
     pub(super) fn note_action(&self, action: &Action) -> Option<Line> {
         self.recording()?;
         match action {
-            Action::SelectRun(None) => Some(Line::Look(None)),
-            Action::SelectRun(Some(id)) | Action::AdoptRun(id) => self.place_of(id).map(|at| Line::Look(Some(at))),
+            Action::SelectRun(None) => Some(Line::Opened(None)),
+            Action::SelectRun(Some(id)) | Action::AdoptRun(id) => self.place_of(id).map(|at| Line::Opened(Some(at))),
             Action::RemoveRun(id) => self.place_of(id).map(Line::Remove),
             Action::ClearRuns => Some(Line::Clear),
             _ => None,

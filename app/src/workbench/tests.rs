@@ -14,7 +14,9 @@ use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::extension::{self, FinishReason, SoftPrefixEcho};
 
 use super::*;
-use crate::messages::{Event, FindEvent, Inference, LibraryEvent, LibraryRequest, Pair, RecordingRequest, Texts};
+use crate::messages::{
+    Event, FindEvent, Inference, LibraryEvent, LibraryRequest, MaterialRequest, Pair, RecordingRequest, Texts,
+};
 use crate::model::{
     Histogram, KindChoice, LIVE_DELAY, LoadStage, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind,
 };
@@ -528,11 +530,7 @@ fn events_of_a_run_that_was_replaced_leave_the_pane_alone() {
     assert_eq!(&*workbench.prefixed.text, "春の雨");
     finish(&mut workbench, &new, "春の海");
     assert_eq!(&*workbench.prefixed.text, "春の海");
-    assert_eq!(
-        points(&workbench),
-        3,
-        "one that came to its end all the same is a point"
-    );
+    assert_eq!(points(&workbench), 3, "one that finished all the same is a point");
 }
 
 #[test]
@@ -1128,6 +1126,39 @@ fn the_saved_notice_disappears_after_a_new_run() {
 }
 
 #[test]
+fn token_norms_become_a_raw_value_of_the_sign_and_the_rows_of_the_controls() {
+    let mut workbench = ready();
+    workbench.set_unit(MagnitudeUnit::Raw);
+    workbench.apply(Action::SetMagnitude(-0.05));
+    let scale = workbench.raw_per_norm().unwrap();
+    assert_eq!(workbench.norms_to_controls(2.9), -2.9 * scale);
+    // Rows that have 0.1 token norms as they are.
+    workbench.apply(Action::SetKind(KindChoice::Words));
+    workbench.apply(Action::SetWords("sea".to_owned()));
+    workbench.apply(Action::SetMagnitude(1.0));
+    let built = PrefixIdentity {
+        token_norms: Some(0.1),
+        ..identity(&workbench.prefix.recipe())
+    };
+    workbench.next_prefix.built = Some(Ok(built));
+    assert!((workbench.norms_to_controls(2.9) - 29.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_sheet_that_was_opened_without_a_module_describes_the_prefix_once_there_is_one() {
+    let identifies = |workbench: &mut Workbench| {
+        let requests = workbench.take_requests();
+        requests.iter().any(|request| matches!(request, Request::Material(request) if matches!(**request, MaterialRequest::Identify { .. })))
+    };
+    let mut workbench = ready();
+    workbench.absorb(Event::Lost(Problem::new(ProblemKind::Connection, "lost", "")));
+    workbench.apply(Action::ShowDialog(Dialog::Identity));
+    assert!(!identifies(&mut workbench));
+    workbench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
+    assert!(identifies(&mut workbench));
+}
+
+#[test]
 fn a_fetched_model_waits_for_the_end_of_what_find_runs() {
     let mut workbench = ready();
     let learns = ModuleFacts {
@@ -1141,7 +1172,7 @@ fn a_fetched_model_waits_for_the_end_of_what_find_runs() {
     })));
     workbench.apply(Action::Find(FindAction::SetTarget("The sea is calm.".to_owned())));
     workbench.apply(Action::Find(FindAction::Start));
-    assert!(workbench.find.current_work().is_some());
+    assert!(workbench.find.working_mode().is_some());
     workbench.takes_over = true;
     workbench.background_fetch = Some(BackgroundFetch::Arrived("another".to_owned()));
     workbench.take_over();

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # The service manager stand-in of a module in a jail. A unit starts only if its program can be loaded, as on a module, and what starts is
-# what its files said at the last daemon-reload.
+# what was in its files at the last daemon-reload.
 S=/var/lib/stand-in
 
 files() {

@@ -81,9 +81,7 @@ fn open_window(jail: &Jail, log: Log) -> WindowHarness {
                 for action in state.window.show(ui, &state.workbench) {
                     state.workbench.apply(action);
                 }
-                for request in state.workbench.take_requests() {
-                    state.bridge.send(request);
-                }
+                state.bridge.send_all(state.workbench.take_requests());
             },
             state,
         )
@@ -101,6 +99,7 @@ fn until(harness: &mut WindowHarness, what: &str, done: impl Fn(&Workbench) -> b
             workbench.module,
             workbench.doctor
         );
+        // A window without a screen has no event for what its bridge reports.
         std::thread::sleep(Duration::from_millis(10));
         harness.step();
     }
@@ -170,7 +169,7 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
     let mut harness = open_window(jail, log.clone());
     harness.run_steps(3);
 
-    // Connecting fails; the way to the doctor stands beside the reason.
+    // Connecting fails; a link to the doctor is beside the reason.
     click(&mut harness, "Connect elsewhere…");
     write(&mut harness, "Host and port", ADDRESS);
     click(&mut harness, "Module at an address");

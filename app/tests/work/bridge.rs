@@ -63,7 +63,7 @@ fn the_embedded_module_with_a_real_model_takes_a_prefix_and_the_output_leaves_th
     // The unit is deterministic, and says so by running the baseline twice.
     harness.until_noise_is_known();
     assert!(is_deterministic(&harness.workbench));
-    // The first text was the draft of the second: the unit computed all of it again, and each token came out the same.
+    // The first text was the draft of the second: the unit computed all of it again, and each token is the same.
     let again = harness.finished(RunKind::BaselineRepeat).remove(0);
     let usage = again.answer().unwrap().usage.clone().unwrap();
     assert_eq!(usage.accepted, usage.drafted);
@@ -214,6 +214,7 @@ fn a_connection_given_up_while_it_is_set_up_leaves_no_task_behind_and_says_nothi
         let own = module.set_up(&SetUp::new(model, "")).await.unwrap();
         own.exit().await.unwrap();
         let all_ended = async {
+            // A module has no event for the end of another client's task.
             while !module.tasks().await.unwrap().is_empty() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }

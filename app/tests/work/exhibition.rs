@@ -59,7 +59,7 @@ fn presets_are_played_in_turn_from_nothing_to_overdriven_and_the_persons_fields_
     assert_eq!(
         journals(&harness.folder),
         Vec::<std::path::PathBuf>::new(),
-        "an exhibition is nobody's experiment"
+        "an exhibition is in no experiment"
     );
 }
 

@@ -463,7 +463,7 @@ fn a_recording_contains_received_commands_and_plays_to_the_same_end() {
     );
     end_into(&mut harness, &path);
     let recording = Recording::read(&std::fs::read(&path).unwrap(), "session").unwrap();
-    let came = recording
+    let received = recording
         .lines
         .iter()
         .position(|(_, line)| matches!(line, Line::External(_)));
@@ -472,10 +472,10 @@ fn a_recording_contains_received_commands_and_plays_to_the_same_end() {
         .iter()
         .rposition(|(_, line)| matches!(line, Line::Prefix(_)));
     assert!(
-        came.unwrap() < moved.unwrap(),
-        "what came stands before what it changed"
+        received.unwrap() < moved.unwrap(),
+        "a received command is before its effect"
     );
-    let Line::External(commands) = &recording.lines[came.unwrap()].1 else {
+    let Line::External(commands) = &recording.lines[received.unwrap()].1 else {
         unreachable!()
     };
     let mut expected = osc::parse(&packets["all at once"]).unwrap();

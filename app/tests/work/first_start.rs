@@ -166,7 +166,7 @@ fn a_failed_download_of_the_default_model_is_reported_and_the_small_one_stays() 
         !problem.sentence.en.is_empty() && !problem.remedy.ja.is_empty(),
         "{problem}"
     );
-    assert_eq!(harness.workbench.notice, None, "it is said in one place");
+    assert_eq!(harness.workbench.notice, None, "it is shown in one place");
     assert_eq!(stored(&harness.workbench), Target::default());
     harness.run();
 
@@ -271,7 +271,7 @@ fn a_default_model_that_cannot_be_loaded_is_reported_next_to_the_small_one_and_c
         |workbench| matches!(&workbench.background_fetch, Some(BackgroundFetch::Failed { name, .. }) if name == default_model().name),
     );
     assert_eq!(model_in_use(&harness.workbench), Some(small().name));
-    assert_eq!(harness.workbench.notice, None, "it is said in one place");
+    assert_eq!(harness.workbench.notice, None, "it is shown in one place");
     assert_eq!(
         stored(&harness.workbench),
         Target::default(),

@@ -220,7 +220,7 @@ fn actions_during_playback_do_not_reach_a_module_a_file_or_the_settings() {
     ] {
         workbench.apply(action.clone());
         assert_eq!(workbench.take_requests(), [], "{action:?}");
-        assert!(playback(&workbench).refused, "{action:?} is told to be impossible");
+        assert!(playback(&workbench).refused, "{action:?} is said to be impossible");
     }
     to_the_end(&mut workbench);
     assert_eq!(workbench.take_requests(), []);
@@ -578,7 +578,7 @@ fn the_recording_that_ships_shows_the_idea_in_about_a_minute() {
     assert!(prompts.iter().any(|prompt| !prompt.is_ascii()), "{prompts:?}");
     assert!(most >= 12, "{most}");
     assert!(furthest < 50.0, "{furthest}");
-    assert!(!String::from_utf8_lossy(DEMO).contains("127.0.0.1"), "nobody's address");
+    assert!(!String::from_utf8_lossy(DEMO).contains("127.0.0.1"), "no address");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use softprefix::model::Format;
 use softprefix::workbench::sweep::{RunMessage, Stage};
-use softprefix::workbench::{Action, SweepAction, Workbench};
+use softprefix::workbench::{SweepAction, Workbench};
 use softprefix_core::experiment::{Journal, RunEnd, experiments};
 
 use crate::shell::program;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use softprefix_core::client::{ConnectOptions, Module, Task};
@@ -16,7 +16,7 @@ use softprefix_unit::testing::small_model;
 use tokio::runtime::Runtime;
 
 use crate::hardship::{lost_at, stock_module, unresponsive_stock_module, with_a_nameless_card};
-use crate::support::{LONG, closed_port, journals, rounds, serve, tasks_at, tiny_model};
+use crate::support::{closed_port, journals, rounds, serve, tasks_at, tiny_model, wait_for};
 
 /// The program, with its history and imported prefixes in `state` and not where this computer's owner keeps theirs.
 pub fn program(state: &Path, args: &[&str]) -> Command {
@@ -42,6 +42,14 @@ pub fn stdout(output: &Output) -> String {
 
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Runs `command` on a module; it writes its rows as `file` in the folder, and its records beside that.
+pub fn writing(file: &str, command: &str, folder: &Path, module: SocketAddr, more: &[&str]) -> Output {
+    let (out, module) = (folder.join(file).to_string_lossy().into_owned(), module.to_string());
+    let usual = [command, "--module", &module, "--out", &out];
+    let arguments = [&usual[..], more].concat();
+    program(&folder.join("state"), &arguments).output().unwrap()
 }
 
 /// The rows in a file that the program wrote.
@@ -378,7 +386,7 @@ fn a_connection_lost_during_a_query_is_reported_as_lost() {
         for args in [&["module", &module][..], &["module", "--json", &module]] {
             let done = softprefix(args);
             assert_eq!(code(&done), 3, "{args:?}: {}", stdout(&done));
-            assert_eq!(stdout(&done), "", "nothing is said of what is not known");
+            assert_eq!(stdout(&done), "", "nothing unknown is printed");
             assert!(stderr(&done).contains(&module), "{}", stderr(&done));
         }
     }
@@ -433,7 +441,7 @@ fn a_sweep_on_a_module_that_ignores_prefixes_stops_with_3_and_the_reason_unless_
     assert_eq!(records(), 4, "two values between two baselines");
     assert!(
         stderr(&ran).contains("ignores soft_prefix silently"),
-        "it is said all the same: {}",
+        "it is printed all the same: {}",
         stderr(&ran)
     );
 }
@@ -465,7 +473,7 @@ fn without_a_network_the_first_start_says_which_ways_were_tried_and_what_to_do()
     let (size, tried) = (message.find("491 MB").unwrap(), message.find("from the hub").unwrap());
     assert!(
         message.contains("--model small (98 MB)") && size < tried,
-        "the size and the quick way are said before: {message}"
+        "the size and the quick way are printed before: {message}"
     );
     assert!(!out.exists());
 }
@@ -520,22 +528,14 @@ fn an_interrupted_compare_ends_with_130_and_leaves_no_task_on_the_module() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let end = Instant::now() + LONG;
-    while tasks_at(address).is_empty() {
-        assert!(Instant::now() < end, "no task was set up");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_for("a task", || !tasks_at(address).is_empty());
     let asked = Command::new("kill")
         .args(["-INT", &running.id().to_string()])
         .status()
         .unwrap();
     assert!(asked.success());
     assert_eq!(running.wait().unwrap().code(), Some(130));
-    let end = Instant::now() + LONG;
-    while !tasks_at(address).is_empty() {
-        assert!(Instant::now() < end, "a task was left behind");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    wait_for("the end of the task", || tasks_at(address).is_empty());
 }
 
 #[test]
@@ -662,17 +662,15 @@ fn as_many_baselines_as_were_asked_for_are_run() {
 
 /// Waits until the only experiment has a finished case, and kills the command in the middle of the others.
 fn killed_in_the_middle(mut running: Child, state: &Path) -> SavedExperiment {
-    let end = Instant::now() + LONG;
-    loop {
-        assert!(Instant::now() < end, "no case was finished");
-        if let Some(saved) = experiments(state).pop().filter(|saved| !saved.records.is_empty()) {
-            running.kill().unwrap();
-            running.wait().unwrap();
-            assert!(saved.is_open(), "it was over before it could be killed");
-            return experiments(state).pop().unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let mut saved = None;
+    wait_for("a finished case", || {
+        saved = experiments(state).pop().filter(|saved| !saved.records.is_empty());
+        saved.is_some()
+    });
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert!(saved.unwrap().is_open(), "it was over before it could be killed");
+    experiments(state).pop().unwrap()
 }
 
 #[test]
@@ -781,11 +779,10 @@ fn a_sweep_killed_at_random_times_resumes_each_time_and_loses_no_finished_case()
             .spawn()
             .unwrap();
         // Every fourth one is killed while it starts, the others after their first case.
-        let end = Instant::now() + LONG;
-        while round % 4 != 0 && finished(&state) == kept && running.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < end, "round {round}: no case was finished");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for("a finished case", || {
+            round % 4 == 0 || finished(&state) != kept || running.try_wait().unwrap().is_some()
+        });
+        // The moment of the kill.
         std::thread::sleep(Duration::from_micros(split_mix(&mut seed) % 300_000));
         // It may be over by now.
         let _ = running.kill();
@@ -1090,6 +1087,6 @@ fn damage_in_a_journal_is_reported_and_its_valid_lines_are_used() {
     assert_eq!(
         Journal::read(&path).unwrap().0.len(),
         2 * whole,
-        "the second sweep stands behind the first"
+        "the second sweep is after the first"
     );
 }

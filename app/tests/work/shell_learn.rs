@@ -5,22 +5,17 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softprefix_core::prefix::{Rounding, SoftPrefix, files};
 use softprefix_unit::testing::small_model;
 
 use crate::hardship::stock_module;
-use crate::shell::{program, rows_in, stderr};
-use crate::support::{LONG, serve, tasks_at, tiny_model};
+use crate::shell::{program, rows_in, stderr, writing};
+use crate::support::{serve, tasks_at, tiny_model, wait_for};
 
 fn learn(folder: &Path, module: SocketAddr, more: &[&str]) -> Output {
-    let out = folder.join("found.safetensors").to_string_lossy().into_owned();
-    let module = module.to_string();
-    let mut args = vec!["learn", "--module", &module, "--out", &out];
-    args.extend(more);
-    program(&folder.join("state"), &args).output().unwrap()
+    writing("found.safetensors", "learn", folder, module, more)
 }
 
 const ONE: [&str; 4] = ["--prompt", "Tell me something.", "--target", "the land"];
@@ -279,12 +274,8 @@ fn interrupted_learning_exits_with_130_and_leaves_its_best_rows_and_no_task() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let end = Instant::now() + LONG;
     // Whether the file can be written is tried first, and leaves nothing.
-    while out.metadata().map_or(true, |file| file.len() == 0) {
-        assert!(Instant::now() < end, "no rows were written");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_for("the rows", || out.metadata().is_ok_and(|file| file.len() > 0));
     let sent = Command::new("kill").args(["-INT", &running.id().to_string()]).status();
     assert!(sent.unwrap().success());
     let done = running.wait_with_output().unwrap();

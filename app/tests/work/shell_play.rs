@@ -4,7 +4,6 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use softprefix::model::RunKind;
@@ -14,7 +13,7 @@ use softprefix_core::prefix::{Magnitude, PrefixStore, Rounding, SoftPrefix, file
 use crate::external::packets;
 use crate::hardship::{Link, that_refuses_prefixes};
 use crate::shell::{program, stderr};
-use crate::support::{Harness, LONG, at, kept, serve, tiny_model};
+use crate::support::{Harness, LONG, at, kept, serve, tiny_model, wait_for};
 
 fn play(folder: &Path, module: SocketAddr, more: &[&str]) -> Command {
     let module = module.to_string();
@@ -261,13 +260,6 @@ fn it_plays_by_osc_without_a_window_until_it_is_interrupted() {
     assert!(sent.windows(text.len()).any(|window| window == text.as_bytes()));
     let interrupted = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
     assert!(interrupted.unwrap().success());
-    let end = Instant::now() + LONG;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(Instant::now() < end, "it does not end");
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    assert_eq!(status.code(), Some(130));
+    wait_for("its end", || child.try_wait().unwrap().is_some());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }

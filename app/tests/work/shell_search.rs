@@ -8,24 +8,18 @@ use serde_json::Value;
 use softprefix_core::experiment::SavedExperiment;
 
 use crate::hardship::stock_module;
-use crate::shell::{program, rows_in, stderr};
+use crate::shell::{rows_in, stderr, writing};
 use crate::support::{kept, serve, tiny_model};
 
 fn search(folder: &Path, module: SocketAddr, more: &[&str]) -> Output {
-    let out = folder.join("best.safetensors").to_string_lossy().into_owned();
-    let module = module.to_string();
-    let mut args = vec![
+    let usual = ["--prompt", "Tell me something.", "--max-tokens", "12"];
+    writing(
+        "best.safetensors",
         "search",
-        "--module",
-        &module,
-        "--out",
-        &out,
-        "--prompt",
-        "Tell me something.",
-    ];
-    args.extend(["--max-tokens", "12"]);
-    args.extend(more);
-    program(&folder.join("state"), &args).output().unwrap()
+        folder,
+        module,
+        &[&usual[..], more].concat(),
+    )
 }
 
 fn note(folder: &Path) -> Value {

@@ -27,6 +27,15 @@ use tokio::sync::oneshot;
 /// Longest wait for anything a test waits for.
 pub const LONG: Duration = Duration::from_secs(120);
 
+/// Waits for a state of another process, its files or a unit's tasks, of which no event tells: looks every few milliseconds, at most [`LONG`].
+pub fn wait_for(what: &str, mut is_reached: impl FnMut() -> bool) {
+    let end = Instant::now() + LONG;
+    while !is_reached() {
+        assert!(Instant::now() < end, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// How often a process is killed: so many times, or `long` times where `SOFTPREFIX_TEST_LONG` is set.
 pub fn rounds(usual: usize, long: usize) -> usize {
     std::env::var_os("SOFTPREFIX_TEST_LONG").map_or(usual, |_| long)
@@ -170,13 +179,7 @@ impl Harness {
 
     pub fn apply(&mut self, action: Action) {
         self.workbench.apply(action);
-        self.hand_over();
-    }
-
-    fn hand_over(&mut self) {
-        for request in self.workbench.take_requests() {
-            self.bridge.send(request);
-        }
+        self.bridge.send_all(self.workbench.take_requests());
     }
 
     /// Turns until `done`, and returns what the workbench asked of the bridge meanwhile.
@@ -208,7 +211,7 @@ impl Harness {
             }
             self.workbench.absorb(event);
         }
-        self.hand_over();
+        self.bridge.send_all(self.workbench.take_requests());
     }
 
     /// Turns until `done`, or panics with what was waited for.

@@ -18,7 +18,7 @@ use softprefix_core::experiment::analysis::Proof;
 use softprefix_core::experiment::{CanaryFinding, Condition, Entry, Group, Journal, RunEnd, Summary};
 
 use crate::hardship::{Link, that_sets_up_behind, unresponsive_stock_module};
-use crate::support::{Harness, Killable, LONG, OtherClient, at, journals, kept, serve, tasks_at, tiny_model};
+use crate::support::{Harness, Killable, LONG, OtherClient, at, journals, kept, serve, tasks_at, tiny_model, wait_for};
 
 /// Ids of the cases in a journal.
 fn recorded(journal: &Path) -> Vec<String> {
@@ -47,7 +47,8 @@ fn ready_at(library: &Path, module: SocketAddr) -> Harness {
     prepared(Harness::in_library(library), module)
 }
 
-fn prepared(mut harness: Harness, module: SocketAddr) -> Harness {
+/// Connects to the module, and sets up a sweep of 2 x 3 cells on the current prompt.
+pub fn prepared(mut harness: Harness, module: SocketAddr) -> Harness {
     harness.connect(at(module));
     harness.apply(Action::ShowTab(Tab::Sweep));
     sweep(&mut harness, SweepAction::AddCurrentPrompt);
@@ -81,7 +82,7 @@ fn cut_in_the_middle(mut harness: Harness, link: &Link) -> Harness {
     harness
 }
 
-fn sweep(harness: &mut Harness, action: SweepAction) {
+pub fn sweep(harness: &mut Harness, action: SweepAction) {
     harness.apply(Action::Sweep(action));
 }
 
@@ -538,14 +539,10 @@ fn a_killed_sweep_of_the_shell_resumes_with_its_missing_cases_and_writes_its_rep
         "300",
     ];
     let mut child = command(&journal, &module, &described).spawn().unwrap();
-    let end = Instant::now() + LONG;
-    while !journal.exists() || recorded(&journal).len() < 3 {
-        assert!(
-            Instant::now() < end && child.try_wait().unwrap().is_none(),
-            "it ended by itself"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for("three records", || {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        journal.exists() && recorded(&journal).len() >= 3
+    });
     // On Unix this is SIGKILL.
     child.kill().unwrap();
     child.wait().unwrap();

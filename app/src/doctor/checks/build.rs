@@ -8,14 +8,14 @@ use super::super::ssh::{Ssh, SshError};
 use super::READ_LIMIT;
 use crate::model::bilingual;
 
-const LOOK: &str = include_str!("build.sh");
+const SCRIPT: &str = include_str!("build.sh");
 
 /// Runs `build.sh` on the module and judges its answer.
 ///
 /// # Errors
 /// Those of the connection.
 pub async fn run(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
-    let script = Script::new(LOOK).with("TREE", TREE)?.with("TOOLCHAIN", TOOLCHAIN)?;
+    let script = Script::new(SCRIPT).with("TREE", TREE)?.with("TOOLCHAIN", TOOLCHAIN)?;
     let answer = ssh.run(&script, READ_LIMIT).await?;
     let built = answer.get("built").unwrap_or_default().to_owned();
     let why = bilingual!(

@@ -11,14 +11,14 @@ use crate::model::bilingual;
 const ID: &str = "hidden-size";
 const SECTION: &str = "7";
 
-const LOOK: &str = include_str!("cards.sh");
+const SCRIPT: &str = include_str!("cards.sh");
 
 /// `in_use` is the model and H that the workbench is connected with.
 ///
 /// # Errors
 /// Those of the connection.
 pub async fn run(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, SshError> {
-    let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
+    let answer = ssh.run(&Script::new(SCRIPT), READ_LIMIT).await?;
     let mut cards = Vec::new();
     for (file, text) in answer.all("file").zip(answer.all("text")) {
         cards.push((file.to_owned(), hidden_size(text)));

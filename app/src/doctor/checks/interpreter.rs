@@ -10,14 +10,14 @@ use crate::model::bilingual;
 const ID: &str = "interpreter";
 const SECTION: &str = "4";
 
-const LOOK: &str = include_str!("interpreter.sh");
+const SCRIPT: &str = include_str!("interpreter.sh");
 
 /// Runs `interpreter.sh` on the module and judges its answer.
 ///
 /// # Errors
 /// Those of the connection.
 pub async fn run(ssh: &Ssh) -> Result<Finding, SshError> {
-    let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
+    let answer = ssh.run(&Script::new(SCRIPT), READ_LIMIT).await?;
     let registered = answer.yes("registered");
     let whole: Vec<&str> = answer.all("whole").collect();
     let broken: Vec<&str> = answer.all("broken").collect();

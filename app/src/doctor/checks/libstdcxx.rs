@@ -11,14 +11,14 @@ use crate::model::{Bilingual, bilingual};
 const ID: &str = "libstdcxx";
 const SECTION: &str = "3";
 
-const LOOK: &str = include_str!("libstdcxx.sh");
+const SCRIPT: &str = include_str!("libstdcxx.sh");
 
 /// Runs `libstdcxx.sh` on the module and judges its answer.
 ///
 /// # Errors
 /// Those of the connection.
 pub async fn run(ssh: &Ssh) -> Result<Finding, SshError> {
-    let script = Script::new(LOOK).with("FOLDER", FOLDER)?.with("SYSTEM", SYSTEM)?;
+    let script = Script::new(SCRIPT).with("FOLDER", FOLDER)?.with("SYSTEM", SYSTEM)?;
     let answer = ssh.run(&script, READ_LIMIT).await?;
     let (system, own, whole) = (answer.yes("system"), answer.yes("own"), answer.yes("whole"));
     let kind = answer.get("kind").unwrap_or("none").to_owned();

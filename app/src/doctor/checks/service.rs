@@ -10,14 +10,14 @@ use crate::model::bilingual;
 const ID: &str = "service";
 const SECTION: &str = "0.1";
 
-const LOOK: &str = include_str!("service.sh");
+const SCRIPT: &str = include_str!("service.sh");
 
 /// Runs `service.sh` on the module and judges its answer.
 ///
 /// # Errors
 /// Those of the connection.
 pub async fn run(ssh: &Ssh) -> Result<Finding, SshError> {
-    let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
+    let answer = ssh.run(&Script::new(SCRIPT), READ_LIMIT).await?;
     let state = answer.get("state").unwrap_or("unknown").trim().to_owned();
     let listens = answer.yes("listener");
     let running = state == "active";

@@ -9,14 +9,14 @@ use crate::model::bilingual;
 const ID: &str = "unfinished";
 const SECTION: &str = "0";
 
-const LOOK: &str = include_str!("unfinished.sh");
+const SCRIPT: &str = include_str!("unfinished.sh");
 
 /// Returns `None` if no change is unfinished.
 ///
 /// # Errors
 /// Those of the connection.
 pub async fn run(ssh: &Ssh) -> Result<Option<Finding>, SshError> {
-    let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
+    let answer = ssh.run(&Script::new(SCRIPT), READ_LIMIT).await?;
     let remedies: Vec<&str> = answer.all("remedy").collect();
     let installation = answer.yes("installation");
     if remedies.is_empty() && !installation {

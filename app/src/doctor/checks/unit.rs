@@ -11,14 +11,14 @@ use crate::model::bilingual;
 const ID: &str = "unit";
 const SECTION: &str = "2";
 
-const LOOK: &str = include_str!("unit.sh");
+const SCRIPT: &str = include_str!("unit.sh");
 
 /// Runs `unit.sh` on the module and judges its answer.
 ///
 /// # Errors
 /// Those of the connection.
 pub async fn run(ssh: &Ssh) -> Result<Finding, SshError> {
-    let answer = ssh.run(&Script::new(LOOK), READ_LIMIT).await?;
+    let answer = ssh.run(&Script::new(SCRIPT), READ_LIMIT).await?;
     let units: Vec<&str> = answer.all("unit").collect();
     let missing: Vec<String> = answer
         .all("missing")

@@ -42,9 +42,9 @@ stuck() {
     say result stuck
     say why "$1"
     say backup "$B"
-    if [ -e "$B/complete" ] && is restored; then say stands old
-    elif is verify; then say stands new
-    else say stands part; fi
+    if [ -e "$B/complete" ] && is restored; then say state old
+    elif is verify; then say state new
+    else say state part; fi
 }
 
 apply() {
