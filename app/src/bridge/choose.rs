@@ -18,7 +18,7 @@ use super::events::Events;
 use super::find::{ExperimentJournal, FindContext, report, run_blocking};
 use crate::errors::{self, journal_problem, prefix_store_problem};
 use crate::messages::{FindEvent, SearchStart};
-use crate::model::{Bilingual, Problem, ProblemKind, RelativeToFirst};
+use crate::model::{Bilingual, Problem, ProblemKind, RelativeToParent};
 use crate::session::Session;
 
 /// Starts choosing: creates the experiment, and runs the first candidates and the baseline.
@@ -65,7 +65,7 @@ pub(super) async fn next_generation(
     if is_judged {
         add(&journal, &mut saved, &context.events, Generation::opened(next.clone())).await?;
     }
-    report_distance_from_parent(&saved, context).await?;
+    report_relative_to_parent(&saved, context).await?;
     run(&session, &journal, &saved, &next, stop, context).await
 }
 
@@ -360,7 +360,7 @@ async fn wait_for_all(
 }
 
 /// Reports the norm and the cosine of the chosen candidates of an experiment relative to the parent of its search.
-pub(super) async fn report_distance_from_parent(saved: &SavedExperiment, context: &FindContext) -> Result<(), Problem> {
+pub(super) async fn report_relative_to_parent(saved: &SavedExperiment, context: &FindContext) -> Result<(), Problem> {
     let chosen = saved.generations.iter().filter_map(|generation| {
         let record = &generation.candidates.get(generation.best()?)?.record;
         let record = saved.records.iter().find(|known| known.id == *record)?;
@@ -372,23 +372,23 @@ pub(super) async fn report_distance_from_parent(saved: &SavedExperiment, context
     };
     let (store, parent) = (store(context.store.as_ref())?, last.search.parent().to_owned());
     let hidden_size = Some(saved.experiment.module.hidden_size).filter(|hidden_size| *hidden_size > 0);
-    let relative_to_first = run_blocking(move || {
+    let relative_to_parent = run_blocking(move || {
         let parent = store
             .get(&parent, hidden_size)
             .map_err(|error| prefix_store_problem(&error))?;
-        let of_parent = PrefixSummary::of(&parent, None).median;
+        let parent_norm = PrefixSummary::of(&parent, None).median;
         let each = chosen.into_iter().map(|(record, recipe)| {
             let rows = build_from(&parent, &recipe)?;
-            let relative_to_first = RelativeToFirst {
-                norm: PrefixSummary::of(&rows, None).median / of_parent,
+            let relative_to_parent = RelativeToParent {
+                norm: PrefixSummary::of(&rows, None).median / parent_norm,
                 cosine: parent.cosine(&rows).unwrap_or(f64::NAN),
             };
-            Ok((record, relative_to_first))
+            Ok((record, relative_to_parent))
         });
         each.collect::<Result<Vec<_>, Problem>>()
     })
     .await?;
-    report(&context.events, FindEvent::ComparedWithFirst(relative_to_first)).await;
+    report(&context.events, FindEvent::ComparedWithParent(relative_to_parent)).await;
     Ok(())
 }
 

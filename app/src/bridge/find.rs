@@ -453,11 +453,11 @@ async fn answer_query(request: FindRequest, context: &FindContext) -> Result<(),
     match request {
         // `FindWorker::handle` handles them.
         FindRequest::Start { .. } | FindRequest::Stop => Ok(()),
-        FindRequest::CompareWithFirst { experiment } => {
+        FindRequest::CompareWithParent { experiment } => {
             let library = context.library.clone().ok_or_else(errors::no_library)?;
             let (saved, _) =
                 run_blocking(move || library.read(&experiment).map_err(|error| journal_problem(&error))).await?;
-            choose::report_distance_from_parent(&saved, context).await
+            choose::report_relative_to_parent(&saved, context).await
         }
         FindRequest::ReadExamples(path) => {
             let examples = run_blocking(move || examples(&path)).await?;

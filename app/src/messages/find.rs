@@ -7,7 +7,7 @@ use softprefix_core::prefix::{PrefixRecipe, PrefixSummary};
 use softprefix_core::protocol::learn::{Example, LearnFrame};
 use softprefix_core::search::{Objective, SearchSettings};
 
-use crate::model::{ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, RelativeToFirst};
+use crate::model::{ExportForm, FindMode, FoundPrefix, FoundRows, ImportedFile, Nearest, Problem, RelativeToParent};
 
 /// How candidates are run and proposed.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +68,7 @@ pub enum FindRequest {
     /// Report the rows that an experiment has learned.
     Rows { experiment: String },
     /// Report norm and cosine of the chosen prefixes of an experiment.
-    CompareWithFirst { experiment: String },
+    CompareWithParent { experiment: String },
     /// Store a prefix as an imported one, for Tune.
     Import { found: FoundPrefix },
     /// Write a prefix to a file.
@@ -111,7 +111,7 @@ pub enum FindEvent {
         text: String,
     },
     /// Norm and cosine of chosen prefixes, by record.
-    ComparedWithFirst(Vec<(String, RelativeToFirst)>),
+    ComparedWithParent(Vec<(String, RelativeToParent)>),
     /// An event of a search.
     Searched(Box<RunEvent>),
     /// The work of this number has ended; with a problem if it could not start or continue. All its other events were sent before.

@@ -43,7 +43,7 @@ pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm};
 pub use problem::{Problem, ProblemKind};
 pub use runs::{RunId, RunKind, Timings, finish_of};
 pub use scores::{Colouring, KlUnavailable, Scores};
-pub use search_form::{FindMode, RelativeToFirst, SearchForm, SearchUnavailable};
+pub use search_form::{FindMode, RelativeToParent, SearchForm, SearchUnavailable};
 pub use settings::{Remembered, Settings, Theme};
 pub(crate) use softprefix_core::bilingual;
 pub use softprefix_core::language::{Bilingual, Language};

@@ -33,7 +33,7 @@ pub struct SearchForm {
     pub candidates: usize,
     /// Dimensions of the random subspace that is searched.
     pub dimension: usize,
-    /// Distance of the first candidates from the first prefix, in token norms.
+    /// Distance of the first candidates from the parent, in token norms.
     pub spread: f64,
     pub seed: u64,
     /// The text that is wanted; empty for none.
@@ -167,12 +167,12 @@ pub enum SearchUnavailable {
     WrongField,
 }
 
-/// A chosen prefix compared with the prefix from which the search started.
+/// A chosen prefix relative to the parent of its search.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RelativeToFirst {
-    /// Median L2 norm of its rows over that of the first prefix.
+pub struct RelativeToParent {
+    /// Median L2 norm of its rows over that of the parent.
     pub norm: f64,
-    /// Mean cosine between its rows and those of the first prefix, -1 to 1.
+    /// Mean cosine between its rows and those of the parent, -1 to 1.
     pub cosine: f64,
 }
 

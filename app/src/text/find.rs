@@ -6,7 +6,7 @@ use softprefix_core::protocol::learn::{LearnEnd, LearnLoss};
 use softprefix_core::search::Score;
 
 use crate::model::{
-    FindMode, InitChoice, Language, LearnUnavailable, NormChoice, RelativeToFirst, Reproduced, SearchUnavailable, Unit,
+    FindMode, InitChoice, Language, LearnUnavailable, NormChoice, RelativeToParent, Reproduced, SearchUnavailable, Unit,
 };
 
 /// The words of one language.
@@ -105,7 +105,7 @@ pub struct FindText {
     pub line_about: &'static str,
     pub line_empty: &'static str,
     /// A chosen prefix, for a screen reader: generation, candidate, norm and cosine.
-    pub choice: fn(u64, usize, Option<RelativeToFirst>) -> String,
+    pub choice: fn(u64, usize, Option<RelativeToParent>) -> String,
     pub search_ready: &'static str,
     pub search_start: &'static str,
     pub search_again: &'static str,
@@ -196,7 +196,7 @@ static ENGLISH: FindText = FindText {
     remove_example: "Remove this example",
     open_examples: "Open a .jsonl file…",
     held_out: "Hold out the last",
-    held_out_about: "These examples are used for evaluation only.",
+    held_out_about: "These examples are used for validation only.",
     instruction: "Compare with an instruction",
     instruction_hint: "e.g. Answer like an old sailor.",
     instruction_about: "The plot also shows the loss with this text before each prompt and without a prefix.",
@@ -227,8 +227,8 @@ static ENGLISH: FindText = FindText {
     export: "Export",
     export_named: "Export the learned rows",
     learn_unavailable: |off| match off {
-        LearnUnavailable::StillConnecting => "The module is still being connected.".to_owned(),
-        LearnUnavailable::NotConnected => "No module is connected. Connect one, or start the embedded one.".to_owned(),
+        LearnUnavailable::StillConnecting => super::STILL_CONNECTING.en.to_owned(),
+        LearnUnavailable::NotConnected => super::NOT_CONNECTED.en.to_owned(),
         LearnUnavailable::CannotLearn(None) => {
             "A stock module cannot learn. Start the embedded module, or connect to a softprefix-unit on a computer."
                 .to_owned()
@@ -236,7 +236,7 @@ static ENGLISH: FindText = FindText {
         LearnUnavailable::CannotLearn(Some(unit)) => {
             format!("{unit} cannot learn with its engine. Start the embedded module, or update the unit.")
         }
-        LearnUnavailable::NoHistory => "The history is not open, so nothing can be saved. Check its folder.".to_owned(),
+        LearnUnavailable::NoHistory => super::NO_HISTORY.en.to_owned(),
         LearnUnavailable::EmptyPrompt(number) => format!("Example {number} has no prompt. Write at least one word."),
         LearnUnavailable::EmptyTarget(1) => "Write the output that you want, at least one word.".to_owned(),
         LearnUnavailable::EmptyTarget(number) => format!("Example {number} has no target. Write at least one word."),
@@ -244,8 +244,8 @@ static ENGLISH: FindText = FindText {
         LearnUnavailable::NoPresent => {
             "The prefix in Tune is incomplete. Complete it there, or start from something else.".to_owned()
         }
-        LearnUnavailable::OtherMode => "Another mode is running. Stop it first.".to_owned(),
-        LearnUnavailable::WrongField => "Correct the marked field.".to_owned(),
+        LearnUnavailable::OtherMode => super::OTHER_MODE.en.to_owned(),
+        LearnUnavailable::WrongField => super::INVALID_FIELD.en.to_owned(),
     },
     ready: "Press Learn. The best rows so far are always saved.",
     starting: "Starting",
@@ -308,17 +308,17 @@ static ENGLISH: FindText = FindText {
     budget: "Runs",
     search_unavailable: |off| {
         match off {
-            SearchUnavailable::StillConnecting => "The module is still being connected.",
-            SearchUnavailable::NotConnected => "No module is connected. Connect one, or start the embedded one.",
-            SearchUnavailable::NoHistory => "The history is not open, so nothing can be saved. Check its folder.",
+            SearchUnavailable::StillConnecting => super::STILL_CONNECTING.en,
+            SearchUnavailable::NotConnected => super::NOT_CONNECTED.en,
+            SearchUnavailable::NoHistory => super::NO_HISTORY.en,
             SearchUnavailable::EmptyPrompt => "Write a prompt.",
             SearchUnavailable::NoPrefix => "The prefix in Tune is incomplete. Complete it there.",
             SearchUnavailable::NoObjective => "Enter an objective: a text, words, or distance from the baseline.",
             SearchUnavailable::OtherModel(model) => {
                 return format!("This search ran with {model}. Connect to that model to resume it.");
             }
-            SearchUnavailable::OtherMode => "Another mode is running. Stop it first.",
-            SearchUnavailable::WrongField => "Correct the marked field.",
+            SearchUnavailable::OtherMode => super::OTHER_MODE.en,
+            SearchUnavailable::WrongField => super::INVALID_FIELD.en,
         }
         .to_owned()
     },
@@ -339,10 +339,10 @@ static ENGLISH: FindText = FindText {
     line: "Chosen so far",
     line_about: "norm and cosine relative to the first prefix; click to go back",
     line_empty: "Each chosen candidate appears here, with its norm and its cosine to the first prefix.",
-    choice: |generation, candidate, relative_to_first| {
+    choice: |generation, candidate, relative_to_parent| {
         let place = format!("Generation {generation}, candidate {candidate}");
-        match relative_to_first {
-            Some(RelativeToFirst { norm, cosine }) => format!("{place}: norm {norm:.2}×, cosine {cosine:.2}"),
+        match relative_to_parent {
+            Some(RelativeToParent { norm, cosine }) => format!("{place}: norm {norm:.2}×, cosine {cosine:.2}"),
             None => place,
         }
     },
@@ -444,15 +444,15 @@ static JAPANESE: FindText = FindText {
         _ => format!("例 {shown} / {all}"),
     },
     example: |number, target, held_out| {
-        let held_out = if held_out { "（評価用）" } else { "" };
+        let held_out = if held_out { "（検証用）" } else { "" };
         format!("{number}. {target}{held_out}")
     },
     examples: "例",
     add_example: "例を追加",
     remove_example: "この例を削除",
     open_examples: ".jsonl ファイルを開く…",
-    held_out: "評価用に残す数",
-    held_out_about: "これらの例は評価だけに使い、学習には使いません。",
+    held_out: "検証用に残す数",
+    held_out_about: "これらの例は検証だけに使い、学習には使いません。",
     instruction: "比べる指示文",
     instruction_hint: "例：老いた船乗りのように答えて。",
     instruction_about: "プレフィックスなしで、この文をプロンプトの前に置いたときの損失をグラフに描きます。",
@@ -484,15 +484,15 @@ static JAPANESE: FindText = FindText {
     export_named: "学習した行を書き出す",
     learn_unavailable: |off| {
         match off {
-        LearnUnavailable::StillConnecting => "モジュールに接続中です。".to_owned(),
-        LearnUnavailable::NotConnected => "モジュールが接続されていません。接続するか、内蔵モジュールを起動してください。".to_owned(),
+        LearnUnavailable::StillConnecting => super::STILL_CONNECTING.ja.to_owned(),
+        LearnUnavailable::NotConnected => super::NOT_CONNECTED.ja.to_owned(),
         LearnUnavailable::CannotLearn(None) => {
             "標準のモジュールは学習できません。内蔵モジュールを起動するか、コンピューター上の softprefix-unit に接続してください。".to_owned()
         }
         LearnUnavailable::CannotLearn(Some(unit)) => {
             format!("{unit} のエンジンは学習できません。内蔵モジュールを起動するか、ユニットを更新してください。")
         }
-        LearnUnavailable::NoHistory => "履歴を開けないため、結果を保存できません。フォルダーを確かめてください。".to_owned(),
+        LearnUnavailable::NoHistory => super::NO_HISTORY.ja.to_owned(),
         LearnUnavailable::EmptyPrompt(number) => format!("例 {number} のプロンプトが空です。1 語以上書いてください。"),
         LearnUnavailable::EmptyTarget(1) => "欲しい出力を 1 語以上書いてください。".to_owned(),
         LearnUnavailable::EmptyTarget(number) => format!("例 {number} の目標が空です。1 語以上書いてください。"),
@@ -500,8 +500,8 @@ static JAPANESE: FindText = FindText {
         LearnUnavailable::NoPresent => {
             "「調整」のプレフィックスに足りないものがあります。そこで補うか、別の初期値を選んでください。".to_owned()
         }
-        LearnUnavailable::OtherMode => "別のモードが実行中です。先に停止してください。".to_owned(),
-        LearnUnavailable::WrongField => "印の付いた欄を直してください。".to_owned(),
+        LearnUnavailable::OtherMode => super::OTHER_MODE.ja.to_owned(),
+        LearnUnavailable::WrongField => super::INVALID_FIELD.ja.to_owned(),
     }
     },
     ready: "「学習を開始」を押してください。最良の行は毎ステップ保存されます。",
@@ -518,7 +518,7 @@ static JAPANESE: FindText = FindText {
             }) => format!("目標の {of} 語のうち {done} 語を再現。損失 {loss_now}"),
             Some(Reproduced { done, of, .. }) => format!("目標の {of} 文字のうち {done} 文字を再現。損失 {loss_now}"),
             None => format!(
-                "目標の {} トークンのうち {} が第一候補。損失 {loss_now}",
+                "目標の {} トークンのうち {} が第 1 候補。損失 {loss_now}",
                 loss.wanted, loss.matched
             ),
         }
@@ -560,19 +560,17 @@ static JAPANESE: FindText = FindText {
     budget: "実行回数",
     search_unavailable: |off| {
         match off {
-            SearchUnavailable::StillConnecting => "モジュールに接続中です。",
-            SearchUnavailable::NotConnected => {
-                "モジュールが接続されていません。接続するか、内蔵モジュールを起動してください。"
-            }
-            SearchUnavailable::NoHistory => "履歴を開けないため、結果を保存できません。フォルダーを確かめてください。",
+            SearchUnavailable::StillConnecting => super::STILL_CONNECTING.ja,
+            SearchUnavailable::NotConnected => super::NOT_CONNECTED.ja,
+            SearchUnavailable::NoHistory => super::NO_HISTORY.ja,
             SearchUnavailable::EmptyPrompt => "プロンプトを書いてください。",
             SearchUnavailable::NoPrefix => "「調整」のプレフィックスに足りないものがあります。そこで補ってください。",
             SearchUnavailable::NoObjective => "目的を指定してください（文、言葉、またはベースラインからの距離）。",
             SearchUnavailable::OtherModel(model) => {
                 return format!("この探索は {model} で実行されました。続けるには、そのモデルに接続してください。");
             }
-            SearchUnavailable::OtherMode => "別のモードが実行中です。先に停止してください。",
-            SearchUnavailable::WrongField => "印の付いた欄を直してください。",
+            SearchUnavailable::OtherMode => super::OTHER_MODE.ja,
+            SearchUnavailable::WrongField => super::INVALID_FIELD.ja,
         }
         .to_owned()
     },
@@ -593,10 +591,10 @@ static JAPANESE: FindText = FindText {
     line: "これまでの選択",
     line_about: "最初のプレフィックスに対するノルムとコサイン。クリックで戻ります",
     line_empty: "選んだ候補が、最初のプレフィックスに対するノルムとコサインとともに表示されます。",
-    choice: |generation, candidate, relative_to_first| {
+    choice: |generation, candidate, relative_to_parent| {
         let place = format!("第 {generation} 世代の候補 {candidate}");
-        match relative_to_first {
-            Some(RelativeToFirst { norm, cosine }) => format!("{place}：ノルム {norm:.2}×、コサイン {cosine:.2}"),
+        match relative_to_parent {
+            Some(RelativeToParent { norm, cosine }) => format!("{place}：ノルム {norm:.2}×、コサイン {cosine:.2}"),
             None => place,
         }
     },
@@ -633,7 +631,7 @@ static JAPANESE: FindText = FindText {
     loss: "損失",
     loss_unit: "トークンあたり nat",
     loss_empty: "学習中の損失がここに表示されます。",
-    line_held_out: |_| "評価用の例",
+    line_held_out: |_| "検証用の例",
     line_instruction: "指示文として与えた場合",
     line_target: "目標を文として与えた場合",
     line_plain: "プレフィックスなし",

@@ -222,7 +222,9 @@ impl Workbench {
                 find.chooser.add(*entry);
             }
             FindEvent::CandidateText { candidate, text } => find.chooser.text(candidate, &text),
-            FindEvent::ComparedWithFirst(relative_to_first) => find.chooser.relative_to_first.extend(relative_to_first),
+            FindEvent::ComparedWithParent(relative_to_parent) => {
+                find.chooser.relative_to_parent.extend(relative_to_parent)
+            }
             FindEvent::Searched(event) => {
                 find.mark_running();
                 let began = matches!(*event, RunEvent::Started(_));
@@ -470,6 +472,6 @@ impl Workbench {
             saved: Some(saved),
             ..Chooser::default()
         };
-        self.ask_find(FindRequest::CompareWithFirst { experiment });
+        self.ask_find(FindRequest::CompareWithParent { experiment });
     }
 }

@@ -7,7 +7,7 @@ use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::search::Score;
 
 use crate::errors;
-use crate::model::{Problem, RelativeToFirst};
+use crate::model::{Problem, RelativeToParent};
 
 /// Candidates that a user judges.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub struct Chooser {
     /// Texts of the running candidates so far.
     pub(super) texts: Vec<String>,
     /// Where the chosen prefixes lie, by record.
-    pub(super) relative_to_first: HashMap<String, RelativeToFirst>,
+    pub(super) relative_to_parent: HashMap<String, RelativeToParent>,
 }
 
 /// A candidate of the generation on screen.
@@ -36,7 +36,7 @@ pub struct Choice {
     pub generation: u64,
     /// Which of its candidates it was, from 0.
     pub candidate: usize,
-    pub relative_to_first: Option<RelativeToFirst>,
+    pub relative_to_parent: Option<RelativeToParent>,
 }
 
 impl Chooser {
@@ -81,7 +81,7 @@ impl Chooser {
             Some(Choice {
                 generation: generation.search.generation() + 1,
                 candidate,
-                relative_to_first: self.relative_to_first.get(record).copied(),
+                relative_to_parent: self.relative_to_parent.get(record).copied(),
             })
         });
         chosen.collect()

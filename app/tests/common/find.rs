@@ -1,7 +1,7 @@
 //! The Find view with something on it: rows that are learned, candidates to choose from, a search.
 
 use softprefix::messages::{Event, FindEvent};
-use softprefix::model::{FindMode, FoundRows, Language, Nearest, RelativeToFirst, SearchForm, Theme};
+use softprefix::model::{FindMode, FoundRows, Language, Nearest, RelativeToParent, SearchForm, Theme};
 use softprefix::workbench::{Action, FindAction, Tab, Workbench};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
@@ -231,13 +231,13 @@ pub fn choosing(language: Language, theme: Theme) -> Workbench {
             index += 1;
         }
         if generation < 2 {
-            let relative_to_first = RelativeToFirst {
+            let relative_to_parent = RelativeToParent {
                 norm: 1.0 + 0.03 * generation as f64,
                 cosine: 0.93 - 0.11 * generation as f64,
             };
             find(
                 &mut workbench,
-                FindEvent::ComparedWithFirst(vec![(records[generation].clone(), relative_to_first)]),
+                FindEvent::ComparedWithParent(vec![(records[generation].clone(), relative_to_parent)]),
             );
             let picked = Generation::picked(search, records, generation);
             search = picked.next().unwrap();

@@ -124,7 +124,7 @@ fn the_module_reverts_an_unconfirmed_installation() {
         let folder = tempfile::tempdir().unwrap();
         let unit = program(folder.path(), 0);
         let before = (jail.snapshot("/opt/m5stack/bin"), jail.snapshot("/etc/systemd"));
-        // Somebody takes the connection and never answers, and then the installing computer is gone.
+        // The module accepts the connection and never answers, and then the connection to the installing computer is lost.
         let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         {
             let ssh = jail.open().await.unwrap();

@@ -280,7 +280,7 @@ fn candidates_are_chosen_for_ten_generations_stepped_back_and_opened_again() {
         (1..=10).map(|number| (number, number as usize % 4)).collect::<Vec<_>>()
     );
     assert!(line.iter().all(|one| {
-        one.relative_to_first
+        one.relative_to_parent
             .is_some_and(|since| since.norm > 0.0 && since.cosine <= 1.0)
     }));
     let runs = harness.workbench.find.chooser.saved.as_ref().unwrap().records.len();

@@ -83,7 +83,7 @@ fn a_peer_that_does_not_speak_stackflow_is_reported() {
     assert_eq!(problem.kind, ProblemKind::Connection);
 }
 
-/// Hands bytes on between a client and a module; after `text` has gone by towards the client `limit` times, does `then`.
+/// Forwards bytes between a client and a module; after `text` has been sent to the client `limit` times, does `then`.
 fn between(module: SocketAddr, text: &'static [u8], limit: usize, then: fn(&TcpStream)) -> SocketAddr {
     server(move |client| {
         let module = TcpStream::connect(module).unwrap();
@@ -342,7 +342,7 @@ fn choosing_another_module_ends_the_attempts_to_reconnect() {
     assert_eq!(harness.workbench.target, at(module));
 }
 
-/// A module whose connection is gone at the first message with these words in it.
+/// A module whose connection ends at the first message with these words in it.
 pub fn lost_at(module: SocketAddr, words: &'static str) -> SocketAddr {
     server(move |client| {
         let module = TcpStream::connect(module).unwrap();

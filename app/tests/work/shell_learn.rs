@@ -107,7 +107,7 @@ fn learned_rows_are_a_file_with_their_recipe_that_other_commands_take() {
     assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
     let read: Value = serde_json::from_slice(&std::fs::read(&results).unwrap()).unwrap();
     assert_eq!(read["results"][1]["softprefix"]["sha256"], rows.sha256());
-    // And it can be gone on with.
+    // And it can be continued.
     let done = learn(
         folder.path(),
         module,

@@ -688,5 +688,5 @@ fn a_sweep_stops_with_the_reason_if_a_large_prefix_changes_nothing_and_resumes_o
     assert_eq!(harness.workbench.sweep.stage, Stage::Ended(RunEnd::Complete));
     assert_eq!(shown_records(&harness.workbench), 4);
     let group = &harness.workbench.sweep.analysis.groups[0];
-    assert_eq!(group.proof(), Proof::NoEffect, "and what it showed is said of it");
+    assert_eq!(group.proof(), Proof::NoEffect, "and its result is shown");
 }

@@ -5,7 +5,7 @@ use eframe::egui::{
     self, Align, Align2, Layout, Rect, ScrollArea, Sense, Stroke, Ui, UiBuilder, WidgetInfo, pos2, vec2,
 };
 
-use super::results::{buttons_of, card, empty, head_of, inset, offered, output_text, show_problem};
+use super::results::{buttons_of, card, empty, head_of, offered, output_text, paint_inset, show_problem, to_edge};
 use crate::model::SearchUnavailable;
 use crate::panels::context::PanelContext;
 use crate::panels::present::letters;
@@ -16,23 +16,27 @@ use crate::views::paint;
 use crate::workbench::FindAction;
 use crate::workbench::search::Choice;
 
-/// Height of the card with the chosen prefixes, and minimum height of the candidates.
-const LINE: f32 = 148.0;
-const LEAST: f32 = 240.0;
+/// Height of the card with the chosen prefixes, in points.
+const CHOSEN_HEIGHT: f32 = 148.0;
+/// Minimum height of the candidates, in points.
+const MIN_CANDIDATES_HEIGHT: f32 = 240.0;
 /// Width of a chosen prefix in the card.
 const PITCH: f32 = 84.0;
 
 /// Shows the centre of the view.
-pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, has_wrong_field: bool) {
     let top = ui.cursor().top();
-    head(ui, cx, wrong);
+    head(ui, cx, has_wrong_field);
     show_problem(ui, cx, None);
     ui.add_space(theme::GAP);
-    let room = height - (ui.cursor().top() - top) - theme::GAP - LINE;
-    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), room.max(LEAST)), Sense::hover());
+    let room = height - (ui.cursor().top() - top) - theme::GAP - CHOSEN_HEIGHT;
+    let (rect, _) = ui.allocate_exact_size(
+        vec2(ui.available_width(), room.max(MIN_CANDIDATES_HEIGHT)),
+        Sense::hover(),
+    );
     candidates(ui, cx, rect, theme::CARD_TITLE);
     ui.add_space(theme::GAP);
-    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), LINE), Sense::hover());
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), CHOSEN_HEIGHT), Sense::hover());
     line(ui, cx, rect);
 }
 
@@ -69,7 +73,7 @@ pub fn present(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 }
 
 /// Returns what the user should do next, or why nothing can start.
-fn verdict(cx: &PanelContext<'_>, wrong: bool) -> String {
+fn verdict(cx: &PanelContext<'_>, has_wrong_field: bool) -> String {
     let text = cx.find_text();
     let is_busy = cx.workbench.find.is_busy();
     match cx.workbench.find.chooser.number() {
@@ -78,7 +82,7 @@ fn verdict(cx: &PanelContext<'_>, wrong: bool) -> String {
         None => match cx
             .workbench
             .why_not_search()
-            .or(wrong.then_some(SearchUnavailable::WrongField))
+            .or(has_wrong_field.then_some(SearchUnavailable::WrongField))
         {
             Some(off) => (text.search_unavailable)(&off),
             None => text.choose_ready.to_owned(),
@@ -86,19 +90,25 @@ fn verdict(cx: &PanelContext<'_>, wrong: bool) -> String {
     }
 }
 
-fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
+fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
     let draw_words = |ui: &mut Ui, cx: &PanelContext<'_>| {
         let (colour, room) = (Palette::of(ui).text, ui.available_width());
-        let galley = paint::cut_to(ui, &verdict(cx, wrong), theme::VERDICT.semibold(), colour, room);
+        let galley = paint::cut_to(
+            ui,
+            &verdict(cx, has_wrong_field),
+            theme::VERDICT.semibold(),
+            colour,
+            room,
+        );
         ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
             ui.add(egui::Label::new(galley))
         });
     };
-    head_of(ui, cx, "choose", |ui, cx| buttons(ui, cx, wrong), draw_words);
+    head_of(ui, cx, "choose", |ui, cx| buttons(ui, cx, has_wrong_field), draw_words);
 }
 
 /// Draws the buttons for the chosen prefix and for choosing, from right to left.
-fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
+fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
     let text = cx.find_text();
     let find = &cx.workbench.find;
     let number = find.chooser.number();
@@ -125,7 +135,7 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             offered(ui, cx, button, off_here, FindAction::StepBack(number));
         }
     };
-    let off = off.or(wrong.then_some(SearchUnavailable::WrongField));
+    let off = off.or(has_wrong_field.then_some(SearchUnavailable::WrongField));
     buttons_of(ui, cx, steps, (button, off.as_ref().map(text.search_unavailable)));
 }
 
@@ -151,7 +161,7 @@ fn candidates(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect, kind: Type) {
         let title = (text.candidate)(at + 1);
         let inside = card(ui, column, &title, "", state);
         let foot = theme::CONTROL_LARGE + 8.0;
-        inset(ui, inside.expand(11.0).with_max_y(inside.bottom() - foot), false);
+        paint_inset(ui, to_edge(inside).with_max_y(inside.bottom() - foot), false);
         let body = inside.with_max_y(inside.bottom() - foot - 8.0);
         output_text(ui, ("candidate", at), body, words, kind);
         let foot = inside.with_min_y(inside.bottom() - theme::CONTROL_LARGE);
@@ -185,7 +195,7 @@ fn line(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
                 ui.spacing_mut().item_spacing.x = 0.0;
                 let mut before = None;
                 for one in &chosen {
-                    let words = (text.choice)(one.generation, one.candidate + 1, one.relative_to_first);
+                    let words = (text.choice)(one.generation, one.candidate + 1, one.relative_to_parent);
                     if choice(ui, inside.height(), one, &words, &mut before) {
                         back = Some(one.generation);
                     }
@@ -197,13 +207,13 @@ fn line(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     }
 }
 
-/// Draws one of them, higher if it is nearer to the first prefix. Returns `true` on a click.
+/// Draws one of them, higher if it is nearer to the parent. Returns `true` on a click.
 fn choice(ui: &mut Ui, height: f32, one: &Choice, words: &str, before: &mut Option<egui::Pos2>) -> bool {
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(PITCH, height), Sense::click());
     response.widget_info(|| WidgetInfo::labeled(egui::Role::Button, true, words));
     let room = rect.with_max_y(rect.bottom() - 34.0).shrink2(vec2(0.0, 8.0));
-    let cosine = one.relative_to_first.map_or(1.0, |since| since.cosine).clamp(0.0, 1.0) as f32;
+    let cosine = one.relative_to_parent.map_or(1.0, |it| it.cosine).clamp(0.0, 1.0) as f32;
     let at = pos2(rect.center().x, room.bottom() - room.height() * cosine);
     let painter = ui.painter();
     if let Some(before) = *before {
@@ -216,8 +226,8 @@ fn choice(ui: &mut Ui, height: f32, one: &Choice, words: &str, before: &mut Opti
     *before = Some(at);
     let title = format!("{} · {}", one.generation, one.candidate + 1);
     let below = one
-        .relative_to_first
-        .map(|since| format!("{:.2}× {:.2}", since.norm, since.cosine))
+        .relative_to_parent
+        .map(|it| format!("{:.2}× {:.2}", it.norm, it.cosine))
         .unwrap_or_default();
     for (line, words) in [title, below].into_iter().enumerate() {
         let y = rect.bottom() - 26.0 + 16.0 * line as f32;
