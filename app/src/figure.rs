@@ -1,9 +1,9 @@
 //! Writes a drawing to a file: SVG by `core`, or PNG painted from the same shapes at twice their size with the window's
 //! fonts.
 
-use softprefix_core::experiment::drawing::{Anchor, Drawing, Ink, Paper, Shape};
+use softprefix_core::experiment::drawing::{Anchor, Drawing, Paper, Shape};
 use vello_cpu::color::AlphaColor;
-use vello_cpu::kurbo::{Affine, BezPath, Circle, Rect, Shape as _, Stroke};
+use vello_cpu::kurbo::{Affine, BezPath, Cap, Circle, Join, Rect, Shape as _, Stroke};
 use vello_cpu::{Pixmap, RenderContext, Resources};
 
 use skrifa::instance::{LocationRef, Size};
@@ -75,9 +75,10 @@ fn png(drawing: &Drawing, paper: Paper) -> Result<Vec<u8>, String> {
                         path.line_to(*point);
                     }
                 }
-                context.set_stroke(Stroke::new(*width).with_dashes(0.0, dashes.iter().copied()));
+                context.set_stroke(stroke(*width).with_dashes(0.0, dashes.iter().copied()));
                 context.stroke_path(&path);
             }
+            // 0.05: how far the path may be from the circle, in units of the drawing.
             Shape::Circle { centre, radius } => context.fill_path(&Circle::new(*centre, *radius).to_path(0.05)),
             Shape::Cross {
                 centre: (x, y),
@@ -89,7 +90,7 @@ fn png(drawing: &Drawing, paper: Paper) -> Result<Vec<u8>, String> {
                     path.move_to((x - reach, y - reach * slope));
                     path.line_to((x + reach, y + reach * slope));
                 }
-                context.set_stroke(Stroke::new(*width));
+                context.set_stroke(stroke(*width));
                 context.stroke_path(&path);
             }
             Shape::Text {
@@ -113,6 +114,11 @@ fn png(drawing: &Drawing, paper: Paper) -> Result<Vec<u8>, String> {
     let mut pixmap = Pixmap::new(width, height);
     context.render(&mut pixmap, &mut Resources::new());
     pixmap.into_png().map_err(|error| error.to_string())
+}
+
+/// A stroke with the caps and joins that SVG has by default.
+fn stroke(width: f64) -> Stroke {
+    Stroke::new(width).with_caps(Cap::Butt).with_join(Join::Miter)
 }
 
 /// The window's fonts and their fallbacks.
@@ -188,16 +194,16 @@ impl OutlinePen for Pen {
     }
 }
 
-/// Returns red, green and blue of an ink, for comparing images.
-#[must_use]
-pub fn rgb(ink: Ink, paper: Paper) -> [u8; 3] {
-    let [red, green, blue, _] = ink.rgba(paper);
-    [red, green, blue]
-}
-
 #[cfg(test)]
 mod tests {
+    use softprefix_core::experiment::drawing::Ink;
+
     use super::*;
+
+    fn rgb(ink: Ink, paper: Paper) -> [u8; 3] {
+        let [red, green, blue, _] = ink.rgba(paper);
+        [red, green, blue]
+    }
 
     fn drawing() -> Drawing {
         let mut drawing = Drawing {

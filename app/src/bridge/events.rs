@@ -1,5 +1,6 @@
 //! Sends events to the window and wakes it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -51,11 +52,11 @@ impl Events {
         of_panic: impl FnOnce(JoinError) -> Event + Send + 'static,
     ) -> JoinHandle<()> {
         let events = self.clone();
-        tokio::spawn(async move {
+        tokio::spawn(boxed(async move {
             if let Err(error) = joined(work).await {
                 events.send(of_panic(error)).await;
             }
-        })
+        }))
     }
 
     /// For progress from threads that must not block: drops the event if the channel is full.
@@ -73,9 +74,14 @@ pub(super) async fn caught<T: Send + 'static>(work: impl Future<Output = T> + Se
     joined(work).await.map_err(task_failed)
 }
 
+/// One type for all tasks with the same result: tokio's code for a task is compiled once for each type, which was a tenth of this crate.
+fn boxed<T>(work: impl Future<Output = T> + Send + 'static) -> Pin<Box<dyn Future<Output = T> + Send>> {
+    Box::pin(work)
+}
+
 async fn joined<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, JoinError> {
     let mut tasks = JoinSet::new();
-    tasks.spawn(work);
+    tasks.spawn(boxed(work));
     match tasks.join_next().await {
         Some(done) => done,
         // The set contains the task that was just spawned.

@@ -45,23 +45,24 @@ impl PanelContext<'_> {
         self.actions.push(action);
     }
 
-    /// Returns whether magnitudes are in token norms: if the vocabulary is known, or no module has been connected yet.
-    pub fn in_norms(&self) -> bool {
+    /// Returns whether the axis of the plot is in token norms: if the vocabulary is known or, while no module is connected, if the controls are
+    /// in them.
+    pub fn plot_in_norms(&self) -> bool {
         let known = self.workbench.vocabulary.is_some();
         known || (!self.workbench.module.is_ready() && self.workbench.prefix.unit == MagnitudeUnit::TokenNorms)
     }
 
     /// Returns the axis of the plot.
     pub fn plot_axis(&self) -> Axis {
-        if self.in_norms() { Axis::NORMS } else { Axis::RAW }
+        if self.plot_in_norms() { Axis::NORMS } else { Axis::RAW }
     }
 
     /// Formats a magnitude of the plot: `2.9×`, or a raw value.
-    pub fn plot_magnitude(&self, x: f64) -> String {
+    pub fn format_plot_magnitude(&self, x: f64) -> String {
         format!("{}{}", axis::format_magnitude(x), self.plot_axis().unit)
     }
 
-    /// Returns the norms of the vocabulary, in token norms.
+    /// Returns the distribution of the norms of the vocabulary's rows, over token norms.
     pub fn norms_curve(&self) -> Option<NormsCurve> {
         let vocabulary = self.workbench.vocabulary.as_ref()?;
         let histogram = &vocabulary.histogram;
@@ -81,27 +82,25 @@ impl PanelContext<'_> {
     }
 
     /// Returns the current magnitude in the plot's unit; for unscaled rows, the magnitude that they have.
-    pub fn plot_magnitude_at_controls(&self) -> Option<f64> {
+    pub fn current_plot_magnitude(&self) -> Option<f64> {
         let built = self
             .workbench
             .next_prefix
             .built
             .as_ref()
             .and_then(|built| built.as_ref().ok());
-        if self.in_norms() {
+        if self.plot_in_norms() {
             self.workbench.magnitude_norms().or_else(|| built?.token_norms)
         } else {
             self.workbench.magnitude_raw().or_else(|| built?.raw())
         }
     }
 
-    /// Converts a magnitude on the plot's axis to the unit of the controls.
-    pub fn magnitude_of_plot(&self, value: f64) -> f64 {
-        let scale = self.workbench.raw_per_norm().unwrap_or(1.0);
-        match (self.in_norms(), self.workbench.prefix.unit) {
-            (true, MagnitudeUnit::Raw) => value * scale,
-            (false, MagnitudeUnit::TokenNorms) => value / scale,
-            _ => value,
+    /// Converts a magnitude on the plot's axis to the unit of the controls; a raw value keeps its sign.
+    pub fn plot_to_controls(&self, value: f64) -> f64 {
+        match self.plot_in_norms() {
+            true => self.workbench.norms_to_controls(value),
+            false => value.copysign(self.workbench.prefix.magnitude),
         }
     }
 

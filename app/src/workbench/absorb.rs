@@ -191,6 +191,9 @@ impl Workbench {
             self.budget = None;
         }
         self.describe();
+        if self.dialog == Some(Dialog::Identity) {
+            self.identify();
+        }
         self.count();
         self.refresh_stale();
         if self.live && self.tuning.shown_group.as_ref() != Some(&self.group_key()) {

@@ -155,7 +155,7 @@ pub enum Action {
     Quit,
 }
 
-/// An action on the material of a prefix.
+/// An action on the material of a prefix: what its rows are made of.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MaterialAction {
     SetGenerator(Generator),

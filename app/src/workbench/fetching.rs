@@ -70,7 +70,7 @@ impl Workbench {
             && self.running.is_empty()
             && self.curve.progress().is_none()
             && !self.sweep.is_busy()
-            && self.find.current_work().is_none()
+            && self.find.working_mode().is_none()
             && self.playback.is_none()
             && self.dialog.is_none();
         if is_idle {

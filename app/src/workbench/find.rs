@@ -62,7 +62,7 @@ impl Finder {
     }
 
     /// Returns the mode whose work is in progress.
-    pub fn current_work(&self) -> Option<FindMode> {
+    pub fn working_mode(&self) -> Option<FindMode> {
         self.current_work.as_ref().map(|work| work.mode)
     }
 
@@ -82,7 +82,7 @@ impl Finder {
         self.problems.get(&self.mode)
     }
 
-    /// Notes that `work` is requested, and returns the request. The end of what it replaces is no end of it.
+    /// Notes that `work` is requested, and returns the request. If it replaces other work, the end of that (by its number) does not end this.
     pub(super) fn begin(&mut self, work: FindWork) -> FindRequest {
         self.number += 1;
         let (number, mode) = (self.number, work.mode());
@@ -95,8 +95,8 @@ impl Finder {
         FindRequest::Start { number, work }
     }
 
-    /// Notes that something of the work in progress is on screen.
-    pub(super) fn is_under_way(&mut self) {
+    /// Sets the stage to [`FindStage::Running`], unless the work is asked to stop: something of it is on screen.
+    pub(super) fn mark_running(&mut self) {
         if let Some(work) = &mut self.current_work
             && work.stage == FindStage::Starting
         {
@@ -110,25 +110,26 @@ impl Finder {
         work.map(|work| work.stage = FindStage::Stopping).is_some()
     }
 
-    /// Notes the end of the work of a number. That of work which was replaced means nothing any more.
+    /// Notes the end of the work with this number; ignored if other work has replaced it.
     pub(super) fn end(&mut self, number: u64, problem: Option<Problem>) {
         if let Some(work) = self.current_work.take_if(|work| work.number == number) {
-            self.fail(work.mode, problem);
+            self.note_problem(work.mode, problem);
         }
     }
 
-    pub(super) fn fail(&mut self, mode: FindMode, problem: Option<Problem>) {
+    /// Shows a problem of a mode, if there is one.
+    pub(super) fn note_problem(&mut self, mode: FindMode, problem: Option<Problem>) {
         self.problems.extend(problem.map(|problem| (mode, problem)));
     }
 
-    /// Takes a mode's trouble off the screen.
+    /// Takes a mode's problem off the screen.
     pub(super) fn dismiss(&mut self, mode: FindMode) {
         self.problems.remove(&mode);
     }
 
     /// Returns the search on screen if it was interrupted.
     pub fn unfinished_search(&self) -> Option<&SavedExperiment> {
-        let is_running = self.current_work() == Some(FindMode::Search);
+        let is_running = self.working_mode() == Some(FindMode::Search);
         let saved = self.searcher.saved.as_ref().filter(|_| !is_running)?;
         saved.unfinished_search().map(|_| saved)
     }
@@ -175,19 +176,21 @@ impl Finder {
         }
     }
 
-    /// Returns the experiment whose best rows are saved.
+    /// Returns the id of the shown experiment of learning, if rows of it are saved.
     pub fn found(&self) -> Option<&str> {
         let saved = self.saved.as_ref()?;
         let has_rows = self.learning().is_some_and(|learning| !learning.frames.is_empty());
         has_rows.then_some(saved.experiment.id.as_str())
     }
 
+    /// Adds an entry to the shown experiment of learning.
     pub(super) fn add(&mut self, entry: Entry) {
         if let Some(saved) = &mut self.saved {
             saved.add(entry);
         }
     }
 
+    /// Changes the example on screen.
     pub(super) fn edit(&mut self, edit: impl FnOnce(&mut Example)) {
         let shown = self.form.shown;
         if let Some(example) = self.form.examples.get_mut(shown) {

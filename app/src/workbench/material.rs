@@ -1,4 +1,5 @@
-//! Handles actions and events for the material of prefixes, prefix files, and the sheet that describes a prefix.
+//! Handles actions and events for the material of a prefix (what its rows are made of: texts, a generator, a file, and the envelope over
+//! them), for prefix files, and for the sheet that describes a prefix.
 
 use std::path::PathBuf;
 
@@ -70,7 +71,7 @@ impl Workbench {
         form.file_name(&format!("prefix-{kind}-P{}", self.prefix.len))
     }
 
-    /// Imports a file; while a module is being connected, waits until the width of its rows is known.
+    /// Imports a file; before the first connection and while a module is being connected, it waits until the width of its rows is known.
     pub(super) fn import_prefix(&mut self, path: PathBuf) {
         if self.module.is_busy() || self.module == ModuleState::Idle {
             self.waiting_file = Some(path);
@@ -155,8 +156,8 @@ impl Workbench {
         }
     }
 
-    /// Sets the controls to an imported file, with all of its rows as they are: rows that were learned or found at a magnitude of 1, so that
-    /// they can be pushed and swept as where they were found, others unscaled.
+    /// Sets the controls to an imported file, with all of its rows as they are. Rows that were learned or found get the magnitude in token
+    /// norms that gives them as they are (where the median norm is known), so that it can be changed and swept; others are unscaled.
     fn take_file(&mut self, file: ImportedFile, norms: &[f64]) {
         if matches!(self.notice, Some(Notice::Refused(_))) {
             self.notice = None;

@@ -46,8 +46,9 @@ use softprefix_core::prefix::PrefixRecipe;
 use crate::errors;
 use crate::messages::{FileQuestion, Request};
 use crate::model::{
-    BackgroundFetch, Figure, LIVE_DELAY, ModelChoice, ModuleFacts, ModuleState, NextPrefix, Pane, PrefixForm,
-    PrefixSheet, PreviousModule, PromptForm, Remembered, RunKind, Settings, Target, Unavailable, Vocabulary, WindowUse,
+    BackgroundFetch, Figure, LIVE_DELAY, MagnitudeUnit, ModelChoice, ModuleFacts, ModuleState, NextPrefix, Pane,
+    PrefixForm, PrefixSheet, PreviousModule, PromptForm, Remembered, RunKind, Settings, Target, Unavailable,
+    Vocabulary, WindowUse,
 };
 
 pub use action::{Action, ExhibitionAction, ExternalAction, FindAction, MaterialAction, PlaybackAction, SweepAction};
@@ -375,6 +376,20 @@ impl Workbench {
     pub fn raw_per_norm(&self) -> Option<f64> {
         let vocabulary = self.vocabulary.as_ref()?;
         Some(vocabulary.median / self.prefix.recipe().kind.norm_per_raw(vocabulary.hidden_size)?)
+    }
+
+    /// Converts token norms to the unit of the controls; a raw value keeps its sign.
+    pub fn norms_to_controls(&self, norms: f64) -> f64 {
+        if self.prefix.unit == MagnitudeUnit::TokenNorms {
+            return norms;
+        }
+        // The raw value of rows that are not drawn is a factor on their own norms.
+        let of_rows = || {
+            let built = self.next_prefix.built.as_ref()?.as_ref().ok()?;
+            Some(built.raw()?.abs() / built.token_norms?).filter(|scale| scale.is_finite() && *scale > 0.0)
+        };
+        let scale = self.raw_per_norm().or_else(of_rows).unwrap_or(1.0);
+        (norms * scale).copysign(self.prefix.magnitude)
     }
 
     /// Returns the raw value that a magnitude begins with: that of one token norm, as far as it is known. Rows that have a size of their

@@ -4,7 +4,7 @@ use rosc::{OscMessage, OscPacket, OscType, decoder, encoder};
 
 use crate::model::{Argument, ExternalCommand, ExternalError, Notification, ROOT};
 
-/// Maximum depth of bundles and arrays. Dropping a packet takes stack for each level.
+/// Maximum depth of arrays, and maximum number of bundles in a packet. Dropping a packet takes stack for each level.
 const MAX_DEPTH: usize = 64;
 /// Maximum length of a sent text, in bytes: a datagram has room for 65,507.
 const MAX_TEXT_LENGTH: usize = 60_000;
@@ -15,7 +15,17 @@ const MAX_TEXT_LENGTH: usize = 60_000;
 /// If any part of it is invalid: a packet is obeyed as a whole or not at all.
 pub fn parse(packet: &[u8]) -> Result<Vec<ExternalCommand>, ExternalError> {
     let bundles = packet.windows(8).filter(|window| window == b"#bundle\0").count();
-    let arrays = packet.iter().filter(|&&byte| byte == b'[').count();
+    // A list of type tags contains no zero byte.
+    let (mut depth, mut arrays) = (0_usize, 0);
+    for byte in packet {
+        depth = match byte {
+            b'[' => depth + 1,
+            b']' => depth.saturating_sub(1),
+            0 => 0,
+            _ => depth,
+        };
+        arrays = arrays.max(depth);
+    }
     if bundles > MAX_DEPTH || arrays > MAX_DEPTH {
         return Err(ExternalError::NotOsc("nested too deeply".to_owned()));
     }
@@ -75,7 +85,8 @@ pub fn datagram(notification: &Notification) -> Result<Vec<u8>, rosc::OscError> 
     let argument = match notification {
         Notification::State(state) => OscType::String(state.name().to_owned()),
         Notification::Token(text) | Notification::Text(text) | Notification::Error(text) => {
-            OscType::String(text[..text.floor_char_boundary(MAX_TEXT_LENGTH)].to_owned())
+            // A zero byte ends a string of OSC.
+            OscType::String(text[..text.floor_char_boundary(MAX_TEXT_LENGTH)].replace('\0', " "))
         }
         Notification::Similarity(similarity) => OscType::Float(*similarity as f32),
     };
@@ -156,6 +167,30 @@ mod tests {
             whole.extend(inner.iter());
             assert_eq!(parse(&whole).is_ok(), *inner != damaged);
         }
+    }
+
+    #[test]
+    fn brackets_in_values_are_no_nesting() {
+        let list = "[".repeat(65);
+        let prompt = message("prompt", vec![OscType::String(list.clone())]);
+        assert!(
+            matches!(read(&prompt), Err(ExternalError::NotOsc(_))),
+            "they could be lists"
+        );
+        let prompt = message("prompt", vec![OscType::String("[]".repeat(65))]);
+        assert_eq!(read(&prompt), Ok(vec![ExternalCommand::Prompt("[]".repeat(65))]));
+        // A float of 0.857 has the byte of a bracket.
+        let rows = (1..=100).map(|row| message(&format!("row/{row}"), vec![OscType::Float(0.857)]));
+        assert_eq!(read(&bundle(rows.collect())).map(|rows| rows.len()), Ok(100));
+    }
+
+    #[test]
+    fn a_text_with_a_zero_byte_is_sent_whole() {
+        let packet = datagram(&Notification::Text("a\0b".to_owned())).unwrap();
+        let (_, OscPacket::Message(sent)) = decoder::decode_udp(&packet).unwrap() else {
+            panic!();
+        };
+        assert_eq!(sent.args, [OscType::String("a b".to_owned())]);
     }
 
     #[test]

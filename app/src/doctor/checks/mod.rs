@@ -13,4 +13,5 @@ use std::time::Duration;
 
 /// Long enough for a module that is swapping.
 pub(in crate::doctor) const READ_LIMIT: Duration = Duration::from_secs(45);
+/// The same for scripts that change something.
 pub(in crate::doctor) const CHANGE_LIMIT: Duration = Duration::from_secs(90);

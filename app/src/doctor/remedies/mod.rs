@@ -1,7 +1,5 @@
 //! The table of remedies. Each has a shell file in this folder; `frame.sh` is common to all.
 
-use std::time::Duration;
-
 use super::checks::CHANGE_LIMIT;
 use super::remedy::{Remedy, Shell};
 use crate::model::bilingual;
@@ -16,9 +14,7 @@ macro_rules! shell {
     };
 }
 
-const LIMIT: Duration = CHANGE_LIMIT;
-
-/// The names that `--fix` and `--undo` take, in the order of the guide.
+/// The names that `--undo` takes, in the order of the guide. `--fix` takes [`EXIT_TASKS`](super::EXIT_TASKS) and [`BUILD`](super::BUILD) as well.
 pub const REMEDIES: [&str; 6] = [
     "start-llm-sys",
     "patch-simdjson",
@@ -28,9 +24,9 @@ pub const REMEDIES: [&str; 6] = [
     "register-interpreter",
 ];
 
-/// Returns a remedy by name, for `--undo`, which needs no finding first.
+/// Returns a remedy by name, to undo it or to see whether there is one; to apply it, take that of a finding.
 ///
-/// `register-interpreter` can be undone without the folder, which is empty here.
+/// `register-interpreter` has an empty folder here, which its undo does not use.
 #[must_use]
 pub fn remedy(id: &str) -> Option<Remedy> {
     match id {
@@ -66,7 +62,7 @@ pub fn start_llm_sys() -> Remedy {
         variables: vec![("SERVICE", "llm-sys".into())],
         shell: shell!("start-service.sh"),
         undoable: true,
-        limit: LIMIT,
+        limit: CHANGE_LIMIT,
     }
 }
 
@@ -83,7 +79,7 @@ pub fn start_llm_llm() -> Remedy {
         variables: vec![("SERVICE", "llm-llm".into())],
         shell: shell!("start-service.sh"),
         undoable: true,
-        limit: LIMIT,
+        limit: CHANGE_LIMIT,
     }
 }
 
@@ -100,7 +96,7 @@ pub fn patch_simdjson() -> Remedy {
         variables: vec![("FILE", format!("{TREE}/SDK/components/simdjson_component/SConstruct"))],
         shell: shell!("patch-simdjson.sh"),
         undoable: true,
-        limit: LIMIT,
+        limit: CHANGE_LIMIT,
     }
 }
 
@@ -120,7 +116,7 @@ pub fn toolchain_wrappers() -> Remedy {
         variables: vec![("TC", TOOLCHAIN.into())],
         shell: shell!("toolchain-wrappers.sh"),
         undoable: true,
-        limit: LIMIT,
+        limit: CHANGE_LIMIT,
     }
 }
 
@@ -137,7 +133,7 @@ pub fn relink_libstdcxx() -> Remedy {
         variables: vec![("DIR", LIBSTDCXX_FOLDER.into()), ("SYSTEM", LIBSTDCXX_SYSTEM.into())],
         shell: shell!("relink-libstdcxx.sh"),
         undoable: true,
-        limit: LIMIT,
+        limit: CHANGE_LIMIT,
     }
 }
 
@@ -154,7 +150,7 @@ pub fn register_interpreter(folder: String) -> Remedy {
         variables: vec![("FOLDER", folder), ("CONF", "/etc/ld.so.conf.d/m5stack-ax.conf".into())],
         shell: shell!("register-interpreter.sh"),
         undoable: true,
-        limit: LIMIT,
+        limit: CHANGE_LIMIT,
     }
 }
 

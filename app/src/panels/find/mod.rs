@@ -34,12 +34,12 @@ impl FindView {
         CentralPanel::no_frame()
             .frame(Frame::NONE.fill(palette.window))
             .show(ui, |ui| {
-                let wrong = self.rail.is_wrong();
+                let has_wrong_field = self.rail.is_wrong();
                 let margin = Margin::same(theme::PADDING as i8);
                 crate::views::scrolled(ui, "find centre", margin, |ui, height| match cx.workbench.find.mode {
-                    FindMode::Learn => results::show(ui, cx, height, wrong),
-                    FindMode::Choose => choose::show(ui, cx, height, wrong),
-                    FindMode::Search => search::show(ui, cx, height, wrong),
+                    FindMode::Learn => results::show(ui, cx, height, has_wrong_field),
+                    FindMode::Choose => choose::show(ui, cx, height, has_wrong_field),
+                    FindMode::Search => search::show(ui, cx, height, has_wrong_field),
                 });
             });
     }

@@ -29,9 +29,9 @@ const HEAD: f32 = 40.0;
 const UPPER_LEAST: f32 = 240.0;
 const ROWS_LEAST: f32 = 220.0;
 
-pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, has_wrong_field: bool) {
     let top = ui.cursor().top();
-    head(ui, cx, wrong);
+    head(ui, cx, has_wrong_field);
     let warning = warning(cx);
     show_problem(ui, cx, warning);
     ui.add_space(theme::GAP);
@@ -87,11 +87,11 @@ pub(super) fn verdict_of(ui: &mut Ui, verdict: &str, done: f32, words: &str) {
     progress(ui, Some(done), words);
 }
 
-fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
+fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
     let off = cx
         .workbench
         .why_not_learn()
-        .or(wrong.then_some(LearnUnavailable::WrongField));
+        .or(has_wrong_field.then_some(LearnUnavailable::WrongField));
     head_of(
         ui,
         cx,
@@ -271,6 +271,14 @@ fn notice(ui: &mut Ui, cx: &mut PanelContext<'_>, status: Status, words: String,
     });
 }
 
+/// Padding of a card's content, in points.
+const CARD_PADDING: f32 = 12.0;
+
+/// Expands a card's content to the card's line, which is one point wide.
+pub(super) fn to_edge(inside: Rect) -> Rect {
+    inside.expand(CARD_PADDING - 1.0)
+}
+
 /// Draws a card with a title and a remark; returns the space inside.
 pub(super) fn card(ui: &Ui, rect: Rect, title: &str, remark: &str, right: &str) -> Rect {
     let palette = Palette::of(ui);
@@ -306,7 +314,7 @@ pub(super) fn card(ui: &Ui, rect: Rect, title: &str, remark: &str, right: &str) 
         Align2::LEFT_CENTER,
         remark,
     );
-    rect.with_min_y(head.bottom()).shrink(12.0)
+    rect.with_min_y(head.bottom()).shrink(CARD_PADDING)
 }
 
 fn loss(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
@@ -378,7 +386,7 @@ fn output(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         _ => "",
     };
     let inside = card(ui, rect, text.output, cut, &step);
-    inset(ui, inside.expand(11.0), true);
+    paint_inset(ui, to_edge(inside), true);
     let Some(output) = record.and_then(|record| record.text()) else {
         let words = match find.is_busy() {
             true => text.output_waiting,
@@ -478,7 +486,7 @@ fn rows(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
 }
 
 /// Paints the background of a text in a card; at the card's bottom, with its rounded corners.
-pub(super) fn inset(ui: &Ui, area: Rect, at_bottom: bool) {
+pub(super) fn paint_inset(ui: &Ui, area: Rect, at_bottom: bool) {
     let radius = if at_bottom { theme::RADIUS_CARD - 1 } else { 0 };
     let corners = egui::CornerRadius {
         sw: radius,

@@ -5,7 +5,7 @@ use softprefix_core::experiment::{RunEnd, SavedExperiment};
 use softprefix_core::search::Score;
 
 use super::results::{
-    buttons_of, card, empty, head_of, inset, offered, output_text, scrolled, show_problem, verdict_of,
+    buttons_of, card, empty, head_of, offered, output_text, paint_inset, scrolled, show_problem, to_edge, verdict_of,
 };
 use crate::model::SearchUnavailable;
 use crate::panels::context::PanelContext;
@@ -17,39 +17,40 @@ use crate::views::scores::ScorePlot;
 use crate::workbench::FindAction;
 use crate::workbench::find::FindStage;
 
-/// Height of the list of the best runs, and minimum height of the cards above it.
-const BEST: f32 = 184.0;
-const LEAST: f32 = 240.0;
+/// Height of the list of the best runs, in points.
+const BEST_RUNS_HEIGHT: f32 = 184.0;
+/// Minimum height of the cards above it, in points.
+const MIN_CARD_HEIGHT: f32 = 240.0;
 /// Maximum number of runs in that list.
-const LISTED: usize = 20;
+const MAX_LISTED: usize = 20;
 
-/// Shows the centre of the view.
-pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, wrong: bool) {
+/// Shows the centre of the view. `has_wrong_field` says that a field of the rail is marked wrong, so that nothing can start.
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, has_wrong_field: bool) {
     let top = ui.cursor().top();
-    head(ui, cx, wrong);
+    head(ui, cx, has_wrong_field);
     show_problem(ui, cx, None);
     ui.add_space(theme::GAP);
-    let room = height - (ui.cursor().top() - top) - theme::GAP - BEST;
-    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), room.max(LEAST)), Sense::hover());
+    let room = height - (ui.cursor().top() - top) - theme::GAP - BEST_RUNS_HEIGHT;
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), room.max(MIN_CARD_HEIGHT)), Sense::hover());
     let half = (rect.width() - theme::GAP) / 2.0;
     scores(ui, cx, rect.with_max_x(rect.left() + half));
     best(ui, cx, rect.with_min_x(rect.right() - half));
     ui.add_space(theme::GAP);
-    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), BEST), Sense::hover());
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), BEST_RUNS_HEIGHT), Sense::hover());
     runs(ui, cx, rect);
 }
 
-fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
+fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
     head_of(
         ui,
         cx,
         "search",
-        |ui, cx| buttons(ui, cx, wrong),
-        |ui, cx| draw_words(ui, cx, wrong),
+        |ui, cx| buttons(ui, cx, has_wrong_field),
+        |ui, cx| draw_words(ui, cx, has_wrong_field),
     );
 }
 
-fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
+fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, has_wrong_field: bool) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
     let find = &cx.workbench.find;
@@ -65,7 +66,7 @@ fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
         let off = cx
             .workbench
             .why_not_search()
-            .or(wrong.then_some(SearchUnavailable::WrongField));
+            .or(has_wrong_field.then_some(SearchUnavailable::WrongField));
         let words = match (stage, off) {
             (Some(FindStage::Stopping), _) => text.stopping.to_owned(),
             (Some(_), _) => text.starting.to_owned(),
@@ -98,7 +99,7 @@ fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, wrong: bool) {
 }
 
 /// Draws the buttons for the best prefix and for searching, from right to left.
-fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
+fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
     let text = cx.find_text();
     let button = match cx.workbench.found_prefix() {
         Some(_) => Button::outlined(text.search_again),
@@ -107,10 +108,14 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
     let off = cx
         .workbench
         .why_not_search()
-        .or(wrong.then_some(SearchUnavailable::WrongField));
+        .or(has_wrong_field.then_some(SearchUnavailable::WrongField));
     let draw_resume = |ui: &mut Ui, cx: &mut PanelContext<'_>| {
         if cx.workbench.find.unfinished_search().is_some() {
-            let off = cx.workbench.why_not_resume_search().as_ref().map(text.search_unavailable);
+            let off = cx
+                .workbench
+                .why_not_resume_search()
+                .as_ref()
+                .map(text.search_unavailable);
             offered(
                 ui,
                 cx,
@@ -154,7 +159,7 @@ fn best(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
         .map(|(_, score)| (text.score_parts)(score))
         .unwrap_or_default();
     let inside = card(ui, rect, text.best_output, &parts, "");
-    inset(ui, inside.expand(11.0), true);
+    paint_inset(ui, to_edge(inside), true);
     let Some((words, _)) = best else {
         return empty(ui, inside, text.best_empty);
     };
@@ -174,7 +179,7 @@ fn runs(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect) {
     }
     all.sort_by(|a, b| a.0.order(&b.0));
     scrolled(ui, "best runs", inside, |ui| {
-        for (score, words) in all.iter().take(LISTED) {
+        for (score, words) in all.iter().take(MAX_LISTED) {
             ui.horizontal(|ui| {
                 let total = format!("{:7.3}", score.total);
                 ui.label(paint::figures(total, theme::CAPTION, palette.text2));

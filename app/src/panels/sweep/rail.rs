@@ -1,4 +1,4 @@
-//! The rail of the Sweep view: cases, grid, measure and threshold, or the history.
+//! The rail of the Sweep view: prompts, grid, measure and threshold, or the history.
 
 use eframe::egui::{
     self, Align, Align2, CornerRadius, Frame, Layout, Margin, Panel, Popup, PopupCloseBehavior, Rect, Role, ScrollArea,
@@ -10,7 +10,7 @@ use super::history::HistoryPage;
 use super::pictures::Cache;
 use super::{results, words};
 use crate::model::magnitudes;
-use crate::model::sweep::{Range, parse_lengths, written_lengths};
+use crate::model::sweep::{Range, SweepForm, parse_lengths, written_lengths};
 use crate::model::typed::decimal;
 use crate::model::{Format, KlUnavailable, MagnitudeUnit, PRESETS, Target};
 use crate::panels::context::{PanelContext, inset, rail_edge};
@@ -43,6 +43,7 @@ pub struct Rail {
     wrong: bool,
 }
 
+/// Height of a prompt's row, in points.
 const ROW: f32 = 48.0;
 
 impl Rail {
@@ -79,7 +80,7 @@ impl Rail {
             .auto_shrink(false)
             .show(ui, |ui| {
                 ui.spacing_mut().item_spacing.y = 0.0;
-                cases(ui, cx, pictures);
+                prompts(ui, cx, pictures);
                 paint::rule(ui);
                 inset(14, 8).show(ui, |ui| self.grid(ui, cx));
             });
@@ -96,7 +97,7 @@ impl Rail {
             (typed.is_empty() || Target::parse(typed).is_some()).then(|| typed.to_owned())
         };
         let entered = list_field(ui, text.second_module, also, text.hint, width, parse);
-        if self.taken(entered, |address| cx.sweep(SweepAction::SetSecondModule(address))) {
+        if self.is_refused(entered, |address| cx.sweep(SweepAction::SetSecondModule(address))) {
             refused(ui, text.refused);
         } else if !also.is_empty() {
             let about = match cx.workbench.sweep_unit() {
@@ -110,7 +111,7 @@ impl Rail {
     }
 
     /// Passes an entered value to `take`; returns whether the text was refused.
-    fn taken<T>(&mut self, entered: Entered<T>, take: impl FnOnce(T)) -> bool {
+    fn is_refused<T>(&mut self, entered: Entered<T>, take: impl FnOnce(T)) -> bool {
         let refused = matches!(entered, Entered::Invalid(_));
         self.wrong |= refused;
         if let Entered::Value(value) = entered {
@@ -139,7 +140,7 @@ impl Rail {
                 width,
                 parse_lengths,
             );
-            if self.taken(entered, |lengths| cx.sweep(SweepAction::SetLengths(lengths))) {
+            if self.is_refused(entered, |lengths| cx.sweep(SweepAction::SetLengths(lengths))) {
                 refused(ui, text.lengths_refused);
             }
             let longest = form.lengths.iter().copied().max().unwrap_or(1);
@@ -156,7 +157,7 @@ impl Rail {
             label(ui, name);
             let parse = |typed: &str| magnitudes::parse(typed, unit).ok().map(|_| typed.trim().to_owned());
             let entered = list_field(ui, name, &form.magnitudes, "0, 0.01 … 12 (13)", width, parse);
-            if self.taken(entered, |list| cx.sweep(SweepAction::SetMagnitudes(list))) {
+            if self.is_refused(entered, |list| cx.sweep(SweepAction::SetMagnitudes(list))) {
                 refused(ui, text.list_refused);
             }
             ui.add_space(6.0);
@@ -189,9 +190,14 @@ impl Rail {
                         shown: form.repeats.to_string(),
                         width: 56.0,
                     };
-                    let parse = |typed: &str| typed.parse::<usize>().ok().filter(|n| (1..=100).contains(n));
+                    let parse = |typed: &str| {
+                        typed
+                            .parse::<usize>()
+                            .ok()
+                            .filter(|n| (1..=SweepForm::MAX_REPEATS).contains(n))
+                    };
                     let entered = field.show(ui, parse);
-                    self.taken(entered, |repeats| cx.sweep(SweepAction::SetRepeats(repeats)));
+                    self.is_refused(entered, |repeats| cx.sweep(SweepAction::SetRepeats(repeats)));
                 });
             });
             self.second_module(ui, cx, width);
@@ -260,8 +266,8 @@ fn second_model(ui: &mut Ui, cx: &mut PanelContext<'_>, text: &SecondModuleText,
     }
 }
 
-/// Draws the cases and their progress.
-fn cases(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
+/// Draws the prompts and how many of their cases have finished.
+fn prompts(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
     let sweep = &cx.workbench.sweep;
@@ -424,7 +430,7 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             width: 72.0,
         };
         match field.show(ui, decimal) {
-            Entered::Value(budget) => cx.sweep(SweepAction::SetThresholdMinimum(budget)),
+            Entered::Value(minimum) => cx.sweep(SweepAction::SetThresholdMinimum(minimum)),
             Entered::Invalid(_) => off = true,
             Entered::Nothing => {}
         }
@@ -537,7 +543,7 @@ fn refused(ui: &mut Ui, words: &str) {
     ui.label(paint::words(words, theme::CAPTION, palette.broken));
 }
 
-/// Draws a box around the open row of the history.
+/// Fills the background of an open or hovered row of the history.
 pub(super) fn lit(ui: &Ui, rect: Rect) {
     ui.painter()
         .rect_filled(rect, CornerRadius::same(0), Palette::of(ui).raised);

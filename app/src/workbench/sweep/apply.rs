@@ -95,9 +95,9 @@ impl Workbench {
             }
             SweepAction::ResumeExperiment => self.resume(),
             SweepAction::SetThresholdMeasure(measure) => self.sweep.form.set_threshold_measure(measure),
-            SweepAction::SetThresholdMinimum(budget) => {
-                if budget.is_finite() {
-                    self.sweep.form.threshold_minimum = budget;
+            SweepAction::SetThresholdMinimum(minimum) => {
+                if minimum.is_finite() {
+                    self.sweep.form.threshold_minimum = minimum;
                 }
             }
             SweepAction::FindThreshold(len) => self.find_threshold(len),
