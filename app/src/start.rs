@@ -42,7 +42,7 @@ pub struct WindowArgs {
 /// Options for the control by other programs.
 #[derive(Debug, Clone, Args, Default)]
 pub struct ExternalArgs {
-    /// Receive OSC over UDP on this address: HOST:PORT, or a port of this machine alone. Off unless given: any program that reaches the address can
+    /// Receive OSC over UDP on this address: HOST:PORT, or a port of this computer alone. Off unless given: any program that reaches the address can
     /// change the prompt and start runs.
     #[arg(long, value_name = "ADDR", value_parser = endpoint)]
     pub osc: Option<Endpoint>,
@@ -68,7 +68,7 @@ impl ExternalArgs {
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, String> {
-    Endpoint::parse(text).ok_or_else(|| "give HOST:PORT, or a port alone for this machine, such as 9000".to_owned())
+    Endpoint::parse(text).ok_or_else(|| "give HOST:PORT, or a port alone for this computer, such as 9000".to_owned())
 }
 
 /// Exit status of a command.

@@ -894,7 +894,7 @@ fn the_first_difference_of_a_pair_is_numbered_in_the_unit_of_the_comparison() {
             );
         }
         assert_eq!(times_painted(&harness, number), 2, "a flag in each pane");
-        harness.get_by_label_contains(&format!("It leaves the baseline at {place}"));
+        harness.get_by_label_contains(&format!("It differs from {place}"));
     }
     // The unit is changed by its key.
     let mut harness = window(pair(common::LONG_BASELINE, common::LONG_PREFIXED));

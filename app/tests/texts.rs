@@ -867,7 +867,7 @@ fn a_run_is_pinned_in_the_baselines_place_by_key_and_button_and_others_are_compa
     // The line that the arrows are at, which is the last run.
     press(&mut harness, Key::V);
     assert_eq!(shown(&harness), [text_of(2.0), text_of(2.0)]);
-    assert!(words(&harness, "The same text as the pinned run").is_some());
+    assert!(words(&harness, "The same output as the pinned run").is_some());
     press(&mut harness, Key::ArrowDown);
     assert_eq!(shown(&harness), [text_of(2.0), text_of(1.0)]);
     assert!(words(&harness, "Differs").is_some());

@@ -1,4 +1,4 @@
-//! The injector unit: a unit for language models on StackFlow that puts a soft prefix in front of the token embeddings before prefill.
+//! A unit for language models on StackFlow that puts a soft prefix in front of the token embeddings before prefill.
 //!
 //! The program `softprefix-unit` serves it behind llm-sys or on a TCP port; the workbench runs it in its own process.
 //!

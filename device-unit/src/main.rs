@@ -15,7 +15,7 @@ use softprefix_unit::unit::{Unit, UnitOptions};
 use softprefix_unit::{listen, self_test};
 use tracing_subscriber::EnvFilter;
 
-/// The injector unit: puts a soft prefix in front of the token embeddings of a language model.
+/// A unit that puts a soft prefix in front of the token embeddings of a language model.
 #[derive(Parser)]
 #[command(version, about)]
 struct Arguments {

@@ -245,8 +245,8 @@ impl DoctorAccess {
             ),
             Ok(false) => {
                 return ChangeOutcome::Good(bilingual!(
-                    "No injector is installed.",
-                    "注入ユニットは導入されていません。"
+                    "softprefix-unit is not installed.",
+                    "softprefix-unit は導入されていません。"
                 ));
             }
             Err(error) => (error.to_string(), ChangeOutcome::Problem(error.sentence())),

@@ -207,7 +207,7 @@ fn nothing_scored() -> Problem {
         ProblemKind::Module,
         Bilingual::new(
             "The module scored no token of the baseline.",
-            "モジュールがベースラインのトークンを一つも評価しませんでした。",
+            "モジュールがベースラインのトークンを一つも採点しませんでした。",
         ),
         Bilingual::new("Run again.", "もう一度実行してください。"),
     )

@@ -156,7 +156,7 @@ impl SweepRunner {
             Bilingual::new("A sweep is already running.", "一括実験がすでに実行中です。"),
             Bilingual::new(
                 "Cancel it, or wait for its end.",
-                "中止するか、終わるのを待ってください。",
+                "キャンセルするか、終わるのを待ってください。",
             ),
         ))
     }

@@ -518,7 +518,7 @@ pub fn install(args: &InstallArgs) -> Result<Exit, Failure> {
         let unit = args.unit.display();
         reach.print_line(&bilingual!(
             "Copies {unit} to /opt/m5stack/bin/softprefix-unit on the module and lets the service llm-llm start it instead of the stock unit,\n\
-             which stays where it is. If the injector does not set up, answer and apply a prefix, the stock unit is restored.",
+             which stays where it is. If softprefix-unit does not set up, answer and apply a prefix, the stock unit is restored.",
             "{unit} をモジュールの /opt/m5stack/bin/softprefix-unit にコピーし、llm-llm サービスが標準ユニットの代わりに起動するようにします。\n\
              標準ユニットはそのまま残ります。設定・応答・プレフィックスの適用のどれかができなければ、標準ユニットに戻します。"
         ));
@@ -556,23 +556,23 @@ pub fn uninstall(args: &UninstallArgs) -> Result<Exit, Failure> {
         let ssh = reach.open(host).await?;
         print(&format!("{}\n\n", indent(install::UNINSTALL_SHOWN)));
         if !reach.agree(&bilingual!(
-            "Remove the injector and start the stock unit?",
-            "注入ユニットを取り除き、標準ユニットを起動しますか？"
+            "Remove softprefix-unit and start the stock unit?",
+            "softprefix-unit を取り除き、標準ユニットを起動しますか？"
         ))? {
             return Ok(Exit::Success);
         }
         let (ended, result) = match install::uninstall(&ssh).await {
             Ok(true) => {
                 reach.print_line(&bilingual!(
-                    "The injector is removed, the stock unit is running.",
-                    "注入ユニットを取り除き、標準ユニットが動いています。"
+                    "softprefix-unit is removed, the stock unit is running.",
+                    "softprefix-unit を取り除き、標準ユニットが動いています。"
                 ));
                 (Ended::Undone.word().to_owned(), Ok(Exit::Success))
             }
             Ok(false) => {
                 reach.print_line(&bilingual!(
-                    "No injector is installed.",
-                    "注入ユニットは導入されていません。"
+                    "softprefix-unit is not installed.",
+                    "softprefix-unit は導入されていません。"
                 ));
                 return Ok(Exit::Success);
             }

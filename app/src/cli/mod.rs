@@ -65,9 +65,9 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Check a module over ssh and port 10001, explain problems, and fix them.
     Doctor(doctor::DoctorArgs),
-    /// Install the injector unit on a module in place of the stock one.
+    /// Install softprefix-unit on a module in place of the stock unit.
     Install(doctor::InstallArgs),
-    /// Uninstall the injector unit, so that the stock one runs again.
+    /// Uninstall softprefix-unit, so that the stock unit runs again.
     Uninstall(doctor::UninstallArgs),
 }
 

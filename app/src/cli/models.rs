@@ -24,7 +24,7 @@ pub struct ModelsArgs {
 
 #[derive(Debug, Subcommand)]
 enum ModelsCommand {
-    /// List the models on this machine and those that can be downloaded (the default).
+    /// List the models on this computer and those that can be downloaded (the default).
     List,
     /// Download a model, by its name or short name.
     Fetch {

@@ -116,7 +116,7 @@ pub fn eprint(sentence: impl Display) {
 pub fn in_json(json: Result<String, serde_json::Error>) -> Result<String, Failure> {
     let json = json.map_err(|error| Failure {
         exit: Exit::File,
-        message: format!("The result has no JSON form ({error}). This is a fault of the program; please report it."),
+        message: format!("The result has no JSON form ({error}). This is a bug in this program; please report it."),
     })?;
     let escaped = |c: char| match c {
         '\u{7f}'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),

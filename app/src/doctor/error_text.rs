@@ -97,17 +97,17 @@ impl InstallError {
                 "モジュールの {program} は Debian パッケージ {package} のものです。`dpkg -i` でパッケージを更新するか、先に `dpkg -r {package}` で削除してください。"
             ),
             Self::StillStarted { file, package } => format!(
-                "{file} によってサービスが注入ユニットを起動するため、注入ユニットは残っています。{}",
+                "{file} によってサービスがsoftprefix-unit を起動するため、softprefix-unit は残っています。{}",
                 remove_by(file, package).ja
             ),
             Self::Reverted { why, former } => {
                 because("入れ替えに失敗し、取り消しました", why) + &former.sentence().ja
             }
             Self::StockStopped { why } => {
-                because("注入ユニットは取り除きましたが、標準ユニットが起動しません", why) + "診断の 2・3・4 節が原因を示します。"
+                because("softprefix-unit は取り除きましたが、標準ユニットが起動しません", why) + "診断の 2・3・4 節が原因を示します。"
             }
             Self::NotWorking { finding, former } => {
-                format!("注入ユニットは起動しましたが、次の問題がありました：{}。{}", finding.ja.trim_end_matches('。'), former.sentence().ja)
+                format!("softprefix-unit は起動しましたが、次の問題がありました：{}。{}", finding.ja.trim_end_matches('。'), former.sentence().ja)
             }
         };
         Bilingual {
@@ -138,7 +138,7 @@ impl InstallStep {
                 "SHA-256 が一致。入れ替えて起動中"
             ),
             Self::Testing => bilingual!(
-                "Testing it: set-up, baseline, a large prefix",
+                "Testing it: setup, baseline, a large prefix",
                 "試験中：設定、ベースライン、大きなプレフィックス"
             ),
             Self::Confirmed => bilingual!(

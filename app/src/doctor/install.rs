@@ -1,4 +1,4 @@
-//! Installs the injector unit on a module in place of the stock one, and uninstalls it.
+//! Installs softprefix-unit on a module in place of the stock unit, and uninstalls it.
 //!
 //! The stock binary and its service are not modified: our binary is stored beside it, and a drop-in file makes the
 //! service `llm-llm` start ours, so that whatever depends on the service keeps working. Writing or removing that one
@@ -72,13 +72,13 @@ pub enum InstallError {
     Packaged { program: &'static str, package: String },
     #[error("the swap failed and was reverted ({why}); {}", former.sentence().en)]
     Reverted { why: String, former: Former },
-    #[error("the injector was started, but there is a problem: {}; {}", finding.en.trim_end_matches('.'), former.sentence().en)]
+    #[error("softprefix-unit was started, but there is a problem: {}; {}", finding.en.trim_end_matches('.'), former.sentence().en)]
     NotWorking { finding: Bilingual, former: Former },
     #[error(
-        "the injector is removed, but the stock unit does not start ({why}); the doctor's findings of sections 2, 3 and 4 say what is missing"
+        "softprefix-unit is removed, but the stock unit does not start ({why}); the doctor's findings of sections 2, 3 and 4 say what is missing"
     )]
     StockStopped { why: String },
-    #[error("the injector stays, because {file} still makes the service start it; {}", remove_by(file, package).en)]
+    #[error("softprefix-unit stays, because {file} still makes the service start it; {}", remove_by(file, package).en)]
     StillStarted { file: String, package: String },
 }
 
@@ -216,7 +216,7 @@ pub fn program_in(path: &Path) -> Result<Vec<u8>, InstallError> {
     })
 }
 
-/// Installs the injector unit.
+/// Installs softprefix-unit.
 ///
 /// # Errors
 /// [`InstallError`]; the previous unit is in place again, with two exceptions. After [`InstallError::Ssh`] the module restores it by itself,
@@ -380,11 +380,11 @@ async fn try_until(check: &ProtocolCheck, end: Instant) -> (Option<Finding>, boo
     }
 }
 
-/// Uninstalls the injector unit. Returns `false` if it is not installed.
+/// Uninstalls softprefix-unit. Returns `false` if it is not installed.
 ///
 /// # Errors
 /// [`InstallError::StockStopped`] if the stock unit does not start (it is in place all the same);
-/// [`InstallError::StillStarted`] if something other than the installer makes the service start the injector.
+/// [`InstallError::StillStarted`] if something other than the installer makes the service start softprefix-unit.
 pub async fn uninstall(ssh: &Ssh) -> Result<bool, InstallError> {
     let script = Script::new(UNINSTALL);
     let answer = match ssh.run(&script, CHANGE_LIMIT).await {

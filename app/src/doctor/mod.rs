@@ -50,7 +50,7 @@ pub async fn check_over_ssh(ssh: &Ssh, in_use: Option<(&str, usize)>, mut report
 /// Id of the remedy that ends left-over tasks; it has no script and no undo.
 pub const EXIT_TASKS: &str = "exit-left-over-tasks";
 pub const BUILD: &str = "build-stock-unit";
-/// Id of the installation of the injector in the log; `--fix` does not accept it.
+/// Id of the installation of softprefix-unit in the log; `--fix` does not accept it.
 pub const INSTALL: &str = "install";
 
 /// Returns a short description of a change.
@@ -59,7 +59,7 @@ pub fn title(id: &str) -> Bilingual {
     match id {
         EXIT_TASKS => bilingual!("Exit the left-over tasks", "残っているタスクを終了"),
         BUILD => bilingual!("Build the C++ unit", "C++ ユニットをビルド"),
-        INSTALL => bilingual!("Install the injector", "注入ユニットを導入"),
+        INSTALL => bilingual!("Install softprefix-unit", "softprefix-unit を導入"),
         _ => remedy(id).map_or_else(|| id.into(), |remedy| remedy.title),
     }
 }

@@ -159,7 +159,7 @@ async fn connect(check: &ProtocolCheck) -> Result<(Module, Finding), Finding> {
 
 async fn check_tasks(module: &Module) -> Finding {
     let text = bilingual!(
-        "A module runs two tasks. Tasks that earlier clients did not exit still count, and then a set-up answers \"task full\".",
+        "A module runs two tasks. Tasks that earlier clients did not exit still count, and then a setup answers \"task full\".",
         "モジュールが動かせるタスクは二つです。終了せずに去ったクライアントのタスクも数えられ、設定時に「task full」になります。"
     );
     match module.tasks().await {
@@ -218,7 +218,7 @@ async fn check_inference(module: &Module, model: &str, report: &mut impl FnMut(F
         Err(error) => return Some(set_up_failed(model, &error)),
     };
     let name = model.to_owned();
-    let is_injector = task.support().is_some();
+    let is_softprefix_unit = task.support().is_some();
     report(
         Finding::new(
             SET_UP,
@@ -226,7 +226,7 @@ async fn check_inference(module: &Module, model: &str, report: &mut impl FnMut(F
             Verdict::Good,
             bilingual!("{name} sets up", "{name} を設定できます"),
             bilingual!(
-                "A set-up needs a unit that runs and a model that loads.",
+                "A setup needs a unit that runs and a model that loads.",
                 "設定には、動いているユニットと読み込めるモデルが必要です。"
             ),
         )
@@ -300,7 +300,7 @@ async fn check_inference(module: &Module, model: &str, report: &mut impl FnMut(F
     };
     report(check_prefix_effect(module, model, &task, &baseline, second_run).await);
     exit_task(&task, report).await;
-    let finding = check_streaming(module, model, is_injector, report).await;
+    let finding = check_streaming(module, model, is_softprefix_unit, report).await;
     report(finding);
     None
 }
@@ -420,8 +420,8 @@ async fn check_prefix_effect(
                 "ここでは soft_prefix が効いていません"
             ),
             bilingual!(
-                "The output equals the baseline although the prefix is large: check that the unit applies prefixes (accepts the JSON, decodes the bf16 values, prepends the rows), or install the injector unit.",
-                "大きなプレフィックスでも出力がベースラインと完全に一致します。ユニット側で prefix 合成が有効か（JSON 受理→bf16 復元→埋め込み先頭に合成）を確認するか、注入ユニットを導入してください。"
+                "The output equals the baseline although the prefix is large: check that the unit applies prefixes (accepts the JSON, decodes the bf16 values, prepends the rows), or install softprefix-unit.",
+                "大きなプレフィックスでも出力がベースラインと完全に一致します。ユニット側で prefix 合成が有効か（JSON 受理→bf16 復元→埋め込み先頭に合成）を確認するか、softprefix-unit を導入してください。"
             ),
         ),
         (_, Err(error)) => {
@@ -469,7 +469,12 @@ async fn check_prefix_effect(
 }
 
 /// Compares a stream of Japanese text with the same text sent at once (set-up guide, section 8.3).
-async fn check_streaming(module: &Module, model: &str, is_injector: bool, report: &mut impl FnMut(Finding)) -> Finding {
+async fn check_streaming(
+    module: &Module,
+    model: &str,
+    is_softprefix_unit: bool,
+    report: &mut impl FnMut(Finding),
+) -> Finding {
     const ID: &str = "stream";
     let set_up = |streaming| {
         SetUp::new(model, SYSTEM)
@@ -490,8 +495,8 @@ async fn check_streaming(module: &Module, model: &str, is_injector: bool, report
                     ID,
                     "8.3",
                     match streaming {
-                        false => bilingual!("A set-up without streaming fails", "ストリームなしの設定が失敗します"),
-                        true => bilingual!("A set-up with streaming fails", "ストリームありの設定が失敗します"),
+                        false => bilingual!("A setup without streaming fails", "ストリームなしの設定が失敗します"),
+                        true => bilingual!("A setup with streaming fails", "ストリームありの設定が失敗します"),
                     },
                     &error,
                 );
@@ -547,8 +552,8 @@ async fn check_streaming(module: &Module, model: &str, is_injector: bool, report
         .wrong_if(outcomes[0].is_err())
         .fact(bilingual!("streamed", "ストリーム"), streamed)
         .wrong_if(verdict != Verdict::Good);
-    // The injector never splits a character, so any difference is a fault of it.
-    if is_injector && verdict == Verdict::Warning {
+    // softprefix-unit never splits a character, so any difference is a fault of it.
+    if is_softprefix_unit && verdict == Verdict::Warning {
         Finding {
             verdict: Verdict::Broken,
             ..finding

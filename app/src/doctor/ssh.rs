@@ -146,7 +146,7 @@ impl Default for SshOptions {
 /// Why the module could not be asked. Each sentence ends with what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SshError {
-    #[error("{given:?} is no host name; give user@host, as for ssh")]
+    #[error("{given:?} is not a host name; give user@host, as for ssh")]
     BadHost { given: String },
     #[error(
         "the embedded module is a part of this program; the doctor looks at modules that ssh reaches: give user@host"
@@ -177,7 +177,7 @@ pub enum SshError {
     CutOff { host: String, detail: String },
     #[error("{host} did not run a script ({detail}); give the account a shell that runs `sh`, then check again")]
     NoShell { host: String, detail: String },
-    #[error("{host} printed more than {mib} MiB; look what its shell's start-up files print, then check again")]
+    #[error("{host} printed more than {mib} MiB; check what its shell's start-up files print, then try again")]
     TooMuch { host: String, mib: usize },
     #[error("{host} did not answer within {seconds} s; check again, or restart the module")]
     TimedOut { host: String, seconds: u64 },

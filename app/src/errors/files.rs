@@ -140,7 +140,7 @@ pub fn fetch(error: &FetchError) -> ErrorText {
             "フォルダーの所有者を確かめるか、SOFTPREFIX_MODEL_DIR で別の場所を指定してください。".to_owned(),
         ),
         FetchError::Cancelled { model } => (
-            format!("{model} のダウンロードを中止しました。"),
+            format!("{model} のダウンロードをキャンセルしました。"),
             "届いた分は残してあり、次はそこから続けます。".to_owned(),
         ),
     };

@@ -138,7 +138,7 @@ pub fn session(error: &SessionError, is_embedded: bool) -> Problem {
 fn local(remedy: LocalRemedy) -> Bilingual {
     let ja = match remedy {
         LocalRemedy::Relieve => {
-            "この機器の負荷が高いか、メモリーが足りないようです。ほかのプログラムを終了するか、小さなモデルを選んで、もう一度試してください。"
+            "このコンピューターの負荷が高いか、メモリーが足りないようです。ほかのプログラムを終了するか、小さなモデルを選んで、もう一度試してください。"
         }
         LocalRemedy::Reconnect => "再接続すると、内蔵モジュールが起動し直します。",
     };
@@ -191,7 +191,7 @@ const REASONS: &[(&str, &str)] = &[
     ("Broken pipe", "相手が接続を切りました"),
     ("timed out", "時間切れです"),
     ("Address already in use", "そのアドレスは使用中です"),
-    ("assign requested address", "この機器のアドレスではありません"),
+    ("assign requested address", "このコンピューターのアドレスではありません"),
     ("No such file", "ファイルがありません"),
     ("File exists", "同じ名前のファイルがあります"),
     ("File name too long", "名前が長すぎます"),

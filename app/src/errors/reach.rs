@@ -44,8 +44,8 @@ pub fn cannot_listen(endpoint: &Endpoint, error: &io::Error) -> Problem {
                 because(&format!("{endpoint} では OSC を受信できません"), &error.to_string()),
             ),
             Bilingual::new(
-                "Choose an address of this machine, such as 127.0.0.1:9000, with a port above 1023.",
-                "127.0.0.1:9000 のような、この機器のアドレスと 1024 以上のポートを指定してください。",
+                "Choose an address of this computer, such as 127.0.0.1:9000, with a port above 1023.",
+                "127.0.0.1:9000 のような、このコンピューターのアドレスと 1024 以上のポートを指定してください。",
             ),
         ),
     };
@@ -164,7 +164,7 @@ fn japanese(error: &ClientError) -> (String, String) {
             "softprefix-unit を更新して、もう一度試してください。",
         ),
         ClientError::Unsupported { work_id, feature } => (
-            format!("{work_id} では「{feature}」ができません。本ソフトのユニットだけの機能です。"),
+            format!("{work_id} では「{feature}」ができません。softprefix-unit だけの機能です。"),
             "内蔵モジュールか softprefix-unit に接続してください。",
         ),
         // Handled by `client`.

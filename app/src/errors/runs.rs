@@ -54,7 +54,7 @@ pub fn canary(error: &RunError) -> Problem {
         ),
         Bilingual::new(
             "Compare the outputs with the baseline before you rely on them.",
-            "信用する前に、出力をベースラインと見比べてください。",
+            "信頼する前に、出力をベースラインと見比べてください。",
         ),
     )
 }

@@ -305,7 +305,7 @@ pub enum FileQuestion {
     /// Any file that this program writes.
     Open,
     ModelFile,
-    /// The injector unit's binary, for the installer.
+    /// The binary of softprefix-unit, for the installer.
     UnitBinary,
     /// Where to export the shown experiment in this format.
     Export {

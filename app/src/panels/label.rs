@@ -109,12 +109,14 @@ pub(super) fn kind(text: &Text, of: &PrefixKind) -> String {
         PrefixKind::RandomUniform { seed, generator } => drawn(KindChoice::RandomUniform, seed, generator),
         PrefixKind::RandomNormal { seed, generator } => drawn(KindChoice::RandomNormal, seed, generator),
         PrefixKind::SampledVocabulary { seed, generator } => drawn(KindChoice::Sampled, seed, generator),
-        PrefixKind::Words { text: words } => format!("“{words}”"),
-        PrefixKind::Blend { from, to, t } => format!("{} → {} {t:.2}", blend_end(from), blend_end(to)),
-        PrefixKind::Contrast { text: words, minus } => format!("“{words}” − “{minus}”"),
+        PrefixKind::Words { text: words } => (text.quoted)(words),
+        PrefixKind::Blend { from, to, t } => {
+            format!("{} → {} {t:.2}", blend_end(text, from), blend_end(text, to))
+        }
+        PrefixKind::Contrast { text: words, minus } => format!("{} − {}", (text.quoted)(words), (text.quoted)(minus)),
         PrefixKind::Imported { name, origin, .. } => match origin {
             Origin::File => name.clone(),
-            origin => format!("{} “{name}”", (text.origin)(origin)),
+            origin => format!("{} {}", (text.origin)(origin), (text.quoted)(name)),
         },
         PrefixKind::Chosen { name, generation, .. } => format!("{name} +{generation}"),
         other => other.name().to_owned(),
@@ -127,9 +129,9 @@ pub(super) fn kind(text: &Text, of: &PrefixKind) -> String {
 }
 
 /// A text in quotation marks, stored rows by their name.
-fn blend_end(end: &BlendEndpoint) -> String {
+fn blend_end(text: &Text, end: &BlendEndpoint) -> String {
     match end {
-        BlendEndpoint::Text(words) => format!("“{words}”"),
+        BlendEndpoint::Text(words) => (text.quoted)(words),
         BlendEndpoint::Stored { name, .. } => name.clone(),
     }
 }

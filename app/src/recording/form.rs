@@ -46,12 +46,12 @@ pub enum Broken {
     #[error("{0} is not a recording of this program; choose a file that it recorded.")]
     NotOne(String),
     #[error(
-        "{name} was recorded by a newer version (form {version}, this program reads {VERSION}); update softprefix to play it."
+        "{name} was recorded by a newer version (format {version}, this program reads {VERSION}); update softprefix to play it."
     )]
     Newer { name: String, version: u64 },
-    #[error("{name} is damaged in line {line} ({why}); record it again or take a copy that is whole.")]
+    #[error("{name} is damaged in line {line} ({why}); record it again or use an undamaged copy.")]
     Line { name: String, line: usize, why: String },
-    #[error("{0} has nothing in it to play; record for longer.")]
+    #[error("{0} is an empty recording; record for longer.")]
     Empty(String),
 }
 

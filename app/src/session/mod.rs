@@ -145,7 +145,7 @@ impl ConnectProblem {
             Self::NoModel(None) => Problem::new(
                 ProblemKind::Model,
                 Bilingual::new(
-                    "There is no model for the embedded module on this machine.",
+                    "There is no model for the embedded module on this computer.",
                     "内蔵モジュール用のモデルがありません。",
                 ),
                 Bilingual::new(remedy, remedy_ja),

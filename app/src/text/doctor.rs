@@ -79,16 +79,16 @@ static ENGLISH: DoctorText = DoctorText {
     undo_later: "Undo becomes available after the fix.",
     no_undo: "This cannot be undone.",
     changed_before: "Changed before",
-    section: |section| format!("Set-up guide, section {section}"),
+    section: |section| format!("Setup guide, section {section}"),
     working: "Working on the module…",
     exit_tasks: "Exit the left-over tasks",
     exit_tasks_about: "Anybody who uses one of these tasks loses it.",
-    install: "Install the injector…",
-    install_about: "Lets the module start softprefix-unit instead of the stock unit, which stays where it is. If the injector does not answer and \
+    install: "Install softprefix-unit…",
+    install_about: "Lets the module start softprefix-unit instead of the stock unit, which stays where it is. If it does not answer and \
                     apply a prefix, the stock unit is restored.",
     uninstall: "Restore the stock unit",
     choose: "Choose a line on the left.",
-    installer_title: "Install the injector unit",
+    installer_title: "Install softprefix-unit",
     installer_about: "Checks processor, glibc, free space, service and model; copies the file under a temporary name and compares its SHA-256; \
                       then lets the service llm-llm start it. If it does not set up, answer and apply a prefix, or if nobody confirms within \
                       four minutes, the module restores the stock unit by itself.",
@@ -135,12 +135,12 @@ static JAPANESE: DoctorText = DoctorText {
     working: "モジュールで作業中…",
     exit_tasks: "残っているタスクを終了",
     exit_tasks_about: "これらのタスクを使っている人がいれば、そのタスクは失われます。",
-    install: "注入ユニットを導入…",
+    install: "softprefix-unit を導入…",
     install_about: "標準ユニットはそのまま残し、代わりに softprefix-unit を起動するようにします。応答しない、またはプレフィックスが効かない\
                     場合は標準ユニットに戻します。",
     uninstall: "標準ユニットに戻す",
     choose: "左の項目を選んでください。",
-    installer_title: "注入ユニットの導入",
+    installer_title: "softprefix-unit の導入",
     installer_about: "プロセッサー・glibc・空き容量・サービス・モデルを確かめ、仮の名前でコピーして SHA-256 を照合し、llm-llm サービスから起動します。\
                       設定・応答・プレフィックスの適用のどれかができないとき、または 4 分以内に確認がないときは、モジュールが自動で標準ユニットに戻します。",
     unit_file: "モジュール用にビルドしたユニットのファイル",
@@ -151,9 +151,9 @@ static JAPANESE: DoctorText = DoctorText {
     connect: "接続して調整する",
     visit: "診断する",
     build: "C++ ユニットのビルド",
-    build_about: "モジュール上で scons を 1 並列で実行し、質問にはすべて Y で答え、メモリーが足りなくなると中止します。時間がかかります。",
+    build_about: "モジュール上で scons を 1 並列で実行し、質問にはすべて Y で答え、メモリーが足りなくなると停止します。時間がかかります。",
     build_start: "ビルドを始める",
-    build_stop: "ビルドを止める",
+    build_stop: "ビルドを停止",
     build_stopping: "停止中…",
     build_output: "ビルドの出力",
     free_memory: |mib| format!("ビルド中：空きメモリー {mib} MiB"),

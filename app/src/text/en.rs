@@ -184,6 +184,7 @@ pub(super) static TEXT: Text = Text {
     row_norm: "Row norm",
     copy_digest: "Copy the SHA-256",
     nothing_built: "after connecting",
+    quoted: |text| format!("“{text}”"),
     invalid_number: |typed| format!("“{typed}” is not a valid number here."),
 
     system: words::SYSTEM.en,
@@ -203,8 +204,8 @@ pub(super) static TEXT: Text = Text {
     run: "Run",
     stop: "Stop",
     unavailable: |why| match why {
-        Unavailable::NotConnected => "Cannot run: no module is connected.",
-        Unavailable::StillConnecting => "Cannot run until the module is ready.",
+        Unavailable::NotConnected => super::NOT_CONNECTED.en,
+        Unavailable::StillConnecting => super::STILL_CONNECTING.en,
         Unavailable::EmptyPrompt => "Cannot run: the prompt is empty.",
         Unavailable::NoWords => "Cannot run: the prefix has no words.",
         Unavailable::SameTexts => "Cannot run: both texts are the same, so there is no contrast.",
@@ -250,9 +251,9 @@ pub(super) static TEXT: Text = Text {
     rerun_baseline: "Run the baseline again",
     checking: "second run, to check the first",
     running_again: "second run, to measure the noise",
-    checking_about: "The baseline runs a second time. Our unit uses the first text as a draft and computes every token again, which reveals any token that differs. A stock module simply runs again; the distance between both texts is its noise.",
+    checking_about: "The baseline runs a second time. softprefix-unit uses the first output as a draft and computes every token again, which reveals any token that differs. A stock module simply runs again; the distance between both outputs is its noise.",
     fill_curve: "Fill the curve",
-    fill_about: "Runs this prefix at twelve magnitudes in the background; your own runs go first. Moving to one of them shows its text at once.",
+    fill_about: "Runs this prefix at twelve magnitudes in the background; your own runs go first. Moving to one of them shows its output at once.",
     filling: |done, total| format!("Stop · {done} of {total}"),
     fill_by_itself: "Fill the curve when I pause",
     curve: "Curve",
@@ -274,7 +275,7 @@ pub(super) static TEXT: Text = Text {
         Unit::Word => format!("word {number}"),
         Unit::Line => format!("line {number}"),
     },
-    first_difference_at: |unit, number| format!("First difference at {}", (TEXT.nth)(unit, number)),
+    first_difference_at: |unit, number| format!("Differs from {}", (TEXT.nth)(unit, number)),
     differences: |count| match count {
         1 => "1 difference".to_owned(),
         _ => format!("{count} differences"),
@@ -303,20 +304,22 @@ pub(super) static TEXT: Text = Text {
         Measure::FirstDivergence => "Characters that both outputs share from the start",
         Measure::Distinct2 => "Distinct character pairs of this output over all of its pairs",
         Measure::Distinct4 => {
-            "Distinct runs of four characters over all such runs; lower for longer outputs, and very low in a loop"
+            "Distinct runs of four characters over all such runs; lower for longer outputs, and very low where the output repeats itself"
         }
         Measure::Length => "Characters of this output",
         Measure::KlMean => {
             "Mean KL(baseline || prefixed) over the baseline's tokens, in nats: how far the prefix moves the model's predictions, also where the text is the same"
         }
-        Measure::Perplexity => "Perplexity of this output under the model without the prefix; a loop has a low one",
+        Measure::Perplexity => {
+            "Perplexity of this output under the model without the prefix; an output that repeats itself has a low one"
+        }
     },
     measure: "Measure",
     more_measures: "more",
     x_norms: words::AXIS_NORMS.en,
     x_raw: words::AXIS_RAW.en,
     noise: "noise floor: two baseline runs differ by this much",
-    noise_none: "two baseline runs gave the same text",
+    noise_none: "two baseline runs gave the same output",
     collapsed_above: |x| format!("repeats itself from {x}"),
     points: |count| match count {
         1 => "1 point".to_owned(),
@@ -335,19 +338,19 @@ pub(super) static TEXT: Text = Text {
     verdict_connect: "Connect a module to begin.",
     verdict_begin: "Run once, then move the magnitude.",
     verdict_running: "Running: the same as the baseline so far",
-    pinned_parts: |place| format!("Differs from the pinned run at {place}"),
-    pinned_parts_short: |place| format!("Differs at {place}"),
-    pinned_same: "The same text as the pinned run",
+    pinned_parts: |place| format!("Pinned run: differs from {place}"),
+    pinned_parts_short: |place| format!("Differs from {place}"),
+    pinned_same: "The same output as the pinned run",
     pinned_same_so_far: "Running: the same as the pinned run so far",
     against_pinned: "to the pinned run:",
-    against_pinned_about: "The two texts above, measured against each other; KL is known against the baseline alone. The plot and the table stay measured against the baseline.",
+    against_pinned_about: "The two outputs above, measured against each other; KL is known against the baseline alone. The plot and the table stay measured against the baseline.",
     verdict_same: "No effect: both outputs are the same",
     verdict_noise: "Within the noise: two baselines differ as much",
     verdict_ignored: "Both outputs are the same: the module probably ignored the prefix.",
     verdict_collapsed: |x| format!("Repeats itself at {x}"),
-    verdict_parts: |place| format!("Leaves the baseline at {place}"),
-    verdict_parts_short: |place| format!("Leaves at {place}"),
-    verdict_parts_collapse: |place, x| format!("Leaves at {place}, repeats itself from {x}"),
+    verdict_parts: |place| format!("Differs from {place}"),
+    verdict_parts_short: |place| format!("Differs from {place}"),
+    verdict_parts_collapse: |place, x| format!("Differs from {place}, repeats itself from {x}"),
 
     help_title: "Keys and commands",
     help_tabs: "Keys marked with views act only while one of them is shown.",
@@ -427,7 +430,7 @@ pub(super) static TEXT: Text = Text {
     connect_embedded: "Embedded module",
     connect_embedded_about: "Part of this program; runs on this computer's processor. Nothing to set up.",
     connect_remote: "Module at an address",
-    connect_remote_about: "An M5Stack LLM module, or softprefix-unit on another machine.",
+    connect_remote_about: "An M5Stack LLM module, or softprefix-unit on another computer.",
     address: "Host and port",
     address_hint: "192.168.1.20:10001",
     address_wrong: "That is not an address. Write host:port, for example 192.168.1.20:10001.",
@@ -439,7 +442,7 @@ pub(super) static TEXT: Text = Text {
     models_title: "Models of the embedded module",
     models_about: "Downloaded models are checked by their SHA-256 and kept for the next start.",
     models_none: "Looking for models…",
-    present: "on this machine",
+    present: "on this computer",
     unusable: "cannot be used",
     not_verified: "not verified by this program",
     use_model: |model| format!("Use {model}"),

@@ -34,12 +34,30 @@ pub use steps::StepsText;
 pub use sweep::SweepText;
 
 use softprefix_core::compare::{Granularity, Measure};
+use softprefix_core::language::{Bilingual, term};
 use softprefix_core::prefix::Origin;
 use softprefix_core::protocol::extension::FinishReason;
 
 use crate::commands::{CommandId, Group};
 use crate::model::{ConnectStep, KindChoice, Language, LoadStage, ProblemKind, Retry, Unavailable, Unit};
 use crate::workbench::Tab;
+
+// What several views need before they can start something.
+const NOT_CONNECTED: Bilingual<&'static str> = term(
+    "No module is connected. Connect one, or start the embedded module.",
+    "モジュールが接続されていません。接続するか、内蔵モジュールを起動してください。",
+);
+const STILL_CONNECTING: Bilingual<&'static str> =
+    term("The module is still being connected.", "モジュールに接続中です。");
+const NO_HISTORY: Bilingual<&'static str> = term(
+    "The history is not open, so nothing can be saved. Check its folder.",
+    "履歴を開けないため、結果を保存できません。フォルダーを確かめてください。",
+);
+const OTHER_MODE: Bilingual<&'static str> = term(
+    "Another mode is running. Stop it first.",
+    "別のモードが実行中です。先に停止してください。",
+);
+const INVALID_FIELD: Bilingual<&'static str> = term("Correct the marked field.", "印の付いた欄を直してください。");
 
 /// The words of one language.
 pub struct Text {
@@ -140,6 +158,8 @@ pub struct Text {
     pub copy_digest: &'static str,
     pub nothing_built: &'static str,
     pub invalid_number: fn(&str) -> String,
+    /// A text in quotation marks.
+    pub quoted: fn(&str) -> String,
 
     // The prompt.
     pub system: &'static str,

@@ -1,6 +1,6 @@
 //! The words of stars and notes on runs, in each language.
 
-use softprefix_core::experiment::{Rating, Stars};
+use softprefix_core::experiment::{Rating, Stars, words};
 
 use crate::model::Language;
 
@@ -36,7 +36,7 @@ impl RatingText {
 static ENGLISH: RatingText = RatingText {
     stars: "Stars of this run",
     count: |stars| match stars.map(Stars::count) {
-        None => "not rated".to_owned(),
+        None => "no stars".to_owned(),
         Some(1) => "1 star".to_owned(),
         Some(count) => format!("{count} stars"),
     },
@@ -45,21 +45,21 @@ static ENGLISH: RatingText = RatingText {
     title: "Stars and note",
     hint: "What is special about this run?",
     save: "Save",
-    column: "Rating",
+    column: words::STARS.en,
     table_about: "Keys in the table: 0 to 5 give stars, Delete removes them, E writes a note, Space chooses.",
 };
 
 static JAPANESE: RatingText = RatingText {
-    stars: "この実行の評価（星）",
+    stars: "この実行の星",
     count: |stars| match stars.map(Stars::count) {
-        None => "評価なし".to_owned(),
+        None => "星なし".to_owned(),
         Some(count) => format!("星 {count}"),
     },
     note: "メモ",
     add_note: "メモを付ける",
-    title: "評価とメモ",
+    title: "星とメモ",
     hint: "この実行で気づいたこと",
     save: "保存",
-    column: "評価",
+    column: words::STARS.ja,
     table_about: "表のキー：0〜5 で星、Delete で取り消し、E でメモ、Space で選択。",
 };

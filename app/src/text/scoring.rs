@@ -53,7 +53,7 @@ static ENGLISH: ScoringText = ScoringText {
     diff: "Diff",
     kl: "KL",
     kl_unavailable: |off| match off {
-        KlUnavailable::NotConnected => "KL needs a module: connect one.",
+        KlUnavailable::NotConnected => super::NOT_CONNECTED.en,
         KlUnavailable::Pinned => "KL is measured against the baseline: unpin the run to see it.",
         KlUnavailable::NotScored => {
             "This pair has no KL: it is measured between the baseline and a case of a sweep that asks for it."
@@ -80,7 +80,7 @@ static ENGLISH: ScoringText = ScoringText {
     max: words::MAX.en,
     same_top: words::SAME_TOP.en,
     perplexity: Measure::Perplexity.name().en,
-    perplexity_about: "Perplexity of this text under the model without the prefix. Read it beside distinct-4: a loop has a low one.",
+    perplexity_about: "Perplexity of this output under the model without the prefix. Read it beside distinct-4: an output that repeats itself has a low one.",
     perplexity_under_base: words::WITHOUT_PREFIX.en,
     probability: "probability",
     accessible_value: |mean, p95, max, same| {
@@ -111,7 +111,7 @@ static JAPANESE: ScoringText = ScoringText {
     diff: "差分",
     kl: "KL",
     kl_unavailable: |off| match off {
-        KlUnavailable::NotConnected => "KL にはモジュールの接続が必要です。",
+        KlUnavailable::NotConnected => super::NOT_CONNECTED.ja,
         KlUnavailable::Pinned => "KL はベースラインに対して測ります。固定を解除すると表示できます。",
         KlUnavailable::NotScored => {
             "この組の KL はありません。KL を測る一括実験の、ベースラインとケースの間で測ります。"
@@ -138,11 +138,11 @@ static JAPANESE: ScoringText = ScoringText {
     max: words::MAX.ja,
     same_top: words::SAME_TOP.ja,
     perplexity: Measure::Perplexity.name().ja,
-    perplexity_about: "この文の、プレフィックスなしのモデルでのパープレキシティ。反復では低くなるので、distinct-4 と併せて見てください。",
+    perplexity_about: "この出力の、プレフィックスなしのモデルでのパープレキシティ。反復では低くなるので、distinct-4 と併せて見てください。",
     perplexity_under_base: words::WITHOUT_PREFIX.ja,
     probability: "確率",
     accessible_value: |mean, p95, max, same| {
-        format!("KL（nat）: 平均 {mean}、95 パーセンタイル {p95}、最大 {max}。第1候補の一致 {same} %")
+        format!("KL（nat）: 平均 {mean}、95 パーセンタイル {p95}、最大 {max}。第 1 候補の一致 {same} %")
     },
     not_laid: "トークンが文と対応しないため、色分けできません。",
     save_figure: "この図を保存",

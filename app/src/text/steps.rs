@@ -40,7 +40,7 @@ static ENGLISH: StepsText = StepsText {
         },
         FirstStep {
             name: "Sweep",
-            words: "Many magnitudes and lengths in one go, as a map and as lines. Every run is saved on this machine; Export, at the top, writes a report or a table.",
+            words: "Many magnitudes and lengths in one go, as a map and as lines. Every run is saved on this computer; Export, at the top, writes a report or a table.",
             button: "Open Sweep with this prompt",
         },
         FirstStep {

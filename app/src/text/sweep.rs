@@ -148,10 +148,10 @@ pub struct SweepText {
     pub changed_prompt: &'static str,
     pub added_prefix: fn(&str) -> String,
     pub removed_prefix: &'static str,
-    pub leaves_earlier: fn(usize, usize, usize) -> String,
-    pub leaves_later: fn(usize, usize, usize) -> String,
-    pub leaves_at: fn(&str) -> String,
-    pub leaves_same: fn(usize) -> String,
+    pub differs_earlier: fn(usize, usize, usize) -> String,
+    pub differs_later: fn(usize, usize, usize) -> String,
+    pub differs_at: fn(&str) -> String,
+    pub differs_same: fn(usize) -> String,
     pub value_to: fn(&str, &str, &str) -> String,
     pub value_is: fn(&str, &str) -> String,
     pub no_text: &'static str,
@@ -217,15 +217,15 @@ static ENGLISH: SweepText = SweepText {
     output: |tokens| format!("{tokens} new tokens"),
     change: "Change…",
     threshold: "Threshold",
-    threshold_summary: "largest magnitude within a budget",
-    threshold_about: "Finds where this measure first falls below the budget, with the points of the sweep and at most 14 runs of the shown prompt.",
+    threshold_summary: "largest magnitude within a limit",
+    threshold_about: "Finds where this measure first falls below the limit, with the points of the sweep and at most 14 runs of the shown prompt.",
     at_least: "at least",
     find: "Find",
     threshold_found: |within, beyond| {
-        format!("First falls below the budget at {beyond}; every measured point up to {within} is within it.")
+        format!("First falls below the limit at {beyond}; every measured point up to {within} is within it.")
     },
-    threshold_below: |smallest| format!("The smallest measured magnitude, {smallest}, is beyond the budget."),
-    threshold_above: |largest, count| format!("All {count} measured points, up to {largest}, are within the budget."),
+    threshold_below: |smallest| format!("The smallest measured magnitude, {smallest}, is already below the limit."),
+    threshold_above: |largest, count| format!("All {count} measured points, up to {largest}, are within the limit."),
     threshold_crossing: |at, back_within| {
         if back_within {
             format!("within it at {at}")
@@ -283,12 +283,12 @@ static ENGLISH: SweepText = SweepText {
     run_anyway: "Run anyway",
     new_sweep: "Start over",
     unavailable: |why| match why {
-        SweepUnavailable::NotConnected => "No module is connected; connect one in the Tune view.".to_owned(),
+        SweepUnavailable::NotConnected => super::NOT_CONNECTED.en.to_owned(),
         SweepUnavailable::NoPrompts => "No prompts yet: add one.".to_owned(),
         SweepUnavailable::NoMaterial => "The prefix has no text or file yet: set it in the Tune view.".to_owned(),
         SweepUnavailable::Plan(error) => error.en.clone(),
-        SweepUnavailable::WrongField => "A field has an invalid value; correct it first.".to_owned(),
-        SweepUnavailable::NoHistory => "The history is not open, so results cannot be saved.".to_owned(),
+        SweepUnavailable::WrongField => super::INVALID_FIELD.en.to_owned(),
+        SweepUnavailable::NoHistory => super::NO_HISTORY.en.to_owned(),
         SweepUnavailable::OtherModel(model) => {
             format!("It was started with {model}; connect to that model to continue.")
         }
@@ -349,10 +349,10 @@ static ENGLISH: SweepText = SweepText {
     changed_prompt: "the prompt",
     added_prefix: |made| format!("the prefix, from none to {made}"),
     removed_prefix: "the prefix, to none",
-    leaves_earlier: |by, from, to| format!("B leaves the baseline {by} characters earlier ({from} to {to})"),
-    leaves_later: |by, from, to| format!("B leaves the baseline {by} characters later ({from} to {to})"),
-    leaves_at: |at| format!("It leaves the baseline at {at}"),
-    leaves_same: |at| format!("Both leave the baseline at character {at}"),
+    differs_earlier: |by, from, to| format!("B differs {by} characters earlier ({from} to {to})"),
+    differs_later: |by, from, to| format!("B differs {by} characters later ({from} to {to})"),
+    differs_at: |at| format!("It differs from {at}"),
+    differs_same: |at| format!("Both differ from character {at}"),
     value_to: |measure, from, to| format!("{measure} {from} to {to}"),
     value_is: |measure, value| format!("{measure} {value}"),
     no_text: "no output",
@@ -398,20 +398,20 @@ static JAPANESE: SweepText = SweepText {
     output: |tokens| format!("最大 {tokens} トークン"),
     change: "変更…",
     threshold: "しきい値",
-    threshold_summary: "許容内で最大の大きさ",
-    threshold_about: "この指標が最初に許容を下回るところを、一括実験の点と、表示中のプロンプトでの最多 14 回の実行から探します。",
+    threshold_summary: "下限を満たす最大の大きさ",
+    threshold_about: "この指標が最初に下限を下回るところを、一括実験の点と、表示中のプロンプトでの最多 14 回の実行から探します。",
     at_least: "下限",
     find: "探す",
     threshold_found: |within, beyond| {
-        format!("{beyond} で初めて許容を下回ります。測った点は {within} まですべて許容内です。")
+        format!("{beyond} で初めて下限を下回ります。測った点は {within} まですべて下限以上です。")
     },
-    threshold_below: |smallest| format!("測った中で最小の {smallest} が、すでに許容を下回っています。"),
-    threshold_above: |largest, count| format!("測った {count} 点は、{largest} まですべて許容内です。"),
+    threshold_below: |smallest| format!("測った中で最小の {smallest} が、すでに下限を下回っています。"),
+    threshold_above: |largest, count| format!("測った {count} 点は、{largest} まですべて下限以上です。"),
     threshold_crossing: |at, back_within| {
         if back_within {
-            format!("{at} で許容内")
+            format!("{at} で下限以上")
         } else {
-            format!("{at} で許容を下回る")
+            format!("{at} で下限を下回る")
         }
     },
     threshold_crossings: |list| format!("その先の交差: {list}。"),
@@ -434,7 +434,7 @@ static JAPANESE: SweepText = SweepText {
     history_none_found: "見つかりません。",
     status: |status| match status {
         ExperimentStatus::Complete => "完了",
-        ExperimentStatus::Cancelled => "中止",
+        ExperimentStatus::Cancelled => "キャンセル",
         ExperimentStatus::Open => "再開可",
         ExperimentStatus::Running => "実行中",
         ExperimentStatus::Session => "調整",
@@ -453,7 +453,7 @@ static JAPANESE: SweepText = SweepText {
     start: "開始",
     pause: "一時停止",
     unpause: "続行",
-    cancel: "中止",
+    cancel: "キャンセル",
     resume: "再開",
     interrupted_sweep: "一括実験が中断しています",
     rest: |runs| match runs {
@@ -464,12 +464,12 @@ static JAPANESE: SweepText = SweepText {
     run_anyway: "このまま実行",
     new_sweep: "新しく開始",
     unavailable: |why| match why {
-        SweepUnavailable::NotConnected => "モジュールが未接続です。「調整」で接続してください。".to_owned(),
+        SweepUnavailable::NotConnected => super::NOT_CONNECTED.ja.to_owned(),
         SweepUnavailable::NoPrompts => "プロンプトがありません。追加してください。".to_owned(),
         SweepUnavailable::NoMaterial => "プレフィックスの材料（言葉かファイル）が「調整」にありません。".to_owned(),
         SweepUnavailable::Plan(error) => error.ja.clone(),
-        SweepUnavailable::WrongField => "正しくない欄があります。先に直してください。".to_owned(),
-        SweepUnavailable::NoHistory => "履歴が開けないため、結果を保存できません。".to_owned(),
+        SweepUnavailable::WrongField => super::INVALID_FIELD.ja.to_owned(),
+        SweepUnavailable::NoHistory => super::NO_HISTORY.ja.to_owned(),
         SweepUnavailable::OtherModel(model) => {
             format!("{model} で始めた実験です。再開するにはそのモデルに接続してください。")
         }
@@ -484,7 +484,7 @@ static JAPANESE: SweepText = SweepText {
     just_started: "実行中…",
     paused: "一時停止中",
     complete: "完了",
-    cancelled: "中止しました",
+    cancelled: "キャンセルしました",
     no_effect: "停止：プレフィックスの効果がありません",
     interrupted: "中断しました",
     reconnecting: "接続が切れました。再接続しています…",
@@ -530,10 +530,10 @@ static JAPANESE: SweepText = SweepText {
     changed_prompt: "プロンプト",
     added_prefix: |made| format!("プレフィックス なし → {made}"),
     removed_prefix: "プレフィックス → なし",
-    leaves_earlier: |by, from, to| format!("B は {by} 文字早くベースラインから離れます（{from} → {to}）"),
-    leaves_later: |by, from, to| format!("B は {by} 文字遅くベースラインから離れます（{from} → {to}）"),
-    leaves_at: |at| format!("{at}でベースラインから離れます"),
-    leaves_same: |at| format!("どちらも {at} 文字目でベースラインから離れます"),
+    differs_earlier: |by, from, to| format!("B は {by} 文字早く違い始めます（{from} → {to}）"),
+    differs_later: |by, from, to| format!("B は {by} 文字遅く違い始めます（{from} → {to}）"),
+    differs_at: |at| format!("{at}から違います"),
+    differs_same: |at| format!("どちらも {at} 文字目から違います"),
     value_to: |measure, from, to| format!("{measure} {from} → {to}"),
     value_is: |measure, value| format!("{measure} {value}"),
     no_text: "出力なし",

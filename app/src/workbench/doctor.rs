@@ -57,7 +57,7 @@ pub enum Page {
     /// One finding.
     #[default]
     Finding,
-    /// Installing the injector: explanation, file and commands.
+    /// Installing softprefix-unit: explanation, file and commands.
     Installer,
 }
 

@@ -234,7 +234,7 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
     assert_eq!(left, ["simdjson", "prefix"]);
     harness.get_by_role_and_label(Role::ListBoxOption, "soft_prefix is not applied here");
 
-    click(&mut harness, "Install the injector…");
+    click(&mut harness, "Install softprefix-unit…");
     write(&mut harness, "The unit's file, built for the module", unit);
     click(&mut harness, "Install (the stock unit stays)");
     until(&mut harness, "the installation and the look after it", idle);

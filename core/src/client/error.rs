@@ -299,7 +299,7 @@ impl fmt::Display for LocalRemedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Relieve => {
-                "this machine may be very busy or short of memory: close what else runs on it, or choose a smaller model, and try again"
+                "this computer may be very busy or short of memory: close what else runs on it, or choose a smaller model, and try again"
             }
             Self::Reconnect => "reconnect: it starts again",
         })

@@ -1,5 +1,5 @@
 //! Checks the StackFlow source tree, its two known obstacles, and the build (set-up guide, sections 1.1 to 1.4). Only
-//! needed to build the C++ unit; the injector unit of this project needs no build on the module.
+//! needed to build the C++ unit; softprefix-unit needs no build on the module.
 
 use super::super::finding::{Finding, Verdict};
 use super::super::remedies::{self, TOOLCHAIN, TREE};
@@ -19,8 +19,8 @@ pub async fn run(ssh: &Ssh) -> Result<Vec<Finding>, SshError> {
     let answer = ssh.run(&script, READ_LIMIT).await?;
     let built = answer.get("built").unwrap_or_default().to_owned();
     let why = bilingual!(
-        "Only needed to build the C++ unit on the module. The injector unit of this workbench needs no build there.",
-        "C++ ユニットをモジュール上でビルドする人だけに必要です。本ソフトの注入ユニットにはビルドは要りません。"
+        "Only needed to build the C++ unit on the module. softprefix-unit needs no build there.",
+        "C++ ユニットをモジュール上でビルドする人だけに必要です。softprefix-unit にはビルドは要りません。"
     );
     let tree = answer.yes("tree");
     let memory = answer.get("memory").and_then(|kb| kb.trim().parse::<u64>().ok());

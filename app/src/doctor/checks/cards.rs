@@ -25,7 +25,7 @@ pub async fn run(ssh: &Ssh, in_use: Option<(&str, usize)>) -> Result<Finding, Ss
     }
     let text = bilingual!(
         "A prefix is P rows of tokens_embed_size values. A patched stock unit silently ignores a prefix of the wrong width.",
-        "プレフィックスは tokens_embed_size 個の値が P 行です。幅が違うと、パッチ済みの標準ユニットは何も言わずに無視します。"
+        "プレフィックスは tokens_embed_size 個の値が P 行です。隠れ層の幅が違うと、パッチ済みの標準ユニットは何も言わずに無視します。"
     );
     let matching = |model: &str| {
         cards.iter().find(|(file, _)| {

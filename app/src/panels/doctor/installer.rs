@@ -10,7 +10,7 @@ use crate::views::paint;
 use crate::workbench::doctor::{DoctorAction, Page};
 
 impl View<'_> {
-    /// Draws the buttons below the list of checks that open the page and that uninstall the injector.
+    /// Draws the buttons below the list of checks that open the page and that uninstall softprefix-unit.
     pub(super) fn offer_installer(&self, ui: &mut Ui, actions: &mut Vec<DoctorAction>) {
         let (text, palette) = (self.text, self.palette);
         Frame::NONE

@@ -431,9 +431,9 @@ fn what_changed(
                 Some(first) => (cx.text.nth)(first.unit, first.number),
                 None => (cx.text.nth)(Unit::Character, b.first_divergence.graphemes + 1),
             };
-            let leaves = (text.leaves_at)(&place);
+            let differs = (text.differs_at)(&place);
             let value = (text.value_is)((cx.text.measures)(measure), &words::figures(measure, measure.value(&b)));
-            two_parts(cx, &leaves, &value)
+            two_parts(cx, &differs, &value)
         }
         _ => String::new(),
     };
@@ -446,15 +446,15 @@ fn what_changed(
 fn between(cx: &PanelContext<'_>, a: &Measures, b: &Measures) -> String {
     let text = cx.sweep_text();
     let (from, to) = (a.first_divergence.graphemes + 1, b.first_divergence.graphemes + 1);
-    let leaves = match from.cmp(&to) {
-        std::cmp::Ordering::Greater => (text.leaves_earlier)(from - to, from, to),
-        std::cmp::Ordering::Less => (text.leaves_later)(to - from, from, to),
-        std::cmp::Ordering::Equal => (text.leaves_same)(from),
+    let differs = match from.cmp(&to) {
+        std::cmp::Ordering::Greater => (text.differs_earlier)(from - to, from, to),
+        std::cmp::Ordering::Less => (text.differs_later)(to - from, from, to),
+        std::cmp::Ordering::Equal => (text.differs_same)(from),
     };
     let measure = Measure::Chrf2;
     let figures = |measures| format!("{:.0}", measure.value(measures).unwrap_or_default());
     let value = (text.value_to)((cx.text.measures)(measure), &figures(a), &figures(b));
-    two_parts(cx, &leaves, &value)
+    two_parts(cx, &differs, &value)
 }
 
 fn two_parts(cx: &PanelContext<'_>, one: &str, other: &str) -> String {
