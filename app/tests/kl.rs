@@ -37,7 +37,7 @@ fn the_switch_colours_the_baseline_shows_the_scale_and_puts_the_figures_under_it
     let legend = harness.get_by_role(Role::Image).accesskit_node().label().unwrap();
     assert_eq!(legend, "KL in nats, colours from: 0.003, 0.03, 0.3, 3");
     let scores = harness.state().workbench.scores().unwrap().unwrap().clone();
-    for words in ["KL mean", "p95", "max", "same top-1"] {
+    for words in ["mean KL", "p95", "max", "same likeliest token"] {
         assert!(harness.query_by_label(words).is_some(), "{words}");
     }
     assert!(
@@ -56,7 +56,7 @@ fn the_switch_colours_the_baseline_shows_the_scale_and_puts_the_figures_under_it
 
     harness.get_by_role_and_label(Role::RadioButton, "Diff").click();
     harness.run_steps(3);
-    assert!(harness.query_by_label("KL mean").is_none());
+    assert!(harness.query_by_label("mean KL").is_none());
 }
 
 #[test]

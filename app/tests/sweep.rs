@@ -889,7 +889,7 @@ fn the_first_difference_of_a_pair_is_numbered_in_the_unit_of_the_comparison() {
             let output = harness.get_by_role_and_label(Role::Document, name);
             let description = output.accesskit_node().description().unwrap();
             assert!(
-                description.ends_with(&format!("First difference at {place}")),
+                description.ends_with(&format!("Differs from {place}")),
                 "{description}"
             );
         }

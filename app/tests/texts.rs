@@ -187,9 +187,9 @@ fn stepping_through_differences_counts_them_and_wraps_around() {
 fn the_first_difference_is_counted_in_the_unit_in_which_the_texts_are_compared() {
     let mut workbench = long();
     for (granularity, words) in [
-        (Granularity::Word, "First difference at word 12"),
-        (Granularity::Grapheme, "First difference at character 59"),
-        (Granularity::Line, "First difference at line 1"),
+        (Granularity::Word, "Differs from word 12"),
+        (Granularity::Grapheme, "Differs from character 59"),
+        (Granularity::Line, "Differs from line 1"),
     ] {
         workbench.apply(Action::SetGranularity(granularity));
         common::settle(&mut workbench, &|_| String::new());
@@ -684,13 +684,13 @@ fn a_run_that_was_stopped_says_that_it_is_cut_off_in_tune_and_in_the_presenter_h
 #[test]
 fn an_old_verdict_dims_with_its_texts_and_leaves_room_for_three_measures() {
     let mut harness = window(tuned());
-    let (_, fresh) = words(&harness, "Leaves").expect("a verdict");
+    let (_, fresh) = words(&harness, "Differs").expect("a verdict");
     for measure in ["chrF2", "indel", "mean KL"] {
         assert!(words(&harness, measure).is_some(), "{measure}");
     }
     harness.state_mut().workbench.apply(Action::SetMagnitude(4.4));
     harness.run_steps(2);
-    let (_, old) = words(&harness, "Leaves").expect("the same verdict");
+    let (_, old) = words(&harness, "Differs").expect("the same verdict");
     assert!(old.a() < fresh.a(), "{old:?} of {fresh:?}");
 }
 
@@ -1035,7 +1035,7 @@ fn a_run_is_rated_in_its_pane_by_keys_and_in_the_table_which_sorts_by_stars() {
         2.0,
         "the digits mean stars here"
     );
-    harness.get_by_role_and_label(Role::Button, "Rating").click();
+    harness.get_by_role_and_label(Role::Button, "Stars").click();
     harness.run_steps(2);
     let rows: Vec<String> = {
         let rows = harness.query_all_by_role(Role::Row);

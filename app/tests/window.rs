@@ -293,12 +293,12 @@ fn the_card_describes_the_conversion_of_weights_in_both_languages() {
         (
             Language::English,
             "weights: 145 matrices exact, 24 rounded",
-            "Q4_K: 12 with scales rounded",
+            "12 Q4_K with their scales rounded to f16",
         ),
         (
             Language::Japanese,
             "重み行列: そのまま 145、丸めあり 24",
-            "Q6_K: 8 ビットに丸め 12",
+            "Q6_K 12 個（8 ビットに丸め）",
         ),
     ] {
         let mut workbench = common::ready(language, Theme::Dark);
@@ -425,7 +425,7 @@ fn assistive_technology_gets_the_outputs_with_their_first_difference() {
     assert_eq!(output.accesskit_node().value().as_deref(), Some(common::PREFIXED));
     assert_eq!(
         output.accesskit_node().description().as_deref(),
-        Some("First difference at character 19")
+        Some("Differs from character 19")
     );
 }
 

@@ -350,7 +350,7 @@ fn rows_of_another_width_are_refused_with_both_widths() {
             "{error}"
         );
         let sentence = error.to_string();
-        assert!(sentence.contains(" 8 wide") && sentence.contains("896"), "{sentence}");
+        assert!(sentence.contains("hidden size of 8") && sentence.contains("896"), "{sentence}");
         assert!(
             import(&fixture(name), None, Rounding::NearestEven).is_ok(),
             "any width is welcome where none is named"
@@ -380,7 +380,7 @@ fn prefix_tuning_is_refused_by_its_type_and_by_its_width() {
     assert!(by_config.contains("24 layers x 2 x token_dim 8"), "{by_config}");
     let by_width = refused("prefix_tuning_width.safetensors");
     assert!(matches!(by_width, FileError::PrefixTuning { .. }), "{by_width}");
-    assert!(by_width.to_string().contains("384 wide"), "{by_width}");
+    assert!(by_width.to_string().contains("384 values"), "{by_width}");
 }
 
 #[test]

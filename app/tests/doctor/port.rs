@@ -1,5 +1,5 @@
 //! Port 10001 of a module in a jail: what answers there follows the jail's services and files. No llm-sys: nothing listens. No LLM unit:
-//! "unit call false (-9)". The stock unit: a real unit behind a wire that takes the prefixes away. The injector: the real unit as it is.
+//! "unit call false (-9)". The stock unit: a real unit behind a wire that takes the prefixes away. softprefix-unit: the real unit as it is.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

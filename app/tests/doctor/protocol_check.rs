@@ -39,7 +39,7 @@ const ALL_GOOD: [(&str, Verdict); 7] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_check_of_the_injector_is_good_and_names_it() {
+async fn every_check_of_softprefix_unit_is_good_and_names_it() {
     let found = findings(&check_at(ours().await)).await;
     assert_eq!(verdicts(&found), ALL_GOOD, "{found:#?}");
     assert!(found[5].title.en.contains("softprefix-unit"), "{:?}", found[5].title);

@@ -1,5 +1,5 @@
-//! The whole story from a shell, as a new user would live it: a module in its worst state, repaired by the offered remedies, the
-//! injector installed, and a prefix that has an effect.
+//! The whole story from a shell, as a new user would live it: a module in its worst state, repaired by the offered remedies,
+//! softprefix-unit installed, and a prefix that has an effect.
 
 use std::fs;
 use std::path::Path;

@@ -230,7 +230,7 @@ fn files_that_are_no_prefix_for_this_model_are_refused_with_the_reason_and_chang
     let mut harness = Harness::new().with_prefix_store(&place("prefixes"));
     harness.connect(at(serve(tiny_model())));
     for (path, why, words) in [
-        (adapter(folder.path(), 80), Refusal::OtherWidth, "80 wide"),
+        (adapter(folder.path(), 80), Refusal::OtherWidth, "hidden size of 80"),
         (tuned, Refusal::PrefixTuning, "PREFIX_TUNING"),
         (place("weights.pt"), Refusal::Pickle, "weights.pt is a Python pickle"),
         (place("notes.npy"), Refusal::NoPrefix, "notes.npy"),

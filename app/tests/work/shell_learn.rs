@@ -147,7 +147,7 @@ fn invalid_input_is_reported_before_learning_starts() {
         (
             vec!["--prompt", "a", "--target", "b", "--init", "file", "--from", &*narrow],
             4,
-            "32 wide",
+            "hidden size of 32",
         ),
         (vec!["--prompt", "a", "--target", "b", "--steps", "0"], 2, "--steps"),
         (vec!["--prompt", "a", "--target", "b", "--lr", "-1"], 2, "above 0"),

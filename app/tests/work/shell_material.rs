@@ -192,7 +192,7 @@ fn a_file_that_is_no_prefix_for_the_model_ends_with_4_and_the_reason() {
     std::fs::write(place("weights.bin"), b"\x80\x02}q\x00.").unwrap();
     let module = serve(tiny_model()).to_string();
     for (file, words) in [
-        ("other.npy", "80 wide, but this model's are 64 wide"),
+        ("other.npy", "hidden size of 80, but this model's is 64"),
         ("weights.bin", "Python pickle"),
         ("missing.npy", "cannot be read"),
     ] {

@@ -93,7 +93,7 @@ pub enum PrefixError {
         hidden_size: usize,
     },
     /// The number of values is no multiple of H.
-    #[error("{got} values are not a whole number of rows of width H = {hidden_size}; give P x {hidden_size} values")]
+    #[error("{got} values are not a whole number of rows of H = {hidden_size} values; give P x {hidden_size} values")]
     RaggedValues {
         /// Number of values.
         got: usize,
@@ -102,7 +102,7 @@ pub enum PrefixError {
     },
     /// The rows are those of a model of another width.
     #[error(
-        "the prefix is made for H = {got}, but this model's rows are H = {hidden_size} wide; build the prefix again for this model"
+        "the prefix is made for a hidden size of {got}, but this model's is {hidden_size}; build the prefix again for this model"
     )]
     WrongWidth {
         /// Width of the rows.

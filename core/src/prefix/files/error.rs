@@ -134,7 +134,7 @@ pub enum FileError {
     },
     /// The rows are those of a model of another width.
     #[error(
-        "the file {file} is made for a model whose rows are {width} wide, but this model's are {hidden_size} wide; choose the model it was made for"
+        "the file {file} is made for a model with a hidden size of {width}, but this model's is {hidden_size}; choose the model it was made for"
     )]
     WrongWidth {
         /// Path as it was given.
@@ -146,7 +146,7 @@ pub enum FileError {
     },
     /// The table has H rows, so that its rows and columns are probably exchanged.
     #[error(
-        "the file {file} holds {hidden_size} rows of {width} values, and this model's rows are {hidden_size} wide; save the transposed table \
+        "the file {file} holds {hidden_size} rows of {width} values, and this model's hidden size is {hidden_size}; save the transposed table \
          (in NumPy: `table.T`), or choose the model that it was made for"
     )]
     Transposed {

@@ -342,8 +342,8 @@ fn check_width(file: &str, table: &Table<'_>, hidden_size: Option<usize>) -> Res
         Some(layers) => FileError::PrefixTuning {
             file: file.to_owned(),
             evidence: format!(
-                "its rows are {width} wide, as are keys and values of {layers} layers x 2 x {hidden_size}, and this model's rows \
-                 are {hidden_size} wide"
+                "its rows have {width} values, as have keys and values of {layers} layers x 2 x {hidden_size}, and this model's hidden \
+                 size is {hidden_size}"
             ),
         },
         None if table.rows == hidden_size => FileError::Transposed {

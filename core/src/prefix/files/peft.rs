@@ -86,7 +86,7 @@ impl Adapter {
                 |layers| FileError::PrefixTuning {
                     file: file.to_owned(),
                     evidence: format!(
-                        "its rows are {} wide, {layers} layers x 2 x token_dim {stated}",
+                        "its rows have {} values, {layers} layers x 2 x token_dim {stated}",
                         table.width
                     ),
                 },
