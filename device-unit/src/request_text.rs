@@ -8,15 +8,15 @@ use softprefix_core::sent::{self, Text};
 
 use crate::budget::Charge;
 
-/// Maximum length of `request_id`, `work_id` and `action` in bytes; they are kept while an inference runs.
+/// Maximum length of `request_id`, `work_id` and `action` in bytes; a longer one is refused (-2). They are kept while an inference runs.
 const MAX_ID_BYTES: usize = 256;
-/// Maximum length of `object` in bytes; it may contain a path.
+/// `object` is cut to this many bytes; it may contain a path.
 const MAX_OBJECT_BYTES: usize = 4096;
 
 /// Why a text is not a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unreadable {
-    /// Not JSON, or a field that must be a string is not one or too long: -2.
+    /// Not JSON, or `request_id`, `work_id` or `action` is missing, no string or too long: -2.
     Broken,
     /// Valid JSON except for `\{` or `\}`, and addressed to llm-sys itself: -1.
     BraceEscapes,
@@ -150,7 +150,7 @@ pub fn unreadable_reply() -> Reply {
     Reply::stock_error(UNREADABLE_REQUEST_ID, SYS, Code::JSON)
 }
 
-/// Removes `,:value`; `None` if there is none.
+/// Removes the first `,:value` outside a string; `None` if there is none.
 fn without_nameless_value(text: &[u8]) -> Option<Vec<u8>> {
     let mut in_string = false;
     let mut escaped = false;

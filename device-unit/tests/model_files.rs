@@ -13,7 +13,7 @@ use serde_json::Map;
 use softprefix_unit::engine::cpu::kernel::Tier;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
-use softprefix_unit::engine::{Engine, EngineInfo, Logits, Step};
+use softprefix_unit::engine::{Engine, EngineInfo, Logits, SequenceStep};
 use softprefix_unit::gguf::{GgufFile, TensorKind};
 use softprefix_unit::model::{LoadedModel, ModelSource};
 use softprefix_unit::models::{ModelStore, Places};
@@ -1430,7 +1430,7 @@ fn models_with_their_own_head_size_give_the_same_bits_alone_in_a_batch_and_in_ch
         let (own, other) = (engine.open(40).unwrap(), engine.open(40).unwrap());
         let mut last = Vec::new();
         for piece in rows.chunks(chunks * width) {
-            let step = |sequence, rows| Step {
+            let step = |sequence, rows| SequenceStep {
                 sequence,
                 rows,
                 logits: Logits::Last,

@@ -87,20 +87,20 @@ pub type LoadProgress<'a> = dyn Fn(f32, LoadStage) + Send + Sync + 'a;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SequenceId(pub u64);
 
-/// Which logits a step returns.
+/// Which logits a sequence gets from a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Logits {
     /// None, as for the earlier chunks of a prompt.
     None,
-    /// Those after the step's last row.
+    /// Those after its last row.
     #[default]
     Last,
-    /// Those after every row, as for teacher forcing and for verifying drafts.
+    /// Those after each of its rows, as for teacher forcing and for verifying drafts.
     All,
 }
 
-/// The next rows of a sequence, and the buffer for its logits.
-pub struct Step<'a> {
+/// One sequence's part of a step, which is one call of [`Engine::forward`]: its next rows, and the buffer for its logits.
+pub struct SequenceStep<'a> {
     /// The sequence that the rows extend.
     pub sequence: SequenceId,
     /// n x H embedding rows, n >= 1, for the sequence's next n positions.
@@ -164,12 +164,12 @@ pub trait Engine: Send {
     /// Closes a sequence and frees its KV cache. Unknown ids are ignored.
     fn close(&mut self, sequence: SequenceId);
 
-    /// Feeds the rows of each step to its sequence and fills `out`. A sequence must not appear twice.
+    /// Computes a step: feeds each part's rows to its sequence and fills `out`. A sequence must not appear twice.
     ///
     /// # Errors
-    /// After [`EngineError::Stopped`] or an invalid argument the sequences are unchanged, and the steps can be repeated. After
+    /// After [`EngineError::Stopped`] or an invalid argument the sequences are unchanged, and the step can be repeated. After
     /// [`EngineError::Backend`] the sequences of the batch are in an undefined state and must be closed.
-    fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError>;
+    fn forward(&mut self, batch: &mut [SequenceStep<'_>]) -> Result<(), EngineError>;
 
     /// Feeds the next rows of one sequence, without a way to stop, and returns the logits.
     ///
@@ -177,7 +177,7 @@ pub trait Engine: Send {
     /// As for [`Engine::forward`].
     fn feed(&mut self, sequence: SequenceId, rows: &[bf16], logits: Logits) -> Result<Vec<f32>, EngineError> {
         static NEVER: AtomicBool = AtomicBool::new(false);
-        let mut batch = [Step {
+        let mut batch = [SequenceStep {
             sequence,
             rows,
             logits,
@@ -185,8 +185,8 @@ pub trait Engine: Send {
             stop: &NEVER,
         }];
         self.forward(&mut batch)?;
-        let [step] = batch;
-        Ok(step.out)
+        let [part] = batch;
+        Ok(part.out)
     }
 
     /// Removes the rows of a sequence from position `positions` on. Rows fed afterwards give the same bits as if the removed ones had never

@@ -66,6 +66,7 @@ pub enum MetaArray {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct StringTable {
     text: String,
+    /// End of each string in `text`, in bytes.
     ends: Vec<usize>,
 }
 

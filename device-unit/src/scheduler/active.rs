@@ -62,7 +62,7 @@ impl Active {
 }
 
 /// Appends the next `count` rows of prefix and prompt to the active sequence's rows.
-pub(super) fn prompt_rows(
+pub(super) fn push_prompt_rows(
     active: &mut Active,
     count: usize,
     hidden_size: usize,
@@ -72,7 +72,7 @@ pub(super) fn prompt_rows(
     for position in active.fed..active.fed + count {
         match active.job.prefix.as_ref().and_then(|prefix| prefix.get(position)) {
             Some(row) => active.rows.extend_from_slice(row),
-            None => token_row(
+            None => push_token_row(
                 active.job.tokens[position - prefix_rows],
                 &mut active.rows,
                 hidden_size,
@@ -84,7 +84,7 @@ pub(super) fn prompt_rows(
 }
 
 /// Appends the embedding row of `token` to `rows`.
-pub(super) fn token_row(
+pub(super) fn push_token_row(
     token: u32,
     rows: &mut Vec<bf16>,
     hidden_size: usize,

@@ -9,7 +9,8 @@ pub const LONGEST_MATCH: usize = 16;
 /// Weight of one observation in the running acceptance rates. A guess: larger adapts sooner, and one rejected token then counts for more.
 const RATE_SMOOTHING: f64 = 0.25;
 
-/// What verifying drafted tokens costs; 1.0 is the time of a step without drafts.
+/// What verifying drafted tokens costs; 1.0 is what a step without drafts costs this sequence: the step's time, divided by the number of
+/// sequences that decode in it.
 #[derive(Clone, Copy, Debug)]
 pub struct DraftCost {
     /// Of the first drafted token, beyond [`DraftCost::each`].

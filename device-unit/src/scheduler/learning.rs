@@ -15,14 +15,14 @@ use half::bf16;
 use softprefix_core::prefix::{SoftPrefix, split_mix};
 use softprefix_core::protocol::learn::LearnLoss;
 
-use super::active::token_row;
+use super::active::push_token_row;
 use super::admission::AdmissionPermit;
 use super::job::{JobError, StopFlag};
 use crate::budget::Charge;
 use crate::engine::gradient::{Differentiable, Example, Gradient, Target};
 use crate::engine::likelihood::Comparison;
 use crate::engine::sampling::greedy;
-use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
+use crate::engine::{Engine, EngineError, Logits, SequenceId, SequenceStep, TokenEmbeddings};
 
 /// Adam's decay rates of the first and the second moment.
 const BETAS: (f32, f32) = (0.9, 0.999);
@@ -317,7 +317,7 @@ impl Feed {
             (rows, Logits::All)
         };
         let to = to.min(self.fed + slice.max_rows);
-        let mut batch = [Step {
+        let mut batch = [SequenceStep {
             sequence: self.sequence,
             rows: &self.rows[self.fed * width..to * width],
             logits,
@@ -494,7 +494,7 @@ impl Learning {
             _ => self.prefix.values().to_vec(),
         };
         for &token in item.prompt.iter().chain(&item.text[..item.text.len() - 1]) {
-            token_row(token, &mut rows, embeddings.hidden_size(), embeddings)?;
+            push_token_row(token, &mut rows, embeddings.hidden_size(), embeddings)?;
         }
         Ok(rows)
     }
@@ -527,7 +527,7 @@ impl Learning {
             None => {
                 let mut rows = Vec::new();
                 for &token in prompt {
-                    token_row(token, &mut rows, width, embeddings)?;
+                    push_token_row(token, &mut rows, width, embeddings)?;
                 }
                 Feed::open(
                     engine,
@@ -556,7 +556,7 @@ impl Learning {
                 return Ok(());
             }
             feed.wanted = feed.fed;
-            token_row(token, &mut feed.rows, width, embeddings)?;
+            push_token_row(token, &mut feed.rows, width, embeddings)?;
         }
         self.stage = Stage::Generating(Some(feed), found);
         Ok(())

@@ -7,12 +7,12 @@ use std::time::Instant;
 use half::bf16;
 use softprefix_core::prefix::SoftPrefix;
 
-use super::active::token_row;
+use super::active::push_token_row;
 use super::admission::AdmissionPermit;
 use super::job::{JobError, StopFlag};
 use crate::budget::Charge;
 use crate::engine::likelihood::{Comparison, Prediction};
-use crate::engine::{Engine, EngineError, Logits, SequenceId, Step, TokenEmbeddings};
+use crate::engine::{Engine, EngineError, Logits, SequenceId, SequenceStep, TokenEmbeddings};
 
 /// A text to score by teacher forcing.
 pub struct ScoreJob {
@@ -191,9 +191,9 @@ impl Scoring {
             .map(|lane| std::mem::take(&mut lane.logits))
             .collect();
         let participants = self.lanes.iter().filter(|lane| !lane.rows.is_empty());
-        let mut steps: Vec<Step<'_>> = participants
+        let mut parts: Vec<SequenceStep<'_>> = participants
             .zip(&mut outs)
-            .map(|(lane, out)| Step {
+            .map(|(lane, out)| SequenceStep {
                 sequence: lane.sequence,
                 rows: &lane.rows,
                 logits,
@@ -201,12 +201,12 @@ impl Scoring {
                 stop: interrupt,
             })
             .collect();
-        let interrupted = match engine.forward(&mut steps) {
+        let interrupted = match engine.forward(&mut parts) {
             Ok(()) => false,
             Err(EngineError::Stopped) => true,
             Err(error) => return Err(error.into()),
         };
-        let outs: Vec<Vec<f32>> = steps.into_iter().map(|step| step.out).collect();
+        let outs: Vec<Vec<f32>> = parts.into_iter().map(|part| part.out).collect();
         let hidden_size = embeddings.hidden_size();
         let participants = self.lanes.iter_mut().filter(|lane| !lane.rows.is_empty());
         for (lane, out) in participants.zip(outs) {
@@ -247,7 +247,7 @@ impl Scoring {
                 let place = position - prefix_rows;
                 let token = prompt.get(place).or_else(|| text.get(place - prompt.len()));
                 let Some(&token) = token else { break };
-                token_row(token, &mut lane.rows, embeddings.hidden_size(), embeddings)?;
+                push_token_row(token, &mut lane.rows, embeddings.hidden_size(), embeddings)?;
             }
         }
         Ok(if feeding { Logits::None } else { Logits::All })

@@ -12,7 +12,7 @@ use super::batch::{DECODE_ROWS, PROMPT_ROWS_DURING_DECODE};
 use super::*;
 use crate::budget::{Budget, MIN_LIMIT};
 use crate::engine::gradient::{Differentiable, Example, Gradient};
-use crate::engine::{EngineError, Logits, SequenceId, Step};
+use crate::engine::{EngineError, Logits, SequenceId, SequenceStep};
 
 const HIDDEN: usize = 2;
 
@@ -71,7 +71,7 @@ impl Engine for FakeEngine {
         positions * self.position_bytes
     }
     fn close(&mut self, _: SequenceId) {}
-    fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError> {
+    fn forward(&mut self, batch: &mut [SequenceStep<'_>]) -> Result<(), EngineError> {
         let rows = batch.iter().map(|step| (step.sequence, step.rows.len() / HIDDEN));
         self.steps.lock().unwrap().push(rows.collect());
         let is = |token: u32| {

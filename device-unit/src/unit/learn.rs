@@ -15,7 +15,7 @@ use softprefix_core::protocol::message::to_data;
 use softprefix_core::protocol::{Code, ErrorField};
 
 use super::pending_reply::PendingReply;
-use super::prepare::{encode, encode_prompt};
+use super::prepare::{encode, encode_prompt, not_encoded};
 use super::queries::{embedding_rows, vocabulary};
 use super::shared_model::SharedModel;
 use super::task::{InferenceGuard, Task};
@@ -264,10 +264,7 @@ fn check(learn_request: &LearnRequest) -> Result<(), ErrorField> {
 
 /// Returns the target's tokens, tokenized as plain text, with the end-of-turn token.
 fn target_tokens(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
-    let mut tokens = model
-        .tokenizer
-        .encode(text, Special::Plain)
-        .map_err(|error| ErrorField::new(Code::WINDOW, error.to_string()))?;
+    let mut tokens = model.tokenizer.encode(text, Special::Plain).map_err(not_encoded)?;
     tokens.extend(model.tokenizer.end_of_turn());
     Ok(tokens)
 }

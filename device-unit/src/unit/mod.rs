@@ -449,8 +449,8 @@ impl Inner {
                 extension::NEAREST => nearest::answer(model, &request).map(|nearest| to_data(&nearest)),
                 _ => request
                     .require_data::<TextRequest>("{\"text\": \"...\"}")
-                    .and_then(|query| prepare::budget(model, &task_of_query, &query.text))
-                    .map(|budget| to_data(&budget)),
+                    .and_then(|query| prepare::token_counts(model, &task_of_query, &query.text))
+                    .map(|counts| to_data(&counts)),
             };
             match found {
                 Ok(data) => reply.send(&action, data, true),

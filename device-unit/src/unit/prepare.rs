@@ -61,10 +61,11 @@ struct Prepared {
     tokens: Vec<u32>,
     counts: Counts,
     max_new_tokens: usize,
+    /// Why the output ends if it reaches `max_new_tokens`.
     at_limit: FinishReason,
     choose: ChooseToken,
     drafter: Option<Drafter>,
-    /// Tokens before the output. A later run whose prompt ends with them may repeat the output.
+    /// The last [`LONGEST_MATCH`] tokens before the output. A later run whose prompt ends with them may repeat the output.
     context: Vec<u32>,
 }
 
@@ -127,8 +128,8 @@ fn draft<'a>(model: &SharedModel, options: &'a InferenceOptions) -> Result<&'a [
 
 /// Returns the maximum number of output tokens, and the finish reason when it is reached.
 ///
-/// As on the stock unit, `max_token_len` and the window limit the positions that are fed. The last token is never fed, so n prompt rows
-/// leave `positions - n + 1` tokens.
+/// As on the stock unit, `max_token_len` and the window limit the positions that are fed. The last token is never fed, so n rows of
+/// prefix, template and prompt leave `positions - n + 1` tokens.
 fn output_limit(
     task: &Task,
     model: &SharedModel,
@@ -167,11 +168,12 @@ fn output_limit(
     })
 }
 
-/// Returns how much of the window a text takes.
+/// Counts the tokens of a text and of its template, for a request of
+/// [`COUNT_TOKENS`](softprefix_core::protocol::extension::COUNT_TOKENS).
 ///
 /// # Errors
 /// As for an inference with this text.
-pub fn budget(model: &SharedModel, task: &Task, text: &str) -> Result<TokenCounts, ErrorField> {
+pub fn token_counts(model: &SharedModel, task: &Task, text: &str) -> Result<TokenCounts, ErrorField> {
     let template = template_tokens(model, task)?;
     let all = encode_prompt(model, &task.setup.system_prompt, text)?.len();
     let window = model.info().window.min(task.max_positions);
@@ -208,6 +210,10 @@ pub fn encode(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
     model.tokenizer.encode(text, Special::Parse).map_err(not_encoded)
 }
 
-fn not_encoded(error: TokenizerError) -> ErrorField {
-    ErrorField::new(Code::WINDOW, error.to_string())
+/// Returns the reply where a text cannot be tokenized: only one that is too long is a matter of the window.
+pub(super) fn not_encoded(error: TokenizerError) -> ErrorField {
+    match error {
+        TokenizerError::TextTooLong { .. } => ErrorField::new(Code::WINDOW, error.to_string()),
+        _ => super::queries::failed(&error),
+    }
 }

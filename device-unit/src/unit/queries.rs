@@ -144,7 +144,7 @@ fn histogram(sorted: &[f64]) -> Option<Histogram> {
     })
 }
 
-pub(super) fn failed(error: &EngineError) -> ErrorField {
+pub(super) fn failed(error: &impl std::fmt::Display) -> ErrorField {
     let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
     ErrorField::new(Code::MODEL_RUN, format!("{stock} {error}"))
 }

@@ -16,7 +16,7 @@ use softprefix_core::protocol::{Code, ErrorField};
 use softprefix_core::sent::{Checked, Excerpt, LimitedVec, Object, Text};
 
 use super::pending_reply::PendingReply;
-use super::prepare::encode_prompt;
+use super::prepare::{encode_prompt, not_encoded};
 use super::shared_model::SharedModel;
 use super::task::{InferenceGuard, Task};
 use crate::budget::Charge;
@@ -236,10 +236,7 @@ fn tokens_to_score(
             .map(|token| token.0)
             .collect::<Option<Vec<u32>>>()
             .ok_or_else(|| ErrorField::parameter("tokens is not a list of token ids; send [id, id, ...]"))?,
-        (_, Some(Checked::Expected(text))) => model
-            .tokenizer
-            .encode(&text, Special::Plain)
-            .map_err(|error| ErrorField::new(Code::WINDOW, error.to_string()))?,
+        (_, Some(Checked::Expected(text))) => model.tokenizer.encode(&text, Special::Plain).map_err(not_encoded)?,
         _ => {
             return Err(ErrorField::parameter(
                 "the request has neither text nor tokens; send \"text\": \"...\" or \"tokens\": [ids]",

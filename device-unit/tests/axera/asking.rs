@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use half::bf16;
 use serde_json::json;
-use softprefix_unit::engine::{Engine, EngineError, Logits, Step};
+use softprefix_unit::engine::{Engine, EngineError, Logits, SequenceStep};
 use softprefix_unit::testing::TinyModel;
 use softprefix_unit::unit::{Unit, UnitOptions};
 
@@ -173,7 +173,7 @@ fn a_stop_during_a_layer_takes_effect_before_the_next_one() {
     let stopped = |engine: &mut dyn Engine, sequence, rows: &[bf16]| {
         world.reset(0);
         world.set_at(1, &STOP);
-        let mut batch = [Step {
+        let mut batch = [SequenceStep {
             sequence,
             rows,
             logits: Logits::Last,

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use half::bf16;
-use softprefix_unit::engine::{Engine, EngineError, Logits, SequenceId, Step};
+use softprefix_unit::engine::{Engine, EngineError, Logits, SequenceId, SequenceStep};
 
 use crate::feeding::*;
 use crate::world::{CACHE, PREFILL, World};
@@ -105,7 +105,7 @@ fn a_stop_ends_between_layers_and_does_not_affect_the_next_sequence() {
     let expected = greedy(engine, &prompt, 6).unwrap();
     let sequence = engine.open(CACHE).unwrap();
     let stop = AtomicBool::new(true);
-    let mut batch = [Step {
+    let mut batch = [SequenceStep {
         sequence,
         rows: &prompt,
         logits: Logits::Last,

@@ -6,7 +6,7 @@ use half::bf16;
 use softprefix_unit::engine::cpu::kernel::Tier;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::likelihood::{Comparison, VocabChunk};
-use softprefix_unit::engine::{Engine, EngineError, Logits, SequenceId, Step};
+use softprefix_unit::engine::{Engine, EngineError, Logits, SequenceId, SequenceStep};
 use softprefix_unit::testing::TinyModel;
 
 const WIDTH: usize = 64;
@@ -32,8 +32,8 @@ fn rows(count: usize) -> Vec<bf16> {
         .collect()
 }
 
-fn step<'a>(sequence: SequenceId, rows: &'a [bf16], stop: &'a AtomicBool) -> Step<'a> {
-    Step {
+fn step<'a>(sequence: SequenceId, rows: &'a [bf16], stop: &'a AtomicBool) -> SequenceStep<'a> {
+    SequenceStep {
         sequence,
         rows,
         logits: Logits::Last,
@@ -59,7 +59,7 @@ fn invalid_steps_are_refused_and_change_nothing() {
     let unknown = SequenceId(999);
     let (three, eleven) = (rows(3), rows(11));
 
-    let mut refused = |bad: Step<'_>| {
+    let mut refused = |bad: SequenceStep<'_>| {
         let mut steps = [step(good, &three, &stop), bad];
         engine.forward(&mut steps).unwrap_err()
     };
@@ -122,7 +122,7 @@ fn the_requested_logits_are_returned() {
     let mut outs = Vec::new();
     for logits in [Logits::None, Logits::Last, Logits::All] {
         let sequence = engine.open(150).unwrap();
-        let mut steps = [Step {
+        let mut steps = [SequenceStep {
             logits,
             ..step(sequence, &rows, &stop)
         }];
@@ -178,7 +178,7 @@ fn a_stopped_step_can_be_repeated() {
                 return (given_up, Vec::new());
             }
         }
-        let mut steps = [Step {
+        let mut steps = [SequenceStep {
             logits: Logits::All,
             ..step(sequence, &many, &no_stop)
         }];

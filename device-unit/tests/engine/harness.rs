@@ -9,7 +9,7 @@ use softprefix_core::prefix::{EmbeddingRows, Magnitude, PrefixKind, PrefixRecipe
 use softprefix_unit::engine::cpu::kernel::Tier;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
-use softprefix_unit::engine::{Engine, Logits, SequenceId, Step};
+use softprefix_unit::engine::{Engine, Logits, SequenceId, SequenceStep};
 use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::testing::{qwen_model, small_model};
 use softprefix_unit::tokenizer::{ChatTemplate, Special, Tokenizer};
@@ -159,9 +159,9 @@ impl Bench {
                 let rows: Vec<bf16> = run.waiting.drain(..count).collect();
                 fed.push((number, rows, run.waiting.is_empty()));
             }
-            let mut steps: Vec<Step<'_>> = fed
+            let mut steps: Vec<SequenceStep<'_>> = fed
                 .iter()
-                .map(|(number, rows, last)| Step {
+                .map(|(number, rows, last)| SequenceStep {
                     sequence: running[*number].id.unwrap(),
                     rows,
                     logits: if *last { Logits::Last } else { Logits::None },

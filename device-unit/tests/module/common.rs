@@ -14,11 +14,11 @@ use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 #[cfg(feature = "learn")]
 use softprefix_unit::engine::gradient::{Differentiable, Example, Gradient};
 use softprefix_unit::engine::likelihood::VocabChunk;
-use softprefix_unit::engine::{Engine, EngineError, EngineInfo, SequenceId, Step, TokenEmbeddings};
+use softprefix_unit::engine::{Engine, EngineError, EngineInfo, SequenceId, SequenceStep, TokenEmbeddings};
 use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::listen;
 use softprefix_unit::model::{LoadError, LoadProgress, LoadedModel, ModelSource};
-use softprefix_unit::testing::{TinyModel, TinyWeights};
+use softprefix_unit::testing::{Meta, TinyModel, TinyWeights};
 use softprefix_unit::tokenizer::{ChatTemplate, Tokenizer};
 use softprefix_unit::unit::{Unit, UnitOptions};
 
@@ -111,7 +111,7 @@ impl Engine for GatedEngine {
     fn close(&mut self, sequence: SequenceId) {
         self.engine.close(sequence);
     }
-    fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError> {
+    fn forward(&mut self, batch: &mut [SequenceStep<'_>]) -> Result<(), EngineError> {
         self.gate.pass(batch.len());
         self.engine.forward(batch)
     }
@@ -176,6 +176,13 @@ impl TinySource {
             ..TinyModel::qwen2()
         };
         strange.write(&folder.path().join("strange.gguf")).unwrap();
+        let mut picky = TinyModel::qwen2();
+        let template = "{% if 'x' in messages[1].content %}{{ raise_exception('no x, please') }}{% endif %}\
+                        {{ messages[0].content }}{{ messages[1].content }}";
+        picky
+            .keys
+            .push(("tokenizer.chat_template".into(), Some(Meta::Text(template.into()))));
+        picky.write(&folder.path().join("picky.gguf")).unwrap();
         let whole = std::fs::read(folder.path().join("tiny.gguf")).unwrap();
         std::fs::write(folder.path().join("truncated.gguf"), &whole[..whole.len() / 2]).unwrap();
         std::fs::write(folder.path().join("text.gguf"), "this is no model").unwrap();
@@ -207,7 +214,7 @@ impl ModelSource for TinySource {
             STOCK_MODEL | "tiny" => self.path("tiny.gguf"),
             ENDLESS => self.path("endless.gguf"),
             PANICS_WHILE_LOADING => panic!("as the test wants it"),
-            "halves" | "truncated" | "strange" | "text" => self.path(&format!("{model}.gguf")),
+            "halves" | "picky" | "truncated" | "strange" | "text" => self.path(&format!("{model}.gguf")),
             other => return Err(LoadError::UnknownModel { name: other.into() }),
         };
         self.loads.fetch_add(1, Ordering::Relaxed);
@@ -230,7 +237,7 @@ impl ModelSource for TinySource {
                 tokenizer.stop_tokens()
             },
             tokenizer,
-            template: ChatTemplate::qwen_stock(),
+            template: ChatTemplate::from_gguf(&file).unwrap(),
             settings: Map::new(),
             digest: None,
         })

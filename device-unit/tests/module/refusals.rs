@@ -21,6 +21,20 @@ fn refused(client: &mut Client, task: &str, more: Value, code: i64, words: &[&st
 }
 
 #[test]
+fn a_text_that_the_chat_template_refuses_is_no_matter_of_its_length() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("picky", 300));
+    let (code, message) = error(&client.ask(&infer("bad", &task, "six")));
+    assert_eq!(code, -11, "{message}");
+    assert!(
+        message.contains("chat template") && message.contains("no x, please"),
+        "{message}"
+    );
+    assert_eq!(client.ask(&infer("good", &task, "seven"))["error"]["code"], 0);
+}
+
+#[test]
 fn a_prefix_of_the_wrong_width_is_refused_with_both_sizes_and_h() {
     let server = Server::start();
     let mut client = server.client();

@@ -14,7 +14,7 @@ use softprefix_core::prefix::{
 };
 use softprefix_core::protocol::SetUp;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
-use softprefix_unit::engine::{Engine, Logits, Step};
+use softprefix_unit::engine::{Engine, Logits, SequenceStep};
 use softprefix_unit::gguf::GgufFile;
 use softprefix_unit::testing::TinyModel;
 use softprefix_unit::tokenizer::{ChatTemplate, Special, Tokenizer};
@@ -81,7 +81,7 @@ impl Direct {
         }
         let sequence = self.engine.open(rows.len() / HIDDEN).unwrap();
         let stop = AtomicBool::new(false);
-        let mut steps = [Step {
+        let mut steps = [SequenceStep {
             sequence,
             rows: &rows,
             logits: Logits::All,

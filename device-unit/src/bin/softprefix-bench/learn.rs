@@ -21,7 +21,7 @@ use softprefix_unit::engine::cpu::kernel::float::dense;
 use softprefix_unit::engine::cpu::threads::Pool;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions, MultiplyAdds};
 use softprefix_unit::engine::gradient::{Differentiable as _, Example, Target};
-use softprefix_unit::engine::{Engine, Logits, Step};
+use softprefix_unit::engine::{Engine, Logits, SequenceStep};
 
 /// Number of learned rows.
 const LEARNED: usize = 8;
@@ -119,7 +119,7 @@ fn scored(engine: &mut CpuEngine, rows: usize) -> anyhow::Result<Duration> {
     for (rows, logits) in [(&values[..before], Logits::None), (&values[before..], Logits::All)] {
         let out = Vec::new();
         let stop = &stop;
-        engine.forward(&mut [Step {
+        engine.forward(&mut [SequenceStep {
             sequence,
             rows,
             logits,

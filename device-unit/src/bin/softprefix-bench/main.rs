@@ -22,7 +22,7 @@ use softprefix_unit::engine::cpu::kernel::{PackedMatrix, QuantRows, Tier, matmul
 use softprefix_unit::engine::cpu::threads::Pool;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
-use softprefix_unit::engine::{Engine, Logits, SequenceId, Step};
+use softprefix_unit::engine::{Engine, Logits, SequenceId, SequenceStep};
 use softprefix_unit::models::ModelStore;
 
 /// Number of sequences of a sweep: a baseline and ten values.
@@ -349,12 +349,12 @@ impl Cases {
             .iter()
             .map(|tokens: &Vec<u32>| embeddings.rows(tokens))
             .collect::<Result<_, _>>()?;
-        let mut batch: Vec<Step<'_>> = self
+        let mut batch: Vec<SequenceStep<'_>> = self
             .ids
             .iter()
             .zip(&rows)
             .zip(&mut self.logits)
-            .map(|((id, rows), out)| Step {
+            .map(|((id, rows), out)| SequenceStep {
                 sequence: *id,
                 rows,
                 logits: Logits::Last,

@@ -17,7 +17,7 @@ use softprefix_core::prefix::SoftPrefix;
 use softprefix_unit::budget::Budget;
 use softprefix_unit::engine::cpu::{CpuEngine, CpuOptions};
 use softprefix_unit::engine::sampling::greedy;
-use softprefix_unit::engine::{Engine, Logits, Step};
+use softprefix_unit::engine::{Engine, Logits, SequenceStep};
 use softprefix_unit::scheduler::{
     AdmissionLimit, AdmissionPermit, FinishReason, Job, JobError, JobOutcome, Priority, Scheduler, ScoreJob, ScoreSink,
     StopFlag, Timings, TokenScore, TokenSink,
@@ -156,7 +156,7 @@ fn prefill(engine: &mut CpuEngine, logits: Logits, out: &mut Vec<f32>) -> anyhow
     let embeddings = engine.embeddings();
     let rows = embeddings.rows(&tokens(embeddings.vocab_size(), TEXT))?;
     let sequence = engine.open(TEXT)?;
-    let mut batch = [Step {
+    let mut batch = [SequenceStep {
         sequence,
         rows: &rows,
         logits,

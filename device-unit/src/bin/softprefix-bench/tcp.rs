@@ -17,7 +17,7 @@ use softprefix_core::protocol::extension::{FinishReason, Priority};
 use softprefix_core::protocol::message::SetUp;
 use softprefix_unit::engine::cpu::CpuOptions;
 use softprefix_unit::engine::sampling::greedy;
-use softprefix_unit::engine::{Logits, SequenceId, Step};
+use softprefix_unit::engine::{Logits, SequenceId, SequenceStep};
 use softprefix_unit::listen;
 use softprefix_unit::model::{LoadedModel, ModelSource};
 use softprefix_unit::models::{ModelStore, Places};
@@ -236,9 +236,9 @@ fn batch(
     let stop = AtomicBool::new(false);
     while cases.iter().any(|case| case.tokens.len() < case.steps) {
         let mut running: Vec<&mut Case> = cases.iter_mut().filter(|case| case.tokens.len() < case.steps).collect();
-        let mut steps: Vec<Step<'_>> = running
+        let mut steps: Vec<SequenceStep<'_>> = running
             .iter()
-            .map(|case| Step {
+            .map(|case| SequenceStep {
                 sequence: case.sequence,
                 rows: &case.rows,
                 logits: Logits::Last,

@@ -16,7 +16,7 @@ use super::axmodel::AxModel;
 use super::card::ModelParameters;
 use super::embeddings::EmbeddingFile;
 use super::runtime::Runtime;
-use crate::engine::{Engine, EngineError, EngineInfo, Logits, SequenceId, Step, TokenEmbeddings};
+use crate::engine::{Engine, EngineError, EngineInfo, Logits, SequenceId, SequenceStep, TokenEmbeddings};
 use crate::engine::{LoadProgress, LoadStage};
 use crate::errors::LoadError;
 
@@ -252,7 +252,7 @@ impl AxeraEngine {
         Ok(())
     }
 
-    fn step(&mut self, step: &mut Step<'_>) -> Result<(), EngineError> {
+    fn step(&mut self, step: &mut SequenceStep<'_>) -> Result<(), EngineError> {
         let hidden = self.sizes.hidden;
         let Some((_, mut length)) = self.open else {
             return Err(EngineError::NoSuchSequence(step.sequence.0));
@@ -284,7 +284,7 @@ impl AxeraEngine {
         Ok(())
     }
 
-    fn check_step(&self, step: &Step<'_>) -> Result<(), EngineError> {
+    fn check_step(&self, step: &SequenceStep<'_>) -> Result<(), EngineError> {
         let hidden = self.sizes.hidden;
         let (open, length) = self.open.ok_or(EngineError::NoSuchSequence(step.sequence.0))?;
         if open != step.sequence {
@@ -344,7 +344,7 @@ impl Engine for AxeraEngine {
         }
     }
 
-    fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError> {
+    fn forward(&mut self, batch: &mut [SequenceStep<'_>]) -> Result<(), EngineError> {
         if let [first, second, ..] = batch {
             // Only one sequence can be open, so a second step either repeats it or names an unknown one.
             let unknown = if self.open.is_some_and(|(open, _)| open == first.sequence) {

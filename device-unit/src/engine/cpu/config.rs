@@ -241,14 +241,14 @@ fn rope(metadata: &Metadata<'_>, pairing: Pairing, head_size: usize, window: usi
             ),
         ));
     }
-    let magnitude = metadata.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
-    if magnitude <= 0.0 {
+    let attention_factor = metadata.float("rope.scaling.attn_factor")?.unwrap_or(1.0);
+    if attention_factor <= 0.0 {
         return Err(metadata.unusable("rope.scaling.attn_factor"));
     }
     let scaling = Scaling {
         factor: if kind == "none" { 1.0 } else { factor },
         yarn,
-        magnitude,
+        attention_factor,
     };
     let factors = rope_factors(file, head_size / 2)?;
     Ok(Rope::new(pairing, head_size, base, factors.as_deref(), &scaling))

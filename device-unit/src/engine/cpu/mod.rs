@@ -76,7 +76,8 @@ use softprefix_core::protocol::extension::StoredWeights;
 use crate::engine::gradient::{Differentiable, Example, Gradient};
 use crate::engine::likelihood::VocabChunk;
 use crate::engine::{
-    Engine, EngineError, EngineInfo, LoadProgress, LoadStage, Logits, PASS_ROWS, SequenceId, Step, TokenEmbeddings,
+    Engine, EngineError, EngineInfo, LoadProgress, LoadStage, Logits, PASS_ROWS, SequenceId, SequenceStep,
+    TokenEmbeddings,
 };
 use crate::errors::LoadError;
 use crate::gguf::GgufFile;
@@ -245,7 +246,7 @@ impl CpuEngine {
     }
 
     /// Validates a batch before anything is changed.
-    fn check(&self, batch: &[Step<'_>]) -> Result<(), EngineError> {
+    fn check(&self, batch: &[SequenceStep<'_>]) -> Result<(), EngineError> {
         let hidden_size = self.info.hidden_size;
         let mut seen = BTreeSet::new();
         for step in batch {
@@ -318,7 +319,7 @@ impl Engine for CpuEngine {
 
     /// Stops between two layers once the stop flags of *all* steps are set. A stopped step in a batch with others is computed like them,
     /// and the caller discards its result.
-    fn forward(&mut self, batch: &mut [Step<'_>]) -> Result<(), EngineError> {
+    fn forward(&mut self, batch: &mut [SequenceStep<'_>]) -> Result<(), EngineError> {
         self.check(batch)?;
         let hidden_size = self.info.hidden_size;
         let vocab_size = self.info.vocab_size;

@@ -18,8 +18,8 @@ pub struct Rope {
     pairing: Pairing,
     /// Radians per position, one for each pair.
     frequencies: Vec<f64>,
-    /// Factor of the rotated values.
-    magnitude: f64,
+    /// YaRN's attention factor: every rotated value is multiplied by it.
+    attention_factor: f64,
 }
 
 /// Scaling of the rotation to more positions than the model was first trained for.
@@ -29,8 +29,8 @@ pub struct Scaling {
     pub factor: f32,
     /// YaRN (Peng 2023): keeps the frequency of fast pairs.
     pub yarn: Option<Yarn>,
-    /// Factor of the rotated values.
-    pub magnitude: f32,
+    /// YaRN's attention factor (`rope.scaling.attn_factor`): every rotated value is multiplied by it.
+    pub attention_factor: f32,
 }
 
 /// Parameters of YaRN.
@@ -38,11 +38,11 @@ pub struct Scaling {
 pub struct Yarn {
     /// Positions that the model was first trained for.
     pub original: usize,
-    /// How much of their frequency fast pairs keep: 1 is all of it, 0 is linear scaling.
+    /// How much of their frequency fast pairs keep: 1 is all of it, 0 is linear scaling (`yarn_ext_factor`).
     pub mix: f32,
-    /// Pairs with more rotations than this within `original` positions keep their frequency.
+    /// Pairs with more rotations than this within `original` positions keep their frequency (`yarn_beta_fast`).
     pub fast: f32,
-    /// Pairs with fewer rotations than this are scaled by the whole factor.
+    /// Pairs with fewer rotations than this are scaled by the whole factor (`yarn_beta_slow`).
     pub slow: f32,
 }
 
@@ -50,11 +50,11 @@ impl Rope {
     /// Creates the rotation of `dimensions` values per head. Pair i rotates by `base^(-2i / dimensions) / factors[i]` per position, before
     /// scaling.
     pub fn new(pairing: Pairing, dimensions: usize, base: f32, factors: Option<&[f32]>, scaling: &Scaling) -> Self {
-        let mut magnitude = f64::from(scaling.magnitude);
+        let mut attention_factor = f64::from(scaling.attention_factor);
         let mut frequencies: Vec<f64> = (0..dimensions / 2)
             .map(|i| {
-                let speed = libm::pow(f64::from(base), -2.0 * i as f64 / dimensions as f64);
-                speed
+                let frequency = libm::pow(f64::from(base), -2.0 * i as f64 / dimensions as f64);
+                frequency
                     / factors
                         .and_then(|factors| factors.get(i))
                         .map_or(1.0, |&factor| f64::from(factor))
@@ -62,20 +62,20 @@ impl Rope {
             .collect();
         let factor = f64::from(scaling.factor);
         let frequency_share = scaling.yarn.as_ref().map(|yarn| yarn.frequency_share(dimensions, base));
-        for (pair, speed) in frequencies.iter_mut().enumerate() {
+        for (pair, frequency) in frequencies.iter_mut().enumerate() {
             let frequency_share = frequency_share
                 .as_ref()
                 .map_or(0.0, |frequency_share| frequency_share(pair));
-            *speed = *speed / factor * (1.0 - frequency_share) + *speed * frequency_share;
+            *frequency = *frequency / factor * (1.0 - frequency_share) + *frequency * frequency_share;
         }
         if scaling.yarn.as_ref().is_some_and(|yarn| yarn.mix != 0.0) {
-            // A factor below 1 keeps the magnitude.
-            magnitude *= 1.0 + 0.1 * libm::log(factor.max(1.0));
+            // YaRN (Peng 2023, section 3.4): 0.1 ln(factor) + 1. A factor below 1 leaves it unchanged.
+            attention_factor *= 1.0 + 0.1 * libm::log(factor.max(1.0));
         }
         Self {
             pairing,
             frequencies,
-            magnitude,
+            attention_factor,
         }
     }
 
@@ -92,10 +92,10 @@ impl Rope {
     /// Writes the cosines, then the sines, of all pairs at `position`.
     pub fn angles(&self, position: usize, out: &mut [f32]) {
         let (cosines, sines) = out.split_at_mut(self.frequencies.len());
-        for ((cos, sin), speed) in cosines.iter_mut().zip(sines).zip(&self.frequencies) {
-            let angle = position as f64 * speed;
-            *cos = (libm::cos(angle) * self.magnitude) as f32;
-            *sin = (libm::sin(angle) * self.magnitude) as f32;
+        for ((cos, sin), frequency) in cosines.iter_mut().zip(sines).zip(&self.frequencies) {
+            let angle = position as f64 * frequency;
+            *cos = (libm::cos(angle) * self.attention_factor) as f32;
+            *sin = (libm::sin(angle) * self.attention_factor) as f32;
         }
     }
 
@@ -123,11 +123,14 @@ impl Rope {
 impl Yarn {
     /// Returns the share of its frequency that each pair keeps.
     fn frequency_share(&self, dimensions: usize, base: f32) -> impl Fn(usize) -> f64 {
-        // The pair with this number of rotations within the original positions.
-        let pair_of = |times: f32| {
-            let turns = self.original as f64 / (f64::from(times) * std::f64::consts::TAU);
-            dimensions as f64 * libm::log(turns) / (2.0 * libm::log(f64::from(base)))
+        // The pair with this number of rotations within the original positions, as a fraction: base^(-2 pair / dimensions) is its
+        // frequency.
+        let pair_of = |rotations: f32| {
+            let positions_per_radian = self.original as f64 / (f64::from(rotations) * std::f64::consts::TAU);
+            dimensions as f64 * libm::log(positions_per_radian) / (2.0 * libm::log(f64::from(base)))
         };
+        // The limits of the ramp must be llama.cpp's, also the last one, which is beyond the last pair, and the 0.001 where both are the same
+        // pair.
         let first = libm::floor(pair_of(self.fast)).max(0.0);
         let last = libm::ceil(pair_of(self.slow)).min(dimensions as f64 - 1.0);
         let mix = f64::from(self.mix);
@@ -145,7 +148,7 @@ mod tests {
     const UNSCALED: Scaling = Scaling {
         factor: 1.0,
         yarn: None,
-        magnitude: 1.0,
+        attention_factor: 1.0,
     };
 
     #[test]
@@ -175,17 +178,17 @@ mod tests {
         let scaling = Scaling {
             factor: 4.0,
             yarn: Some(yarn),
-            magnitude: 1.0,
+            attention_factor: 1.0,
         };
         let plain = Rope::new(Pairing::Halves, 128, 1e6, None, &UNSCALED);
         let scaled = Rope::new(Pairing::Halves, 128, 1e6, None, &scaling);
         assert_eq!(plain.frequencies[0], scaled.frequencies[0]);
         assert_eq!(plain.frequencies[63] / 4.0, scaled.frequencies[63]);
-        assert!((scaled.magnitude - 1.138_629_436).abs() < 1e-9);
+        assert!((scaled.attention_factor - 1.138_629_436).abs() < 1e-9);
     }
 
     #[test]
-    fn a_yarn_factor_below_one_keeps_the_magnitude() {
+    fn a_yarn_factor_below_one_keeps_the_attention_factor() {
         let yarn = Yarn {
             original: 256,
             mix: 1.0,
@@ -195,9 +198,12 @@ mod tests {
         let scaling = Scaling {
             factor: 0.5,
             yarn: Some(yarn),
-            magnitude: 1.5,
+            attention_factor: 1.5,
         };
-        assert_eq!(Rope::new(Pairing::Halves, 64, 10_000.0, None, &scaling).magnitude, 1.5);
+        assert_eq!(
+            Rope::new(Pairing::Halves, 64, 10_000.0, None, &scaling).attention_factor,
+            1.5
+        );
     }
 
     #[test]

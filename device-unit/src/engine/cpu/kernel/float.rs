@@ -3,7 +3,7 @@
 //! ```text
 //! matmul:            out[r][o] = sum over i, in order, of  x[r][i] * w[o][i]      one fused multiply-add each
 //! matmul_transposed: out[r][i] = sum over o, in order, of  y[r][o] * w[o][i]
-//! w = fma(byte, scale, minimum)                                                   one rounding
+//! w = fma(weight, scale, minimum)        weight: the packed integer, -128..=127     one rounding
 //! ```
 //!
 //! Weights are unpacked to f32 in strips of 32 columns and `DEPTH` terms, which stay in a near cache while all rows are multiplied with
@@ -27,9 +27,9 @@ const DEPTH: usize = 256;
 /// Maximum rows of a tile: the sums take 12 AVX-512 registers, or per half strip 12 of AVX2 and 24 of NEON.
 pub(super) const MAX_ROWS: usize = 6;
 /// Strips per task of [`matmul`].
-const STRIPS: usize = 4;
+const STRIPS_PER_TASK: usize = 4;
 /// Blocks of inputs per task of [`matmul_transposed`], which are consecutive in each panel's memory.
-const BLOCKS: usize = 4;
+const BLOCKS_PER_TASK: usize = 4;
 
 /// Unpacked weights: one row of columns for each term.
 type Strip = [[f32; STRIP]; DEPTH];
@@ -123,12 +123,12 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &[f32], out: &mut [f
     out.fill(0.0);
     let x = Tiles::of(x, w.inputs());
     let panels = w.outputs().div_ceil(PANEL);
-    let tasks = by_columns(out, w.outputs(), STRIPS * STRIP);
+    let tasks = by_columns(out, w.outputs(), STRIPS_PER_TASK * STRIP);
     pool.run(tasks.len(), |task| {
         let mut rows = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
         let mut strip = Box::new([[0.0; STRIP]; DEPTH]);
-        for number in 0..STRIPS {
-            let first = (task * STRIPS + number) * (STRIP / PANEL);
+        for number in 0..STRIPS_PER_TASK {
+            let first = (task * STRIPS_PER_TASK + number) * (STRIP / PANEL);
             if first >= panels {
                 break;
             }
@@ -137,8 +137,8 @@ pub fn matmul(pool: &Pool, tier: Tier, w: &PackedMatrix, x: &[f32], out: &mut [f
                 for half in 0..STRIP / PANEL {
                     if first + half < panels {
                         let (panel, minima) = (w.panel(first + half), w.minima(first + half));
-                        for (number, into) in strip[..terms].chunks_exact_mut(BLOCK).enumerate() {
-                            let block = from / BLOCK + number;
+                        for (block_of_strip, into) in strip[..terms].chunks_exact_mut(BLOCK).enumerate() {
+                            let block = from / BLOCK + block_of_strip;
                             tier.run(UnpackByInput {
                                 block: Block::of(&panel, minima, block),
                                 half,
@@ -161,11 +161,11 @@ pub fn matmul_transposed(pool: &Pool, tier: Tier, w: &PackedMatrix, y: &[f32], o
     assert_eq!(y.len() * w.inputs(), out.len() * w.outputs(), "sizes of a product");
     out.fill(0.0);
     let y = Tiles::of(y, w.outputs());
-    let tasks = by_columns(out, w.inputs(), BLOCKS * BLOCK);
+    let tasks = by_columns(out, w.inputs(), BLOCKS_PER_TASK * BLOCK);
     pool.run(tasks.len(), |task| {
         let mut rows = tasks[task].lock().unwrap_or_else(PoisonError::into_inner);
         let mut strip = Box::new([[0.0; STRIP]; DEPTH]);
-        let blocks = BLOCKS.min(w.inputs() / BLOCK - task * BLOCKS);
+        let blocks = BLOCKS_PER_TASK.min(w.inputs() / BLOCK - task * BLOCKS_PER_TASK);
         for from in (0..w.outputs()).step_by(DEPTH) {
             let terms = DEPTH.min(w.outputs() - from);
             for block in 0..blocks {
@@ -175,7 +175,7 @@ pub fn matmul_transposed(pool: &Pool, tier: Tier, w: &PackedMatrix, y: &[f32], o
                 {
                     let panel = from / PANEL + number;
                     tier.run(UnpackByOutput {
-                        block: Block::of(&w.panel(panel), w.minima(panel), task * BLOCKS + block),
+                        block: Block::of(&w.panel(panel), w.minima(panel), task * BLOCKS_PER_TASK + block),
                         into,
                     });
                 }

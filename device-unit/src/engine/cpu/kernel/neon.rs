@@ -1,4 +1,5 @@
-//! aarch64, with and without dot products of bytes. The 16 outputs of a panel are the lanes of four registers.
+//! aarch64, with and without dot products of bytes. The 16 outputs of a panel are the lanes of four registers; a quad is the four of one
+//! register. `pack.rs` describes panels, groups and the narrow form.
 //!
 //! Without dot products, bytes are multiplied to 16-bit words, two products are added as words (at most 2 * 128 * 127 = 32,512, which
 //! fits), and pairs of words are added to 32-bit sums. The two sums of each output are added at the end of a block.
@@ -23,7 +24,7 @@ pub(super) const MAX_DOT_TILE: usize = 4;
 /// Maximum rows of a tile without dot products: eight sums per row.
 pub(super) const MAX_TILE: usize = 2;
 
-/// Registers per panel.
+/// Quads per panel.
 const QUADS: usize = PANEL / 4;
 
 /// See `Tile`.
@@ -77,8 +78,8 @@ unsafe fn dot_rows<const R: usize, const NARROW: bool>(
                 }
                 for quad in 0..QUADS {
                     let mut groups = [vdupq_n_s8(0); 4];
-                    for (group, four) in groups.iter_mut().enumerate() {
-                        *four = quad_of::<NARROW>(weights, half * 4 + group, quad);
+                    for (group, weights_of_group) in groups.iter_mut().enumerate() {
+                        *weights_of_group = quad_of::<NARROW>(weights, half * 4 + group, quad);
                     }
                     for (sums, inputs) in sums.iter_mut().zip(inputs) {
                         sums[quad] = dot::<0>(sums[quad], groups[0], inputs);
