@@ -279,6 +279,38 @@ fn a_failed_case_stays_a_row_with_its_error() {
 }
 
 #[test]
+fn a_failed_baseline_is_remarked_on() {
+    let mut failed = ResultEntry::new("baseline", "ab", 60.0);
+    failed.extra = Some(ResultExtra {
+        error: Some("no answer within 60 s".into()),
+        ..ResultExtra::default()
+    });
+    let prefixed = ResultEntry::new("p", "abc", 1.0).with_prefix(1, 8, Some(1.0));
+    let notes = Report::from(&file(vec![failed, prefixed.clone()])).notes;
+    assert!(
+        notes.iter().any(|note| note.starts_with("The baseline failed")),
+        "{notes:?}"
+    );
+    let notes = Report::from(&file(vec![ResultEntry::new("baseline", "ab", 1.0), prefixed])).notes;
+    assert!(!notes.iter().any(|note| note.contains("failed")), "{notes:?}");
+}
+
+#[test]
+fn a_name_with_a_line_feed_is_on_one_line_of_the_table() {
+    let name = "first\nsecond";
+    let mut failed = ResultEntry::new(name, "", 1.0).with_prefix(1, 8, Some(1.0));
+    failed.extra = Some(ResultExtra {
+        error: Some("no answer\r\nat all".into()),
+        ..ResultExtra::default()
+    });
+    let table = Report::from(&file(vec![ResultEntry::new(name, "text", 1.0), failed])).to_table();
+    let lines_with = |words: &str| table.lines().filter(|line| line.contains(words)).count();
+    // The baseline above the table, two rows and the note on the failed one.
+    assert_eq!((lines_with("first second"), lines_with("second")), (4, 4), "{table}");
+    assert_eq!(lines_with("first second: no answer  at all"), 1, "{table}");
+}
+
+#[test]
 fn the_table_is_aligned_and_names_the_baseline() {
     let mut value = scripts_file();
     value["results"][3]["name"] = json!("大きい値");

@@ -783,6 +783,13 @@ fn what_is_neither_is_refused_with_a_sentence() {
             .to_string()
             .contains("\"version\" is missing")
     );
+    for version in ["\"1\"", "1.0", "-1", "null"] {
+        let message = refusal(&format!(r#"{{"format":"softprefix-experiment","version":{version}}}"#)).to_string();
+        assert!(
+            message.contains("\"version\" is not a whole number from 0 up"),
+            "{message}"
+        );
+    }
     assert!(
         refusal(r#"{"format":"softprefix-experiment","version":1}"#)
             .to_string()

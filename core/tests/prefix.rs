@@ -454,6 +454,14 @@ fn a_magnitude_in_token_norms_is_the_l2_norm_over_the_vocabulary_s_median() {
         None,
         "without the vocabulary it is not known"
     );
+    assert_eq!(
+        constant(Magnitude::TokenNorms(0.0)).raw_at(H, None),
+        Some(0.0),
+        "0 is 0 in every unit"
+    );
+    let words = PrefixKind::Words { text: "a".into() };
+    let words = recipe(words, 1, Magnitude::TokenNorms(0.0), Rounding::NearestEven);
+    assert_eq!(words.raw_at(H, None), None, "rows that are not drawn have no raw value");
 }
 
 #[test]

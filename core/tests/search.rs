@@ -406,6 +406,12 @@ fn each_part_of_an_objective_adds_to_the_score() {
     let both = words.score(BASELINE, sea, None);
     assert_eq!((both.total, both.wanted, both.unwanted), (1.0, 2, 0));
     assert_eq!(words.score(BASELINE, "The sea has an assistant.", None).total, -0.5);
+    let blank = Objective {
+        text: Some(" \n".into()),
+        ..words
+    };
+    assert_eq!(blank.wanted_text(), None);
+    assert_eq!(blank.score(BASELINE, sea, None), both, "a blank text is none");
 
     let away = Objective {
         away: true,

@@ -189,12 +189,12 @@ async fn search(
     terminal.print_module(facts);
     let by = match args.by {
         Some(ByArg::Likelihood) => Closeness::Likelihood,
-        None if facts.scores && objective.text.is_some() => Closeness::Likelihood,
+        None if facts.scores && objective.wanted_text().is_some() => Closeness::Likelihood,
         Some(ByArg::Chrf2) | None => Closeness::Chrf2,
     };
     let objective = Objective { by, ..objective };
     // Around random rows every text is about equally likely.
-    let text = objective.text.as_deref().filter(|_| facts.scores);
+    let text = objective.wanted_text().filter(|_| facts.scores);
     let first = text
         .and_then(|text| args.first.of_words(text, DEFAULT_ROWS))
         .unwrap_or(first);

@@ -154,7 +154,7 @@ impl Noise {
             );
         };
         let (runs, chrf2) = (noise.runs, noise.chrf2);
-        if noise.is_none() {
+        if noise.is_zero() {
             bilingual!(
                 "Deterministic: all {runs} runs of the baseline gave the same output.",
                 "決定的：ベースライン {runs} 回はすべて同じ出力でした。"
@@ -168,13 +168,13 @@ impl Noise {
     }
 
     /// True if every run of the baseline gave the same text.
-    pub fn is_none(&self) -> bool {
+    pub fn is_zero(&self) -> bool {
         self.indel >= 1.0
     }
 
     /// True if a text is no further from the baseline than the baseline is from itself (by chrF2, the headline measure).
     pub fn holds(&self, measures: &Measures) -> bool {
-        !self.is_none() && measures.chrf2 >= self.chrf2
+        !self.is_zero() && measures.chrf2 >= self.chrf2
     }
 }
 
@@ -204,6 +204,11 @@ impl From<&ResultsFile> for Report {
         });
         let none = ResultEntry::default();
         let baseline = file.results.get(at).unwrap_or(&none);
+        if baseline.error().is_some() {
+            notes.push(
+                "The baseline failed; all measures are against the text that arrived before the error.".to_owned(),
+            );
+        }
         let tokens = |entry: &'_ ResultEntry| entry.extra.as_ref().and_then(|extra| extra.tokens.clone());
         let baseline_tokens = tokens(baseline);
         let measured: Vec<Option<Measures>> = file
@@ -306,7 +311,7 @@ impl Report {
             row.measures.as_ref().and_then(pick)
         }
         let columns: [(&str, Cell); 18] = [
-            ("case", |row| Some(row.name.clone())),
+            ("case", |row| Some(on_one_line(&row.name))),
             ("P", |row| {
                 Some(if row.has_prefix {
                     row.prefix_len.to_string()
@@ -343,10 +348,11 @@ impl Report {
             ("prompt", &self.user_prompt),
         ] {
             if !text.is_empty() {
-                let _ = writeln!(out, "{name:7} {}", text.replace(['\n', '\r'], " "));
+                let _ = writeln!(out, "{name:7} {}", on_one_line(text));
             }
         }
-        let _ = writeln!(out, "{:7} {} (all measures are against it)\n", "base", self.baseline);
+        let baseline = on_one_line(&self.baseline);
+        let _ = writeln!(out, "{:7} {baseline} (all measures are against it)\n", "base");
 
         let table: Vec<(&str, Vec<Option<String>>)> = columns
             .iter()
@@ -359,16 +365,16 @@ impl Report {
                 cells
                     .iter()
                     .flatten()
-                    .map(|c| columns_of(c))
+                    .map(|c| display_width(c))
                     .max()
                     .unwrap_or(0)
-                    .max(columns_of(title))
+                    .max(display_width(title))
             })
             .collect();
         let mut line = |cells: Vec<&str>| {
             let mut text = String::new();
             for (i, (cell, &width)) in cells.into_iter().zip(&widths).enumerate() {
-                let pad = " ".repeat(width.saturating_sub(columns_of(cell)));
+                let pad = " ".repeat(width.saturating_sub(display_width(cell)));
                 // Text is aligned left, numbers right.
                 let words = i == 0 || i + 1 == widths.len();
                 text += &if words {
@@ -394,7 +400,7 @@ impl Report {
                 Some(characters) => format!(" (the text was cut off after {characters} characters)"),
                 None => String::new(),
             };
-            Some(format!("{}: {error}{cut}", row.name))
+            Some(on_one_line(&format!("{}: {error}{cut}", row.name)))
         });
         let notes: Vec<String> = failed.chain(self.notes.iter().cloned()).collect();
         if !notes.is_empty() {
@@ -405,6 +411,10 @@ impl Report {
         }
         out
     }
+}
+
+fn on_one_line(text: &str) -> String {
+    text.replace(['\n', '\r'], " ")
 }
 
 /// A number with at most four digits after the point: `1e-4`, `7.62e-4`, `0.58`, `58.1`.
@@ -418,8 +428,8 @@ fn short(value: f64) -> String {
     rounded.to_string()
 }
 
-/// Columns that a text takes in a terminal: two for East Asian wide characters and emoji, none for combining marks.
-fn columns_of(text: &str) -> usize {
+/// Cells that a text takes in a terminal: two for East Asian wide characters and emoji, none for combining marks.
+fn display_width(text: &str) -> usize {
     text.chars()
         .map(|c| match c {
             '\u{300}'..='\u{36F}' | '\u{200B}'..='\u{200F}' | '\u{3099}' | '\u{309A}' | '\u{FE00}'..='\u{FE0F}' => 0,

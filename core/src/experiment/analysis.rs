@@ -375,7 +375,7 @@ impl Group {
 
     /// Whether the baseline ran at least twice and always gave the same text.
     pub fn is_deterministic(&self) -> bool {
-        self.noise.as_ref().is_some_and(Noise::is_none)
+        self.noise.as_ref().is_some_and(Noise::is_zero)
     }
 
     /// The evidence that the prefixes of the group were applied.

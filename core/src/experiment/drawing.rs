@@ -41,6 +41,8 @@ pub enum Ink {
 const SERIES: [u32; 6] = [0x1c1c1e, 0x009e73, 0xcc79a7, 0x7a4fb5, 0x7f7f7f, 0x8a7a00];
 /// The same colours, lighter, for dark paper.
 const LIGHT_SERIES: [u32; 6] = [0xececf0, 0x2fc39a, 0xe39bc4, 0xb294e0, 0xa8a8a8, 0xd3c24a];
+/// The classes of these colours in [`STYLE`].
+const SERIES_CLASSES: [&str; 6] = ["s0", "s1", "s2", "s3", "s4", "s5"];
 /// Colours of a cell near the baseline, in between, and far from it.
 const CELLS: [u32; 3] = [0x2f5e94, 0x1e2228, 0xa85a14];
 /// The similarity of a cell with the colour in between.
@@ -79,7 +81,8 @@ impl Ink {
             Self::Grid => Some("grid"),
             Self::Band => Some("band"),
             Self::Regime => Some("regime"),
-            Self::Series(_) | Self::Cell(_) | Self::OnCell => None,
+            Self::Series(number) => Some(SERIES_CLASSES[number % SERIES_CLASSES.len()]),
+            Self::Cell(_) | Self::OnCell => None,
         }
     }
 }
@@ -164,7 +167,7 @@ pub struct Item {
     pub ink: Ink,
     /// Tooltip; empty for none.
     pub title: String,
-    /// Target of a click (`#case-3`).
+    /// Target of a click in a page (`#case-3`); a file has no links.
     pub link: Option<String>,
 }
 
@@ -181,14 +184,22 @@ pub struct Drawing {
     pub items: Vec<Item>,
 }
 
-/// The stylesheet of drawings in a page, for light and dark.
-pub const STYLE: &str = ".chart{font:12px system-ui,sans-serif;--ink:#1c1c1e;--soft:#6b6b70;--grid:#d9d9de;--paper:#fff}\
-.chart .paper{fill:var(--paper)}.chart text.ink{fill:var(--ink)}.chart text.soft{fill:var(--soft)}\
-.chart polyline.grid{stroke:var(--grid)}.chart polyline.soft{stroke:var(--soft)}.chart .band{fill:#888;fill-opacity:.19}\
-.chart .regime{fill:#888;fill-opacity:.08}\
-@media (prefers-color-scheme:dark){.chart{--ink:#ececf0;--soft:#a0a0a8;--grid:#3a3a40;--paper:#1c1c1e}}\
-@media print{.chart{--ink:#000;--soft:#444;--grid:#ccc;--paper:#fff}.chart *{-webkit-print-color-adjust:exact;\
-print-color-adjust:exact}}";
+/// The stylesheet of drawings in a page, for light and dark. A class sets the colour of a shape, its element what is painted in it. Prints
+/// are always on light paper.
+pub const STYLE: &str = ".chart{font:12px system-ui,sans-serif}\
+.chart rect[class],.chart circle[class],.chart text[class]{fill:currentColor}\
+.chart polyline[class],.chart path[class]{stroke:currentColor}\
+.chart .band{opacity:.19}.chart .regime{opacity:.08}\
+.chart .paper{color:#ffffff}.chart .ink{color:#1c1c1e}.chart .soft{color:#6b6b70}.chart .grid{color:#d9d9de}\
+.chart .band{color:#888888}.chart .regime{color:#888888}\
+.chart .s0{color:#1c1c1e}.chart .s1{color:#009e73}.chart .s2{color:#cc79a7}\
+.chart .s3{color:#7a4fb5}.chart .s4{color:#7f7f7f}.chart .s5{color:#8a7a00}\
+@media screen and (prefers-color-scheme:dark){\
+.chart .paper{color:#1c1c1e}.chart .ink{color:#ececf0}.chart .soft{color:#a0a0a8}.chart .grid{color:#3a3a40}\
+.chart .s0{color:#ececf0}.chart .s1{color:#2fc39a}.chart .s2{color:#e39bc4}\
+.chart .s3{color:#b294e0}.chart .s4{color:#a8a8a8}.chart .s5{color:#d3c24a}}\
+@media print{.chart .ink{color:#000}.chart .soft{color:#444}.chart .grid{color:#ccc}\
+.chart *{-webkit-print-color-adjust:exact;print-color-adjust:exact}}";
 
 /// Escapes text for HTML and SVG, in elements and in quoted attributes. Characters that XML forbids become U+FFFD.
 pub fn escape(text: &str) -> String {
@@ -380,4 +391,65 @@ fn dash_array(dashes: &[f64]) -> String {
     }
     let lengths: Vec<String> = dashes.iter().map(ToString::to_string).collect();
     format!(" stroke-dasharray=\"{}\"", lengths.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The declarations of the rule with this selector.
+    fn rule<'s>(style: &'s str, selector: &str) -> Option<&'s str> {
+        let mut rules = style.split('}').filter_map(|rule| rule.rsplit_once('{'));
+        rules.find_map(|(selectors, declarations)| {
+            let is_it = selectors.split(',').any(|one| one == selector);
+            is_it.then_some(declarations)
+        })
+    }
+
+    #[test]
+    fn a_page_has_every_colour_of_light_and_dark_paper_for_every_element() {
+        let (light, rest) = STYLE
+            .split_once("@media screen and (prefers-color-scheme:dark){")
+            .unwrap();
+        let (dark, _) = rest.split_once("@media print").unwrap();
+        let inks = [Ink::Paper, Ink::Text, Ink::Soft, Ink::Grid, Ink::Band, Ink::Regime];
+        for ink in inks.into_iter().chain((0..SERIES.len()).map(Ink::Series)) {
+            let selector = format!(".chart .{}", ink.class().unwrap());
+            let colour = |paper| {
+                let [red, green, blue, _] = ink.rgba(paper);
+                format!("color:#{red:02x}{green:02x}{blue:02x}")
+            };
+            let (on_light, on_dark) = (colour(Paper::Light), colour(Paper::Dark));
+            assert!(
+                light.contains(&format!("{selector}{{{on_light}}}")),
+                "{ink:?} is {on_light}"
+            );
+            if on_light != on_dark {
+                assert_eq!(rule(dark, &selector), Some(on_dark.as_str()), "{ink:?}");
+            }
+        }
+
+        let places = [(0.0, 0.0), (1.0, 1.0)];
+        let mut drawing = Drawing::default();
+        drawing.add(Ink::Grid, Shape::Rect([0.0; 4]));
+        drawing.rule(Ink::Series(0), places[0], places[1]);
+        let (centre, reach, width) = (places[0], 1.0, 1.0);
+        drawing.add(Ink::Series(0), Shape::Circle { centre, radius: 1.0 });
+        drawing.add(Ink::Series(0), Shape::Cross { centre, reach, width });
+        drawing.words(Ink::Text, centre, Anchor::Start, "a");
+        let page = drawing.element();
+        for (tag, paints) in [
+            ("rect", "fill"),
+            ("polyline", "stroke"),
+            ("circle", "fill"),
+            ("path", "stroke"),
+            ("text", "fill"),
+        ] {
+            let (_, rest) = page.split_once(&format!("<{tag} ")).unwrap();
+            let (attributes, _) = rest.split_once('>').unwrap();
+            assert!(attributes.contains(" class=\""), "{attributes}");
+            let painted = format!("{paints}:currentColor");
+            assert_eq!(rule(light, &format!(".chart {tag}[class]")), Some(painted.as_str()));
+        }
+    }
 }

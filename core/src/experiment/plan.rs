@@ -70,7 +70,8 @@ pub struct Settings {
     /// Most positions of an inference (prefix + template + prompt + output), as in the set-up; `None` takes the card's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_token_len: Option<u32>,
-    /// Most output tokens, where the unit has such a limit.
+    /// Most output tokens. A stock unit has no such limit: its set-up leaves room for as many after any prompt, and an output can be longer
+    /// after a short one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_new_tokens: Option<usize>,
     /// Whether the output streams; with `None` our unit streams and a stock one sends whole texts.

@@ -219,7 +219,7 @@ pub enum Applied {
     Proven,
     /// The unit echoed another prefix than the one sent.
     Contradicted,
-    /// The unit echoed none, as stock units do.
+    /// The unit echoed none, as stock units do, or the case failed.
     Unknown,
     /// The unit echoed none, but the text differs from the baseline beyond the noise.
     Plausible,
@@ -276,11 +276,11 @@ impl PrefixIdentity {
     /// The raw value: the given magnitude, else computed from the norms; `None` where the rows have a size of their
     /// own.
     pub fn raw(&self) -> Option<f64> {
-        let median = self
+        let median_norm = self
             .token_norms
             .filter(|norms| *norms > 0.0)
             .map(|norms| self.row_norms[1] / norms);
-        self.recipe.raw_at(self.hidden_size, median)
+        self.recipe.raw_at(self.hidden_size, median_norm)
     }
 }
 
@@ -373,7 +373,8 @@ impl Record {
         self.prefix.is_none() && self.case.recipe.is_none()
     }
 
-    /// Whether the unit used the prefix.
+    /// Whether the unit used the prefix, by its echo alone; [`Group::applied`](super::Group::applied) also compares the text with the
+    /// baseline's.
     pub fn applied(&self) -> Applied {
         let (Some(prefix), Some(answer)) = (&self.prefix, self.answer()) else {
             return if self.is_baseline() {

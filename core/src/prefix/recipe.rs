@@ -593,11 +593,18 @@ impl PrefixRecipe {
     }
 
     /// The magnitude as a raw value v, in rows of `hidden_size` values. `None` without scaling, and for token norms where the rows are
-    /// not drawn ([`PrefixKind::norm_per_raw`]) or `median_norm`, the vocabulary's median L2 norm, is not known.
+    /// not drawn ([`PrefixKind::norm_per_raw`]) or `median_norm`, the vocabulary's median L2 norm, is not known; 0 token norms need none.
     pub fn raw_at(&self, hidden_size: usize, median_norm: Option<f64>) -> Option<f64> {
         match self.magnitude {
             Magnitude::Raw(raw) => Some(raw),
-            Magnitude::TokenNorms(norms) => Some(norms * median_norm? / self.kind.norm_per_raw(hidden_size)?),
+            Magnitude::TokenNorms(norms) => {
+                let norm_per_raw = self.kind.norm_per_raw(hidden_size)?;
+                Some(if norms == 0.0 {
+                    0.0
+                } else {
+                    norms * median_norm? / norm_per_raw
+                })
+            }
             Magnitude::Unscaled => None,
         }
     }

@@ -23,7 +23,7 @@ pub enum Closeness {
 /// The properties wanted of an output. Each part that is set adds to the score.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Objective {
-    /// A text that outputs should be close to: adds the closeness, 0 to 1.
+    /// A text that outputs should be close to: adds the closeness, 0 to 1. A blank one is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
     /// How closeness to the text is measured.
@@ -38,7 +38,8 @@ pub struct Objective {
     /// Whether to add the distance from the baseline: 1 - chrF2 of the output, with chrF2 as 0 to 1.
     #[serde(default)]
     pub away: bool,
-    /// Minimum of [`Score::distinct4`], 0 to 1. An output below it, and below the baseline's, ranks below all outputs that are not.
+    /// Minimum of [`Score::distinct4`], 0 to 1. An output below it, and below the baseline's, ranks below all outputs that are not. So does
+    /// one that is too short to have one if `away` is set.
     pub floor: f64,
 }
 
@@ -63,7 +64,7 @@ pub struct Score {
     /// Number of distinct character 4-grams divided by the number of all, 0 to 1; `None` under four characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub distinct4: Option<f64>,
-    /// Whether the output is below the floor.
+    /// Whether the output is below the floor, or, where the distance from the baseline counts, too short for a distinct-4.
     pub below_floor: bool,
 }
 
@@ -92,9 +93,8 @@ impl Objective {
     /// # Errors
     /// [`SearchError::NoObjective`], [`SearchError::EmptyWord`], [`SearchError::Floor`].
     pub fn check(&self) -> Result<(), SearchError> {
-        let text = self.text.as_deref().filter(|text| !text.trim().is_empty());
         let mut words = self.wanted.iter().chain(&self.unwanted).peekable();
-        if text.is_none() && words.peek().is_none() && !self.away {
+        if self.wanted_text().is_none() && words.peek().is_none() && !self.away {
             return Err(SearchError::NoObjective);
         }
         if words.any(|word| word.trim().is_empty()) {
@@ -106,10 +106,15 @@ impl Objective {
         Ok(())
     }
 
+    /// The text that outputs should be close to; `None` where it is blank.
+    pub fn wanted_text(&self) -> Option<&str> {
+        self.text.as_deref().filter(|text| !text.trim().is_empty())
+    }
+
     /// The score of an output whose baseline is `baseline`; `mean_ln_p` is [`Score::mean_ln_p`].
     pub fn score(&self, baseline: &str, output: &str, mean_ln_p: Option<f64>) -> Score {
         let measures = Measures::of(baseline, output);
-        let similarity = (self.text.as_deref()).map(|text| Measures::of(text, output).chrf2);
+        let similarity = self.wanted_text().map(|text| Measures::of(text, output).chrf2);
         let count = |words: &[String]| {
             let output = folded(output);
             words
@@ -171,15 +176,20 @@ fn folded(text: &str) -> String {
     text.nfc().collect::<String>().to_lowercase()
 }
 
-/// Whether a word or phrase occurs in a text, both case-folded: as a whole word, or anywhere if its script does not separate words.
+/// Whether a word or phrase occurs in a text, both in lower case: as a whole word, or anywhere at an end that is Han, kana or hangul
+/// ([`is_cjk`]). In other scripts without spaces, such as Thai, only a word with spaces around it is found.
 fn occurs(text: &str, word: &str) -> bool {
-    let parts = |inside: Option<char>, outside: Option<char>| match (inside, outside) {
+    let is_border = |inside: Option<char>, outside: Option<char>| match (inside, outside) {
         (Some(inside), Some(outside)) => !inside.is_alphanumeric() || !outside.is_alphanumeric() || is_cjk(inside),
         _ => true,
     };
-    text.match_indices(word).any(|(start, found)| {
-        let (before, after) = (&text[..start], &text[start + found.len()..]);
-        parts(word.chars().next(), before.chars().next_back()) && parts(word.chars().next_back(), after.chars().next())
+    // Unlike those of `match_indices`, the places may overlap.
+    text.char_indices().any(|(start, _)| {
+        let (before, rest) = text.split_at(start);
+        rest.strip_prefix(word).is_some_and(|after| {
+            is_border(word.chars().next(), before.chars().next_back())
+                && is_border(word.chars().next_back(), after.chars().next())
+        })
     })
 }
 
@@ -196,5 +206,6 @@ mod tests {
         for word in ["see", "seen", "he", "caf", "山"] {
             assert!(!occurs(&text, &folded(word)), "{word}");
         }
+        assert!(occurs("piano no no", "no no"), "a place overlaps the one before it");
     }
 }

@@ -123,7 +123,8 @@ pub fn to_json(experiment: &Experiment, records: &[Record]) -> Result<String, se
 /// Largest exported file that is read.
 pub const LARGEST_FILE: u64 = 1 << 30;
 
-/// Whether a file written by this program is JSON (an exported experiment or a results file) rather than a journal.
+/// Whether a file written by this program is JSON (an exported experiment or a results file) rather than a journal, whose lines begin with a
+/// checksum.
 pub fn is_json(bytes: &[u8]) -> bool {
     let start = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{')
@@ -150,9 +151,10 @@ pub fn from_json(bytes: &[u8], id: &str) -> Result<(Experiment, Vec<Record>), Im
         }
         return Err(not_one(format!("\"format\" is not \"{FORMAT}\"")));
     }
-    match head.get("version").and_then(Value::as_u64) {
-        Some(found) if found > u64::from(FORMAT_VERSION) => return Err(ImportError::TooNew { found }),
-        Some(_) => {}
+    match head.get("version").map(Value::as_u64) {
+        Some(Some(found)) if found > u64::from(FORMAT_VERSION) => return Err(ImportError::TooNew { found }),
+        Some(Some(_)) => {}
+        Some(None) => return Err(not_one("\"version\" is not a whole number from 0 up".to_owned())),
         None => return Err(not_one("\"version\" is missing".to_owned())),
     }
     // Parsed from the text rather than from the value, so that the message has line and column.
@@ -160,7 +162,8 @@ pub fn from_json(bytes: &[u8], id: &str) -> Result<(Experiment, Vec<Record>), Im
     Ok((exported.experiment, exported.records))
 }
 
-/// A file name without extension from an experiment's name, with characters that file systems refuse replaced by `_`.
+/// A file name without extension from the first 60 characters of an experiment's name. Everything but letters, digits, `-`, `_` and `.`
+/// becomes `_`, several in a row a single one, and `_` and `.` are removed at both ends; `experiment` if nothing is left.
 pub fn file_stem(experiment: &Experiment) -> String {
     let mut out = String::new();
     for c in experiment.name.chars().take(60) {

@@ -153,7 +153,7 @@ impl Proposals {
 
     /// The text whose likelihood is part of a candidate's score.
     pub(super) fn wanted_text(&self) -> Option<&str> {
-        self.request.objective.text.as_deref().filter(|text| !text.is_empty())
+        self.request.objective.wanted_text()
     }
 
     /// Judges the result of a case and sets the record's score; `mean_ln_p` is [`Score::mean_ln_p`](crate::search::Score). A failed case

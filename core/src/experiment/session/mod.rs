@@ -314,13 +314,13 @@ impl Session {
         if !task.support().is_some_and(|support| support.has(feature::COUNT_TOKENS)) {
             return Ok(None);
         }
-        let mut budget = task.count_tokens(user).await?;
+        let mut counts = task.count_tokens(user).await?;
         if task_system != system {
             let before = task.count_tokens(&task_system).await?.prompt;
             let now = task.count_tokens(system).await?.prompt;
-            budget.template = (budget.template + now).saturating_sub(before);
+            counts.template = (counts.template + now).saturating_sub(before);
         }
-        Ok(Some(budget))
+        Ok(Some(counts))
     }
 
     /// Builds the prefix of `recipe` for this model. The rows that it needs are requested once and cached.
@@ -442,8 +442,8 @@ pub(super) async fn exit(task: &Task) {
 /// The set-up of a task.
 ///
 /// `max_token_len` counts prefix, prompt and output. Our unit has a limit of its own for the output of each inference.
-/// A stock unit has none, so its positions are its largest prefill plus the output limit, which bounds the output from
-/// above.
+/// A stock unit has none, so its positions are its largest prefill plus the output limit: the output has that much room after any prompt, and
+/// can be longer than the limit after a short one.
 fn set_up(model: &str, system: &str, settings: &Settings, is_ours: bool, windows: Windows) -> SetUp {
     let output = settings.max_new_tokens.filter(|_| !is_ours);
     let positions = output.map_or(windows.all, |output| {

@@ -40,16 +40,16 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
     let (header, data) = rest.split_at_checked(length).ok_or_else(cut)?;
     let header = std::str::from_utf8(header).map_err(|error| malformed(format!("its header is no text: {error}")))?;
     let Header {
-        kind,
+        descr,
         by_columns,
         shape,
     } = Header::parse(header)
         .ok_or_else(|| malformed(format!("its header cannot be understood: {}", short(header))))?;
 
-    let (big_endian, code) = match kind.split_at_checked(1) {
+    let (big_endian, code) = match descr.split_at_checked(1) {
         Some((">", code)) => (true, code),
         Some(("<" | "|" | "=", code)) => (false, code),
-        _ => (false, kind),
+        _ => (false, descr),
     };
     let stored = match code {
         "f4" => Stored::F32,
@@ -63,7 +63,7 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
         }
         _ if code.starts_with('O') => return Err(FileError::Pickle { file: file.to_owned() }),
         _ => {
-            let mut found = short(kind);
+            let mut found = short(descr);
             if matches!(code, "f12" | "f16") {
                 found.push_str(" (NumPy's longdouble)");
             }
@@ -102,7 +102,7 @@ pub(super) fn read<'a>(file: &str, bytes: &'a [u8]) -> Result<Table<'a>, FileErr
 ///
 /// The rows of a prefix have many magnitudes, most of them within a few octaves of each other and about as large as the values of token
 /// embeddings. The words of positive floats are ordered like the floats; an octave is 128 words of bf16, and 1,024 of f16. What is taken
-/// for bf16 by mistake is therefore within two thirds of an octave in f16, or whole numbers between 14,336 and 17,536. Values that have few
+/// for bf16 by mistake has its middle four fifths within two thirds of an octave in f16, or between the whole numbers 14,336 and 17,536. Values that have few
 /// magnitudes, as those of a constant prefix, can be either.
 fn are_bf16_bits(data: &[u8], big_endian: bool) -> bool {
     const FEWEST_MAGNITUDES: usize = 8;
@@ -160,7 +160,7 @@ fn short(text: &str) -> String {
 
 /// The three entries of an array's header.
 struct Header<'a> {
-    kind: &'a str,
+    descr: &'a str,
     by_columns: bool,
     shape: Vec<usize>,
 }
@@ -169,13 +169,13 @@ impl<'a> Header<'a> {
     /// The header is a Python dictionary with these three keys, in any order.
     fn parse(text: &'a str) -> Option<Self> {
         let mut scanner = Scanner { rest: text };
-        let (mut kind, mut by_columns, mut shape) = (None, None, None);
+        let (mut descr, mut by_columns, mut shape) = (None, None, None);
         scanner.expect('{')?;
         while !scanner.accept('}') {
             let key = scanner.string()?;
             scanner.expect(':')?;
             match key {
-                "descr" => kind = Some(scanner.string()?),
+                "descr" => descr = Some(scanner.string()?),
                 "fortran_order" => by_columns = Some(scanner.truth()?),
                 "shape" => shape = Some(scanner.numbers()?),
                 _ => return None,
@@ -187,7 +187,7 @@ impl<'a> Header<'a> {
         }
         scanner.is_done().then_some(())?;
         Some(Self {
-            kind: kind?,
+            descr: descr?,
             by_columns: by_columns?,
             shape: shape?,
         })

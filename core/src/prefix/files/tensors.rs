@@ -200,7 +200,8 @@ fn table<'a>(file: &str, tensor: &TensorView<'a>) -> Result<Table<'a>, FileError
     })
 }
 
-/// The prefix as the tensor [`PROMPT_EMBEDDINGS`], in f32 (which is exact) or in bf16, with `note` as the entry [`NOTE`].
+/// The prefix as the tensor [`PROMPT_EMBEDDINGS`], in bf16 for [`Stored::Bf16`] and in f32 (which is exact, too) for every other type, with
+/// `note` as the entry [`NOTE`].
 pub(super) fn write(file: &str, prefix: &SoftPrefix, stored: Stored, note: Option<&str>) -> Result<Vec<u8>, FileError> {
     let unwritable = |error: safetensors::SafeTensorError| FileError::Unwritable {
         file: file.to_owned(),
@@ -208,7 +209,7 @@ pub(super) fn write(file: &str, prefix: &SoftPrefix, stored: Stored, note: Optio
     };
     let (dtype, bytes) = match stored {
         Stored::Bf16 => (Dtype::BF16, prefix.to_le_bytes()),
-        _ => {
+        Stored::F16 | Stored::F32 | Stored::F64 => {
             let values = prefix.values().iter();
             (
                 Dtype::F32,
