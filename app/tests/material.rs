@@ -418,7 +418,7 @@ fn the_sheet_of_learned_rows_says_what_they_were_learned_for_and_warns_of_the_to
 
 #[test]
 fn a_p_beyond_the_rows_of_the_file_is_explained_at_p_and_at_the_lengths_of_a_sweep() {
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         let words = match language {
             Language::English => "The file has 8 rows: they are repeated, from the first on, to fill P = 9.",
             Language::Japanese => "ファイルは 8 行です。P = 9 になるまで先頭から繰り返します。",

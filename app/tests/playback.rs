@@ -102,7 +102,7 @@ fn moving_the_slider_of_a_recording_changes_nothing_and_says_that_it_is_one() {
 
 #[test]
 fn in_the_presenters_view_the_recording_says_so_in_both_languages_and_fits_at_every_size() {
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         for size in [[853.0, 533.0], [960.0, 600.0], [1280.0, 800.0]] {
             let mut workbench = playing(language);
             workbench.apply(Action::Playback(PlaybackAction::Large));

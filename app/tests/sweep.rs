@@ -110,7 +110,7 @@ fn the_view_is_opened_by_its_tab_and_shows_the_planned_runs() {
 
 #[test]
 fn the_buttons_below_the_fields_stay_within_the_rail_in_both_languages() {
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         let harness = window(ready(language));
         let last = harness.get_by_label(SweepText::of(language).more_exports).rect();
         assert!(last.right() <= softprefix::theme::RAIL - 8.0, "{language:?}: {last:?}");
@@ -155,7 +155,7 @@ fn a_sweep_does_not_start_while_a_field_is_marked_wrong() {
 
 #[test]
 fn a_second_module_without_the_model_lists_its_own_to_choose_from() {
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         let mut workbench = ready(language);
         workbench.apply(Action::Sweep(SweepAction::SetSecondModule("192.168.1.20".to_owned())));
         workbench.apply(Action::Sweep(SweepAction::Start));
@@ -192,7 +192,7 @@ fn a_running_sweep_shows_remaining_time_and_finished_running_and_waiting_cells()
 
 #[test]
 fn an_interrupted_sweep_is_offered_wherever_one_is_once_its_module_is_connected() {
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         let mut workbench = running(language, 3);
         workbench.apply(Action::ShowTab(Tab::Tune));
         let away = Event::Lost(Problem::new(ProblemKind::Connection, "It is away.", "Reconnect."));
@@ -443,7 +443,7 @@ fn the_history_lists_experiments_and_finds_them_by_their_texts() {
 
 #[test]
 fn the_history_shows_that_it_is_still_being_read() {
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         let mut remembered = Remembered::default();
         remembered.settings.language = language;
         let mut workbench = Workbench::new(remembered);

@@ -912,7 +912,7 @@ fn a_truncated_sentence_has_one_tooltip_with_the_whole_sentence() {
 
 #[test]
 fn beside_a_pinned_run_the_measures_are_of_the_two_texts_and_say_so() {
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         let mut workbench = common::ready(language, Theme::Dark);
         run_at(&mut workbench, 0.5);
         run_at(&mut workbench, 1.0);
@@ -1071,7 +1071,7 @@ fn a_file_is_named_in_the_top_bar_while_it_is_written_or_read() {
     let library = |event| Event::Library(Box::new(event));
     let material = |event| Event::Material(Box::new(event));
     let recording = |event| Event::Recording(Box::new(event));
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         let text = Text::of(language);
         let mut harness = window(common::tuned(language, Theme::Dark));
         for (action, name, is_written, end) in [

@@ -231,7 +231,7 @@ fn run_is_off_with_a_reason_while_no_module_is_there() {
     assert!(harness.get_by_label("Run").accesskit_node().is_disabled());
     assert!(
         harness
-            .query_all_by_label_contains("no module is connected")
+            .query_all_by_label_contains("No module is connected")
             .next()
             .is_some()
     );
@@ -494,7 +494,7 @@ fn language_and_theme_are_chosen_in_the_settings() {
 #[test]
 fn every_state_of_the_module_is_shown_in_both_languages_at_every_size() {
     // Controls without a name, glyphs that no face has and clashing ids make the harness fail.
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         for size in [[1280.0, 800.0], [853.0, 533.0], [1024.0, 680.0]] {
             let with = |event: Option<Event>| {
                 let mut workbench = common::tuned(language, Theme::Light);
@@ -984,7 +984,7 @@ fn remaining_time_and_undone_steps_are_shown_next_to_the_bar() {
 
 #[test]
 fn learning_that_misses_its_target_suggests_remedies_and_its_rows_can_be_used() {
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         let text = softprefix::text::FindText::of(language);
         for (end, is_short) in [(LearnEnd::NotReached, true), (LearnEnd::Reached, false)] {
             let harness = window(common::find::learning(language, Theme::Dark, Some(end)));
@@ -1031,7 +1031,7 @@ fn a_unit_whose_engine_cannot_learn_is_named_before_the_start_and_the_button_is_
 
 #[test]
 fn every_mode_of_find_fits_the_smallest_window_in_both_languages() {
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         let text = softprefix::text::FindText::of(language);
         for (workbench, control) in [
             (common::find::learning(language, Theme::Dark, None), text.stop),
@@ -1123,7 +1123,7 @@ fn without_a_network_the_card_offers_the_demo() {
 
 #[test]
 fn the_first_steps_have_headings_keys_and_ways_on_and_are_found_under_the_question_mark() {
-    for language in [Language::English, Language::Japanese] {
+    for language in Language::ALL {
         let mut workbench = common::tuned(language, Theme::Dark);
         assert!(!workbench.remembered().settings.first_steps_shown);
         workbench.apply(Action::ShowDialog(Dialog::Help));

@@ -28,7 +28,7 @@ pub const RAW: Term = term("raw", "生の値");
 /// A magnitude before it is divided by the token norm.
 pub const RAW_VALUE: Term = term("raw value", "生の値");
 /// The magnitude of rows that are used as they are.
-pub const UNSCALED: Term = term("rows as they are", "行をそのまま使う");
+pub const UNSCALED: Term = term("Rows as they are", "行をそのまま使う");
 /// The axis of magnitudes in token norms.
 pub const AXIS_NORMS: Term = term("Magnitude, × token norm", "大きさ（ノルム比）");
 /// The axis of magnitudes as raw values.
