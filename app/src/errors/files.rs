@@ -24,12 +24,12 @@ pub fn results(error: &ResultsError) -> ErrorText {
             "比較が保存する、\"meta\" と \"results\" を持つ JSON を選んでください。",
         ),
         ResultsError::Missing { key, found } => (
-            format!("この結果ファイルには {key} がありません（あるのは{}）。", found.ja),
+            format!("この結果ファイルには {key} がありません（あるのは：{}）。", found.ja),
             "途中で切れたか、編集されたのかもしれません。もう一度保存してください。",
         ),
         ResultsError::WrongType { key, wanted, found } => (
             format!(
-                "この結果ファイルの {key} は{}のはずですが、{}になっています。",
+                "この結果ファイルの {key} は{}のはずですが、{}です。",
                 wanted.ja, found.ja
             ),
             "直すか、もう一度保存してください。",

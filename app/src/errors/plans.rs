@@ -57,7 +57,7 @@ pub fn plan(error: &PlanError) -> ErrorText {
             "繰り返しを 1 以上にしてください。",
         ),
         PlanError::BadSetting { key } => (
-            format!("設定 {key} がないか、型が正しくありません。"),
+            format!("設定「{key}」がないか、型が正しくありません。"),
             "ファイルを直してください。",
         ),
     };

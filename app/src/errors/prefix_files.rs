@@ -23,7 +23,7 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
             "モデルのファイルではなく、プレフィックスのファイルを選んでください。",
         ),
         FileError::LfsPointer { file } => (
-            format!("{file} は、Git LFS でまだ取得されていないファイルの代わりの文です。"),
+            format!("{file} は Git LFS のポインターで、ファイルそのものではありません。"),
             "そのフォルダーで `git lfs pull` を実行してください。",
         ),
         FileError::Pickle { file } => (
@@ -45,7 +45,7 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
             "展開して、そのフォルダーを選んでください。",
         ),
         FileError::SeveralAdapters { folder, first, second } => (
-            format!("{folder} には複数のアダプターがあります（{first}、{second} など）。"),
+            format!("{folder} には複数のアダプターがあります（「{first}」「{second}」など）。"),
             "そのうちの一つのフォルダーを選んでください。",
         ),
         FileError::Malformed { file, kind, detail } => (
@@ -87,14 +87,14 @@ pub fn prefix_file(error: &FileError) -> ErrorText {
         FileError::PrefixTuning { file, evidence } => (
             because(
                 &format!(
-                    "{file} は prefix tuning のアダプターで、埋め込みの行ではなく各層のキーと値なので、前に置けません"
+                    "{file} はプレフィックスチューニングのアダプターで、埋め込みの行ではなく各層のキーと値なので、前に置けません"
                 ),
                 evidence,
             ),
             "PROMPT_TUNING か P_TUNING で学習してください。",
         ),
         FileError::OtherAdapter { file, peft_type } => (
-            format!("{file} は {peft_type} 型のアダプターです。"),
+            format!("{file} は「{peft_type}」型のアダプターです。"),
             "ソフトプレフィックスの行だけを持つのは PROMPT_TUNING と P_TUNING です。どちらかを選んでください。",
         ),
         FileError::MoreThanRows { file, what } => (

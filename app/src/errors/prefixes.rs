@@ -22,7 +22,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
             "P は行数です。1 以上にしてください。".to_owned(),
         ),
         PrefixError::LengthNotANumber { got } => (
-            format!("プレフィックスの長さ P が整数ではありません（{got}）。"),
+            format!("プレフィックスの長さ P が整数ではありません（「{got}」）。"),
             "\"len\" は 1 以上の整数で送ってください。".to_owned(),
         ),
         PrefixError::LengthTooLarge { len, limit } => (
@@ -44,7 +44,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
             "モデルカードの tokens_embed_size の値を使ってください。".to_owned(),
         ),
         PrefixError::NotAnObject { got } => (
-            format!("soft_prefix がオブジェクトではありません（{got}）。"),
+            format!("soft_prefix がオブジェクトではありません（「{got}」）。"),
             "{\"len\": P, \"data_b64\": \"...\"} の形で送ってください。".to_owned(),
         ),
         PrefixError::FieldMissing { field } => (
@@ -52,7 +52,7 @@ fn japanese(error: &PrefixError) -> (String, String) {
             "{\"len\": P, \"data_b64\": \"...\"} の形で送ってください。".to_owned(),
         ),
         PrefixError::DataNotAString { got } => (
-            format!("soft_prefix.data_b64 が文字列ではありません（{got}）。"),
+            format!("soft_prefix.data_b64 が文字列ではありません（「{got}」）。"),
             "P × H 個のリトルエンディアン bf16 を base64 にして送ってください。".to_owned(),
         ),
         PrefixError::NotBase64 { detail } => (
@@ -176,7 +176,7 @@ fn wrong_size(got_bytes: usize, len: usize, hidden_size: usize) -> String {
     let row_bytes = hidden_size.saturating_mul(2);
     if row_bytes != 0 && got_bytes != 0 && got_bytes.is_multiple_of(row_bytes) {
         let rows = got_bytes / row_bytes;
-        format!("これは P = {rows} 行分です。len = {rows} とするか、足りない行を送ってください。")
+        format!("これは P = {rows} 行分です。\"len\" を {rows} とするか、足りない行を送ってください。")
     } else if got_bytes != 0 && len != 0 && got_bytes.is_multiple_of(len.saturating_mul(2)) {
         let width = got_bytes / (len * 2);
         format!("これは隠れ層の幅 H = {width} のモデルの行です。このモデルの H = {hidden_size} で作り直してください。")

@@ -209,13 +209,13 @@ fn meaning(code: Code) -> &'static str {
         Code::PUSH => "llm-sys はこの番号のタスクを知りません",
         Code::MODEL_LOADING => "ユニットがモデルを読み込めませんでした",
         Code::NO_SUCH_UNIT => "ユニットにこの番号のタスクはありません",
-        Code::UNIT_CALL => "モジュールでユニットが動いていません（unit call false）",
+        Code::UNIT_CALL => "モジュールでユニットが動いていません（「unit call false」）",
         Code::NOT_AVAILABLE => "llm-sys では今これを使えません",
         Code::MODEL_RUN => "モデルを実行できなかったか、テキストが届いたときにはタスクがありませんでした",
         Code::FILE => "ファイルがないか、パスが絶対パスではありません",
         Code::NO_UNIT_ACTION => "ユニットが知らない操作です",
         Code::LINK => "タスクをつなげませんでした",
-        Code::TASK_FULL => "ユニットのタスクの空きがありません（task full）",
+        Code::TASK_FULL => "ユニットのタスクの空きがありません（「task full」）",
         Code::PARAMETER => "パラメーターの形式が正しくありません",
         Code::BASE64 => "base64 のテキストを復号できませんでした",
         Code::NO_DATA => "推論に送るテキストがありませんでした",
@@ -223,7 +223,7 @@ fn meaning(code: Code) -> &'static str {
         Code::PREFIX_SIZE => "プレフィックスの大きさか型が正しくありません",
         Code::PREFIX_NOT_FINITE => "プレフィックスに NaN か無限大が含まれています",
         Code::WINDOW => "プレフィックス・入力・出力が文脈長に収まりません",
-        Code::PREFIX_UNUSABLE => "プレフィックスが使えない場所で届きました",
+        Code::PREFIX_UNUSABLE => "この要求ではプレフィックスを使えません",
         Code::EMPTY_PROMPT => "プロンプトが空です",
         _ => "このソフトが知らないコードです",
     }
@@ -246,11 +246,13 @@ fn remedy(code: Code) -> &'static str {
         Code::UNIT_CALL => {
             "「診断」で 2・3・4 節を調べてください。多くは GLIBCXX_3.4.30 か libax_interpreter.so が見つからないことが原因です。"
         }
-        Code::NOT_AVAILABLE => "ユニット自身に尋ねてください（taskinfo）。",
+        Code::NOT_AVAILABLE => "ユニット自身に尋ねてください（「taskinfo」）。",
         Code::MODEL_RUN => "モデルを設定し直し、それでも失敗するならモジュールの llm-llm を再起動してください。",
         Code::FILE => "モジュールにあるファイルの絶対パスを指定してください。",
-        Code::NO_UNIT_ACTION => "setup、inference、pause、exit、taskinfo、link、unlink のいずれかを使ってください。",
-        Code::LINK => "相手のユニットのタスクを先に設定してください。つなげるのは asr と kws だけです。",
+        Code::NO_UNIT_ACTION => {
+            "「setup」「inference」「pause」「exit」「taskinfo」「link」「unlink」のいずれかを使ってください。"
+        }
+        Code::LINK => "相手のユニットのタスクを先に設定してください。つなげるのは「asr」と「kws」だけです。",
         Code::TASK_FULL => "要らないタスクを終了してから、もう一度設定してください。",
         Code::PARAMETER => "要求のパラメーターを確かめてください。",
         Code::BASE64 => "改行のない標準の base64 で送ってください。",
@@ -261,7 +263,7 @@ fn remedy(code: Code) -> &'static str {
         Code::PREFIX_SIZE => "このモデルの隠れ層の幅 H に合わせてプレフィックスを作り直してください。",
         Code::PREFIX_NOT_FINITE => "大きさを小さくするか、データを直してください。",
         Code::WINDOW => "入力・プレフィックス・出力のいずれかを短くしてください。",
-        Code::PREFIX_UNUSABLE => "プレフィックスはストリーム形式の、finish が true のフレームで送ってください。",
+        Code::PREFIX_UNUSABLE => "プレフィックスはストリーム形式の、「finish」が true のフレームで送ってください。",
         _ => "モジュールのログを見てください（`journalctl -u llm-sys -u llm-llm`）。",
     }
 }

@@ -28,12 +28,12 @@ pub fn run(error: &RunError) -> Problem {
         RunError::Session { error, is_embedded } => return session(error, *is_embedded),
         RunError::Journal(error) => return journal_problem(error),
         RunError::Panicked(panic) => (
-            format!("本ソフトの不具合で止まりました（{panic}）。終わった実行はすべて残っています。"),
+            format!("本ソフトの不具合で止まりました（「{panic}」）。終わった実行はすべて残っています。"),
             "再開すると続きを実行します。繰り返す場合は報告してください。",
         ),
         RunError::CasesLost { count, first } => (
             format!(
-                "本ソフトの不具合で {count} 回の実行が止まり、記録がありません（{first}）。ほかはすべて残っています。"
+                "本ソフトの不具合で {count} 回の実行が止まり、記録がありません（「{first}」）。ほかはすべて残っています。"
             ),
             "再開するとその分を実行し直します。繰り返す場合は報告してください。",
         ),

@@ -35,13 +35,52 @@ fn is_japanese(text: &str) -> bool {
 
 /// Names, formats and units that are the same in both languages.
 const NAMES: &[&str] = &[
-    "BPE", "Base64", "BERT", "ChatML", "Face", "GGUF", "Git", "GiB", "Hugging", "JSON", "LFS", "MB", "Ollama",
-    "Python", "Qwen", "SHA", "SmolLM", "UTF", "NPU", "false", "linear", "none", "smollm", "true", "wheel", "yarn",
+    "BERT",
+    "BPE",
+    "Base64",
+    "ChatML",
+    "Face",
+    "GGUF",
+    "Git",
+    "GiB",
+    "Hugging",
+    "JSON",
+    "KoboldAI",
+    "LFS",
+    "MB",
+    "NPU",
+    "NUL",
+    "NaN",
+    "NumPy",
+    "OSC",
+    "Ollama",
+    "PEFT",
+    "Python",
+    "Qwen",
+    "SHA",
+    "SmolLM",
+    "StackFlow",
+    "UTF",
+    "false",
+    "inf",
+    "linear",
+    "llama",
+    "llm",
+    "none",
+    "pickle",
+    "pip",
+    "safetensors",
+    "smollm",
+    "sys",
+    "true",
+    "wheel",
+    "yarn",
+    "zip",
 ];
 
 /// The English words in a Japanese text, outside quoted messages, values in quotation marks, paths, keys and [`NAMES`].
 fn english_words(text: &str) -> Vec<&str> {
-    let is_part = |c: char| c.is_ascii_alphanumeric() || "._/:-{}\"\\<|>".contains(c);
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "._/:-{}[]\"\\<|>".contains(c);
     let unquoted = text
         .split('「')
         .map(|part| part.split_once('」').map_or(part, |(_, rest)| rest));

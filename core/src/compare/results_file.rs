@@ -250,13 +250,13 @@ impl ResultsFile {
         })?;
         let Value::Object(top) = value else {
             let Bilingual { en, ja } = describe(&value);
-            return Err(not_one(bilingual!("it is {en} at the top", "一番外側が{ja}です")));
+            return Err(not_one(bilingual!("it is {en} at the top", "一番外側は、{ja}です")));
         };
         if !top.contains_key("meta") && !top.contains_key("results") {
             let Bilingual { en, ja } = names(&top);
             return Err(not_one(bilingual!(
                 "it has neither \"meta\" nor \"results\", only {en}",
-                "\"meta\" も \"results\" もありません（あるのは{ja}）"
+                "\"meta\" も \"results\" もありません（あるのは：{ja}）"
             )));
         }
         let mut top = Fields {
@@ -602,9 +602,7 @@ fn is_newer(extra: Option<&Value>) -> bool {
 /// A description of a value, for messages.
 fn describe(value: &Value) -> Bilingual {
     match value {
-        Value::Null => "null".into(),
-        Value::Bool(truth) => truth.to_string().into(),
-        Value::Number(number) => number.to_string().into(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => bilingual!("{value}", "{value} "),
         Value::String(text) => {
             let text: String = text.chars().take(30).collect();
             bilingual!("the text {text:?}", "文字列 {text:?} ")
@@ -615,7 +613,7 @@ fn describe(value: &Value) -> Bilingual {
         }
         Value::Object(map) => {
             let Bilingual { en, ja } = names(map);
-            bilingual!("an object with {en}", "オブジェクト（中身は{ja}）")
+            bilingual!("an object with {en}", "オブジェクト（中身：{ja}）")
         }
     }
 }
@@ -630,8 +628,8 @@ fn names(map: &Map<String, Value>) -> Bilingual {
     let keys: Vec<String> = map.keys().take(MOST).map(shorten).collect();
     let keys = keys.join(", ");
     match map.len().saturating_sub(MOST) {
-        0 => bilingual!("{keys}", " {keys} "),
-        more => bilingual!("{keys}, {more} more", " {keys} ほか {more} 個"),
+        0 => keys.into(),
+        more => bilingual!("{keys}, {more} more", "{keys} ほか {more} 個"),
     }
 }
 
