@@ -220,7 +220,7 @@ pub(super) static TEXT: Text = Text {
     },
 
     splitter: "Height of the outputs",
-    splitter_about: "Drag to give the texts or the plot more room. Double click to fit the texts.",
+    splitter_about: "Drag to give the outputs or the plot more room. Double click to fit the outputs.",
     baseline: words::BASELINE.en,
     prefixed: "Prefix",
     baseline_output: "Baseline output",
@@ -355,7 +355,7 @@ pub(super) static TEXT: Text = Text {
     help_title: "Keys and commands",
     help_tabs: "Keys marked with views act only while one of them is shown.",
     help_mouse: "With the mouse",
-    help_slider: "Magnitude: drag, click the number to type, double click for 1×, arrows 2 %, shift and arrows 20 %, Home for 0. Plot: point at a run to read it, click it to see its texts again, drag the orange line to change the magnitude; zoom by pinching, with Ctrl (⌘ on a Mac) and the wheel or with a box under the right button, drag to move, double click to see all.",
+    help_slider: "Magnitude: drag, click the number to type, double click for 1×, arrows 2 %, shift and arrows 20 %, Home for 0. Plot: point at a run to read it, click it to see its outputs again, drag the orange line to change the magnitude; zoom by pinching, with Ctrl (⌘ on a Mac) and the wheel or with a box under the right button, drag to move, double click to see all.",
     group: |group| match group {
         Group::Run => "Run",
         Group::Prefix => "Prefix",

@@ -211,7 +211,7 @@ pub(super) static TEXT: Text = Text {
     },
 
     splitter: "出力欄の高さ",
-    splitter_about: "ドラッグで文章とグラフの高さを調整、ダブルクリックで自動（文章に必要な高さ）",
+    splitter_about: "ドラッグで出力とグラフの高さを調整、ダブルクリックで自動（出力に必要な高さ）",
     baseline: words::BASELINE.ja,
     prefixed: "プレフィックス",
     baseline_output: "ベースラインの出力",
@@ -333,7 +333,7 @@ pub(super) static TEXT: Text = Text {
     help_title: "キーと操作",
     help_tabs: "画面名の付いたキーは、その画面の表示中だけ働きます。",
     help_mouse: "マウス操作",
-    help_slider: "大きさ：ドラッグで調整、数字をクリックして入力、ダブルクリックで 1×、矢印で 2 %、Shift + 矢印で 20 %、Home で 0。グラフ：点に重ねると内容を表示、クリックするとその文章を再表示、オレンジの線をドラッグして大きさを調整。ピンチ、Ctrl（Mac では ⌘）+ ホイール、右ドラッグの枠で拡大し、ドラッグで移動、ダブルクリックで全体を表示。",
+    help_slider: "大きさ：ドラッグで調整、数字をクリックして入力、ダブルクリックで 1×、矢印で 2 %、Shift + 矢印で 20 %、Home で 0。グラフ：点に重ねると内容を表示、クリックするとその出力を再表示、オレンジの線をドラッグして大きさを調整。ピンチ、Ctrl（Mac では ⌘）+ ホイール、右ドラッグの枠で拡大し、ドラッグで移動、ダブルクリックで全体を表示。",
     group: |group| match group {
         Group::Run => "実行",
         Group::Prefix => "プレフィックス",

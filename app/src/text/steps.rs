@@ -35,7 +35,7 @@ static ENGLISH: StepsText = StepsText {
         },
         FirstStep {
             name: "Look",
-            words: "Left is the baseline, right the output with the prefix. Blue text was removed, orange text was added, the flag marks the first difference, and {key} goes to the next. Every run is a point below and shows its texts again when you click it; {key} gives it a star, {key} a note.",
+            words: "Left is the baseline, right the output with the prefix. Blue text was removed, orange text was added, the flag marks the first difference, and {key} goes to the next. Every run is a point below and shows its outputs again when you click it; {key} gives it a star, {key} a note.",
             button: "",
         },
         FirstStep {
@@ -64,7 +64,7 @@ static JAPANESE: StepsText = StepsText {
         },
         FirstStep {
             name: "見る",
-            words: "左がベースライン、右がプレフィックス付きの出力です。青は消えた部分、オレンジは増えた部分、旗は最初の違いで、{key} で次の違いへ移ります。実行はどれも下のグラフの点になり、クリックすると文章をもう一度見られます。{key} で星、{key} でメモを付けられます。",
+            words: "左がベースライン、右がプレフィックス付きの出力です。青は消えた部分、オレンジは増えた部分、旗は最初の違いで、{key} で次の違いへ移ります。実行はどれも下のグラフの点になり、クリックすると出力をもう一度見られます。{key} で星、{key} でメモを付けられます。",
             button: "",
         },
         FirstStep {

@@ -293,46 +293,46 @@ impl Page<'_> {
     /// The settings that affect the texts: token limits, sampling and its seed.
     fn settings_words(&self, group: &Group) -> String {
         let settings = &group.key.settings;
-        let mut words = Vec::new();
+        let mut parts = Vec::new();
         if let Some(tokens) = settings.max_new_tokens {
-            words.push(self.text(bilingual!("at most {tokens} tokens", "最大 {tokens} トークン")));
+            parts.push(self.text(bilingual!("at most {tokens} tokens", "最大 {tokens} トークン")));
         }
         if let Some(positions) = settings.max_token_len {
-            words.push(self.text(bilingual!("{positions} positions", "{positions} 位置")));
+            parts.push(self.text(bilingual!("{positions} positions", "{positions} 位置")));
         }
         match settings.sampling() {
-            Ok(None) => words.push(self.text(html_text::OWN_SAMPLING).to_owned()),
-            Ok(Some(sampling)) => words.extend(self.sampling_words(&sampling)),
+            Ok(None) => parts.push(self.text(html_text::OWN_SAMPLING).to_owned()),
+            Ok(Some(sampling)) => parts.extend(self.sampling_words(&sampling)),
             // Settings of another program: as they are.
-            Err(_) => words.push(serde_json::Value::Object(settings.other.clone()).to_string()),
+            Err(_) => parts.push(serde_json::Value::Object(settings.other.clone()).to_string()),
         }
-        words.join(self.text(words::COMMA))
+        parts.join(self.text(words::COMMA))
     }
 
     fn sampling_words(&self, sampling: &Sampling) -> Vec<String> {
-        let mut words = Vec::new();
+        let mut parts = Vec::new();
         if sampling.is_greedy() {
-            words.push(self.text(words::GREEDY).to_owned());
+            parts.push(self.text(words::GREEDY).to_owned());
         }
         if let Some(k) = sampling.top_k {
-            words.push(format!("top-k {k}"));
+            parts.push(format!("top-k {k}"));
         }
         if let Some(p) = sampling.top_p {
-            words.push(format!("top-p {p}"));
+            parts.push(format!("top-p {p}"));
         }
         if let Some(temperature) = sampling.temperature {
-            words.push(format!("{} {temperature}", self.text(html_text::TEMPERATURE)));
+            parts.push(format!("{} {temperature}", self.text(html_text::TEMPERATURE)));
         }
         if let Some((penalty, window)) = sampling.repetition_penalty {
-            words.push(self.text(bilingual!(
+            parts.push(self.text(bilingual!(
                 "repetition penalty {penalty} over {window} tokens",
                 "反復ペナルティ {penalty}（{window} トークン）"
             )));
         }
         if let Some(seed) = sampling.seed {
-            words.push(format!("{} {seed}", self.text(html_text::SEED)));
+            parts.push(format!("{} {seed}", self.text(html_text::SEED)));
         }
-        words
+        parts
     }
 
     pub(super) fn verdict(&self, verdict: Verdict) -> &'static str {
