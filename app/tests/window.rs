@@ -946,7 +946,7 @@ fn the_best_output_so_far_is_shown_and_can_be_used_while_the_search_runs() {
 
 #[test]
 fn remaining_time_and_undone_steps_are_shown_next_to_the_bar() {
-    for (language, step, taken_back, words) in [
+    for (language, step, undone, words) in [
         (Language::English, 85, 0, "step 85 of 200, about 2 min left"),
         (
             Language::English,
@@ -971,7 +971,7 @@ fn remaining_time_and_undone_steps_are_shown_next_to_the_bar() {
         let last = workbench.find.learning().unwrap().last().unwrap().clone();
         let frame = LearnFrame {
             step,
-            taken_back,
+            undone,
             elapsed_ms: step as f64 * 1000.0,
             ..last
         };

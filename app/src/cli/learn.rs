@@ -269,8 +269,8 @@ fn progress(frame: &LearnFrame) -> (f32, String) {
         let left = frame.elapsed_ms / frame.step as f64 * frame.steps.saturating_sub(frame.step) as f64;
         words.push_str(&format!(". {}", still_left(left)));
     }
-    if frame.taken_back > 0 {
-        words.push_str(&format!(" ({} steps undone)", frame.taken_back));
+    if frame.undone > 0 {
+        words.push_str(&format!(" ({} steps undone)", frame.undone));
     }
     (done as f32, words)
 }
@@ -306,10 +306,10 @@ fn report(args: &LearnArgs, rows: &SoftPrefix, last: &LearnFrame, answer_text: O
         best.step,
         last.step
     );
-    if last.taken_back > 0 {
+    if last.undone > 0 {
         out += &format!(
             "{} steps were undone because their numbers were not finite; a smaller --lr avoids that\n",
-            last.taken_back
+            last.undone
         );
     }
     if last.end == Some(LearnEnd::NotReached) && !best.loss.all_matched() {

@@ -103,7 +103,7 @@ pub fn learning(language: Language, theme: Theme, end: Option<LearnEnd>) -> Work
             steps: STEPS,
             loss,
             best: BestRows { step, loss, rows: None },
-            taken_back: 0,
+            undone: 0,
             elapsed_ms: step as f64 * 1000.0,
             end: end.filter(|_| finish),
             settings: None,

@@ -108,7 +108,8 @@ pub struct LearnFrame {
     /// The best rows so far.
     pub best: BestRows,
     /// Number of steps that were undone because a value was not finite.
-    pub taken_back: usize,
+    #[serde(rename = "taken_back")]
+    pub undone: usize,
     /// Time since learning started, in milliseconds.
     pub elapsed_ms: f64,
     /// On the last frame: why it ended.

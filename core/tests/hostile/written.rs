@@ -343,7 +343,7 @@ pub fn frames(rows: &SoftPrefix) -> [LearnFrame; 2] {
             loss: loss(total),
             rows: Some(encode(rows)),
         },
-        taken_back: 1,
+        undone: 1,
         elapsed_ms: 120.5,
         end: None,
         settings: None,

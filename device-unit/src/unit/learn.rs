@@ -362,7 +362,7 @@ impl LearnResponder {
                 loss: best.loss,
                 rows: with_rows.then(|| softprefix_core::prefix::encode(&best.rows)),
             },
-            taken_back: progress.rolled_back,
+            undone: progress.rolled_back,
             elapsed_ms: progress.elapsed.as_secs_f64() * 1000.0,
             end,
             settings: self.settings.take(),

@@ -150,8 +150,8 @@ fn step_words(cx: &PanelContext<'_>, find: &Finder, last: &LearnFrame) -> String
     if last.loss.divergence > 0.0 {
         add(&(text.divergence)(last.best.loss.divergence));
     }
-    if last.taken_back > 0 {
-        add(&(text.undone)(last.taken_back));
+    if last.undone > 0 {
+        add(&(text.undone)(last.undone));
     }
     words
 }
