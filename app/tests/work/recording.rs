@@ -291,7 +291,7 @@ fn a_recording_truncated_anywhere_plays_up_to_its_end() {
                 last = recording.lines.len();
                 assert_eq!(recording.lines[..], full.lines[..last]);
             }
-            Err(error) => assert!(error.to_string().contains("nothing in it"), "{error}"),
+            Err(error) => assert!(error.to_string().contains("empty recording"), "{error}"),
         }
     }
     assert!(last > 20);
@@ -407,7 +407,7 @@ fn files_that_are_no_recordings_are_refused_in_one_sentence() {
         (String::new(), "is not a recording"),
         ("{\"meta\":{}}".to_owned(), "is not a recording"),
         ("{\"softprefix_recording\":3}\n{\"t\":0}\n".to_owned(), "newer version"),
-        (head.to_owned(), "nothing in it"),
+        (head.to_owned(), "empty recording"),
         (
             format!("{head}{{\"t\":5,\"run\":\"p\"}}\n{{\"t\":4,\"run\":\"p\"}}\n"),
             "line 3",
