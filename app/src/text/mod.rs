@@ -2,6 +2,7 @@
 //!
 //! A language is one value of [`Text`]. A missing field does not compile, so no language can be incomplete. Sentences that contain values
 //! are functions, so that each language can order the values. The texts do not depend on the state of the workbench, only on its enums.
+//! Terms that the report has, too, are those of [`softprefix_core::experiment::words`].
 
 mod about;
 mod demo;

@@ -1,10 +1,9 @@
 //! The terms and sentences of the HTML report that are not among the [terms that the window has, too](super::words).
 
+use super::words::Term;
 use crate::bilingual;
 use crate::compare::Measure;
 use crate::language::{Bilingual, term};
-
-type Term = Bilingual<&'static str>;
 
 // The head of the page and of a prompt.
 pub(super) const UNIT: Term = term("Unit", "ユニット");

@@ -5,7 +5,7 @@ use crate::language::{Bilingual, term};
 use crate::prefix::{BlendEndpoint, FoundBy, Learned, Origin, PrefixKind};
 
 /// A name in both languages.
-type Term = Bilingual<&'static str>;
+pub(super) type Term = Bilingual<&'static str>;
 
 /// The regions of magnitudes, from the smallest on.
 pub const REGIONS: [Term; 3] = [
