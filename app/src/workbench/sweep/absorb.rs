@@ -44,14 +44,20 @@ impl Workbench {
             RunEvent::Text { .. } => {}
             RunEvent::CaseFinished(record) => {
                 sweep.running.remove(&record.case.index);
+                if !sweep.is_shown(&record.experiment) {
+                    // It is in the history.
+                    return;
+                }
                 let id = record.id.clone();
-                let here = sweep.shown_prompt().is_some_and(|prompt| *prompt == record.prompt);
-                let first = sweep.selected.is_none() && !record.is_baseline() && record.text().is_some();
+                let becomes_selected = sweep.selected.is_none()
+                    && !record.is_baseline()
+                    && record.text().is_some()
+                    && sweep.shown_prompt().is_some_and(|prompt| *prompt == record.prompt);
                 let comparisons = sweep.analysis.note(&record);
                 sweep.add(Entry::Case(record));
                 self.clear_saved_notice();
                 self.measure(comparisons);
-                if first && here {
+                if becomes_selected {
                     self.select_in_sweep(Some(id));
                 } else if self.sweep.diff.is_none() {
                     self.compare_pair();
@@ -118,15 +124,17 @@ impl Sweeps {
     fn started(&mut self, experiment: softprefix_core::experiment::Experiment) {
         let id = experiment.id.clone();
         self.running_experiment = Some(id.clone());
-        if self.shown.iter().any(|saved| saved.experiment.id == id) {
+        if self.is_shown(&id) {
             return;
         }
         if self.shown_at_start == Shown::Replaced {
-            let threshold = self.threshold.take();
             self.clear_shown();
-            self.threshold = threshold;
         }
         self.shown.push(SavedExperiment::new(experiment));
+    }
+
+    fn is_shown(&self, id: &str) -> bool {
+        self.shown.iter().any(|saved| saved.experiment.id == id)
     }
 
     /// Adds a line of a journal to a shown experiment.

@@ -323,6 +323,18 @@ impl Workbench {
         self.measure(comparisons);
     }
 
+    /// Removes the shown experiments after one of them was deleted. One that is running stays in the view.
+    pub(in crate::workbench) fn remove_deleted_from_sweep(&mut self) {
+        let sweep = &mut self.sweep;
+        let Some(running) = &sweep.running_experiment else {
+            sweep.clear_shown();
+            return;
+        };
+        sweep.shown.retain(|saved| saved.experiment.id == *running);
+        (sweep.selected, sweep.pinned, sweep.diff) = (None, None, None);
+        self.analyse();
+    }
+
     /// Selects a record, or none, and requests its comparison.
     pub(super) fn select_in_sweep(&mut self, id: Option<String>) {
         self.sweep.selected = id;
