@@ -264,7 +264,8 @@ fn a_prefix_of_the_wrong_width_is_refused_with_both_sizes_and_the_hidden_size() 
         H,
     )
     .unwrap_err();
-    assert!(error.to_string().contains("these would be P = 3"), "{error}");
+    let remedy = "these would be P = 3); send len = 3, or 2 rows";
+    assert!(error.to_string().ends_with(remedy), "{error}");
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn wrong_size(got_bytes: usize, len: usize, hidden_size: usize) -> String {
     let row_bytes = hidden_size.saturating_mul(2);
     if row_bytes != 0 && got_bytes != 0 && got_bytes.is_multiple_of(row_bytes) {
         let rows = got_bytes / row_bytes;
-        format!("これは P = {rows} 行分です。\"len\" を {rows} とするか、足りない行を送ってください。")
+        format!("これは P = {rows} 行分です。\"len\" を {rows} とするか、{len} 行分のデータを送ってください。")
     } else if got_bytes != 0 && len != 0 && got_bytes.is_multiple_of(len.saturating_mul(2)) {
         let width = got_bytes / (len * 2);
         format!("これは隠れ層の幅 H = {width} のモデルの行です。このモデルの H = {hidden_size} で作り直してください。")

@@ -185,7 +185,10 @@ pub fn refusal(action: &str, work_id: &str, field: &ErrorField) -> ErrorText {
     // The unit's own explanation is what follows the stock message, or the whole message where the code has no stock
     // one.
     let own = match code.stock_message() {
-        Some(stock) => message.strip_prefix(stock).unwrap_or(message).trim(),
+        Some(stock) => message
+            .strip_prefix(stock)
+            .map_or(message.as_str(), |own| own.trim_start_matches('.'))
+            .trim(),
         None => message.trim(),
     };
     let mut what = format!(

@@ -1,6 +1,7 @@
 //! Errors of the client. Each message says what happened, to what, and what to do next.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -121,7 +122,7 @@ pub enum ClientError {
     },
     /// Neither the request nor the `taskinfo` that was sent after it was answered.
     #[error(
-        "the unit hangs: {work_id} answered neither the request nor a request for its state within {seconds:.0} s; restart it on \
+        "the unit hangs: {work_id} answered neither the request nor a request for its state within {seconds} s; restart it on \
          the module (`systemctl restart llm-llm`, or sys.reset) and set up again"
     )]
     UnitSilent {
@@ -306,11 +307,17 @@ impl fmt::Display for LocalRemedy {
     }
 }
 
+/// A measured time in seconds, rounded to tenths, since the messages show it.
+pub(super) fn seconds_to_tenths(time: Duration) -> f64 {
+    (time.as_secs_f64() * 10.0).round() / 10.0
+}
+
 /// What our unit says of a refusal in a sentence of its own.
 fn own_sentence(error: &ErrorField) -> Option<&str> {
     let sentence = match error.code.stock_message() {
         // Our unit keeps the stock message in front, for clients that compare it.
-        Some(stock) => error.message.strip_prefix(stock)?.trim(),
+        // A full stop after it is one unit's spelling of the stock message.
+        Some(stock) => error.message.strip_prefix(stock)?.trim_start_matches('.').trim(),
         None => &error.message,
     };
     Some(sentence).filter(|sentence| !sentence.is_empty())
@@ -323,7 +330,7 @@ fn refusal(action: &str, work_id: &str, error: &ErrorField) -> String {
         return format!("{sentence} ({action} on {work_id}, code {code})");
     }
     let remedy = code.remedy();
-    if message.is_empty() || code.stock_message() == Some(message) {
+    if message.is_empty() || code.stock_message().is_some_and(|stock| message.starts_with(stock)) {
         format!("{work_id} refused {action:?} with code {code} ({message}): {meaning}. {remedy}")
     } else {
         format!("{work_id} refused {action:?} with code {code}: {message} ({meaning}). {remedy}")

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::connection::{Connection, Kind, Ticket};
-use super::error::ClientError;
+use super::error::{ClientError, seconds_to_tenths};
 use super::module::{ConnectOptions, refused, task_gone_error};
 use super::stop::Stop;
 use super::task::Task;
@@ -277,7 +277,7 @@ impl Run {
                 ListenEnd::Idle => self.idle(),
                 _ => start.elapsed(),
             };
-            let seconds = silent_for.as_secs_f64();
+            let seconds = seconds_to_tenths(silent_for);
             if matches!(end, ListenEnd::Idle | ListenEnd::Nothing) {
                 // The unit may have died, which ends its streams without a last frame, too.
                 tokio::select! {

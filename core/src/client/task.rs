@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 
 use super::abandoned_tasks::{self, TaskIdentity};
 use super::connection::Connection;
-use super::error::ClientError;
+use super::error::{ClientError, seconds_to_tenths};
 use super::inference::{Inference, InferenceRequest};
 use super::module::{Module, parse_data, task_gone_error};
 use super::score::{ScoreRequest, ScoredText};
@@ -159,7 +159,7 @@ impl Task {
         }
         Err(ClientError::UnitSilent {
             work_id: self.work_id().to_owned(),
-            seconds: silent_for.as_secs_f64(),
+            seconds: seconds_to_tenths(silent_for),
         })
     }
 

@@ -4,6 +4,7 @@
 //! ```text
 //! experiments/18a2f….journal     one experiment: see `journal`
 //! experiments/18a2f….safetensors the best rows so far, of one that learns a prefix
+//! experiments/taken-over-3f…     marks an older journal that was imported
 //! experiments/index.json         length, time and summary of each journal; rebuilt where it is wrong or missing
 //! ```
 //! Several windows and shells work side by side: each holds the locks of the journals that it appends to, and reads the others.
@@ -20,10 +21,11 @@ use super::journal::{Condition, Ending, Entry, Experiment, Journal, JournalError
 use super::plan::Prompt;
 use super::saved::{SavedExperiment, experiments};
 
-/// Version of the index. An index of another version is rebuilt.
+/// Version of the index. An index of another version is rebuilt, and so is one that lacks a field of [`Summary`] without a default.
+/// Raised where a field's meaning changes or one with a default is added, which rows of unchanged journals would keep.
 const INDEX_VERSION: u32 = 1;
 const INDEX: &str = "index.json";
-const ENDING: &str = "journal";
+const EXTENSION: &str = "journal";
 const ROWS: &str = "safetensors";
 /// Prefix of the files that mark which older journal was imported.
 const IMPORTED: &str = "taken-over-";
@@ -144,7 +146,7 @@ impl Library {
         &self.folder
     }
 
-    /// Lists all experiments. Reads only journals that changed since the last call.
+    /// Lists all experiments. Reads only journals that changed since the last call, and those that could not be read.
     ///
     /// # Errors
     /// [`JournalError::Open`] where the folder cannot be read.
@@ -274,7 +276,7 @@ impl Library {
         journal.append(entry)
     }
 
-    /// Ids of the experiments in which all words of `query` occur, the latest first. Reads all journals.
+    /// Ids of the experiments in which all words of `query` occur, the latest first, without deleted ones. Reads all their journals.
     ///
     /// # Errors
     /// [`JournalError::Open`] where the folder cannot be read.
@@ -351,7 +353,7 @@ impl Library {
         } else {
             hex::encode(Sha256::digest(id.as_bytes()))
         };
-        self.folder.join(name).with_extension(ENDING)
+        self.folder.join(name).with_extension(EXTENSION)
     }
 
     /// The path of the rows that an experiment has learned.
@@ -380,7 +382,7 @@ impl Library {
         let mut out = Vec::new();
         for entry in std::fs::read_dir(&self.folder).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
-            if path.extension().is_some_and(|ending| ending == ENDING) {
+            if path.extension().is_some_and(|extension| extension == EXTENSION) {
                 out.push(path);
             }
         }

@@ -162,6 +162,7 @@ pub enum PrefixError {
     #[error(
         "\"unscaled\" means rows as they are, of words or of a file; a {kind} prefix needs a magnitude, raw or in token norms"
     )]
+    // The name in records of earlier versions.
     #[serde(rename = "unscaled_needs_own_size")]
     MagnitudeMissing {
         /// [`PrefixKind::name`](super::PrefixKind::name).
@@ -256,7 +257,7 @@ fn fits(got_bytes: usize, len: usize, hidden_size: usize) -> String {
     let row_bytes = hidden_size.saturating_mul(2);
     if row_bytes != 0 && got_bytes != 0 && got_bytes.is_multiple_of(row_bytes) {
         let rows = got_bytes / row_bytes;
-        format!(" (these would be P = {rows}); send len = {rows}, or the rows that are missing")
+        format!(" (these would be P = {rows}); send len = {rows}, or {len} rows")
     } else if got_bytes != 0 && len != 0 && got_bytes.is_multiple_of(len.saturating_mul(2)) {
         let width = got_bytes / (len * 2);
         format!(" (these would be rows of H = {width}); build the prefix for this model's H = {hidden_size}")
