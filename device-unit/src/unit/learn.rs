@@ -15,7 +15,7 @@ use softprefix_core::protocol::message::to_data;
 use softprefix_core::protocol::{Code, ErrorField};
 
 use super::pending_reply::PendingReply;
-use super::prepare::{encode, encode_prompt, not_encoded};
+use super::prepare::{encode, encode_prompt, failed, not_encoded};
 use super::queries::{embedding_rows, vocabulary};
 use super::shared_model::SharedModel;
 use super::task::{InferenceGuard, Task};
@@ -397,8 +397,6 @@ impl LearnSink for LearnResponder {
     }
 
     fn end(mut self: Box<Self>, outcome: Result<LearnedPrefix, JobError>) {
-        let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
-        let failed = |sentence: &str| ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"));
         match (outcome, self.last_progress) {
             (Ok(learned), Some(last)) => {
                 let end = match learned.best.loss.all_matched() {

@@ -5,7 +5,7 @@ use softprefix_core::prefix::{Neighbour, SoftPrefix, decode};
 use softprefix_core::protocol::ErrorField;
 use softprefix_core::protocol::extension::{MAX_NEAREST, MAX_NEAREST_ROWS, Nearest, NearestRequest};
 
-use super::queries::failed;
+use super::prepare::failed;
 use super::shared_model::SharedModel;
 use crate::engine::{EngineError, TokenEmbeddings};
 use crate::request_text::Request;

@@ -214,6 +214,12 @@ pub fn encode(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
 pub(super) fn not_encoded(error: TokenizerError) -> ErrorField {
     match error {
         TokenizerError::TextTooLong { .. } => ErrorField::new(Code::WINDOW, error.to_string()),
-        _ => super::queries::failed(&error),
+        _ => failed(&error),
     }
+}
+
+/// Returns the reply where the model cannot be run, with the reason.
+pub(super) fn failed(error: &(impl std::fmt::Display + ?Sized)) -> ErrorField {
+    let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
+    ErrorField::new(Code::MODEL_RUN, format!("{stock} {error}"))
 }

@@ -6,7 +6,7 @@ use softprefix_core::prefix::{EmbeddingRows, TokenPiece};
 use softprefix_core::protocol::extension::{EmbedRequest, Embedded, Histogram, Percentiles, Vocabulary};
 use softprefix_core::protocol::{Code, ErrorField};
 
-use super::prepare::encode;
+use super::prepare::{encode, failed};
 use super::shared_model::SharedModel;
 use crate::engine::{EngineError, TokenEmbeddings};
 use crate::request_text::Request;
@@ -142,11 +142,6 @@ fn histogram(sorted: &[f64]) -> Option<Histogram> {
         log10_max: most,
         log10_min: least,
     })
-}
-
-pub(super) fn failed(error: &impl std::fmt::Display) -> ErrorField {
-    let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
-    ErrorField::new(Code::MODEL_RUN, format!("{stock} {error}"))
 }
 
 #[cfg(test)]

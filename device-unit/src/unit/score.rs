@@ -16,7 +16,7 @@ use softprefix_core::protocol::{Code, ErrorField};
 use softprefix_core::sent::{Checked, Excerpt, LimitedVec, Object, Text};
 
 use super::pending_reply::PendingReply;
-use super::prepare::{encode_prompt, not_encoded};
+use super::prepare::{encode_prompt, failed, not_encoded};
 use super::shared_model::SharedModel;
 use super::task::{InferenceGuard, Task};
 use crate::budget::Charge;
@@ -329,8 +329,6 @@ impl ScoreSink for ScoreResponder {
     }
 
     fn end(self: Box<Self>, outcome: Result<Vec<Vec<TokenScore>>, JobError>) {
-        let stock = Code::MODEL_RUN.stock_message().unwrap_or_default();
-        let failed = |sentence: &str| ErrorField::new(Code::MODEL_RUN, format!("{stock} {sentence}"));
         match outcome {
             // The reply is built on another thread, so that the engine does not wait.
             Ok(scores) => {

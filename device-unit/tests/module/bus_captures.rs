@@ -126,7 +126,7 @@ const FRAMING: &[Difference] = &[
         "all of it is the prompt",
     ),
     ("data: null", &[("q", 0, "null")], &[("q", -34, "")], "null is no data"),
-    ("data missing", &[], &[("nd", -34, "")], "an empty prompt is told"),
+    ("data missing", &[], &[("nd", -34, "")], "an empty prompt is refused"),
     (
         "a value equal to a key name",
         &[],
@@ -149,7 +149,7 @@ const FRAMING: &[Difference] = &[
         "reply with invalid UTF-8",
         &[],
         &[("0", -2, "")],
-        "half a pair is no JSON, which is told",
+        "half a pair is no JSON, which is reported",
     ),
 ];
 
@@ -795,7 +795,7 @@ fn lifecycle(sys: &mut LlmSys) {
             "input absent",
             "ni",
             reply("ni", "llm.1003", -4, "inference data push false"),
-            "told instead of silence",
+            "reported instead of silence",
         ),
     ];
     let leaving = [("A disconnects", "gone"), ("setup by a client", "s")];

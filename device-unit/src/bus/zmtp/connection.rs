@@ -34,7 +34,7 @@ impl Connection {
     /// Where there is no listener, no answer within three seconds, or an answer that is not ZMTP.
     pub async fn open(url: &str, kind: Kind, memory: &Budget) -> io::Result<Self> {
         let path = path_of(url)?;
-        let opening = async { Self::shake_hands(UnixStream::connect(&path).await?, kind, memory).await };
+        let opening = async { Self::handshake(UnixStream::connect(&path).await?, kind, memory).await };
         tokio::time::timeout(HANDSHAKE, opening)
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -45,12 +45,12 @@ impl Connection {
     /// # Errors
     /// Those of [`Connection::open`] except for a missing listener.
     pub async fn accept(stream: UnixStream, kind: Kind, memory: &Budget) -> io::Result<Self> {
-        tokio::time::timeout(HANDSHAKE, Self::shake_hands(stream, kind, memory))
+        tokio::time::timeout(HANDSHAKE, Self::handshake(stream, kind, memory))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
-    async fn shake_hands(stream: UnixStream, kind: Kind, memory: &Budget) -> io::Result<Self> {
+    async fn handshake(stream: UnixStream, kind: Kind, memory: &Budget) -> io::Result<Self> {
         let (reader, mut writer) = stream.into_split();
         let mut reader = FrameReader::new(reader, memory);
         // Signature, version 3.0, mechanism NULL, not a server, filler.
