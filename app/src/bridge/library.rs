@@ -1,11 +1,12 @@
 //! Runs requests to the library off the UI thread.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use softprefix_core::experiment::{
-    Condition, Ending, Entry, Experiment, Journal, JournalError, Library, SavedExperiment, Summary, experiments,
-    export, new_id,
+    Condition, Ending, Entry, Experiment, Journal, JournalError, Library, ModuleIdentity, SavedExperiment, Summary,
+    experiments, export, new_id,
 };
 use softprefix_core::files;
 use tokio::sync::mpsc;
@@ -131,10 +132,9 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
             }]
         }
         LibraryRequest::Import { path } => match import(&path, library) {
-            Ok((saved, condition)) => {
+            Ok((experiments, condition)) => {
                 let damage = (!condition.is_sound()).then(|| LibraryEvent::Failed(errors::damaged(&path, &condition)));
-                let saved = Box::new(saved);
-                let mut events = vec![LibraryEvent::Imported { path, saved }, listed(library)];
+                let mut events = vec![LibraryEvent::Imported { path, experiments }, listed(library)];
                 events.extend(damage);
                 events
             }
@@ -142,27 +142,34 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
         },
         LibraryRequest::OpenExample => match example(library) {
             Ok(saved) => {
-                let (path, saved) = (EXAMPLE_NAME.into(), Box::new(saved));
-                vec![LibraryEvent::Imported { path, saved }, listed(library)]
+                let (path, experiments) = (EXAMPLE_NAME.into(), vec![saved]);
+                vec![LibraryEvent::Imported { path, experiments }, listed(library)]
             }
             Err(problem) => vec![LibraryEvent::Failed(problem)],
         },
     }
 }
 
-/// Reads an exported experiment, a results file or a journal and adds it to the library under a new id. If a journal
-/// holds several experiments, all are added and the last one is returned, with the damage found in the file.
-fn import(path: &Path, library: &Library) -> Result<(SavedExperiment, Condition), Problem> {
+/// Reads an exported experiment, a results file or a journal and adds it to the library under a new id. Returns what is to be shown, with
+/// the damage found in the file: an exported experiment with the same plan on another module, of a journal's experiments, which are all
+/// added, deleted ones included, the last one.
+fn import(path: &Path, library: &Library) -> Result<(Vec<SavedExperiment>, Condition), Problem> {
     let bytes = files::read(path, export::LARGEST_FILE).map_err(|error| errors::cannot_read(path, &error))?;
     if !export::is_json(&bytes) {
         return import_journal(path, library);
     }
-    Ok((add(exported(path, &bytes)?, library)?, Condition::default()))
+    let added: Result<Vec<_>, _> = exported(path, &bytes)?
+        .into_iter()
+        .map(|saved| add(saved, library))
+        .collect();
+    Ok((added?, Condition::default()))
 }
 
 /// Returns the example as it is in the library, where it is added if it is not there or was deleted.
 fn example(library: &Library) -> Result<SavedExperiment, Problem> {
-    let example = exported(Path::new(EXAMPLE_NAME), EXAMPLE)?;
+    let path = Path::new(EXAMPLE_NAME);
+    let example = exported(path, EXAMPLE)?.into_iter().next();
+    let example = example.ok_or_else(|| errors::no_experiment(path))?;
     let listing = library.list().map_err(|error| journal_problem(&error))?;
     let is_it = |one: &&Summary| {
         !one.is_deleted
@@ -178,8 +185,9 @@ fn example(library: &Library) -> Result<SavedExperiment, Problem> {
     }
 }
 
-/// Parses an exported experiment or a results file.
-fn exported(path: &Path, bytes: &[u8]) -> Result<SavedExperiment, Problem> {
+/// Parses an exported experiment or a results file. An export of one plan on two modules becomes two experiments again: each record names
+/// the one that it is of.
+fn exported(path: &Path, bytes: &[u8]) -> Result<Vec<SavedExperiment>, Problem> {
     let (experiment, records) = export::from_json(bytes, &new_id()).map_err(|error| {
         let ErrorText { what, todo } = errors::export(&error);
         let named = |what: &str, mark: &str| format!("{}{mark}{what}", path.display());
@@ -189,14 +197,33 @@ fn exported(path: &Path, bytes: &[u8]) -> Result<SavedExperiment, Problem> {
             Bilingual::new(todo.en, todo.ja),
         )
     })?;
+    // Also where cases are missing: a copy is not to be resumed on a module that is not the one of its records.
     let ending = experiment.plan.is_some().then_some(Ending::Complete);
-    let mut saved = SavedExperiment::new(experiment);
-    saved.records = records;
-    saved.ending = ending;
-    Ok(saved)
+    let of_module = |module: &ModuleIdentity| {
+        let mut saved = SavedExperiment::new(Experiment {
+            module: module.clone(),
+            ..experiment.clone()
+        });
+        saved.ending = ending;
+        saved
+    };
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut out: Vec<SavedExperiment> = Vec::new();
+    for record in records {
+        let place = *places.entry(record.experiment.clone()).or_insert(out.len());
+        if place == out.len() {
+            let is_own = record.experiment == experiment.id;
+            out.push(of_module(if is_own { &experiment.module } else { &record.module }));
+        }
+        out[place].records.push(record);
+    }
+    if out.is_empty() {
+        out.push(of_module(&experiment.module));
+    }
+    Ok(out)
 }
 
-fn import_journal(path: &Path, library: &Library) -> Result<(SavedExperiment, Condition), Problem> {
+fn import_journal(path: &Path, library: &Library) -> Result<(Vec<SavedExperiment>, Condition), Problem> {
     let (entries, condition) = match Journal::read(path) {
         Err(JournalError::NotAJournal { .. }) => return Err(errors::no_experiment(path)),
         read => read.map_err(|error| journal_problem(&error))?,
@@ -206,7 +233,7 @@ fn import_journal(path: &Path, library: &Library) -> Result<(SavedExperiment, Co
         last = Some(add(saved, library)?);
     }
     let last = last.ok_or_else(|| errors::no_experiment(path))?;
-    Ok((last, condition))
+    Ok((vec![last], condition))
 }
 
 /// Adds an experiment under a new id.
@@ -216,13 +243,17 @@ fn add(saved: SavedExperiment, library: &Library) -> Result<SavedExperiment, Pro
         id: id.clone(),
         ..saved.experiment.clone()
     });
-    let renamed = |record: &str| match record.rsplit_once('/') {
-        Some((_, index)) => format!("{id}/{index}"),
-        None => String::new(),
-    };
+    let new_ids: HashMap<&str, String> = saved
+        .undeleted()
+        .map(|record| (record.id.as_str(), format!("{id}/{}", record.case.index)))
+        .collect();
+    let renamed = |record: &str| new_ids.get(record).cloned().unwrap_or_default();
     let records = saved.undeleted().cloned().map(|mut record| {
-        record.id = format!("{id}/{}", record.case.index);
+        record.id = renamed(&record.id);
         record.experiment.clone_from(&id);
+        if let Some(scores) = &mut record.scores {
+            scores.baseline = renamed(&scores.baseline);
+        }
         record
     });
     let mut lines = vec![Entry::Started(Box::new(out.experiment.clone()))];

@@ -45,10 +45,10 @@ pub enum LibraryEvent {
     },
     /// The line was appended.
     Appended(Box<Entry>),
-    /// A file, or the example, is in the library now.
+    /// A file, or the example, is in the library now: an experiment, with the same plan on another module if the file has both.
     Imported {
         path: PathBuf,
-        saved: Box<SavedExperiment>,
+        experiments: Vec<SavedExperiment>,
     },
     Exported(PathBuf),
     Failed(Problem),

@@ -519,7 +519,13 @@ impl Workbench {
     pub(super) fn export_to(&mut self, path: std::path::PathBuf, format: Format) {
         let (experiment, records, prompt) = match self.tab {
             Tab::Sweep => match self.sweep.to_export() {
-                Some(shown) => shown,
+                Some((experiment, mut records, prompt)) => {
+                    // A results file has one module.
+                    if matches!(format, Format::Results) {
+                        records.retain(|record| record.experiment == experiment.id);
+                    }
+                    (experiment, records, prompt)
+                }
                 None => return,
             },
             Tab::Tune | Tab::Find | Tab::Doctor => {

@@ -169,9 +169,9 @@ impl Workbench {
             }
             LibraryEvent::Found { query, ids } => self.library.found = Some((query, ids)),
             LibraryEvent::Appended(entry) => self.appended(*entry),
-            LibraryEvent::Imported { path, saved } => {
+            LibraryEvent::Imported { path, experiments } => {
                 self.file.end();
-                self.imported(path, *saved);
+                self.imported(path, experiments);
             }
             LibraryEvent::Exported(path) => {
                 self.file.end();
@@ -227,8 +227,9 @@ impl Workbench {
         }
     }
 
-    fn imported(&mut self, path: PathBuf, saved: SavedExperiment) {
-        let count = saved.undeleted().count();
+    fn imported(&mut self, path: PathBuf, experiments: Vec<SavedExperiment>) {
+        let Some(saved) = experiments.first() else { return };
+        let count = experiments.iter().flat_map(SavedExperiment::undeleted).count();
         let tab = match (&saved.experiment.plan, &saved.learning) {
             (Some(_), _) if !saved.generations.is_empty() => Tab::Find,
             (Some(_), _) => Tab::Sweep,
@@ -238,7 +239,7 @@ impl Workbench {
         if tab == Tab::Sweep && self.sweep.is_busy() {
             // It is in the history; the run continues.
         } else {
-            self.show_experiments(vec![saved]);
+            self.show_experiments(experiments);
             self.tab = tab;
         }
         self.notice = Some(Notice::Opened(path, count, tab));
@@ -249,7 +250,7 @@ impl Workbench {
             Entry::Deleted { id } if self.library.get(id).is_some() => {
                 self.library.deleted = Some(id.clone());
                 if self.sweep.shown.iter().any(|saved| saved.experiment.id == *id) {
-                    self.sweep.clear_shown();
+                    self.remove_deleted_from_sweep();
                 }
                 if self.tuning.saved.experiment.id == *id {
                     self.new_session();

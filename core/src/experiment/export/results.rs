@@ -16,7 +16,8 @@ use crate::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use crate::protocol::Sampling;
 use crate::protocol::extension::{FinishReason, SoftPrefixEcho, Usage};
 
-/// The results file of one prompt of an experiment (its place in the plan, from 0), baseline first.
+/// The results file of one prompt of an experiment (its place in the plan, from 0): the first baseline that did not fail, then the cases
+/// in the order of the plan.
 ///
 /// Failed cases stay in it with their error. The file's `P` is that of the first prefix.
 pub fn to_results_file(experiment: &Experiment, records: &[Record], prompt: usize) -> ResultsFile {
@@ -215,6 +216,12 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> Result<(Experiment, Ve
             written_by: written_by.clone(),
         });
     }
+    // The scored text is that of the first baseline with a text, whose id in the file's own experiment was another.
+    let has_text = |record: &&Record| record.is_baseline() && record.text().is_some_and(|text| !text.is_empty());
+    let baseline = records.iter().find(has_text).map(|record| record.id.clone());
+    for scores in records.iter_mut().filter_map(|record| record.scores.as_mut()) {
+        scores.baseline = baseline.clone().unwrap_or_default();
+    }
     let experiment = Experiment {
         version: JOURNAL_VERSION,
         id: id.to_owned(),
@@ -239,14 +246,16 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> Result<(Experiment, Ve
 
 /// The plan of a file that holds none, from its records.
 fn plan_of(records: &[Record], prompt: &Prompt, settings: &Settings) -> Plan {
+    let baselines = records.iter().filter(|record| record.is_baseline()).count();
+    let closing = baselines > 1;
     Plan {
         version: PLAN_VERSION,
         name: String::new(),
         prompts: vec![prompt.clone()],
         sweeps: sweeps_of(records),
         repeats: 1,
-        baselines: 1,
-        closing: true,
+        baselines: baselines - usize::from(closing),
+        closing,
         scored: false,
         settings: settings.clone(),
     }
