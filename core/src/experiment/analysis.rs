@@ -478,8 +478,13 @@ pub struct Spread {
 }
 
 /// The lines of a plot over several prompts: of each series, the magnitudes that every group with that series has measured, from small
-/// to large. `groups` belong to one module; without two of them there is nothing to average, and the result is empty.
-pub fn over_prompts<'g>(groups: &[&'g Group], measure: Measure) -> Vec<(&'g Series, Vec<Spread>)> {
+/// to large. `place` is the place of a point on the axis; a point without one is left out. `groups` belong to one module; without two of
+/// them there is nothing to average, and the result is empty.
+pub fn over_prompts<'g>(
+    groups: &[&'g Group],
+    measure: Measure,
+    place: impl Fn(&Point) -> Option<f64>,
+) -> Vec<(&'g Series, Vec<Spread>)> {
     /// Of a prompt at a magnitude: the sum, how many were added, and whether all of them are loops.
     type Sum = (f64, usize, bool);
     /// Magnitudes, with the sum of each prompt that has a value there.
@@ -497,16 +502,14 @@ pub fn over_prompts<'g>(groups: &[&'g Group], measure: Measure) -> Vec<(&'g Seri
             let (_, prompts, places) = &mut out[at];
             let mut of_group: Vec<(f64, Sum)> = Vec::new();
             for point in points {
-                let Some(value) = point.measures.as_ref().and_then(|measures| measure.value(measures)) else {
+                let value = point.measures.as_ref().and_then(|measures| measure.value(measures));
+                let (Some(value), Some(magnitude)) = (value, place(point)) else {
                     continue;
                 };
                 let is_loop = group.verdict(point) == Verdict::Loop;
-                match of_group
-                    .iter_mut()
-                    .find(|(magnitude, _)| *magnitude == point.magnitude())
-                {
+                match of_group.iter_mut().find(|(known, _)| *known == magnitude) {
                     Some((_, sum)) => *sum = (sum.0 + value, sum.1 + 1, sum.2 && is_loop),
-                    None => of_group.push((point.magnitude(), (value, 1, is_loop))),
+                    None => of_group.push((magnitude, (value, 1, is_loop))),
                 }
             }
             *prompts += usize::from(!of_group.is_empty());
@@ -606,6 +609,11 @@ impl Extent {
 }
 
 impl Series {
+    /// Whether a case with this recipe belongs to the line.
+    pub fn has(&self, recipe: &PrefixRecipe) -> bool {
+        *self == Self::of(recipe)
+    }
+
     fn of(recipe: &PrefixRecipe) -> Self {
         let magnitude = match recipe.magnitude {
             Magnitude::Raw(_) => Magnitude::Raw(0.0),

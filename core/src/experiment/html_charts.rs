@@ -62,7 +62,7 @@ impl Page<'_> {
     }
 
     fn mean_chart(&self, groups: &[&Group], measure: Measure) -> Option<Chart> {
-        let lines: Vec<Line> = over_prompts(groups, measure)
+        let lines: Vec<Line> = over_prompts(groups, measure, |point| Some(point.magnitude()))
             .into_iter()
             .map(|(series, spreads)| Line {
                 label: self.line_label(series),

@@ -285,12 +285,13 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
         cell.tag = tag_of(sweep, &record.id).or(cell.tag);
         match (&point.error, &point.measures) {
             (Some(_), _) => {
-                if cell.state != CellState::Done {
+                if !matches!(cell.state, CellState::Done | CellState::Collapsed) {
                     cell.state = CellState::Failed;
                 }
             }
             (None, Some(measures)) => {
-                cell.state = if measures.repetition.is_collapse() {
+                // A loop only if all repeats are.
+                cell.state = if measures.repetition.is_collapse() && cell.state != CellState::Done {
                     CellState::Collapsed
                 } else {
                     CellState::Done
@@ -303,27 +304,21 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
                     cell.words = in_a_cell(workbench.measure, mean);
                 }
             }
-            // There is no baseline yet.
+            // There is no baseline yet, or the output is not complete.
             (None, None) => cell.state = CellState::Done,
         }
     }
     let ends = spread(&mut cells);
     let text = cx.sweep_text();
     for (at, cell) in cells.iter_mut().enumerate() {
+        let value = format!("{} {}", (cx.text.measures)(workbench.measure), cell.words);
+        let value = value.trim_end();
         let state = match cell.state {
             CellState::Waiting => text.waiting.to_owned(),
             CellState::Running => text.running.to_owned(),
             CellState::Failed => text.case_failed.to_owned(),
-            CellState::Done => format!("{} {}", (cx.text.measures)(workbench.measure), cell.words),
-            CellState::Collapsed => {
-                format!(
-                    "{}{}{} {}",
-                    text.collapsed,
-                    cx.text.comma,
-                    (cx.text.measures)(workbench.measure),
-                    cell.words
-                )
-            }
+            CellState::Done => value.to_owned(),
+            CellState::Collapsed => format!("{}{}{value}", text.collapsed, cx.text.comma),
         };
         cell.accessible_value = format!("{}, {}: {state}", row_words[at / width], column_words[at % width]);
     }
@@ -370,6 +365,15 @@ fn in_a_cell(measure: Measure, value: f64) -> String {
     }
 }
 
+/// Returns the place of a point on an axis in token norms or of raw values.
+fn place(point: &Point, norms: bool) -> Option<f64> {
+    if norms {
+        point.token_norms
+    } else {
+        point.raw.map(f64::abs)
+    }
+}
+
 fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
     let workbench = cx.workbench;
     let sweep = &workbench.sweep;
@@ -383,13 +387,6 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
     let norms = match prefixed().next() {
         Some(_) => prefixed().all(|point| point.token_norms.is_some()),
         None => workbench.sweep_unit() == MagnitudeUnit::TokenNorms,
-    };
-    let x_of = |point: &Point| {
-        if norms {
-            point.token_norms
-        } else {
-            point.raw.map(f64::abs)
-        }
     };
     let several_models = groups.len() > 1;
     let mut lines: Vec<_> = groups
@@ -422,10 +419,9 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
         if several_models {
             label = format!("{label} · {}", words::module(&group.key.model, &group.key.address));
         }
-        let row = row_of(&series.recipe);
         let wanted = planned
             .iter()
-            .filter(|case| case.recipe.as_ref().is_some_and(|recipe| row_of(recipe) == row))
+            .filter(|case| case.recipe.as_ref().is_some_and(|recipe| series.has(recipe)))
             .count();
         let mut spots = Vec::new();
         let mut ids = Vec::new();
@@ -435,7 +431,7 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
                 .measures
                 .as_ref()
                 .and_then(|measures| workbench.measure.value(measures));
-            let (Some(x), Some(y)) = (x_of(point), value) else {
+            let (Some(x), Some(y)) = (place(point, norms), value) else {
                 continue;
             };
             let here = (index, spots.len());
@@ -497,18 +493,22 @@ fn modules<'d>(cx: &PanelContext<'d>) -> Vec<Vec<&'d Group>> {
 /// The means over all prompts: one line per P, with bars from the lowest prompt to the highest.
 fn means(cx: &PanelContext<'_>, modules: &[Vec<&Group>]) -> Plotted {
     let measure = cx.workbench.measure;
+    let norms = modules.iter().flatten().all(|group| {
+        let mut points = group.points.iter().filter(|point| point.series.is_some());
+        points.all(|point| point.token_norms.is_some())
+    });
     let mut lines: Vec<_> = modules
         .iter()
-        .flat_map(|groups| over_prompts(groups, measure).into_iter().map(|line| (groups[0], line)))
+        .flat_map(|groups| {
+            let lines = over_prompts(groups, measure, |point| place(point, norms));
+            lines.into_iter().map(|line| (groups[0], line))
+        })
         .collect();
     lines.sort_by_key(|(_, (series, _))| series.recipe.len);
     let kinds: Vec<&PrefixKind> = lines.iter().map(|(_, (series, _))| series.recipe.kind.base()).collect();
     let one_kind = kinds.iter().all(|kind| *kind == kinds[0]);
     let mut out = Plotted {
-        norms: modules.iter().flatten().all(|group| {
-            let mut points = group.points.iter().filter(|point| point.series.is_some());
-            points.all(|point| point.token_norms.is_some())
-        }),
+        norms,
         ..Plotted::default()
     };
     let mut most = 0.0_f64;
