@@ -11,9 +11,8 @@ use softprefix_core::experiment::{Experiment, Magnitudes, Plan, Record, RunOptio
 use super::args::{PromptArgs, TargetArgs};
 use super::prefix::PrefixArgs;
 use super::running::{Reopened, Store, Terminal, exit_of};
-use super::shell::{Failure, List, in_json, list_of_magnitudes, name_of, print, writable};
+use super::shell::{Failure, List, in_json, list_of_magnitudes, name_of, print, usual_magnitudes, writable};
 use crate::errors;
-use crate::model::magnitudes::USUAL_RAW;
 use crate::model::{Problem, ProblemKind};
 use crate::session::Session;
 use crate::start::Exit;
@@ -26,7 +25,7 @@ pub struct CompareArgs {
     prompt: PromptArgs,
     /// Magnitudes: 0,1e-4,0.01, or 1e-4,...,2 for 1-2-5 steps, or 0.01...12(13) for 13 values in equal ratios. Raw
     /// values, as in existing scripts, unless --token-norms. If omitted, rows with a size of their own (from words or a
-    /// file) are used as they are, and others take the usual raw values.
+    /// file) are used as they are, and others take the usual values of their unit.
     #[arg(long, value_name = "LIST", value_parser = list_of_magnitudes, allow_hyphen_values = true)]
     values: Option<List<f64>>,
     /// The values are raw: the scale of the prefix's values (the default).
@@ -62,7 +61,7 @@ impl CompareArgs {
         let values = match &self.values {
             Some(values) => Some(values.0.clone()),
             None if material.kind.allows_unscaled() && !self.token_norms && !self.raw => None,
-            None => Some(list_of_magnitudes(USUAL_RAW).map_err(Failure::arguments)?.0),
+            None => Some(usual_magnitudes(self.token_norms)?),
         };
         let magnitudes = match values.map(Values::List) {
             None => Magnitudes::Unscaled,

@@ -4,7 +4,8 @@ use std::fmt::Display;
 use std::path::Path;
 
 use crate::doctor::script::printable;
-use crate::model::{MagnitudeUnit, Problem, ProblemKind, beginning, magnitudes};
+use crate::model::magnitudes::{self, USUAL, USUAL_RAW};
+use crate::model::{MagnitudeUnit, Problem, ProblemKind, beginning};
 use crate::start::Exit;
 
 /// A failed command: the message and the exit code.
@@ -78,6 +79,12 @@ pub fn list_of_magnitudes(text: &str) -> Result<List<f64>, String> {
     magnitudes::parse(text, MagnitudeUnit::Raw)
         .map(List)
         .map_err(|error| error.en)
+}
+
+/// Returns the default magnitudes of a unit.
+pub fn usual_magnitudes(token_norms: bool) -> Result<Vec<f64>, Failure> {
+    let usual = if token_norms { USUAL } else { USUAL_RAW };
+    list_of_magnitudes(usual).map(|list| list.0).map_err(Failure::arguments)
 }
 
 /// Parses a count.

@@ -15,11 +15,10 @@ use super::export::Forms;
 use super::prefix::PrefixArgs;
 use super::report::{print_all, tables};
 use super::running::{Done, Reopened, Store, Terminal, exit_of};
-use super::shell::{Failure, List, list_of_magnitudes, name_of};
+use super::shell::{Failure, List, list_of_magnitudes, name_of, usual_magnitudes};
 use crate::bridge::second::ask;
 use crate::errors::sentence;
 use crate::messages::SecondModuleAnswer;
-use crate::model::magnitudes::USUAL_RAW;
 use crate::model::sweep::parse_lengths;
 use crate::model::{PRESETS, Target};
 use crate::session::Session;
@@ -43,9 +42,9 @@ pub struct SweepArgs {
     #[arg(long, default_value = PRESETS[0].system)]
     system: String,
     /// Magnitudes: 0,1e-4,0.01, or 1e-4,...,2 for 1-2-5 steps, or 0.01...12(13) for 13 values in equal ratios. Raw
-    /// values, as in existing scripts, unless --token-norms.
-    #[arg(long, value_name = "LIST", default_value = USUAL_RAW, value_parser = list_of_magnitudes, allow_hyphen_values = true)]
-    values: List<f64>,
+    /// values, as in existing scripts, unless --token-norms [default: the usual values of their unit].
+    #[arg(long, value_name = "LIST", value_parser = list_of_magnitudes, allow_hyphen_values = true)]
+    values: Option<List<f64>>,
     /// The values are the L2 norm of each row, relative to the median norm of the vocabulary.
     #[arg(long)]
     token_norms: bool,
@@ -94,7 +93,10 @@ impl SweepArgs {
             None => vec![material.rows.unwrap_or(1)],
         };
         material.warn_if_repeated(lengths.iter().copied().max().unwrap_or(1));
-        let values = Values::List(self.values.0.clone());
+        let values = Values::List(match &self.values {
+            Some(values) => values.0.clone(),
+            None => usual_magnitudes(self.token_norms)?,
+        });
         let sweep = Sweep {
             kind: material.kind,
             lengths,
