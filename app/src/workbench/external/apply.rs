@@ -145,13 +145,14 @@ impl Workbench {
             ExternalCommand::Seed(seed) => Action::SetSeed(*seed),
             ExternalCommand::Row(row, value) => {
                 let len = self.prefix.len;
-                if *row > len {
+                // A single row has no envelope.
+                if *row > len || len < 2 {
                     return None;
                 }
                 let mut factors = self.prefix.envelope.bars(len);
                 // A long prefix has fewer points than rows.
                 let last = factors.len() - 1;
-                let at = ((row - 1) * last + (len - 1) / 2) / (len - 1).max(1);
+                let at = ((row - 1) * last + (len - 1) / 2) / (len - 1);
                 factors[at.min(last)] = mapped(Mapped::Row, *value).clamp(0.0, 1.0);
                 Action::Material(MaterialAction::SetEnvelope(Envelope::Drawn(factors)))
             }
@@ -167,7 +168,8 @@ impl Workbench {
 
     // ----- notifications -----
 
-    /// Does not send the text that is already shown.
+    /// Before the first listener: marks the text that is shown as sent, so that only later ones are, and forgets the last state, so that
+    /// it is sent. A further listener gets changes only.
     fn begin_to_notify(&mut self) {
         if !self.external.has_listener() {
             let shown = self.tuning.current().map(|(record, _)| record.id.clone());
