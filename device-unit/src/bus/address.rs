@@ -10,11 +10,11 @@ use crate::outbox::Outbox;
 use crate::tasks;
 use crate::unit::{Peer, ReplySink};
 
-/// Most addresses at once: llm-sys gives each of its clients one. An address comes from a caller, so it must not cost a connection
-/// each.
+/// Most addresses at once: llm-sys gives each of its clients one. Each costs a connection, and a caller can name any number of them.
 const ADDRESSES: usize = 512;
 
-/// Called with the address of a client that has disconnected.
+/// Called with the address of a client that has disconnected, while the connections are locked: when a new client has the address, this
+/// has returned.
 type WhenGone = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// The connections to all addresses in use.
@@ -79,7 +79,10 @@ impl Addresses {
                 outbox.abandon();
                 return outbox;
             }
-            open.insert(url.to_owned(), Arc::clone(&outbox));
+            if open.insert(url.to_owned(), Arc::clone(&outbox)).is_some() {
+                // Not when the old connection's task ends: by then this client may have sent frames.
+                (self.when_gone)(url);
+            }
             let (url, all) = (url.to_owned(), Arc::clone(&self.open));
             let (serving, when_gone) = (Arc::clone(&outbox), Arc::clone(&self.when_gone));
             let memory = self.memory.clone();
@@ -92,9 +95,8 @@ impl Addresses {
                 // The address may belong to a new client by now: llm-sys restarts its numbers when it restarts.
                 if all.get(&url).is_some_and(|current| Arc::ptr_eq(current, &serving)) {
                     all.remove(&url);
+                    when_gone(&url);
                 }
-                drop(all);
-                when_gone(&url);
             });
             outbox
         });
@@ -108,7 +110,7 @@ impl Addresses {
         }
     }
 
-    /// The number of open connections.
+    /// The number of connections, including those that are being opened.
     pub fn count(&self) -> usize {
         lock(&self.open).len()
     }
@@ -129,9 +131,35 @@ fn lock(open: &Mutex<HashMap<String, Arc<Outbox>>>) -> MutexGuard<'_, HashMap<St
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use tokio::net::UnixListener;
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_a_client_left_is_dropped_before_the_next_client_with_its_address_can_send() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("ipc://{}", folder.path().join("0").display());
+        let listener = UnixListener::bind(folder.path().join("0")).unwrap();
+        let gone = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&gone);
+        let addresses = Addresses::new(tokio::runtime::Handle::current(), Budget::default(), move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+        });
+        drop(addresses.peer(&url));
+        let old = lock(&addresses.open).get(&url).cloned().unwrap();
+        old.abandon();
+        let next = addresses.peer(&url);
+        assert_eq!(gone.load(Ordering::Relaxed), 1, "when the next one is known");
+        // The old connection is refused, and its task ends.
+        drop(listener.accept().await.unwrap());
+        while Arc::strong_count(&old) > 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(gone.load(Ordering::Relaxed), 1, "not again when the old task ends");
+        assert!(!next.sink().is_closed());
+    }
 
     #[tokio::test]
     async fn clients_beyond_the_limit_get_no_connection_and_those_before_keep_theirs() {
