@@ -17,7 +17,7 @@ const REQUEST_OVERHEAD: usize = 4 << 10;
 /// The use of memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Messages, complete or partly received, and what they are decoded into.
+    /// Messages, complete or partly received, charged by their bytes; what they are decoded into is not charged again.
     Requests,
     /// State of computations, such as keys and values.
     Work,
@@ -35,7 +35,7 @@ struct State {
 }
 
 impl Default for Budget {
-    /// 2 GiB, or half of the machine's memory if that is less.
+    /// 2 GiB, or half of the machine's memory if that is less, but at least [`MIN_LIMIT`].
     fn default() -> Self {
         let machine = crate::machine::memory().map_or(usize::MAX, |memory| memory.total_bytes());
         Self::new((machine / 2).min(DEFAULT_LIMIT))

@@ -1,6 +1,6 @@
 //! Recordings of a session at the workbench: what was moved, run and answered, each with its time.
 //!
-//! # The file, version 1
+//! # The file, version 2
 //! JSON lines. The first is the header: `{"softprefix_recording":2,"written_by":"softprefix 0.1.0","at_unix":...}`. Each further line has
 //! a time `t`, in milliseconds since the start of the recording and never decreasing, and one of
 //!

@@ -114,6 +114,7 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
                     let others = baselines.chain(prefixed.iter().filter_map(text));
                     pairs.extend(others.map(|text| (Arc::clone(&baseline), text)));
                 }
+                // Playing it ends all runs.
                 under_way = [None; 3];
             }
             Line::Ended(kind, answer) => {

@@ -1,12 +1,14 @@
 //! CMA-ES, the evolution strategy with covariance matrix adaptation, with an ask-and-tell interface.
 //!
 //! Source: N. Hansen, "The CMA Evolution Strategy: A Tutorial" (arXiv 1604.00772, 2016), with its default parameters and negative
-//! weights. The comments use its symbols. The implementation differs in two points:
+//! weights. The comments use its symbols. The implementation differs in these points:
 //!
 //! * Equal results share the mean of their weights, so that a plateau does not move the mean, and a choice of one among several is a
 //!   ranking with ties.
 //! * The points of a generation follow from the seed and the generation's number, so that the state contains neither a random generator
 //!   nor the points.
+//! * In one generation the step size grows at most by the factor e, it stays within `MAX_SIGMA_RATIO` of the initial one, and after an
+//!   overflow the covariance starts again.
 //!
 //! Only additions, multiplications, divisions, square roots and `libm`, in a fixed order: every processor gives the same points.
 

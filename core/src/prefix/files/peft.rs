@@ -99,7 +99,7 @@ impl Adapter {
     }
 }
 
-/// What an adapter of rows is besides its rows, as a clause; `None` where it is nothing else.
+/// What an adapter does to a model beside its rows; `None` where it does nothing else.
 ///
 /// # Errors
 /// The entry that cannot be understood, as a clause.
