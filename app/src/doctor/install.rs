@@ -252,11 +252,11 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(Inst
         // The progress of the swap is unknown: it is reverted now, or by the module's watchdog.
         Err(error) => {
             return Err(match revert_now(ssh, &token).await {
-                Ok(Some(former)) => InstallError::Reverted {
+                Ok(answer) if answer.get("result") == Some("other") => InstallError::Replaced,
+                Ok(answer) if answer.get("former").is_some() => InstallError::Reverted {
                     why: error.to_string(),
-                    former,
+                    former: Former::of(&answer),
                 },
-                Err(replaced @ InstallError::Replaced) => replaced,
                 _ => error.into(),
             });
         }
@@ -276,6 +276,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(Inst
         _ => return Err(not_begun(&answer)),
     }
 
+    let confirmed = answer.get("confirmed").unwrap_or_default().to_owned();
     report(InstallStep::Testing);
     let (broken, has_effect) = try_until(&what.check, Instant::now() + what.patience).await;
     if broken.is_none() && has_effect {
@@ -290,7 +291,7 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(Inst
                 report(InstallStep::Confirmed);
                 Ok(())
             }
-            Some("other") => Err(InstallError::Replaced),
+            _ if is_replaced(&answer, &confirmed) => Err(InstallError::Replaced),
             _ => Err(InstallError::NotWorking {
                 finding: bilingual!(
                     "the test took longer than the module waited",
@@ -301,7 +302,11 @@ pub async fn install(ssh: &Ssh, what: &Installation, mut report: impl FnMut(Inst
         };
     }
     report(InstallStep::Reverting);
-    let former = revert_now(ssh, &token).await?.unwrap_or(Former::Unknown);
+    let answer = revert_now(ssh, &token).await?;
+    if is_replaced(&answer, &confirmed) {
+        return Err(InstallError::Replaced);
+    }
+    let former = Former::of(&answer);
     let finding = broken.map_or_else(
         || {
             bilingual!(
@@ -326,21 +331,20 @@ fn revert(token: &str, delay: Duration) -> Result<Script, SshError> {
     Ok(with_token(REVERT, token)?.with("DELAY", delay.as_secs().to_string())?)
 }
 
-/// Reverts a swap now, with a second attempt if the first gets no answer. Returns the state of the previous unit;
-/// `None` if the module did not report it.
-///
-/// # Errors
-/// [`InstallError::Replaced`] if another installation has swapped its unit in meanwhile.
-async fn revert_now(ssh: &Ssh, token: &str) -> Result<Option<Former>, InstallError> {
+/// Reverts a swap now, with a second attempt if the first gets no answer.
+async fn revert_now(ssh: &Ssh, token: &str) -> Result<Answer, SshError> {
     let script = revert(token, Duration::ZERO)?;
-    let answer = match ssh.run(&script, CHANGE_LIMIT).await {
-        Err(_) => ssh.run(&script, CHANGE_LIMIT).await?,
-        Ok(answer) => answer,
-    };
-    if answer.get("result") == Some("other") {
-        return Err(InstallError::Replaced);
+    match ssh.run(&script, CHANGE_LIMIT).await {
+        Err(_) => ssh.run(&script, CHANGE_LIMIT).await,
+        answer => answer,
     }
-    Ok(answer.get("former").map(|_| Former::of(&answer)))
+}
+
+/// Returns whether another installation has replaced this one: it waits to be confirmed, or was confirmed after the swap. `confirmed` is the
+/// token of the installation that was confirmed last before the swap, if any.
+fn is_replaced(answer: &Answer, confirmed: &str) -> bool {
+    let last = answer.get("confirmed").filter(|token| !token.is_empty());
+    answer.get("result") == Some("other") || last.is_some_and(|token| token != confirmed)
 }
 
 fn not_begun(answer: &Answer) -> InstallError {

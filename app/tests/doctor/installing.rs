@@ -211,18 +211,30 @@ fn an_installation_that_fails_after_another_has_replaced_it_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let unit = program(folder.path(), 0);
         let other = another(&unit);
-        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let ssh = jail.open().await.unwrap();
-        let first = what(unit, mute.local_addr().unwrap());
-        let replaced = async {
-            until("the first swap", || running(&jail) == OURS).await;
-            swap_and_leave(&jail, other.clone(), Duration::from_secs(600)).await;
-            // Only now does the test of the first fail.
-            drop(mute);
-        };
-        let (failed, ()) = tokio::join!(install::install(&ssh, &first, |_| {}), replaced);
-        assert!(matches!(failed, Err(InstallError::Replaced)), "{failed:?}");
-        assert_eq!(fs::read(jail.at(OURS)).unwrap(), fs::read(&other).unwrap());
+        for is_confirmed in [false, true] {
+            let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let ssh = jail.open().await.unwrap();
+            let first = what(unit.clone(), mute.local_addr().unwrap());
+            let replaced = async {
+                until("the first swap", || running(&jail) == OURS).await;
+                if is_confirmed {
+                    let ssh = jail.open().await.unwrap();
+                    let second = what(other.clone(), ours().await);
+                    install::install(&ssh, &second, |_| {}).await.unwrap();
+                } else {
+                    swap_and_leave(&jail, other.clone(), Duration::from_secs(600)).await;
+                }
+                // Only now does the test of the first fail.
+                drop(mute);
+            };
+            let (failed, ()) = tokio::join!(install::install(&ssh, &first, |_| {}), replaced);
+            assert!(
+                matches!(failed, Err(InstallError::Replaced)),
+                "{is_confirmed}: {failed:?}"
+            );
+            assert_eq!(fs::read(jail.at(OURS)).unwrap(), fs::read(&other).unwrap());
+            assert!(install::uninstall(&ssh).await.unwrap());
+        }
     });
 }
 

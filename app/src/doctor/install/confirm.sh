@@ -8,4 +8,7 @@ if [ "$(token "$S/watch")" = "$TOKEN" ]; then
     say result confirmed
 elif [ -e "$S/watch" ]; then say result other
 elif [ "$(token "$S/confirmed")" = "$TOKEN" ]; then say result confirmed
-else say result late; fi
+else
+    say result late
+    say confirmed "$(token "$S/confirmed")"
+fi

@@ -17,5 +17,6 @@ elif [ "$(token "$S/confirmed")" = "$TOKEN" ]; then say result confirmed
 else
     clear_away
     say result nothing
+    say confirmed "$(token "$S/confirmed")"
     say_former
 fi

@@ -70,6 +70,7 @@ if [ "$code" = 0 ] && ! is runs ours; then
 fi
 if [ "$code" = 0 ]; then
     say result swapped
+    say confirmed "$(token "$S/confirmed")"
 else
     why=$(last_words)
     revert
