@@ -394,15 +394,12 @@ enum VerdictLength {
 fn verdict(cx: &PanelContext<'_>, first_difference: Option<FirstDifference>, length: VerdictLength) -> String {
     let text = cx.text;
     let workbench = cx.workbench;
-    let parts = match length {
-        VerdictLength::Whole | VerdictLength::Part => text.verdict_parts,
-        VerdictLength::Short => text.verdict_parts_short,
-    };
+    let parts = text.verdict_parts;
     if workbench.tuning.pinned().is_some() && !workbench.prefixed.text.is_empty() {
         let is_running = workbench.prefixed.is_running();
         let parts = match length {
             VerdictLength::Whole | VerdictLength::Part => text.pinned_parts,
-            VerdictLength::Short => text.pinned_parts_short,
+            VerdictLength::Short => parts,
         };
         return match first_difference {
             Some(first_difference) => parts(&(text.nth)(first_difference.unit, first_difference.number)),

@@ -339,7 +339,6 @@ pub(super) static TEXT: Text = Text {
     verdict_begin: "Run once, then move the magnitude.",
     verdict_running: "Running: the same as the baseline so far",
     pinned_parts: |place| format!("Pinned run: differs from {place}"),
-    pinned_parts_short: |place| format!("Differs from {place}"),
     pinned_same: "The same output as the pinned run",
     pinned_same_so_far: "Running: the same as the pinned run so far",
     against_pinned: "to the pinned run:",
@@ -349,7 +348,6 @@ pub(super) static TEXT: Text = Text {
     verdict_ignored: "Both outputs are the same: the module probably ignored the prefix.",
     verdict_collapsed: |x| format!("Repeats itself at {x}"),
     verdict_parts: |place| format!("Differs from {place}"),
-    verdict_parts_short: |place| format!("Differs from {place}"),
     verdict_parts_collapse: |place, x| format!("Differs from {place}, repeats itself from {x}"),
 
     help_title: "Keys and commands",

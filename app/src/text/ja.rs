@@ -317,7 +317,6 @@ pub(super) static TEXT: Text = Text {
     verdict_begin: "一度実行してから、大きさを動かしてください。",
     verdict_running: "実行中：ここまではベースラインと同じです",
     pinned_parts: |place| format!("固定した実行とは{place}から違います"),
-    pinned_parts_short: |place| format!("{place}から違います"),
     pinned_same: "固定した実行と同じ出力です",
     pinned_same_so_far: "実行中：ここまでは固定した実行と同じです",
     against_pinned: "固定した実行との比較：",
@@ -327,7 +326,6 @@ pub(super) static TEXT: Text = Text {
     verdict_ignored: "両方の出力が同じです。プレフィックスは無視された可能性があります。",
     verdict_collapsed: |x| format!("{x} で反復になっています"),
     verdict_parts: |place| format!("{place}から違います"),
-    verdict_parts_short: |place| format!("{place}から違います"),
     verdict_parts_collapse: |place, x| format!("{place}から違い、{x} から反復になります"),
 
     help_title: "キーと操作",

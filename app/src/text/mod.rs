@@ -268,7 +268,6 @@ pub struct Text {
     pub verdict_same: &'static str,
     /// The verdicts beside a pinned run.
     pub pinned_parts: fn(&str) -> String,
-    pub pinned_parts_short: fn(&str) -> String,
     pub pinned_same: &'static str,
     pub pinned_same_so_far: &'static str,
     /// What the measures beside the verdict are against, while a run is pinned.
@@ -278,7 +277,6 @@ pub struct Text {
     pub verdict_ignored: &'static str,
     pub verdict_collapsed: fn(&str) -> String,
     pub verdict_parts: fn(&str) -> String,
-    pub verdict_parts_short: fn(&str) -> String,
     pub verdict_parts_collapse: fn(&str, &str) -> String,
 
     // Sheets.
