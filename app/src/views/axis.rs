@@ -4,6 +4,7 @@
 use std::ops::RangeInclusive;
 
 use eframe::egui::{Painter, Rangef, Rect, pos2};
+use softprefix_core::experiment::words::REGION_BORDERS;
 
 use super::paint;
 use super::slider::Scale;
@@ -127,11 +128,10 @@ pub struct Regions {
 }
 
 impl Regions {
-    /// In token norms, measured on Qwen2.5-Coder-0.5B-Instruct and used for all models: below 0.05 the first layer norm hides the magnitude;
-    /// 0.1 to 3 is the range of tokens; above 5 outputs fall into repetition.
+    /// In token norms: [`REGION_BORDERS`].
     pub const NORMS: Self = Self {
-        floor: (0.05, 0.1),
-        over: (3.0, 5.0),
+        floor: REGION_BORDERS[0],
+        over: REGION_BORDERS[1],
     };
 
     /// Returns the region of `x`; the border is the middle of a transition on the axis.

@@ -232,7 +232,8 @@ fn axis<'p, I: Iterator<Item = &'p Point>>(points: impl Fn() -> I, page: &Page<'
         .filter(|point| point.series.is_some())
         .all(|point| point.token_norms.is_some());
     let regimes = if in_norms {
-        let ends = [(0.0, 0.05), (0.1, 3.0), (5.0, f64::MAX)];
+        let [floor, over] = words::REGION_BORDERS;
+        let ends = [(0.0, floor.0), (floor.1, over.0), (over.1, f64::MAX)];
         let regions = ends.into_iter().zip(words::REGIONS);
         regions
             .map(|((from, to), name)| (from, to, page.text(name).to_owned()))
