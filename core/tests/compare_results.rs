@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use softprefix_core::compare::{
     FileExtra, Meta, Report, ResultEntry, ResultExtra, ResultsError, ResultsFile, Verdict, preview, sha1_hex,
 };
+use softprefix_core::experiment::export::ImportError;
 
 /// A file as the existing script writes it (Python's `json.dump(..., ensure_ascii=False, indent=2)`).
 fn scripts_file() -> Value {
@@ -116,6 +117,21 @@ fn fields_of_a_newer_version_do_not_keep_the_file_from_opening() {
     let file = open(&value).unwrap();
     assert!(file.extra.is_none() && file.results[1].extra.is_none());
     assert_eq!(serde_json::from_str::<Value>(&file.to_json().unwrap()).unwrap(), value);
+    // As an experiment it would lack its prefixes.
+    let imported = softprefix_core::experiment::export::from_json(value.to_string().as_bytes(), "x");
+    assert!(
+        matches!(imported, Err(ImportError::TooNew { found: 99 })),
+        "{imported:?}"
+    );
+}
+
+#[test]
+fn a_failed_baseline_of_any_name_is_the_baseline_where_there_is_no_other() {
+    let entry = |name: &str, has_prefix: bool| json!({"name": name, "has_prefix": has_prefix, "out_text": "ab"});
+    let mut value = json!({"meta": {}, "results": [entry("p", true), entry("baseline_prompt1", false)]});
+    value["softprefix"] = json!({"version": 1});
+    value["results"][1]["softprefix"] = json!({"error": "timed out"});
+    assert_eq!(open(&value).unwrap().baseline(), Some(1));
 }
 
 #[test]

@@ -350,7 +350,10 @@ fn rows_of_another_width_are_refused_with_both_widths() {
             "{error}"
         );
         let sentence = error.to_string();
-        assert!(sentence.contains("hidden size of 8") && sentence.contains("896"), "{sentence}");
+        assert!(
+            sentence.contains("hidden size of 8") && sentence.contains("896"),
+            "{sentence}"
+        );
         assert!(
             import(&fixture(name), None, Rounding::NearestEven).is_ok(),
             "any width is welcome where none is named"

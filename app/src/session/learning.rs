@@ -134,12 +134,15 @@ fn write(best: &BestRows, file: &Path, store: Option<&PrefixStore>) -> Result<()
     }
 }
 
-/// Reads a file of examples or prompts.
+/// Reads a file of examples or prompts, without a byte order mark.
 ///
 /// # Errors
 /// If it cannot be read, or is too large.
 pub fn text_of(path: &Path) -> Result<String, Problem> {
-    softprefix_core::files::read_text(path, MAX_FILE_SIZE).map_err(|error| errors::cannot_read(path, &error))
+    let text =
+        softprefix_core::files::read_text(path, MAX_FILE_SIZE).map_err(|error| errors::cannot_read(path, &error))?;
+    let unmarked = text.strip_prefix('\u{feff}').map(str::to_owned);
+    Ok(unmarked.unwrap_or(text))
 }
 
 /// Reads a file of examples, one per line.
@@ -217,13 +220,25 @@ fn example(line: &str) -> Result<Example, Bilingual> {
             en: "an empty prompt or target".to_owned(),
             ja: "プロンプトか目標の出力が空です".to_owned(),
         }),
-        Err(error) => Err(Bilingual {
-            en: error.to_string(),
-            ja: match error.classify() {
-                Category::Data => "\"prompt\" と \"target\" の二つの文字列がありません".to_owned(),
-                _ => format!("{} 文字目が JSON として読めません", error.column()),
-            },
-        }),
+        Err(error) => {
+            // Its line is always 1, and its column counts bytes.
+            let before = line.floor_char_boundary(error.column().saturating_sub(1));
+            let character = line[..before].chars().count() + 1;
+            let whole = error.to_string();
+            let reason = whole
+                .rsplit_once(" at line ")
+                .map_or(whole.as_str(), |(reason, _)| reason);
+            Err(match error.classify() {
+                Category::Data => Bilingual {
+                    en: reason.to_owned(),
+                    ja: "\"prompt\" と \"target\" の二つの文字列がありません".to_owned(),
+                },
+                _ => Bilingual {
+                    en: format!("{reason}, at character {character}"),
+                    ja: format!("{character} 文字目が JSON として読めません"),
+                },
+            })
+        }
     }
 }
 
@@ -244,7 +259,10 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             examples(&path).map_err(|problem| Language::ALL.map(|of| problem.whole(of)))
         };
-        assert_eq!(read(format!("{good}\n\n{good}\n")).unwrap().len(), 2);
+        assert_eq!(read(format!("\u{feff}{good}\n\n{good}\n")).unwrap().len(), 2);
+        let [en, ja] = read(format!("{good}\n{{\"prompt\": \"日本語\", x\n")).unwrap_err();
+        assert!(en.contains(", at character 19") && !en.contains("at line"), "{en}");
+        assert!(ja.contains("19 文字目"), "{ja}");
         let [en, ja] = read(format!("{good}\nnot json\n{good}\n{{\"prompt\": \"a\"}}\n")).unwrap_err();
         assert!(
             en.contains("lines 2, 4 cannot be used") && ja.contains("2、4 行目"),

@@ -34,7 +34,7 @@ pub struct Heat {
     pub nats: f64,
 }
 
-/// Merges tokens that share a character. `ranges` and `nats` are per token, in order.
+/// Merges tokens that share a character; one without text joins the one before it. `ranges` and `nats` are per token, in order.
 #[must_use]
 pub fn heats(ranges: &[Range<usize>], nats: &[f64]) -> Vec<Heat> {
     let mut heats: Vec<Heat> = Vec::with_capacity(ranges.len());
@@ -64,7 +64,7 @@ pub struct Touched {
     pub rect: Rect,
 }
 
-/// A laid-out paragraph and its position.
+/// A laid-out paragraph, without line breaks, and its position.
 pub struct Laid<'a> {
     pub galley: &'a Galley,
     pub at: Pos2,

@@ -248,6 +248,10 @@ impl Workbench {
                 ..self.prefix.clone()
             } == before;
             if !same_except_magnitude {
+                if self.curve.progress().is_some() {
+                    // Not filled to its end: due again when the prefix is chosen again.
+                    self.curve.of = None;
+                }
                 self.stop_curve();
             }
             self.prefix_changed();

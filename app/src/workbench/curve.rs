@@ -14,7 +14,7 @@ use crate::model::{MagnitudeUnit, Problem, RunId, RunKind, Unavailable};
 pub const MAGNITUDES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.6, 2.5, 4.0, 6.5, 12.0];
 /// Smaller magnitudes count as this one when the nearest saved run is searched.
 const LEAST: f64 = 1e-3;
-/// Pause after the last change before a curve is filled automatically.
+/// Pause before a curve is filled automatically, from the end of the visible runs. A change of the magnitude does not start it anew.
 const PAUSE: Duration = Duration::from_millis(1500);
 
 impl Workbench {
@@ -98,7 +98,10 @@ impl Workbench {
         }
         let of = self.curve_at_controls();
         let has_baseline = self.tuning.group().is_some_and(|group| group.baseline.is_some());
-        if has_baseline && self.tuning.shown_group.as_ref() == Some(&of.0) && self.curve.of.as_ref() != Some(&of) {
+        let is_due =
+            has_baseline && self.tuning.shown_group.as_ref() == Some(&of.0) && self.curve.of.as_ref() != Some(&of);
+        // While it cannot be filled (during a recording), it stays due.
+        if is_due && self.why_not_fill().is_none() {
             self.curve.of = Some(of);
             self.fill_curve(PAUSE);
         }
@@ -127,7 +130,7 @@ impl Workbench {
     /// Handles the end of a run of the curve, whose record is saved.
     pub(super) fn curve_point(&mut self, run: RunId, record: Record) {
         self.curve.runs.remove(&run);
-        if run < self.tuning.first_run {
+        if !self.belongs_to_shown_session(run) {
             return;
         }
         self.clear_saved_notice();
@@ -164,7 +167,8 @@ impl Workbench {
     /// Returns the tokens that a run's output is likely to consist of: with a prefix, those of the saved runs of the same prefix at the next
     /// smaller and the next larger magnitude, the nearer one first; otherwise the baseline's.
     pub(super) fn draft_tokens(&self, recipe: Option<&PrefixRecipe>) -> Vec<u32> {
-        let size = |recipe: &PrefixRecipe| Some(self.norms_of(recipe).or(self.raw_of(recipe))?.max(LEAST).ln());
+        // Where the units cannot be converted, values of both are compared as they are: a poor draft costs time, and never changes the output.
+        let size = |recipe: &PrefixRecipe| Some(self.norms_of(recipe).or(self.raw_of(recipe))?.abs().max(LEAST).ln());
         let wanted = recipe.and_then(|wanted| Some((wanted, size(wanted)?)));
         let kept = wanted.iter().flat_map(|&(wanted, place)| {
             self.tuning.points().filter_map(move |(record, _)| {

@@ -287,7 +287,7 @@ impl Workbench {
     }
 
     /// Returns whether a run was started in the shown session rather than in an earlier one.
-    fn belongs_to_shown_session(&self, run: RunId) -> bool {
+    pub(super) fn belongs_to_shown_session(&self, run: RunId) -> bool {
         run >= self.tuning.first_run
     }
 

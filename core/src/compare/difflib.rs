@@ -7,7 +7,8 @@
 
 use std::ops::Range;
 
-/// `2 * matched / (len(a) + len(b))`; 1 where both are empty. Not symmetric: `a` is the baseline.
+/// `2 * matched / (len(a) + len(b))`; 1 where both are empty. Not symmetric: `a` is the baseline. The elements are consecutive numbers from 0 up:
+/// memory grows with the largest.
 pub(super) fn ratio(a: &[u32], b: &[u32], autojunk: bool) -> f64 {
     let total = a.len() + b.len();
     if total == 0 {

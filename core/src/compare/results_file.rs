@@ -245,7 +245,7 @@ impl ResultsFile {
             let (line, column) = (error.line(), error.column());
             not_one(bilingual!(
                 "{en} (line {line}, column {column})",
-                "{ja}（{line} 行 {column} 文字目）"
+                "{ja}（{line} 行 {column} バイト目）"
             ))
         })?;
         let Value::Object(top) = value else {
@@ -316,14 +316,15 @@ impl ResultsFile {
         })
     }
 
-    /// Index of the baseline: the first case without a prefix that did not fail, else the first one called `baseline`, failed or not. `None`
-    /// if there is none.
+    /// Index of the baseline: the first case without a prefix that did not fail, else the first one called `baseline`, else the first one
+    /// without a prefix, failed or not. `None` if there is none.
     pub fn baseline(&self) -> Option<usize> {
         let bare = self
             .results
             .iter()
             .position(|entry| !entry.has_prefix && !entry.is_failed());
         bare.or_else(|| self.results.iter().position(|entry| entry.name == "baseline"))
+            .or_else(|| self.results.iter().position(|entry| !entry.has_prefix))
     }
 
     /// English sentences about replaced characters, and about entries whose text does not match their digest or length.

@@ -42,7 +42,7 @@ impl SavedExperiment {
         }
     }
 
-    /// Applies one more line of its journal. Lines of other experiments are ignored.
+    /// Applies one more line of its journal. Records and names of other experiments are ignored.
     pub fn add(&mut self, entry: Entry) {
         match entry {
             Entry::Started(experiment) => {
@@ -53,7 +53,7 @@ impl SavedExperiment {
             }
             Entry::Case(record) => {
                 if record.experiment == self.experiment.id {
-                    // A case run after the ending (a failed one repeated) does not remove the ending.
+                    // A case run after the ending (a cancelled sweep that is resumed) does not remove the ending.
                     self.records.push(*record);
                 }
             }
@@ -70,7 +70,6 @@ impl SavedExperiment {
             }
             Entry::Generation { experiment, generation } => {
                 if experiment == self.experiment.id {
-                    // After a step back, generations with this or a higher number are replaced.
                     let number = generation.search.generation();
                     // Older records do not have their scores.
                     for candidate in &generation.candidates {
@@ -79,6 +78,7 @@ impl SavedExperiment {
                             record.score = record.score.or(candidate.score);
                         }
                     }
+                    // After a step back, generations with this or a higher number are replaced.
                     self.generations.retain(|known| known.search.generation() < number);
                     self.generations.push(*generation);
                 }
@@ -167,12 +167,13 @@ impl SavedExperiment {
         self.planned
     }
 
-    /// Indices of the plan's cases that have a record.
+    /// Indices of the plan's cases that have a record, deleted ones included: they are not run again.
     pub fn finished(&self) -> HashSet<usize> {
         self.records.iter().map(|record| record.case.index).collect()
     }
 
-    /// Whether it has a plan without an ending of which cases are not run or not scored.
+    /// Whether it has a plan of which cases are not run or not scored, and no ending. A cancelled one is not open: it is resumed only where a
+    /// person asks for it.
     pub fn is_open(&self) -> bool {
         self.experiment.plan.is_some()
             && self.ending.is_none()
@@ -183,16 +184,12 @@ impl SavedExperiment {
     pub fn is_unscored(&self) -> bool {
         let has_text = |record: &&Record| record.text().is_some_and(|text| !text.is_empty());
         let baseline_of = |prompt| {
-            let baselines = self.records.iter().filter(|record| record.is_baseline());
+            let baselines = self.undeleted().filter(|record| record.is_baseline());
             baselines
                 .filter(has_text)
                 .any(|baseline| baseline.case.prompt == prompt)
         };
-        let mut cases = self
-            .records
-            .iter()
-            .filter(has_text)
-            .filter(|record| !record.is_baseline());
+        let mut cases = self.undeleted().filter(has_text).filter(|record| !record.is_baseline());
         self.experiment.plan.as_ref().is_some_and(|plan| plan.scored)
             && cases.any(|record| record.scores.is_none() && baseline_of(record.case.prompt))
     }

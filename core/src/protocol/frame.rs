@@ -153,7 +153,7 @@ pub enum FrameError {
     /// llm-sys answers this with -1; reading goes on.
     #[error("a closing brace arrived outside every message; reconnect if this happens again")]
     Unbalanced,
-    /// Text outside every message, reported once a line; reading goes on.
+    /// Text outside every message, reported once between two messages or line ends; reading goes on.
     #[error(
         "{excerpt:?} arrived where a JSON message was expected; check that the address belongs to a StackFlow module"
     )]

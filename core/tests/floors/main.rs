@@ -34,7 +34,11 @@ fn chooses_by_language(line: &str) -> bool {
     ["Language::English", "Language::Japanese"].iter().any(|language| {
         line.split_once(language).is_some_and(|(before, after)| {
             let before = before.trim_end();
-            after.contains("=>") || before.ends_with("==") || before.ends_with("!=")
+            after.contains("=>")
+                || before.ends_with("==")
+                || before.ends_with("!=")
+                || before.contains("matches!(")
+                || before.ends_with("let")
         })
     })
 }
@@ -72,6 +76,8 @@ fn a_planted_choice_of_a_language_is_found() {
         "Language::English => 1,",
         "(true, Language::Japanese) => 2,",
         "if language == Language::English {",
+        "matches!(language, Language::Japanese)",
+        "if let Language::Japanese = language {",
     ] {
         assert!(chooses_by_language(line), "{line}");
     }

@@ -41,7 +41,7 @@ pub fn check_keys(file: &GgufFile, prefix: &str, table: &KeyTable) -> Result<(),
                     let Bilingual { en, ja } = what;
                     return Err(Bilingual {
                         en: format!("its metadata has a {key} that is not computed here; what can be used is {en}"),
-                        ja: format!("メタデータの {key} の値には対応していません。使えるのは {ja} です"),
+                        ja: format!("メタデータの {key} の値には対応していません。使える値：{ja}"),
                     });
                 }
             }

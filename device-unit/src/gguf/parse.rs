@@ -33,6 +33,7 @@ pub(super) struct Header {
 pub(super) struct TensorHeader {
     pub(super) name: String,
     pub(super) kind: TensorKind,
+    /// From the innermost outwards: the first is the length of a row.
     pub(super) dimensions: Vec<usize>,
     /// Byte range in the file.
     pub(super) range: Range<u64>,

@@ -29,11 +29,13 @@ pub use scoring::{ScoreJob, ScoreSink, TokenScore};
 pub use softprefix_core::protocol::extension::{FinishReason, Priority};
 use worker::Worker;
 
+use softprefix_core::protocol::extension::MAX_SCORE_PREFIXES;
+
 use crate::budget::Budget;
 use crate::engine::{Engine, EngineInfo, TokenEmbeddings};
 
-/// Sequences reserved for scoring. Engines that run fewer than twice as many do not score.
-const SCORE_SEQUENCES: usize = 16;
+/// Sequences reserved for scoring: the reference and the compared prefixes. Engines that run fewer than twice as many do not score.
+const SCORE_SEQUENCES: usize = MAX_SCORE_PREFIXES + 1;
 
 /// Handle to the engine's thread. Dropping it ends all jobs, queued ones included, and drops the engine.
 pub struct Scheduler {

@@ -135,7 +135,7 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
     })) = data
     else {
         return Err(ErrorField::parameter(format!(
-            "the request has no prompt; send data as {EXPECTED_DATA}"
+            "the request has no prompt that is a string; send data as {EXPECTED_DATA}"
         )));
     };
     let text = tokens_to_score(model, sent_text, tokens)?;
@@ -214,7 +214,7 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
     })
 }
 
-/// Returns the text's tokens: as given, or tokenized as plain text, because an answer contains no special tokens.
+/// Returns the text's tokens: as given, or else the text tokenized as plain text, because an answer contains no special tokens.
 fn tokens_to_score(
     model: &SharedModel,
     text: Option<Checked<String>>,
@@ -236,8 +236,16 @@ fn tokens_to_score(
             .map(|token| token.0)
             .collect::<Option<Vec<u32>>>()
             .ok_or_else(|| ErrorField::parameter("tokens is not a list of token ids; send [id, id, ...]"))?,
-        (_, Some(Checked::Expected(text))) => model.tokenizer.encode(&text, Special::Plain).map_err(not_encoded)?,
-        _ => {
+        (Some(Tokens(Checked::Other(_))), _) => {
+            return Err(ErrorField::parameter(
+                "tokens is not a list of token ids; send [id, id, ...]",
+            ));
+        }
+        (None, Some(Checked::Expected(text))) => model.tokenizer.encode(&text, Special::Plain).map_err(not_encoded)?,
+        (None, Some(Checked::Other(sent))) => {
+            return Err(ErrorField::parameter(format!("text is {sent}; send a string")));
+        }
+        (None, None) => {
             return Err(ErrorField::parameter(
                 "the request has neither text nor tokens; send \"text\": \"...\" or \"tokens\": [ids]",
             ));

@@ -220,6 +220,13 @@ fn invalid_scoring_requests_are_refused_with_a_message() {
     for (data, code, part) in [
         (json!({"text": "a"}), -22, "no prompt"),
         (json!({"prompt": "a"}), -22, "neither text nor tokens"),
+        (json!({"prompt": "a", "text": 5}), -22, "text is 5"),
+        (
+            json!({"prompt": "a", "text": "b", "tokens": "x"}),
+            -22,
+            "tokens is not a list",
+        ),
+        (json!({"prompt": 5, "text": "b"}), -22, "no prompt that is a string"),
         (json!({"prompt": "a", "text": ""}), -34, "is empty"),
         (json!({"prompt": "a", "tokens": []}), -34, "is empty"),
         (

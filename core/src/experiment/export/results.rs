@@ -142,8 +142,13 @@ const RATING: &str = "rating";
 /// hold stays empty; a prefix without a recipe is assumed to be the script's: constant, truncated.
 ///
 /// # Errors
-/// [`ImportError::Unreadable`] where a field of ours is not of its form.
+/// [`ImportError::TooNew`] where our fields are of a newer version, and [`ImportError::Unreadable`] where one of them is not of its form.
 pub fn from_results_file(file: &ResultsFile, id: &str) -> Result<(Experiment, Vec<Record>), ImportError> {
+    // The prefixes and errors of its cases are in fields that this version does not read.
+    let newer = file.other.get("softprefix").filter(|_| file.extra.is_none());
+    if let Some(found) = newer.and_then(|extra| extra.get("version")).and_then(Value::as_u64) {
+        return Err(ImportError::TooNew { found });
+    }
     let meta = &file.meta;
     let known = file.extra.as_ref().map(|extra| &extra.other);
     let own_field = |key: &str| known.and_then(|other| other.get(key));

@@ -40,9 +40,9 @@ impl Canary {
             ),
             CanaryFinding::NoEffect => Proof::NoEffect.sentence(),
             CanaryFinding::Inconclusive => term(
-                "This module's outputs differ from run to run as much as a large prefix changes them. Lower the temperature, or use \
-                 more repeats.",
-                "このモジュールは、大きなプレフィックスによる変化と同じくらい毎回の出力が揺れます。温度を下げるか、繰り返しを増やしてください。",
+                "This module's outputs differ from run to run as much as a large prefix changes them, so it is not known whether it \
+                 applies prefixes. Lower the temperature.",
+                "このモジュールは、大きなプレフィックスによる変化と同じくらい毎回の出力が揺れるので、プレフィックスを適用しているかどうかはわかりません。温度を下げてください。",
             ),
         }
     }

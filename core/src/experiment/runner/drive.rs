@@ -108,7 +108,7 @@ impl Runner {
         }
         let how = match &end {
             RunEnd::Complete => Some(Ending::Complete),
-            // A run that was dropped can be resumed; one that was cancelled cannot.
+            // A run that was dropped has no ending and is offered for resuming; one that was cancelled is resumed only where a person asks for it.
             RunEnd::Cancelled if *self.control.borrow() == Control::Cancel => Some(Ending::Cancelled),
             RunEnd::Cancelled | RunEnd::NoEffect | RunEnd::Interrupted { .. } => None,
         };

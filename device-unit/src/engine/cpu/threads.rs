@@ -115,10 +115,11 @@ impl Pool {
 
     /// Calls `body(0)` to `body(tasks - 1)`, each once, in any order, on all threads; returns when all have ended.
     ///
-    /// A loop that is started in a task runs on that task's thread alone.
+    /// A loop that is started in a task runs on that task's thread alone, unless that task is its loop's only one.
     ///
     /// # Panics
-    /// If a task panics: with its panic, after all other tasks have ended.
+    /// If a task panics: with the first panic. The other tasks have run by then if the loop ran on several threads; else those after it are not
+    /// run.
     pub fn run(&self, tasks: usize, body: impl Fn(usize) + Sync) {
         if tasks == 0 {
             return;
@@ -274,7 +275,7 @@ fn pause() {
     }
 }
 
-/// No code panics while it modifies what these locks guard, so a poisoned lock can be used.
+/// A poisoned lock can be used: no code panics while it modifies what the pool's locks guard, and a piece's lock is taken only once.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
