@@ -176,7 +176,7 @@ impl Scene {
                 streaming: self.streaming && index == 1,
                 opacity: 1.0,
                 name: "output",
-                accessible_value: "",
+                description: "",
             };
             self.panes
                 .show(&mut child, pane, &content, theme::Type { size: 22.0, line: 40.0 });

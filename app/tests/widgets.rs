@@ -92,7 +92,7 @@ fn text(ui: &mut Ui, pane: DiffSide, text: &str, marks: &[std::ops::Range<usize>
         streaming,
         opacity: 1.0,
         name: "output",
-        accessible_value: "",
+        description: "",
     };
     DiffPanes::default().show(ui, pane, &content, theme::Type { size: 22.0, line: 40.0 });
 }

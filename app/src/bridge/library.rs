@@ -138,7 +138,8 @@ fn carry_out(request: LibraryRequest, library: &Library) -> Vec<LibraryEvent> {
                 events.extend(damage);
                 events
             }
-            Err(problem) => vec![LibraryEvent::Failed(problem)],
+            // Of several experiments, the first may have been added.
+            Err(problem) => vec![LibraryEvent::Failed(problem), listed(library)],
         },
         LibraryRequest::OpenExample => match example(library) {
             Ok(saved) => {

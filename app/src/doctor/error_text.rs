@@ -97,7 +97,7 @@ impl InstallError {
                 "モジュールの {program} は Debian パッケージ {package} のものです。`dpkg -i` でパッケージを更新するか、先に `dpkg -r {package}` で削除してください。"
             ),
             Self::StillStarted { file, package } => format!(
-                "{file} によってサービスがsoftprefix-unit を起動するため、softprefix-unit は残っています。{}",
+                "{file} によってサービスが softprefix-unit を起動するため、softprefix-unit は残っています。{}",
                 remove_by(file, package).ja
             ),
             Self::Reverted { why, former } => {

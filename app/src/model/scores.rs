@@ -21,6 +21,7 @@ pub enum Colouring {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KlUnavailable {
     NotConnected,
+    StillConnecting,
     /// A run is pinned in the baseline's place.
     Pinned,
     /// The unit does not support scoring: a stock unit, or an engine without it.

@@ -195,7 +195,7 @@ impl Outputs {
             line.label(paint::words(words, theme::BODY, palette.text3));
         } else {
             let (marks, first_difference) = self.marks.of(cx, run);
-            let mut accessible_value = match first_difference {
+            let mut description = match first_difference {
                 Some(first_difference) => (text.first_difference_at)(first_difference.unit, first_difference.number),
                 None => text.no_difference.to_owned(),
             };
@@ -205,8 +205,8 @@ impl Outputs {
                 _ => &[],
             };
             if let Some(scores) = scores {
-                accessible_value = format!(
-                    "{accessible_value} {}",
+                description = format!(
+                    "{description} {}",
                     scores::accessible_value(cx.scoring_text(), scores)
                 );
             }
@@ -226,7 +226,7 @@ impl Outputs {
                 streaming: pane.state == PaneState::Streaming,
                 opacity: if is_stale(cx, run, pane) { STALE } else { 1.0 },
                 name,
-                accessible_value: &accessible_value,
+                description: &description,
             };
             let [.., smallest] = SIZES;
             let kind = self.fitted.as_ref().map_or(smallest, |fitted| fitted.kind);

@@ -76,9 +76,9 @@ fn controls(ui: &mut Ui, text: &DemoText, playback: &Playback, actions: &mut Vec
         act(PlaybackAction::ToggleLoop);
     }
     let speed = format!("{}×", playback.speed);
-    let accessible_value = (text.speed)(&speed);
+    let accessible_name = (text.speed)(&speed);
     if right
-        .add(Button::quiet(&speed).name(&accessible_value).width(52.0))
+        .add(Button::quiet(&speed).name(&accessible_name).width(52.0))
         .clicked()
     {
         act(PlaybackAction::NextSpeed);

@@ -185,7 +185,7 @@ impl Presenter {
             return;
         }
         let (marks, first_difference) = self.marks.of(cx, run);
-        let accessible_value = match first_difference {
+        let description = match first_difference {
             Some(first_difference) => (cx.text.first_difference_at)(first_difference.unit, first_difference.number),
             None => cx.text.no_difference.to_owned(),
         };
@@ -202,7 +202,7 @@ impl Presenter {
             streaming: pane.state == PaneState::Streaming,
             opacity: if pane.stale { 0.6 } else { 1.0 },
             name,
-            accessible_value: &accessible_value,
+            description: &description,
         };
         self.panes.show(&mut child, pane_side, &content, kind);
     }

@@ -480,9 +480,9 @@ fn line(ui: &mut Ui, line: &Line<'_>, columns: &[Rect], marks: Marks) -> Option<
     let mut sense = Sense::click();
     sense -= Sense::FOCUSABLE;
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), LINE), sense);
-    let accessible_value = line.cells.iter().filter(|cell| !cell.is_empty());
-    let accessible_value = accessible_value.map(String::as_str).collect::<Vec<_>>().join(", ");
-    response.widget_info(|| WidgetInfo::selected(Role::Row, true, on || chosen, &accessible_value));
+    let accessible_name = line.cells.iter().filter(|cell| !cell.is_empty());
+    let accessible_name = accessible_name.map(String::as_str).collect::<Vec<_>>().join(", ");
+    response.widget_info(|| WidgetInfo::selected(Role::Row, true, on || chosen, &accessible_name));
     if on || chosen || response.hovered() {
         ui.painter().rect_filled(rect, theme::RADIUS_CELL, palette.raised);
     }

@@ -54,6 +54,7 @@ static ENGLISH: ScoringText = ScoringText {
     kl: "KL",
     kl_unavailable: |off| match off {
         KlUnavailable::NotConnected => super::NOT_CONNECTED.en,
+        KlUnavailable::StillConnecting => super::STILL_CONNECTING.en,
         KlUnavailable::Pinned => "KL is measured against the baseline: unpin the run to see it.",
         KlUnavailable::NotScored => {
             "This pair has no KL: it is measured between the baseline and a case of a sweep that asks for it."
@@ -65,6 +66,7 @@ static ENGLISH: ScoringText = ScoringText {
     },
     kl_unavailable_short: |off| match off {
         KlUnavailable::NotConnected => "no module",
+        KlUnavailable::StillConnecting => "connecting",
         KlUnavailable::Pinned => "a run is pinned",
         KlUnavailable::NotScored => "no KL of this pair",
         KlUnavailable::NotLaid => "tokens not found in the text",
@@ -112,6 +114,7 @@ static JAPANESE: ScoringText = ScoringText {
     kl: "KL",
     kl_unavailable: |off| match off {
         KlUnavailable::NotConnected => super::NOT_CONNECTED.ja,
+        KlUnavailable::StillConnecting => super::STILL_CONNECTING.ja,
         KlUnavailable::Pinned => "KL はベースラインに対して測ります。固定を解除すると表示できます。",
         KlUnavailable::NotScored => {
             "この組の KL はありません。KL を測る一括実験の、ベースラインとケースの間で測ります。"
@@ -123,6 +126,7 @@ static JAPANESE: ScoringText = ScoringText {
     },
     kl_unavailable_short: |off| match off {
         KlUnavailable::NotConnected => "未接続",
+        KlUnavailable::StillConnecting => "接続中",
         KlUnavailable::Pinned => "固定中",
         KlUnavailable::NotScored => "この組の KL なし",
         KlUnavailable::NotLaid => "トークンと文が不一致",

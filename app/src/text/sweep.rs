@@ -51,7 +51,7 @@ pub struct SweepText {
     pub threshold_found: fn(&str, &str) -> String,
     pub threshold_below: fn(&str) -> String,
     pub threshold_above: fn(&str, usize) -> String,
-    /// A magnitude above the first fall, and whether it is back within the budget.
+    /// A magnitude above the first fall, and whether it is back within the limit.
     pub threshold_crossing: fn(&str, bool) -> String,
     pub threshold_crossings: fn(&str) -> String,
     pub threshold_searching: &'static str,
@@ -284,6 +284,7 @@ static ENGLISH: SweepText = SweepText {
     new_sweep: "Start over",
     unavailable: |why| match why {
         SweepUnavailable::NotConnected => super::NOT_CONNECTED.en.to_owned(),
+        SweepUnavailable::StillConnecting => super::STILL_CONNECTING.en.to_owned(),
         SweepUnavailable::NoPrompts => "No prompts yet: add one.".to_owned(),
         SweepUnavailable::NoMaterial => "The prefix has no text or file yet: set it in the Tune view.".to_owned(),
         SweepUnavailable::Plan(error) => error.en.clone(),
@@ -465,6 +466,7 @@ static JAPANESE: SweepText = SweepText {
     new_sweep: "新しく開始",
     unavailable: |why| match why {
         SweepUnavailable::NotConnected => super::NOT_CONNECTED.ja.to_owned(),
+        SweepUnavailable::StillConnecting => super::STILL_CONNECTING.ja.to_owned(),
         SweepUnavailable::NoPrompts => "プロンプトがありません。追加してください。".to_owned(),
         SweepUnavailable::NoMaterial => "プレフィックスの材料（言葉かファイル）が「調整」にありません。".to_owned(),
         SweepUnavailable::Plan(error) => error.ja.clone(),

@@ -61,11 +61,11 @@ pub fn show(ui: &mut Ui, text: &Text, window_use: &WindowUse) {
     });
 }
 
-/// Draws the bar over the available width; `accessible_value` is its accessible value.
-pub fn bar(ui: &mut Ui, window_use: &WindowUse, accessible_value: &str) {
+/// Draws the bar over the available width; `accessible_name` is its accessible name and tooltip.
+pub fn bar(ui: &mut Ui, window_use: &WindowUse, accessible_name: &str) {
     let palette = Palette::of(ui);
     let (rect, response) = ui.allocate_exact_size(vec2(ui.available_width(), 9.0), Sense::hover());
-    response.widget_info(|| WidgetInfo::labeled(Role::Meter, true, accessible_value));
+    response.widget_info(|| WidgetInfo::labeled(Role::Meter, true, accessible_name));
     let painter = ui.painter();
     let radius = CornerRadius::same(RADIUS_CELL);
     painter.rect(
@@ -101,5 +101,5 @@ pub fn bar(ui: &mut Ui, window_use: &WindowUse, accessible_value: &str) {
     if over {
         painter.rect_stroke(rect, radius, Stroke::new(2.0, palette.broken), StrokeKind::Outside);
     }
-    response.on_hover_text(accessible_value);
+    response.on_hover_text(accessible_name);
 }

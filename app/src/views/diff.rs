@@ -46,7 +46,7 @@ pub struct Content<'a> {
     /// The accessible name of the text.
     pub name: &'a str,
     /// The accessible description.
-    pub accessible_value: &'a str,
+    pub description: &'a str,
 }
 
 /// Maximum number of characters that are laid out in one frame only to measure their height.
@@ -231,7 +231,7 @@ impl DiffPanes {
             info
         });
         ui.ctx()
-            .accesskit_node_builder(node.id, |node| node.set_description(content.accessible_value));
+            .accesskit_node_builder(node.id, |node| node.set_description(content.description));
         let output = ScrollArea::vertical()
             .id_salt(id)
             .auto_shrink(false)

@@ -33,7 +33,7 @@ pub struct Cell {
     /// `A` or `B` for runs that are being compared.
     pub tag: Option<&'static str>,
     /// Accessible name and tooltip.
-    pub accessible_value: String,
+    pub accessible_name: String,
 }
 
 /// The map; see [`HeatMap::show`].
@@ -151,7 +151,7 @@ impl HeatMap<'_> {
         let sense = if can_open { Sense::click() } else { Sense::hover() };
         let response = ui.interact(place, ui.scope_id().with(("cell", at)), sense);
         let on = self.current == Some(at);
-        response.widget_info(|| WidgetInfo::selected(Role::Button, can_open, on, &cell.accessible_value));
+        response.widget_info(|| WidgetInfo::selected(Role::Button, can_open, on, &cell.accessible_name));
         if !ui.is_rect_visible(place) {
             return response.clicked();
         }
@@ -237,7 +237,7 @@ impl HeatMap<'_> {
             ui.ctx().set_cursor_icon(egui::CursorIcon::PointingHand);
         }
         let clicked = response.clicked();
-        response.on_hover_text(&cell.accessible_value);
+        response.on_hover_text(&cell.accessible_name);
         clicked
     }
 }

@@ -230,8 +230,8 @@ pub fn legend_in_line(ui: &mut Ui, right: Pos2, name: &str, unit: &str) -> f32 {
 }
 
 fn speak(response: &egui::Response, name: &str) {
-    let accessible_value = format!("{name}: {}", KL_STEPS.map(|edge| edge.to_string()).join(", "));
-    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &accessible_value));
+    let accessible_name = format!("{name}: {}", KL_STEPS.map(|edge| edge.to_string()).join(", "));
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Image, true, &accessible_name));
 }
 
 /// Paints one of the steps that divide the width of `bands`; returns its rectangle.

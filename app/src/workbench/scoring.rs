@@ -22,6 +22,7 @@ impl Workbench {
             return None;
         }
         match self.module.facts() {
+            None if self.module.is_busy() => Some(KlUnavailable::StillConnecting),
             None => Some(KlUnavailable::NotConnected),
             Some(facts) if !facts.scores => Some(KlUnavailable::NotHere),
             Some(_) => None,

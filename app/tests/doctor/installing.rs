@@ -214,7 +214,9 @@ fn an_installation_that_fails_after_another_has_replaced_it_says_so() {
         for is_confirmed in [false, true] {
             let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             let ssh = jail.open().await.unwrap();
-            let first = what(unit.clone(), mute.local_addr().unwrap());
+            let mut first = what(unit.clone(), mute.local_addr().unwrap());
+            // Longer than the other installation takes: only the end of the listener ends the test.
+            first.check.options.request = Duration::from_secs(600);
             let replaced = async {
                 until("the first swap", || running(&jail) == OURS).await;
                 if is_confirmed {

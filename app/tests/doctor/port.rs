@@ -24,7 +24,7 @@ enum Services {
     Off,
     NoUnit,
     Stock,
-    Injector,
+    SoftprefixUnit,
 }
 
 impl Services {
@@ -35,7 +35,7 @@ impl Services {
             read("llm-llm").trim(),
             read("llm-llm.program").trim(),
         ) {
-            ("active", "active", OURS) => Self::Injector,
+            ("active", "active", OURS) => Self::SoftprefixUnit,
             ("active", "active", _) => Self::Stock,
             ("active", _, _) => Self::NoUnit,
             _ => Self::Off,
@@ -95,7 +95,7 @@ async fn answer(client: TcpStream, unit: SocketAddr, services: Services) {
         Services::Off => {}
         Services::NoUnit => without_unit(client, unit).await,
         Services::Stock => wire(client, unit, Manner::Stock).await,
-        Services::Injector => {
+        Services::SoftprefixUnit => {
             let (mut client, mut unit) = (client, TcpStream::connect(unit).await.unwrap());
             let _ = tokio::io::copy_bidirectional(&mut client, &mut unit).await;
         }

@@ -53,7 +53,7 @@ pub const MAX: Term = term("max", "最大");
 /// The share of tokens at which the likeliest token is that of the baseline.
 pub const SAME_TOP: Term = term("same likeliest token", "第 1 候補の一致");
 /// The text of a perplexity is scored by the model without the prefix.
-pub const WITHOUT_PREFIX: Term = term("without the prefix", "プレフィックスなし");
+pub const WITHOUT_PREFIX: Term = term("under the model without the prefix", "（プレフィックスなしのモデル）");
 /// How far two runs of the baseline differ.
 pub const NOISE_FLOOR: Term = term("noise floor", "ノイズの範囲");
 /// The end of a map's scale that is nearest to the baseline.

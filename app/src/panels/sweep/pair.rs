@@ -336,7 +336,7 @@ impl PairCard {
             (true, DiffSide::Right) => &self.right,
         };
         let first_difference = self.first_difference.filter(|_| current);
-        let accessible_value = match first_difference {
+        let description = match first_difference {
             Some(first) => {
                 let place = (cx.text.first_difference_at)(first.unit, first.number);
                 [made.as_str(), &place].join(cx.text.comma)
@@ -352,7 +352,7 @@ impl PairCard {
             streaming: false,
             opacity: 1.0,
             name,
-            accessible_value: &accessible_value,
+            description: &description,
         };
         let touched = self.panes.show(&mut child, pane, &content, self.kind);
         if let (Some(touched), Some(heats)) = (touched, heats)

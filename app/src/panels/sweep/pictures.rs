@@ -320,7 +320,7 @@ fn map(cx: &PanelContext<'_>, planned: &[Case]) -> Map {
             CellState::Done => value.to_owned(),
             CellState::Collapsed => format!("{}{}{value}", text.collapsed, cx.text.comma),
         };
-        cell.accessible_value = format!("{}, {}: {state}", row_words[at / width], column_words[at % width]);
+        cell.accessible_name = format!("{}, {}: {state}", row_words[at / width], column_words[at % width]);
     }
     Map {
         zero_first: columns
@@ -589,7 +589,7 @@ mod tests {
             words: format!("{nearness}"),
             nearness: Some(nearness),
             tag: None,
-            accessible_value: String::new(),
+            accessible_name: String::new(),
         }
     }
 

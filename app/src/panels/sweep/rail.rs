@@ -294,8 +294,8 @@ fn prompts(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
         let on = index == sweep.prompt;
         let (own, preset) = words::prompt(cx.workbench.settings.language, prompt);
         let count = pictures.counts.get(index).copied().flatten();
-        let accessible_value = preset.map_or_else(|| own.clone(), |preset| format!("{preset}: {own}"));
-        response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, on, &accessible_value));
+        let accessible_name = preset.map_or_else(|| own.clone(), |preset| format!("{preset}: {own}"));
+        response.widget_info(|| WidgetInfo::selected(Role::RadioButton, true, on, &accessible_name));
         if on || response.hovered() {
             ui.painter().rect_filled(rect, 0.0, palette.raised);
         }

@@ -105,6 +105,7 @@ pub struct PairDiff {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SweepUnavailable {
     NotConnected,
+    StillConnecting,
     NoPrompts,
     /// The prefix material is missing in the Tune view.
     NoMaterial,

@@ -46,6 +46,9 @@ impl Workbench {
     }
 
     pub(super) fn why_not_ready(&self) -> Option<SweepUnavailable> {
+        if self.module.is_busy() {
+            return Some(SweepUnavailable::StillConnecting);
+        }
         if !self.module.is_ready() {
             return Some(SweepUnavailable::NotConnected);
         }
