@@ -203,6 +203,11 @@ fn packets_move_the_controls_as_the_window_does_and_bad_ones_are_counted_and_mov
     // A row that the prefix does not have.
     sent(&mut harness, &peer, &osc_packet("/softprefix/row/9", 0.0));
     assert_eq!(harness.workbench.prefix, before.0);
+    // A single row has no envelope; that of several rows stays.
+    sent(&mut harness, &peer, &osc_packet("/softprefix/p", 1.0));
+    sent(&mut harness, &peer, &osc_packet("/softprefix/row/1", 0.3));
+    sent(&mut harness, &peer, &osc_packet("/softprefix/p", 4.0));
+    assert_eq!(harness.workbench.prefix, before.0);
 }
 
 fn osc_packet(address: &str, value: f32) -> Vec<u8> {

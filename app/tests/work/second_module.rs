@@ -1,9 +1,12 @@
 //! One sweep on two modules: a real unit each, with models of different width.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
 use softprefix::model::Format;
 use softprefix::workbench::sweep::{RunMessage, Stage};
-use softprefix::workbench::{SweepAction, Workbench};
-use softprefix_core::experiment::{Journal, RunEnd, experiments};
+use softprefix::workbench::{Action, SweepAction, Workbench};
+use softprefix_core::experiment::{Journal, RunEnd, SavedExperiment, experiments};
 
 use crate::shell::program;
 use crate::support::{Harness, closed_port, serve, tasks_at, tiny_model, wide_model};
@@ -106,6 +109,66 @@ fn the_second_module_runs_the_model_of_the_first_where_it_has_it() {
     assert_eq!(groups.len(), 2);
     assert!(groups.iter().all(|group| group.key.model == "tiny"));
     assert_eq!(groups[1].key.address, second.to_string());
+}
+
+/// Whether the last case of every shown experiment can be coloured by KL.
+fn can_be_coloured_by_kl(harness: &mut Harness) -> bool {
+    let last = |saved: &SavedExperiment| {
+        let mut cases = saved.records.iter().rev().filter(|record| !record.is_baseline());
+        cases.next().unwrap().id.clone()
+    };
+    let last: Vec<String> = harness.workbench.sweep.shown.iter().map(last).collect();
+    last.into_iter().all(|case| {
+        sweep(harness, SweepAction::Select(Some(case)));
+        harness.workbench.pair_scores().is_ok()
+    })
+}
+
+#[test]
+fn an_exported_plan_on_two_modules_is_imported_as_it_was_and_a_results_file_has_one_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut harness = ready();
+    let second = serve(tiny_model());
+    sweep(&mut harness, SweepAction::SetSecondModule(second.to_string()));
+    sweep(&mut harness, SweepAction::Start);
+    harness.until("both", is_done);
+    assert!(can_be_coloured_by_kl(&mut harness));
+    let modules = |harness: &Harness| -> Vec<(String, usize)> {
+        let of = |saved: &SavedExperiment| (saved.experiment.module.address.clone(), saved.records.len());
+        harness.workbench.sweep.shown.iter().map(of).collect()
+    };
+    let ran = modules(&harness);
+    assert_eq!((ran.len(), ran[1].0.as_str()), (2, second.to_string().as_str()));
+    let id = harness.workbench.sweep.shown[0].experiment.id.clone();
+    let (json, results) = (folder.path().join("both.json"), folder.path().join("results.json"));
+    harness.export(Format::Json, &json);
+    harness.export(Format::Results, &results);
+
+    harness.apply(Action::OpenPath(json));
+    harness.until("the import", |workbench| {
+        workbench
+            .sweep
+            .shown
+            .first()
+            .is_some_and(|saved| saved.experiment.id != id)
+    });
+    assert_eq!(modules(&harness), ran);
+    assert_eq!(harness.workbench.sweep.groups().count(), 2);
+    let ids: BTreeSet<&str> = harness
+        .workbench
+        .sweep
+        .records()
+        .map(|record| record.id.as_str())
+        .collect();
+    assert_eq!(ids.len(), ran[0].1 + ran[1].1, "no two records have one id");
+    assert!(can_be_coloured_by_kl(&mut harness));
+
+    let file: Value = serde_json::from_slice(&std::fs::read(&results).unwrap()).unwrap();
+    assert_eq!(file["results"].as_array().unwrap().len(), ran[0].1);
+    harness.apply(Action::OpenPath(results));
+    harness.until("the results", |workbench| workbench.sweep.shown.len() == 1);
+    assert_eq!(modules(&harness), ran[..1]);
+    assert!(can_be_coloured_by_kl(&mut harness));
 }
 
 #[test]

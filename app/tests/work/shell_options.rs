@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
-use softprefix_core::experiment::{Record, SavedExperiment};
+use softprefix_core::experiment::journal::JOURNAL_VERSION;
+use softprefix_core::experiment::{Entry, Experiment, Journal, ModuleIdentity, Record, SavedExperiment};
 use softprefix_core::prefix::{PrefixKind, Rounding, files};
 
 use crate::shell::{code, experiments, left_behind, program, stderr, stdout};
@@ -78,6 +79,23 @@ fn compare_takes_the_position_of_a_blend_the_system_prompt_and_raw_values() {
         raw.len() > 3 && raw[1..].iter().all(|name| name.starts_with("prefix_val_")),
         "{raw:?}"
     );
+}
+
+#[test]
+fn compare_and_sweep_take_the_usual_values_of_their_unit_where_none_are_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = serve(tiny_model()).to_string();
+    for (unit, last) in [(&[][..], "prefix_val_2.0"), (&["--token-norms"], "prefix_norm_12.0")] {
+        let more = [&["--max-tokens", "1"], unit].concat();
+        let mut of_compare = names(&compared(folder.path(), &module, &more));
+        of_compare.retain(|name| name.starts_with("prefix"));
+        let saved = swept(&module, &[&WHY[..], &["--no-kl"], &more].concat()).0;
+        let mut of_sweep = cases(&saved);
+        of_sweep.sort_by_key(|record| record.case.index);
+        let of_sweep: Vec<&String> = of_sweep.into_iter().map(|record| &record.case.name).collect();
+        assert_eq!(of_compare.iter().collect::<Vec<_>>(), of_sweep);
+        assert_eq!(of_compare.last().unwrap(), last);
+    }
 }
 
 #[test]
@@ -289,6 +307,44 @@ fn report_of_a_file_with_several_experiments_is_a_list() {
     assert_eq!(list.as_array().map(Vec::len), Some(2), "{list}");
     let table = stdout(&run(folder.path(), &["report", &journal]));
     assert!(table.contains("Why?") && table.contains("How?"), "{table}");
+}
+
+#[test]
+fn a_file_whose_only_experiment_is_deleted_or_not_the_one_that_was_chosen_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("own.journal");
+    let (journal, csv) = (path.to_string_lossy().into_owned(), folder.path().join("a.csv"));
+    let csv = csv.to_string_lossy().into_owned();
+    let experiment = Experiment {
+        version: JOURNAL_VERSION,
+        id: "e".to_owned(),
+        name: "Spring".to_owned(),
+        started_unix: 1_795_406_700.0,
+        plan: None,
+        module: ModuleIdentity::default(),
+    };
+    let (mut open, ..) = Journal::open(&path).unwrap();
+    open.append(&Entry::Started(Box::new(experiment))).unwrap();
+    let other = run(folder.path(), &["export", &journal, "--csv", &csv, "--experiment", "2"]);
+    assert_eq!(code(&other), 2, "{}", stderr(&other));
+    assert!(
+        stderr(&other).contains("There is no experiment 2"),
+        "{}",
+        stderr(&other)
+    );
+    assert!(stderr(&other).contains("--experiment: 1 Spring"), "{}", stderr(&other));
+
+    open.append(&Entry::Deleted { id: "e".to_owned() }).unwrap();
+    drop(open);
+    for arguments in [
+        &["report", &journal][..],
+        &["report", &journal, "--json"],
+        &["export", &journal, "--csv", &csv],
+    ] {
+        let done = run(folder.path(), arguments);
+        assert_eq!((code(&done), stdout(&done).as_str()), (4, ""), "{}", stderr(&done));
+        assert!(stderr(&done).contains("were deleted"), "{}", stderr(&done));
+    }
 }
 
 #[test]
