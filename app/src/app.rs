@@ -13,6 +13,7 @@ use crate::model::{ExportForm, Problem, Remembered, Theme};
 use crate::settings_file::{self, SettingsFile};
 use crate::start::{Exit, Start, WindowArgs, begin};
 use crate::version::{OTHER_RENDERER, RENDERER};
+use crate::views::entry::settle_typed;
 use crate::workbench::{Action, Effect, ExhibitionAction, PlaybackAction, Workbench, dropped};
 use crate::{fonts, panels, places, theme};
 
@@ -234,14 +235,17 @@ impl App {
     }
 }
 
-/// Draws one frame of the workbench and applies the actions, which are returned. Shortcuts are applied last, so that
-/// text typed in the same frame as Ctrl+Enter counts.
+/// Draws one frame of the workbench and applies the actions, which are returned. Shortcuts are applied last, and a number that is being typed
+/// takes effect before them, so that what was typed before Ctrl+Enter counts.
 pub fn frame_of(window: &mut panels::Window, workbench: &mut Workbench, ui: &mut Ui) -> Vec<Action> {
     leave_enter_to_composition(ui.ctx());
     if is_touched(workbench, ui.ctx()) {
         workbench.apply(Action::Exhibit(ExhibitionAction::Touched));
     }
     let pressed = pressed(workbench, ui.ctx());
+    if !pressed.is_empty() {
+        settle_typed(ui.ctx());
+    }
     let mut actions = window.show(ui, workbench);
     actions.extend(pressed);
     for action in &actions {

@@ -1323,3 +1323,54 @@ fn a_retina_display_shows_the_same_words_in_the_same_places() {
         }
     }
 }
+
+/// Types over the headline of the magnitude, and stays in it.
+fn type_magnitude(harness: &mut Harness<'static, Stage>, text: &str) {
+    let headline = "Type the magnitude";
+    harness.get_by_role_and_label(Role::TextInput, headline).focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    harness.run_steps(1);
+    harness.get_by_role_and_label(Role::TextInput, headline).type_text(text);
+    harness.run_steps(2);
+    assert_eq!(headline_of(harness), text);
+}
+
+fn headline_of(harness: &Harness<'static, Stage>) -> String {
+    let headline = harness.get_by_role_and_label(Role::TextInput, "Type the magnitude");
+    headline.accesskit_node().value().unwrap()
+}
+
+#[test]
+fn a_number_that_is_being_typed_takes_effect_before_a_shortcut() {
+    let mut harness = window(ready());
+    type_magnitude(&mut harness, "2.5");
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+    harness.run_steps(3);
+    let done = &harness.state().done;
+    let place = |action: &Action| done.iter().position(|one| one == action).unwrap();
+    assert!(place(&Action::SetMagnitude(2.5)) < place(&Action::Run), "{done:?}");
+
+    type_magnitude(&mut harness, "3");
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Num2);
+    harness.run_steps(3);
+    assert_eq!(harness.state().workbench.tab, Tab::Sweep);
+    assert_eq!(harness.state().workbench.prefix.magnitude, 3.0);
+}
+
+#[test]
+fn a_typed_text_that_did_not_take_effect_is_dropped_when_its_view_is_left() {
+    let mut harness = window(ready());
+    let shown = headline_of(&harness);
+    for (typed, by_shortcut) in [("many", true), ("many", false), ("7", false)] {
+        type_magnitude(&mut harness, typed);
+        for (key, tab) in [(Key::Num2, Tab::Sweep), (Key::Num1, Tab::Tune)] {
+            match by_shortcut {
+                true => harness.key_press_modifiers(Modifiers::COMMAND, key),
+                false => harness.state_mut().workbench.apply(Action::ShowTab(tab)),
+            }
+            harness.run_steps(3);
+        }
+        assert_eq!(headline_of(&harness), shown, "{typed}");
+    }
+}

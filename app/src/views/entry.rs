@@ -75,26 +75,42 @@ pub(super) fn entry<T>(
     settle(ui, id, &response, text, shown, parse)
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Draft {
     text: String,
+    /// The frame in which the field was last drawn.
+    frame: u64,
     /// For an invalid text, the value that was shown when it was entered.
     invalid_over: Option<String>,
 }
 
-/// Returns the text that is not accepted yet. An invalid text is dropped when the value changes otherwise.
+/// Returns the text that is not accepted yet. It is dropped where the field was not drawn in the last frame, as after a change of the view; an
+/// invalid text also when the value changes otherwise.
 pub(super) fn draft(ui: &Ui, id: Id, shown: &str) -> Option<String> {
+    let frame = ui.ctx().cumulative_frame_nr();
     let draft = ui.data(|data| data.get_temp::<Draft>(id))?;
-    if draft.invalid_over.as_deref().is_some_and(|over| over != shown) {
+    let was_away = frame.saturating_sub(draft.frame) > 1;
+    if was_away || draft.invalid_over.as_deref().is_some_and(|over| over != shown) {
         ui.data_mut(|data| data.remove::<Draft>(id));
         return None;
     }
-    Some(draft.text)
+    let text = draft.text.clone();
+    ui.data_mut(|data| data.insert_temp(id, Draft { frame, ..draft }));
+    Some(text)
 }
 
 pub(super) fn draft_is_invalid(ui: &Ui, id: Id) -> bool {
     ui.data(|data| data.get_temp::<Draft>(id))
         .is_some_and(|draft| draft.invalid_over.is_some())
+}
+
+/// Takes the focus from a number or list that is being typed, so that it takes effect in this frame. Called before the window is drawn.
+pub fn settle_typed(ctx: &egui::Context) {
+    let focused = ctx.memory(|memory| memory.focused());
+    let is_draft = |id: &Id| ctx.data(|data| data.get_temp::<Draft>(*id)).is_some();
+    if let Some(id) = focused.filter(is_draft) {
+        ctx.memory_mut(|memory| memory.surrender_focus(id));
+    }
 }
 
 /// Handles a typed number or list: kept while typing, accepted on Enter or loss of focus, dropped on Escape.
@@ -108,8 +124,13 @@ pub(super) fn settle<T>(
 ) -> Entered<T> {
     if response.has_focus() {
         if response.changed() {
-            let invalid_over = None;
-            ui.data_mut(|data| data.insert_temp(id, Draft { text, invalid_over }));
+            let (frame, invalid_over) = (ui.ctx().cumulative_frame_nr(), None);
+            let draft = Draft {
+                text,
+                frame,
+                invalid_over,
+            };
+            ui.data_mut(|data| data.insert_temp(id, draft));
             return Entered::Nothing;
         }
         return unchanged(ui, id, text);
@@ -130,6 +151,7 @@ pub(super) fn settle<T>(
         None => {
             let draft = Draft {
                 text: text.clone(),
+                frame: ui.ctx().cumulative_frame_nr(),
                 invalid_over: Some(shown.to_owned()),
             };
             ui.data_mut(|data| data.insert_temp(id, draft));
