@@ -13,7 +13,7 @@ use crate::errors;
 use crate::model::{Problem, beginning};
 
 /// Number of characters of the first prompt in the default name of a session.
-const NAME: usize = 24;
+const NAME_LENGTH: usize = 24;
 
 /// The journal of the shown session, on the worker's side; what is shown is `workbench::Tuning`. The file is created when the first run has
 /// finished.
@@ -29,8 +29,9 @@ struct State {
     id: String,
     journal: Option<SharedJournal>,
     next_index: usize,
-    prompts: Vec<Prompt>,
-    /// Number of runs of each baseline, by prompt.
+    /// The place of each prompt, by which its records name it ([`Case::prompt`]).
+    places: HashMap<Prompt, usize>,
+    /// The next repeat of each prompt's baseline, by the prompt's place.
     baselines: HashMap<usize, usize>,
 }
 
@@ -72,9 +73,11 @@ impl TuningJournal {
             .max()
             .unwrap_or(0);
         for record in &saved.records {
-            let prompt = state.place_of(&record.prompt);
+            // Prompts and baselines whose runs left no record have taken numbers, too: those of the records are kept.
+            let place = *state.places.entry(record.prompt.clone()).or_insert(record.case.prompt);
             if record.is_baseline() {
-                *state.baselines.entry(prompt).or_default() += 1;
+                let next = state.baselines.entry(place).or_default();
+                *next = (*next).max(record.case.repeat.saturating_add(1));
             }
         }
         Ok(())
@@ -109,9 +112,9 @@ impl TuningJournal {
         let (journal, began) = {
             let mut state = self.state();
             // If another session was started meanwhile, the record still belongs to its own.
-            let is_present = record.experiment == state.id;
+            let is_of_this_session = record.experiment == state.id;
             match &state.journal {
-                Some(journal) if is_present => (Arc::clone(journal), None),
+                Some(journal) if is_of_this_session => (Arc::clone(journal), None),
                 _ => {
                     let library = state.library.clone().ok_or_else(errors::no_library)?;
                     let began = (!library.has(&record.experiment)).then(|| experiment(record));
@@ -120,7 +123,7 @@ impl TuningJournal {
                         None => library.append_to(&record.experiment).map(|opened| opened.journal),
                     };
                     let journal = journal.map_err(|error| errors::journal_problem(&error))?;
-                    if is_present {
+                    if is_of_this_session {
                         state.journal = Some(Arc::clone(&journal));
                     }
                     (journal, began)
@@ -136,13 +139,10 @@ impl TuningJournal {
 }
 
 impl State {
-    /// Returns the index of a prompt in this session.
+    /// Returns the place of a prompt in this session.
     fn place_of(&mut self, prompt: &Prompt) -> usize {
-        let known = self.prompts.iter().position(|known| known == prompt);
-        known.unwrap_or_else(|| {
-            self.prompts.push(prompt.clone());
-            self.prompts.len() - 1
-        })
+        let next = self.places.values().max().map_or(0, |last| last.saturating_add(1));
+        *self.places.entry(prompt.clone()).or_insert(next)
     }
 }
 
@@ -151,9 +151,61 @@ fn experiment(first: &Record) -> Experiment {
     Experiment {
         version: JOURNAL_VERSION,
         id: first.experiment.clone(),
-        name: beginning(&first.prompt.user, NAME),
+        name: beginning(&first.prompt.user, NAME_LENGTH),
         started_unix: softprefix_core::time::now(),
         plan: None,
         module: first.module.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use softprefix_core::experiment::{Answer, CaseOutcome, ModuleIdentity, Settings};
+    use softprefix_core::protocol::extension::FinishReason;
+
+    use super::*;
+
+    fn prompt(user: &str) -> Prompt {
+        Prompt {
+            system: String::new(),
+            user: user.to_owned(),
+        }
+    }
+
+    fn finish(journal: &TuningJournal, (experiment, case): (String, Case), prompt: Prompt) {
+        let outcome = CaseOutcome::Done(Answer::new("text", FinishReason::Stop, 0.5));
+        let record = Record::new(
+            &experiment,
+            case,
+            prompt,
+            Settings::default(),
+            ModuleIdentity::default(),
+            outcome,
+        );
+        journal.save_record(&record).unwrap();
+    }
+
+    #[test]
+    fn a_session_that_is_opened_again_numbers_prompts_and_baselines_as_its_records_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = TuningJournal::default();
+        journal.use_library(Some(Arc::new(Library::open(folder.path()).unwrap())));
+        // The runs of the first prompt, and the second prompt's second baseline, are replaced and leave no record.
+        journal.next(&prompt("first"), None);
+        finish(&journal, journal.next(&prompt("second"), None), prompt("second"));
+        journal.next(&prompt("second"), None);
+        let last = journal.next(&prompt("second"), None);
+        let id = last.0.clone();
+        finish(&journal, last, prompt("second"));
+
+        journal.resume_session(&id).unwrap();
+        let numbers = |user: &str| {
+            let (experiment, case) = journal.next(&prompt(user), None);
+            assert_eq!(experiment, id);
+            (case.prompt, case.repeat)
+        };
+        assert_eq!(numbers("second"), (1, 3));
+        assert_eq!(numbers("third"), (2, 0));
+        assert_eq!(numbers("first"), (3, 0));
     }
 }
