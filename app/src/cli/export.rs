@@ -25,7 +25,7 @@ pub struct Forms {
     /// Write the whole experiment as JSON.
     #[arg(long, value_name = "FILE.json")]
     json: Option<PathBuf>,
-    /// Write a results file in the format of existing scripts, for the first prompt and the first module.
+    /// Write a results file in the format of existing scripts, for one prompt and the first module.
     #[arg(long, value_name = "FILE.json")]
     results: Option<PathBuf>,
     /// Write a file for the LLM Comparator page.
@@ -137,10 +137,16 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
                 .map(|(experiment, _)| name_of(&experiment.name))
                 .enumerate();
             at.and_then(|at| several.get(at)).ok_or_else(|| {
+                let path = args.path.display();
+                let wrong = match number {
+                    Some(number) => format!("There is no experiment {number} in {path}."),
+                    None => format!(
+                        "{path} contains {} experiments, and only one can be exported to a file.",
+                        several.len()
+                    ),
+                };
                 Failure::arguments(format!(
-                    "{} contains {} experiments, and only one can be exported to a file. Choose one of these with --experiment: {}.",
-                    args.path.display(),
-                    several.len(),
+                    "{wrong} Choose one of these with --experiment: {}.",
                     names.map(named).collect::<Vec<_>>().join(", ")
                 ))
             })?
@@ -180,7 +186,7 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
     if written.is_empty() {
         return Err(Failure {
             exit: Exit::BadArguments,
-            message: "No form was asked for. Give at least one of --report, --csv, --json, --results, --llm-comparator, each with a \
+            message: "No format was chosen. Give at least one of --report, --csv, --json, --results, --llm-comparator, each with a \
                       file's name."
                 .to_owned(),
         });

@@ -136,11 +136,22 @@ fn experiments_in(path: &Path, bytes: &[u8]) -> Result<Vec<(Experiment, Vec<Reco
     if experiments.is_empty() {
         return Err(errors::no_experiment(path).into());
     }
-    let shown = experiments.into_iter().filter(|saved| !saved.is_deleted());
-    Ok(shown
+    let shown: Vec<_> = experiments
+        .into_iter()
+        .filter(|saved| !saved.is_deleted())
         .map(|saved| {
             let records = saved.undeleted().cloned().collect();
             (saved.experiment, records)
         })
-        .collect())
+        .collect();
+    if shown.is_empty() {
+        return Err(Failure {
+            exit: Exit::File,
+            message: format!(
+                "All experiments in {} were deleted. Choose another file.",
+                path.display()
+            ),
+        });
+    }
+    Ok(shown)
 }
