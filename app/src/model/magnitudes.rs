@@ -15,7 +15,7 @@ pub const USUAL: &str = "0, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 1.4, 2, 2.9, 4, 5.8, 
 pub const USUAL_RAW: &str = "0, 1e-4, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2";
 
 /// Maximum number of values in a list, so that a mistyped exponent does not start a run of many hours.
-const MAX_VALUES: usize = 200;
+pub const MAX_VALUES: usize = 200;
 
 /// Parses a list. The values are sorted in ascending order, without duplicates.
 ///

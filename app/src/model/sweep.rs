@@ -181,11 +181,13 @@ impl SweepForm {
             scored: self.scored,
             settings: prompt.settings(),
             sweeps,
+            // Defaults of the other fields only: prompts and sweeps are those above.
             ..Plan::new(first, sweep(PrefixKind::Constant, vec![1]))
         }
     }
 
-    /// Sets the fields from a plan, as far as they can express it.
+    /// Sets the fields from a plan, as far as they can express it: values of a [`Values::Log`] become those of the field's notation, which have
+    /// three significant digits, and of more magnitudes than the field takes, only some are kept, evenly spread.
     pub fn set_from_plan(&mut self, plan: &Plan) {
         self.prompts = plan.prompts.clone();
         self.repeats = plan.repeats.max(1);
@@ -217,23 +219,35 @@ impl SweepForm {
                 .find(|text| magnitudes::parse(text, MagnitudeUnit::Raw).is_ok_and(|values| values == *list))
                 .map_or_else(|| written(list), str::to_owned),
             Values::Log { from, to, count, zero } => {
-                format!("{}{from} … {to} ({count})", if *zero { "0, " } else { "" })
+                let zero_first = if *zero { "0, " } else { "" };
+                let (smaller, larger) = (from.min(*to), from.max(*to));
+                if *count > 1 && smaller < larger {
+                    let count = (*count).min(magnitudes::MAX_VALUES - usize::from(*zero));
+                    format!("{zero_first}{smaller} … {larger} ({count})")
+                } else {
+                    format!("{zero_first}{from}")
+                }
             }
-            // Equal steps are written out, since the field has no shorter notation for them.
+            // Equal steps are written out, since the field has no shorter notation for them, with six digits like the plan's.
             Values::Linear { from, to, count } => {
-                let step = |i: usize| from + (to - from) * i as f64 / (count.saturating_sub(1)).max(1) as f64;
-                written(&(0..*count).map(step).collect::<Vec<_>>())
+                let count = (*count).min(magnitudes::MAX_VALUES);
+                let step = |i: usize| {
+                    let value = from + (to - from) * i as f64 / count.saturating_sub(1).max(1) as f64;
+                    format!("{value:.5e}").parse().unwrap_or(value)
+                };
+                written(&(0..count).map(step).collect::<Vec<_>>())
             }
         };
     }
 }
 
 fn written(values: &[f64]) -> String {
-    let words: Vec<String> = values.iter().map(ToString::to_string).collect();
+    let step = values.len().div_ceil(magnitudes::MAX_VALUES).max(1);
+    let words: Vec<String> = values.iter().step_by(step).map(ToString::to_string).collect();
     words.join(", ")
 }
 
-/// Parses `1, 2, 4`: every P once, in ascending order; `None` if the text is not such a list.
+/// Parses `1, 2, 4`: every P once, in ascending order; `None` if the text is not such a list, or has more than 64.
 pub fn parse_lengths(text: &str) -> Option<Vec<usize>> {
     let mut lengths = Vec::new();
     for item in text.split([',', '、', ';', ' ']).filter(|item| !item.trim().is_empty()) {
@@ -292,6 +306,38 @@ mod tests {
             assert_eq!(again, form, "{range:?}");
             assert_eq!(plan.cases().unwrap().len(), 2 + 2 * form.cells());
         }
+    }
+
+    #[test]
+    fn every_range_of_a_plan_becomes_a_list_that_the_field_accepts() {
+        let log = |from, to, count, zero| Values::Log { from, to, count, zero };
+        let linear = |count| Values::Linear {
+            from: 0.0,
+            to: 1.0,
+            count,
+        };
+        let list = Values::List((1..=201).map(f64::from).collect());
+        let form_of = |values: &Values| {
+            let mut form = SweepForm::default();
+            let mut plan = form.plan(PrefixKind::Constant, &PromptForm::default(), String::new());
+            plan.sweeps[0].magnitudes = Magnitudes::TokenNorms(values.clone());
+            form.set_from_plan(&plan);
+            form
+        };
+        for (values, least, count) in [
+            (log(0.01, 12.0, 13, false), 0.01, 13),
+            (log(12.0, 0.01, 13, false), 0.01, 13),
+            (log(2.0, 4.0, 1, false), 2.0, 1),
+            (log(2.0, 2.0, 3, true), 0.0, 2),
+            (log(0.01, 12.0, 500, true), 0.0, 200),
+            (linear(usize::MAX), 0.0, 200),
+            (list, 1.0, 101),
+        ] {
+            let read = form_of(&values).values();
+            assert_eq!((read.first(), read.len()), (Some(&least), count), "{values:?}");
+        }
+        let written = form_of(&linear(11)).magnitudes;
+        assert_eq!(written, "0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1");
     }
 
     #[test]
