@@ -41,14 +41,17 @@ pub fn measure(path: &Path, threads: Option<usize>, rows: usize, rounds: usize) 
         CpuEngine::load(path, options, &|_, _| {}).with_context(|| format!("loading {}", path.display()))?;
     let pool = Pool::new(engine.threads());
     let (mut plain, mut forth, mut back, mut prefill) = (0.0f64, Duration::MAX, Duration::MAX, Duration::MAX);
-    let mut memory = 0;
+    let mut memory = None;
     for _ in 0..rounds {
         plain = plain.max(plain_product(&pool));
         prefill = prefill.min(scored(&mut engine, rows)?);
-        let before = crate::memory_figure("VmRSS:").unwrap_or(0);
+        let before = crate::memory_figure("VmRSS:");
         let (there, again, at_most) = gradient(&mut engine, rows)?;
         (forth, back) = (forth.min(there), back.min(again));
-        memory = memory.max(at_most.saturating_sub(before));
+        let used = at_most
+            .zip(before)
+            .map(|(at_most, before)| at_most.saturating_sub(before));
+        memory = memory.max(used);
     }
     // The multiply-adds of all matrices for each row, except the output matrix, which is multiplied for targets only.
     let MultiplyAdds { layers, output } = engine.multiply_adds();
@@ -79,8 +82,8 @@ pub fn measure(path: &Path, threads: Option<usize>, rows: usize, rounds: usize) 
         ms(prefill)
     );
     println!(
-        "memory beside the model          {:>8} MB ({} MB charged)",
-        memory / 1_000_000,
+        "memory beside the model          {:>11} ({} MB charged)",
+        memory.map_or("unknown".to_owned(), |bytes| format!("{} MB", bytes / 1_000_000)),
         engine.gradient_bytes(rows, TARGETS) / 1_000_000
     );
     Ok(())
@@ -109,14 +112,18 @@ fn rows_of(engine: &CpuEngine, rows: usize) -> anyhow::Result<Vec<bf16>> {
     Ok(values)
 }
 
-/// Returns the time of the engine's own forward pass with the targets' logits.
+/// Returns the time of the engine's own forward pass with the targets' logits: the prefill, and also the time in which the rows are evaluated
+/// after a step of learning.
 fn scored(engine: &mut CpuEngine, rows: usize) -> anyhow::Result<Duration> {
     let values = rows_of(engine, rows)?;
-    let before = (rows - TARGETS) * engine.info().hidden_size;
+    let prompt_values = (rows - TARGETS) * engine.info().hidden_size;
     let sequence = engine.open(rows)?;
     let stop = AtomicBool::new(false);
     let start = Instant::now();
-    for (rows, logits) in [(&values[..before], Logits::None), (&values[before..], Logits::All)] {
+    for (rows, logits) in [
+        (&values[..prompt_values], Logits::None),
+        (&values[prompt_values..], Logits::All),
+    ] {
         let out = Vec::new();
         let stop = &stop;
         engine.forward(&mut [SequenceStep {
@@ -132,24 +139,24 @@ fn scored(engine: &mut CpuEngine, rows: usize) -> anyhow::Result<Duration> {
     Ok(elapsed)
 }
 
-/// Returns the times of the forward and backward pass, and the maximum memory in between.
-fn gradient(engine: &mut CpuEngine, rows: usize) -> anyhow::Result<(Duration, Duration, u64)> {
+/// Returns the times of the forward and backward pass, and the maximum memory in between, if the system reports it.
+fn gradient(engine: &mut CpuEngine, rows: usize) -> anyhow::Result<(Duration, Duration, Option<u64>)> {
     let example = Example {
         rows: rows_of(engine, rows)?,
         learned: LEARNED,
         targets: (0..TARGETS as u32).map(Target::Token).collect(),
         weight: 1.0,
     };
-    let shares = engine.gradient_forward_stages();
+    let forward_stages = engine.gradient_forward_stages();
     let start = Instant::now();
     engine.begin_gradient(example)?;
-    let (mut forth, mut number, mut memory) = (Duration::ZERO, 0, 0);
+    let (mut forth, mut stages, mut memory) = (Duration::ZERO, 0, None);
     while engine.advance_gradient().is_none() {
-        number += 1;
-        if number == shares {
+        stages += 1;
+        if stages == forward_stages {
             forth = start.elapsed();
         }
-        memory = memory.max(crate::memory_figure("VmRSS:").unwrap_or(0));
+        memory = memory.max(crate::memory_figure("VmRSS:"));
     }
     Ok((forth, start.elapsed() - forth, memory))
 }
