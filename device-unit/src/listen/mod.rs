@@ -40,6 +40,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const READ_BYTES: usize = 64 << 10;
 /// Bytes processed at once.
 const PIECE_BYTES: usize = 4 << 10;
+/// Limit until a connection beyond [`CONNECTIONS`] can be written to.
+const WRITABLE_TIMEOUT: Duration = Duration::from_millis(100);
 /// Limit for the line with the secret, where one is required.
 const SECRET_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes read from a refused client, so that it receives the refusal.
@@ -130,7 +132,9 @@ async fn serve_all(listener: TcpListener, unit: Arc<Unit>, secret: Option<Secret
                 Some(name) => tracing::info!(%name, "an idle connection is closed for a new one"),
                 None => {
                     tracing::warn!(%address, "too many connections; this one is closed");
-                    // A new connection's buffer has room for it; if not, the client only sees the close.
+                    // A new connection's buffer has room for it, which tokio knows only once it has polled the socket. If it has none, the
+                    // client only sees the close.
+                    let _ = tokio::time::timeout(WRITABLE_TIMEOUT, stream.writable()).await;
                     let _ = stream.try_write(&front::too_many_connections());
                     continue;
                 }
