@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use eframe::egui::accesskit::Role;
@@ -29,13 +29,13 @@ use softprefix_core::client::ClientError;
 use softprefix_core::compare::{LikelihoodMeasures, Measure};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::{
-    CaseOutcome, CaseScores, Condition, Experiment, Failure, ModuleIdentity, Record, RunEnd, RunEvent, SavedExperiment,
-    SessionError, Summary,
+    CaseOutcome, CaseScores, Condition, Entry, Experiment, Failure, ModuleIdentity, Record, RunEnd, RunEvent,
+    SavedExperiment, SessionError, Summary,
 };
 use softprefix_unit::model::LoadError;
 
 use common::stage::{Stage as Shown, enter, painted, prepare, window, words};
-use common::sweep::{ended, over_two_prompts, ready, run_event, running, sweep_event};
+use common::sweep::{ended, over_two_prompts, ready, record, run_event, running, sweep_event};
 
 /// The texts of a heat map with one row of done cells, 400 points wide beside the row's label, with their places.
 fn texts_of_map(columns: usize, current: usize, cell: &Cell) -> Vec<(String, egui::Rect)> {
@@ -71,7 +71,7 @@ fn no_text_of_the_map_is_over_another_however_narrow_its_columns_are() {
         words: "0.53".to_owned(),
         nearness: Some(0.5),
         tag: Some("A"),
-        accessible_value: "a cell".to_owned(),
+        accessible_name: "a cell".to_owned(),
     };
     for columns in [2, 6, 8, 10, 13, 40] {
         for current in [0, 1, columns - 1] {
@@ -888,10 +888,7 @@ fn the_first_difference_of_a_pair_is_numbered_in_the_unit_of_the_comparison() {
         for name in ["Baseline output", "Prefixed output"] {
             let output = harness.get_by_role_and_label(Role::Document, name);
             let description = output.accesskit_node().description().unwrap();
-            assert!(
-                description.ends_with(&format!("Differs from {place}")),
-                "{description}"
-            );
+            assert!(description.ends_with(&format!("Differs from {place}")), "{description}");
         }
         assert_eq!(times_painted(&harness, number), 2, "a flag in each pane");
         harness.get_by_label_contains(&format!("It differs from {place}"));
@@ -997,4 +994,174 @@ fn a_sweep_over_several_prompts_plots_their_mean_with_its_spread() {
     }
     // Of one prompt there is no mean.
     assert!(window(running(Language::English, 8)).query_by_label("Mean").is_none());
+}
+
+#[test]
+fn a_record_of_an_experiment_that_is_not_shown_is_not_analysed() {
+    let mut workbench = running(Language::English, 3);
+    let mut record = workbench.sweep.experiment().unwrap().records[1].clone();
+    record.experiment = "elsewhere".to_owned();
+    record.id = "elsewhere/1".to_owned();
+    workbench.apply(Action::Sweep(SweepAction::Select(None)));
+    run_event(&mut workbench, RunEvent::CaseFinished(Box::new(record)));
+    assert!(workbench.sweep.point("elsewhere/1").is_none());
+    assert_eq!(workbench.sweep.selected, None);
+}
+
+#[test]
+fn a_running_experiment_stays_in_the_view_when_one_that_is_shown_with_it_is_deleted() {
+    let mut workbench = ended(ready(Language::English), |_| None);
+    let first = workbench.sweep.experiment().unwrap().clone();
+    let id = first.experiment.id.clone();
+    common::list(&mut workbench, vec![Summary::of(&first, Condition::default())]);
+    workbench.apply(Action::Sweep(SweepAction::FindThreshold(1)));
+    let search = Experiment {
+        id: "search".to_owned(),
+        ..first.experiment.clone()
+    };
+    run_event(&mut workbench, RunEvent::Started(Box::new(search)));
+    assert_eq!(workbench.sweep.shown.len(), 2);
+
+    let deleted = LibraryEvent::Appended(Box::new(Entry::Deleted { id }));
+    workbench.absorb(Event::Library(Box::new(deleted)));
+    let mut record = first.records[1].clone();
+    record.experiment = "search".to_owned();
+    record.id = "search/1".to_owned();
+    run_event(&mut workbench, RunEvent::CaseFinished(Box::new(record)));
+    let shown: Vec<&str> = workbench
+        .sweep
+        .shown
+        .iter()
+        .map(|saved| &*saved.experiment.id)
+        .collect();
+    assert_eq!(shown, ["search"]);
+    assert!(workbench.sweep.point("search/1").is_some());
+}
+
+/// A sweep of raw values with P 1.
+fn of_raw_values(values: &str) -> Workbench {
+    let mut workbench = ready(Language::English);
+    workbench.apply(Action::Sweep(SweepAction::SetUnit(MagnitudeUnit::Raw)));
+    workbench.apply(Action::Sweep(SweepAction::SetMagnitudes(values.to_owned())));
+    workbench.apply(Action::Sweep(SweepAction::SetLengths(vec![1])));
+    workbench
+}
+
+#[test]
+fn lines_of_values_above_and_below_0_are_solid_when_their_own_cases_have_run() {
+    let workbench = ended(of_raw_values("-1, -0.5, -0.2, -0.1, 0.1, 0.2, 0.5, 1, 2"), |_| None);
+    let saved = workbench.sweep.experiment().unwrap().clone();
+    let solid_after = |removed: &[&str]| {
+        let mut saved = saved.clone();
+        saved
+            .records
+            .retain(|record| !removed.contains(&record.case.name.as_str()));
+        let mut workbench = ready(Language::English);
+        workbench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![saved]))));
+        common::settle(&mut workbench, &|_| String::new());
+        let harness = window(workbench);
+        let solid = |shape: &egui::Shape| match shape {
+            egui::Shape::Path(path) if !path.closed && path.stroke.width >= 1.5 => Some(path.points.len()),
+            _ => None,
+        };
+        let lines = painted(&harness).into_iter().filter_map(solid);
+        // Icons have lines of two and three points.
+        let mut lines: Vec<usize> = lines.filter(|points| *points > 3).collect();
+        lines.sort_unstable();
+        lines
+    };
+    assert_eq!(solid_after(&[]), [4, 5]);
+    assert_eq!(solid_after(&["prefix_val_2.0"]), [4], "of those below 0");
+}
+
+#[test]
+fn means_are_on_the_axis_that_is_written_where_one_module_does_not_know_its_vocabulary() {
+    let mut workbench = of_raw_values("0.05, 0.1, 0.5");
+    workbench.apply(Action::Sweep(SweepAction::AddPreset(2)));
+    let plan = workbench.sweep_plan();
+    let on = |address: &str, norms_per_raw: Option<f64>| {
+        let experiment = Experiment {
+            version: JOURNAL_VERSION,
+            id: address.to_owned(),
+            name: "Spring".to_owned(),
+            started_unix: 0.0,
+            plan: Some(plan.clone()),
+            module: ModuleIdentity {
+                address: address.to_owned(),
+                ..common::facts().identity
+            },
+        };
+        let mut saved = SavedExperiment::new(experiment.clone());
+        saved.records = plan
+            .cases()
+            .unwrap()
+            .iter()
+            .map(|case| record(&experiment, case))
+            .collect();
+        for record in &mut saved.records {
+            if let (1, CaseOutcome::Done(answer)) = (record.case.prompt, &mut record.outcome) {
+                answer.text = common::BASELINE.to_owned();
+            }
+            if let Some(prefix) = &mut record.prefix {
+                prefix.token_norms = prefix.token_norms.zip(norms_per_raw).map(|(raw, norms)| raw * norms);
+            }
+        }
+        saved
+    };
+    let shown = vec![on("10.0.0.2:10001", Some(50.0)), on("10.0.0.3:10001", None)];
+    workbench.absorb(Event::Library(Box::new(LibraryEvent::Read(shown))));
+    common::settle(&mut workbench, &|_| String::new());
+    workbench.apply(Action::Sweep(SweepAction::ShowPrompt(0)));
+    let mut harness = window(workbench);
+    harness.get_by_label("Mean").click();
+    harness.run_steps(3);
+    let bars = painted(&harness).into_iter().filter_map(|shape| match shape {
+        egui::Shape::LineSegment { points: [a, b], stroke }
+            if stroke.width == 1.0
+                && a.x == b.x
+                && (a.y - b.y).abs() > 40.0
+                && stroke.color == softprefix::theme::DARK.text3 =>
+        {
+            Some(a.x.round() as i32)
+        }
+        _ => None,
+    });
+    let bars: Vec<i32> = bars.collect();
+    let places: BTreeSet<i32> = bars.iter().copied().collect();
+    assert_eq!(
+        (bars.len(), places.len()),
+        (6, 3),
+        "both modules at the same three values: {bars:?}"
+    );
+}
+
+#[test]
+fn a_cell_with_repeats_is_a_loop_if_all_its_outputs_are_and_failed_if_there_is_none() {
+    let texts = ["花が咲き".repeat(12), common::PREFIXED.to_owned()];
+    let failure = SessionError::Client(ClientError::ConnectionLost {
+        address: "127.0.0.1:10001".to_owned(),
+        detail: "Broken pipe".to_owned(),
+    });
+    for (of_repeats, fails, label) in [
+        ([0, 0], false, "P 1, 1×: repeats itself"),
+        ([0, 1], false, "P 1, 1×: chrF2"),
+        ([1, 0], false, "P 1, 1×: chrF2"),
+        ([0, 0], true, "P 1, 1×: repeats itself"),
+    ] {
+        let mut workbench = ready(Language::English);
+        workbench.apply(Action::Sweep(SweepAction::SetMagnitudes("0, 1".to_owned())));
+        workbench.apply(Action::Sweep(SweepAction::SetLengths(vec![1])));
+        workbench.apply(Action::Sweep(SweepAction::SetRepeats(2)));
+        let mut workbench = ended(workbench, |case| {
+            case.recipe.as_ref()?;
+            Some(texts[of_repeats[case.repeat]].clone())
+        });
+        if fails {
+            let mut record = failed_case(&workbench, &failure);
+            let prefixed = workbench.sweep.records().filter(|record| !record.is_baseline());
+            record.case = prefixed.last().unwrap().case.clone();
+            run_event(&mut workbench, RunEvent::CaseFinished(Box::new(record)));
+        }
+        window(workbench).get_by_label_contains(label);
+    }
 }
