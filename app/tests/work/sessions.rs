@@ -422,6 +422,9 @@ fn the_example_opens_in_sweep_without_a_model_and_is_in_the_history_once() {
     let shown = harness.workbench.sweep.shown[0].clone();
     assert!(shown.records.iter().filter(|record| !record.is_baseline()).count() > 20);
     assert!(!shown.is_open(), "there is nothing to go on with");
+    let scored = shown.records.iter().find(|record| record.scores.is_some()).unwrap();
+    harness.apply(Action::Sweep(SweepAction::Select(Some(scored.id.clone()))));
+    assert!(harness.workbench.pair_scores().is_ok(), "it can be coloured by KL");
 
     // What a person adds to it is there when it is opened again.
     let rated = shown.records[3].id.clone();
