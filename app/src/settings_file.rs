@@ -54,7 +54,7 @@ impl SettingsFile {
         (file, remembered.within_bounds(), problem)
     }
 
-    /// Replaces the file if something has changed since the last call.
+    /// Replaces the file unless the last call that succeeded wrote the same. The first call always writes.
     ///
     /// # Errors
     /// Why it cannot be written; the old file is then unchanged.
@@ -78,10 +78,17 @@ impl SettingsFile {
 
 /// Copies a file of an earlier version that cannot be read, before it is overwritten.
 pub fn set_aside_older(path: &Path) -> Problem {
-    let unreadable = io::Error::new(io::ErrorKind::InvalidData, "it is not what this program writes");
+    let unreadable_content = io::Error::new(io::ErrorKind::InvalidData, "it is not what this program writes");
     match set_aside(path, |kept| std::fs::copy(path, kept).map(|_| ())) {
-        Ok(kept) => unreadable_kept_as(path, &unreadable, &kept),
-        Err(error) => left_as_it_is(path, &error),
+        Ok(kept) => unreadable_kept_as(path, &unreadable_content, &kept),
+        Err(_) => unreadable(
+            path,
+            &unreadable_content,
+            Bilingual::new(
+                "The window replaces this file, and it could not be copied: copy it elsewhere now if you need it.",
+                "このファイルはウィンドウが上書きします。控えを作れなかったので、必要なら今すぐ別の場所にコピーしてください。",
+            ),
+        ),
     }
 }
 

@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-/// Writes a file at `path` atomically: at any moment, either the old content is there or the new.
+/// Writes a file at `path` atomically: at any moment, either the old content is there or the new. A link at `path` is replaced, not followed, and
+/// the permissions are those of a new file.
 ///
 /// # Errors
 /// The system's error, and `InvalidInput` where something else than a regular file has the name; what was there is then unchanged.

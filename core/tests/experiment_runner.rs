@@ -1038,25 +1038,29 @@ async fn a_threshold_search_uses_the_points_of_an_earlier_sweep() {
 }
 
 #[tokio::test]
-async fn a_search_whose_baseline_fails_ends() {
-    let manner = Manner {
-        breaks_at: vec![1, 2, 3, 4],
-        ..Manner::ours(1)
-    };
-    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
-    let recipe = PrefixRecipe::new(PrefixKind::Constant, 1, Magnitude::TokenNorms(0.0));
-    let limit = SimilarityLimit {
-        measure: Measure::Chrf2,
-        minimum: 50.0,
-    };
-    let search = ThresholdRequest {
-        recipe,
-        search: ThresholdSearch::new(0.1, 2.0, 12).unwrap(),
-        limit,
-        known_records: Vec::new(),
-    };
-    let outcomes = Outcomes::of(Run::search_threshold(request(&unit, plan(), &folder).await, search).unwrap()).await;
-    assert_eq!((outcomes.end.clone(), outcomes.records().len()), (RunEnd::Complete, 2));
+async fn a_search_whose_first_baseline_fails_ends() {
+    // Each case is tried twice; the second time, the last baseline has a text, which comes too late.
+    for breaks_at in [vec![1, 2, 3, 4], vec![1, 2]] {
+        let manner = Manner {
+            breaks_at,
+            ..Manner::ours(1)
+        };
+        let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+        let recipe = PrefixRecipe::new(PrefixKind::Constant, 1, Magnitude::TokenNorms(0.0));
+        let limit = SimilarityLimit {
+            measure: Measure::Chrf2,
+            minimum: 50.0,
+        };
+        let search = ThresholdRequest {
+            recipe,
+            search: ThresholdSearch::new(0.1, 2.0, 12).unwrap(),
+            limit,
+            known_records: Vec::new(),
+        };
+        let outcomes =
+            Outcomes::of(Run::search_threshold(request(&unit, plan(), &folder).await, search).unwrap()).await;
+        assert_eq!((outcomes.end.clone(), outcomes.records().len()), (RunEnd::Complete, 2));
+    }
 }
 
 /// A search around a constant prefix for a text that a larger one gives, with a store that has the parent.

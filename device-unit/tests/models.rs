@@ -65,6 +65,7 @@ fn models_are_found_in_all_places_and_the_first_of_each_name_wins() {
     let store = ModelStore::new(places.with_named(at("named/Mine.gguf")));
     assert_eq!(modes(&store), ["Mine", "a", "b", "c"]);
     assert_eq!(store.find("A.gguf").unwrap().path, at("own/a.gguf"));
+    assert_eq!(store.find("B.GGUF").unwrap().path, at("own/b.GGUF"));
     assert_eq!(store.find("nothing").map(|model| model.name), None);
 }
 

@@ -167,7 +167,7 @@ impl DoctorAccess {
         )
     }
 
-    /// Writes a log entry; if that fails, appends the error to the message for the user.
+    /// Writes a log entry. If that fails, the message for the user says so, with the result, in place of `outcome`.
     fn note(&self, entry: &Entry, outcome: ChangeOutcome) -> ChangeOutcome {
         let Some(log) = &self.log else { return outcome };
         match log.add(entry) {
@@ -175,11 +175,11 @@ impl DoctorAccess {
             Err(error) => {
                 let (id, ended, path) = (&entry.id, &entry.ended, log.path().display());
                 let why = errors::because(
-                    &format!("{id} は実行しましたが（{ended}）、記録 {path} に書けませんでした"),
+                    &format!("{id} は終わりましたが（{ended}）、記録 {path} に書けませんでした"),
                     &error.to_string(),
                 );
                 ChangeOutcome::Problem(bilingual!(
-                    "{id} was done ({ended}), but {path} could not be written: {error}",
+                    "{id} ended ({ended}), but {path} could not be written: {error}",
                     "{why}"
                 ))
             }

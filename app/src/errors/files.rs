@@ -278,7 +278,9 @@ pub fn no_experiment(path: &Path) -> Problem {
             format!(
                 "{shown} contains no experiment: it is neither a results file nor an exported experiment nor a journal."
             ),
-            format!("{shown} には実験がありません。結果ファイルでも、書き出した実験でも、実験のファイルでもありません。"),
+            format!(
+                "{shown} には実験がありません。結果ファイルでも、書き出した実験でも、実験のファイルでもありません。"
+            ),
         ),
         Bilingual::new(
             "Choose another file; this one was left as it was.",

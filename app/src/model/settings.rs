@@ -8,9 +8,7 @@ use softprefix_core::experiment::Prompt;
 use softprefix_core::prefix::MAX_LEN;
 
 use super::sweep::SweepForm;
-use super::{
-    ExternalSettings, FindMode, Language, LearnForm, PrefixForm, PromptForm, SearchForm, Target, UsedModule,
-};
+use super::{ExternalSettings, FindMode, Language, LearnForm, PrefixForm, PromptForm, SearchForm, Target, UsedModule};
 
 /// Light or dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]

@@ -205,10 +205,7 @@ impl Outputs {
                 _ => &[],
             };
             if let Some(scores) = scores {
-                description = format!(
-                    "{description} {}",
-                    scores::accessible_value(cx.scoring_text(), scores)
-                );
+                description = format!("{description} {}", scores::accessible_value(cx.scoring_text(), scores));
             }
             let (name, pane_side) = match run {
                 RunKind::Baseline => (text.baseline_output, DiffSide::Left),

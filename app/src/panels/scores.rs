@@ -200,11 +200,13 @@ pub(super) fn perplexity(ui: &mut Ui, cx: &PanelContext<'_>) {
     let name = words(text.perplexity, palette.text3);
     let figure = paint::line_of_text(ui, &factor(perplexity), theme::CAPTION.mono(), palette.text);
     let under = words(text.perplexity_under_base, palette.text3);
-    let (least, all) = (name.size().x + figure.size().x + 18.0, under.size().x + 5.0);
+    /// Width left for the facts after the perplexity, in points.
+    const FACTS: f32 = 90.0;
+    let (least, more) = (name.size().x + figure.size().x + 18.0, under.size().x + 5.0);
     if ui.available_width() < least {
         return;
     }
-    let with_base = ui.available_width() > least + all + 90.0;
+    let with_base = ui.available_width() > least + more + FACTS;
     ui.add(Label::new(name)).on_hover_text(text.perplexity_about);
     ui.add(Label::new(figure)).on_hover_text(text.perplexity_about);
     if with_base {
@@ -359,7 +361,7 @@ fn quoted(text: &str) -> String {
     format!("“{shown}”")
 }
 
-/// Formats nats: two significant digits for small values.
+/// Formats nats: three decimals below 0.01, two below 10, one from there on.
 pub(super) fn nats(nats: f64) -> String {
     match nats {
         n if n < 0.000_5 => "0".to_owned(),
@@ -389,6 +391,7 @@ fn share(probability: f64) -> String {
         p if p >= 10.0 => format!("{p:.0} %"),
         p if p >= 0.1 => format!("{p:.1} %"),
         p if p >= 0.001 => format!("{p:.3} %"),
-        p => format!("{p:.0e} %"),
+        p if p > 0.0 => format!("{p:.0e} %"),
+        _ => "0 %".to_owned(),
     }
 }

@@ -65,21 +65,35 @@ pub fn kl_step(nats: f64) -> usize {
 
 /// The byte range of `text` for each of its tokens. Tokens that are parts of one character each get the whole
 /// character. Up to three at the end may be without text, where an output was cut off within a character. `None` where
-/// these are not the tokens of the text.
+/// these are not the tokens of the text, or could be so in too many ways.
 ///
 /// A token's text has U+FFFD in place of bytes that are not a whole character, one for one to three bytes, so it may end at several
-/// positions of `text`. All of them are followed from token to token. Those that lead to the end of `text` give the ranges.
+/// positions of `text`. All of them are followed from token to token, unless they are too many. Those that lead to the end of `text` give the
+/// ranges.
 pub fn token_ranges(text: &str, tokens: &[TokenPiece]) -> Option<Vec<Range<usize>>> {
+    /// Maximum number of ends that are followed, of all tokens together. A text of replacement characters could have as many as the square of its
+    /// tokens.
+    const MAX_ENDS: usize = 1 << 20;
     let bytes = text.as_bytes();
     // For each token, its possible ends, each with the start from which it was reached first.
     let mut starts_by_end: Vec<BTreeMap<usize, usize>> = Vec::with_capacity(tokens.len());
     let mut starts: Vec<usize> = vec![0];
+    let mut count = 0;
+    // The most bytes that the tokens after this one can stand for: an end from which they cannot reach the end of `text` is not followed.
+    let mut most_left: usize = tokens.iter().map(|token| token.text.len()).sum();
     for token in tokens {
+        most_left -= token.text.len();
         let mut ends = BTreeMap::new();
         for &start in &starts {
             for end in possible_ends(&token.text, bytes, start) {
-                ends.entry(end).or_insert(start);
+                if bytes.len() - end <= most_left {
+                    ends.entry(end).or_insert(start);
+                }
             }
+        }
+        count += ends.len();
+        if count > MAX_ENDS {
+            return None;
         }
         if ends.is_empty() {
             break;
@@ -153,6 +167,24 @@ mod tests {
             soft_prefix: None,
             top: Vec::new(),
         }
+    }
+
+    #[test]
+    fn tokens_of_replacement_characters_take_no_more_memory_than_others() {
+        let piece = char::REPLACEMENT_CHARACTER.to_string();
+        let count = 8_000;
+        let token = TokenPiece {
+            id: 0,
+            text: piece.clone(),
+        };
+        let tokens = vec![token; count];
+        let ranges = token_ranges(&piece.repeat(count), &tokens).unwrap();
+        assert!(
+            ranges
+                .iter()
+                .enumerate()
+                .all(|(at, range)| *range == (3 * at..3 * at + 3))
+        );
     }
 
     #[test]

@@ -126,10 +126,19 @@ const fn coder_part(package: &'static str, member: &'static str, bytes: u64) -> 
 /// The entry with this full or short name, in any letter case, with or without `.gguf`.
 #[must_use]
 pub fn entry(name: &str) -> Option<&'static Entry> {
-    let name = name.strip_suffix(".gguf").unwrap_or(name);
+    let name = without_suffix(name);
     CATALOGUE
         .iter()
         .find(|entry| entry.name.eq_ignore_ascii_case(name) || entry.short_name.eq_ignore_ascii_case(name))
+}
+
+/// A file's name without `.gguf`, which may be in any letter case.
+pub(super) fn without_suffix(name: &str) -> &str {
+    let at = name.len().checked_sub(".gguf".len());
+    match at.and_then(|at| name.split_at_checked(at)) {
+        Some((stem, suffix)) if suffix.eq_ignore_ascii_case(".gguf") => stem,
+        _ => name,
+    }
 }
 
 /// The entries for a default fetch, in order of preference: the Qwen 0.5B family.

@@ -16,7 +16,7 @@ use crate::model::{LoadError, LoadProgress, LoadStage, LoadedModel, ModelSource}
 use crate::tokenizer::{ChatTemplate, Tokenizer};
 
 use super::card::ModelInfo;
-use super::catalogue::{CATALOGUE, Entry, MODULE_QWEN, entry};
+use super::catalogue::{CATALOGUE, Entry, MODULE_QWEN, entry, without_suffix};
 use super::digest::{self, FirstFetch};
 use super::places::{Place, Placed, Places};
 
@@ -132,8 +132,9 @@ impl ModelStore {
     /// the catalogue.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<FoundModel> {
-        let plain = name.strip_suffix(".gguf").unwrap_or(name);
-        let plain = name_parts(Path::new(name)).map_or(plain, |(name, ..)| name);
+        let stem = without_suffix(name);
+        let file = PathBuf::from(format!("{stem}.gguf"));
+        let plain = name_parts(&file).map_or(stem, |(name, ..)| name);
         let mut found = self.found();
         // A file named like a short name takes precedence over the catalogue.
         for wanted in [Some(plain), entry(name).map(|entry| entry.name)].into_iter().flatten() {

@@ -79,6 +79,8 @@ impl Source {
         }
     }
 
+    /// Removes a plan's cases that a resumed run has finished. A search for a prefix is resumed by [`Proposals::resume`]; one for a threshold is
+    /// started again, with the earlier records as known ones.
     pub(super) fn forget(&mut self, finished: &HashSet<usize>) {
         if let Self::Plan(cases) = self {
             cases.retain(|case| !finished.contains(&case.index));
@@ -163,7 +165,9 @@ impl Searching {
     pub(super) fn take(&mut self, record: &Record) {
         self.waits = false;
         if record.is_baseline() {
+            // The last baseline, after which none is left, comes too late for a search.
             if self.baseline_text.is_none()
+                && !self.baselines.is_empty()
                 && let Some(text) = record.text()
             {
                 self.baseline_text = Some(text.to_owned());

@@ -8,7 +8,8 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedWriteHalf;
 
 use super::frames::{
-    COMMAND, FrameReader, LIMIT, MORE, command, frame, garbage, pong, push_frame, ready, refusal, socket_type,
+    COMMAND, FrameReader, LIMIT, MORE, command, frame, garbage, memory_taken, pong, push_frame, ready, refusal,
+    socket_type,
 };
 use super::{Kind, path_of};
 use crate::budget::Budget;
@@ -25,6 +26,8 @@ const FRAME_COST: usize = 64;
 pub struct Connection {
     reader: FrameReader,
     writer: OwnedWriteHalf,
+    /// Charged for the frames of a message that is not complete yet.
+    memory: Budget,
 }
 
 impl Connection {
@@ -75,7 +78,11 @@ impl Connection {
                 "the peer refused the handshake, or is a socket of the wrong kind",
             ));
         }
-        Ok(Self { reader, writer })
+        Ok(Self {
+            reader,
+            writer,
+            memory: memory.clone(),
+        })
     }
 
     /// Sends a message of several frames.
@@ -103,7 +110,8 @@ impl Connection {
     }
 
     async fn receive_any(&mut self) -> io::Result<Received> {
-        let (mut frames, mut size) = (Vec::new(), 0);
+        // The frames so far; the caller charges the whole message.
+        let (mut frames, mut size, mut held) = (Vec::new(), 0, self.memory.message());
         loop {
             let (flags, body) = self.reader.frame().await?;
             if flags & COMMAND != 0 {
@@ -116,9 +124,13 @@ impl Connection {
                 }
                 continue;
             }
-            size += body.len() + FRAME_COST;
+            let cost = body.len() + FRAME_COST;
+            size += cost;
             if size > LIMIT + FRAME_COST {
                 return Err(garbage("a message is larger than 16 MiB"));
+            }
+            if !held.grow(cost) {
+                return Err(memory_taken());
             }
             frames.push(body);
             if flags & MORE == 0 {

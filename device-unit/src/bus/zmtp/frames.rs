@@ -115,10 +115,7 @@ impl FrameReader {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             if !self.charge.grow(read) {
-                return Err(io::Error::new(
-                    io::ErrorKind::OutOfMemory,
-                    "the memory that this unit has for requests is taken",
-                ));
+                return Err(memory_taken());
             }
         }
         Ok(())
@@ -155,6 +152,13 @@ impl FrameReader {
         body.drain(..header);
         Ok((flags, body))
     }
+}
+
+pub fn memory_taken() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::OutOfMemory,
+        "the memory that this unit has for requests is taken",
+    )
 }
 
 pub fn garbage(what: &str) -> io::Error {
