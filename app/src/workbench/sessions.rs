@@ -54,6 +54,8 @@ impl Workbench {
         }
         if let Some(record) = last_prefixed {
             self.prefixed = pane_of(&record);
+            // It stays the run of the pane when others, such as those of a curve, come after it.
+            self.tuning.record_at_controls = record.is_complete().then_some(record.id);
         }
         self.measure(comparisons);
         self.describe();

@@ -942,6 +942,20 @@ fn an_opened_session_brings_its_prompt_settings_prefix_points_and_texts() {
     );
     assert_eq!(points(&workbench), 1);
     assert!(!workbench.baseline.stale && !workbench.prefixed.stale);
+    // The run of a curve is no run of the pane, whose measures stay.
+    workbench.apply(Action::FillCurve);
+    let asked = workbench.take_requests().into_iter().find_map(|request| match request {
+        Request::FillCurve(asked) => asked.into_iter().next(),
+        _ => None,
+    });
+    let asked = asked.unwrap();
+    workbench.absorb(Event::CurvePoint {
+        run: asked.run,
+        record: record(&asked, "one four", FinishReason::Stop),
+    });
+    compare(&mut workbench);
+    assert_eq!(points(&workbench), 2);
+    assert_eq!(workbench.tuning.current().unwrap().0.text(), Some("one three"));
     // The first prompt's runs are there as well.
     workbench.apply(Action::LoadPreset(0));
     workbench.apply(Action::SetMaxTokens(64));
