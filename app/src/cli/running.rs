@@ -77,8 +77,8 @@ impl Store {
         format!("what was finished is in {}. Add --resume to continue.", self.name())
     }
 
-    /// Returns every experiment with a plan that is complete or can be continued, latest first, and whether it can be
-    /// continued.
+    /// Returns every sweep that is complete or can be continued, latest first, and whether it can be continued. A search has a plan, too, but is
+    /// continued otherwise.
     fn earlier(&self) -> Result<Vec<(Experiment, bool)>, Failure> {
         match self {
             Self::Library(library) => {
@@ -89,7 +89,7 @@ impl Store {
                 let known = listing.experiments.into_iter().filter(|summary| !summary.is_deleted);
                 let usable = known.filter(|summary| summary.ending != Some(Ending::Cancelled));
                 Ok(usable
-                    .filter(|summary| summary.experiment.plan.is_some())
+                    .filter(|summary| summary.experiment.plan.is_some() && !summary.finds)
                     .map(|summary| (summary.experiment, summary.is_open))
                     .collect())
             }
@@ -99,7 +99,7 @@ impl Store {
                     .rev()
                     .filter(|saved| !saved.is_deleted() && saved.ending != Some(Ending::Cancelled));
                 Ok(usable
-                    .filter(|saved| saved.experiment.plan.is_some())
+                    .filter(|saved| saved.experiment.plan.is_some() && saved.generations.is_empty())
                     .map(|saved| (saved.experiment.clone(), saved.is_open()))
                     .collect())
             }

@@ -114,6 +114,8 @@ impl Workbench {
         (self.group_key(), prefix.recipe())
     }
 
+    /// Stops filling the curve. Automatic filling does not begin it again for the same prompt and prefix, unless the caller clears
+    /// [`CurveFill::of`].
     pub(super) fn stop_curve(&mut self) {
         if !self.curve.runs.is_empty() {
             self.curve.runs.clear();

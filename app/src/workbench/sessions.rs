@@ -22,6 +22,7 @@ impl Workbench {
     /// Replaces the shown session and stops its runs.
     fn change_to(&mut self, tuning: Tuning) {
         self.stop_curve();
+        self.curve.of = None;
         for kind in [RunKind::Baseline, RunKind::Prefixed, RunKind::BaselineRepeat] {
             self.cancel_run(kind);
         }

@@ -45,6 +45,7 @@ impl SavedExperiment {
     /// Applies one more line of its journal. Records and names of other experiments are ignored.
     pub fn add(&mut self, entry: Entry) {
         match entry {
+            // A journal has one such line. Where the experiment was created again under its id, the later line counts, with its name.
             Entry::Started(experiment) => {
                 if experiment.id == self.experiment.id {
                     self.planned = planned_by(&experiment);
@@ -162,7 +163,8 @@ impl SavedExperiment {
         }
     }
 
-    /// Number of the plan's cases; 0 for a tuning session.
+    /// Number of the plan's cases: those of a search's plan are its baselines only. 0 without a plan, and for one that cannot be unfolded
+    /// ([`Plan::cases`](super::plan::Plan::cases)).
     pub fn planned(&self) -> usize {
         self.planned
     }
@@ -173,7 +175,7 @@ impl SavedExperiment {
     }
 
     /// Whether it has a plan of which cases are not run or not scored, and no ending. A cancelled one is not open: it is resumed only where a
-    /// person asks for it.
+    /// person asks for it. Of a search it counts the baselines only; whether it has candidates left is [`Self::unfinished_search`].
     pub fn is_open(&self) -> bool {
         self.experiment.plan.is_some()
             && self.ending.is_none()
