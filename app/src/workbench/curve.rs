@@ -115,7 +115,7 @@ impl Workbench {
     }
 
     /// Stops filling the curve. Automatic filling does not begin it again for the same prompt and prefix, unless the caller clears
-    /// [`CurveFill::of`].
+    /// [`CurveFill::of`](super::CurveFill::of).
     pub(super) fn stop_curve(&mut self) {
         if !self.curve.runs.is_empty() {
             self.curve.runs.clear();
