@@ -25,7 +25,7 @@ use softprefix_core::experiment::RunEnd;
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 use softprefix_core::protocol::learn::{LearnEnd, LearnFrame};
 
-use common::stage::{Stage, enter, sized, window};
+use common::stage::{Stage, enter, sized, type_over, window};
 
 fn ready() -> Workbench {
     common::ready(Language::English, Theme::Dark)
@@ -1324,20 +1324,16 @@ fn a_retina_display_shows_the_same_words_in_the_same_places() {
     }
 }
 
+const HEADLINE: &str = "Type the magnitude";
+
 /// Types over the headline of the magnitude, and stays in it.
 fn type_magnitude(harness: &mut Harness<'static, Stage>, text: &str) {
-    let headline = "Type the magnitude";
-    harness.get_by_role_and_label(Role::TextInput, headline).focus();
-    harness.run_steps(2);
-    harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
-    harness.run_steps(1);
-    harness.get_by_role_and_label(Role::TextInput, headline).type_text(text);
-    harness.run_steps(2);
+    type_over(harness, HEADLINE, text);
     assert_eq!(headline_of(harness), text);
 }
 
 fn headline_of(harness: &Harness<'static, Stage>) -> String {
-    let headline = harness.get_by_role_and_label(Role::TextInput, "Type the magnitude");
+    let headline = harness.get_by_role_and_label(Role::TextInput, HEADLINE);
     headline.accesskit_node().value().unwrap_or_default()
 }
 

@@ -62,14 +62,19 @@ pub fn paced(workbench: Workbench, size: [f32; 2], step: f32) -> Harness<'static
     harness
 }
 
-/// Types into a field, and leaves it with Enter.
-pub fn enter(harness: &mut Harness<'_, Stage>, field: &str, text: &str) {
+/// Types over the text of a field, and stays in it.
+pub fn type_over(harness: &mut Harness<'_, Stage>, field: &str, text: &str) {
     harness.get_by_role_and_label(Role::TextInput, field).focus();
     harness.run_steps(2);
     harness.key_press_modifiers(Modifiers::COMMAND, Key::A);
     harness.run_steps(1);
     harness.get_by_role_and_label(Role::TextInput, field).type_text(text);
     harness.run_steps(2);
+}
+
+/// Types into a field, and leaves it with Enter.
+pub fn enter(harness: &mut Harness<'_, Stage>, field: &str, text: &str) {
+    type_over(harness, field, text);
     harness.key_press(Key::Enter);
     harness.run_steps(3);
 }
