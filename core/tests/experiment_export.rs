@@ -12,8 +12,8 @@ use softprefix_core::compare::{Measure, Report, ResultsFile, Verdict};
 use softprefix_core::experiment::export::{self, ImportError};
 use softprefix_core::experiment::html::{self, Language};
 use softprefix_core::experiment::{
-    Analysis, Applied, CaseOutcome, CaseScores, Experiment, Extent, Group, Magnitudes, Plan, Point, Prompt, Proof,
-    Rating, Record, Settings, Spread, Stars, Sweep, Values, over_prompts,
+    Analysis, Applied, AxisUnit, CaseOutcome, CaseScores, Experiment, Extent, Group, Magnitudes, Plan, Point, Prompt,
+    Proof, Rating, Record, Settings, Spread, Stars, Sweep, Values, over_prompts, words,
 };
 use softprefix_core::files;
 use softprefix_core::files::faults::{Fault, inject};
@@ -686,6 +686,64 @@ fn the_results_file_of_an_experiment_opens_as_an_experiment_again() {
         );
         assert_eq!(before.prefix, after.prefix);
         assert_eq!(before.prompt, after.prompt);
+    }
+}
+
+#[test]
+fn a_results_file_names_the_module_of_its_records_and_keeps_the_number_of_a_repeat() {
+    // A session began on another module than the one on which these ran.
+    let (mut experiment, mut records) = sweep();
+    let ran_on = experiment.module.clone();
+    experiment.module.model = "an earlier model".into();
+    experiment.module.hidden_size = 576;
+    let prefixed = records.iter().position(|record| record.prefix.is_some()).unwrap();
+    records[prefixed].case.repeat = 2;
+
+    let file = export::to_results_file(&experiment, &records, 0);
+    assert_eq!(
+        (&file.meta.model, file.meta.hidden_size),
+        (&ran_on.model, ran_on.hidden_size)
+    );
+    let (again, records_again) = export::from_json(file.to_json().unwrap().as_bytes(), "again").unwrap();
+    assert_eq!(again.module, ran_on);
+    assert!(records_again.iter().all(|record| record.module == ran_on));
+    let repeats = |records: &[Record]| records.iter().map(|record| record.case.repeat).collect::<Vec<_>>();
+    assert_eq!(repeats(&records_again), repeats(&records));
+}
+
+#[test]
+fn a_failed_run_does_not_change_the_unit_of_a_reports_axis_and_no_dot_is_drawn_in_another_unit() {
+    let (experiment, records) = sweep();
+    let page = |records: &[Record]| html::to_html(&experiment, records, &Language::English.into());
+    let raw = words::AXIS_RAW.en;
+    let norms = words::AXIS_NORMS.en;
+    let is_failed = |record: &&Record| record.error().is_some();
+    assert_eq!(records.iter().filter(is_failed).count(), 1);
+    let mut failed_early = records.clone();
+    // It failed before its rows were built, so its norm is unknown.
+    failed_early
+        .iter_mut()
+        .find(|record| record.error().is_some())
+        .unwrap()
+        .prefix = None;
+    let in_norms = page(&failed_early);
+    assert!(in_norms.contains(norms) && !in_norms.contains(raw));
+
+    // One that ran without a known norm: all are placed by their raw values.
+    let mut mixed = records.clone();
+    let without_norm = mixed
+        .iter_mut()
+        .filter(|record| record.prefix.is_some() && record.error().is_none())
+        .next_back()
+        .unwrap();
+    without_norm.module.median_norm = None;
+    without_norm.prefix.as_mut().unwrap().token_norms = None;
+    let in_raw = page(&mixed);
+    assert!(in_raw.contains(raw) && !in_raw.contains(norms));
+    let unit = AxisUnit::of(&Analysis::of(&mixed).groups[0].points);
+    assert_eq!(unit, AxisUnit::Raw);
+    for point in &Analysis::of(&mixed).groups[0].points {
+        assert_eq!(point.magnitude_in(unit), point.raw.map(f64::abs));
     }
 }
 

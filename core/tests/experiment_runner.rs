@@ -632,6 +632,33 @@ async fn a_module_that_stays_away_interrupts_the_run_and_the_rest_runs_later() {
 }
 
 #[tokio::test]
+async fn the_progress_of_a_resumed_run_counts_earlier_failures_among_its_finished_cases() {
+    let manner = Manner {
+        refuses: vec![0.01],
+        breaks_at: vec![9],
+        gone_from: 2,
+        ..Manner::ours(1)
+    };
+    let (unit, folder) = (Unit::start(manner).await, tempfile::tempdir().unwrap());
+    let first = Outcomes::of(Run::start(request(&unit, plan(), &folder).await).unwrap()).await;
+    let failed = first.records().iter().filter(|record| record.error().is_some()).count();
+    assert_eq!(failed, 1);
+
+    let back = Unit::start(Manner::ours(1)).await;
+    let resumed = RunRequest {
+        resume: saved(&folder).pop(),
+        ..request(&back, plan(), &folder).await
+    };
+    let second = Outcomes::of(Run::start(resumed).unwrap()).await;
+    assert_eq!(second.end, RunEnd::Complete);
+    let progress = second.events.iter().filter_map(|event| match event {
+        RunEvent::Progress(progress) => Some(progress.failed),
+        _ => None,
+    });
+    assert!(progress.into_iter().all(|failed| failed == 1));
+}
+
+#[tokio::test]
 async fn a_pause_begins_no_case_and_going_on_finishes() {
     let manner = Manner {
         takes: Duration::from_millis(20),

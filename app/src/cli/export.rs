@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use softprefix_core::experiment::{Experiment, Record};
+use softprefix_core::experiment::{Experiment, GroupKey, Record};
 use softprefix_core::files;
 
 use super::report::experiments_of;
@@ -174,11 +174,15 @@ pub fn run(args: &ExportArgs) -> Result<Exit, Failure> {
             )));
         }
     };
-    let written = args.forms.write(experiment, records, (&firsts, prompt))?;
-    let held = firsts.iter().filter(|record| record.case.prompt == prompt).count();
-    if args.forms.results.is_some() && held < records.len() {
+    // Those that share a baseline with the first.
+    let of_prompt = || firsts.iter().filter(|record| record.case.prompt == prompt);
+    let key = of_prompt().next().map(GroupKey::of);
+    let is_alike = |record: &&Record| key.as_ref().is_some_and(|key| key.is_same_as(&GroupKey::of(record)));
+    let held: Vec<Record> = of_prompt().filter(is_alike).cloned().collect();
+    let written = args.forms.write(experiment, records, (&held, prompt))?;
+    if args.forms.results.is_some() && held.len() < records.len() {
         eprint(format!(
-            "a results file has one prompt and one module: this one has prompt {} of {} on the first module; --prompt chooses another",
+            "a results file has one prompt with the same settings on one module: this one has prompt {} of {} with its first settings on the first module; --prompt chooses another",
             args.prompt,
             prompts.len()
         ));

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use softprefix_core::compare::{Report, ResultsFile};
-use softprefix_core::experiment::{Experiment, Journal, JournalError, Record, experiments, export, new_id};
+use softprefix_core::experiment::{Experiment, GroupKey, Journal, JournalError, Record, experiments, export, new_id};
 use softprefix_core::files;
 
 use super::running::{journal_failure, print_damage};
@@ -37,45 +37,37 @@ pub fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
-/// The cases of one prompt on one module.
+/// Cases that share a baseline: of one prompt, with the same settings, on one module.
 pub(super) struct Table {
     heading: String,
     file: ResultsFile,
 }
 
-/// Splits an experiment into tables, by module and prompt, in the order in which they were first run.
+/// Splits an experiment into tables, in the order in which they were first run.
 pub(super) fn tables(experiment: &Experiment, records: &[Record]) -> Vec<Table> {
-    let mut groups: Vec<(Experiment, usize, Vec<Record>)> = Vec::new();
+    let mut groups: Vec<(GroupKey, usize, Vec<Record>)> = Vec::new();
     for record in records {
-        let is_its = |(experiment, prompt, _): &&mut (Experiment, usize, Vec<Record>)| {
-            let module = &experiment.module;
-            (&module.address, &module.model, *prompt)
-                == (&record.module.address, &record.module.model, record.case.prompt)
-        };
-        match groups.iter_mut().find(is_its) {
+        let (key, prompt) = (GroupKey::of(record), record.case.prompt);
+        match groups
+            .iter_mut()
+            .find(|(known, number, _)| *number == prompt && known.is_same_as(&key))
+        {
             Some((_, _, records)) => records.push(record.clone()),
-            None => {
-                let experiment = Experiment {
-                    module: record.module.clone(),
-                    ..experiment.clone()
-                };
-                groups.push((experiment, record.case.prompt, vec![record.clone()]));
-            }
+            None => groups.push((key, prompt, vec![record.clone()])),
         }
     }
-    let table = |(experiment, prompt, records): (Experiment, usize, Vec<Record>)| {
-        let module = &experiment.module;
-        let file = export::to_results_file(&experiment, &records, prompt);
-        Table {
-            heading: format!(
-                "{} on {} (H {}): {}",
-                module.model,
-                module.address,
-                module.hidden_size,
-                name_of(&file.meta.user_prompt)
-            ),
-            file,
-        }
+    let table = |(key, prompt, records): (GroupKey, usize, Vec<Record>)| {
+        let file = export::to_results_file(experiment, &records, prompt);
+        let limit = key.settings.max_new_tokens;
+        let limit = limit.map_or(String::new(), |tokens| format!(", up to {tokens} tokens"));
+        let heading = format!(
+            "{} on {} (H {}{limit}): {}",
+            key.model,
+            key.address,
+            file.meta.hidden_size,
+            name_of(&file.meta.user_prompt)
+        );
+        Table { heading, file }
     };
     groups.into_iter().map(table).collect()
 }

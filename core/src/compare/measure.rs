@@ -107,7 +107,12 @@ impl Measure {
         match self {
             Self::Chrf2 => Some(100.0),
             Self::FirstDivergence | Self::Length | Self::KlMean | Self::Perplexity => None,
-            _ => Some(1.0),
+            Self::Indel
+            | Self::Difflib
+            | Self::DifflibAutojunk
+            | Self::Levenshtein
+            | Self::Distinct2
+            | Self::Distinct4 => Some(1.0),
         }
     }
 

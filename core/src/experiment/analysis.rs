@@ -60,7 +60,7 @@ impl GroupKey {
 
     /// Whether records of both keys may be measured against one baseline: prompt, module, model and all settings that
     /// affect a text are the same. Streaming does not affect it, and an unknown digest counts as equal.
-    fn is_same_as(&self, other: &Self) -> bool {
+    pub fn is_same_as(&self, other: &Self) -> bool {
         let (here, there) = (&self.settings, &other.settings);
         let digests = self.model_sha256.as_ref().zip(other.model_sha256.as_ref());
         self.address == other.address
@@ -540,6 +540,35 @@ pub fn over_prompts<'g>(
     lines.collect()
 }
 
+/// The unit of an axis of magnitudes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AxisUnit {
+    TokenNorms,
+    Raw,
+}
+
+impl AxisUnit {
+    /// Token norms, where every one of these points that has a place on the axis is known in them: one with a prefix that did not fail.
+    pub fn of<'p>(points: impl IntoIterator<Item = &'p Point>) -> Self {
+        let mut drawn = points
+            .into_iter()
+            .filter(|point| point.series.is_some() && point.error.is_none());
+        if drawn.all(|point| point.token_norms.is_some()) {
+            Self::TokenNorms
+        } else {
+            Self::Raw
+        }
+    }
+
+    /// The heading of the axis.
+    pub fn label(self) -> words::Term {
+        match self {
+            Self::TokenNorms => words::AXIS_NORMS,
+            Self::Raw => words::AXIS_RAW,
+        }
+    }
+}
+
 impl Point {
     fn of(record: &Record) -> Self {
         let recipe = record
@@ -590,6 +619,14 @@ impl Point {
     /// The place on a magnitude axis: token norms where known, else the absolute raw value.
     pub fn magnitude(&self) -> f64 {
         self.token_norms.or(self.raw.map(f64::abs)).unwrap_or(0.0)
+    }
+
+    /// The place on an axis of this unit; `None` where the magnitude is not known in it.
+    pub fn magnitude_in(&self, unit: AxisUnit) -> Option<f64> {
+        match unit {
+            AxisUnit::TokenNorms => self.token_norms,
+            AxisUnit::Raw => self.raw.map(f64::abs),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::analysis::{Analysis, Group, Point, Series, over_prompts};
+use super::analysis::{Analysis, AxisUnit, Group, Point, Series, over_prompts};
 use super::html::{Page, one_line};
 use super::html_text;
 use super::svg::{Chart, Dot, Line, Map, MapCell};
@@ -62,7 +62,9 @@ impl Page<'_> {
     }
 
     fn mean_chart(&self, groups: &[&Group], measure: Measure) -> Option<Chart> {
-        let lines: Vec<Line> = over_prompts(groups, measure, |point| Some(point.magnitude()))
+        let points = || groups.iter().flat_map(|group| &group.points);
+        let unit = AxisUnit::of(points());
+        let lines: Vec<Line> = over_prompts(groups, measure, |point| point.magnitude_in(unit))
             .into_iter()
             .map(|(series, spreads)| Line {
                 label: self.line_label(series),
@@ -79,12 +81,11 @@ impl Page<'_> {
                     .collect(),
             })
             .collect();
-        let points = || groups.iter().flat_map(|group| &group.points);
         lines.iter().any(|line| !line.points.is_empty()).then(|| Chart {
             title: measure_title(measure, self),
             lines,
             y_range: measure.full_scale().map(|top| (0.0, top)),
-            ..axis(points, self)
+            ..axis(unit, self)
         })
     }
 
@@ -176,7 +177,8 @@ pub(super) fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
     if lines.is_empty() {
         return Vec::new();
     }
-    let frame = axis(|| group.points.iter(), page);
+    let unit = AxisUnit::of(&group.points);
+    let frame = axis(unit, page);
     let chart =
         |title: String, band: Option<(f64, f64, String)>, y_range, value: &dyn Fn(&Point) -> Option<f64>| Chart {
             title,
@@ -186,7 +188,7 @@ pub(super) fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
                     label: page.line_label(series),
                     points: points
                         .iter()
-                        .filter_map(|point| dot(group, point, value(point)?, page))
+                        .filter_map(|point| dot(group, point, unit, value(point)?, page))
                         .collect(),
                 })
                 .collect(),
@@ -226,12 +228,9 @@ fn measure_title(measure: Measure, page: &Page<'_>) -> String {
     [page.text(measure.name()), page.text(html_text::measure_note(measure))].concat()
 }
 
-/// A chart without lines, over the magnitudes of these points.
-fn axis<'p, I: Iterator<Item = &'p Point>>(points: impl Fn() -> I, page: &Page<'_>) -> Chart {
-    let in_norms = points()
-        .filter(|point| point.series.is_some())
-        .all(|point| point.token_norms.is_some());
-    let regimes = if in_norms {
+/// A chart without lines, over magnitudes in this unit.
+fn axis(unit: AxisUnit, page: &Page<'_>) -> Chart {
+    let regimes = if unit == AxisUnit::TokenNorms {
         let [floor, over] = words::REGION_BORDERS;
         let ends = [(0.0, floor.0), (floor.1, over.0), (over.1, f64::MAX)];
         let regions = ends.into_iter().zip(words::REGIONS);
@@ -242,20 +241,16 @@ fn axis<'p, I: Iterator<Item = &'p Point>>(points: impl Fn() -> I, page: &Page<'
         Vec::new()
     };
     Chart {
-        x_label: if in_norms {
-            page.text(words::AXIS_NORMS)
-        } else {
-            page.text(words::AXIS_RAW)
-        }
-        .to_owned(),
+        x_label: page.text(unit.label()).to_owned(),
         regimes,
         ..Chart::default()
     }
 }
 
-fn dot(group: &Group, point: &Point, value: f64, page: &Page<'_>) -> Option<Dot> {
+fn dot(group: &Group, point: &Point, unit: AxisUnit, value: f64, page: &Page<'_>) -> Option<Dot> {
+    let magnitude = point.magnitude_in(unit)?;
     point.error.is_none().then(|| Dot {
-        magnitude: point.magnitude(),
+        magnitude,
         value,
         title: format!(
             "{}: {value:.4} ({})",

@@ -30,7 +30,8 @@ pub fn to_results_file(experiment: &Experiment, records: &[Record], prompt: usiz
         let baseline = chosen.remove(at);
         chosen.insert(0, baseline);
     }
-    let module = &experiment.module;
+    // A session can go on with another module than it began with.
+    let module = chosen.first().map_or(&experiment.module, |record| &record.module);
     let (host, port) = match module.address.rsplit_once(':') {
         Some((host, port)) => (host.to_owned(), port.parse().unwrap_or_default()),
         None => (module.address.clone(), 0),
@@ -121,6 +122,7 @@ fn entry(record: &Record) -> ResultEntry {
             Some(("started_unix".to_owned(), json!(record.started_unix))),
             (record.applied() == Applied::Proven).then(|| ("acknowledged".to_owned(), json!(true))),
             answer.and_then(|answer| Some((ECHO.to_owned(), json!(answer.echo.as_ref()?)))),
+            (record.case.repeat > 0 && !record.is_baseline()).then(|| (REPEAT.to_owned(), json!(record.case.repeat))),
             record.scores.as_ref().map(|scores| (SCORES.to_owned(), json!(scores))),
             (!record.rating.is_empty()).then(|| (RATING.to_owned(), json!(record.rating))),
         ]
@@ -133,6 +135,8 @@ fn entry(record: &Record) -> ResultEntry {
 
 /// Key of the unit's echo in our fields of a case.
 const ECHO: &str = "echo";
+/// Key of the repeat's number, from 0, in our fields of a case with a prefix. Baselines are numbered by their order.
+const REPEAT: &str = "repeat";
 /// Key of the scores in our fields of a case.
 const SCORES: &str = "scores";
 /// Key of stars and note in our fields of a case.
@@ -182,7 +186,11 @@ pub fn from_results_file(file: &ResultsFile, id: &str) -> Result<(Experiment, Ve
                 rounding: Rounding::Truncate,
             }),
         };
-        let repeat = if recipe.is_none() { baselines } else { 0 };
+        let repeat = match (&recipe, extra.other.get(REPEAT)) {
+            (None, _) => baselines,
+            (Some(_), Some(value)) => read(&at(REPEAT), value)?,
+            (Some(_), None) => 0,
+        };
         baselines += usize::from(recipe.is_none());
         let prefix = recipe
             .clone()

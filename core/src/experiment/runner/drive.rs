@@ -95,6 +95,7 @@ impl Runner {
         if let Some(saved) = self.request.resume.take() {
             let finished = saved.finished();
             self.progress.finished = finished.len();
+            self.progress.failed = saved.records.iter().filter(|record| record.error().is_some()).count();
             source.forget(&finished);
             for record in saved.undeleted() {
                 self.queue_for_scoring(record);
