@@ -1,5 +1,5 @@
-//! Turns the tokens of an inference into replies: whole characters, in frames of three tokens like the stock unit's, and always with a
-//! final frame.
+//! Turns the tokens of an inference into replies: whole characters, in frames of three tokens like the stock unit's. A stream that has
+//! begun always gets a final frame.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,8 +32,8 @@ pub struct InferenceResponder {
     pub wants_usage: bool,
     /// Whether the text is sent in frames: as set up, unless the request overrides it.
     pub streams: bool,
-    /// Whether frames are sent separately ([`ReplySink::send_frame`](super::ReplySink::send_frame)).
-    pub apart: bool,
+    /// Whether frames are sent a few milliseconds apart ([`ReplySink::send_frame`](super::ReplySink::send_frame)).
+    pub frames_are_spaced: bool,
     pub counts: Counts,
     /// The last tokens before the output, stored with it so that a later run can be matched from its start.
     pub context: Vec<u32>,
@@ -69,7 +69,7 @@ impl InferenceResponder {
             echo: None,
             wants_usage: false,
             streams: guard.task().setup.is_streaming(),
-            apart: true,
+            frames_are_spaced: true,
             counts: Counts::default(),
             context: Vec::new(),
             number: NUMBER.fetch_add(1, Ordering::Relaxed),
@@ -112,7 +112,7 @@ impl InferenceResponder {
             outlet.send(message.clone());
         }
         if task.setup.enoutput {
-            if self.streams && self.apart {
+            if self.streams && self.frames_are_spaced {
                 self.peer.sink().send_frame(message, self.number);
             } else {
                 self.peer.sink().send(message);
@@ -123,7 +123,7 @@ impl InferenceResponder {
     /// Returns `true` if a frame sent now is neither delayed nor joined with another.
     fn can_send_frame(&self) -> bool {
         let sink = self.peer.sink();
-        if self.apart {
+        if self.frames_are_spaced {
             sink.takes_frame(self.number)
         } else {
             sink.has_room()
@@ -171,8 +171,8 @@ impl InferenceResponder {
         }
     }
 
-    /// Sends an error to the client, even if results are only published. A stream still gets a final frame, for clients that wait for
-    /// nothing else.
+    /// Sends an error to the client, even if results are only published. A stream that has begun also gets its final frame, for clients
+    /// that wait for nothing else; before the first frame, the error is the only reply.
     fn fail(&mut self, error: ErrorField) {
         self.ended = true;
         let work_id = self.guard.task().work_id.clone();

@@ -16,6 +16,8 @@ use crate::scheduler::{AdmissionPermit, ChooseToken, Drafter, Job, JobOutcome, L
 use crate::tokenizer::{Special, TokenizerError};
 
 /// Prepares an inference and submits it to the scheduler, or replies with an error.
+///
+/// One that has been stopped meanwhile is ended without being tokenized. Its last reply is like any other: it confirms the prefix.
 pub fn submit(
     model: &SharedModel,
     input: Input,
@@ -23,23 +25,28 @@ pub fn submit(
     permit: AdmissionPermit,
     time_limit: Duration,
 ) {
+    responder.wants_usage = input.options.usage;
+    responder.streams = input.options.stream.unwrap_or(responder.streams);
+    // Our own client accepts joined frames, so they are sent without a pause.
+    responder.frames_are_spaced = !input.has_options;
+    let prefix = match decode_prefix(model, &input) {
+        Ok(prefix) => prefix,
+        Err(error) => return responder.refuse(error),
+    };
+    responder.echo = prefix.as_ref().map(SoftPrefixEcho::of);
+    responder.counts.prefix = prefix.as_ref().map_or(0, SoftPrefix::len);
     if responder.guard().stop.is_set() {
         return Box::new(responder).end(JobOutcome::NeverStarted, Timings::default());
     }
     let task = Arc::clone(responder.guard().task());
-    match prepare(model, &task, &input) {
+    match prepare(model, &task, &input, responder.counts.prefix) {
         Err(error) => responder.refuse(error),
         Ok(prepared) => {
-            responder.echo = prepared.prefix.as_ref().map(SoftPrefixEcho::of);
-            responder.wants_usage = input.options.usage;
-            responder.streams = input.options.stream.unwrap_or(responder.streams);
-            // Our own client accepts joined frames, so they are sent without a pause.
-            responder.apart = !input.has_options;
             responder.counts = prepared.counts;
             responder.context = prepared.context;
             let stop = responder.guard().stop.clone();
             model.scheduler.submit(Job {
-                prefix: prepared.prefix,
+                prefix,
                 tokens: prepared.tokens,
                 max_new_tokens: prepared.max_new_tokens,
                 at_limit: prepared.at_limit,
@@ -57,7 +64,6 @@ pub fn submit(
 }
 
 struct Prepared {
-    prefix: Option<SoftPrefix>,
     tokens: Vec<u32>,
     counts: Counts,
     max_new_tokens: usize,
@@ -69,25 +75,24 @@ struct Prepared {
     context: Vec<u32>,
 }
 
-fn prepare(model: &SharedModel, task: &Task, input: &Input) -> Result<Prepared, ErrorField> {
+fn decode_prefix(model: &SharedModel, input: &Input) -> Result<Option<SoftPrefix>, ErrorField> {
+    let sent = input.prefix.as_ref();
+    let decoded = sent.map(|sent| sent.decode(model.info().hidden_size)).transpose();
+    decoded.map_err(|error| ErrorField::from(&error))
+}
+
+/// Prepares the text of an inference whose prefix has `prefix_len` rows.
+fn prepare(model: &SharedModel, task: &Task, input: &Input, prefix_len: usize) -> Result<Prepared, ErrorField> {
     if input.text.is_empty() {
         return Err(ErrorField::new(
             Code::EMPTY_PROMPT,
             "the prompt is empty; send the user's text as data, or as delta in stream form",
         ));
     }
-    let info = model.info();
-    let prefix = match &input.prefix {
-        None => None,
-        Some(sent) => Some(
-            sent.decode(info.hidden_size)
-                .map_err(|error| ErrorField::from(&error))?,
-        ),
-    };
     let template = template_tokens(model, task)?;
     let tokens = encode_prompt(model, &task.setup.system_prompt, &input.text)?;
     let counts = Counts {
-        prefix: prefix.as_ref().map_or(0, SoftPrefix::len),
+        prefix: prefix_len,
         template: template.min(tokens.len()),
         prompt: tokens.len().saturating_sub(template),
     };
@@ -96,13 +101,12 @@ fn prepare(model: &SharedModel, task: &Task, input: &Input) -> Result<Prepared, 
     let drafter = match &task.texts {
         None => None,
         Some(texts) => {
-            let handed = draft(model, &input.options)?;
-            let handed = (!handed.is_empty()).then(|| [context.as_slice(), handed].concat().into());
-            Some(Drafter::new(&tokens, handed.into_iter().chain(texts.all()).collect()))
+            let sent = draft(model, &input.options)?;
+            let sent = (!sent.is_empty()).then(|| [context.as_slice(), sent].concat().into());
+            Some(Drafter::new(&tokens, sent.into_iter().chain(texts.all()).collect()))
         }
     };
     Ok(Prepared {
-        prefix,
         tokens,
         counts,
         max_new_tokens,

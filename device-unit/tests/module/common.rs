@@ -47,6 +47,8 @@ struct GateState {
     most: usize,
     /// Whether the next gradient gets a value that is not a number.
     spoils_gradient: bool,
+    /// Whether the next step fails.
+    fails_step: bool,
 }
 
 impl Gate {
@@ -78,6 +80,11 @@ impl Gate {
     #[cfg(feature = "learn")]
     pub fn spoil_gradient(&self) {
         self.state.lock().unwrap().spoils_gradient = true;
+    }
+
+    /// Lets the next step fail.
+    pub fn fail_next_step(&self) {
+        self.state.lock().unwrap().fails_step = true;
     }
 
     /// Comes to the gate with a step of so many sequences.
@@ -113,6 +120,13 @@ impl Engine for GatedEngine {
     }
     fn forward(&mut self, batch: &mut [SequenceStep<'_>]) -> Result<(), EngineError> {
         self.gate.pass(batch.len());
+        if std::mem::take(&mut self.gate.state.lock().unwrap().fails_step) {
+            return Err(EngineError::Backend {
+                what: "a step".into(),
+                detail: "as the test wants it".into(),
+                remedy: "go on".into(),
+            });
+        }
         self.engine.forward(batch)
     }
     fn rewind(&mut self, sequence: SequenceId, positions: usize) -> Result<(), EngineError> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use softprefix_core::prefix::{Rounding, SoftPrefix};
 use softprefix_unit::model::ModelSource;
-use softprefix_unit::unit::{Directory, LocalDirectory, Opening, Registration, Unit, UnitOptions};
+use softprefix_unit::unit::{Directory, LocalDirectory, Opening, Peer, Registration, ReplySink, Unit, UnitOptions};
 
 use crate::common::*;
 
@@ -459,6 +459,84 @@ fn one_inference_can_be_stopped_while_others_continue() {
         order.push(reply["request_id"].as_str().unwrap().to_owned());
     }
     assert_eq!(order.last().unwrap(), "short", "{order:?}");
+}
+
+/// A client whose replies wait at a gate, and with them the thread that sends them.
+#[derive(Default)]
+struct GatedClient(Gate);
+
+impl ReplySink for GatedClient {
+    fn send(&self, _: Vec<u8>) {
+        self.0.pass(1);
+    }
+}
+
+#[test]
+fn an_inference_that_is_stopped_before_it_is_prepared_ends_in_its_form_with_its_prefix_confirmed_and_its_usage() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&whole("tiny", 300));
+    // The thread that prepares inferences is kept by another one, which it refuses.
+    let other = Arc::new(GatedClient::default());
+    other.0.close();
+    let peer = Peer::new("other", Arc::clone(&other) as Arc<dyn ReplySink>);
+    server.unit.infer_text(&task, "refused", String::new(), &peer);
+    other.0.step_until_together(1);
+    let sent = prefix(3, HIDDEN, 2.0);
+    let options = json!({"usage": true, "stream": true});
+    client.send(&infer_with(
+        "stopped",
+        &task,
+        "hello",
+        json!({"soft_prefix": sent, "softprefix": options}),
+    ));
+    let stop = request(
+        "stop",
+        &task,
+        "softprefix.stop",
+        "None",
+        json!({"request_id": "stopped"}),
+    );
+    assert_eq!(client.ask(&stop)["request_id"], "stop", "the inference waits");
+    other.0.open();
+    let (text, last) = client.stream("stopped");
+    assert_eq!(text, "");
+    assert_eq!(
+        last["soft_prefix"],
+        json!({"len": 3, "hidden_size": HIDDEN, "sha256": sha256_of(&sent)})
+    );
+    let usage = &last["usage"];
+    assert_eq!(
+        (
+            &usage["finish_reason"],
+            &usage["prefix_len"],
+            &usage["completion_tokens"]
+        ),
+        (&json!("stopped"), &json!(3), &json!(0))
+    );
+    client.expect_no_reply();
+}
+
+#[test]
+fn a_stream_that_fails_gets_an_error_and_one_that_has_begun_also_its_final_frame() {
+    let server = Server::start();
+    let mut client = server.client();
+    let task = client.set_up(&streaming(ENDLESS, 20_000));
+    server.gate.fail_next_step();
+    assert_eq!(error(&client.ask(&infer("at once", &task, "hello"))).0, -11);
+    client.expect_no_reply();
+
+    client.send(&infer("later", &task, "hello"));
+    assert_eq!(client.next()["data"]["index"], 0);
+    server.gate.fail_next_step();
+    let failed = std::iter::repeat_with(|| client.next()).find(|reply| error(reply).0 != 0);
+    assert_eq!(error(&failed.unwrap()).0, -11);
+    let last = client.next();
+    assert_eq!(
+        (&last["request_id"], &last["data"]["finish"]),
+        (&json!("later"), &json!(true))
+    );
+    client.expect_no_reply();
 }
 
 #[test]
