@@ -224,7 +224,9 @@ impl Fetch<'_> {
             };
             match outcome {
                 Ok((path, sha256)) => {
-                    digest::remember(&path, &sha256, &self.store.digests());
+                    if let Some(file) = digest::state(&path) {
+                        digest::store(file, &sha256, &self.store.digests());
+                    }
                     return Ok(Fetched {
                         entry,
                         path,

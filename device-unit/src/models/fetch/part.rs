@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use softprefix_core::files::OutFile;
 
+use super::super::digest::read_pieces;
+
 /// A partly fetched file whose digest is known.
 ///
 /// Its name contains the first 16 digits of the digest, so that a part is only continued with the rest of the same file.
@@ -112,21 +114,6 @@ impl PartFile {
     }
 }
 
-/// Passes what `source` gives to `take` in pieces, until that returns `false`; returns its last answer.
-fn read_pieces(mut source: impl Read, mut take: impl FnMut(&[u8]) -> bool) -> io::Result<bool> {
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match source.read(&mut buffer) {
-            Ok(0) => return Ok(true),
-            Ok(count) if take(&buffer[..count]) => {}
-            Ok(_) => return Ok(false),
-            // A signal during a slow read, as on a network disk.
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
 /// Renames the file at `target`, which the caller has found not to be the wanted one, so that it is not overwritten.
 fn set_aside(target: &Path) -> io::Result<()> {
     if !target.exists() {
@@ -222,29 +209,6 @@ mod tests {
         part.append(b"abc").unwrap();
         part.finish().unwrap().unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    /// A source whose first read is interrupted by a signal.
-    struct Signalled<'a>(bool, &'a [u8]);
-
-    impl Read for Signalled<'_> {
-        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-            if std::mem::take(&mut self.0) {
-                return Err(io::ErrorKind::Interrupted.into());
-            }
-            self.1.read(out)
-        }
-    }
-
-    #[test]
-    fn a_read_that_a_signal_interrupts_is_repeated() {
-        let mut all = Vec::new();
-        let take = |bytes: &[u8]| {
-            all.extend_from_slice(bytes);
-            true
-        };
-        assert!(read_pieces(Signalled(true, b"abc"), take).unwrap());
-        assert_eq!(all, b"abc");
     }
 
     #[test]
