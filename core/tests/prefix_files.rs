@@ -678,6 +678,41 @@ fn of_several_arrays_the_named_one_is_taken_or_none() {
 }
 
 #[test]
+fn a_koboldai_soft_prompt_with_a_blank_name_has_the_name_of_its_file() {
+    let table = std::fs::read(fixture("f32.npy")).unwrap();
+    for name in ["", " \n"] {
+        let description = serde_json::json!({"name": name}).to_string();
+        let zip = stored_zip(&[("tensor.npy", &table), ("meta.json", description.as_bytes())]);
+        let imported = import_bytes("shanties", &zip, Some(H), Rounding::NearestEven).unwrap();
+        assert_eq!((imported.name.as_str(), imported.format), ("shanties", Format::Kobold));
+    }
+}
+
+#[test]
+fn an_array_in_a_zip_that_does_not_have_its_stated_size_is_refused_with_both_sizes() {
+    let table = std::fs::read(fixture("f32.npy")).unwrap();
+    let whole = stored_zip(&[("rows.npy", &table)]);
+    // The size in the directory, 24 bytes behind its signature.
+    let at = whole.windows(4).position(|four| four == b"PK\x01\x02").unwrap() + 24;
+    let size = table.len() as u32;
+    assert_eq!(whole[at..at + 4], size.to_le_bytes());
+    for (stated, has) in [
+        (size + 40, format!("{size};")),
+        (size - 40, format!("{} or more;", size - 39)),
+    ] {
+        let mut zip = whole.clone();
+        zip[at..at + 4].copy_from_slice(&stated.to_le_bytes());
+        let error = import_bytes("rows.npz", &zip, Some(H), Rounding::NearestEven)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains(&format!("should have {stated} bytes, and has {has}")),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_damaged_description_of_a_koboldai_soft_prompt_leaves_it_without_a_name() {
     let table = std::fs::read(fixture("f32.npy")).unwrap();
     let rows = open("f32.npy").unwrap().prefix;

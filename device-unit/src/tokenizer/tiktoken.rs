@@ -1,4 +1,4 @@
-//! `qwen.tiktoken`: one line for each token, with the base64 of its bytes, a space and its id.
+//! `qwen.tiktoken`: one line for each token, with the base64 of its bytes, a space and its rank, which is the token's id.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use softprefix_core::bilingual;
 
 use super::{PreTokenization, TokenKind, TokenizerError, Vocabulary, byte_level};
 
-/// Special tokens after the last id of the file, in the order of Qwen2.5's `tokenizer.json`.
+/// Special tokens after the last rank of the file, in the order of Qwen2.5's `tokenizer.json`.
 const SPECIALS: [(&str, TokenKind); 22] = [
     ("<|endoftext|>", TokenKind::Control),
     ("<|im_start|>", TokenKind::Control),

@@ -15,15 +15,15 @@ const TENSOR: &str = "tensor.npy";
 /// Entry of an `.npz` whose array was saved under PEFT's key.
 const PROMPT_EMBEDDINGS: &str = "prompt_embeddings.npy";
 const META: &str = "meta.json";
-/// Bytes to which even the smallest file may unpack.
-const ALWAYS_ALLOWED: u64 = 4 << 20;
-/// Bytes to which even the largest file may unpack, unless it has as many itself.
-const NEVER_ALLOWED: u64 = 64 << 20;
-/// Unpacked bytes for each byte of the file: a little below the best ratio of deflate.
-const GROWTH: u64 = 1000;
-/// The marks at which `zip` looks for an archive's directory and for the entries in it, and how many of each are read. For each end
-/// that turns out to be none, all entries before it are read again.
-const MARKS: [(&[u8; 4], &str, usize); 2] = [(b"PK\x05\x06", "ends", 16), (b"PK\x01\x02", "entries", 8192)];
+/// Limit of unpacked bytes for small files.
+const MIN_LIMIT: u64 = 4 << 20;
+/// Limit of unpacked bytes for large files; for one that is larger itself, its own size.
+const MAX_LIMIT: u64 = 64 << 20;
+/// Limit of unpacked bytes for each byte of a file between them: a little below the best ratio of deflate.
+const MAX_RATIO: u64 = 1000;
+/// The signatures by which `zip` finds an archive's end record and the entries of its directory, and how many of each a file may
+/// contain. For each end record that turns out to be invalid, all entries before it are read again.
+const SIGNATURES: [(&[u8; 4], &str, usize); 2] = [(b"PK\x05\x06", "ends", 16), (b"PK\x01\x02", "entries", 8192)];
 /// Length of the header of an LZMA entry.
 const LZMA_HEADER: usize = 9;
 
@@ -33,20 +33,20 @@ pub(super) struct Contents {
     pub is_kobold: bool,
     /// The bytes of the array.
     pub tensor: Vec<u8>,
-    /// Name of the soft prompt.
+    /// Name of the soft prompt, not blank.
     pub name: Option<String>,
     /// The models that it names as supported.
     pub supported: Option<String>,
 }
 
 pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
-    for (mark, what, most) in MARKS {
-        let count = bytes.windows(mark.len()).filter(|four| four == mark).count();
-        if count > most {
+    for (signature, what, max) in SIGNATURES {
+        let count = bytes.windows(signature.len()).filter(|four| four == signature).count();
+        if count > max {
             return Err(FileError::Malformed {
                 file: file.to_owned(),
                 kind: "zip",
-                detail: format!("it has {count} {what}, more than {most}"),
+                detail: format!("it has {count} {what}, more than {max}"),
             });
         }
     }
@@ -71,10 +71,11 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
         }
         _ => None,
     };
+    let name = meta.get("name").and_then(Value::as_str);
     Ok(Contents {
         is_kobold,
         tensor,
-        name: meta.get("name").and_then(Value::as_str).map(str::to_owned),
+        name: name.filter(|name| !name.trim().is_empty()).map(str::to_owned),
         supported: supported.filter(|models| !models.is_empty()),
     })
 }
@@ -127,7 +128,7 @@ fn entry(
     let number = archive.index_for_name(name).ok_or_else(|| bad("is missing".into()))?;
     let raw = archive.by_index_raw(number).map_err(|error| malformed(file, &error))?;
     let packed_bytes = packed as u64;
-    let limit = (packed_bytes * GROWTH).clamp(ALWAYS_ALLOWED, NEVER_ALLOWED.max(packed_bytes));
+    let limit = (packed_bytes * MAX_RATIO).clamp(MIN_LIMIT, MAX_LIMIT.max(packed_bytes));
     let size = raw.size();
     if size > limit {
         return Err(FileError::Bomb {
@@ -163,11 +164,11 @@ fn entry(
         )));
     };
     outcome.map_err(|error| bad(format!("cannot be unpacked ({error})")))?;
-    if unpacked.len() as u64 != size {
-        return Err(bad(format!(
-            "should have {size} bytes, and has {} or more",
-            unpacked.len()
-        )));
+    let count = unpacked.len() as u64;
+    if count != size {
+        // No more than one byte beyond its size was unpacked.
+        let or_more = if count > size { " or more" } else { "" };
+        return Err(bad(format!("should have {size} bytes, and has {count}{or_more}")));
     }
     let mut found = flate2::Crc::new();
     found.update(&unpacked);
