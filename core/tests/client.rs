@@ -14,6 +14,7 @@ use softprefix_core::client::{
 };
 use softprefix_core::prefix::{Magnitude, PrefixError, PrefixKind, PrefixRecipe, Rounding, SoftPrefix, decode_value};
 use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho};
+use softprefix_core::protocol::learn::{Example, LearnRequest};
 use softprefix_core::protocol::{Code, FrameReader, Request, SetUp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -1140,6 +1141,54 @@ async fn the_last_word_of_a_score_that_was_given_up_reaches_no_inference() {
         came = has_come => came.unwrap(),
     }
     assert_eq!(outcome(&task, "Hello").await.unwrap().text, "all well");
+    peer.await.unwrap();
+}
+
+#[tokio::test]
+async fn late_errors_of_a_learning_and_an_inference_that_were_given_up_after_replies_reach_no_other_inference() {
+    // The module does not end what is stopped.
+    let options = ConnectOptions {
+        drain: Duration::from_millis(50),
+        ..options()
+    };
+    let (module, peer) = with_options(options, |mut peer: Peer| async move {
+        let mut support = support();
+        support["features"] = json!(["stop", "learn"]);
+        peer.set_up_with("llm.1000", Some(support)).await;
+        let learning = peer.expect("llm.1000", "softprefix.learn").await;
+        let loss = json!({"total": 1.0, "likelihood": 1.0, "divergence": 0.0, "matched": 0, "wanted": 1});
+        let frame = json!({
+            "finish": false, "step": 0, "steps": 1, "loss": loss, "best": {"step": 0, "loss": loss}, "taken_back": 0, "elapsed_ms": 1.0
+        });
+        peer.reply(&learning, "softprefix.learn", frame).await;
+        peer.expect("llm.1000", "softprefix.stop").await;
+        let first = peer.expect("llm.1000", "inference").await;
+        peer.delta(&first, "half", 0, false).await;
+        peer.expect("llm.1000", "softprefix.stop").await;
+        let second = peer.expect("llm.1000", "inference").await;
+        for given_up in [learning, first] {
+            peer.error(&given_up.request_id, "llm.1000", -11, "the engine failed").await;
+        }
+        peer.delta(&second, "all well", 0, true).await;
+    })
+    .await;
+    let task = module.set_up(&streaming()).await.unwrap();
+    let request = LearnRequest {
+        examples: vec![Example {
+            prompt: "Why?".into(),
+            target: "So.".into(),
+        }],
+        len: 1,
+        ..LearnRequest::default()
+    };
+    let mut learning = task.learn(&request).unwrap();
+    assert!(learning.next().await.unwrap().is_some());
+    drop(learning);
+    let mut first = task.infer(InferenceRequest::new("1"));
+    assert_eq!(delta(&mut first).await, "half");
+    first.stop();
+    assert!(matches!(failure(&mut first).await, ClientError::Stopped { .. }));
+    assert_eq!(outcome(&task, "2").await.unwrap().text, "all well");
     peer.await.unwrap();
 }
 

@@ -1,6 +1,6 @@
 //! One TCP connection: requests are queued for sending, and each reply goes to the request that it answers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,19 +16,18 @@ use super::module::ConnectOptions;
 use crate::protocol::message::UNREADABLE_REQUEST_ID;
 use crate::protocol::{Code, FrameError, FrameReader, Reply, Request, encode};
 
-/// Maximum number of abandoned requests whose late replies are recognised. A module that never answers would fill the memory without a
-/// maximum; this one is far above the few requests that a client has open at once.
-const MAX_ABANDONED: usize = 256;
 /// Maximum length in bytes of the excerpt from what is not a StackFlow reply: enough to recognise HTTP or the greeting of an ssh server.
 const GARBAGE_EXCERPT: usize = 60;
 /// Bytes read from the socket at once: larger than a frame of a stream and than most replies.
 const READ_BUFFER: usize = 64 << 10;
 
-/// The kind of a waiting request, to route replies that do not name it.
+/// Whether replies that do not name a waiting request may belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    Call,
-    Inference,
+    /// An inference on a stock unit, which sends errors in its data under another request id (PROTOCOL 2.6).
+    StockInference,
+    /// Any other request. Our unit answers an inference under its own request id alone.
+    Other,
 }
 
 struct Route {
@@ -41,9 +40,6 @@ struct Route {
 /// Requests that wait for replies. Once `closed` is set, it keeps the first reason.
 struct Routes {
     waiting: HashMap<String, Route>,
-    /// Ids of requests that were abandoned before they were answered, oldest first: their late replies are dropped and not taken for
-    /// stray errors.
-    abandoned: VecDeque<String>,
     closed: Option<ClientError>,
 }
 
@@ -77,7 +73,6 @@ impl Connection {
         let (reader, writer) = stream.into_split();
         let routes = Arc::new(Mutex::new(Routes {
             waiting: HashMap::new(),
-            abandoned: VecDeque::new(),
             closed: None,
         }));
         let (outgoing, queue) = mpsc::unbounded_channel();
@@ -132,7 +127,6 @@ impl Connection {
         let ticket = Ticket {
             request_id: request.request_id.clone(),
             replies,
-            answered: false,
             routes: Arc::clone(&self.routes),
         };
         self.send(request)?;
@@ -177,7 +171,6 @@ impl Drop for Connection {
 pub(super) struct Ticket {
     pub(super) request_id: String,
     replies: mpsc::UnboundedReceiver<Reply>,
-    answered: bool,
     routes: Arc<Mutex<Routes>>,
 }
 
@@ -188,10 +181,7 @@ impl Ticket {
     /// The reason for which the connection was closed.
     pub(super) async fn next(&mut self) -> Result<Reply, ClientError> {
         match self.replies.recv().await {
-            Some(reply) => {
-                self.answered = true;
-                Ok(reply)
-            }
+            Some(reply) => Ok(reply),
             // Only the closer ends the replies, after it has set the reason.
             None => Err(why_closed(&self.routes).unwrap_or_else(|| ClientError::ConnectionLost {
                 address: "the module".to_owned(),
@@ -203,14 +193,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut routes = lock(&self.routes);
-        routes.waiting.remove(&self.request_id);
-        if !self.answered && self.replies.is_empty() {
-            if routes.abandoned.len() >= MAX_ABANDONED {
-                routes.abandoned.pop_front();
-            }
-            routes.abandoned.push_back(std::mem::take(&mut self.request_id));
-        }
+        lock(&self.routes).waiting.remove(&self.request_id);
     }
 }
 
@@ -307,13 +290,8 @@ async fn read(mut reader: OwnedReadHalf, max_message: usize, id_stem: String, cl
 /// Routes a reply to the request with the same request id and work id. The work id of an error is not compared, since it may be another
 /// one (`llm`, even `kws`). For an error with the id of no waiting request, see [`route_of_stray_error`].
 fn deliver(routes: &Mutex<Routes>, reply: Reply, id_stem: &str) {
-    let mut routes = lock(routes);
+    let routes = lock(routes);
     let failed = !reply.error.code.is_ok();
-    if let Some(place) = routes.abandoned.iter().position(|id| *id == reply.request_id) {
-        routes.abandoned.remove(place);
-        tracing::debug!(request_id = %reply.request_id, "a late reply to an abandoned request was ignored");
-        return;
-    }
     let route = match routes.waiting.get(&reply.request_id) {
         Some(route) if failed || route.work_id.as_ref().is_none_or(|work_id| *work_id == reply.work_id) => Some(route),
         Some(_) => None,
@@ -324,7 +302,7 @@ fn deliver(routes: &Mutex<Routes>, reply: Reply, id_stem: &str) {
         // Fails if the request was just dropped; then the reply is not needed.
         Some(route) => drop(route.replies.send(reply)),
         None => {
-            tracing::debug!(request_id = %reply.request_id, work_id = %reply.work_id, "a reply to another client's request was ignored")
+            tracing::debug!(request_id = %reply.request_id, work_id = %reply.work_id, "a late reply, or one to another client's request, was ignored")
         }
     }
 }
@@ -341,7 +319,7 @@ fn route_of_stray_error<'a>(routes: &'a Routes, reply: &Reply, id_stem: &str) ->
     let mut candidates = routes
         .waiting
         .values()
-        .filter(|route| unreadable || (of_inference && route.kind == Kind::Inference));
+        .filter(|route| unreadable || (of_inference && route.kind == Kind::StockInference));
     match (candidates.next(), candidates.next()) {
         (Some(only), None) => Some(only),
         _ => None,
@@ -371,7 +349,7 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let connection = Connection::open(&address, &ConnectOptions::default()).await.unwrap();
         let request = Request::new(connection.new_id(), "llm.1000", "taskinfo");
-        let mut ticket = connection.ask(&request, Kind::Call, None).unwrap();
+        let mut ticket = connection.ask(&request, Kind::Other, None).unwrap();
         drop(connection);
         let reply = tokio::time::timeout(Duration::from_secs(60), ticket.next()).await;
         let ended = reply.expect("the request waits for ever");

@@ -266,11 +266,12 @@ impl Run {
             let settled = task.created_at() + task.module().options().settle;
             tokio::time::sleep_until(settled.into()).await;
         }
+        let kind = if is_stock { Kind::StockInference } else { Kind::Other };
         let mut sent_again = false;
         loop {
             let start = Instant::now();
             let request = self.message();
-            let mut ticket = self.connection.ask(&request, Kind::Inference, Some(task.work_id()))?;
+            let mut ticket = self.connection.ask(&request, kind, Some(task.work_id()))?;
             let first = !task.has_answered_once();
             let mut end = self.listen(&mut ticket, start).await?;
             let silent_for = match end {

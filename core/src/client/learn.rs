@@ -33,7 +33,7 @@ impl Task {
         }
         let connection = self.module().connection();
         let message = Request::new(connection.new_id(), self.work_id(), LEARN).with(LEARN, to_data(request));
-        let ticket = connection.ask(&message, Kind::Call, Some(self.work_id()))?;
+        let ticket = connection.ask(&message, Kind::Other, Some(self.work_id()))?;
         Ok(Learning {
             task: self.clone(),
             connection,

@@ -349,7 +349,7 @@ impl Module {
             self.inner.setting_up.fetch_add(1, Ordering::Relaxed);
             let _guard = Lower(&self.inner.setting_up);
             let request = Request::new(request_id, LLM, action::SETUP).with(object::SETUP, to_data(&set_up));
-            let mut ticket = connection.ask(&request, Kind::Call, None)?;
+            let mut ticket = connection.ask(&request, Kind::Other, None)?;
             match tokio::time::timeout(limit, ticket.next()).await {
                 Ok(reply) => reply?,
                 Err(_) => {
@@ -455,7 +455,7 @@ impl Module {
         let busy = work_id != SYS && self.inner.setting_up.load(Ordering::Relaxed) > 0;
         let limit = if busy { limit + self.inner.options.set_up } else { limit };
         let stop = StopWhenDropped::of(&connection, &request);
-        let mut ticket = connection.ask(&request, Kind::Call, Some(work_id))?;
+        let mut ticket = connection.ask(&request, Kind::Other, Some(work_id))?;
         let reply = tokio::time::timeout(limit, ticket.next())
             .await
             .map_err(|_| ClientError::NoAnswer {
