@@ -14,7 +14,7 @@ use crate::settings_file::{self, SettingsFile};
 use crate::start::{Exit, Start, WindowArgs, begin};
 use crate::version::{OTHER_RENDERER, RENDERER};
 use crate::views::entry::settle_typed;
-use crate::workbench::{Action, Effect, ExhibitionAction, PlaybackAction, Workbench, dropped};
+use crate::workbench::{Action, Dialog, Effect, ExhibitionAction, PlaybackAction, Workbench, dropped};
 use crate::{fonts, panels, places, theme};
 
 const TITLE: &str = "Soft-Prefix Workbench";
@@ -238,7 +238,7 @@ impl App {
 /// Draws one frame of the workbench and applies the actions, which are returned. Shortcuts are applied last, and a number that is being typed
 /// takes effect before them, so that what was typed before Ctrl+Enter counts.
 pub fn frame_of(window: &mut panels::Window, workbench: &mut Workbench, ui: &mut Ui) -> Vec<Action> {
-    leave_enter_to_composition(ui.ctx());
+    leave_keys_to_composition(ui.ctx());
     if is_touched(workbench, ui.ctx()) {
         workbench.apply(Action::Exhibit(ExhibitionAction::Touched));
     }
@@ -254,9 +254,9 @@ pub fn frame_of(window: &mut panels::Window, workbench: &mut Workbench, ui: &mut
     actions
 }
 
-/// While an input method composes a text, Enter accepts the composition: some systems report the key as well, which must
-/// not submit anything.
-fn leave_enter_to_composition(ctx: &Context) {
+/// While an input method composes a text, Enter accepts the composition and Escape cancels it: some systems report the key as well, which
+/// must neither submit nor close anything.
+fn leave_keys_to_composition(ctx: &Context) {
     let id = egui::Id::unique("an input method composes");
     let was_composing = ctx.data(|data| data.get_temp::<bool>(id)).unwrap_or(false);
     let mut is_composing = was_composing;
@@ -269,16 +269,16 @@ fn leave_enter_to_composition(ctx: &Context) {
             }
         }
         if is_involved {
-            let is_enter = |event: &egui::Event| {
+            let ends_composition = |event: &egui::Event| {
                 matches!(
                     event,
                     egui::Event::Key {
-                        key: egui::Key::Enter,
+                        key: egui::Key::Enter | egui::Key::Escape,
                         ..
                     }
                 )
             };
-            input.events.retain(|event| !is_enter(event));
+            input.events.retain(|event| !ends_composition(event));
         }
     });
     if is_composing != was_composing {
@@ -286,10 +286,20 @@ fn leave_enter_to_composition(ctx: &Context) {
     }
 }
 
-/// Returns the actions of the shortcuts that were pressed; none while a sheet is open, and no bare keys while a text is
-/// edited.
+/// Returns the actions of the shortcuts that were pressed, and of a file that was dropped: no shortcuts while a sheet is open, and no bare
+/// keys while a text is edited.
 fn pressed(workbench: &Workbench, ctx: &Context) -> Vec<Action> {
     let mut actions = Vec::new();
+    let path = ctx.input(|input| {
+        let dropped = input.raw.dropped_files.first();
+        dropped.map(|file| file.path().to_path_buf())
+    });
+    if let Some(path) = path {
+        // What is opened is not left behind a sheet. The question about tasks stays.
+        let is_covered = workbench.dialog.is_some_and(|dialog| dialog != Dialog::LeftOverTasks);
+        actions.extend(is_covered.then_some(Action::CloseDialog));
+        actions.push(dropped(path));
+    }
     let escape = || ctx.input_mut(|input| input.consume_key(Modifiers::NONE, egui::Key::Escape));
     let is_mac = ctx.os().is_mac();
     // On a Mac, Cmd+W closes what is on top.
@@ -333,11 +343,6 @@ fn pressed(workbench: &Workbench, ctx: &Context) -> Vec<Action> {
     if ctx.input_mut(|input| input.consume_shortcut(&egui::gui_zoom::kb_shortcuts::ZOOM_IN_SECONDARY)) {
         actions.push(Action::ZoomIn);
     }
-    let path = ctx.input(|input| {
-        let dropped = input.raw.dropped_files.first();
-        dropped.map(|file| file.path().to_path_buf())
-    });
-    actions.extend(path.map(dropped));
     actions
 }
 
@@ -430,7 +435,7 @@ fn report(event: &Event) {
         Event::Lost(problem)
         | Event::Reconnecting(problem, _)
         | Event::FileProblem(problem)
-        | Event::TuningClosed(problem) => tracing::warn!(%problem),
+        | Event::TuningClosed { problem, .. } => tracing::warn!(%problem),
         _ => {}
     }
 }

@@ -138,7 +138,18 @@ pub(super) fn settle<T>(
     if !response.lost_focus() {
         return unchanged(ui, id, text);
     }
-    let escaped = ui.input(|input| input.key_pressed(Key::Escape));
+    // Among the keys as they arrived: a dialog that Escape closes has taken it out of the others.
+    let is_escape = |event: &egui::Event| {
+        matches!(
+            event,
+            egui::Event::Key {
+                key: Key::Escape,
+                pressed: true,
+                ..
+            }
+        )
+    };
+    let escaped = ui.input(|input| input.raw.events.iter().any(is_escape));
     if escaped || text == shown {
         ui.data_mut(|data| data.remove::<Draft>(id));
         return Entered::Nothing;
