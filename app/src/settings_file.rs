@@ -17,6 +17,7 @@ pub struct SettingsFile {
     /// `None` if the file could be neither read nor renamed; it is then not overwritten.
     path: Option<PathBuf>,
     saved: Vec<u8>,
+    was_read: bool,
 }
 
 impl SettingsFile {
@@ -28,14 +29,18 @@ impl SettingsFile {
         path: &Path,
         older: impl FnOnce() -> Result<Option<Remembered>, Problem>,
     ) -> (Self, Remembered, Option<Problem>) {
+        let mut was_read = false;
         let (remembered, problem, usable) = match read(path) {
-            Ok(Some(remembered)) => (remembered, None, true),
+            Ok(Some(remembered)) => {
+                was_read = true;
+                (remembered, None, true)
+            }
             Ok(None) => match older() {
-                Ok(older) => (
-                    older.unwrap_or_else(|| Remembered::of_first_start(Language::of_environment())),
-                    None,
-                    true,
-                ),
+                Ok(older) => {
+                    was_read = older.is_some();
+                    let remembered = older.unwrap_or_else(|| Remembered::of_first_start(Language::of_environment()));
+                    (remembered, None, true)
+                }
                 Err(problem) => (Remembered::default(), Some(problem), true),
             },
             Err(error) => match set_aside(path, |kept| std::fs::rename(path, kept)) {
@@ -50,8 +55,14 @@ impl SettingsFile {
         let file = Self {
             path: usable.then(|| path.to_owned()),
             saved: Vec::new(),
+            was_read,
         };
         (file, remembered.within_bounds(), problem)
+    }
+
+    /// Returns whether the fields of an earlier start were read, from this file or from what an earlier version stored.
+    pub fn was_read(&self) -> bool {
+        self.was_read
     }
 
     /// Replaces the file unless the last call that succeeded wrote the same. The first call always writes.

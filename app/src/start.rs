@@ -154,6 +154,7 @@ pub fn begin(
         workbench.absorb(Event::FileProblem(problem));
     }
     workbench.library.restore = !args.fresh;
+    workbench.library.keeps_fields = settings.as_ref().is_some_and(SettingsFile::was_read);
     let mut requests = vec![
         Request::Material(Box::new(MaterialRequest::UsePrefixStore {
             folder: places::prefix_store().folder().to_owned(),

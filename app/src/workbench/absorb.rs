@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix_core::compare::{Diff, Measures};
+use softprefix_core::experiment::GroupKey;
 use softprefix_core::protocol::extension;
 
 use super::doctor::DoctorAction;
@@ -196,7 +197,11 @@ impl Workbench {
         }
         self.count();
         self.refresh_stale();
-        if self.live && self.tuning.shown_group.as_ref() != Some(&self.group_key()) {
+        // A prompt that was typed since the last run waits for the user.
+        let now = self.group_key();
+        let is_same_on_another_module =
+            |shown: &GroupKey| *shown != now && (&shown.prompt, &shown.settings) == (&now.prompt, &now.settings);
+        if self.live && self.tuning.shown_group.as_ref().is_none_or(is_same_on_another_module) {
             self.run_after(Duration::ZERO);
         }
     }

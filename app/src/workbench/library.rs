@@ -1,5 +1,7 @@
 //! The library as the window lists it: one line for each experiment, both sweeps and sessions of tuning.
 
+use std::collections::HashSet;
+
 use softprefix_core::experiment::Summary;
 
 use crate::model::Problem;
@@ -18,6 +20,10 @@ pub struct Library {
     pub deleted: Option<String>,
     /// Whether the last session of tuning, and a sweep that was left, are restored as soon as they are listed.
     pub restore: bool,
+    /// Whether they leave the fields as they are: those were stored at the end of the last start, and may be newer than what ran last.
+    pub keeps_fields: bool,
+    /// Ids of the experiments that are being restored.
+    pub(super) restoring: HashSet<String>,
 }
 
 /// Whether experiments can be saved.

@@ -7,7 +7,7 @@ use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Rating, Recor
 use super::library::LibraryState;
 use super::{Action, Notice, Tab, Tuning, Workbench, pane_of};
 use crate::messages::{LibraryEvent, LibraryRequest, Request};
-use crate::model::{Pane, RunId, RunKind};
+use crate::model::{Pane, PrefixForm, PromptForm, Remembered, RunId, RunKind};
 
 /// Maximum number of characters of a note.
 pub const MAX_NOTE_CHARACTERS: usize = 10_000;
@@ -146,6 +146,7 @@ impl Workbench {
             .counterpart(summary)
             .map(|counterpart| counterpart.experiment.id.clone());
         self.file.read(summary.experiment.name.clone());
+        self.library.restoring.remove(id);
         let ids = std::iter::once(id.to_owned()).chain(counterpart).collect();
         self.ask_library(LibraryRequest::Read(ids));
     }
@@ -168,7 +169,11 @@ impl Workbench {
             LibraryEvent::Unusable(problem) => self.library.state = LibraryState::Unusable(problem),
             LibraryEvent::Read(experiments) => {
                 self.file.end();
+                let fields = self.fields_to_keep(&experiments);
                 self.show_experiments(experiments);
+                if let Some(fields) = fields {
+                    self.set_fields(fields);
+                }
             }
             LibraryEvent::Found { query, ids } => self.library.found = Some((query, ids)),
             LibraryEvent::Appended(entry) => self.appended(*entry),
@@ -208,7 +213,34 @@ impl Workbench {
         }
         for id in wanted.into_iter().rev() {
             self.open_experiment(&id);
+            self.library.restoring.insert(id);
         }
+    }
+
+    /// Returns the fields if these experiments are being restored and leave them as they are.
+    fn fields_to_keep(&mut self, experiments: &[SavedExperiment]) -> Option<Remembered> {
+        let restoring = &mut self.library.restoring;
+        let is_restored = experiments.iter().any(|saved| restoring.remove(&saved.experiment.id));
+        (is_restored && self.library.keeps_fields).then(|| self.remembered())
+    }
+
+    fn set_fields(&mut self, fields: Remembered) {
+        self.own_prompts = fields.own_prompts;
+        self.sweep.form = fields.sweep;
+        self.find.form = fields.find;
+        self.find.mode = fields.find_mode;
+        self.set_controls(fields.prefix, fields.prompt);
+    }
+
+    /// Sets prefix and prompt without starting a run.
+    fn set_controls(&mut self, prefix: PrefixForm, prompt: PromptForm) {
+        (self.prefix, self.prompt) = (prefix, prompt);
+        if let Some(budget) = &mut self.budget {
+            budget.prefix = self.prefix.len;
+        }
+        self.describe();
+        self.count();
+        self.refresh_stale();
     }
 
     fn show_experiments(&mut self, mut experiments: Vec<SavedExperiment>) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use softprefix_core::compare::{Granularity, diff};
 use softprefix_core::experiment::session::EMBEDDED;
 use softprefix_core::experiment::{
-    Answer, Applied, Case, CaseOutcome, Comparison, Entry, Group, ModuleIdentity, PrefixIdentity, Record,
-    SavedExperiment,
+    Answer, Applied, Case, CaseOutcome, Comparison, Condition, Entry, Group, Learning, ModuleIdentity, PrefixIdentity,
+    Record, SavedExperiment, Summary,
 };
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe, Rounding};
 use softprefix_core::protocol::extension::{self, FinishReason, SoftPrefixEcho};
@@ -18,7 +18,7 @@ use crate::messages::{
     Event, FindEvent, Inference, LibraryEvent, LibraryRequest, MaterialRequest, Pair, RecordingRequest, Texts,
 };
 use crate::model::{
-    Histogram, KindChoice, LIVE_DELAY, LoadStage, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind,
+    FindMode, Histogram, KindChoice, LIVE_DELAY, LoadStage, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind,
 };
 use crate::recording::Line;
 
@@ -1035,6 +1035,64 @@ fn settings_and_fields_come_back_at_the_next_start() {
     assert_eq!(again.prompt.user, "Remember me.");
     assert_eq!(again.settings.zoom, 1.5);
     assert_eq!(again.measure, Measure::Indel);
+}
+
+/// Opens the history with these experiments alone.
+fn list(workbench: &mut Workbench, saved: &[&SavedExperiment]) {
+    let summary = |saved: &&SavedExperiment| Summary::of(saved, Condition::default());
+    workbench.absorb(Event::Library(Box::new(LibraryEvent::Listed {
+        experiments: saved.iter().map(summary).collect(),
+        problems: Vec::new(),
+    })));
+}
+
+/// Answers the requests for experiments of the history with this one.
+fn read(workbench: &mut Workbench, saved: &SavedExperiment) {
+    let asked = workbench.take_requests().into_iter().any(|request| {
+        matches!(request, Request::Library(LibraryRequest::Read(ids)) if ids == [saved.experiment.id.clone()])
+    });
+    assert!(asked);
+    workbench.absorb(Event::Library(Box::new(LibraryEvent::Read(vec![saved.clone()]))));
+}
+
+#[test]
+fn examples_that_were_typed_after_the_last_learning_stay_when_it_is_restored_and_not_when_it_is_opened() {
+    let mut workbench = ready();
+    let mut saved = SavedExperiment::new(Tuning::default().saved.experiment);
+    saved.experiment.id = "learning".to_owned();
+    workbench.apply(Action::Find(FindAction::SetTarget("It was learned.".to_owned())));
+    saved.learning = Some(Learning {
+        plan: workbench.find.form.plan(""),
+        frames: Vec::new(),
+    });
+    workbench.apply(Action::Find(FindAction::SetTarget("It was typed.".to_owned())));
+    workbench.apply(Action::Find(FindAction::SetMode(FindMode::Search)));
+    let typed = workbench.find.form.clone();
+    (workbench.library.restore, workbench.library.keeps_fields) = (true, true);
+    list(&mut workbench, &[&saved]);
+    read(&mut workbench, &saved);
+    assert!(workbench.find.saved.is_some());
+    assert_eq!((&workbench.find.form, workbench.find.mode), (&typed, FindMode::Search));
+    workbench.apply(Action::Sweep(SweepAction::Show("learning".to_owned())));
+    read(&mut workbench, &saved);
+    assert_eq!(workbench.find.form.examples[0].target, "It was learned.");
+    assert_eq!(workbench.find.mode, FindMode::Learn);
+}
+
+#[test]
+fn a_prompt_that_was_typed_beside_the_shown_session_is_not_run_as_soon_as_a_module_is_ready() {
+    let mut workbench = with_one_run();
+    workbench.apply(Action::SetLive(true));
+    workbench.apply(Action::SetPrompt("Half a".to_owned()));
+    workbench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
+    assert!(inferences(&mut workbench).is_empty());
+    // The shown prompt is, on another module.
+    let mut workbench = with_one_run();
+    workbench.apply(Action::SetLive(true));
+    let mut another = facts(true);
+    another.identity.model = "another".to_owned();
+    workbench.absorb(Event::Ready(Box::new(another), Some(vocabulary())));
+    assert_eq!(inferences(&mut workbench).len(), 2);
 }
 
 #[test]

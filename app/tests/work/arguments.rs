@@ -18,7 +18,7 @@ use softprefix_core::prefix::{Rounding, SoftPrefix, files};
 use crate::external::{Peer, packets, sent_by_python};
 use crate::hardship::Link;
 use crate::recording::{end_into, harness as recording_harness};
-use crate::support::{Harness, LONG, at, closed_port, serve, tiny_model};
+use crate::support::{Harness, LONG, at, closed_port, points, serve, tiny_model};
 
 /// The window's state as `softprefix ARGS` starts it, where `stored` is what the last start has stored.
 fn begin_window(args: &[&str], stored: impl FnOnce() -> (SettingsFile, Remembered, Option<Problem>)) -> Started {
@@ -95,6 +95,41 @@ fn without_arguments_the_fields_and_the_module_of_the_last_start_are_taken() {
     assert_eq!(started.workbench.prompt, last.prompt);
     assert_eq!(started.workbench.settings.zoom, 1.25);
     assert!(started.settings.is_some() && started.workbench.library.restore);
+}
+
+#[test]
+fn what_was_typed_and_not_run_is_in_the_fields_at_the_next_start_beside_the_last_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = address(serve(tiny_model()));
+    let mut harness = window(&["--connect", &module], folder.path(), former());
+    harness.until("the module", |workbench| workbench.module.is_ready());
+    harness.run();
+    harness.apply(Action::SetPrompt("Typed and not run.".to_owned()));
+    harness.apply(Action::SetMagnitude(7.5));
+    harness.apply(Action::Sweep(SweepAction::AddCurrentPrompt));
+    let last = harness.workbench.remembered();
+    drop(harness);
+
+    let mut again = window(&["--connect", &module], folder.path(), last.clone());
+    again.until("the session", |workbench| points(workbench) == 1);
+    again.until("the module", |workbench| workbench.module.is_ready());
+    assert_eq!(again.workbench.remembered().prompt, last.prompt);
+    assert_eq!(again.workbench.remembered().prefix, last.prefix);
+    assert_eq!(again.workbench.remembered().sweep, last.sweep);
+    assert!(!again.workbench.prefixed.text.is_empty() && again.workbench.prefixed.stale);
+    // Opened by hand, it brings its own.
+    let id = again.workbench.tuning.saved.experiment.id.clone();
+    again.apply(Action::Sweep(SweepAction::Show(id)));
+    again.until("its prompt", |workbench| workbench.prompt == former().prompt);
+    drop(again);
+
+    // Where no fields were stored, those of the session are better than those of a first start.
+    let started = begin_window(&["--connect", &module], || {
+        SettingsFile::open(&folder.path().join("none.json"), || Ok(None))
+    });
+    let mut first = Harness::with_requests(started.workbench, started.requests, folder.path());
+    first.until("the session", |workbench| points(workbench) == 1);
+    assert_eq!(first.workbench.prompt, former().prompt);
 }
 
 #[test]
