@@ -69,6 +69,11 @@ impl Exhibition {
     pub fn is_touched(&self) -> bool {
         matches!(self.phase, Phase::Touched { .. })
     }
+
+    /// Returns the user's own prefix and prompt, and whether Live was on.
+    pub(super) fn own_controls(&self) -> (&PrefixForm, &PromptForm, bool) {
+        (&self.own.prefix, &self.own.prompt, self.own.live)
+    }
 }
 
 impl Workbench {

@@ -245,8 +245,11 @@ impl Workbench {
 
     /// Returns what is stored for the next start.
     pub fn remembered(&self) -> Remembered {
+        // What an exhibition and its visitors set is not stored.
+        let own = self.exhibition.as_ref().map(exhibition::Exhibition::own_controls);
+        let (prefix, prompt, live) = own.unwrap_or((&self.prefix, &self.prompt, self.live));
         let settings = Settings {
-            live: self.live,
+            live,
             granularity: self.granularity,
             measure: self.measure,
             target: self.target.clone(),
@@ -255,8 +258,8 @@ impl Workbench {
         };
         Remembered {
             settings,
-            prefix: self.prefix.clone(),
-            prompt: self.prompt.clone(),
+            prefix: prefix.clone(),
+            prompt: prompt.clone(),
             own_prompts: self.own_prompts.clone(),
             sweep: self.sweep.form.clone(),
             find: self.find.form.clone(),

@@ -1258,6 +1258,25 @@ fn a_fetched_model_waits_for_the_end_of_what_find_runs() {
 }
 
 #[test]
+fn an_exhibition_that_the_end_of_the_program_ends_stores_the_fields_from_before_it() {
+    let mut workbench = ready();
+    workbench.apply(Action::SetPrompt("My own.".to_owned()));
+    workbench.apply(Action::SetMagnitude(0.7));
+    workbench.apply(Action::SetLive(true));
+    let own = workbench.remembered();
+    workbench.apply(Action::Exhibit(ExhibitionAction::Toggle));
+    for _ in 0..3 {
+        workbench.advance(Duration::from_secs(60));
+    }
+    assert!(workbench.prompt.preset() == Some(0) && workbench.prefix.magnitude != 0.7 && !workbench.live);
+    assert_eq!(workbench.remembered(), own);
+    // What a visitor sets is not stored either.
+    workbench.apply(Action::Exhibit(ExhibitionAction::Touched));
+    workbench.apply(Action::SetPrompt("A visitor's.".to_owned()));
+    assert_eq!(workbench.remembered(), own);
+}
+
+#[test]
 fn an_exhibition_in_raw_values_scales_its_magnitudes_by_the_raw_value_of_one_token_norm() {
     for kind in [KindChoice::Constant, KindChoice::RandomUniform, KindChoice::Words] {
         let mut workbench = ready();
