@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use super::{Action, ExhibitionAction, PlaybackAction, Workbench};
-use crate::model::{MagnitudeUnit, ModuleState, PRESETS, PrefixForm, PromptForm, Target};
+use super::library::LibraryState;
+use super::{Action, ExhibitionAction, PlaybackAction, Tuning, Workbench};
+use crate::messages::Request;
+use crate::model::{MagnitudeUnit, ModuleState, PRESETS, Pane, PrefixForm, PromptForm, RunId, Target};
 
 /// Magnitudes in token norms, from 0 to far overdriven.
 const STATIONS: [f64; 8] = [0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 20.0, 100.0];
@@ -22,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const UNTOUCHED: Duration = Duration::from_secs(60);
 /// Interval between attempts to reach a lost module.
 const RETRY: Duration = Duration::from_secs(5);
+/// Number of runs after which those so far are forgotten while visitors keep using the controls, so that memory is bounded.
+const MAX_RUNS: usize = 500;
 
 /// The attract loop.
 pub struct Exhibition {
@@ -33,15 +37,20 @@ pub struct Exhibition {
     retry: Duration,
     /// Whether the recording was requested.
     recording_requested: bool,
-    own: OwnControls,
+    /// The first run of the exhibition.
+    first_run: RunId,
+    own: Own,
 }
 
 /// What the user had before, restored at the end.
-struct OwnControls {
+struct Own {
     prefix: PrefixForm,
     prompt: PromptForm,
     live: bool,
     presenting: bool,
+    /// The session, which the runs of an exhibition do not enter, and its panes.
+    tuning: Tuning,
+    panes: (Pane, Pane),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,6 +83,11 @@ impl Exhibition {
     pub(super) fn own_controls(&self) -> (&PrefixForm, &PromptForm, bool) {
         (&self.own.prefix, &self.own.prompt, self.own.live)
     }
+
+    /// Returns the user's own session.
+    pub(super) fn own_session(&mut self) -> &mut Tuning {
+        &mut self.own.tuning
+    }
 }
 
 impl Workbench {
@@ -89,11 +103,14 @@ impl Workbench {
                     // Leaving the playback ends the presentation; `end_exhibition` restores what it was.
                     playback.before = (self.tab, false);
                 });
-                let own = OwnControls {
+                let tuning = self.replace_session(Tuning::default());
+                let own = Own {
                     prefix: self.prefix.clone(),
                     prompt: self.prompt.clone(),
                     live: self.live,
                     presenting: self.presenting,
+                    tuning,
+                    panes: (self.baseline.clone(), self.prefixed.clone()),
                 };
                 self.exhibition = Some(Exhibition {
                     phase: gliding_from(&self.prefix),
@@ -101,6 +118,7 @@ impl Workbench {
                     station: 0,
                     retry: Duration::ZERO,
                     recording_requested: playing.is_some(),
+                    first_run: RunId(self.next_id),
                     own,
                 });
                 self.live = false;
@@ -113,6 +131,9 @@ impl Workbench {
                     exhibition.phase = Phase::Touched { left: UNTOUCHED };
                 }
                 self.live = live;
+                if self.tuning.saved.records.len() >= MAX_RUNS && !self.is_running() {
+                    self.forget_runs();
+                }
             }
             (ExhibitionAction::Touched, false) => {}
         }
@@ -122,7 +143,21 @@ impl Workbench {
         self.exhibition.as_ref().is_some_and(|exhibition| exhibition.own.live)
     }
 
-    /// Restores the user's own fields.
+    /// Returns the user's own session if a run was started in it, before the exhibition.
+    pub(super) fn own_session_of(&mut self, run: RunId) -> Option<&mut Tuning> {
+        let exhibition = self.exhibition.as_mut()?;
+        let own = &mut exhibition.own.tuning;
+        (own.first_run <= run && run < exhibition.first_run).then_some(own)
+    }
+
+    /// Forgets the runs of the exhibition, which are not saved. The texts stay until the next ones arrive.
+    fn forget_runs(&mut self) {
+        self.replace_session(Tuning::default());
+        self.compare_panes();
+        self.refresh_stale();
+    }
+
+    /// Restores the user's own session and fields.
     pub(super) fn end_exhibition(&mut self) {
         let Some(Exhibition {
             own,
@@ -138,12 +173,18 @@ impl Workbench {
         // Off, so that restoring starts no run.
         self.live = false;
         self.act(Action::Present(own.presenting));
-        self.prefix = own.prefix;
-        self.prefix_changed();
-        self.prompt = own.prompt;
-        self.count();
-        self.refresh_stale();
+        self.replace_session(own.tuning);
+        (self.baseline, self.prefixed) = own.panes;
+        self.set_controls(own.prefix, own.prompt);
+        self.compare_panes();
+        // A visitor may have begun or opened another session.
+        let id = &self.tuning.saved.experiment.id;
+        let session = (!id.is_empty()).then(|| id.clone());
+        self.pending_requests.push(Request::Tuning(session));
         self.live = own.live;
+        if self.library.state == LibraryState::Open {
+            self.restore();
+        }
     }
 
     /// Advances the exhibition by `time`. Returns the time until the next call; `None` without an exhibition.
@@ -264,6 +305,9 @@ impl Workbench {
         exhibition.station = 0;
         exhibition.phase = phase;
         let preset = exhibition.preset;
+        if preset == 0 {
+            self.forget_runs();
+        }
         self.act(Action::LoadPreset(preset));
     }
 }

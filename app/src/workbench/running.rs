@@ -295,6 +295,8 @@ impl Workbench {
     pub(super) fn journal_created(&mut self, run: RunId, experiment: Experiment) {
         if self.belongs_to_shown_session(run) {
             self.tuning.saved.experiment = experiment;
+        } else if let Some(own) = self.own_session_of(run) {
+            own.saved.experiment = experiment;
         }
     }
 
@@ -302,6 +304,10 @@ impl Workbench {
     pub(super) fn finished(&mut self, run: RunId, kind: RunKind, record: Record) {
         if !self.belongs_to_shown_session(run) {
             // Cancelled when its session was left. All that changes on screen is that session's number of runs in the history.
+            if let Some(own) = self.own_session_of(run) {
+                let comparisons = own.add(record);
+                self.measure(comparisons);
+            }
             self.ask_library(LibraryRequest::List);
             return;
         }

@@ -19,19 +19,25 @@ impl Workbench {
         self.pending_requests.push(Request::Tuning(None));
     }
 
-    /// Replaces the shown session and stops its runs.
+    /// Shows another session, with empty panes.
     fn change_to(&mut self, tuning: Tuning) {
+        self.replace_session(tuning);
+        self.baseline = Pane::default();
+        self.prefixed = Pane::default();
+    }
+
+    /// Replaces the shown session, stops its runs, and returns it. The panes stay.
+    pub(super) fn replace_session(&mut self, tuning: Tuning) -> Tuning {
         self.stop_curve();
         self.curve.of = None;
         for kind in [RunKind::Baseline, RunKind::Prefixed, RunKind::BaselineRepeat] {
             self.cancel_run(kind);
         }
-        self.tuning = tuning;
+        let former = std::mem::replace(&mut self.tuning, tuning);
         self.tuning.first_run = RunId(self.next_id);
-        self.baseline = Pane::default();
-        self.prefixed = Pane::default();
         self.diff = None;
         self.scores.start_over();
+        former
     }
 
     /// Shows a session of the library with its controls, and continues it.
@@ -74,6 +80,9 @@ impl Workbench {
     pub(super) fn measured(&mut self, measured: Vec<MeasuredText>) {
         for one in &measured {
             self.tuning.take(one);
+            if let Some(exhibition) = &mut self.exhibition {
+                exhibition.own_session().take(one);
+            }
             self.sweep.analysis.take(one.clone());
         }
         self.start_background_runs();
@@ -192,9 +201,9 @@ impl Workbench {
         }
     }
 
-    /// Restores a sweep that was running when the program ended, and the last session; nothing in a fresh start.
-    fn restore(&mut self) {
-        if !std::mem::take(&mut self.library.restore) {
+    /// Restores a sweep that was running when the program ended, and the last session; nothing in a fresh start. An exhibition ends first.
+    pub(super) fn restore(&mut self) {
+        if self.exhibition.is_some() || !std::mem::take(&mut self.library.restore) {
             return;
         }
         let mut wanted = Vec::new();
@@ -233,7 +242,7 @@ impl Workbench {
     }
 
     /// Sets prefix and prompt without starting a run.
-    fn set_controls(&mut self, prefix: PrefixForm, prompt: PromptForm) {
+    pub(super) fn set_controls(&mut self, prefix: PrefixForm, prompt: PromptForm) {
         (self.prefix, self.prompt) = (prefix, prompt);
         if let Some(budget) = &mut self.budget {
             budget.prefix = self.prefix.len;

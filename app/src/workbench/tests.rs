@@ -18,7 +18,8 @@ use crate::messages::{
     Event, FindEvent, Inference, LibraryEvent, LibraryRequest, MaterialRequest, Pair, RecordingRequest, Texts,
 };
 use crate::model::{
-    FindMode, Histogram, KindChoice, LIVE_DELAY, LoadStage, MagnitudeUnit, ModuleFacts, PaneState, Problem, ProblemKind,
+    FindMode, Histogram, KindChoice, LIVE_DELAY, LoadStage, MagnitudeUnit, ModuleFacts, PRESETS, PaneState, Problem,
+    ProblemKind,
 };
 use crate::recording::Line;
 
@@ -1274,6 +1275,40 @@ fn an_exhibition_that_the_end_of_the_program_ends_stores_the_fields_from_before_
     workbench.apply(Action::Exhibit(ExhibitionAction::Touched));
     workbench.apply(Action::SetPrompt("A visitor's.".to_owned()));
     assert_eq!(workbench.remembered(), own);
+}
+
+#[test]
+fn an_exhibition_keeps_the_runs_of_one_round_at_most() {
+    let mut workbench = ready();
+    workbench.apply(Action::Exhibit(ExhibitionAction::Toggle));
+    let mut largest = 0;
+    let mut presets = vec![0];
+    while presets.len() <= 2 * PRESETS.len() {
+        // As long as the longest phase of the loop.
+        workbench.advance(Duration::from_secs(60));
+        for inference in inferences(&mut workbench) {
+            finish(&mut workbench, &inference, "text");
+        }
+        largest = largest.max(workbench.tuning.saved.records.len());
+        let preset = workbench.prompt.preset().unwrap();
+        if presets.last() != Some(&preset) {
+            presets.push(preset);
+        }
+    }
+    // Eight magnitudes, and a baseline that ran twice.
+    assert!(largest > 8 && largest <= 10 * PRESETS.len(), "{largest}");
+
+    // A visitor who never stops.
+    for step in 0..600 {
+        workbench.apply(Action::Exhibit(ExhibitionAction::Touched));
+        workbench.apply(Action::SetMagnitude(1.0 + f64::from(step)));
+        workbench.apply(Action::Run);
+        for inference in inferences(&mut workbench) {
+            finish(&mut workbench, &inference, "text");
+        }
+        largest = largest.max(workbench.tuning.saved.records.len());
+    }
+    assert!((500..510).contains(&largest), "{largest}");
 }
 
 #[test]

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use softprefix::model::ModuleState;
 use softprefix::workbench::{Action, ExhibitionAction, PlaybackAction, Workbench};
+use softprefix_unit::testing::small_model;
 
-use crate::support::{Harness, Killable, LONG, at, journals, points, serve, tiny_model};
+use crate::support::{Harness, Killable, LONG, at, by_id, journals, kept, points, serve, tiny_model};
 
 const TOGGLE: Action = Action::Exhibit(ExhibitionAction::Toggle);
 const TOUCH: Action = Action::Exhibit(ExhibitionAction::Touched);
@@ -61,6 +62,60 @@ fn presets_are_played_in_turn_from_nothing_to_overdriven_and_the_persons_fields_
         Vec::<std::path::PathBuf>::new(),
         "an exhibition is in no experiment"
     );
+}
+
+#[test]
+fn the_runs_of_an_exhibition_are_in_no_session_and_the_persons_own_comes_back() {
+    let mut harness = Harness::new();
+    harness.connect(at(serve(tiny_model())));
+    harness.apply(Action::SetMaxTokens(8));
+    harness.run();
+    harness.until_noise_is_known();
+    let shown = |harness: &Harness| {
+        let workbench = &harness.workbench;
+        let panes = [&workbench.baseline, &workbench.prefixed];
+        let texts = panes.map(|pane| (pane.text.clone(), pane.state, pane.stale));
+        (workbench.tuning.saved.clone(), texts)
+    };
+    let own = shown(&harness);
+    harness.apply(TOGGLE);
+    idle(&mut harness, "points of the first preset", |workbench| {
+        points(workbench) >= 3
+    });
+    harness.apply(TOGGLE);
+    assert!(shown(&harness) == own);
+    assert_eq!(points(&harness.workbench), 1);
+
+    // A prompt of the exhibition has no baseline here, so it gets one; all of it is in the session's journal.
+    harness.apply(Action::LoadPreset(0));
+    harness.run();
+    harness.until_noise_is_known();
+    let prompt = &harness.workbench.prompt.user;
+    let kept = kept(&harness.folder);
+    assert_eq!(kept.len(), 1);
+    assert_eq!(kept[0].experiment.id, own.0.experiment.id);
+    let of_preset = kept[0].records.iter().filter(|record| record.prompt.user == *prompt);
+    assert_eq!(of_preset.filter(|record| record.is_baseline()).count(), 2);
+}
+
+#[test]
+fn a_first_run_that_an_exhibition_stops_is_in_the_session_that_comes_back() {
+    let mut harness = Harness::new();
+    harness.connect(at(serve(small_model())));
+    harness.apply(Action::SetMaxTokens(2000));
+    harness.apply(Action::Run);
+    harness.until("text that streams in", |workbench| {
+        workbench.prefixed.text.chars().count() > 20
+    });
+    harness.apply(TOGGLE);
+    let folder = harness.folder.clone();
+    harness.until("the stopped runs in the history", |workbench| {
+        workbench.library.undeleted().any(|one| one.finished == 2)
+    });
+    harness.apply(TOGGLE);
+    let own = &harness.workbench.tuning.saved;
+    assert_eq!(own.experiment, kept(&folder)[0].experiment);
+    assert_eq!(by_id(&own.records), by_id(&kept(&folder)[0].records));
 }
 
 #[test]
