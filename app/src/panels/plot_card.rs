@@ -374,7 +374,10 @@ fn menu_items(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             cx.act(Action::RemoveRun(id));
         }
     }
-    if select::item(ui, text.clear_points, false).clicked() {
+    // Chosen runs may be of other prompts.
+    let can_clear = cx.workbench.tuning.chosen().is_none();
+    let clear = ui.add_enabled_ui(can_clear, |ui| select::item(ui, text.clear_points, false));
+    if clear.inner.clicked() {
         cx.act(Action::ClearRuns);
     }
     figure::items(ui, cx, figure::tune);

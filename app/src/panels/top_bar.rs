@@ -179,6 +179,7 @@ fn notice_or_session(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         }
         Some(Notice::Copied) => (Some(text.copied.to_owned()), None),
         Some(Notice::InSweep(prompts)) => (Some((cx.sweep_text().in_sweep)(*prompts)), None),
+        Some(Notice::Removed(runs)) => (Some((text.removed_runs)(runs.len())), None),
         Some(Notice::Fetched(model)) => (Some((first.fetched)(model)), None),
         Some(Notice::TakenOver(model)) => (Some((first.taken_over)(model)), None),
         Some(Notice::Problem(_) | Notice::Refused(_)) | None => (None, None),
@@ -187,6 +188,14 @@ fn notice_or_session(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let whole = path.map(|path| path.display().to_string());
         if ui.add(IconButton::new(Icon::Close, text.dismiss).size(24.0)).clicked() {
             cx.act(Action::DismissNotice);
+        }
+        let mut width = width;
+        if matches!(cx.workbench.notice, Some(Notice::Removed(_))) {
+            let undo = ui.add(Button::outlined(cx.sweep_text().undo).small().height(28.0));
+            width -= undo.rect.width() + ui.spacing().item_spacing.x;
+            if undo.clicked() {
+                cx.act(Action::RestoreRuns);
+            }
         }
         let galley = paint::cut_to(ui, &words, theme::BODY.regular(), palette.text, width - 52.0);
         // The folder of the file, if there is room: it may have been chosen automatically.

@@ -333,6 +333,10 @@ pub(super) static TEXT: Text = Text {
     clear_points: "Remove all points of this prompt",
     use_settings: "Use its settings",
     remove_point: "Remove this point",
+    removed_runs: |runs| match runs {
+        1 => "Removed 1 run".to_owned(),
+        _ => format!("Removed {runs} runs"),
+    },
     back_to_last: "Back to the last run",
     shown_run: |run| format!("Shown: {run}"),
     verdict_connect: "Connect a module to begin.",

@@ -311,6 +311,7 @@ pub(super) static TEXT: Text = Text {
     clear_points: "このプロンプトの点をすべて消す",
     use_settings: "この設定を使う",
     remove_point: "この点を消す",
+    removed_runs: |runs| format!("{runs} 件の実行を消しました"),
     back_to_last: "最後の実行に戻る",
     shown_run: |run| format!("表示中：{run}"),
     verdict_connect: "モジュールに接続すると始められます。",

@@ -260,6 +260,8 @@ pub struct Text {
     pub clear_points: &'static str,
     pub use_settings: &'static str,
     pub remove_point: &'static str,
+    /// How many runs were removed.
+    pub removed_runs: fn(usize) -> String,
     pub back_to_last: &'static str,
     pub shown_run: fn(&str) -> String,
     pub verdict_connect: &'static str,

@@ -78,8 +78,11 @@ pub enum Action {
     /// Sets the controls to those of a run.
     AdoptRun(String),
     RemoveRun(String),
+    /// Restores the runs that were removed last, as long as the notice of it is shown.
+    RestoreRuns,
     /// Shows these runs in the plot, of whichever prompts; none shows those of the prompt again.
     PlotRuns(Vec<String>),
+    /// Removes the points of the shown prompt; nothing while the plot shows chosen runs.
     ClearRuns,
     /// Shows this run in the left pane, in the baseline's place, so that others are compared with it; `None` shows the baseline again.
     Pin(Option<String>),

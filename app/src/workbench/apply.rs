@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use softprefix_core::compare::{Granularity, Measure};
-use softprefix_core::experiment::{Entry, GroupKey, Record};
+use softprefix_core::experiment::{GroupKey, Record};
 use softprefix_core::prefix::MAX_LEN;
 
 use super::doctor::DoctorAction;
 use super::{Action, Dialog, Effect, Notice, Tab, Workbench, file_name};
 use crate::messages::{FileQuestion, LibraryRequest, RecordingRequest, Request};
 use crate::model::{
-    Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PaneState, PrefixForm, RunKind, Settings,
-    Target, Theme, WindowUse,
+    Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PrefixForm, RunKind, Settings, Target,
+    Theme, WindowUse,
 };
 
 impl Workbench {
@@ -81,9 +81,11 @@ impl Workbench {
                 self.tuning.plotted = ids.into_iter().collect();
             }
             Action::ClearRuns => {
-                let shown = self.tuning.points().map(|(record, _)| record.id.clone()).collect();
-                self.remove_runs(shown);
+                if self.tuning.chosen().is_none() {
+                    self.remove_runs(self.tuning.ids_of_points());
+                }
             }
+            Action::RestoreRuns => self.restore_runs(),
             Action::Pin(id) => self.pin(id.as_deref()),
             Action::Rate(id, rating) => self.rate(id, rating),
             Action::SetMeasure(measure) => self.measure = measure,
@@ -401,17 +403,6 @@ impl Workbench {
         self.target = target.clone();
         let input = Box::new(self.prompt_and_settings());
         self.pending_requests.push(Request::Connect { target, input });
-    }
-
-    fn remove_runs(&mut self, ids: Vec<String>) {
-        for id in ids {
-            self.change_session(Entry::Deleted { id });
-        }
-        if self.tuning.selected_record.is_none() && self.prefixed.state == PaneState::Done {
-            self.select_record(None);
-        }
-        // One of them may have been pinned.
-        self.compare_panes();
     }
 
     fn adopt_record(&mut self, id: &str) {

@@ -170,10 +170,10 @@ impl Workbench {
         let is_new = run.is_some() && before.is_none_or(|before| before.perplexity.is_none());
         if let (Ok(scores), Some(baseline), true) = (&found, baseline, is_new) {
             let scores = Box::new(scores.of_case(baseline));
-            self.change_session(Entry::Scored {
+            self.change_session(vec![Entry::Scored {
                 record: record.to_owned(),
                 scores,
-            });
+            }]);
         }
         self.scores.known.insert(record.to_owned(), found);
         while self.scores.known.len() > KEPT {

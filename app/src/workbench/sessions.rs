@@ -7,7 +7,7 @@ use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Rating, Recor
 use super::library::LibraryState;
 use super::{Action, Notice, Tab, Tuning, Workbench, pane_of};
 use crate::messages::{LibraryEvent, LibraryRequest, Request};
-use crate::model::{Pane, PrefixForm, PromptForm, Remembered, RunId, RunKind};
+use crate::model::{Pane, PaneState, PrefixForm, PromptForm, Remembered, RunId, RunKind};
 
 /// Maximum number of characters of a note.
 pub const MAX_NOTE_CHARACTERS: usize = 10_000;
@@ -37,6 +37,8 @@ impl Workbench {
         self.tuning.first_run = RunId(self.next_id);
         self.diff = None;
         self.scores.start_over();
+        // Its runs are not those of this session.
+        self.notice.take_if(|notice| matches!(notice, Notice::Removed(_)));
         former
     }
 
@@ -88,15 +90,45 @@ impl Workbench {
         self.start_background_runs();
     }
 
-    /// Changes a record of the session, and its journal if it has one.
-    pub(super) fn change_session(&mut self, entry: Entry) {
-        let is_kept =
-            !self.tuning.saved.experiment.id.is_empty() && entry.experiment() == self.tuning.saved.experiment.id;
-        if is_kept {
-            self.pending_requests
-                .push(Request::Library(LibraryRequest::Append(Box::new(entry.clone()))));
+    /// Changes records of the session, and its journal if it has one.
+    pub(super) fn change_session(&mut self, entries: Vec<Entry>) {
+        let id = &self.tuning.saved.experiment.id;
+        let kept = entries
+            .iter()
+            .filter(|entry| !id.is_empty() && entry.experiment() == id);
+        let append = |entry: &Entry| Request::Library(LibraryRequest::Append(Box::new(entry.clone())));
+        self.pending_requests.extend(kept.map(append));
+        self.tuning.append(entries);
+    }
+
+    /// Removes runs of the session, and offers to restore them.
+    pub(super) fn remove_runs(&mut self, mut ids: Vec<String>) {
+        ids.retain(|id| self.tuning.record(id).is_some() && self.tuning.saved.is_undeleted(id));
+        if ids.is_empty() {
+            return;
         }
-        self.tuning.append(entry);
+        self.change_session(ids.iter().map(|id| Entry::Deleted { id: id.clone() }).collect());
+        self.notice = Some(Notice::Removed(ids));
+        self.show_what_is_left();
+    }
+
+    /// Restores the runs that were removed last.
+    pub(super) fn restore_runs(&mut self) {
+        let removed = self.notice.take_if(|notice| matches!(notice, Notice::Removed(_)));
+        let Some(Notice::Removed(ids)) = removed else { return };
+        self.change_session(ids.into_iter().map(|id| Entry::Restored { id }).collect());
+        self.show_what_is_left();
+        // A recording has no line for runs that are restored, so it gets all.
+        self.record_event(None, true);
+    }
+
+    /// Shows the last run if the shown one was removed.
+    fn show_what_is_left(&mut self) {
+        if self.tuning.selected_record.is_none() && self.prefixed.state == PaneState::Done {
+            self.select_record(None);
+        }
+        // One of them may have been pinned.
+        self.compare_panes();
     }
 
     /// Returns the run whose stars and note are set by keys and buttons: that of the right pane.
@@ -133,7 +165,7 @@ impl Workbench {
         rating.note.truncate(longest.map_or(rating.note.len(), |(end, _)| end));
         let entry = Entry::Rated { record, rating };
         if entry.experiment() == self.tuning.saved.experiment.id {
-            self.change_session(entry);
+            self.change_session(vec![entry]);
         } else {
             // It is shown as soon as it is saved.
             self.ask_library(LibraryRequest::Append(Box::new(entry)));
@@ -309,7 +341,7 @@ impl Workbench {
             }
         }
         if self.tuning.saved.experiment.id == entry.experiment() && matches!(entry, Entry::Renamed { .. }) {
-            self.tuning.append(entry);
+            self.tuning.append([entry]);
         }
     }
 }

@@ -793,6 +793,56 @@ fn a_removed_run_is_a_line_of_its_journal() {
 }
 
 #[test]
+fn removed_runs_are_restored_on_screen_and_in_the_journal_as_long_as_the_notice_is_shown() {
+    fn appended(workbench: &mut Workbench) -> Vec<Entry> {
+        let requests = workbench.take_requests().into_iter();
+        let entries = requests.filter_map(|request| match request {
+            Request::Library(LibraryRequest::Append(entry)) => Some(*entry),
+            _ => None,
+        });
+        entries.collect()
+    }
+    let mut workbench = with_one_run();
+    workbench.tuning.saved.experiment.id = "session".to_owned();
+    // The second one replaces the first: it is the same point.
+    for magnitude in [1.0, 2.0] {
+        workbench.apply(Action::SetMagnitude(magnitude));
+        workbench.apply(Action::Run);
+        let launched = inferences(&mut workbench).remove(0);
+        finish(&mut workbench, &launched, "春の雨");
+    }
+    let ids: Vec<String> = (workbench.tuning.saved.records.iter())
+        .filter(|record| !record.is_baseline())
+        .map(|record| record.id.clone())
+        .collect();
+    assert_eq!((points(&workbench), ids.len()), (2, 3));
+    appended(&mut workbench);
+
+    // While the plot shows chosen runs, others are not removed.
+    workbench.apply(Action::PlotRuns(vec![ids[2].clone()]));
+    workbench.apply(Action::ClearRuns);
+    assert_eq!(points(&workbench), 2);
+    workbench.apply(Action::PlotRuns(Vec::new()));
+
+    workbench.apply(Action::ClearRuns);
+    assert_eq!(points(&workbench), 0, "no earlier run of the same point comes up");
+    assert_eq!(workbench.notice, Some(Notice::Removed(ids.clone())));
+    let deleted: Vec<Entry> = ids.iter().map(|id| Entry::Deleted { id: id.clone() }).collect();
+    assert_eq!(appended(&mut workbench), deleted);
+    workbench.apply(Action::RestoreRuns);
+    assert_eq!((points(&workbench), &workbench.notice), (2, &None));
+    assert_eq!(&*workbench.prefixed.text, "春の雨");
+    let restored: Vec<Entry> = ids.iter().map(|id| Entry::Restored { id: id.clone() }).collect();
+    assert_eq!(appended(&mut workbench), restored);
+
+    // In another session there is nothing to restore.
+    workbench.apply(Action::RemoveRun(ids[2].clone()));
+    assert!(matches!(workbench.notice, Some(Notice::Removed(_))));
+    workbench.apply(Action::NewSession);
+    assert_eq!(workbench.notice, None);
+}
+
+#[test]
 fn a_module_without_vocabulary_norms_uses_raw_values() {
     let mut workbench = workbench();
     workbench.absorb(Event::Ready(Box::new(facts(false)), None));

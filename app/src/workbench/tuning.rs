@@ -99,12 +99,14 @@ impl Tuning {
         }
     }
 
-    /// Applies a line of its journal: a name, a deletion, scores.
-    pub(super) fn append(&mut self, entry: Entry) {
-        if let Entry::Scored { record, scores } = &entry {
-            self.analysis.add_scores(record, scores);
+    /// Applies lines of its journal: a name, deletions, scores.
+    pub(super) fn append(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        for entry in entries {
+            if let Entry::Scored { record, scores } = &entry {
+                self.analysis.add_scores(record, scores);
+            }
+            self.saved.add(entry);
         }
-        self.saved.add(entry);
         self.refresh();
     }
 
@@ -137,13 +139,7 @@ impl Tuning {
         let Some(record) = self.saved.records.get(place) else {
             return;
         };
-        let is_point = self.saved.is_undeleted(&record.id)
-            && record.is_complete()
-            && !record.is_baseline()
-            && self.analysis.find(&record.id).is_some_and(|(group, point)| {
-                self.group().is_some_and(|shown| std::ptr::eq(shown, group)) && point.measures.is_some()
-            });
-        let (Some(prefix), true) = (&record.prefix, is_point) else {
+        let (Some(prefix), true) = (&record.prefix, self.is_point(record)) else {
             return;
         };
         self.visible.insert(place);
@@ -157,6 +153,22 @@ impl Tuning {
             self.visible.remove(&place.min(*latest));
             *latest = place.max(*latest);
         }
+    }
+
+    /// Returns whether a record is a point of the plot, unless a later one with the same prefix and output replaces it.
+    fn is_point(&self, record: &Record) -> bool {
+        self.saved.is_undeleted(&record.id)
+            && record.is_complete()
+            && !record.is_baseline()
+            && self.analysis.find(&record.id).is_some_and(|(group, point)| {
+                self.group().is_some_and(|shown| std::ptr::eq(shown, group)) && point.measures.is_some()
+            })
+    }
+
+    /// Returns the ids of the records of the points, including those that are replaced by later ones.
+    pub(super) fn ids_of_points(&self) -> Vec<String> {
+        let of_points = self.saved.records.iter().filter(|record| self.is_point(record));
+        of_points.map(|record| record.id.clone()).collect()
     }
 
     /// Returns a record by its id.

@@ -99,6 +99,8 @@ pub enum Notice {
     Copied,
     /// The prompt of Tune is one of this many in the sweep.
     InSweep(usize),
+    /// The runs of these ids were removed from the session.
+    Removed(Vec<String>),
     /// This model was downloaded, and is not in use.
     Fetched(String),
     /// This model was downloaded and takes the place of the one before.
