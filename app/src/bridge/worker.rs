@@ -243,14 +243,14 @@ impl Worker {
             }
             Request::Tuning(None) => self.tuning.begin(),
             Request::Tuning(Some(id)) => {
-                let tuning = self.tuning.clone();
+                let (tuning, session) = (self.tuning.clone(), id.clone());
                 let opened = tokio::task::spawn_blocking(move || tuning.resume_session(&id)).await;
                 let problem = match opened {
                     Ok(Ok(())) => return,
                     Ok(Err(error)) => errors::journal_problem(&error),
                     Err(error) => task_failed(error),
                 };
-                self.events.send(Event::TuningClosed(problem)).await;
+                self.events.send(Event::TuningClosed { session, problem }).await;
             }
             Request::Library(request) => {
                 // The receiver lives as long as the runtime.

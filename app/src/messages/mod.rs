@@ -226,7 +226,11 @@ pub enum Event {
         experiment: Box<Experiment>,
     },
     /// A session of tuning that was opened cannot be continued, for this reason; the next run starts a new one.
-    TuningClosed(Problem),
+    TuningClosed {
+        /// The id of its experiment.
+        session: String,
+        problem: Problem,
+    },
     Failed {
         run: RunId,
         kind: RunKind,

@@ -71,7 +71,8 @@ impl Workbench {
                 self.journal_created(run, *experiment);
                 self.ask_library(LibraryRequest::List);
             }
-            Event::TuningClosed(problem) => {
+            Event::TuningClosed { session, problem } => {
+                self.tuning.is_closed |= self.tuning.saved.experiment.id == session;
                 self.notice = Some(Notice::Problem(problem));
             }
             Event::Failed { run, kind, problem } => self.failed(run, kind, problem),

@@ -179,7 +179,7 @@ impl Workbench {
         self.compare_panes();
         // A visitor may have begun or opened another session.
         let id = &self.tuning.saved.experiment.id;
-        let session = (!id.is_empty()).then(|| id.clone());
+        let session = (!id.is_empty() && !self.tuning.is_closed).then(|| id.clone());
         self.pending_requests.push(Request::Tuning(session));
         self.live = own.live;
         if self.library.state == LibraryState::Open {

@@ -10,7 +10,7 @@ use softprefix_core::experiment::{Experiment, GroupKey, PrefixIdentity, Prompt, 
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 
 use super::running_inference::{RunningInference, StreamingDiff};
-use super::{Notice, Workbench, pane_of};
+use super::{Notice, Tuning, Workbench, pane_of};
 use crate::messages::{Inference, LibraryRequest, Pair, PromptAndSettings, Request, Texts};
 use crate::model::{Notification, Pane, PaneState, Problem, ProblemKind, RunId, RunKind, Timings};
 
@@ -72,9 +72,13 @@ impl Workbench {
         self.own_prompts.truncate(MAX_OWN_PROMPTS);
     }
 
-    /// Shows the panes and plot of the current controls.
+    /// Shows the panes and plot of the current controls, for a run that starts.
     pub(super) fn show_controls(&mut self) -> GroupKey {
         let key = self.group_key();
+        if self.tuning.is_closed {
+            // The run is saved in another session, where it needs a baseline.
+            self.change_to(Tuning::default());
+        }
         if self.tuning.shown_group.as_ref() != Some(&key) {
             self.show_group(key.clone());
         }
@@ -213,7 +217,8 @@ impl Workbench {
     /// When the visible outputs are done: runs the baseline once more, which measures the noise floor, and goes on filling
     /// the curve.
     pub(super) fn start_background_runs(&mut self) {
-        if self.is_running() || self.running.contains_key(&RunKind::BaselineRepeat) || !self.module.is_ready() {
+        let is_busy = self.is_running() || self.running.contains_key(&RunKind::BaselineRepeat);
+        if is_busy || self.tuning.is_closed || !self.module.is_ready() {
             return;
         }
         let key = self.group_key();

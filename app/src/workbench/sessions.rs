@@ -20,7 +20,7 @@ impl Workbench {
     }
 
     /// Shows another session, with empty panes.
-    fn change_to(&mut self, tuning: Tuning) {
+    pub(super) fn change_to(&mut self, tuning: Tuning) {
         self.replace_session(tuning);
         self.baseline = Pane::default();
         self.prefixed = Pane::default();

@@ -17,6 +17,8 @@ use crate::model::{Pane, RunId};
 pub struct Tuning {
     /// The first id of its runs; those before were started in another session.
     pub(super) first_run: RunId,
+    /// Whether its journal cannot be continued: the next run begins another session.
+    pub(super) is_closed: bool,
     /// The experiment with its records; its id is empty until something was saved.
     pub saved: SavedExperiment,
     pub analysis: Analysis,
@@ -55,6 +57,7 @@ impl Tuning {
     fn new(saved: SavedExperiment) -> Self {
         Self {
             first_run: RunId(0),
+            is_closed: false,
             saved,
             analysis: Analysis::default(),
             shown_group: None,

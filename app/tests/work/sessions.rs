@@ -7,7 +7,7 @@ use std::time::Duration;
 use softprefix::bridge::recording::demo;
 use softprefix::model::{Format, MagnitudeUnit, ModuleState, RunKind};
 use softprefix::workbench::sweep::Stage;
-use softprefix::workbench::{Action, PlaybackAction, SweepAction, Tab, Workbench};
+use softprefix::workbench::{Action, Notice, PlaybackAction, SweepAction, Tab, Workbench};
 use softprefix_core::experiment::{Journal, Rating, SavedExperiment, Stars, experiments};
 use softprefix_core::prefix::{PrefixRecipe, split_mix};
 use softprefix_core::protocol::extension::FinishReason;
@@ -159,6 +159,38 @@ fn the_last_session_is_restored_at_the_next_start_and_continues_its_journal() {
     assert_eq!(points(&again.workbench), 0);
     tune(&mut again, &[1.0]);
     assert_eq!(journals(folder.path()).len(), 2);
+}
+
+#[test]
+fn a_session_that_another_window_has_open_is_shown_and_runs_begin_one_with_a_baseline_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = serve(tiny_model());
+    let mut first = Harness::in_library(folder.path());
+    first.connect(at(address));
+    tune(&mut first, &[1.0]);
+    let shared = first.workbench.tuning.saved.experiment.id.clone();
+
+    let mut second = Harness::again(folder.path());
+    second.until("the session and the notice", |workbench| {
+        noise_is_known(workbench) && matches!(workbench.notice, Some(Notice::Problem(_)))
+    });
+    second.connect(at(address));
+    assert_eq!(second.workbench.tuning.saved.experiment.id, shared);
+    assert!(!second.workbench.is_running());
+    tune(&mut second, &[4.0]);
+    let own = second.workbench.tuning.saved.clone();
+    assert_ne!(own.experiment.id, shared);
+    let baselines = own.records.iter().filter(|record| record.is_baseline()).count();
+    assert_eq!((own.records.len(), baselines), (3, 2));
+    let kept = kept(folder.path());
+    for (id, records) in [
+        (&shared, &first.workbench.tuning.saved.records),
+        (&own.experiment.id, &own.records),
+    ] {
+        let there = kept.iter().find(|saved| saved.experiment.id == *id).unwrap();
+        assert_eq!(by_id(&there.records), by_id(records));
+    }
+    assert_eq!(kept.len(), 2);
 }
 
 #[test]
