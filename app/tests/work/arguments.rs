@@ -46,7 +46,7 @@ fn stored(folder: &Path, remembered: Remembered) -> (SettingsFile, Remembered, O
 }
 
 /// The window that was started so, with all its files in `folder`.
-fn window(args: &[&str], folder: &Path, remembered: Remembered) -> Harness {
+pub fn window(args: &[&str], folder: &Path, remembered: Remembered) -> Harness {
     let started = begin_window(args, || stored(folder, remembered));
     Harness::with_requests(started.workbench, started.requests, folder)
 }

@@ -1,16 +1,20 @@
 //! One sweep on two modules: a real unit each, with models of different width.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::Value;
-use softprefix::model::Format;
+use softprefix::model::{Format, ModuleState};
 use softprefix::workbench::sweep::{RunMessage, Stage};
 use softprefix::workbench::{Action, SweepAction, Workbench};
+use softprefix_core::client::ConnectOptions;
 use softprefix_core::experiment::{Journal, RunEnd, SavedExperiment, experiments};
 
+use crate::arguments::window;
+use crate::hardship::Link;
 use crate::shell::program;
 use crate::support::{Harness, closed_port, serve, tasks_at, tiny_model, wide_model};
-use crate::sweep::{prepared, sweep};
+use crate::sweep::{cut_in_the_middle, prepared, sweep};
 
 fn ready() -> Harness {
     let mut harness = prepared(Harness::new(), serve(tiny_model()));
@@ -109,6 +113,47 @@ fn the_second_module_runs_the_model_of_the_first_where_it_has_it() {
     assert_eq!(groups.len(), 2);
     assert!(groups.iter().all(|group| group.key.model == "tiny"));
     assert_eq!(groups[1].key.address, second.to_string());
+}
+
+#[test]
+fn an_interrupted_sweep_runs_on_the_second_module_after_it_is_resumed_also_at_the_next_start() {
+    for restarts in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let library = folder.path().join("experiments");
+        let link = Link::to(serve(tiny_model()));
+        let second = serve(tiny_model());
+        let limits = ConnectOptions {
+            retries: vec![Duration::from_millis(1); 3],
+            ..ConnectOptions::default()
+        };
+        let mut harness = prepared(Harness::in_library_with(&library, limits), link.address);
+        sweep(&mut harness, SweepAction::SetSecondModule(second.to_string()));
+        let mut harness = cut_in_the_middle(harness, &link);
+        harness.until("the end", |workbench| {
+            matches!(workbench.sweep.stage, Stage::Ended(RunEnd::Interrupted { .. }))
+        });
+        harness.until("the last attempt", |workbench| {
+            matches!(workbench.module, ModuleState::Failed { retry: None, .. })
+        });
+        link.comes_back();
+        if restarts {
+            let stored = harness.workbench.remembered();
+            drop(harness);
+            harness = window(&["--connect", &link.address.to_string()], folder.path(), stored);
+            harness.until("the sweep", |workbench| workbench.sweep.resumable().is_some());
+        } else {
+            harness.apply(Action::Reconnect);
+        }
+        harness.until("the module", |workbench| workbench.module.is_ready());
+        sweep(&mut harness, SweepAction::ResumeExperiment);
+        harness.until("the end on both", |workbench| {
+            workbench.sweep.shown.len() == 2 && workbench.sweep.stage == Stage::Ended(RunEnd::Complete)
+        });
+        let groups: Vec<_> = harness.workbench.sweep.groups().collect();
+        assert_eq!(groups.len(), 2, "{restarts}");
+        assert_eq!(groups[0].points.len(), groups[1].points.len(), "{restarts}");
+        assert_eq!(groups[1].key.address, second.to_string(), "{restarts}");
+    }
 }
 
 /// Whether the last case of every shown experiment can be coloured by KL.

@@ -62,7 +62,7 @@ pub fn prepared(mut harness: Harness, module: SocketAddr) -> Harness {
 const CASES: usize = 2 + 3 * 8;
 
 /// Starts a larger sweep, whose link breaks when some cases are finished, some are running and some were not begun.
-fn cut_in_the_middle(mut harness: Harness, link: &Link) -> Harness {
+pub fn cut_in_the_middle(mut harness: Harness, link: &Link) -> Harness {
     sweep(&mut harness, SweepAction::SetLengths((1..=8).collect()));
     let at_once = harness.workbench.module.facts().unwrap().concurrency;
     assert!(at_once + 4 < CASES - 2, "{at_once}");

@@ -107,13 +107,12 @@ impl Workbench {
             // Events of a search for a prefix, which this view does not run.
             RunEvent::Generation(_) => {}
             RunEvent::Ended(end) => {
-                let complete = end == RunEnd::Complete;
+                // A sweep that is not complete can be resumed, and a threshold search is another run.
+                let is_complete_sweep = end == RunEnd::Complete && sweep.shown_at_start == Shown::Replaced;
                 sweep.ended(end);
                 self.ask_library(LibraryRequest::List);
-                if complete {
+                if is_complete_sweep {
                     self.start_on_second_module();
-                } else {
-                    self.sweep.next_on_second = None;
                 }
             }
         }

@@ -197,6 +197,7 @@ impl Workbench {
             return;
         }
         self.sweep.begin(Shown::Replaced);
+        self.sweep.next_on_second = None;
         if !self.query_second_module(&plan) {
             self.start_on_first(plan);
         }
@@ -215,6 +216,7 @@ impl Workbench {
         };
         // The check has failed once and the user resumes all the same, so it is not repeated.
         let canary = !self.sweep.had_no_effect();
+        self.sweep.next_on_second = self.second_after(&saved);
         self.sweep.begin(Shown::Replaced);
         let saved = Box::new(saved);
         self.ask_bridge(SweepRequest::ResumeExperiment { saved, canary });
@@ -378,7 +380,6 @@ impl Sweeps {
         self.message = None;
         self.running.clear();
         self.shown_at_start = shown_at_start;
-        self.next_on_second = None;
         if shown_at_start == Shown::Replaced {
             self.threshold = None;
         }

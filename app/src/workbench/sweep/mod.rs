@@ -50,7 +50,7 @@ pub struct Sweeps {
     awaiting_second_module: Option<Plan>,
     /// Models of the second module, if it does not have the first one's.
     pub second_models: Vec<String>,
-    /// The plan to run on the second module when the current run is complete.
+    /// The plan to run on the second module when its sweep is complete, now or after it is resumed.
     next_on_second: Option<(Plan, Target)>,
 }
 
