@@ -13,7 +13,7 @@ use softprefix::messages::{
 };
 use softprefix::model::{
     ExternalCommand, FetchProgress, FindMode, Format, FoundPrefix, Language, LoadStage, Mapped, Mapping, ModuleState,
-    Problem, ProblemKind, Received, Target, Theme,
+    Problem, ProblemKind, Received, SearchUnavailable, Target, Theme,
 };
 use softprefix::text::{StepsText, Text};
 use softprefix::workbench::find::FindStage;
@@ -825,6 +825,30 @@ fn digits_choose_among_candidates_and_in_the_presenter_too() {
             ready().prefix.magnitude,
             "the key of 1x is that of the first candidate here"
         );
+    }
+}
+
+#[test]
+fn candidates_of_another_model_are_not_chosen_and_the_window_says_why() {
+    for language in Language::ALL {
+        let mut workbench = common::find::choosing(language, Theme::Dark);
+        assert_eq!(workbench.why_not_choose(), None);
+        let facts = workbench.module.facts().unwrap();
+        let mut another = facts.clone();
+        let of = std::mem::replace(&mut another.identity.model, "another".to_owned());
+        let vocabulary = workbench.vocabulary.clone();
+        workbench.absorb(Event::Ready(Box::new(another), vocabulary));
+        workbench.take_requests();
+        let mut harness = window(workbench);
+        harness.key_press(Key::Num2);
+        harness.key_press(Key::Backspace);
+        harness.run_steps(2);
+        let requests = harness.state_mut().workbench.take_requests();
+        let is_find = |request: &Request| matches!(request, Request::Find(_));
+        assert!(!requests.iter().any(is_find), "{requests:?}");
+        let off = SearchUnavailable::OtherModel(of);
+        let why = (softprefix::text::FindText::of(language).search_unavailable)(&off);
+        assert!(harness.query_by_label(&why).is_some(), "{why}");
     }
 }
 

@@ -71,6 +71,7 @@ impl Workbench {
             && self.curve.progress().is_none()
             && !self.sweep.is_busy()
             && self.find.working_mode().is_none()
+            && !self.is_choosing()
             && self.playback.is_none()
             && self.dialog.is_none();
         if is_idle {

@@ -1,6 +1,6 @@
 //! Handles the user's actions in the Find view, and takes a found prefix into Tune.
 
-use softprefix_core::experiment::{Entry, Generation, RunEvent, SavedExperiment};
+use softprefix_core::experiment::{Entry, Experiment, Generation, RunEvent, SavedExperiment};
 use softprefix_core::prefix::{FoundBy, Magnitude, PrefixKind, PrefixRecipe, PrefixSummary, Rounding};
 use softprefix_core::protocol::learn::{DEFAULT_ROWS, Example};
 
@@ -318,6 +318,11 @@ impl Workbench {
         self.module.facts().is_some_and(|facts| facts.scores)
     }
 
+    /// Returns whether candidates are shown that the user chooses from: another model could not continue them.
+    pub(super) fn is_choosing(&self) -> bool {
+        self.chooses() && self.find.chooser.saved.is_some()
+    }
+
     /// Returns why no candidates can be run, regardless of the fields.
     fn why_not_run_candidates(&self) -> Option<SearchUnavailable> {
         if self.module.is_busy() {
@@ -392,16 +397,22 @@ impl Workbench {
 
     /// Returns why the shown, interrupted search cannot be continued; `None` if it can.
     pub fn why_not_resume_search(&self) -> Option<SearchUnavailable> {
-        let saved = self.find.unfinished_search()?;
-        let of = &saved.experiment.module;
-        match self.why_not_run_candidates() {
-            None => {
-                let now = &self.module.facts()?.identity;
-                let is_other = (&now.model, now.hidden_size) != (&of.model, of.hidden_size);
-                is_other.then(|| SearchUnavailable::OtherModel(of.model.clone()))
-            }
-            off => off,
-        }
+        self.why_not_continue(&self.find.unfinished_search()?.experiment)
+    }
+
+    /// Returns why no candidate on screen can be chosen, and no earlier generation opened again; `None` if they can.
+    pub fn why_not_choose(&self) -> Option<SearchUnavailable> {
+        self.why_not_continue(&self.find.chooser.saved.as_ref()?.experiment)
+    }
+
+    /// Returns why no more candidates of an experiment can be run.
+    fn why_not_continue(&self, experiment: &Experiment) -> Option<SearchUnavailable> {
+        let of = &experiment.module;
+        self.why_not_run_candidates().or_else(|| {
+            let now = &self.module.facts()?.identity;
+            let is_other = (&now.model, now.hidden_size) != (&of.model, of.hidden_size);
+            is_other.then(|| SearchUnavailable::OtherModel(of.model.clone()))
+        })
     }
 
     /// Chooses a candidate that has a text.
@@ -432,11 +443,11 @@ impl Workbench {
     }
 
     fn choose_next(&mut self, generation: Generation) {
-        // Without a module no candidates can be run, so nothing is written.
-        let can_run = self.module.facts().is_some() && self.library.state == LibraryState::Open;
-        let is_elsewhere = self.find.working_mode().is_some_and(|mode| mode != FindMode::Choose);
-        let saved = self.find.chooser.saved.as_ref();
-        let Some(saved) = saved.filter(|_| can_run && !is_elsewhere) else {
+        // Where no candidates can be run, nothing is written.
+        if self.why_not_choose().is_some() {
+            return;
+        }
+        let Some(saved) = &self.find.chooser.saved else {
             return;
         };
         let experiment = saved.experiment.id.clone();

@@ -1309,6 +1309,20 @@ fn a_fetched_model_waits_for_the_end_of_what_find_runs() {
 }
 
 #[test]
+fn a_fetched_model_waits_as_long_as_candidates_of_another_are_chosen_from() {
+    let mut workbench = ready();
+    workbench.apply(Action::ShowTab(Tab::Find));
+    workbench.apply(Action::Find(FindAction::SetMode(FindMode::Choose)));
+    workbench.find.chooser.saved = Some(SavedExperiment::new(Tuning::default().saved.experiment));
+    workbench.takes_over = true;
+    workbench.background_fetch = Some(BackgroundFetch::Arrived("another".to_owned()));
+    workbench.take_over();
+    assert!(workbench.background_fetch.is_some());
+    workbench.apply(Action::ShowTab(Tab::Tune));
+    assert_eq!(workbench.background_fetch, None);
+}
+
+#[test]
 fn an_exhibition_that_the_end_of_the_program_ends_stores_the_fields_from_before_it() {
     let mut workbench = ready();
     workbench.apply(Action::SetPrompt("My own.".to_owned()));

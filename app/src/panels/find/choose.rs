@@ -77,7 +77,10 @@ fn verdict(cx: &PanelContext<'_>, has_wrong_field: bool) -> String {
     let text = cx.find_text();
     let is_busy = cx.workbench.find.is_busy();
     match cx.workbench.find.chooser.number() {
-        Some(number) => (text.choose_head)(number, is_busy),
+        Some(number) => match cx.workbench.why_not_choose() {
+            Some(off @ SearchUnavailable::OtherModel(_)) => (text.search_unavailable)(&off),
+            _ => (text.choose_head)(number, is_busy),
+        },
         None if is_busy => text.starting.to_owned(),
         None => match cx
             .workbench
@@ -123,12 +126,12 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
         None => Button::ink(text.choose_start).icon(Icon::Run),
     };
     let off = cx.workbench.why_not_search();
-    let off_here = off.as_ref().map(text.search_unavailable);
+    let off_here = cx.workbench.why_not_choose().as_ref().map(text.search_unavailable);
     let steps = |ui: &mut Ui, cx: &mut PanelContext<'_>| {
         let Some(number) = number else { return };
         if number > 1 {
             let button = Button::outlined(text.step_back);
-            offered(ui, cx, button, None, FindAction::StepBack(number - 1));
+            offered(ui, cx, button, off_here.clone(), FindAction::StepBack(number - 1));
         }
         if can_run_missing {
             let button = Button::outlined(text.run_missing);
@@ -149,6 +152,7 @@ fn candidates(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect, kind: Type) {
         let inside = card(ui, rect, text.candidates_title, text.candidates_about, "");
         return empty(ui, inside, text.choose_empty);
     }
+    let off = cx.workbench.why_not_choose();
     let width = (rect.width() - theme::GAP * (shown.len() - 1) as f32) / shown.len() as f32;
     for (at, (words, is_done)) in shown.iter().enumerate() {
         let left = rect.left() + (width + theme::GAP) * at as f32;
@@ -170,7 +174,11 @@ fn candidates(ui: &mut Ui, cx: &mut PanelContext<'_>, rect: Rect, kind: Type) {
         let button = Button::outlined(&words)
             .height(theme::CONTROL_LARGE)
             .width(foot.width());
-        if inner.add_enabled(*is_done, button).clicked() {
+        let mut response = inner.add_enabled(*is_done && off.is_none(), button);
+        if let Some(off) = &off {
+            response = response.on_disabled_hover_text((text.search_unavailable)(off));
+        }
+        if response.clicked() {
             cx.find(FindAction::Pick(at));
         }
     }
