@@ -351,13 +351,14 @@ impl Workbench {
             Action::SetMaxTokens(tokens) => self.prompt.max_tokens = tokens.max(1),
             Action::SetSampling(sampling) => self.prompt.sampling = sampling,
             Action::LoadOwnPrompt(index) => {
-                if let Some(own) = self.own_prompts.get(index) {
-                    self.prompt.system.clone_from(&own.system);
-                    self.prompt.user.clone_from(&own.user);
+                if let Some(own) = self.own_prompts.get(index).cloned() {
+                    self.keep_replaced_prompt();
+                    (self.prompt.system, self.prompt.user) = (own.system, own.user);
                 }
             }
             Action::LoadPreset(index) => {
                 if let Some(preset) = PRESETS.get(index) {
+                    self.keep_replaced_prompt();
                     self.prompt.system = preset.system.to_owned();
                     self.prompt.user = preset.user.to_owned();
                 }

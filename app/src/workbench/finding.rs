@@ -252,6 +252,7 @@ impl Workbench {
         let median = self.vocabulary.as_ref().map(|vocabulary| vocabulary.median);
         self.prefix.take_rows(&summary.norms, median);
         if let Some(prompt) = self.find.prompt() {
+            self.keep_replaced_prompt();
             (self.prompt.system, self.prompt.user) = (prompt.system, prompt.user);
             self.count();
             self.refresh_stale();

@@ -83,7 +83,7 @@ pub struct Workbench {
     // The controls.
     pub prefix: PrefixForm,
     pub prompt: PromptForm,
-    /// The user's own prompts that were run, latest first.
+    /// The user's own prompts that were run or replaced by another, latest first.
     pub own_prompts: Vec<Prompt>,
     pub live: bool,
 

@@ -62,14 +62,22 @@ impl Workbench {
     fn remember_prompt(&mut self) {
         /// Maximum number of prompts that are stored: they are listed in a menu below the presets.
         const MAX_OWN_PROMPTS: usize = 12;
+        let is_empty = self.prompt.user.trim().is_empty();
         // Visitors of an exhibition leave nothing behind.
-        if self.prompt.preset().is_some() || self.exhibition.is_some() {
+        if is_empty || self.prompt.preset().is_some() || self.exhibition.is_some() {
             return;
         }
         let prompt = self.prompt.prompt();
         self.own_prompts.retain(|kept| *kept != prompt);
         self.own_prompts.insert(0, prompt);
         self.own_prompts.truncate(MAX_OWN_PROMPTS);
+    }
+
+    /// Stores the prompt if it was not run, before another takes its place.
+    pub(super) fn keep_replaced_prompt(&mut self) {
+        if !self.own_prompts.contains(&self.prompt.prompt()) {
+            self.remember_prompt();
+        }
     }
 
     /// Shows the panes and plot of the current controls, for a run that starts.
@@ -481,6 +489,7 @@ impl Workbench {
 
     /// Sets the prompt and the settings from a record.
     pub(super) fn set_controls_from(&mut self, record: &Record) {
+        self.keep_replaced_prompt();
         let Prompt { system, user } = record.prompt.clone();
         (self.prompt.system, self.prompt.user) = (system, user);
         if let Some(tokens) = record.settings.max_new_tokens {

@@ -1147,6 +1147,37 @@ fn a_prompt_that_was_typed_beside_the_shown_session_is_not_run_as_soon_as_a_modu
 }
 
 #[test]
+fn a_prompt_that_was_typed_and_not_run_is_among_the_persons_own_when_another_takes_its_place() {
+    let own = |workbench: &Workbench| -> Vec<String> {
+        let prompts = workbench.own_prompts.iter();
+        prompts.map(|prompt| prompt.user.clone()).collect()
+    };
+    let mut saved = with_one_run().tuning.saved;
+    saved.experiment.id = "session".to_owned();
+    let mut workbench = ready();
+    list(&mut workbench, &[&saved]);
+    workbench.apply(Action::SetPrompt("Typed first.".to_owned()));
+    workbench.apply(Action::LoadPreset(1));
+    assert_eq!(own(&workbench), ["Typed first."]);
+    // Neither a preset nor an empty prompt.
+    workbench.apply(Action::LoadPreset(0));
+    workbench.apply(Action::SetPrompt(" ".to_owned()));
+    workbench.apply(Action::LoadOwnPrompt(0));
+    assert_eq!(
+        (own(&workbench).len(), workbench.prompt.user.as_str()),
+        (1, "Typed first.")
+    );
+    workbench.apply(Action::SetPrompt("Typed second.".to_owned()));
+    workbench.apply(Action::LoadOwnPrompt(0));
+    assert_eq!(workbench.prompt.user, "Typed first.", "the one at this place before");
+    workbench.apply(Action::SetPrompt("Typed third.".to_owned()));
+    workbench.apply(Action::Sweep(SweepAction::Show("session".to_owned())));
+    read(&mut workbench, &saved);
+    assert_eq!(workbench.prompt.preset(), Some(0));
+    assert_eq!(own(&workbench), ["Typed third.", "Typed second.", "Typed first."]);
+}
+
+#[test]
 fn a_target_is_read_as_people_write_it() {
     let remote = |address: &str| {
         Some(Target::Remote {
