@@ -50,7 +50,7 @@ impl Default for DoctorAccess {
 
 /// Processes a request to its end.
 pub(super) async fn work(request: DoctorRequest, access: DoctorAccess, events: Events) {
-    let outcome = match request {
+    let outcomes = match request {
         DoctorRequest::StopBuild => {
             access.stop_build.store(true, Ordering::Relaxed);
             return;
@@ -58,24 +58,24 @@ pub(super) async fn work(request: DoctorRequest, access: DoctorAccess, events: E
         DoctorRequest::Check { host, in_use } => access.check(&host, in_use, &events).await,
         DoctorRequest::Apply { host, remedy } => {
             let result = access.with_ssh(&host, async |ssh| remedy.apply(ssh).await).await;
-            Some(access.change(&host, &remedy, "apply", result))
+            vec![access.change(&host, &remedy, "apply", result)]
         }
         DoctorRequest::Undo { host, id } => match crate::doctor::remedy(&id) {
             Some(remedy) => {
                 let result = access.with_ssh(&host, async |ssh| remedy.undo(ssh).await).await;
-                Some(access.change(&host, &remedy, "undo", result))
+                vec![access.change(&host, &remedy, "undo", result)]
             }
-            None => Some(ChangeOutcome::Problem(bilingual!(
+            None => vec![ChangeOutcome::Problem(bilingual!(
                 "There is no remedy {id} to undo.",
                 "{id} という修復は元に戻せません。"
-            ))),
+            ))],
         },
-        DoctorRequest::ExitTasks { host } => Some(access.exit_tasks(&host).await),
-        DoctorRequest::Install { host, unit } => Some(access.install(&host, unit, &events).await),
-        DoctorRequest::Uninstall { host } => Some(access.uninstall(&host).await),
-        DoctorRequest::Build { host } => Some(access.build(&host, &events).await),
+        DoctorRequest::ExitTasks { host } => vec![access.exit_tasks(&host).await],
+        DoctorRequest::Install { host, unit } => vec![access.install(&host, unit, &events).await],
+        DoctorRequest::Uninstall { host } => vec![access.uninstall(&host).await],
+        DoctorRequest::Build { host } => vec![access.build(&host, &events).await],
     };
-    events.send(Event::Doctor(DoctorEvent::Ended(outcome))).await;
+    events.send(Event::Doctor(DoctorEvent::Ended(outcomes))).await;
 }
 
 impl DoctorAccess {
@@ -97,15 +97,15 @@ impl DoctorAccess {
         ProtocolCheck::new(self.module.clone().unwrap_or_else(address))
     }
 
-    async fn check(&self, host: &str, in_use: Option<(String, usize)>, events: &Events) -> Option<ChangeOutcome> {
-        let mut outcome = None;
+    async fn check(&self, host: &str, in_use: Option<(String, usize)>, events: &Events) -> Vec<ChangeOutcome> {
+        let mut problems = Vec::new();
         if let Some(log) = &self.log {
             match log.of(host) {
                 Ok(mut before) => {
                     before.reverse();
                     events.send(Event::Doctor(DoctorEvent::Before(before))).await;
                 }
-                Err(error) => outcome = Some(ChangeOutcome::Problem(log.unreadable(&error))),
+                Err(error) => problems.push(ChangeOutcome::Problem(log.unreadable(&error))),
             }
         }
         let check = self.protocol_check(host);
@@ -134,7 +134,7 @@ impl DoctorAccess {
                 })
                 .await;
             }
-            Some(Err(error)) => outcome = Some(ChangeOutcome::Problem(error.sentence())),
+            Some(Err(error)) => problems.push(ChangeOutcome::Problem(error.sentence())),
             None => {}
         }
         if parsed.is_ok() {
@@ -145,7 +145,7 @@ impl DoctorAccess {
         }
         drop(sender);
         let _ = forwarding.await;
-        outcome
+        problems
     }
 
     fn change(&self, host: &str, remedy: &Remedy, act: &str, result: Result<RemedyOutcome, SshError>) -> ChangeOutcome {

@@ -285,7 +285,7 @@ impl Worker {
             Request::Doctor(request) => {
                 let work = super::doctor::work(request, self.access.clone(), self.events.clone());
                 self.events.spawn(work, |problem| {
-                    Event::Doctor(DoctorEvent::Ended(Some(ChangeOutcome::Problem(problem.sentence()))))
+                    Event::Doctor(DoctorEvent::Ended(vec![ChangeOutcome::Problem(problem.sentence())]))
                 });
             }
             // The loop ends before.

@@ -73,5 +73,5 @@ pub enum DoctorEvent {
     Step(Bilingual),
     Building(BuildOutput),
     /// The work ended.
-    Ended(Option<ChangeOutcome>),
+    Ended(Vec<ChangeOutcome>),
 }

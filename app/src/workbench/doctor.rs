@@ -80,7 +80,8 @@ pub struct DoctorState {
     /// The current build, or the last one.
     pub build: Option<Build>,
     pub work: Option<Work>,
-    pub outcome: Option<ChangeOutcome>,
+    /// How the last change ended, and problems of the check itself.
+    pub outcomes: Vec<ChangeOutcome>,
     /// Earlier changes to this host, latest first.
     pub before: Vec<Entry>,
 }
@@ -167,7 +168,11 @@ impl DoctorState {
         let host = self.host.trim().to_owned();
         match action {
             DoctorAction::SetHost(host) => {
-                if self.work.is_none() && host.trim() != self.host.trim() {
+                // What is found and changed belongs to the host with which the work began.
+                if self.work.is_some() {
+                    return None;
+                }
+                if host.trim() != self.host.trim() {
                     self.forget();
                 }
                 self.host = host;
@@ -180,12 +185,12 @@ impl DoctorState {
             DoctorAction::Choose(id) => {
                 self.chosen = Some(id);
                 self.page = Page::Finding;
-                self.outcome = None;
+                self.outcomes.clear();
                 return None;
             }
             DoctorAction::Show(page) => {
                 self.page = page;
-                self.outcome = None;
+                self.outcomes.clear();
                 return None;
             }
             DoctorAction::SetUnit(path) => {
@@ -236,7 +241,7 @@ impl DoctorState {
             }
             _ => return None,
         };
-        self.outcome = None;
+        self.outcomes.clear();
         self.work = Some(work);
         Some(request)
     }
@@ -263,20 +268,22 @@ impl DoctorState {
                     build.apply_output(output);
                 }
             }
-            DoctorEvent::Ended(outcome) => {
+            DoctorEvent::Ended(outcomes) => {
                 let was_check = self.work.take() == Some(Work::Checking);
                 if !was_check {
                     // After a fix, the next problem is shown.
-                    let is_changed = matches!(&outcome, Some(ChangeOutcome::Outcome { outcome, .. }) if matches!(outcome.ended, Ended::Done | Ended::Already));
+                    let is_changed = matches!(outcomes.as_slice(), [ChangeOutcome::Outcome { outcome, .. }] if matches!(outcome.ended, Ended::Done | Ended::Already));
                     let (chosen, page) = (self.chosen.filter(|_| !is_changed), self.page);
                     let again = self.apply(DoctorAction::Check, in_use);
                     (self.chosen, self.page) = (chosen, page);
-                    self.outcome = outcome;
+                    self.outcomes = outcomes;
                     return again;
                 }
                 let fresh = std::mem::take(&mut self.fresh);
                 self.findings.retain(|finding| fresh.contains(&finding.id));
-                self.outcome = self.outcome.take().or(outcome);
+                // What ended the change often ends the check as well; it is said once.
+                let further = outcomes.into_iter().filter(|outcome| !self.outcomes.contains(outcome));
+                self.outcomes.extend(further.collect::<Vec<_>>());
             }
         }
         None
@@ -357,6 +364,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_check_finds_belongs_to_the_host_with_which_it_began() {
+        let mut state = checking();
+        state.apply(DoctorAction::SetHost("root@m6".into()), None);
+        assert_eq!(state.host, " root@m5 ");
+        state.absorb(DoctorEvent::Found(Box::new(finding("unit", Verdict::Broken))), None);
+        state.absorb(DoctorEvent::Ended(Vec::new()), None);
+        state.apply(DoctorAction::SetHost("root@m6".into()), None);
+        assert_eq!((state.host.as_str(), state.findings.len()), ("root@m6", 0));
+    }
+
+    #[test]
+    fn every_problem_of_a_check_is_shown_once_beside_the_change_before_it() {
+        let mut state = checking();
+        state.absorb(DoctorEvent::Ended(Vec::new()), None);
+        state.apply(DoctorAction::ExitTasks, None);
+        let problem = |words: &str| ChangeOutcome::Problem(Bilingual::new(words, words));
+        assert!(
+            state
+                .absorb(DoctorEvent::Ended(vec![problem("no ssh")]), None)
+                .is_some()
+        );
+        let problems = vec![problem("no log"), problem("no ssh")];
+        state.absorb(DoctorEvent::Ended(problems), None);
+        assert_eq!(state.outcomes, [problem("no ssh"), problem("no log")]);
+    }
+
+    #[test]
     fn the_worst_finding_is_shown_until_one_is_chosen() {
         let mut state = checking();
         for (id, verdict) in [
@@ -378,7 +412,7 @@ mod tests {
         let broken =
             finding("libstdcxx", Verdict::Broken).with_remedy(crate::doctor::remedy("relink-libstdcxx").unwrap());
         state.absorb(DoctorEvent::Found(Box::new(broken)), None);
-        state.absorb(DoctorEvent::Ended(None), None);
+        state.absorb(DoctorEvent::Ended(Vec::new()), None);
         assert!(matches!(
             state.apply(DoctorAction::Apply, None),
             Some(DoctorRequest::Apply { .. })
@@ -392,7 +426,7 @@ mod tests {
             id: "relink-libstdcxx".into(),
             outcome,
         };
-        let next = state.absorb(DoctorEvent::Ended(Some(outcome.clone())), None);
+        let next = state.absorb(DoctorEvent::Ended(vec![outcome.clone()]), None);
         assert!(matches!(next, Some(DoctorRequest::Check { .. })));
         assert_eq!(
             state.findings.len(),
@@ -400,8 +434,8 @@ mod tests {
             "the former finding stays until it is made again"
         );
         state.absorb(DoctorEvent::Found(Box::new(finding("unit", Verdict::Good))), None);
-        state.absorb(DoctorEvent::Ended(None), None);
-        assert_eq!(state.outcome, Some(outcome));
+        state.absorb(DoctorEvent::Ended(Vec::new()), None);
+        assert_eq!(state.outcomes, [outcome]);
         assert_eq!(state.work, None);
         let left: Vec<_> = state.findings.iter().map(|finding| finding.id).collect();
         assert_eq!(left, ["unit"], "what the new look did not find again is gone");
@@ -415,7 +449,7 @@ mod tests {
         }
         let ids: Vec<_> = state.findings.iter().map(|finding| finding.id).collect();
         assert_eq!(ids, ["service", "interpreter", "stream"]);
-        state.absorb(DoctorEvent::Ended(None), None);
+        state.absorb(DoctorEvent::Ended(Vec::new()), None);
         state.apply(DoctorAction::SetHost("root@m5 ".into()), None);
         assert_eq!(state.findings.len(), 3);
         state.apply(DoctorAction::SetHost("root@m6".into()), None);
@@ -442,7 +476,7 @@ mod tests {
     fn a_build_keeps_its_last_lines_and_is_stopped_once_it_runs() {
         let mut state = checking();
         assert_eq!(state.apply(DoctorAction::StopBuild, None), None);
-        state.absorb(DoctorEvent::Ended(None), None);
+        state.absorb(DoctorEvent::Ended(Vec::new()), None);
         assert!(matches!(
             state.apply(DoctorAction::Build, None),
             Some(DoctorRequest::Build { .. })

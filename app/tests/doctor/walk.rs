@@ -209,10 +209,10 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
         harness.get_by_label(shown.as_str());
         click(&mut harness, "Fix it (backs up first)");
         until(&mut harness, "the remedy and the look after it", idle);
-        let outcome = harness.state().workbench.doctor.outcome.clone();
+        let outcomes = harness.state().workbench.doctor.outcomes.clone();
         assert!(
-            matches!(&outcome, Some(ChangeOutcome::Outcome { outcome, .. }) if outcome.ended == Ended::Done),
-            "{id}: {outcome:?}"
+            matches!(outcomes.as_slice(), [ChangeOutcome::Outcome { outcome, .. }] if outcome.ended == Ended::Done),
+            "{id}: {outcomes:?}"
         );
         harness.get_by_label_contains("Done, and verified.");
         if id == "patch-simdjson" {
@@ -238,8 +238,8 @@ fn walk(jail: &Jail, log: &Log, unit: &str) {
     write(&mut harness, "The unit's file, built for the module", unit);
     click(&mut harness, "Install (the stock unit stays)");
     until(&mut harness, "the installation and the look after it", idle);
-    let outcome = harness.state().workbench.doctor.outcome.clone();
-    assert!(matches!(outcome, Some(ChangeOutcome::Good(_))), "{outcome:?}");
+    let outcomes = harness.state().workbench.doctor.outcomes.clone();
+    assert!(matches!(outcomes.as_slice(), [ChangeOutcome::Good(_)]), "{outcomes:?}");
     harness.get_by_label_contains("softprefix-unit is installed");
     assert_eq!(crate::installing::running(jail), crate::installing::OURS);
 

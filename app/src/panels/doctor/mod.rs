@@ -193,7 +193,8 @@ impl View<'_> {
             } else {
                 text.check_again
             };
-            let can = self.state.work.is_none() && !self.state.host.trim().is_empty();
+            let is_idle = self.state.work.is_none();
+            let can = is_idle && !self.state.host.trim().is_empty();
             let button = if self.state.findings.is_empty() {
                 Button::ink(words)
             } else {
@@ -213,6 +214,8 @@ impl View<'_> {
                         .id_salt("doctor host")
                         .hint_text(text.host_hint)
                         .font(theme::BODY.mono())
+                        .interactive(is_idle)
+                        .text_color(if is_idle { palette.text } else { palette.text3 })
                         .frame(frame)
                         .align(egui::Align2::LEFT_CENTER),
                 )
@@ -288,7 +291,9 @@ impl View<'_> {
             progress(ui, None, words);
             ui.add_space(16.0);
         }
-        self.outcome(ui);
+        for outcome in &self.state.outcomes {
+            self.outcome(ui, outcome);
+        }
         if self.state.page == Page::Installer {
             self.installer(ui, actions);
             return self.before(ui, actions);
@@ -337,9 +342,8 @@ impl View<'_> {
         self.before(ui, actions);
     }
 
-    /// Draws the result of the last change.
-    fn outcome(&self, ui: &mut Ui) {
-        let Some(outcome) = &self.state.outcome else { return };
+    /// Draws the result of the last change, or a problem of the check.
+    fn outcome(&self, ui: &mut Ui, outcome: &ChangeOutcome) {
         let palette = self.palette;
         let good = outcome.is_good();
         let colour = if good { palette.good } else { palette.broken };
