@@ -13,7 +13,11 @@ use softprefix_unit::bus::{self, BusOptions};
 use softprefix_unit::model::ModelSource;
 use softprefix_unit::unit::{Unit, UnitOptions};
 use softprefix_unit::{listen, self_test};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A unit that puts a soft prefix in front of the token embeddings of a language model.
 #[derive(Parser)]
@@ -91,11 +95,7 @@ enum Engine {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    start_log();
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
@@ -104,6 +104,21 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Starts the log on standard error: what `RUST_LOG` names, or all but details.
+fn start_log() {
+    let usual = || Targets::new().with_default(LevelFilter::INFO);
+    let filter = match std::env::var("RUST_LOG").map(|text| text.parse::<Targets>()) {
+        Ok(Ok(filter)) => filter,
+        Ok(Err(error)) => {
+            eprintln!("softprefix-unit: RUST_LOG is not used, since it cannot be read ({error})");
+            usual()
+        }
+        Err(_) => usual(),
+    };
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {

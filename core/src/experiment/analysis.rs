@@ -543,7 +543,9 @@ pub fn over_prompts<'g>(
 /// The unit of an axis of magnitudes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AxisUnit {
+    /// Multiples of the median norm of the vocabulary's rows.
     TokenNorms,
+    /// The value of each number of a row.
     Raw,
 }
 
