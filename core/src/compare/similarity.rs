@@ -16,7 +16,7 @@ use super::{chrf, difflib};
 /// The measures of a text against its baseline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measures {
-    /// Character F-score, 0 to 100 (sacreBLEU `CHRF()` with the baseline as reference); 0 where either text is empty.
+    /// Character F-score, 0 to 100 (sacreBLEU `CHRF()` with the baseline as reference); 0 where either text is empty or all white space.
     pub chrf2: f64,
     /// 2 LCS / (n + m), 0 to 1 (RapidFuzz `Indel.normalized_similarity`); symmetric.
     pub indel: f64,

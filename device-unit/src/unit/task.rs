@@ -43,6 +43,7 @@ struct Inferences {
     when_idle: Option<Box<dyn FnOnce() + Send>>,
 }
 
+/// An inference, a scoring or a learning in progress.
 struct RunningInference {
     number: u64,
     client: Arc<str>,
@@ -51,7 +52,7 @@ struct RunningInference {
     running: Arc<AtomicBool>,
 }
 
-/// Registers an inference with its task until it is dropped. The task does not end before that.
+/// Registers an inference, a scoring or a learning with its task until it is dropped. The task does not end before that.
 pub struct InferenceGuard {
     task: Arc<Task>,
     number: u64,
@@ -92,7 +93,8 @@ impl Task {
         self
     }
 
-    /// Returns `true` if clients can send inferences (an input contains `llm`).
+    /// Returns `true` if clients can send inferences (an input of the set-up contains `llm`). `link` and `unlink` do not change it: they concern other
+    /// units.
     #[must_use]
     pub fn accepts_clients(&self) -> bool {
         self.setup.inputs.iter().any(|input| input.contains("llm"))

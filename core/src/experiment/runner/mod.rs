@@ -47,6 +47,7 @@ pub struct RunRequest {
     /// Where records are saved.
     pub save_to: SaveTo,
     /// The experiment to resume: its finished cases are not run again, and those that are not scored yet are scored.
+    /// It needs [`SaveTo::Journal`] with that experiment's own journal: [`SaveTo::Library`] creates none for it.
     pub resume: Option<SavedExperiment>,
     /// Limits and checks of the run.
     pub options: RunOptions,
