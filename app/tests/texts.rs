@@ -13,7 +13,7 @@ use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::messages::{Event, LibraryEvent, LibraryRequest, Request};
 use softprefix::model::{Language, PRESETS, Theme};
 use softprefix::text::Text;
-use softprefix::workbench::{Action, Tab, Workbench};
+use softprefix::workbench::{Action, Dialog, Tab, Workbench};
 use softprefix_core::compare::{Granularity, Measure, Measures};
 
 use common::stage::{Stage, paced, painted, sized, window, words};
@@ -1048,6 +1048,79 @@ fn a_run_is_rated_in_its_pane_by_keys_and_in_the_table_which_sorts_by_stars() {
     harness.key_press(Key::Delete);
     harness.run_steps(2);
     assert_eq!(stars(&harness), None);
+}
+
+#[test]
+fn a_note_that_was_neither_saved_nor_cancelled_is_there_when_it_is_opened_again() {
+    let mut workbench = common::ready(Language::English, Theme::Dark);
+    for magnitude in [0.5, 1.0] {
+        run_at(&mut workbench, magnitude);
+    }
+    let runs: Vec<String> = workbench.tuning.points().map(|(record, _)| record.id.clone()).collect();
+    let mut harness = window(workbench);
+    let open = |harness: &mut Harness<'static, Stage>| {
+        harness.key_press(Key::E);
+        harness.run_steps(3);
+        assert_eq!(harness.state().workbench.dialog, Some(Dialog::Note));
+        let note = harness.get_by_role_and_label(Role::MultilineTextInput, "Note");
+        note.accesskit_node().value().unwrap_or_default()
+    };
+    let type_text = |harness: &mut Harness<'static, Stage>, text: &str| {
+        harness.event(egui::Event::Text(text.to_owned()));
+        harness.run_steps(2);
+    };
+    let escape = |harness: &mut Harness<'static, Stage>| {
+        harness.key_press(Key::Escape);
+        harness.run_steps(3);
+        assert_eq!(harness.state().workbench.dialog, None);
+    };
+    let saved = |harness: &Harness<'static, Stage>| {
+        let current = harness.state().workbench.tuning.current();
+        current
+            .map(|(record, _)| record.rating.note.clone())
+            .unwrap_or_default()
+    };
+    assert_eq!(open(&mut harness), "");
+    type_text(&mut harness, "warm");
+    escape(&mut harness);
+    assert_eq!(saved(&harness), "");
+    // Each run has its own.
+    for (run, note) in [(&runs[0], ""), (&runs[1], "warm")] {
+        let select = Action::SelectRun(Some(run.clone()));
+        harness.state_mut().workbench.apply(select);
+        harness.run_steps(2);
+        assert_eq!(open(&mut harness), note);
+        escape(&mut harness);
+    }
+    // Another question takes its place.
+    open(&mut harness);
+    let tasks = vec!["llm.1000".to_owned()];
+    harness.state_mut().workbench.absorb(Event::TaskFull { tasks });
+    harness.run_steps(3);
+    harness.state_mut().workbench.apply(Action::CloseDialog);
+    harness.run_steps(3);
+    assert_eq!(open(&mut harness), "warm");
+    harness.get_by_label("Cancel").click();
+    harness.run_steps(3);
+    assert_eq!(open(&mut harness), "");
+    type_text(&mut harness, "calm");
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+    harness.run_steps(3);
+    assert_eq!(saved(&harness), "calm");
+    assert_eq!(open(&mut harness), "calm");
+    // The Escape that ends a composition, which some systems report as well, closes nothing.
+    harness.event(egui::Event::Ime(egui::ImeEvent::Preedit {
+        text: "かな".to_owned(),
+        active_range_chars: None,
+    }));
+    harness.run_steps(1);
+    harness.key_press(Key::Escape);
+    harness.event(egui::Event::Ime(egui::ImeEvent::Preedit {
+        text: String::new(),
+        active_range_chars: None,
+    }));
+    harness.run_steps(2);
+    assert_eq!(harness.state().workbench.dialog, Some(Dialog::Note));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The dialogs: keys and commands, connecting, models, left-over tasks, and About.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use eframe::egui::{
@@ -31,6 +32,8 @@ pub struct Sheets {
     path_taken: bool,
     /// The run whose note is edited, and its rating as edited so far.
     rated: Option<(String, Rating)>,
+    /// Notes that were neither saved nor cancelled, by the ids of their runs.
+    drafts: BTreeMap<String, String>,
     /// The dialog of the last frame, to detect that one opens.
     open: Option<Dialog>,
 }
@@ -45,8 +48,13 @@ impl Sheets {
         if opened {
             self.address_wrong = false;
             self.path_taken = false;
-            let rated = cx.workbench.rated_run();
-            self.rated = rated.map(|record| (record.id.clone(), record.rating.clone()));
+            self.rated = cx.workbench.rated_run().map(|record| {
+                let mut rating = record.rating.clone();
+                if let Some(note) = self.drafts.get(&record.id) {
+                    rating.note.clone_from(note);
+                }
+                (record.id.clone(), rating)
+            });
             let suggested = cx.workbench.path_asked.as_ref().and_then(FileQuestion::suggested);
             self.path = suggested.unwrap_or_default().to_owned();
             if let (Dialog::Connect, Target::Remote { address, .. }) = (dialog, &cx.workbench.target) {
@@ -158,7 +166,8 @@ impl Sheets {
         super::discovery::list(ui, cx);
     }
 
-    /// Draws the dialog for stars and note of a run. Ctrl+Enter saves, because Enter starts a line and confirms Japanese input.
+    /// Draws the dialog for stars and note of a run. Ctrl+Enter saves, because Enter starts a line and confirms Japanese input. A note that is
+    /// left in another way is there again when the dialog is opened.
     fn note(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, opened: bool) {
         let Some((id, rating)) = &mut self.rated else { return };
         let palette = Palette::of(ui);
@@ -201,18 +210,23 @@ impl Sheets {
         if opened {
             response.request_focus();
         }
+        if response.changed() {
+            self.drafts.insert(id.clone(), rating.note.clone());
+        }
         ui.add_space(8.0);
         let save = KeyboardShortcut::new(Modifiers::COMMAND, Key::Enter);
         let mut saved = ui.input_mut(|input| input.consume_shortcut(&save));
+        let mut cancelled = false;
         ui.horizontal(|ui| {
             let button = Button::ink(text.save).key(super::context::keys(ui, &save));
             saved |= ui.add(button).clicked();
-            if ui.add(Button::outlined(cx.text.cancel)).clicked() {
-                cx.act(Action::CloseDialog);
-            }
+            cancelled = ui.add(Button::outlined(cx.text.cancel)).clicked();
         });
         if saved {
             cx.act(Action::Rate(id.clone(), rating.clone()));
+        }
+        if saved || cancelled {
+            self.drafts.remove(id);
             cx.act(Action::CloseDialog);
         }
     }
