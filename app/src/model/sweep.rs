@@ -41,6 +41,10 @@ pub struct SweepForm {
     pub magnitudes: String,
     pub unit: MagnitudeUnit,
     pub rounding: Rounding,
+    /// The list and the rounding of the other unit, from before the unit was changed.
+    other: Option<(MagnitudeUnit, String, Rounding)>,
+    /// Whether the unit is raw only because the module does not report its vocabulary's norms.
+    norms_unknown: bool,
     pub repeats: usize,
     /// Whether KL and perplexity of every case are measured, where the unit supports it.
     #[serde(rename = "deep")]
@@ -71,6 +75,8 @@ impl Default for SweepForm {
             magnitudes: USUAL.to_owned(),
             unit: MagnitudeUnit::TokenNorms,
             rounding: Rounding::NearestEven,
+            other: None,
+            norms_unknown: false,
             repeats: 1,
             scored: true,
             threshold_measure: Measure::Chrf2,
@@ -122,11 +128,27 @@ impl SweepForm {
         })
     }
 
-    /// Changes the unit, and the list to the default of that unit, since the values of one mean nothing in the other.
+    /// Changes the unit, and the list to the last one in that unit, or else to its default: the values of one mean nothing in the other.
     pub fn set_unit(&mut self, unit: MagnitudeUnit) {
-        if self.unit != unit {
-            self.unit = unit;
-            self.apply_range(Range::Usual);
+        if self.unit == unit {
+            return;
+        }
+        let before = (self.unit, self.magnitudes.clone(), self.rounding);
+        let last = self.other.replace(before).filter(|(of, ..)| *of == unit);
+        self.unit = unit;
+        match last {
+            Some((_, magnitudes, rounding)) => (self.magnitudes, self.rounding) = (magnitudes, rounding),
+            None => self.apply_range(Range::Usual),
+        }
+    }
+
+    /// Changes the unit to raw where the module does not report its vocabulary's norms, and back where it does.
+    pub fn set_norms_known(&mut self, known: bool) {
+        if known && std::mem::take(&mut self.norms_unknown) {
+            self.set_unit(MagnitudeUnit::TokenNorms);
+        } else if !known && self.unit == MagnitudeUnit::TokenNorms {
+            self.norms_unknown = true;
+            self.set_unit(MagnitudeUnit::Raw);
         }
     }
 
@@ -212,6 +234,7 @@ impl SweepForm {
             }
             Magnitudes::Unscaled => return,
         };
+        self.norms_unknown = false;
         self.magnitudes = match values {
             Values::List(list) if *list == SCRIPT_VALUES => SCRIPT.to_owned(),
             Values::List(list) => [USUAL, USUAL_RAW, WHOLE, WHOLE_RAW]

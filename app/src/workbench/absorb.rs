@@ -45,6 +45,7 @@ impl Workbench {
             Event::Ready(facts, vocabulary) => self.ready(*facts, vocabulary),
             Event::TaskFull { tasks } => {
                 self.clear_running();
+                self.answer_path(None);
                 self.module = ModuleState::TaskFull { tasks };
                 self.dialog = Some(Dialog::LeftOverTasks);
             }
@@ -96,6 +97,8 @@ impl Workbench {
                 self.streaming_diff = StreamingDiff::default();
                 self.notice = Some(Notice::Problem(problem));
             }
+            // Whether to exit tasks is decided first.
+            Event::NotAsked(question) if self.dialog == Some(Dialog::LeftOverTasks) => self.chosen(question, None),
             Event::Chosen { question, path } => self.chosen(question, path),
             Event::NotAsked(question) => {
                 self.path_asked = Some(question);
@@ -180,12 +183,13 @@ impl Workbench {
                 self.vocabulary = Some(vocabulary);
                 if self.prefix.unit == MagnitudeUnit::Raw && !self.settings.raw_magnitude {
                     self.set_unit(MagnitudeUnit::TokenNorms);
+                self.sweep.form.set_norms_known(true);
                 }
             }
             None => {
                 // Without the vocabulary there are no token norms: convert while the old one is still known.
                 self.set_unit(MagnitudeUnit::Raw);
-                self.sweep.form.set_unit(MagnitudeUnit::Raw);
+                self.sweep.form.set_norms_known(false);
                 self.vocabulary = None;
             }
         }

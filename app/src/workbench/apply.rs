@@ -66,6 +66,8 @@ impl Workbench {
             Action::ExitLeftOverTasks => {
                 if let ModuleState::TaskFull { tasks } = &self.module {
                     self.pending_requests.push(Request::ExitTasks { tasks: tasks.clone() });
+                    // If the module still cannot be opened, the bridge reports the previous one again.
+                    self.previous_module = None;
                     self.dialog = None;
                 }
             }
@@ -250,11 +252,7 @@ impl Workbench {
                 ..self.prefix.clone()
             } == before;
             if !same_except_magnitude {
-                if self.curve.progress().is_some() {
-                    // Not filled to its end: due again when the prefix is chosen again.
-                    self.curve.of = None;
-                }
-                self.stop_curve();
+                self.interrupt_curve();
             }
             self.prefix_changed();
         }
@@ -264,7 +262,8 @@ impl Workbench {
         // Raw values may be negative, as in existing scripts; norms may not.
         let usable = value.is_finite() && (value >= 0.0 || self.prefix.unit == MagnitudeUnit::Raw);
         if usable {
-            self.prefix.magnitude = value;
+            // Not -0, whose rows have other bytes.
+            self.prefix.magnitude = value + 0.0;
             if self.prefix.kind.allows_unscaled() {
                 self.prefix.unscaled = false;
             }
@@ -418,7 +417,9 @@ impl Workbench {
 
     /// Sets the prefix controls from a record.
     pub(super) fn set_prefix_from(&mut self, record: &Record) {
+        self.previous_module = None;
         let Some(recipe) = &record.case.recipe else { return };
+        self.answer_path(None);
         self.prefix.take_recipe(recipe);
         if let Some(budget) = &mut self.budget {
             budget.prefix = self.prefix.len;

@@ -7,8 +7,8 @@ use softprefix_core::prefix::PrefixRecipe;
 
 use super::running_inference::Filling;
 use super::{Notice, Workbench, pane_of};
-use crate::messages::{Inference, PromptAndSettings, Request};
-use crate::model::{MagnitudeUnit, Problem, RunId, RunKind, Unavailable};
+use crate::messages::{Inference, LibraryRequest, PromptAndSettings, Request};
+use crate::model::{MagnitudeUnit, Problem, ProblemKind, RunId, RunKind, Unavailable};
 
 /// Magnitudes of a filled curve, in token norms: densest where outputs change most.
 pub const MAGNITUDES: [f64; 12] = [0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 1.6, 2.5, 4.0, 6.5, 12.0];
@@ -48,7 +48,8 @@ impl Workbench {
         };
         let at = |magnitude: f64| {
             let mut form = self.prefix.clone();
-            form.magnitude = magnitude * scale;
+            // Not -0, whose rows have other bytes.
+            form.magnitude = magnitude * scale + 0.0;
             form.recipe()
         };
         MAGNITUDES.into_iter().map(at).filter(|recipe| !known(recipe)).collect()
@@ -107,20 +108,31 @@ impl Workbench {
         }
     }
 
-    /// Returns the prompt with its settings, and the prefix whatever its magnitude.
+    /// Returns the prompt with its settings, and the prefix whatever the size of its magnitude.
     pub(super) fn curve_at_controls(&self) -> (GroupKey, PrefixRecipe) {
         let mut prefix = self.prefix.clone();
-        prefix.magnitude = 1.0;
+        prefix.magnitude = match prefix.unit {
+            MagnitudeUnit::TokenNorms => 1.0,
+            // The two sides of 0 are two curves.
+            MagnitudeUnit::Raw => 1.0_f64.copysign(prefix.magnitude),
+        };
         (self.group_key(), prefix.recipe())
     }
 
-    /// Stops filling the curve. Automatic filling does not begin it again for the same prompt and prefix, unless the caller clears
-    /// [`CurveFill::of`](super::CurveFill::of).
+    /// Stops filling the curve. Automatic filling does not begin it again for the same prompt and prefix.
     pub(super) fn stop_curve(&mut self) {
         if !self.curve.runs.is_empty() {
             self.curve.runs.clear();
             self.pending_requests.push(Request::StopCurve);
         }
+    }
+
+    /// Stops filling the curve without a command of the user to stop: what is missing of it is due again after the next run.
+    pub(super) fn interrupt_curve(&mut self) {
+        if self.curve.progress().is_some() {
+            self.curve.of = None;
+        }
+        self.stop_curve();
     }
 
     pub(super) fn curve_text(&mut self, run: RunId, text: &str) {
@@ -133,13 +145,14 @@ impl Workbench {
     pub(super) fn curve_point(&mut self, run: RunId, record: Record) {
         self.curve.runs.remove(&run);
         if !self.belongs_to_shown_session(run) {
+            // All that changes on screen is that session's number of runs in the history.
+            self.ask_library(LibraryRequest::List);
             return;
         }
         self.clear_saved_notice();
         self.curve.unscored.push(record.id.clone());
         let comparisons = self.tuning.add(record);
         self.measure(comparisons);
-        self.tuning.refresh();
     }
 
     pub(super) fn curve_dropped(&mut self, run: RunId) {
@@ -147,8 +160,12 @@ impl Workbench {
     }
 
     pub(super) fn curve_failed(&mut self, run: RunId, problem: Problem) {
-        if self.curve.runs.remove(&run).is_some() {
-            self.stop_curve();
+        if self.curve.runs.contains_key(&run) {
+            // The runs fail before the connection is reported as lost.
+            match problem.kind {
+                ProblemKind::Connection => self.interrupt_curve(),
+                _ => self.stop_curve(),
+            }
             self.notice = Some(Notice::Problem(problem));
         }
     }

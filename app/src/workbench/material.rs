@@ -175,7 +175,8 @@ impl Workbench {
         } else {
             self.tab
         };
-        if self.dialog != Some(Dialog::LeftOverTasks) {
+        // These hold a decision or a text of the user.
+        if !matches!(self.dialog, Some(Dialog::LeftOverTasks | Dialog::Path | Dialog::Note)) {
             self.dialog = None;
         }
         self.prefix_changed();

@@ -201,7 +201,7 @@ impl Workbench {
     /// Marks running panes as stopped and removes their runs; called when the module is closed.
     pub(super) fn clear_running(&mut self) {
         self.running.clear();
-        self.stop_curve();
+        self.interrupt_curve();
         self.baseline.stop();
         self.prefixed.stop();
     }

@@ -15,11 +15,12 @@ use softprefix_core::protocol::extension::{self, FinishReason, SoftPrefixEcho};
 
 use super::*;
 use crate::messages::{
-    Event, FindEvent, Inference, LibraryEvent, LibraryRequest, MaterialRequest, Pair, RecordingRequest, Texts,
+    Event, FindEvent, Inference, LibraryEvent, LibraryRequest, MaterialEvent, MaterialRequest, Pair, RecordingRequest,
+    Texts,
 };
 use crate::model::{
-    FindMode, Histogram, KindChoice, LIVE_DELAY, LoadStage, MagnitudeUnit, ModuleFacts, PRESETS, PaneState, Problem,
-    ProblemKind,
+    FindMode, Histogram, ImportedFile, KindChoice, LIVE_DELAY, LoadStage, MagnitudeUnit, ModuleFacts, PRESETS,
+    PaneState, Problem, ProblemKind,
 };
 use crate::recording::Line;
 
@@ -914,6 +915,242 @@ fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers
     let mut workbench = with_one_run();
     workbench.apply(Action::SetMagnitude(2.0));
     workbench.apply(Action::Run);
+fn remote(address: &str) -> Target {
+    Target::Remote {
+        address: address.to_owned(),
+        model: None,
+    }
+}
+
+/// Ready, and connected to another module, whose task slots are taken.
+fn task_full() -> Workbench {
+    let mut workbench = ready();
+    let previous = PreviousModule {
+        target: workbench.target.clone(),
+        facts: facts(true),
+        vocabulary: Some(vocabulary()),
+    };
+    workbench.apply(Action::Connect(remote("10.0.0.9:10001")));
+    workbench.absorb(Event::TaskFull {
+        tasks: vec!["llm.1000".to_owned()],
+    });
+    workbench.absorb(Event::PreviousModule(Box::new(previous)));
+    assert_eq!(workbench.dialog, Some(Dialog::LeftOverTasks));
+    workbench
+}
+
+#[test]
+fn a_module_whose_tasks_are_exited_or_another_stays_the_target_when_a_dialog_is_closed() {
+    let mut workbench = task_full();
+    workbench.apply(Action::ExitLeftOverTasks);
+    workbench.apply(Action::ShowDialog(Dialog::Help));
+    workbench.apply(Action::CloseDialog);
+    assert_eq!(workbench.target, remote("10.0.0.9:10001"));
+    assert!(!workbench.module.is_ready());
+
+    let mut workbench = task_full();
+    workbench.apply(Action::Connect(remote("10.0.0.10:10001")));
+    workbench.apply(Action::CloseDialog);
+    assert_eq!(workbench.target, remote("10.0.0.10:10001"));
+
+    let mut workbench = task_full();
+    workbench.apply(Action::CloseDialog);
+    assert_eq!(workbench.target, Target::default(), "the tasks are left alone");
+    assert!(workbench.module.is_ready());
+}
+
+#[test]
+fn a_question_for_a_path_ends_where_another_takes_its_place_and_stays_where_a_file_arrives() {
+    let asked = || {
+        let mut workbench = ready();
+        workbench.apply(Action::Open);
+        workbench.absorb(Event::NotAsked(FileQuestion::Open));
+        assert_eq!(workbench.dialog, Some(Dialog::Path));
+        assert!(workbench.file.asking);
+        workbench
+    };
+    let mut workbench = asked();
+    workbench.absorb(Event::TaskFull { tasks: Vec::new() });
+    assert_eq!(workbench.dialog, Some(Dialog::LeftOverTasks));
+    assert!(!workbench.file.asking, "Open can be chosen again");
+
+    let mut workbench = asked();
+    workbench.apply(Action::Connect(remote("10.0.0.9:10001")));
+    assert!(!workbench.file.asking);
+
+    let mut workbench = ready();
+    workbench.apply(Action::Open);
+    workbench.absorb(Event::TaskFull { tasks: Vec::new() });
+    workbench.absorb(Event::NotAsked(FileQuestion::Open));
+    assert_eq!(workbench.dialog, Some(Dialog::LeftOverTasks));
+    assert!(!workbench.file.asking);
+
+    let mut workbench = asked();
+    let imported = || MaterialEvent::Imported {
+        file: ImportedFile {
+            name: "rows.npy".to_owned(),
+            sha256: "ab".repeat(32),
+            ..ImportedFile::default()
+        },
+        norms: vec![0.5],
+    };
+    workbench.absorb(Event::Material(Box::new(imported())));
+    assert_eq!(workbench.dialog, Some(Dialog::Path));
+    assert!(workbench.file.asking);
+    workbench.apply(Action::CloseDialog);
+    assert!(!workbench.file.asking);
+    workbench.apply(Action::ShowDialog(Dialog::Note));
+    workbench.absorb(Event::Material(Box::new(imported())));
+    assert_eq!(workbench.dialog, Some(Dialog::Note), "its text is kept");
+}
+
+/// Takes the requests, and returns the curve among them.
+fn filled(workbench: &mut Workbench) -> Option<Vec<Inference>> {
+    workbench.take_requests().into_iter().find_map(|request| match request {
+        Request::FillCurve(inferences) => Some(inferences),
+        _ => None,
+    })
+}
+
+/// Runs the controls, with the repeat of a first baseline, and returns the curve that is then filled by itself.
+fn run_and_fill(workbench: &mut Workbench) -> Option<Vec<Inference>> {
+    workbench.apply(Action::Run);
+    let mut curve = None;
+    loop {
+        let requests = workbench.take_requests();
+        if requests.is_empty() {
+            return curve;
+        }
+        for request in requests {
+            match request {
+                Request::Infer(inference) => finish(workbench, &inference, "春の雨"),
+                Request::FillCurve(inferences) => curve = Some(inferences),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn add_point(workbench: &mut Workbench, inference: &Inference) {
+    let record = record(inference, "春の雪", FinishReason::Stop);
+    workbench.absorb(Event::CurvePoint {
+        run: inference.run,
+        record,
+    });
+    compare(workbench);
+}
+
+#[test]
+fn the_two_sides_of_0_are_filled_as_two_curves_and_0_is_the_same_on_both() {
+    let mut workbench = ready();
+    workbench.settings.fill_curve = true;
+    workbench.apply(Action::SetMagnitudeUnit(MagnitudeUnit::Raw));
+    workbench.apply(Action::SetMagnitude(-0.05));
+    let raw = |inferences: &[Inference]| -> Vec<f64> {
+        let raw = |inference: &Inference| match inference.recipe.as_ref().unwrap().magnitude {
+            Magnitude::Raw(value) => value,
+            other => panic!("{other:?}"),
+        };
+        inferences.iter().map(raw).collect()
+    };
+    let below = run_and_fill(&mut workbench).unwrap();
+    let values = raw(&below);
+    assert!(values[0] == 0.0 && values[0].is_sign_positive(), "{values:?}");
+    assert!(values[1..].iter().all(|value| *value < 0.0), "{values:?}");
+    for inference in &below {
+        add_point(&mut workbench, inference);
+    }
+    workbench.take_requests();
+    workbench.apply(Action::SetMagnitude(-0.06));
+    assert!(run_and_fill(&mut workbench).is_none(), "filled once");
+    workbench.apply(Action::SetMagnitude(0.05));
+    let above = raw(&run_and_fill(&mut workbench).unwrap());
+    assert!(above.iter().all(|value| *value > 0.0), "{above:?}");
+    workbench.apply(Action::SetMagnitude(-0.0));
+    assert!(workbench.prefix.magnitude.is_sign_positive());
+}
+
+#[test]
+fn a_curve_that_a_lost_connection_interrupts_goes_on_after_the_next_run_and_one_that_was_stopped_does_not() {
+    for is_stopped in [false, true] {
+        let mut workbench = ready();
+        workbench.settings.fill_curve = true;
+        let asked = run_and_fill(&mut workbench).unwrap();
+        add_point(&mut workbench, &asked[0]);
+        if is_stopped {
+            workbench.apply(Action::Stop);
+        }
+        let problem = Problem::new(ProblemKind::Connection, "It closed the connection.", "Reconnect.");
+        workbench.absorb(Event::CurveFailed {
+            run: asked[1].run,
+            problem: problem.clone(),
+        });
+        workbench.absorb(Event::Lost(problem));
+        workbench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
+        assert!(filled(&mut workbench).is_none(), "not before a run");
+        workbench.apply(Action::SetMagnitude(3.0));
+        let rest = run_and_fill(&mut workbench);
+        assert_eq!(rest.is_none(), is_stopped);
+        let is_again = |inference: &Inference| inference.recipe == asked[0].recipe;
+        assert!(!rest.iter().flatten().any(is_again), "what is there is not run again");
+    }
+}
+
+#[test]
+fn a_late_point_of_a_session_that_was_left_updates_the_history() {
+    let mut workbench = with_one_run();
+    workbench.apply(Action::FillCurve);
+    let asked = filled(&mut workbench).unwrap();
+    workbench.apply(Action::NewSession);
+    workbench.take_requests();
+    add_point(&mut workbench, &asked[0]);
+    assert!(workbench.tuning.is_empty());
+    let requests = workbench.take_requests();
+    assert!(
+        requests.contains(&Request::Library(LibraryRequest::List)),
+        "{requests:?}"
+    );
+}
+
+#[test]
+fn a_list_of_magnitudes_is_there_again_after_a_module_without_a_vocabulary_and_after_a_restart() {
+    let mut workbench = ready();
+    let sweep = |workbench: &mut Workbench, action| workbench.apply(Action::Sweep(action));
+    let list = |workbench: &Workbench| {
+        let form = &workbench.sweep.form;
+        (form.unit, form.magnitudes.clone(), form.rounding)
+    };
+    sweep(&mut workbench, SweepAction::SetMagnitudes("0.7, 0.9, 1.1".to_owned()));
+    sweep(&mut workbench, SweepAction::SetRounding(Rounding::Truncate));
+    let own = list(&workbench);
+    workbench.absorb(Event::Ready(Box::new(facts(false)), None));
+    sweep(&mut workbench, SweepAction::SetMagnitudes("0.01, 0.02".to_owned()));
+    let raw = list(&workbench);
+    assert_eq!(raw.0, MagnitudeUnit::Raw);
+    let stored = serde_json::to_string(&workbench.remembered()).unwrap();
+    let mut again = Workbench::new(serde_json::from_str(&stored).unwrap());
+    for workbench in [&mut workbench, &mut again] {
+        workbench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
+        assert_eq!(list(workbench), own);
+        workbench.absorb(Event::Ready(Box::new(facts(false)), None));
+        assert_eq!(list(workbench), raw);
+    }
+    // The user's own choice of raw values stays, and so does the unit of a sweep that is opened.
+    workbench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
+    sweep(&mut workbench, SweepAction::SetUnit(MagnitudeUnit::Raw));
+    assert_eq!(list(&workbench), raw);
+    workbench.absorb(Event::Ready(Box::new(facts(false)), None));
+    workbench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
+    assert_eq!(list(&workbench), raw);
+    let plan = workbench.sweep_plan();
+    sweep(&mut workbench, SweepAction::SetUnit(MagnitudeUnit::TokenNorms));
+    assert_eq!(list(&workbench), own);
+    workbench.absorb(Event::Ready(Box::new(facts(false)), None));
+    workbench.sweep.form.set_from_plan(&plan);
+    workbench.absorb(Event::Ready(Box::new(facts(true)), Some(vocabulary())));
+    assert_eq!(list(&workbench), raw);
+}
+
     let run = inferences(&mut workbench).remove(0);
     for piece in ["春", "の", "山"] {
         workbench.absorb(Event::Delta {
