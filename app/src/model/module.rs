@@ -214,7 +214,7 @@ pub struct ModelChoice {
     pub bytes: Option<u64>,
     /// Whether the file is on this machine.
     pub present: bool,
-    /// Whether it is the one that a first start downloads.
+    /// Whether it is taken, or downloaded, where no model is named.
     pub default: bool,
     /// One line about it; for a file that cannot be used, the reason.
     pub about: Bilingual,

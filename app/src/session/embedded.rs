@@ -10,7 +10,7 @@ use softprefix_core::protocol::extension::Secret;
 use softprefix_unit::listen;
 use softprefix_unit::model::ModelSource;
 use softprefix_unit::models::{
-    self, Entry, FetchError, FetchOptions, FetchSource, FetchStep, ModelStore, Place, Places,
+    self, Entry, FetchError, FetchOptions, FetchSource, FetchStep, FoundModel, ModelStore, Place, Places,
 };
 use softprefix_unit::unit::{LoadObserver, Unit, UnitOptions};
 use tokio::sync::oneshot;
@@ -93,8 +93,12 @@ pub enum Wanted {
         name: String,
         store: Box<ModelStore>,
     },
-    /// The first of these that can be downloaded.
-    Missing(Vec<&'static Entry>),
+    Missing {
+        /// The first of these that is available is to be downloaded.
+        entries: Vec<&'static Entry>,
+        /// Why the file that is here in its place cannot be used, if there is one.
+        unusable: Option<Problem>,
+    },
 }
 
 /// The models of the embedded unit: where they are found, and from where they are downloaded.
@@ -123,12 +127,21 @@ impl Models {
         ModelStore::new(self.places.clone())
     }
 
-    /// Returns the entries to download where `name` is asked for: the first of the default model stands for all of them.
+    /// Returns the entries to download where `name` is asked for, a full or short name of the catalogue: the first entry of the
+    /// default model stands for all of them.
     pub fn entries(&self, name: &str) -> Option<Vec<&'static Entry>> {
-        match self.default.first() {
-            Some(first) if first.name == name => Some(self.default.clone()),
-            _ => models::entry(name).map(|entry| vec![entry]),
-        }
+        let entry = models::entry(name)?;
+        Some(match self.default.first() {
+            Some(first) if *first == entry => self.default.clone(),
+            _ => vec![entry],
+        })
+    }
+
+    /// Returns the file of the default model: that of the first entry with a usable one, or else with any.
+    fn default_among<'a>(&self, found: &'a [FoundModel]) -> Option<&'a FoundModel> {
+        let file_of = |entry: &&'static Entry| found.iter().find(|model| model.name.eq_ignore_ascii_case(entry.name));
+        let files = self.default.iter().filter_map(file_of);
+        files.min_by_key(|model| model.info.is_err())
     }
 }
 
@@ -138,52 +151,48 @@ pub fn is_file(model: &str) -> bool {
     path.components().count() > 1 || path.is_file()
 }
 
-/// Finds what `model` names: a file, a model on this machine, or one of the catalogue; `None` takes the default. Reads
-/// file headers, so it blocks.
+/// Finds what `model` names: a file, a model on this machine, or one of the catalogue; `None` takes the default. A file that
+/// cannot be used is to be downloaded again, if the catalogue has its name. Reads file headers, so it blocks.
 ///
 /// # Errors
 /// If it names nothing, or a file that is not a usable model.
 pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
     let store = models.store();
-    let Some(model) = model else {
-        let present = models.default.iter().find_map(|entry| store.find(entry.name));
-        return Ok(match present {
-            Some(found) => Wanted::Present {
-                name: found.name,
-                store: Box::new(store),
-            },
-            None => Wanted::Missing(models.default.clone()),
-        });
+    let (found, entries) = match model {
+        None => (
+            models.default_among(&store.found()).cloned(),
+            Some(models.default.clone()),
+        ),
+        Some(path) if is_file(path) => return named_file(models, Path::new(path)),
+        Some(name) => (store.find(name), models.entries(name)),
     };
-    if is_file(model) {
-        return named_file(models, Path::new(model));
-    }
-    if let Some(found) = store.find(model) {
-        return Ok(Wanted::Present {
-            name: found.name,
-            store: Box::new(store),
-        });
-    }
-    let broken = store
-        .found()
-        .into_iter()
-        .find(|found| found.name.eq_ignore_ascii_case(model));
-    if let Some(Err(error)) = broken.map(|found| found.info) {
-        return Err(Problem::from_text(ProblemKind::Model, errors::load(&error)));
-    }
-    match models.entries(model) {
-        Some(entries) => Ok(Wanted::Missing(entries)),
-        None => Err(Problem::new(
-            ProblemKind::Model,
-            Bilingual::new(
-                format!("There is no model {model:?} on this computer, and none of that name can be downloaded."),
-                format!("{model:?} というモデルはこのコンピューターになく、その名前ではダウンロードもできません。"),
-            ),
-            Bilingual::new(
-                "Choose one of those that `softprefix models` lists, or give the path of a GGUF file.",
-                "`softprefix models` の一覧から選ぶか、GGUF ファイルのパスを指定してください。",
-            ),
-        )),
+    let unusable = match found.map(|found| (found.name, found.info)) {
+        Some((name, Ok(_))) => {
+            return Ok(Wanted::Present {
+                name,
+                store: Box::new(store),
+            });
+        }
+        Some((_, Err(error))) => Some(Problem::from_text(ProblemKind::Model, errors::load(&error))),
+        None => None,
+    };
+    match (entries, unusable) {
+        (Some(entries), unusable) => Ok(Wanted::Missing { entries, unusable }),
+        (None, Some(problem)) => Err(problem),
+        (None, None) => {
+            let name = model.unwrap_or_default();
+            Err(Problem::new(
+                ProblemKind::Model,
+                Bilingual::new(
+                    format!("There is no model {name:?} on this computer, and none of that name can be downloaded."),
+                    format!("{name:?} というモデルはこのコンピューターになく、その名前ではダウンロードもできません。"),
+                ),
+                Bilingual::new(
+                    "Choose one of those that `softprefix models` lists, or give the path of a GGUF file.",
+                    "`softprefix models` の一覧から選ぶか、GGUF ファイルのパスを指定してください。",
+                ),
+            ))
+        }
     }
 }
 
@@ -273,10 +282,13 @@ fn step_name(step: FetchStep) -> &'static str {
 /// Returns all models on this machine, then those that cannot be used with the reason, then those of the catalogue that
 /// are not downloaded. Reads file headers.
 pub fn choices(models: &Models) -> Vec<ModelChoice> {
-    let store = models.store();
-    let is_default = |name: &str| models.default.iter().any(|entry| entry.name == name);
+    let found = models.store().found();
+    let default_here = models.default_among(&found).filter(|model| model.info.is_ok());
+    let default = default_here.map(|model| model.name.clone());
+    let default = default.or_else(|| Some(models.default.first()?.name.to_owned()));
+    let is_default = |name: &str| default.as_deref() == Some(name);
     let mut choices: Vec<ModelChoice> = Vec::new();
-    for found in store.found() {
+    for found in found {
         let about = match (&found.info, found.entry) {
             (Err(error), _) => errors::load(error).whole(),
             (Ok(_), Some(entry)) => about_entry(entry),
@@ -290,7 +302,7 @@ pub fn choices(models: &Models) -> Vec<ModelChoice> {
             }
         };
         choices.push(ModelChoice {
-            default: found.info.is_ok() && found.entry.is_some_and(|entry| is_default(entry.name)),
+            default: found.info.is_ok() && is_default(&found.name),
             name: found.name,
             bytes: found.info.as_ref().ok().map(|info| info.bytes),
             present: true,
@@ -331,5 +343,100 @@ fn place_in_japanese(place: Place) -> &'static str {
         Place::LmStudio => "LM Studio",
         Place::Ollama => "Ollama",
         Place::LlamaCpp => "llama.cpp のキャッシュ",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use softprefix_unit::testing::TinyModel;
+
+    use super::*;
+
+    /// The models of this user, with files in `folder` alone.
+    fn models(folder: &Path) -> Models {
+        Models {
+            places: Places::only(folder.to_owned()),
+            ..Models::from_env()
+        }
+    }
+
+    fn usable() -> Vec<u8> {
+        TinyModel::qwen2().bytes()
+    }
+
+    fn cut_off() -> Vec<u8> {
+        let mut bytes = usable();
+        bytes.truncate(bytes.len() / 2);
+        bytes
+    }
+
+    #[test]
+    fn a_damaged_file_of_the_default_model_is_passed_over_for_the_next_entry_and_downloaded_again_if_there_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let models = models(folder.path());
+        let [first, second] = models::by_default();
+        std::fs::write(folder.path().join(first.file_name), cut_off()).unwrap();
+        let names = [first.name, first.short_name, first.file_name];
+        for named in [None].into_iter().chain(names.map(Some)) {
+            let Ok(Wanted::Missing { entries, unusable }) = wanted(&models, named) else {
+                panic!("{named:?} is not to be downloaded");
+            };
+            assert_eq!(entries, [first, second], "{named:?}");
+            let reason = unusable.unwrap().sentence.en;
+            assert!(reason.contains(first.file_name), "{named:?}: {reason}");
+        }
+        std::fs::write(folder.path().join(second.file_name), usable()).unwrap();
+        assert!(matches!(wanted(&models, None), Ok(Wanted::Present { name, .. }) if name == second.name));
+    }
+
+    #[test]
+    fn a_damaged_file_that_the_catalogue_does_not_have_is_refused_with_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("mine.gguf"), cut_off()).unwrap();
+        let refused = |name: &str| match wanted(&models(folder.path()), Some(name)) {
+            Err(problem) => problem.sentence.en,
+            Ok(_) => panic!("{name} is taken"),
+        };
+        let reason = refused("Mine");
+        assert!(reason.contains("mine.gguf"), "{reason}");
+        let reason = refused("another");
+        assert!(reason.contains("There is no model \"another\""), "{reason}");
+    }
+
+    #[test]
+    fn the_default_model_is_downloaded_from_all_its_entries_under_each_of_its_names() {
+        let models = models(Path::new("nowhere"));
+        let [first, second] = models::by_default();
+        for name in [
+            first.name,
+            first.short_name,
+            &first.name.to_uppercase(),
+            first.file_name,
+        ] {
+            assert_eq!(models.entries(name), Some(vec![first, second]), "{name}");
+        }
+        assert_eq!(models.entries(second.short_name), Some(vec![second]));
+        assert_eq!(models.entries("mine"), None);
+    }
+
+    #[test]
+    fn the_list_names_as_default_the_one_model_that_is_taken_where_none_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let models = models(folder.path());
+        let [first, second] = models::by_default();
+        let default = || {
+            let choices = choices(&models).into_iter();
+            choices
+                .filter(|choice| choice.default)
+                .map(|choice| (choice.name, choice.present))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(default(), [(first.name.to_owned(), false)]);
+        std::fs::write(folder.path().join(first.file_name), cut_off()).unwrap();
+        assert_eq!(default(), [(first.name.to_owned(), false)]);
+        std::fs::write(folder.path().join(second.file_name), usable()).unwrap();
+        assert_eq!(default(), [(second.name.to_owned(), true)]);
+        std::fs::write(folder.path().join(first.file_name), usable()).unwrap();
+        assert_eq!(default(), [(first.name.to_owned(), true)]);
     }
 }

@@ -119,7 +119,7 @@ pub enum OpenStep {
 pub enum ConnectProblem {
     /// All task slots are taken by these tasks.
     TaskFull(Vec<String>),
-    /// The download of the model was cancelled, or failed for this reason.
+    /// The embedded unit has no model: the download was cancelled, or failed for this reason, or the file cannot be used for it.
     NoModel(Option<Problem>),
     Other(Problem),
 }
@@ -308,7 +308,7 @@ async fn find_or_fetch(
     let steps = Arc::clone(steps);
     let found = tokio::task::spawn_blocking(move || {
         let none = |problem| ConnectProblem::NoModel(Some(problem));
-        let missing_entries = match embedded::wanted(&models, model.as_deref()).map_err(none)? {
+        let (missing_entries, unusable) = match embedded::wanted(&models, model.as_deref()).map_err(none)? {
             Wanted::Present { name, store } => {
                 return Ok(FoundModel {
                     name,
@@ -316,10 +316,10 @@ async fn find_or_fetch(
                     substituted: Vec::new(),
                 });
             }
-            Wanted::Missing(entries) => entries,
+            Wanted::Missing { entries, unusable } => (entries, unusable),
         };
         let (cancel, may_substitute) = match missing {
-            MissingModel::Refuse => return Err(ConnectProblem::NoModel(None)),
+            MissingModel::Refuse => return Err(ConnectProblem::NoModel(unusable)),
             MissingModel::Fetch(cancel) => (cancel, false),
             MissingModel::Substitute(cancel) => (cancel, model.is_none()),
         };
@@ -336,17 +336,19 @@ async fn find_or_fetch(
                 store: *store,
                 substituted: if is_small { missing_entries } else { Vec::new() },
             }),
-            Wanted::Missing(_) => Err(none(Problem::new(
-                ProblemKind::Model,
-                Bilingual::new(
-                    format!("{name} was downloaded but cannot be found."),
-                    format!("{name} をダウンロードしましたが、見つかりません。"),
-                ),
-                Bilingual::new(
-                    "Check that nothing clears the model folder, and download it again.",
-                    "モデルのフォルダーを消すものがないか確かめて、ダウンロードし直してください。",
-                ),
-            ))),
+            Wanted::Missing { unusable, .. } => Err(none(unusable.unwrap_or_else(|| {
+                Problem::new(
+                    ProblemKind::Model,
+                    Bilingual::new(
+                        format!("{name} was downloaded but cannot be found."),
+                        format!("{name} をダウンロードしましたが、見つかりません。"),
+                    ),
+                    Bilingual::new(
+                        "Check that nothing clears the model folder, and download it again.",
+                        "モデルのフォルダーを消すものがないか確かめて、ダウンロードし直してください。",
+                    ),
+                )
+            }))),
         }
     });
     found

@@ -247,6 +247,33 @@ fn without_a_network_the_first_start_explains_itself_and_offers_the_demo() {
 }
 
 #[test]
+fn a_damaged_file_of_the_default_model_can_be_downloaded_again_from_the_list_of_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("models");
+    std::fs::create_dir(&own).unwrap();
+    std::fs::write(own.join(default_model().file_name), "half a model").unwrap();
+    let refused = ServerBehaviour {
+        status: Some(503),
+        ..tiny()
+    };
+    let server = Server::with_files(vec![(default_model().file_name, refused)]);
+    let mut harness = Harness::with_models(models(folder.path(), server.endpoint()));
+    harness.apply(Action::Connect(Target::default()));
+    harness.until("the failure", |workbench| {
+        matches!(&workbench.module, ModuleState::NoModel { problem: Some(_) })
+    });
+    server.change(|behaviour| behaviour.status = None);
+    harness.apply(Action::FetchModel(default_model().name.to_owned()));
+    harness.until("the default model", |workbench| {
+        model_in_use(workbench) == Some(default_model().name)
+    });
+    harness.run();
+    let files = std::fs::read_dir(own).unwrap().map(|file| file.unwrap().path());
+    let kept = files.filter(|file| std::fs::read(file).is_ok_and(|content| content == b"half a model"));
+    assert_eq!(kept.count(), 1, "what was there is kept under another name");
+}
+
+#[test]
 fn a_default_model_that_cannot_be_loaded_is_reported_next_to_the_small_one_and_can_be_requested_again() {
     let folder = tempfile::tempdir().unwrap();
     with_small_model(folder.path());
