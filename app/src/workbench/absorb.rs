@@ -45,8 +45,8 @@ impl Workbench {
             Event::Ready(facts, vocabulary) => self.ready(*facts, vocabulary),
             Event::TaskFull { tasks } => {
                 self.clear_running();
-                self.answer_path(None);
                 self.module = ModuleState::TaskFull { tasks };
+                self.answer_path(None);
                 self.dialog = Some(Dialog::LeftOverTasks);
             }
             Event::Lost(problem) => {
@@ -97,9 +97,9 @@ impl Workbench {
                 self.streaming_diff = StreamingDiff::default();
                 self.notice = Some(Notice::Problem(problem));
             }
+            Event::Chosen { question, path } => self.chosen(question, path),
             // Whether to exit tasks is decided first.
             Event::NotAsked(question) if self.dialog == Some(Dialog::LeftOverTasks) => self.chosen(question, None),
-            Event::Chosen { question, path } => self.chosen(question, path),
             Event::NotAsked(question) => {
                 self.path_asked = Some(question);
                 self.dialog = Some(Dialog::Path);
@@ -183,8 +183,8 @@ impl Workbench {
                 self.vocabulary = Some(vocabulary);
                 if self.prefix.unit == MagnitudeUnit::Raw && !self.settings.raw_magnitude {
                     self.set_unit(MagnitudeUnit::TokenNorms);
-                self.sweep.form.set_norms_known(true);
                 }
+                self.sweep.form.set_norms_known(true);
             }
             None => {
                 // Without the vocabulary there are no token norms: convert while the old one is still known.

@@ -304,6 +304,12 @@ impl Workbench {
         if self.live && self.why_not_run().is_none() {
             self.run_after(self.live_delay);
         }
+        is_change
+    }
+
+    /// Returns whether a view shows a field whose text is not valid. The Presenter and a recording show no fields.
+    pub(super) fn has_wrong_field(&self, tab: Tab) -> bool {
+        self.wrong_field == Some(tab) && !self.presenting && self.playback.is_none()
     }
 
     /// Requests the prefix of the current controls, to show its norm and digest.
@@ -395,7 +401,9 @@ impl Workbench {
     pub(super) fn connect(&mut self, target: Target) {
         self.takes_over &= target == self.target;
         self.taking_over = None;
+        self.previous_module = None;
         self.dialog = None;
+        self.answer_path(None);
         self.clear_running();
         if target != self.target {
             self.last_facts = None;
@@ -417,9 +425,7 @@ impl Workbench {
 
     /// Sets the prefix controls from a record.
     pub(super) fn set_prefix_from(&mut self, record: &Record) {
-        self.previous_module = None;
         let Some(recipe) = &record.case.recipe else { return };
-        self.answer_path(None);
         self.prefix.take_recipe(recipe);
         if let Some(budget) = &mut self.budget {
             budget.prefix = self.prefix.len;

@@ -910,11 +910,6 @@ fn left_over_tasks_are_exited_only_when_the_person_agrees() {
     assert_eq!(workbench.dialog, None);
 }
 
-#[test]
-fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers_a_beginning() {
-    let mut workbench = with_one_run();
-    workbench.apply(Action::SetMagnitude(2.0));
-    workbench.apply(Action::Run);
 fn remote(address: &str) -> Target {
     Target::Remote {
         address: address.to_owned(),
@@ -1151,6 +1146,11 @@ fn a_list_of_magnitudes_is_there_again_after_a_module_without_a_vocabulary_and_a
     assert_eq!(list(&workbench), raw);
 }
 
+#[test]
+fn while_text_streams_in_one_comparison_is_under_way_at_most_and_the_diff_covers_a_beginning() {
+    let mut workbench = with_one_run();
+    workbench.apply(Action::SetMagnitude(2.0));
+    workbench.apply(Action::Run);
     let run = inferences(&mut workbench).remove(0);
     for piece in ["春", "の", "山"] {
         workbench.absorb(Event::Delta {
