@@ -217,6 +217,12 @@ pub enum TokenizerError {
         /// What is wrong with it, as a clause.
         reason: Bilingual,
     },
+    /// A text that the chat template refuses; another one can be rendered.
+    #[error("the chat template refuses this text: {reason}; change the prompt or the system prompt")]
+    TextRefused {
+        /// The template's message.
+        reason: String,
+    },
     /// A text beyond [`LONGEST_TEXT`](crate::tokenizer::LONGEST_TEXT).
     #[error("the text has {bytes} bytes, more than the {limit} that can be tokenised at once; shorten it")]
     TextTooLong {

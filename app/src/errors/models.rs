@@ -100,6 +100,10 @@ fn vocabulary(error: &TokenizerError) -> ErrorText {
             format!("{what} のチャットテンプレートは使えません。{}。", reason.ja),
             "別のモデルか、このモデルの別のファイルを選んでください。",
         ),
+        TokenizerError::TextRefused { reason } => (
+            because("このテキストはチャットテンプレートで使えません", reason),
+            "プロンプトかシステムプロンプトを変えてください。",
+        ),
         TokenizerError::TextTooLong { bytes, limit } => (
             format!("テキストは {bytes} バイトで、一度にトークンに分けられる {limit} バイトを超えています。"),
             "短くしてください。",

@@ -228,6 +228,7 @@ fn meaning(code: Code) -> &'static str {
         Code::WINDOW => "プレフィックス・入力・出力が文脈長に収まりません",
         Code::PREFIX_UNUSABLE => "この要求ではプレフィックスを使えません",
         Code::EMPTY_PROMPT => "プロンプトが空です",
+        Code::TEXT_REFUSED => "このモデルのチャットテンプレートでは使えないテキストです",
         _ => "このソフトが知らないコードです",
     }
 }
@@ -260,6 +261,7 @@ fn remedy(code: Code) -> &'static str {
         Code::PARAMETER => "要求のパラメーターを確かめてください。",
         Code::BASE64 => "改行のない標準の base64 で送ってください。",
         Code::NO_DATA | Code::EMPTY_PROMPT => "プロンプトを書いてください。",
+        Code::TEXT_REFUSED => "プロンプトかシステムプロンプトを変えてください。",
         Code::STREAM_INDEX => {
             "フレームを 0, 1, 2 … の順に送り、ほかのクライアントがこのタスクに書かないようにしてください。"
         }

@@ -57,9 +57,11 @@ impl Code {
     pub const PREFIX_UNUSABLE: Self = Self(-33);
     /// Our unit only: the prompt is empty. The stock unit does not reply.
     pub const EMPTY_PROMPT: Self = Self(-34);
+    /// Our unit only: the model's chat template refuses this text; another one can be run. The stock unit has a template that takes all.
+    pub const TEXT_REFUSED: Self = Self(-35);
 
     /// Every code with a known meaning, except 0.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::RESET,
         Self::JSON,
         Self::ACTION,
@@ -82,6 +84,7 @@ impl Code {
         Self::WINDOW,
         Self::PREFIX_UNUSABLE,
         Self::EMPTY_PROMPT,
+        Self::TEXT_REFUSED,
     ];
 
     /// Whether this is [`Code::OK`].
@@ -139,6 +142,7 @@ impl Code {
             Self::WINDOW => "prefix, prompt and output do not fit into the window",
             Self::PREFIX_UNUSABLE => "a soft prefix cannot be used in this request",
             Self::EMPTY_PROMPT => "the prompt is empty",
+            Self::TEXT_REFUSED => "the model's chat template refuses this text",
             _ => "the module sent a code that this program does not know",
         }
     }
@@ -180,6 +184,7 @@ impl Code {
             Self::WINDOW => "Shorten the prompt, the prefix or the output.",
             Self::PREFIX_UNUSABLE => "Send the prefix in stream form, in the frame with finish true.",
             Self::EMPTY_PROMPT => "Write a prompt.",
+            Self::TEXT_REFUSED => "Change the prompt or the system prompt.",
             _ => "Look at the module's log (`journalctl -u llm-sys -u llm-llm`).",
         }
     }

@@ -180,7 +180,7 @@ impl ModelStore {
             expected,
         };
         // A file in another program's folder belongs to that program, and may be another edition of the model.
-        if found.path.starts_with(&self.places.own) {
+        if found.place == Place::Own || found.path.starts_with(&self.places.own) {
             return Err(error);
         }
         tracing::warn!("{error}");

@@ -58,7 +58,7 @@ impl ChatTemplate {
     /// The whole text, up to the beginning of the model's answer.
     ///
     /// # Errors
-    /// [`TokenizerError::TextTooLong`] beyond [`LONGEST_TEXT`]; [`TokenizerError::Template`] where a file's own template does not take these
+    /// [`TokenizerError::TextTooLong`] beyond [`LONGEST_TEXT`]; [`TokenizerError::TextRefused`] where a file's own template does not take these
     /// texts. ChatML takes all.
     pub fn render(&self, system: &str, user: &str) -> Result<String, TokenizerError> {
         let bytes = system.len() + user.len();
@@ -84,10 +84,8 @@ impl ChatTemplate {
     fn conversation(&self, system: &str, user: &str) -> Result<String, TokenizerError> {
         #[cfg(feature = "cpu")]
         if let Some(own) = &self.own {
-            return own.render(system, user).map_err(|detail| TokenizerError::Template {
-                what: "the model".to_owned(),
-                reason: softprefix_core::bilingual!("{detail}", "詳細：「{detail}」"),
-            });
+            let rendered = own.render(system, user);
+            return rendered.map_err(|reason| TokenizerError::TextRefused { reason });
         }
         Ok(format!(
             "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"

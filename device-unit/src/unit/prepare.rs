@@ -189,7 +189,8 @@ pub fn token_counts(model: &SharedModel, task: &Task, text: &str) -> Result<Toke
     })
 }
 
-fn template_tokens(model: &SharedModel, task: &Task) -> Result<usize, ErrorField> {
+/// Returns the tokens of the task's chat template with its system prompt, which are counted once.
+pub(super) fn template_tokens(model: &SharedModel, task: &Task) -> Result<usize, ErrorField> {
     if let Some(&count) = task.template_tokens.get() {
         return Ok(count);
     }
@@ -214,10 +215,11 @@ pub fn encode(model: &SharedModel, text: &str) -> Result<Vec<u32>, ErrorField> {
     model.tokenizer.encode(text, Special::Parse).map_err(not_encoded)
 }
 
-/// Returns the reply where a text cannot be tokenized: only one that is too long is a matter of the window.
+/// Returns the reply where a text cannot be tokenized. Where it is too long or the template refuses it, another text can be run.
 pub(super) fn not_encoded(error: TokenizerError) -> ErrorField {
     match error {
         TokenizerError::TextTooLong { .. } => ErrorField::new(Code::WINDOW, error.to_string()),
+        TokenizerError::TextRefused { .. } => ErrorField::new(Code::TEXT_REFUSED, error.to_string()),
         _ => failed(&error),
     }
 }

@@ -13,10 +13,10 @@ use softprefix_core::protocol::extension::{
 use softprefix_core::protocol::frame::DEFAULT_LIMIT;
 use softprefix_core::protocol::message::to_data;
 use softprefix_core::protocol::{Code, ErrorField};
-use softprefix_core::sent::{Checked, Excerpt, LimitedVec, Object, Text};
+use softprefix_core::sent::{Checked, Excerpt, Json, LimitedVec, Object};
 
 use super::pending_reply::PendingReply;
-use super::prepare::{encode_prompt, failed, not_encoded};
+use super::prepare::{encode_prompt, failed, not_encoded, template_tokens};
 use super::shared_model::SharedModel;
 use super::task::{InferenceGuard, Task};
 use crate::budget::Charge;
@@ -65,7 +65,7 @@ struct Token(Option<u32>);
 
 impl<'de> Deserialize<'de> for Token {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Text::<16>::deserialize(deserializer).map(|text| Self(text.0.parse().ok()))
+        Json::<16>::deserialize(deserializer).map(|json| Self(json.0.parse().ok()))
     }
 }
 
@@ -190,9 +190,7 @@ fn prepare(model: &SharedModel, task: &Task, request: &Request) -> Result<Prepar
         )));
     }
     let prompt = encode_prompt(model, &task.setup.system_prompt, &user)?;
-    let template = encode_prompt(model, &task.setup.system_prompt, "")?
-        .len()
-        .min(prompt.len());
+    let template = template_tokens(model, task)?.min(prompt.len());
     let budget = WindowBudget {
         prefix: conditions.iter().flatten().map(SoftPrefix::len).max().unwrap_or(0),
         template,

@@ -26,7 +26,7 @@ fn a_text_that_the_chat_template_refuses_is_no_matter_of_its_length() {
     let mut client = server.client();
     let task = client.set_up(&whole("picky", 300));
     let (code, message) = error(&client.ask(&infer("bad", &task, "six")));
-    assert_eq!(code, -11, "{message}");
+    assert_eq!(code, -35, "{message}");
     assert!(
         message.contains("chat template") && message.contains("no x, please"),
         "{message}"

@@ -234,6 +234,7 @@ fn invalid_scoring_requests_are_refused_with_a_message() {
             -22,
             "not a list of token ids",
         ),
+        (json!({"prompt": "a", "tokens": ["12"]}), -22, "not a list of token ids"),
         (
             json!({"prompt": "a", "tokens": [1, 999_999]}),
             -22,

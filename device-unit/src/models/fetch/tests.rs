@@ -174,6 +174,30 @@ fn a_file_with_only_the_name_and_size_of_the_model_is_not_used() {
 }
 
 #[test]
+fn a_damaged_model_in_our_own_cache_is_refused_where_another_folder_is_named_and_fetched_there() {
+    let (content, mut other) = (content(), content());
+    *other.last_mut().unwrap() ^= 1;
+    let server = Server::start(ServerBehaviour::of(&content));
+    // The cache, beside the folder that is named in its place.
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let store = ModelStore::new(Places {
+        others: vec![cache.clone()],
+        ..Places::only(folder.path().join("named"))
+    });
+    let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+    fs::create_dir(&cache).unwrap();
+    fs::write(cache.join(fetched.path.file_name().unwrap()), &other).unwrap();
+    fs::remove_file(&fetched.path).unwrap();
+    let load = || store.load(HUB_ONLY.name, &serde_json::Map::new(), &|_, _| ());
+    let error = load().err().unwrap();
+    assert!(matches!(error, crate::model::LoadError::OtherContent { .. }), "{error}");
+    let fetched = fetch(&store, HUB_ONLY, &options(server.endpoint())).unwrap();
+    assert!(fetched.path.starts_with(own(&store)));
+    assert!(load().is_ok());
+}
+
+#[test]
 fn an_interrupted_transfer_is_resumed() {
     let content = content();
     let server = Server::start(ServerBehaviour {
