@@ -236,7 +236,7 @@ impl App {
 }
 
 /// Draws one frame of the workbench and applies the actions, which are returned. Shortcuts are applied last, and a number that is being typed
-/// takes effect before them, so that what was typed before Ctrl+Enter counts.
+/// takes effect before them, so that what was typed before Ctrl+Enter counts. If it is not valid, nothing is started.
 pub fn frame_of(window: &mut panels::Window, workbench: &mut Workbench, ui: &mut Ui) -> Vec<Action> {
     leave_keys_to_composition(ui.ctx());
     if is_touched(workbench, ui.ctx()) {
@@ -247,6 +247,10 @@ pub fn frame_of(window: &mut panels::Window, workbench: &mut Workbench, ui: &mut
         settle_typed(ui.ctx());
     }
     let mut actions = window.show(ui, workbench);
+    if workbench.mark_fields(window.has_wrong_field()) {
+        // Buttons were drawn before that was known.
+        ui.ctx().request_repaint();
+    }
     actions.extend(pressed);
     for action in &actions {
         workbench.apply(action.clone());

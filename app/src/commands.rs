@@ -3,6 +3,7 @@
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
 use crate::model::{FindMode, Format, ModuleState};
+use crate::workbench::doctor::{DoctorAction, Work};
 use crate::workbench::{Action, Dialog, ExhibitionAction, FindAction, PlaybackAction, SweepAction, Tab, Workbench};
 
 /// A command with a name and an optional shortcut.
@@ -211,16 +212,27 @@ impl Command {
                 };
                 (!off && workbench.find.working_mode().is_none()).then_some(Action::Find(FindAction::Start))
             }
-            CommandId::Run => (workbench.why_not_run().is_none()).then_some(Action::Run),
-            CommandId::Stop if running && tab != Tab::Find => Some(Action::Stop),
-            CommandId::Stop => {
-                // The Presenter, which covers the button in Find, stops the work of any mode.
-                let finds = match workbench.presenting {
-                    true => workbench.find.working_mode().is_some(),
-                    false => tab == Tab::Find && workbench.find.is_busy(),
-                };
-                finds.then_some(Action::Find(FindAction::Stop))
-            }
+            CommandId::Run => match tab {
+                Tab::Sweep => workbench.next_sweep_action().map(Action::Sweep),
+                Tab::Doctor => (workbench.doctor.work.is_none() && !workbench.doctor.host.trim().is_empty())
+                    .then_some(Action::Doctor(DoctorAction::Check)),
+                Tab::Tune | Tab::Find => workbench.why_not_run().is_none().then_some(Action::Run),
+            },
+            CommandId::Stop => match tab {
+                Tab::Tune if running => Some(Action::Stop),
+                Tab::Sweep => workbench.sweep.is_busy().then_some(Action::Sweep(SweepAction::Cancel)),
+                Tab::Doctor => {
+                    (workbench.doctor.work == Some(Work::Building)).then_some(Action::Doctor(DoctorAction::StopBuild))
+                }
+                Tab::Tune | Tab::Find => {
+                    // The Presenter, which covers the button in Find, stops the work of any mode.
+                    let finds = match workbench.presenting {
+                        true => workbench.find.working_mode().is_some(),
+                        false => tab == Tab::Find && workbench.find.is_busy(),
+                    };
+                    finds.then_some(Action::Find(FindAction::Stop))
+                }
+            },
             CommandId::RerunBaseline => (workbench.why_not_run().is_none()).then_some(Action::RerunBaseline),
             CommandId::ToggleLive => Some(Action::ToggleLive),
             CommandId::MagnitudeUp => Some(Action::ScaleMagnitude(1.02)),

@@ -22,7 +22,7 @@ use softprefix::model::{
 };
 use softprefix::text::{ScoringText, SecondModuleText, SweepText};
 use softprefix::views::heatmap::{Cell, CellState, HeatMap};
-use softprefix::workbench::sweep::{RunMessage, Stage, Sweeps};
+use softprefix::workbench::sweep::{RunMessage, Stage, SweepUnavailable, Sweeps};
 use softprefix::workbench::{Action, Notice, SweepAction, Tab, Workbench};
 use softprefix::{errors, export};
 use softprefix_core::client::ClientError;
@@ -34,7 +34,7 @@ use softprefix_core::experiment::{
 };
 use softprefix_unit::model::LoadError;
 
-use common::stage::{Stage as Shown, enter, painted, prepare, window, words};
+use common::stage::{Stage as Shown, enter, painted, prepare, type_over, window, words};
 use common::sweep::{ended, over_two_prompts, ready, record, run_event, running, sweep_event};
 
 /// The texts of a heat map with one row of done cells, 400 points wide beside the row's label, with their places.
@@ -151,6 +151,73 @@ fn a_sweep_does_not_start_while_a_field_is_marked_wrong() {
     harness.get_by_label("Whole axis").click();
     harness.run_steps(3);
     assert!(!is_off(&harness));
+}
+
+/// Presses a key with Ctrl, and returns the requests that follow.
+fn press(harness: &mut Harness<'static, Shown>, key: Key) -> Vec<Request> {
+    harness.state_mut().workbench.take_requests();
+    harness.key_press_modifiers(egui::Modifiers::COMMAND, key);
+    harness.run_steps(3);
+    harness.state_mut().workbench.take_requests()
+}
+
+fn sweep_requests(requests: Vec<Request>) -> Vec<SweepRequest> {
+    let of_sweep = |request| match request {
+        Request::Sweep(request) => *request,
+        other => panic!("{other:?}"),
+    };
+    requests.into_iter().map(of_sweep).collect()
+}
+
+#[test]
+fn the_keys_of_run_and_stop_do_in_sweep_what_its_first_buttons_do() {
+    let mut harness = window(ready(Language::English));
+    let started = sweep_requests(press(&mut harness, Key::Enter));
+    assert!(matches!(started[..], [SweepRequest::Start { .. }]), "{started:?}");
+    assert_eq!(press(&mut harness, Key::Enter), [], "it has been started");
+
+    let mut harness = window(running(Language::English, 2));
+    assert_eq!(press(&mut harness, Key::Enter), [], "it is running");
+    let problem = Problem::new(ProblemKind::File, "The disk is full.", "Make room.");
+    harness.state_mut().workbench.sweep.message = Some(RunMessage::Problem(problem));
+    assert_eq!(sweep_requests(press(&mut harness, Key::Enter)), [SweepRequest::Unpause]);
+    assert_eq!(sweep_requests(press(&mut harness, Key::Period)), [SweepRequest::Cancel]);
+
+    let mut workbench = running(Language::English, 2);
+    run_event(&mut workbench, RunEvent::Ended(RunEnd::Cancelled));
+    let mut harness = window(workbench);
+    let resumed = sweep_requests(press(&mut harness, Key::Enter));
+    assert!(
+        matches!(resumed[..], [SweepRequest::ResumeExperiment { .. }]),
+        "{resumed:?}"
+    );
+}
+
+#[test]
+fn what_is_no_list_is_not_run_by_the_key_either() {
+    let mut harness = window(ready(Language::English));
+    let list = "Magnitude, × token norm";
+    type_over(&mut harness, list, "0, large");
+    for _ in 0..2 {
+        assert_eq!(press(&mut harness, Key::Enter), []);
+        assert_eq!(
+            harness.state().workbench.why_not_sweep(),
+            Some(SweepUnavailable::WrongField)
+        );
+    }
+    harness
+        .state_mut()
+        .workbench
+        .apply(Action::Sweep(SweepAction::FindThreshold(1)));
+    assert_eq!(harness.state_mut().workbench.take_requests(), []);
+    // In the history no field is shown: the one that is in effect counts.
+    harness.get_by_label("History").click();
+    harness.run_steps(3);
+    assert_eq!(harness.state().workbench.why_not_sweep(), None);
+    harness.get_by_label("Setup").click();
+    harness.run_steps(3);
+    type_over(&mut harness, list, "0, 2");
+    assert_eq!(sweep_requests(press(&mut harness, Key::Enter)).len(), 1);
 }
 
 #[test]

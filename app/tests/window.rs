@@ -9,19 +9,22 @@ use egui_kittest::Harness;
 use egui_kittest::kittest::{NodeT, Queryable};
 use softprefix::errors;
 use softprefix::messages::{
-    Event, ExternalEvent, ExternalRequest, FindEvent, FindRequest, FindWork, Inference, LibraryRequest, Request,
+    DoctorRequest, Event, ExternalEvent, ExternalRequest, FindEvent, FindRequest, FindWork, Inference, LibraryRequest,
+    Request,
 };
 use softprefix::model::{
     ExternalCommand, FetchProgress, FindMode, Format, FoundPrefix, Language, LoadStage, Mapped, Mapping, ModuleState,
-    Problem, ProblemKind, Received, SearchUnavailable, Target, Theme,
+    Problem, ProblemKind, Received, SearchUnavailable, Target, Theme, Unavailable,
 };
 use softprefix::text::{StepsText, Text};
+use softprefix::workbench::doctor::DoctorAction;
 use softprefix::workbench::find::FindStage;
 use softprefix::workbench::{
     Action, Dialog, Effect, ExhibitionAction, ExternalAction, FindAction, PlaybackAction, Tab, Workbench,
 };
 use softprefix_core::compare::{Granularity, Measure};
 use softprefix_core::experiment::RunEnd;
+use softprefix_core::prefix::Magnitude;
 use softprefix_core::protocol::extension::{StoredWeights, WeightRounding};
 use softprefix_core::protocol::learn::{LearnEnd, LearnFrame};
 
@@ -139,7 +142,11 @@ fn text_that_is_not_a_number_is_refused_with_a_reason() {
     harness.key_press(Key::Enter);
     harness.run_steps(3);
     assert_eq!(harness.state().workbench.prefix.len, 4);
-    assert!(harness.query_by_label_contains("is not a valid number here").is_some());
+    assert!(
+        harness
+            .query_by_label_contains("is not valid here. Type a whole number of at least 1.")
+            .is_some()
+    );
 }
 
 #[test]
@@ -746,6 +753,28 @@ fn in_the_presenter_over_find_the_key_of_run_runs_what_tune_shows() {
 }
 
 #[test]
+fn the_key_of_run_checks_in_the_doctor_and_runs_nothing() {
+    let mut workbench = ready();
+    workbench.apply(Action::ShowTab(Tab::Doctor));
+    workbench.take_requests();
+    let mut harness = window(workbench);
+    let press = |harness: &mut Harness<'static, Stage>| {
+        harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+        harness.run_steps(2);
+        harness.state_mut().workbench.take_requests()
+    };
+    assert_eq!(press(&mut harness), [], "there is no host");
+    let host = DoctorAction::SetHost("root@m5".to_owned());
+    harness.state_mut().workbench.apply(Action::Doctor(host));
+    let requests = press(&mut harness);
+    assert!(
+        matches!(&requests[..], [Request::Doctor(DoctorRequest::Check { host, .. })] if host == "root@m5"),
+        "{requests:?}"
+    );
+    assert_eq!(press(&mut harness), [], "it is being checked");
+}
+
+#[test]
 fn in_the_presenter_the_key_of_stop_stops_a_run_and_else_what_is_being_learned_or_searched() {
     let works = [
         common::find::learning(Language::English, Theme::Dark, None),
@@ -825,6 +854,25 @@ fn digits_choose_among_candidates_and_in_the_presenter_too() {
             ready().prefix.magnitude,
             "the key of 1x is that of the first candidate here"
         );
+    }
+}
+
+#[test]
+fn the_button_beside_the_notice_restores_the_runs_that_were_removed() {
+    for language in Language::ALL {
+        let mut workbench = common::tuned(language, Theme::Dark);
+        let points = workbench.tuning.points().count();
+        assert!(points > 1);
+        workbench.apply(Action::ClearRuns);
+        assert_eq!(workbench.tuning.points().count(), 0);
+        let mut harness = window(workbench);
+        let words = (Text::of(language).removed_runs)(points);
+        assert!(harness.query_by_label(&words).is_some(), "{words}");
+        let undo = softprefix::text::SweepText::of(language).undo;
+        harness.get_by_role_and_label(Role::Button, undo).click();
+        harness.run_steps(2);
+        assert_eq!(harness.state().workbench.tuning.points().count(), points);
+        assert!(harness.query_by_label(&words).is_none());
     }
 }
 
@@ -1304,6 +1352,56 @@ fn dropped_files_are_opened_by_their_content() {
     assert_eq!(opened("model.gguf"), Action::Connect(Target::Embedded { model }));
 }
 
+/// A file that is dropped on the window.
+#[derive(Debug)]
+struct Dropped(std::path::PathBuf);
+
+impl egui::DroppedFile for Dropped {
+    fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, String> {
+        Ok(Vec::new())
+    }
+}
+
+#[test]
+fn a_file_that_is_dropped_on_an_open_sheet_is_opened_and_only_the_question_about_tasks_stays() {
+    for (dialog, stays) in [
+        (Dialog::Help, false),
+        (Dialog::Note, false),
+        (Dialog::LeftOverTasks, true),
+    ] {
+        let mut workbench = tuned();
+        workbench.apply(Action::ShowDialog(dialog));
+        let mut harness = window(workbench);
+        let file = std::sync::Arc::new(Dropped("session.jsonl".into()));
+        harness.input_mut().dropped_files.push(file);
+        harness.run_steps(2);
+        let stage = harness.state();
+        assert!(
+            stage.done.contains(&Action::OpenPath("session.jsonl".into())),
+            "{dialog:?}"
+        );
+        assert_eq!(stage.workbench.dialog.is_some(), stays, "{dialog:?}");
+    }
+}
+
+#[test]
+fn the_escape_that_closes_a_sheet_drops_the_text_that_is_being_typed_in_it() {
+    let mut workbench = ready();
+    workbench.apply(Action::ShowDialog(Dialog::External));
+    let mut harness = window(workbench);
+    let before = harness.state().workbench.settings.external.clone();
+    type_over(&mut harness, "Send outputs to", "57121");
+    harness.key_press(Key::Escape);
+    harness.run_steps(3);
+    let workbench = &harness.state().workbench;
+    assert_eq!(workbench.dialog, None);
+    assert_eq!(workbench.settings.external, before);
+}
+
 /// Role, label and place of every control and text of the window, in points, at so many pixels for each.
 fn laid_out(workbench: Workbench, pixels_per_point: f32) -> Vec<(Role, Option<String>, egui::Rect)> {
     let mut harness = egui_kittest::Harness::builder()
@@ -1376,6 +1474,135 @@ fn a_number_that_is_being_typed_takes_effect_before_a_shortcut() {
     harness.run_steps(3);
     assert_eq!(harness.state().workbench.tab, Tab::Sweep);
     assert_eq!(harness.state().workbench.prefix.magnitude, 3.0);
+}
+
+/// The runs among the requests since the last call.
+fn runs(harness: &mut Harness<'static, Stage>) -> Vec<Inference> {
+    let requests = harness.state_mut().workbench.take_requests();
+    let run = |request| match request {
+        Request::Infer(inference) => Some(*inference),
+        _ => None,
+    };
+    requests.into_iter().filter_map(run).collect()
+}
+
+fn press_run(harness: &mut Harness<'static, Stage>) -> Vec<Inference> {
+    harness.state_mut().workbench.take_requests();
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+    harness.run_steps(3);
+    runs(harness)
+}
+
+fn is_off(harness: &Harness<'static, Stage>, button: &str) -> bool {
+    let button = harness.get_by_role_and_label(Role::Button, button);
+    button.accesskit_node().is_disabled()
+}
+
+#[test]
+fn nothing_runs_while_a_field_of_tune_holds_no_valid_number_and_the_field_says_what_it_accepts() {
+    for (language, limit, sentence) in [
+        (
+            Language::English,
+            "1,000",
+            "“1,000” is not valid here. Type a whole number of at least 1, without commas between thousands.",
+        ),
+        (
+            Language::Japanese,
+            "多め",
+            "「多め」はここでは使えません。1 以上の整数を入力してください。",
+        ),
+    ] {
+        let text = Text::of(language);
+        let mut harness = window(common::ready(language, Theme::Dark));
+        harness.get_by_label(text.system_and_limits).click();
+        harness.run_steps(6);
+        type_over(&mut harness, text.max_tokens, limit);
+        for _ in 0..2 {
+            assert_eq!(press_run(&mut harness), []);
+            assert!(harness.query_by_label(sentence).is_some());
+            assert_eq!(harness.state().workbench.why_not_run(), Some(Unavailable::WrongField));
+        }
+        assert!(is_off(&harness, text.run));
+        for action in [Action::Run, Action::RerunBaseline, Action::FillCurve] {
+            harness.state_mut().workbench.apply(action);
+        }
+        let requests = harness.state_mut().workbench.take_requests();
+        assert_eq!(requests, [], "by no way");
+
+        type_over(&mut harness, text.max_tokens, "100");
+        let run = press_run(&mut harness);
+        let limits: Vec<_> = run.iter().map(|run| run.input.settings.max_new_tokens).collect();
+        assert_eq!(limits, [Some(100); 2]);
+        assert!(harness.query_by_label(sentence).is_none());
+    }
+}
+
+#[test]
+fn a_run_in_live_mode_waits_for_a_valid_number_in_each_field() {
+    let mut harness = window(ready());
+    harness.state_mut().workbench.apply(Action::SetLive(true));
+    enter(&mut harness, "Type P", "many");
+    runs(&mut harness);
+    harness.state_mut().workbench.apply(Action::SetMagnitude(3.0));
+    harness.run_steps(3);
+    assert_eq!(runs(&mut harness), []);
+    enter(&mut harness, "Type P", "8");
+    let sent = runs(&mut harness);
+    let recipe = sent.iter().find_map(|run| run.recipe.clone()).unwrap();
+    assert_eq!((recipe.len, recipe.magnitude), (8, Magnitude::TokenNorms(3.0)));
+    // Where another change drops what was typed, the run follows as well.
+    enter(&mut harness, HEADLINE, "many");
+    runs(&mut harness);
+    harness.state_mut().workbench.apply(Action::SetMagnitude(2.0));
+    harness.run_steps(3);
+    assert_eq!(runs(&mut harness).len(), 1);
+}
+
+#[test]
+fn a_field_that_is_no_longer_shown_keeps_nothing_from_running() {
+    for leave in [
+        Action::ShowTab(Tab::Sweep),
+        Action::Present(true),
+        Action::Exhibit(ExhibitionAction::Toggle),
+    ] {
+        let mut harness = window(ready());
+        enter(&mut harness, HEADLINE, "many");
+        let workbench = &mut harness.state_mut().workbench;
+        assert_eq!(workbench.why_not_run(), Some(Unavailable::WrongField));
+        workbench.apply(leave.clone());
+        harness.run_steps(2);
+        assert_eq!(harness.state().workbench.why_not_run(), None, "{leave:?}");
+    }
+}
+
+#[test]
+fn find_starts_nothing_while_a_field_holds_no_valid_number() {
+    let mut workbench = common::find::empty(Language::English, Theme::Dark);
+    workbench.apply(Action::Find(FindAction::SetTarget("the sea".into())));
+    workbench.take_requests();
+    let mut harness = window(workbench);
+    for _ in 0..2 {
+        type_over(&mut harness, "Steps", "some");
+        harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+        harness.run_steps(3);
+        assert_eq!(harness.state_mut().workbench.take_requests(), []);
+        assert!(
+            harness
+                .query_by_label_contains("Type a whole number from 1 to")
+                .is_some()
+        );
+        assert!(is_off(&harness, "Learn"));
+    }
+    type_over(&mut harness, "Steps", "20");
+    harness.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+    harness.run_steps(3);
+    let requests = harness.state_mut().workbench.take_requests();
+    assert!(
+        requests
+            .iter()
+            .any(|request| matches!(request, Request::Find(FindRequest::Start { .. }))),
+        "{requests:?}"
+    );
 }
 
 #[test]

@@ -273,6 +273,8 @@ pub enum Unavailable {
     SameTexts,
     /// No prefix file was imported yet.
     NoPrefixFile,
+    /// A field holds a text that is no valid number.
+    WrongField,
     DoesNotFit,
     /// The module runs one inference at a time.
     OneAtATime,

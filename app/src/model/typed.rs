@@ -1,5 +1,8 @@
 //! Numbers as people type them.
 
+use std::ops::{Bound, RangeBounds};
+use std::str::FromStr;
+
 /// Returns `text` with the full-width forms of ASCII characters, which Japanese input methods type, and the minus sign replaced by
 /// ASCII.
 pub fn half_width(text: &str) -> String {
@@ -11,6 +14,29 @@ pub fn half_width(text: &str) -> String {
         _ => c,
     };
     text.chars().map(ascii).collect()
+}
+
+/// The numbers that a field accepts, for the sentence about a text that is none of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    pub is_whole: bool,
+    pub least: Option<String>,
+    pub most: Option<String>,
+}
+
+impl Accepted {
+    /// The numbers of this type in a range.
+    pub fn of<T: ToString + FromStr>(range: &impl RangeBounds<T>) -> Self {
+        let end = |bound: Bound<&T>| match bound {
+            Bound::Included(end) | Bound::Excluded(end) => Some(end.to_string()),
+            Bound::Unbounded => None,
+        };
+        Self {
+            is_whole: "0.5".parse::<T>().is_err(),
+            least: end(range.start_bound()),
+            most: end(range.end_bound()),
+        }
+    }
 }
 
 /// Parses a finite number, with a point or a comma before its decimals. A comma that may as well divide thousands, as in `1,000`, is
@@ -33,6 +59,18 @@ mod tests {
     #[test]
     fn full_width_characters_are_read_as_ascii() {
         assert_eq!(half_width("－１．５ｅ−４，　×2、春"), "-1.5e-4, ×2、春");
+    }
+
+    #[test]
+    fn accepted_numbers_have_the_type_and_the_ends_of_their_range() {
+        let accepted = |is_whole, least: Option<&str>, most: Option<&str>| Accepted {
+            is_whole,
+            least: least.map(str::to_owned),
+            most: most.map(str::to_owned),
+        };
+        assert_eq!(Accepted::of(&(1_usize..)), accepted(true, Some("1"), None));
+        assert_eq!(Accepted::of(&(0.01..=10.0)), accepted(false, Some("0.01"), Some("10")));
+        assert_eq!(Accepted::of::<f64>(&(..)), accepted(false, None, None));
     }
 
     #[test]

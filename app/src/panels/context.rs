@@ -3,13 +3,18 @@
 use eframe::egui::{self, Frame, Margin, Rect, Stroke, Ui};
 use softprefix_core::experiment::words::REGIONS;
 
+use super::module_card::with_mark;
 use crate::model::MagnitudeUnit;
+use crate::model::typed::Accepted;
 use crate::text::Text;
 use crate::theme::{self, Palette};
 use crate::views::axis::{self, Axis, RegionNames, Regions};
 use crate::views::button::Button;
+use crate::views::entry::Entered;
 use crate::views::magnitude::NormsCurve;
+use crate::views::paint;
 use crate::views::plot::View;
+use crate::views::status::Status;
 use crate::workbench::{Action, Workbench};
 
 /// A frame as wide as its panel, with the usual padding at both sides.
@@ -37,12 +42,30 @@ pub struct PanelContext<'a> {
     /// the window, its files and the playback from `own`.
     pub own: &'a Workbench,
     pub text: &'static Text,
+    /// Whether a field that was drawn so far holds a text that is not valid.
+    pub has_wrong_field: bool,
     pub actions: Vec<Action>,
 }
 
 impl PanelContext<'_> {
     pub fn act(&mut self, action: Action) {
         self.actions.push(action);
+    }
+
+    /// Returns the number that was entered. For a text that is none, draws a sentence that says which numbers the field accepts.
+    pub fn entered<T>(&mut self, ui: &mut Ui, entered: Entered<T>, accepted: &Accepted) -> Option<T> {
+        match entered {
+            Entered::Nothing => None,
+            Entered::Value(value) => Some(value),
+            Entered::Invalid(typed) => {
+                self.has_wrong_field = true;
+                let words = (self.text.invalid_number)(&typed, accepted);
+                with_mark(ui, Status::Broken, |ui| {
+                    ui.label(paint::words(words, theme::CAPTION, Palette::of(ui).broken));
+                });
+                None
+            }
+        }
     }
 
     /// Returns whether the axis of the plot is in token norms: if the vocabulary is known or, while no module is connected, if the controls are

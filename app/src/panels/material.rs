@@ -4,12 +4,12 @@ use eframe::egui::{self, Align, CornerRadius, Frame, Layout, Margin, Stroke, Tex
 use softprefix_core::prefix::{Generator, Rounding};
 
 use super::context::PanelContext;
-use crate::model::typed::decimal;
+use crate::model::typed::{Accepted, decimal};
 use crate::model::{Envelope, ImportedFile, KindChoice, MagnitudeUnit};
 use crate::text::PrefixText;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
-use crate::views::entry::{Entered, Field};
+use crate::views::entry::Field;
 use crate::views::envelope::{Drawn, EnvelopeBars};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::segmented::segmented;
@@ -69,7 +69,7 @@ fn has_texts(kind: KindChoice) -> bool {
 }
 
 /// Draws the texts or the file that the prefix is made of, above the magnitude.
-pub(super) fn texts(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String>) {
+pub(super) fn texts(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let form = &cx.workbench.prefix;
     let text = cx.prefix_text();
     match form.kind {
@@ -81,7 +81,7 @@ pub(super) fn texts(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut O
                 None => {}
             }
             blend_rows(ui, cx);
-            blend(ui, cx, invalid_text);
+            blend(ui, cx);
         }
         KindChoice::Contrast => match pair(ui, [text.text, text.minus], [&form.contrast, &form.contrast_minus]) {
             Some((0, words)) => cx.material(MaterialAction::SetContrast(words)),
@@ -94,10 +94,10 @@ pub(super) fn texts(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut O
 }
 
 /// Draws the other fields of the selected kind.
-pub(super) fn source(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String>) {
+pub(super) fn source(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let kind = cx.workbench.prefix.kind;
     if kind.is_seeded() {
-        seed(ui, cx, invalid_text);
+        seed(ui, cx);
         generator(ui, cx);
     }
     if kind.allows_unscaled() {
@@ -195,10 +195,10 @@ fn blend_rows(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     }
 }
 
-fn blend(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String>) {
+fn blend(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.prefix_text();
     let palette = Palette::of(ui);
-    ui.horizontal(|ui| {
+    let row = ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
         let width = ui.available_width() - FIGURES - 8.0;
         let (rect, x) = slider::allocate(ui, width);
@@ -226,41 +226,37 @@ fn blend(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<Strin
             shown: format!("{:.2}", cx.workbench.prefix.blend),
             width: FIGURES,
         };
-        match field.show(ui, |typed| decimal(typed).filter(|t| (0.0..=1.0).contains(t))) {
-            Entered::Value(t) => {
-                cx.material(MaterialAction::SetBlend(t));
-            }
-            Entered::Invalid(typed) => *invalid_text = Some(typed),
-            Entered::Nothing => {}
-        }
+        field.show(ui, |typed| decimal(typed).filter(|t| (0.0..=1.0).contains(t)))
     });
+    if let Some(t) = cx.entered(ui, row.inner, &Accepted::of(&(0.0..=1.0))) {
+        cx.material(MaterialAction::SetBlend(t));
+    }
 }
 
-fn seed(ui: &mut Ui, cx: &mut PanelContext<'_>, invalid_text: &mut Option<String>) {
+fn seed(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.text;
     let seed = cx.workbench.prefix.seed;
-    ui.horizontal(|ui| {
+    let row = ui.horizontal(|ui| {
         ui.spacing_mut().item_spacing.x = 8.0;
         ui.add(egui::Label::new(paint::words(text.seed, theme::BODY, palette.text2)));
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+        let right = ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let field = Field {
                 name: text.seed,
                 shown: seed.to_string(),
                 width: 96.0,
             };
-            match field.show(ui, |typed| typed.parse::<u64>().ok()) {
-                Entered::Value(seed) => {
-                    cx.act(Action::SetSeed(seed));
-                }
-                Entered::Invalid(typed) => *invalid_text = Some(typed),
-                Entered::Nothing => {}
-            }
+            let entered = field.show(ui, |typed| typed.parse::<u64>().ok());
             if ui.add(IconButton::new(Icon::Dice, text.new_seed)).clicked() {
                 cx.act(Action::SetSeed(seed.wrapping_add(1)));
             }
+            entered
         });
+        right.inner
     });
+    if let Some(seed) = cx.entered(ui, row.inner, &Accepted::of(&(0_u64..))) {
+        cx.act(Action::SetSeed(seed));
+    }
     ui.add_space(6.0);
 }
 

@@ -46,8 +46,8 @@ pub struct Window {
     plot: plot_card::PlotCard,
     sheets: sheets::Sheets,
     sweep: sweep::SweepView,
-    find: find::FindView,
     presenter: present::Presenter,
+    has_wrong_field: bool,
     /// What the panels keep of a recording that is played, and its number of seeks.
     played: Option<(u64, Box<Window>)>,
 }
@@ -58,6 +58,7 @@ pub(super) const PLOT_LEAST: f32 = 206.0;
 impl Window {
     /// Draws the whole window in `ui` and returns the user's actions.
     pub fn show(&mut self, ui: &mut Ui, workbench: &Workbench) -> Vec<Action> {
+        self.has_wrong_field = false;
         let Some(playback) = &workbench.playback else {
             self.played = None;
             return self.show_workbench(ui, workbench, workbench);
@@ -74,11 +75,17 @@ impl Window {
         actions
     }
 
+    /// Returns whether a field of the user's own work was drawn in the last frame whose text is not valid.
+    pub fn has_wrong_field(&self) -> bool {
+        self.has_wrong_field
+    }
+
     fn show_workbench(&mut self, ui: &mut Ui, workbench: &Workbench, own: &Workbench) -> Vec<Action> {
         let mut cx = PanelContext {
             workbench,
             own,
             text: Text::of(workbench.settings.language),
+            has_wrong_field: false,
             actions: Vec::new(),
         };
         if workbench.presenting {
@@ -102,11 +109,12 @@ impl Window {
         match workbench.tab {
             Tab::Tune => self.tune(ui, &mut cx),
             Tab::Sweep => self.sweep.show(ui, &mut cx),
-            Tab::Find => self.find.show(ui, &mut cx),
+            Tab::Find => find::show(ui, &mut cx),
             Tab::Doctor => doctor::show(ui, &mut cx),
         }
         top_bar::tools(ui, &mut cx, tools);
         self.sheets.show(ui, &mut cx);
+        self.has_wrong_field = cx.has_wrong_field;
         cx.actions
     }
 

@@ -7,15 +7,14 @@ use softprefix_core::prefix::Rounding;
 
 use super::context::{PanelContext, inset, rail_edge};
 use super::{identity, material, module_card};
-use crate::model::typed::decimal;
+use crate::model::typed::{Accepted, decimal};
 use crate::model::{MagnitudeUnit, Vocabulary};
 use crate::theme::{self, Palette};
 use crate::views::axis::{Axis, format_magnitude};
-use crate::views::entry::{Entered, Field, Headline};
+use crate::views::entry::{Field, Headline};
 use crate::views::icon::{Icon, IconButton};
 use crate::views::magnitude::{MagnitudeChange, MagnitudeSlider, NormsCurve, STEP};
 use crate::views::slider::{self, Colours, Doublings, Slider};
-use crate::views::status::Status;
 use crate::views::{budget, fold, paint, select};
 use crate::workbench::Action;
 
@@ -24,8 +23,6 @@ use crate::workbench::Action;
 pub struct Rail {
     /// The histogram of the vocabulary's norms, and the vocabulary it was computed from.
     norms: Option<(Arc<Vocabulary>, NormsCurve)>,
-    /// The invalid text of a number field.
-    invalid_text: Option<String>,
     envelope_open: bool,
 }
 
@@ -80,18 +77,17 @@ impl Rail {
     fn prefix(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, height: Height) {
         let palette = Palette::of(ui);
         let text = cx.text;
-        self.invalid_text = None;
         ui.spacing_mut().item_spacing.y = 0.0;
         ui.label(paint::strong(text.prefix, theme::CAPTION, palette.text2));
         ui.add_space(8.0);
         material::kind(ui, cx);
-        material::texts(ui, cx, &mut self.invalid_text);
+        material::texts(ui, cx);
         ui.add_space(if height == Height::Tall { 8.0 } else { 0.0 });
         self.magnitude(ui, cx, height);
         ui.add_space(4.0);
-        self.show_row_count(ui, cx);
+        show_row_count(ui, cx);
         ui.add_space(8.0);
-        material::source(ui, cx, &mut self.invalid_text);
+        material::source(ui, cx);
         material::envelope(ui, cx, &mut self.envelope_open);
         let mut advanced = cx.workbench.settings.advanced;
         let rounding = rounding_words(cx, cx.workbench.prefix.rounding);
@@ -99,16 +95,6 @@ impl Rail {
             cx.act(Action::SetAdvanced(advanced));
         }
         fold::body(ui, "advanced", advanced, |ui| advanced_rows(ui, cx));
-        if let Some(typed) = &self.invalid_text {
-            ui.add_space(4.0);
-            module_card::with_mark(ui, Status::Broken, |ui| {
-                ui.label(paint::words(
-                    (text.invalid_number)(typed),
-                    theme::CAPTION,
-                    palette.broken,
-                ));
-            });
-        }
     }
 
     fn magnitude(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, height: Height) {
@@ -117,7 +103,7 @@ impl Rail {
         let unit = form.unit;
         let axis = Axis::of(unit);
         let value = shown_magnitude(cx);
-        self.headline(ui, cx, value, unit);
+        headline(ui, cx, value, unit);
         ui.add_space(if height == Height::Tall { 8.0 } else { 4.0 });
         self.refresh_norms(cx);
         // With raw values, the curve is scaled to the raw values of its norms.
@@ -156,69 +142,6 @@ impl Rail {
         }
     }
 
-    fn headline(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, value: f64, unit: MagnitudeUnit) {
-        let palette = Palette::of(ui);
-        let text = cx.text;
-        let buttons_width = 2.0 * theme::CONTROL + 6.0;
-        ui.horizontal(|ui| {
-            ui.spacing_mut().item_spacing.x = 6.0;
-            let labels_width = 78.0;
-            let width = ui.available_width() - buttons_width - labels_width - 12.0;
-            let field = Headline {
-                name: text.type_magnitude,
-                shown: format!("{}{}", format_magnitude(value), Axis::of(unit).unit),
-                colour: palette.prefix_fill,
-                width,
-            };
-            match field.show(ui, |typed| parse_magnitude(typed, unit)) {
-                Entered::Value(value) => {
-                    cx.act(Action::SetMagnitude(value));
-                }
-                Entered::Invalid(typed) => self.invalid_text = Some(typed),
-                Entered::Nothing => {}
-            }
-            ui.allocate_ui_with_layout(
-                vec2(labels_width, theme::HERO.line),
-                Layout::top_down(Align::Min),
-                |ui| {
-                    ui.set_width(labels_width);
-                    ui.add_space(12.0);
-                    ui.spacing_mut().item_spacing.y = 0.0;
-                    ui.spacing_mut().interact_size.y = 16.0;
-                    let (name, other) = match unit {
-                        MagnitudeUnit::TokenNorms => {
-                            let raw = cx.workbench.magnitude_raw();
-                            (text.token_norm, raw.map(|raw| (text.raw, format_magnitude(raw))))
-                        }
-                        MagnitudeUnit::Raw => {
-                            let norms = cx.workbench.magnitude_norms();
-                            (
-                                text.raw_value,
-                                norms.map(|norms| ("", format!("{}×", format_magnitude(norms)))),
-                            )
-                        }
-                    };
-                    ui.label(paint::words(name, theme::CAPTION, palette.text2));
-                    if let Some((label, figures)) = other {
-                        ui.horizontal(|ui| {
-                            ui.spacing_mut().item_spacing.x = 4.0;
-                            if !label.is_empty() {
-                                ui.label(paint::words(label, theme::CAPTION, palette.text2));
-                            }
-                            ui.label(paint::figures(figures, theme::CAPTION, palette.text));
-                        });
-                    }
-                },
-            );
-            if ui.add(IconButton::new(Icon::Minus, text.less).outlined()).clicked() {
-                cx.act(Action::ScaleMagnitude(1.0 / STEP));
-            }
-            if ui.add(IconButton::new(Icon::Plus, text.more).outlined()).clicked() {
-                cx.act(Action::ScaleMagnitude(STEP));
-            }
-        });
-    }
-
     fn refresh_norms(&mut self, cx: &PanelContext<'_>) {
         let Some(vocabulary) = &cx.workbench.vocabulary else {
             self.norms = None;
@@ -228,55 +151,117 @@ impl Rail {
             self.norms = cx.norms_curve().map(|curve| (Arc::clone(vocabulary), curve));
         }
     }
+}
 
-    fn show_row_count(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
-        let palette = Palette::of(ui);
-        let text = cx.text;
-        // The field accepts more, up to `MAX_LEN`.
-        let slider_max = cx.workbench.max_len() as u32;
-        let len = cx.workbench.prefix.len as u32;
-        ui.horizontal(|ui| {
-            ui.spacing_mut().item_spacing.x = 8.0;
-            ui.add(egui::Label::new(paint::words(text.vectors, theme::BODY, palette.text2)));
-            let width = ui.available_width() - 56.0 - 8.0;
-            let (rect, x) = slider::allocate(ui, width);
-            let row_count = Slider {
-                name: text.vectors,
-                accessible_value: "",
-                scale: Doublings { most: slider_max, x },
-                steps: (1.0, 8.0),
-                keys: true,
-                colours: Colours::of_prefix(palette),
-            };
-            if let Some(len) = row_count.show(ui, rect, f64::from(len)) {
-                cx.act(Action::SetLen(len.round() as usize));
-            }
-            let field = Field {
-                name: text.type_vectors,
-                shown: len.to_string(),
-                width: 56.0,
-            };
-            match field.show(ui, |typed| typed.parse::<usize>().ok().filter(|len| *len >= 1)) {
-                Entered::Value(len) => {
-                    cx.act(Action::SetLen(len));
+fn headline(ui: &mut Ui, cx: &mut PanelContext<'_>, value: f64, unit: MagnitudeUnit) {
+    let palette = Palette::of(ui);
+    let text = cx.text;
+    let buttons_width = 2.0 * theme::CONTROL + 6.0;
+    let row = ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 6.0;
+        let labels_width = 78.0;
+        let width = ui.available_width() - buttons_width - labels_width - 12.0;
+        let field = Headline {
+            name: text.type_magnitude,
+            shown: format!("{}{}", format_magnitude(value), Axis::of(unit).unit),
+            colour: palette.prefix_fill,
+            width,
+        };
+        let entered = field.show(ui, |typed| parse_magnitude(typed, unit));
+        ui.allocate_ui_with_layout(
+            vec2(labels_width, theme::HERO.line),
+            Layout::top_down(Align::Min),
+            |ui| {
+                ui.set_width(labels_width);
+                ui.add_space(12.0);
+                ui.spacing_mut().item_spacing.y = 0.0;
+                ui.spacing_mut().interact_size.y = 16.0;
+                let (name, other) = match unit {
+                    MagnitudeUnit::TokenNorms => {
+                        let raw = cx.workbench.magnitude_raw();
+                        (text.token_norm, raw.map(|raw| (text.raw, format_magnitude(raw))))
+                    }
+                    MagnitudeUnit::Raw => {
+                        let norms = cx.workbench.magnitude_norms();
+                        (
+                            text.raw_value,
+                            norms.map(|norms| ("", format!("{}×", format_magnitude(norms)))),
+                        )
+                    }
+                };
+                ui.label(paint::words(name, theme::CAPTION, palette.text2));
+                if let Some((label, figures)) = other {
+                    ui.horizontal(|ui| {
+                        ui.spacing_mut().item_spacing.x = 4.0;
+                        if !label.is_empty() {
+                            ui.label(paint::words(label, theme::CAPTION, palette.text2));
+                        }
+                        ui.label(paint::figures(figures, theme::CAPTION, palette.text));
+                    });
                 }
-                Entered::Invalid(typed) => self.invalid_text = Some(typed),
-                Entered::Nothing => {}
-            }
-        });
-        let len = cx.workbench.prefix.len;
-        if let Some(rows) = cx.workbench.prefix.rows_repeated_to(len) {
-            let words = (cx.prefix_text().file_repeats)(rows, len);
-            ui.label(paint::words(words, theme::CAPTION, palette.text2));
+            },
+        );
+        if ui.add(IconButton::new(Icon::Minus, text.less).outlined()).clicked() {
+            cx.act(Action::ScaleMagnitude(1.0 / STEP));
         }
-        ui.add_space(8.0);
-        match cx.workbench.budget {
-            Some(window_use) => budget::show(ui, text, &window_use),
-            None if cx.workbench.module.is_ready() => {
-                ui.label(paint::words(text.budget_unknown, theme::CAPTION, palette.text3));
-            }
-            None => {}
+        if ui.add(IconButton::new(Icon::Plus, text.more).outlined()).clicked() {
+            cx.act(Action::ScaleMagnitude(STEP));
         }
+        entered
+    });
+    let accepted = match unit {
+        MagnitudeUnit::TokenNorms => Accepted::of(&(0.0..)),
+        MagnitudeUnit::Raw => Accepted::of::<f64>(&(..)),
+    };
+    if let Some(value) = cx.entered(ui, row.inner, &accepted) {
+        cx.act(Action::SetMagnitude(value));
+    }
+}
+
+fn show_row_count(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let palette = Palette::of(ui);
+    let text = cx.text;
+    // The field accepts more, up to `MAX_LEN`.
+    let slider_max = cx.workbench.max_len() as u32;
+    let len = cx.workbench.prefix.len as u32;
+    let row = ui.horizontal(|ui| {
+        ui.spacing_mut().item_spacing.x = 8.0;
+        ui.add(egui::Label::new(paint::words(text.vectors, theme::BODY, palette.text2)));
+        let width = ui.available_width() - 56.0 - 8.0;
+        let (rect, x) = slider::allocate(ui, width);
+        let row_count = Slider {
+            name: text.vectors,
+            accessible_value: "",
+            scale: Doublings { most: slider_max, x },
+            steps: (1.0, 8.0),
+            keys: true,
+            colours: Colours::of_prefix(palette),
+        };
+        if let Some(len) = row_count.show(ui, rect, f64::from(len)) {
+            cx.act(Action::SetLen(len.round() as usize));
+        }
+        let field = Field {
+            name: text.type_vectors,
+            shown: len.to_string(),
+            width: 56.0,
+        };
+        field.show(ui, |typed| typed.parse::<usize>().ok().filter(|len| *len >= 1))
+    });
+    if let Some(len) = cx.entered(ui, row.inner, &Accepted::of(&(1_usize..))) {
+        cx.act(Action::SetLen(len));
+    }
+    let len = cx.workbench.prefix.len;
+    if let Some(rows) = cx.workbench.prefix.rows_repeated_to(len) {
+        let words = (cx.prefix_text().file_repeats)(rows, len);
+        ui.label(paint::words(words, theme::CAPTION, palette.text2));
+    }
+    ui.add_space(8.0);
+    match cx.workbench.budget {
+        Some(window_use) => budget::show(ui, text, &window_use),
+        None if cx.workbench.module.is_ready() => {
+            ui.label(paint::words(text.budget_unknown, theme::CAPTION, palette.text3));
+        }
+        None => {}
     }
 }
 

@@ -7,11 +7,11 @@ use eframe::egui::{
 
 use super::context::PanelContext;
 use crate::commands::{CommandId, command};
-use crate::model::typed::decimal;
+use crate::model::typed::{Accepted, decimal};
 use crate::model::{PRESETS, Sampling, beginning};
 use crate::theme::{self, Palette, Type};
 use crate::views::button::Button;
-use crate::views::entry::{Entered, Field};
+use crate::views::entry::Field;
 use crate::views::icon::{self, Icon};
 use crate::views::{fold, paint, select, toggle};
 use crate::workbench::Action;
@@ -172,7 +172,7 @@ fn system_fields(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         cx.act(Action::SetSystem(system));
     }
     ui.add_space(8.0);
-    ui.horizontal_wrapped(|ui| {
+    let row = ui.horizontal_wrapped(|ui| {
         ui.spacing_mut().item_spacing = vec2(8.0, 8.0);
         let label = |ui: &mut Ui, words: &str| {
             ui.label(paint::words(words, theme::BODY, palette.text2));
@@ -184,12 +184,10 @@ fn system_fields(ui: &mut Ui, cx: &mut PanelContext<'_>) {
             width: 72.0,
         };
         let parse = |typed: &str| typed.parse::<usize>().ok().filter(|tokens| *tokens >= 1);
-        if let Entered::Value(tokens) = field.show(ui, parse) {
-            cx.act(Action::SetMaxTokens(tokens));
-        }
+        let tokens = field.show(ui, parse);
         ui.add_space(16.0);
         label(ui, text.sampling);
-        let top_k = match prompt.sampling {
+        let ready_made = match prompt.sampling {
             Sampling::Greedy => Sampling::TopK {
                 k: 10,
                 temperature: 0.8,
@@ -199,11 +197,12 @@ fn system_fields(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         };
         let ways = [
             (Sampling::Greedy, text.greedy.to_owned()),
-            (top_k, text.top_k.to_owned()),
+            (ready_made, text.top_k.to_owned()),
         ];
         if let Some(way) = select::select(ui, text.sampling, Some(&prompt.sampling), &ways, "", 112.0) {
             cx.act(Action::SetSampling(way));
         }
+        let mut top_k = None;
         if let Sampling::TopK { k, temperature, seed } = prompt.sampling {
             label(ui, text.top_k_k);
             let field = Field {
@@ -211,9 +210,7 @@ fn system_fields(ui: &mut Ui, cx: &mut PanelContext<'_>) {
                 shown: k.to_string(),
                 width: 56.0,
             };
-            if let Entered::Value(k) = field.show(ui, |typed| typed.parse::<u32>().ok().filter(|k| *k >= 1)) {
-                cx.act(Action::SetSampling(Sampling::TopK { k, temperature, seed }));
-            }
+            let new_k = field.show(ui, |typed| typed.parse::<u32>().ok().filter(|k| *k >= 1));
             label(ui, text.temperature);
             let field = Field {
                 name: text.temperature,
@@ -221,11 +218,23 @@ fn system_fields(ui: &mut Ui, cx: &mut PanelContext<'_>) {
                 width: 64.0,
             };
             let parse = |typed: &str| decimal(typed).filter(|t| *t >= 0.0);
-            if let Entered::Value(temperature) = field.show(ui, parse) {
-                cx.act(Action::SetSampling(Sampling::TopK { k, temperature, seed }));
-            }
+            let new_temperature = field.show(ui, parse);
+            top_k = Some((k, temperature, seed, new_k, new_temperature));
         }
+        (tokens, top_k)
     });
+    let (tokens, top_k) = row.inner;
+    if let Some(tokens) = cx.entered(ui, tokens, &Accepted::of(&(1_usize..))) {
+        cx.act(Action::SetMaxTokens(tokens));
+    }
+    if let Some((k, temperature, seed, new_k, new_temperature)) = top_k {
+        if let Some(k) = cx.entered(ui, new_k, &Accepted::of(&(1_u32..))) {
+            cx.act(Action::SetSampling(Sampling::TopK { k, temperature, seed }));
+        }
+        if let Some(temperature) = cx.entered(ui, new_temperature, &Accepted::of(&(0.0..))) {
+            cx.act(Action::SetSampling(Sampling::TopK { k, temperature, seed }));
+        }
+    }
 }
 
 /// Returns the name of how tokens are sampled.

@@ -185,7 +185,21 @@ pub(super) static TEXT: Text = Text {
     copy_digest: "Copy the SHA-256",
     nothing_built: "after connecting",
     quoted: |text| format!("“{text}”"),
-    invalid_number: |typed| format!("“{typed}” is not a valid number here."),
+    invalid_number: |typed, accepted| {
+        let kind = if accepted.is_whole { "a whole number" } else { "a number" };
+        let range = match (&accepted.least, &accepted.most) {
+            (Some(least), Some(most)) => format!(" from {least} to {most}"),
+            (Some(least), None) => format!(" of at least {least}"),
+            (None, Some(most)) => format!(" of at most {most}"),
+            (None, None) => String::new(),
+        };
+        let thousands = if typed.contains(',') {
+            ", without commas between thousands"
+        } else {
+            ""
+        };
+        format!("“{typed}” is not valid here. Type {kind}{range}{thousands}.")
+    },
 
     system: words::SYSTEM.en,
     system_and_limits: "System prompt, tokens and sampling",
@@ -209,6 +223,7 @@ pub(super) static TEXT: Text = Text {
         Unavailable::EmptyPrompt => "Cannot run: the prompt is empty.",
         Unavailable::NoWords => "Cannot run: the prefix has no words.",
         Unavailable::SameTexts => "Cannot run: both texts are the same, so there is no contrast.",
+        Unavailable::WrongField => super::INVALID_FIELD.en,
         Unavailable::NoPrefixFile => "Cannot run: no prefix file has been chosen.",
         Unavailable::OneAtATime => {
             "Only softprefix-unit can fill the curve: this module answers one request at a time."

@@ -176,7 +176,17 @@ pub(super) static TEXT: Text = Text {
     copy_digest: "SHA-256 をコピー",
     nothing_built: "接続後に表示",
     quoted: |text| format!("「{text}」"),
-    invalid_number: |typed| format!("「{typed}」はここで使える数ではありません。"),
+    invalid_number: |typed, accepted| {
+        let kind = if accepted.is_whole { "整数" } else { "数" };
+        let range = match (&accepted.least, &accepted.most) {
+            (Some(least), Some(most)) => format!("{least} 以上 {most} 以下の"),
+            (Some(least), None) => format!("{least} 以上の"),
+            (None, Some(most)) => format!("{most} 以下の"),
+            (None, None) => String::new(),
+        };
+        let thousands = if typed.contains(',') { "、桁区切りのコンマを付けずに" } else { "" };
+        format!("「{typed}」はここでは使えません。{range}{kind}を{thousands}入力してください。")
+    },
 
     system: words::SYSTEM.ja,
     system_and_limits: "システムプロンプト・トークン数・サンプリング",
@@ -200,6 +210,7 @@ pub(super) static TEXT: Text = Text {
         Unavailable::EmptyPrompt => "プロンプトが空のため実行できません。",
         Unavailable::NoWords => "プレフィックスの言葉が空のため実行できません。",
         Unavailable::SameTexts => "2 つの言葉が同じため差がなく、実行できません。",
+        Unavailable::WrongField => super::INVALID_FIELD.ja,
         Unavailable::NoPrefixFile => "プレフィックスのファイルがまだないため実行できません。",
         Unavailable::OneAtATime => {
             "曲線を埋められるのは softprefix-unit だけです。このモジュールは一度に一つしか答えません。"

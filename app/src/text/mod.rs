@@ -40,6 +40,7 @@ use softprefix_core::prefix::Origin;
 use softprefix_core::protocol::extension::FinishReason;
 
 use crate::commands::{CommandId, Group};
+use crate::model::typed::Accepted;
 use crate::model::{ConnectStep, KindChoice, Language, LoadStage, ProblemKind, Retry, Unavailable, Unit};
 use crate::workbench::Tab;
 
@@ -158,7 +159,8 @@ pub struct Text {
     pub row_norm: &'static str,
     pub copy_digest: &'static str,
     pub nothing_built: &'static str,
-    pub invalid_number: fn(&str) -> String,
+    /// What was typed, and what its field accepts.
+    pub invalid_number: fn(&str, &Accepted) -> String,
     /// A text in quotation marks.
     pub quoted: fn(&str) -> String,
 

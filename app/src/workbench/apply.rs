@@ -11,7 +11,7 @@ use super::{Action, Dialog, Effect, Notice, Tab, Workbench, file_name};
 use crate::messages::{FileQuestion, LibraryRequest, RecordingRequest, Request};
 use crate::model::{
     Colouring, Export, Format, Language, MagnitudeUnit, ModuleState, PRESETS, PrefixForm, RunKind, Settings, Target,
-    Theme, WindowUse,
+    Theme, Unavailable, WindowUse,
 };
 
 impl Workbench {
@@ -300,9 +300,25 @@ impl Workbench {
     }
 
     fn run_if_live(&mut self) {
-        // Otherwise runs of the previous controls may finish and become points.
-        if self.live && self.why_not_run().is_none() {
-            self.run_after(self.live_delay);
+        if !self.live {
+            return;
+        }
+        match self.why_not_run() {
+            None => self.run_after(self.live_delay),
+            Some(Unavailable::WrongField) => self.is_live_run_withheld = true,
+            // Otherwise runs of the previous controls may finish and become points.
+            Some(_) => {}
+        }
+    }
+
+    /// Sets whether the shown view has a field whose text is not valid. While it has, nothing is started in it: the run would not be that of
+    /// the fields. Returns whether this is a change.
+    pub fn mark_fields(&mut self, is_wrong: bool) -> bool {
+        let marked = is_wrong.then_some(self.tab);
+        let is_change = std::mem::replace(&mut self.wrong_field, marked) != marked;
+        if !self.has_wrong_field(Tab::Tune) && std::mem::take(&mut self.is_live_run_withheld) && !self.show_saved_run()
+        {
+            self.run_if_live();
         }
         is_change
     }

@@ -43,7 +43,7 @@ impl Workbench {
         match form.init {
             InitChoice::Words if form.words.trim().is_empty() => Some(LearnUnavailable::NoWords),
             InitChoice::Present if self.prefix.missing().is_some() => Some(LearnUnavailable::NoPresent),
-            _ => None,
+            _ => self.has_wrong_field(Tab::Find).then_some(LearnUnavailable::WrongField),
         }
     }
 
@@ -286,6 +286,9 @@ impl Workbench {
         }
         if self.prefix.missing().is_some() && !self.searches_from_text() {
             return Some(SearchUnavailable::NoPrefix);
+        }
+        if self.has_wrong_field(Tab::Find) {
+            return Some(SearchUnavailable::WrongField);
         }
         let objective = self.find.search_form.objective(self.scores_texts());
         (self.find.mode == FindMode::Search && objective.check().is_err()).then_some(SearchUnavailable::NoObjective)

@@ -128,6 +128,10 @@ pub struct Workbench {
     pub dialog: Option<Dialog>,
     /// The question of [`Dialog::Path`].
     pub path_asked: Option<FileQuestion>,
+    /// The view that shows a field whose text is not valid, and so is not in effect.
+    wrong_field: Option<Tab>,
+    /// Whether a run in Live mode waits until that is corrected.
+    is_live_run_withheld: bool,
     /// A message outside of the panes: saved, opened, refused.
     pub notice: Option<Notice>,
     pub file: FileState,
@@ -219,6 +223,8 @@ impl Workbench {
             settings,
             dialog: None,
             path_asked: None,
+            wrong_field: None,
+            is_live_run_withheld: false,
             notice: None,
             file: FileState::default(),
             fullscreen: false,
@@ -298,6 +304,9 @@ impl Workbench {
         }
         if let Some(missing) = self.prefix.missing() {
             return Some(missing);
+        }
+        if self.has_wrong_field(Tab::Tune) {
+            return Some(Unavailable::WrongField);
         }
         match self.budget {
             Some(budget) if budget.current && !budget.fits() => Some(Unavailable::DoesNotFit),

@@ -24,9 +24,9 @@ const MIN_CANDIDATES_HEIGHT: f32 = 240.0;
 const PITCH: f32 = 84.0;
 
 /// Shows the centre of the view.
-pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, has_wrong_field: bool) {
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32) {
     let top = ui.cursor().top();
-    head(ui, cx, has_wrong_field);
+    head(ui, cx);
     show_problem(ui, cx, None);
     ui.add_space(theme::GAP);
     let room = height - (ui.cursor().top() - top) - theme::GAP - CHOSEN_HEIGHT;
@@ -54,7 +54,7 @@ pub fn present(ui: &mut Ui, cx: &mut PanelContext<'_>) {
         inner.width() - 120.0,
     );
     let placed = paint::place(ui.painter(), at, Align2::LEFT_TOP, galley);
-    let words = verdict(cx, false);
+    let words = verdict(cx);
     let galley = paint::cut_to(ui, &words, theme::VERDICT.semibold(), palette.text, inner.width());
     let placed = paint::place(
         ui.painter(),
@@ -73,7 +73,7 @@ pub fn present(ui: &mut Ui, cx: &mut PanelContext<'_>) {
 }
 
 /// Returns what the user should do next, or why nothing can start.
-fn verdict(cx: &PanelContext<'_>, has_wrong_field: bool) -> String {
+fn verdict(cx: &PanelContext<'_>) -> String {
     let text = cx.find_text();
     let is_busy = cx.workbench.find.is_busy();
     match cx.workbench.find.chooser.number() {
@@ -82,36 +82,26 @@ fn verdict(cx: &PanelContext<'_>, has_wrong_field: bool) -> String {
             _ => (text.choose_head)(number, is_busy),
         },
         None if is_busy => text.starting.to_owned(),
-        None => match cx
-            .workbench
-            .why_not_search()
-            .or(has_wrong_field.then_some(SearchUnavailable::WrongField))
-        {
+        None => match cx.workbench.why_not_search() {
             Some(off) => (text.search_unavailable)(&off),
             None => text.choose_ready.to_owned(),
         },
     }
 }
 
-fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
+fn head(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let draw_words = |ui: &mut Ui, cx: &PanelContext<'_>| {
         let (colour, room) = (Palette::of(ui).text, ui.available_width());
-        let galley = paint::cut_to(
-            ui,
-            &verdict(cx, has_wrong_field),
-            theme::VERDICT.semibold(),
-            colour,
-            room,
-        );
+        let galley = paint::cut_to(ui, &verdict(cx), theme::VERDICT.semibold(), colour, room);
         ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
             ui.add(egui::Label::new(galley))
         });
     };
-    head_of(ui, cx, "choose", |ui, cx| buttons(ui, cx, has_wrong_field), draw_words);
+    head_of(ui, cx, "choose", buttons, draw_words);
 }
 
 /// Draws the buttons for the chosen prefix and for choosing, from right to left.
-fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
+fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.find_text();
     let find = &cx.workbench.find;
     let number = find.chooser.number();
@@ -138,7 +128,6 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
             offered(ui, cx, button, off_here, FindAction::StepBack(number));
         }
     };
-    let off = off.or(has_wrong_field.then_some(SearchUnavailable::WrongField));
     buttons_of(ui, cx, steps, (button, off.as_ref().map(text.search_unavailable)));
 }
 

@@ -16,33 +16,24 @@ use crate::text::FindText;
 use crate::theme::{self, Palette};
 use crate::workbench::{Action, FindAction};
 
-/// State of the view that is kept between frames.
-#[derive(Default)]
-pub struct FindView {
-    rail: rail::Rail,
-}
-
-impl FindView {
-    /// Shows the view in the remaining space of the window.
-    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
-        let palette = Palette::of(ui);
-        Panel::left("find rail")
-            .exact_size(theme::RAIL)
-            .resizable(false)
-            .frame(Frame::NONE.fill(palette.panel))
-            .show(ui, |ui| self.rail.show(ui, cx));
-        CentralPanel::no_frame()
-            .frame(Frame::NONE.fill(palette.window))
-            .show(ui, |ui| {
-                let has_wrong_field = self.rail.is_wrong();
-                let margin = Margin::same(theme::PADDING as i8);
-                crate::views::scrolled(ui, "find centre", margin, |ui, height| match cx.workbench.find.mode {
-                    FindMode::Learn => results::show(ui, cx, height, has_wrong_field),
-                    FindMode::Choose => choose::show(ui, cx, height, has_wrong_field),
-                    FindMode::Search => search::show(ui, cx, height, has_wrong_field),
-                });
+/// Shows the view in the remaining space of the window.
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let palette = Palette::of(ui);
+    Panel::left("find rail")
+        .exact_size(theme::RAIL)
+        .resizable(false)
+        .frame(Frame::NONE.fill(palette.panel))
+        .show(ui, |ui| rail::show(ui, cx));
+    CentralPanel::no_frame()
+        .frame(Frame::NONE.fill(palette.window))
+        .show(ui, |ui| {
+            let margin = Margin::same(theme::PADDING as i8);
+            crate::views::scrolled(ui, "find centre", margin, |ui, height| match cx.workbench.find.mode {
+                FindMode::Learn => results::show(ui, cx, height),
+                FindMode::Choose => choose::show(ui, cx, height),
+                FindMode::Search => search::show(ui, cx, height),
             });
-    }
+        });
 }
 
 impl PanelContext<'_> {

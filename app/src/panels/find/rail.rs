@@ -1,9 +1,13 @@
 //! The rail of the Find view: the examples and the settings of learning, or those of candidates.
 
+use std::ops::RangeBounds;
+use std::str::FromStr;
+
 use eframe::egui::{
     Align, CornerRadius, Frame, Layout, Margin, Panel, Popup, PopupCloseBehavior, ScrollArea, Stroke, TextEdit, Ui,
 };
 
+use crate::model::typed::Accepted;
 use crate::model::{FindMode, InitChoice, LearnForm, NormChoice, SearchForm};
 use crate::panels::context::{PanelContext, inset, rail_edge};
 use crate::panels::label;
@@ -15,208 +19,191 @@ use crate::views::segmented::segmented;
 use crate::views::{paint, select, toggle};
 use crate::workbench::{Action, FindAction};
 
-/// State of the rail that is kept between frames.
-#[derive(Default)]
-pub struct Rail {
-    /// Whether a field has an invalid value.
-    wrong: bool,
-}
-
 /// Width of a number's field, and of a choice.
 const FIGURES: f32 = 72.0;
 const CHOICE: f32 = 160.0;
 /// Characters of a target in the menu of examples.
 const BEGINNING: usize = 32;
 
-impl Rail {
-    /// Whether a field is marked wrong.
-    pub fn is_wrong(&self) -> bool {
-        self.wrong
-    }
-
-    pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
-        let palette = Palette::of(ui);
-        let text = cx.find_text();
-        rail_edge(ui);
-        Panel::bottom("find rail foot")
-            .frame(inset(12, 12))
-            .show_separator_line(false)
-            .show(ui, |ui| {
-                ui.label(paint::words(text.same_seed, theme::CAPTION, palette.text3));
-            });
-        self.wrong = false;
-        ScrollArea::vertical()
-            .id_salt("find rail")
-            .auto_shrink(false)
-            .show(ui, |ui| {
-                inset(12, 12).show(ui, |ui| {
-                    ui.spacing_mut().item_spacing.y = 4.0;
-                    let mode = cx.workbench.find.mode;
-                    let modes = FindMode::ALL.map(|mode| (mode, (text.modes)(mode)));
-                    let width = ui.available_width();
-                    if let Some(mode) = segmented(ui, text.mode, mode, &modes, width) {
-                        cx.find(FindAction::SetMode(mode));
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let palette = Palette::of(ui);
+    let text = cx.find_text();
+    rail_edge(ui);
+    Panel::bottom("find rail foot")
+        .frame(inset(12, 12))
+        .show_separator_line(false)
+        .show(ui, |ui| {
+            ui.label(paint::words(text.same_seed, theme::CAPTION, palette.text3));
+        });
+    ScrollArea::vertical()
+        .id_salt("find rail")
+        .auto_shrink(false)
+        .show(ui, |ui| {
+            inset(12, 12).show(ui, |ui| {
+                ui.spacing_mut().item_spacing.y = 4.0;
+                let mode = cx.workbench.find.mode;
+                let modes = FindMode::ALL.map(|mode| (mode, (text.modes)(mode)));
+                let width = ui.available_width();
+                if let Some(mode) = segmented(ui, text.mode, mode, &modes, width) {
+                    cx.find(FindAction::SetMode(mode));
+                }
+                ui.add_space(8.0);
+                ui.label(paint::words((text.about)(mode), theme::BODY, palette.text3));
+                ui.add_space(8.0);
+                let busy = cx.workbench.find.is_busy();
+                ui.add_enabled_ui(!busy, |ui| match mode {
+                    FindMode::Learn => {
+                        wanted(ui, cx);
+                        ui.add_space(8.0);
+                        learning(ui, cx);
                     }
-                    ui.add_space(8.0);
-                    ui.label(paint::words((text.about)(mode), theme::BODY, palette.text3));
-                    ui.add_space(8.0);
-                    let busy = cx.workbench.find.is_busy();
-                    ui.add_enabled_ui(!busy, |ui| match mode {
-                        FindMode::Learn => {
-                            wanted(ui, cx);
-                            ui.add_space(8.0);
-                            self.learning(ui, cx);
-                        }
-                        FindMode::Choose | FindMode::Search => self.searching(ui, cx, mode),
-                    });
+                    FindMode::Choose | FindMode::Search => searching(ui, cx, mode),
                 });
             });
-    }
+        });
+}
 
-    /// Draws the settings of learning.
-    fn learning(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
-        let text = cx.find_text();
-        let form = &cx.workbench.find.form;
-        if form.examples.len() > 1 {
-            let most = form.most_held_out();
-            let row =
-                ui.scope(|ui| self.number(ui, cx, text.held_out, form.held_out, 0..=most, FindAction::SetHeldOut));
-            row.response.on_hover_text(text.held_out_about);
+/// Draws the settings of learning.
+fn learning(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let text = cx.find_text();
+    let form = &cx.workbench.find.form;
+    if form.examples.len() > 1 {
+        let most = form.most_held_out();
+        let row = ui.scope(|ui| number(ui, cx, text.held_out, form.held_out, 0..=most, FindAction::SetHeldOut));
+        row.response.on_hover_text(text.held_out_about);
+    }
+    number(ui, cx, text.len, form.len, LearnForm::LENS, FindAction::SetLen);
+    let inits = InitChoice::ALL.map(|init| (init, (text.inits)(init).to_owned()));
+    choice(ui, cx, text.init, form.init, &inits, FindAction::SetInit);
+    if form.init == InitChoice::Words {
+        let mut words = form.words.clone();
+        if line(ui, text.words, text.words, &mut words) {
+            cx.find(FindAction::SetWords(words));
         }
-        self.number(ui, cx, text.len, form.len, LearnForm::LENS, FindAction::SetLen);
-        let inits = InitChoice::ALL.map(|init| (init, (text.inits)(init).to_owned()));
-        choice(ui, cx, text.init, form.init, &inits, FindAction::SetInit);
-        if form.init == InitChoice::Words {
-            let mut words = form.words.clone();
-            if line(ui, text.words, text.words, &mut words) {
-                cx.find(FindAction::SetWords(words));
-            }
-        }
-        let norms = NormChoice::ALL.map(|norm| (norm, (text.norms)(norm).to_owned()));
-        choice(ui, cx, text.norm, form.norm, &norms, FindAction::SetNorm);
-        let mut preserve = form.preserve;
+    }
+    let norms = NormChoice::ALL.map(|norm| (norm, (text.norms)(norm).to_owned()));
+    choice(ui, cx, text.norm, form.norm, &norms, FindAction::SetNorm);
+    let mut preserve = form.preserve;
+    let width = ui.available_width();
+    let response = toggle::toggle_across(ui, &mut preserve, text.preserve, width);
+    if response.changed() {
+        cx.find(FindAction::SetPreserve(preserve));
+    }
+    response.on_hover_text(text.preserve_about);
+    number(ui, cx, text.steps, form.steps, LearnForm::STEPS, FindAction::SetSteps);
+    number(ui, cx, text.seed, form.seed, 0.., FindAction::SetSeed);
+    ui.add_space(4.0);
+    let palette = Palette::of(ui);
+    ui.label(paint::words(text.instruction, theme::BODY, palette.text2))
+        .on_hover_text(text.instruction_about);
+    let mut instruction = form.instruction.clone();
+    if line(ui, text.instruction, text.instruction_hint, &mut instruction) {
+        cx.find(FindAction::SetInstruction(instruction));
+    }
+}
+
+/// Draws the settings of candidates, and the objective.
+fn searching(ui: &mut Ui, cx: &mut PanelContext<'_>, mode: FindMode) {
+    let palette = Palette::of(ui);
+    let text = cx.find_text();
+    ui.label(paint::strong(text.prompt, theme::BODY, palette.text));
+    let mut prompt = cx.workbench.prompt.user.clone();
+    if lines(ui, text.prompt, text.prompt_hint, 2, &mut prompt) {
+        cx.act(Action::SetPrompt(prompt));
+    }
+    ui.add_space(4.0);
+    let recipe = cx.workbench.prefix.recipe();
+    let label = label::recipe(cx.text, &recipe);
+    let around = match cx.workbench.searches_from_text() {
+        true => text.around_text.to_owned(),
+        false => (text.around)(&label),
+    };
+    ui.label(paint::words(around, theme::BODY, palette.text2));
+    ui.add_space(8.0);
+    let mut form = cx.workbench.find.search_form.clone();
+    if mode == FindMode::Search {
+        ui.label(paint::strong(text.objective, theme::BODY, palette.text));
+        let named = |ui: &mut Ui, name: &str| ui.label(paint::words(name, theme::BODY, palette.text2));
+        let scores = cx.workbench.scores_texts();
+        let near_text = (text.near_text)(form.by_likelihood && scores);
+        named(ui, near_text);
+        lines(ui, near_text, "", 3, &mut form.text);
         let width = ui.available_width();
-        let response = toggle::toggle_across(ui, &mut preserve, text.preserve, width);
-        if response.changed() {
-            cx.find(FindAction::SetPreserve(preserve));
-        }
-        response.on_hover_text(text.preserve_about);
-        self.number(ui, cx, text.steps, form.steps, LearnForm::STEPS, FindAction::SetSteps);
-        self.number(ui, cx, text.seed, form.seed, 0..=u64::MAX, FindAction::SetSeed);
-        ui.add_space(4.0);
-        let palette = Palette::of(ui);
-        ui.label(paint::words(text.instruction, theme::BODY, palette.text2))
-            .on_hover_text(text.instruction_about);
-        let mut instruction = form.instruction.clone();
-        if line(ui, text.instruction, text.instruction_hint, &mut instruction) {
-            cx.find(FindAction::SetInstruction(instruction));
-        }
-    }
-
-    /// Draws the settings of candidates, and the objective.
-    fn searching(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, mode: FindMode) {
-        let palette = Palette::of(ui);
-        let text = cx.find_text();
-        ui.label(paint::strong(text.prompt, theme::BODY, palette.text));
-        let mut prompt = cx.workbench.prompt.user.clone();
-        if lines(ui, text.prompt, text.prompt_hint, 2, &mut prompt) {
-            cx.act(Action::SetPrompt(prompt));
-        }
-        ui.add_space(4.0);
-        let recipe = cx.workbench.prefix.recipe();
-        let label = label::recipe(cx.text, &recipe);
-        let around = match cx.workbench.searches_from_text() {
-            true => text.around_text.to_owned(),
-            false => (text.around)(&label),
-        };
-        ui.label(paint::words(around, theme::BODY, palette.text2));
-        ui.add_space(8.0);
-        let mut form = cx.workbench.find.search_form.clone();
-        if mode == FindMode::Search {
-            ui.label(paint::strong(text.objective, theme::BODY, palette.text));
-            let named = |ui: &mut Ui, name: &str| ui.label(paint::words(name, theme::BODY, palette.text2));
-            let scores = cx.workbench.scores_texts();
-            let near_text = (text.near_text)(form.by_likelihood && scores);
-            named(ui, near_text);
-            lines(ui, near_text, "", 3, &mut form.text);
-            let width = ui.available_width();
-            let mut by_likelihood = form.by_likelihood && scores;
-            ui.add_enabled_ui(scores, |ui| {
-                let response = toggle::toggle_across(ui, &mut by_likelihood, text.by_likelihood, width);
-                if response.changed() {
-                    form.by_likelihood = by_likelihood;
-                }
-                response.clone().on_hover_text(text.by_likelihood_about);
-                response.on_disabled_hover_text(text.by_likelihood_off);
-                let mut from_text = form.from_text && scores;
-                let response = toggle::toggle_across(ui, &mut from_text, text.from_text, width);
-                if response.changed() {
-                    form.from_text = from_text;
-                }
-                response.on_hover_text(text.from_text_about);
-            });
-            named(ui, text.wanted_words);
-            line(ui, text.wanted_words, text.words_hint, &mut form.wanted);
-            named(ui, text.unwanted_words);
-            line(ui, text.unwanted_words, text.words_hint, &mut form.unwanted);
-            let width = ui.available_width();
-            toggle::toggle_across(ui, &mut form.away, text.away, width);
-            self.field(ui, text.floor, &mut form.floor, SearchForm::FLOORS);
-            self.field(ui, text.budget, &mut form.budget, SearchForm::BUDGETS);
-        } else {
-            let counts = [2, 3, 4].map(|count| (count, count.to_string()));
-            named(ui, text.candidates_title, |ui| {
-                let counts = counts.each_ref().map(|(count, words)| (*count, words.as_str()));
-                if let Some(count) = segmented(ui, text.candidates_title, form.candidates, &counts, CHOICE) {
-                    form.candidates = count;
-                }
-            });
-        }
-        self.field(ui, text.spread, &mut form.spread, SearchForm::SPREADS);
-        self.field(ui, text.dimension, &mut form.dimension, SearchForm::DIMENSIONS);
-        self.field(ui, text.seed, &mut form.seed, 0..=u64::MAX);
-        if form != cx.workbench.find.search_form {
-            cx.find(FindAction::SetSearch(form));
-        }
-    }
-
-    /// Draws a row with a name and a number, which it changes.
-    fn field<T: Copy + PartialOrd + ToString + std::str::FromStr>(
-        &mut self,
-        ui: &mut Ui,
-        name: &str,
-        value: &mut T,
-        range: std::ops::RangeInclusive<T>,
-    ) {
-        named(ui, name, |ui| {
-            let field = Field {
-                name,
-                shown: value.to_string(),
-                width: FIGURES,
-            };
-            match field.show(ui, |typed| typed.parse().ok().filter(|value| range.contains(value))) {
-                Entered::Value(typed) => *value = typed,
-                Entered::Invalid(_) => self.wrong = true,
-                Entered::Nothing => {}
+        let mut by_likelihood = form.by_likelihood && scores;
+        ui.add_enabled_ui(scores, |ui| {
+            let response = toggle::toggle_across(ui, &mut by_likelihood, text.by_likelihood, width);
+            if response.changed() {
+                form.by_likelihood = by_likelihood;
+            }
+            response.clone().on_hover_text(text.by_likelihood_about);
+            response.on_disabled_hover_text(text.by_likelihood_off);
+            let mut from_text = form.from_text && scores;
+            let response = toggle::toggle_across(ui, &mut from_text, text.from_text, width);
+            if response.changed() {
+                form.from_text = from_text;
+            }
+            response.on_hover_text(text.from_text_about);
+        });
+        named(ui, text.wanted_words);
+        line(ui, text.wanted_words, text.words_hint, &mut form.wanted);
+        named(ui, text.unwanted_words);
+        line(ui, text.unwanted_words, text.words_hint, &mut form.unwanted);
+        let width = ui.available_width();
+        toggle::toggle_across(ui, &mut form.away, text.away, width);
+        numeric(ui, cx, text.floor, &mut form.floor, SearchForm::FLOORS);
+        numeric(ui, cx, text.budget, &mut form.budget, SearchForm::BUDGETS);
+    } else {
+        let counts = [2, 3, 4].map(|count| (count, count.to_string()));
+        named(ui, text.candidates_title, |ui| {
+            let counts = counts.each_ref().map(|(count, words)| (*count, words.as_str()));
+            if let Some(count) = segmented(ui, text.candidates_title, form.candidates, &counts, CHOICE) {
+                form.candidates = count;
             }
         });
     }
+    numeric(ui, cx, text.spread, &mut form.spread, SearchForm::SPREADS);
+    numeric(ui, cx, text.dimension, &mut form.dimension, SearchForm::DIMENSIONS);
+    numeric(ui, cx, text.seed, &mut form.seed, 0..);
+    if form != cx.workbench.find.search_form {
+        cx.find(FindAction::SetSearch(form));
+    }
+}
 
-    /// Draws a row with a name and a number.
-    fn number<T: Copy + PartialOrd + ToString + std::str::FromStr>(
-        &mut self,
-        ui: &mut Ui,
-        cx: &mut PanelContext<'_>,
-        name: &str,
-        now: T,
-        range: std::ops::RangeInclusive<T>,
-        act: impl FnOnce(T) -> FindAction,
-    ) {
-        let mut value = now;
-        self.field(ui, name, &mut value, range);
-        if value != now {
-            cx.find(act(value));
-        }
+/// Draws a row with a name and a number, which it changes.
+fn numeric<T: Copy + PartialOrd + ToString + FromStr>(
+    ui: &mut Ui,
+    cx: &mut PanelContext<'_>,
+    name: &str,
+    value: &mut T,
+    range: impl RangeBounds<T>,
+) {
+    let mut entered = Entered::Nothing;
+    named(ui, name, |ui| {
+        let field = Field {
+            name,
+            shown: value.to_string(),
+            width: FIGURES,
+        };
+        entered = field.show(ui, |typed| typed.parse().ok().filter(|value| range.contains(value)));
+    });
+    if let Some(typed) = cx.entered(ui, entered, &Accepted::of(&range)) {
+        *value = typed;
+    }
+}
+
+/// Draws a row with a name and a number.
+fn number<T: Copy + PartialOrd + ToString + FromStr>(
+    ui: &mut Ui,
+    cx: &mut PanelContext<'_>,
+    name: &str,
+    now: T,
+    range: impl RangeBounds<T>,
+    act: impl FnOnce(T) -> FindAction,
+) {
+    let mut value = now;
+    numeric(ui, cx, name, &mut value, range);
+    if value != now {
+        cx.find(act(value));
     }
 }
 

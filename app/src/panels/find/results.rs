@@ -29,9 +29,9 @@ const HEAD: f32 = 40.0;
 const UPPER_LEAST: f32 = 240.0;
 const ROWS_LEAST: f32 = 220.0;
 
-pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, has_wrong_field: bool) {
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32) {
     let top = ui.cursor().top();
-    head(ui, cx, has_wrong_field);
+    head(ui, cx);
     let warning = warning(cx);
     show_problem(ui, cx, warning);
     ui.add_space(theme::GAP);
@@ -87,11 +87,8 @@ pub(super) fn verdict_of(ui: &mut Ui, verdict: &str, done: f32, words: &str) {
     progress(ui, Some(done), words);
 }
 
-fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
-    let off = cx
-        .workbench
-        .why_not_learn()
-        .or(has_wrong_field.then_some(LearnUnavailable::WrongField));
+fn head(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    let off = cx.workbench.why_not_learn();
     head_of(
         ui,
         cx,

@@ -7,7 +7,6 @@ use softprefix_core::search::Score;
 use super::results::{
     buttons_of, card, empty, head_of, offered, output_text, paint_inset, scrolled, show_problem, to_edge, verdict_of,
 };
-use crate::model::SearchUnavailable;
 use crate::panels::context::PanelContext;
 use crate::theme::{self, Palette};
 use crate::views::button::Button;
@@ -24,10 +23,10 @@ const MIN_CARD_HEIGHT: f32 = 240.0;
 /// Maximum number of runs in that list.
 const MAX_LISTED: usize = 20;
 
-/// Shows the centre of the view. `has_wrong_field` says that a field of the rail is marked wrong, so that nothing can start.
-pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, has_wrong_field: bool) {
+/// Shows the centre of the view.
+pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32) {
     let top = ui.cursor().top();
-    head(ui, cx, has_wrong_field);
+    head(ui, cx);
     show_problem(ui, cx, None);
     ui.add_space(theme::GAP);
     let room = height - (ui.cursor().top() - top) - theme::GAP - BEST_RUNS_HEIGHT;
@@ -40,17 +39,11 @@ pub fn show(ui: &mut Ui, cx: &mut PanelContext<'_>, height: f32, has_wrong_field
     runs(ui, cx, rect);
 }
 
-fn head(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
-    head_of(
-        ui,
-        cx,
-        "search",
-        |ui, cx| buttons(ui, cx, has_wrong_field),
-        |ui, cx| draw_words(ui, cx, has_wrong_field),
-    );
+fn head(ui: &mut Ui, cx: &mut PanelContext<'_>) {
+    head_of(ui, cx, "search", buttons, draw_words);
 }
 
-fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, has_wrong_field: bool) {
+fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.find_text();
     let find = &cx.workbench.find;
@@ -63,10 +56,7 @@ fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, has_wrong_field: bool) {
             ui.label(paint::words(words, theme::BODY, palette.text2));
             return;
         }
-        let off = cx
-            .workbench
-            .why_not_search()
-            .or(has_wrong_field.then_some(SearchUnavailable::WrongField));
+        let off = cx.workbench.why_not_search();
         let words = match (stage, off) {
             (Some(FindStage::Stopping), _) => text.stopping.to_owned(),
             (Some(_), _) => text.starting.to_owned(),
@@ -99,16 +89,13 @@ fn draw_words(ui: &mut Ui, cx: &PanelContext<'_>, has_wrong_field: bool) {
 }
 
 /// Draws the buttons for the best prefix and for searching, from right to left.
-fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, has_wrong_field: bool) {
+fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let text = cx.find_text();
     let button = match cx.workbench.found_prefix() {
         Some(_) => Button::outlined(text.search_again),
         None => Button::ink(text.search_start).icon(Icon::Run),
     };
-    let off = cx
-        .workbench
-        .why_not_search()
-        .or(has_wrong_field.then_some(SearchUnavailable::WrongField));
+    let off = cx.workbench.why_not_search();
     let draw_resume = |ui: &mut Ui, cx: &mut PanelContext<'_>| {
         if cx.workbench.find.unfinished_search().is_some() {
             let off = cx

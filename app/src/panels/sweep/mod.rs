@@ -40,7 +40,7 @@ impl SweepView {
     fn centre(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         crate::views::scrolled(ui, "sweep centre", Margin::same(theme::PADDING as i8), |ui, height| {
             let top = ui.cursor().top();
-            results::progress_row(ui, cx, self.rail.is_wrong());
+            results::progress_row(ui, cx);
             results::show_message(ui, cx);
             ui.add_space(theme::GAP);
             let used = ui.cursor().top() - top;

@@ -11,7 +11,7 @@ use super::pictures::Cache;
 use super::{results, words};
 use crate::model::magnitudes;
 use crate::model::sweep::{Range, SweepForm, parse_lengths, written_lengths};
-use crate::model::typed::decimal;
+use crate::model::typed::{Accepted, decimal};
 use crate::model::{Format, KlUnavailable, MagnitudeUnit, PRESETS, Target};
 use crate::panels::context::{PanelContext, inset, rail_edge};
 use crate::panels::prompt_bar::sampling_words;
@@ -39,19 +39,13 @@ pub struct Rail {
     page: Page,
     history: HistoryPage,
     threshold_open: bool,
-    /// Whether a field is invalid.
-    wrong: bool,
 }
 
 /// Height of a prompt's row, in points.
 const ROW: f32 = 48.0;
+const REPEATS: std::ops::RangeInclusive<usize> = 1..=SweepForm::MAX_REPEATS;
 
 impl Rail {
-    /// Returns whether a field is invalid, so that the fields do not describe a sweep.
-    pub fn is_wrong(&self) -> bool {
-        self.wrong
-    }
-
     pub fn show(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
         let text = cx.sweep_text();
         rail_edge(ui);
@@ -86,47 +80,12 @@ impl Rail {
             });
     }
 
-    /// Draws the field for a second module.
-    fn second_module(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>, width: f32) {
-        let text = SecondModuleText::of(cx.workbench.settings.language);
-        let palette = Palette::of(ui);
-        let also = &cx.workbench.sweep.form.second_module;
-        label(ui, text.second_module);
-        let parse = |typed: &str| {
-            let typed = typed.trim();
-            (typed.is_empty() || Target::parse(typed).is_some()).then(|| typed.to_owned())
-        };
-        let entered = list_field(ui, text.second_module, also, text.hint, width, parse);
-        if self.is_refused(entered, |address| cx.sweep(SweepAction::SetSecondModule(address))) {
-            refused(ui, text.refused);
-        } else if !also.is_empty() {
-            let about = match cx.workbench.sweep_unit() {
-                MagnitudeUnit::TokenNorms => text.about_norms,
-                MagnitudeUnit::Raw => text.about_raw,
-            };
-            ui.label(paint::words(about, theme::CAPTION, palette.text3));
-            second_model(ui, cx, text, width);
-        }
-        ui.add_space(6.0);
-    }
-
-    /// Passes an entered value to `take`; returns whether the text was refused.
-    fn is_refused<T>(&mut self, entered: Entered<T>, take: impl FnOnce(T)) -> bool {
-        let refused = matches!(entered, Entered::Invalid(_));
-        self.wrong |= refused;
-        if let Entered::Value(value) = entered {
-            take(value);
-        }
-        refused
-    }
-
     fn grid(&mut self, ui: &mut Ui, cx: &mut PanelContext<'_>) {
         let palette = Palette::of(ui);
         let text = cx.sweep_text();
         let form = &cx.workbench.sweep.form;
         let busy = cx.workbench.sweep.is_busy();
         ui.spacing_mut().item_spacing.y = 0.0;
-        self.wrong = false;
         let width = ui.available_width();
         title(ui, text.grid, &(text.cells_per_prompt)(form.cells()));
         ui.add_space(4.0);
@@ -140,7 +99,7 @@ impl Rail {
                 width,
                 parse_lengths,
             );
-            if self.is_refused(entered, |lengths| cx.sweep(SweepAction::SetLengths(lengths))) {
+            if is_refused(cx, entered, SweepAction::SetLengths) {
                 refused(ui, text.lengths_refused);
             }
             let longest = form.lengths.iter().copied().max().unwrap_or(1);
@@ -157,7 +116,7 @@ impl Rail {
             label(ui, name);
             let parse = |typed: &str| magnitudes::parse(typed, unit).ok().map(|_| typed.trim().to_owned());
             let entered = list_field(ui, name, &form.magnitudes, "0, 0.01 … 12 (13)", width, parse);
-            if self.is_refused(entered, |list| cx.sweep(SweepAction::SetMagnitudes(list))) {
+            if is_refused(cx, entered, SweepAction::SetMagnitudes) {
                 refused(ui, text.list_refused);
             }
             ui.add_space(6.0);
@@ -181,26 +140,23 @@ impl Rail {
                 }
                 ui.add_space(6.0);
             }
-            ui.horizontal(|ui| {
+            let row = ui.horizontal(|ui| {
                 ui.label(paint::words(text.repeats, theme::BODY, palette.text2))
                     .on_hover_text(text.repeats_about);
-                ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
+                let right = ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     let field = Field {
                         name: text.repeats,
                         shown: form.repeats.to_string(),
                         width: 56.0,
                     };
-                    let parse = |typed: &str| {
-                        typed
-                            .parse::<usize>()
-                            .ok()
-                            .filter(|n| (1..=SweepForm::MAX_REPEATS).contains(n))
-                    };
-                    let entered = field.show(ui, parse);
-                    self.is_refused(entered, |repeats| cx.sweep(SweepAction::SetRepeats(repeats)));
+                    field.show(ui, |typed| typed.parse().ok().filter(|n| REPEATS.contains(n)))
                 });
+                right.inner
             });
-            self.second_module(ui, cx, width);
+            if let Some(repeats) = cx.entered(ui, row.inner, &Accepted::of(&REPEATS)) {
+                cx.sweep(SweepAction::SetRepeats(repeats));
+            }
+            second_module(ui, cx, width);
             let able = cx.workbench.module.facts().is_none_or(|facts| facts.scores);
             let words = cx.scoring_text();
             ui.add_enabled_ui(able, |ui| {
@@ -243,7 +199,7 @@ impl Rail {
         let mut open = self.threshold_open;
         fold::heading(ui, &mut open, text.threshold, text.threshold_summary);
         self.threshold_open = open;
-        fold::body(ui, "threshold", open, |ui| threshold(ui, cx, self.wrong));
+        fold::body(ui, "threshold", open, |ui| threshold(ui, cx));
     }
 }
 
@@ -404,7 +360,41 @@ fn prompts(ui: &mut Ui, cx: &mut PanelContext<'_>, pictures: &Cache) {
     });
 }
 
-fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
+/// Draws the field for a second module.
+fn second_module(ui: &mut Ui, cx: &mut PanelContext<'_>, width: f32) {
+    let text = SecondModuleText::of(cx.workbench.settings.language);
+    let palette = Palette::of(ui);
+    let also = &cx.workbench.sweep.form.second_module;
+    label(ui, text.second_module);
+    let parse = |typed: &str| {
+        let typed = typed.trim();
+        (typed.is_empty() || Target::parse(typed).is_some()).then(|| typed.to_owned())
+    };
+    let entered = list_field(ui, text.second_module, also, text.hint, width, parse);
+    if is_refused(cx, entered, SweepAction::SetSecondModule) {
+        refused(ui, text.refused);
+    } else if !also.is_empty() {
+        let about = match cx.workbench.sweep_unit() {
+            MagnitudeUnit::TokenNorms => text.about_norms,
+            MagnitudeUnit::Raw => text.about_raw,
+        };
+        ui.label(paint::words(about, theme::CAPTION, palette.text3));
+        second_model(ui, cx, text, width);
+    }
+    ui.add_space(6.0);
+}
+
+/// Applies an entered value; returns whether the text was refused.
+fn is_refused<T>(cx: &mut PanelContext<'_>, entered: Entered<T>, action: impl FnOnce(T) -> SweepAction) -> bool {
+    let is_refused = matches!(entered, Entered::Invalid(_));
+    cx.has_wrong_field |= is_refused;
+    if let Entered::Value(value) = entered {
+        cx.sweep(action(value));
+    }
+    is_refused
+}
+
+fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
     let form = &cx.workbench.sweep.form;
@@ -421,19 +411,15 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
         cx.sweep(SweepAction::SetThresholdMeasure(measure));
     }
     let busy = cx.workbench.sweep.is_busy();
-    let mut off = busy || wrong || cx.workbench.why_not_sweep().is_some();
-    ui.horizontal(|ui| {
+    let off = busy || cx.workbench.why_not_sweep().is_some();
+    let row = ui.horizontal(|ui| {
         ui.label(paint::words(text.at_least, theme::BODY, palette.text2));
         let field = Field {
             name: text.at_least,
             shown: form.threshold_minimum.to_string(),
             width: 72.0,
         };
-        match field.show(ui, decimal) {
-            Entered::Value(minimum) => cx.sweep(SweepAction::SetThresholdMinimum(minimum)),
-            Entered::Invalid(_) => off = true,
-            Entered::Nothing => {}
-        }
+        let entered = field.show(ui, decimal);
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             let len = search_len(cx);
             let words = format!("{} (P {len})", text.find);
@@ -441,7 +427,11 @@ fn threshold(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
                 cx.sweep(SweepAction::FindThreshold(len));
             }
         });
+        entered
     });
+    if let Some(minimum) = cx.entered(ui, row.inner, &Accepted::of::<f64>(&(..))) {
+        cx.sweep(SweepAction::SetThresholdMinimum(minimum));
+    }
     if let Some((_, found)) = &cx.workbench.sweep.threshold {
         ui.label(paint::strong(
             results::threshold_words(cx, found),

@@ -26,8 +26,8 @@ use crate::workbench::SweepAction;
 use crate::workbench::library::LibraryState;
 use crate::workbench::sweep::{RunMessage, Stage, SweepUnavailable};
 
-/// Draws the progress and the buttons. `wrong`: a field is invalid.
-pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
+/// Draws the progress and the buttons.
+pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>) {
     let palette = Palette::of(ui);
     let text = cx.sweep_text();
     let sweep = &cx.workbench.sweep;
@@ -39,10 +39,7 @@ pub fn progress_row(ui: &mut Ui, cx: &mut PanelContext<'_>, wrong: bool) {
             .layout(Layout::right_to_left(Align::Center)),
     );
     right.spacing_mut().item_spacing.x = 8.0;
-    let why_start = cx
-        .workbench
-        .why_not_sweep()
-        .or(wrong.then_some(SweepUnavailable::WrongField));
+    let why_start = cx.workbench.why_not_sweep();
     buttons(&mut right, cx, why_start.as_ref());
     let end = right.min_rect().left() - 16.0;
     let (title, share, remark) = match &sweep.stage {
@@ -166,10 +163,8 @@ fn buttons(ui: &mut Ui, cx: &mut PanelContext<'_>, why_start: Option<&SweepUnava
     let sweep = &cx.workbench.sweep;
     let large = theme::CONTROL_LARGE;
     match &sweep.stage {
-        Stage::Running { progress, .. } => {
-            let paused = progress.paused
-                || matches!(&sweep.message, Some(RunMessage::Problem(problem)) if problem.kind == ProblemKind::File);
-            if paused {
+        Stage::Running { .. } => {
+            if sweep.is_paused() {
                 if ui
                     .add(Button::ink(text.unpause).icon(Icon::Run).height(large))
                     .clicked()

@@ -223,7 +223,7 @@ impl Workbench {
     }
 
     fn find_threshold(&mut self, len: usize) {
-        if self.why_not_ready().is_some() || self.prefix.missing().is_some() {
+        if self.why_not_sweep().is_some() {
             return;
         }
         let Some(shown) = self.sweep.shown_prompt().cloned() else {

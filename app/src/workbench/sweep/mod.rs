@@ -16,7 +16,7 @@ use softprefix_core::experiment::{
 };
 
 use crate::model::sweep::SweepForm;
-use crate::model::{Bilingual, Problem, Target};
+use crate::model::{Bilingual, Problem, ProblemKind, Target};
 
 /// The state of the Sweep view.
 pub struct Sweeps {
@@ -160,6 +160,14 @@ impl Sweeps {
     /// Returns whether a run was requested and has not ended.
     pub fn is_busy(&self) -> bool {
         matches!(self.stage, Stage::Starting | Stage::Running { .. })
+    }
+
+    /// Returns whether the current run waits for the user, who has paused it or has to see to its file.
+    pub fn is_paused(&self) -> bool {
+        let waits_for_file =
+            matches!(&self.message, Some(RunMessage::Problem(problem)) if problem.kind == ProblemKind::File);
+        self.progress()
+            .is_some_and(|progress| progress.paused || waits_for_file)
     }
 
     /// Returns the progress of the current run.

@@ -6,8 +6,8 @@ use softprefix_core::prefix::PrefixKind;
 use super::{Stage, SweepUnavailable};
 use crate::errors;
 use crate::model::{MagnitudeUnit, beginning};
-use crate::workbench::Workbench;
 use crate::workbench::library::LibraryState;
+use crate::workbench::{SweepAction, Tab, Workbench};
 
 impl Workbench {
     /// Returns why a sweep cannot start; `None` if it can.
@@ -18,6 +18,9 @@ impl Workbench {
             }
             if self.prefix.missing().is_some() {
                 return Some(SweepUnavailable::NoMaterial);
+            }
+            if self.has_wrong_field(Tab::Sweep) {
+                return Some(SweepUnavailable::WrongField);
             }
             let plan = self.sweep_plan();
             let error = plan.cases().err()?;
@@ -33,6 +36,19 @@ impl Workbench {
             (!started_with.is_empty() && here != Some(started_with))
                 .then(|| SweepUnavailable::OtherModel(started_with.clone()))
         })
+    }
+
+    /// Returns what the first button of the view does: continue a paused sweep, resume the shown one, or start one. `None` while a sweep
+    /// goes on, or if it cannot.
+    pub fn next_sweep_action(&self) -> Option<SweepAction> {
+        match self.sweep.stage {
+            Stage::Starting => None,
+            Stage::Running { .. } => self.sweep.is_paused().then_some(SweepAction::Unpause),
+            Stage::Idle | Stage::Ended(_) if self.sweep.resumable().is_some() => {
+                self.why_not_resume().is_none().then_some(SweepAction::ResumeExperiment)
+            }
+            Stage::Idle | Stage::Ended(_) => self.why_not_sweep().is_none().then_some(SweepAction::Start),
+        }
     }
 
     /// Returns how many runs of an interrupted sweep are missing, while they can be run and the user has not dismissed its message.
