@@ -17,6 +17,7 @@ use softprefix::doctor::script::{Found, answer};
 use softprefix::model::{ExternalCommand, Problem, ProblemKind, Remembered, RunKind};
 use softprefix::recording::{DEMO, Line, PreparedRecording, Recording, Writer};
 use softprefix::workbench::{PlaybackAction, Workbench};
+use softprefix_core::experiment::GroupKey;
 
 /// Parts of the recording that ships, each after its first lines, so that much of each kind of line is damaged; and a recording of what
 /// that one does not have.
@@ -41,11 +42,21 @@ fn others(setting: &[u8]) -> Vec<u8> {
     let mut case = workbench.shown().tuning.saved.records.clone();
     case.truncate(4);
     assert!(case[0].is_baseline() && case.len() == 4);
+    let group = Box::new(GroupKey::of(&case[0]));
     let problem = || Problem::new(ProblemKind::Module, "It is gone.", "Look for it.");
     let commands =
         r#"{"magnitude":0.5,"p":4,"seed":7,"row/2":0.25,"blend":0.75,"prompt":"Hello","preset":1,"run":true}"#;
     let lines = [
-        Line::Case(case),
+        Line::Case {
+            group: None,
+            records: case.clone(),
+        },
+        Line::Session,
+        Line::Case {
+            group: Some(group.clone()),
+            records: case,
+        },
+        Line::Group(group),
         Line::Opened(Some(0)),
         Line::Opened(None),
         Line::External(ExternalCommand::parse_line(commands).unwrap()),

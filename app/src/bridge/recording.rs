@@ -63,7 +63,7 @@ impl Recordings {
                     report(events, RecordingEvent::CannotWrite(problem)).await;
                 }
             }
-            RecordingRequest::Run => {
+            RecordingRequest::StartClock => {
                 if let Some(tape) = &mut self.tape {
                     tape.since = Some(Instant::now());
                 }

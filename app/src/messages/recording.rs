@@ -14,7 +14,7 @@ pub enum RecordingRequest {
     /// Create a file. The lines that follow have time 0.
     Begin,
     /// Start the clock of the recording.
-    Run,
+    StartClock,
     /// Write an event.
     Line(Box<Line>),
     End,

@@ -13,7 +13,9 @@ use serde_json::{Map, Value, json};
 use softprefix_core::compare::{Measure, ResultsFile};
 use softprefix_core::experiment::journal::JOURNAL_VERSION;
 use softprefix_core::experiment::session::EMBEDDED;
-use softprefix_core::experiment::{Answer, Experiment, ModuleIdentity, PrefixIdentity, Record, WRITTEN_BY, export};
+use softprefix_core::experiment::{
+    Answer, Experiment, GroupKey, ModuleIdentity, PrefixIdentity, Record, WRITTEN_BY, export,
+};
 use softprefix_core::prefix::{MAX_LEN, PrefixRecipe};
 use softprefix_core::protocol::extension::{FinishReason, SoftPrefixEcho, TokenCounts, Usage};
 
@@ -26,6 +28,9 @@ use crate::model::{
 
 /// The version that is written, and the newest that can be read.
 pub const VERSION: u32 = 2;
+
+/// The address of a module that is not embedded: its own is not recorded.
+pub(crate) const REMOTE: &str = "StackFlow";
 
 /// Upper bound for numbers of tokens, positions and rows: more than any model has.
 const MOST: usize = 1 << 24;
@@ -102,8 +107,12 @@ struct Row {
     view: Option<ViewRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     count: Option<TokenCounts>,
+    #[serde(skip_serializing_if = "is_false")]
+    session: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     case: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<Box<GroupKey>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     run: Option<RunKind>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -295,7 +304,12 @@ impl Writer {
                 });
             }
             Line::Count(count) => row.count = Some(*count),
-            Line::Case(records) => row.case = case_row(records),
+            Line::Session => row.session = true,
+            Line::Case { group, records } => {
+                row.case = Some(case_row(records)?);
+                row.group = group.as_deref().map(|key| self.without_address(key));
+            }
+            Line::Group(key) => row.group = Some(self.without_address(key)),
             Line::Run(kind) => {
                 self.memory.text(*kind).clear();
                 row.run = Some(*kind);
@@ -336,6 +350,19 @@ impl Writer {
             Line::Over => row.over = true,
         }
         Some(written(&row))
+    }
+
+    /// Returns the key with a name instead of the module's address; it is empty for another module than the one in use.
+    fn without_address(&self, key: &GroupKey) -> Box<GroupKey> {
+        let name = match key.address.as_str() {
+            EMBEDDED => EMBEDDED,
+            address if address == self.memory.address => REMOTE,
+            _ => "",
+        };
+        Box::new(GroupKey {
+            address: name.to_owned(),
+            ..key.clone()
+        })
     }
 
     fn because(&self, problem: &Problem) -> ProblemRow {
@@ -429,10 +456,16 @@ fn module_row(facts: &ModuleFacts, vocabulary: Option<&Vocabulary>) -> ModuleRow
     }
 }
 
-/// Returns a baseline and its runs as a results file, without the module's address.
+/// Returns runs of one prompt as a results file, without the module's address; `None` if there are none.
 fn case_row(records: &[Record]) -> Option<Value> {
+    let mut records = records.to_vec();
+    for (index, record) in records.iter_mut().enumerate() {
+        record.module.address.clear();
+        // The file has them in the order of their indices, which is that of their starts.
+        record.case.index = index;
+    }
     let first = records.first()?;
-    let mut experiment = Experiment {
+    let experiment = Experiment {
         version: JOURNAL_VERSION,
         id: String::new(),
         name: String::new(),
@@ -440,8 +473,7 @@ fn case_row(records: &[Record]) -> Option<Value> {
         plan: None,
         module: first.module.clone(),
     };
-    experiment.module.address = String::new();
-    let file = export::to_results_file(&experiment, records, first.case.prompt);
+    let file = export::to_results_file(&experiment, &records, first.case.prompt);
     serde_json::to_value(file).ok()
 }
 
@@ -583,7 +615,12 @@ fn line_of(row: Row, memory: &mut Memory, name: &str) -> Result<Option<Line>, St
     } else if let Some(case) = row.case {
         let file = ResultsFile::from_json(case.to_string().as_bytes()).map_err(|error| error.to_string())?;
         let (_, records) = export::from_results_file(&file, name).map_err(|error| error.to_string())?;
-        Line::Case(records)
+        let group = row.group;
+        Line::Case { group, records }
+    } else if let Some(key) = row.group {
+        Line::Group(key)
+    } else if row.session {
+        Line::Session
     } else if let Some(kind) = row.run {
         memory.text(kind).clear();
         if kind == RunKind::Prefixed {
@@ -662,7 +699,7 @@ fn module_of(mut fields: Map<String, Value>) -> Result<(ModuleFacts, Option<Arc<
     let identity = row.identity;
     let facts = ModuleFacts {
         identity: ModuleIdentity {
-            address: if row.embedded { EMBEDDED } else { "StackFlow" }.to_owned(),
+            address: if row.embedded { EMBEDDED } else { REMOTE }.to_owned(),
             hidden_size: identity.hidden_size.min(MOST),
             unit: identity.unit.or(row.ours.then(|| "softprefix-unit".to_owned())),
             version: identity.version.filter(|version| !version.is_empty()),
@@ -716,6 +753,8 @@ fn answer_of(row: EndRow, arrived: String, sent: Option<&PrefixIdentity>) -> Ans
 
 #[cfg(test)]
 mod tests {
+    use softprefix_core::experiment::{Case, CaseOutcome};
+
     use super::*;
 
     #[test]
@@ -800,6 +839,68 @@ mod tests {
         );
         assert_eq!(problem.remedy.ja, "再接続してください。");
         assert_eq!(earlier.sentence, "The module is lost.".into());
+    }
+
+    #[test]
+    fn a_case_and_its_group_name_the_module_in_use_and_have_no_address() {
+        let mut facts = ModuleFacts::default();
+        facts.identity.address = "lab:10001".to_owned();
+        facts.identity.model = "tiny".to_owned();
+        let record_of = |address: &str| {
+            let module = ModuleIdentity {
+                address: address.to_owned(),
+                ..facts.identity.clone()
+            };
+            let form = PromptForm::default();
+            let answer = Answer::new("Text.", FinishReason::Stop, 0.1);
+            Record::new(
+                "session",
+                Case::new(0, 0, 0, None),
+                form.prompt(),
+                form.settings(),
+                module,
+                CaseOutcome::Done(answer),
+            )
+        };
+        for (address, name) in [("lab:10001", REMOTE), ("other:10001", ""), (EMBEDDED, EMBEDDED)] {
+            let record = record_of(address);
+            let group = Box::new(GroupKey::of(&record));
+            let facts = Box::new(facts.clone());
+            let mut writer = Writer::default();
+            let text: String = [
+                Line::Module {
+                    facts,
+                    vocabulary: None,
+                },
+                Line::Case {
+                    group: Some(group.clone()),
+                    records: vec![record],
+                },
+                Line::Group(group.clone()),
+            ]
+            .iter()
+            .filter_map(|line| writer.line(0, line))
+            .collect();
+            assert!(!text.contains(":10001"), "{text}");
+            let read = lines(&text);
+            let [
+                _,
+                Line::Case {
+                    group: of_case,
+                    records,
+                },
+                Line::Group(shown),
+            ] = &read[..]
+            else {
+                panic!("{read:?}")
+            };
+            let named = GroupKey {
+                address: name.to_owned(),
+                ..*group
+            };
+            assert_eq!((of_case.as_deref(), &**shown), (Some(&named), &named));
+            assert_eq!(records[0].text(), Some("Text."));
+        }
     }
 
     #[test]

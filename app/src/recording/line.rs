@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use softprefix_core::compare::{Granularity, Measure};
-use softprefix_core::experiment::{Answer, PrefixIdentity, Record};
+use softprefix_core::experiment::{Answer, GroupKey, PrefixIdentity, Record};
 use softprefix_core::protocol::extension::TokenCounts;
 
 use crate::model::{ExternalCommand, ModuleFacts, PrefixForm, Problem, PromptForm, RunKind, Vocabulary};
@@ -24,16 +24,24 @@ pub enum Line {
         granularity: Granularity,
     },
     Count(TokenCounts),
-    /// A baseline and its runs, which are shown from now on.
-    Case(Vec<Record>),
-    /// A run of the current case starts.
+    /// Another session is shown, without runs until they are added.
+    Session,
+    /// Finished runs are added to the session: those from before they were shown, or of a curve.
+    Case {
+        /// Their prompt, settings and module. `None` in a file of an earlier version: those of the fields, which are shown from now on.
+        group: Option<Box<GroupKey>>,
+        records: Vec<Record>,
+    },
+    /// The runs of this prompt, settings and module are shown from now on.
+    Group(Box<GroupKey>),
+    /// A run of the fields starts, and the runs of their group are shown.
     Run(RunKind),
     Began(RunKind, Option<Box<PrefixIdentity>>),
     Text(RunKind, String),
     Ended(RunKind, Box<Answer>),
     Failed(RunKind, Problem),
     Dropped(RunKind),
-    /// Index of the opened point among those of the shown case.
+    /// Index of the opened point among those of the shown group; `None` for the last. Its key in the file is `look`.
     Opened(Option<usize>),
     Remove(usize),
     Clear,

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix_core::compare::Measures;
-use softprefix_core::experiment::Record;
+use softprefix_core::experiment::{GroupKey, ModuleIdentity, Record};
+use softprefix_core::prefix::PrefixRecipe;
 use softprefix_core::protocol::extension::FinishReason;
 
 use super::{Line, Recording};
-use crate::model::{PromptForm, RunKind};
+use crate::model::{PrefixForm, PromptForm, RunKind};
 
 /// A recording prepared for playback: which lines can be skipped when seeking, and the measures of its texts.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl PreparedRecording {
 
 type Pair = (Arc<str>, Arc<str>);
 
-/// The texts of a case.
+/// The texts of a group.
 #[derive(Default)]
 struct Texts {
     baseline: Option<Arc<str>>,
@@ -89,24 +90,31 @@ struct Texts {
 }
 
 /// Returns the texts that are compared when these lines are played: each finished text with the first baseline of its
-/// case.
+/// group.
 fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
     let mut pairs = HashSet::new();
-    let mut cases: Vec<((String, PromptForm), Texts)> = Vec::new();
-    let mut model = String::new();
+    let mut groups: Vec<(GroupKey, Texts)> = Vec::new();
+    let mut module = ModuleIdentity::default();
     let mut prompt = PromptForm::default();
-    // The case of the current run of each kind.
+    let of_fields =
+        |module: &ModuleIdentity, prompt: &PromptForm| GroupKey::new(module, prompt.prompt(), prompt.settings());
+    // The group of the current run of each kind.
     let mut under_way: [Option<usize>; 3] = [None; 3];
     for (_, line) in lines {
         match line {
-            Line::Module { facts, .. } => model.clone_from(&facts.identity.model),
+            Line::Module { facts, .. } => module.clone_from(&facts.identity),
             Line::Prompt(form) => prompt.clone_from(form),
-            Line::Run(kind) => under_way[*kind as usize] = Some(case_of(&mut cases, &model, &prompt)),
-            Line::Case(records) => {
-                let of = case_of(&mut cases, &model, &prompt);
+            Line::Session => {
+                groups.clear();
+                under_way = [None; 3];
+            }
+            Line::Run(kind) => under_way[*kind as usize] = Some(place_of(&mut groups, of_fields(&module, &prompt))),
+            Line::Case { group, records } => {
+                let key = group.as_deref().cloned();
+                let of = place_of(&mut groups, key.unwrap_or_else(|| of_fields(&module, &prompt)));
                 let (baselines, prefixed): (Vec<&Record>, Vec<&Record>) =
                     records.iter().partition(|record| record.is_baseline());
-                let texts = &mut cases[of].1;
+                let texts = &mut groups[of].1;
                 let text = |record: &&Record| record.text().map(Arc::from);
                 let mut baselines = baselines.iter().filter_map(text);
                 texts.baseline = texts.baseline.take().or_else(|| baselines.next());
@@ -114,18 +122,20 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
                     let others = baselines.chain(prefixed.iter().filter_map(text));
                     pairs.extend(others.map(|text| (Arc::clone(&baseline), text)));
                 }
-                // Playing it ends all runs.
-                under_way = [None; 3];
+                if group.is_none() {
+                    // Playing it ends all runs.
+                    under_way = [None; 3];
+                }
             }
             Line::Ended(kind, answer) => {
                 let of = under_way[*kind as usize]
                     .take()
-                    .unwrap_or_else(|| case_of(&mut cases, &model, &prompt));
+                    .unwrap_or_else(|| place_of(&mut groups, of_fields(&module, &prompt)));
                 // A partial output is neither a baseline nor a point.
                 if answer.finish_reason == FinishReason::Stopped {
                     continue;
                 }
-                let (text, texts) = (Arc::<str>::from(answer.text.as_str()), &mut cases[of].1);
+                let (text, texts) = (Arc::<str>::from(answer.text.as_str()), &mut groups[of].1);
                 match (&texts.baseline, kind) {
                     (Some(baseline), _) => {
                         pairs.insert((Arc::clone(baseline), text));
@@ -144,12 +154,12 @@ fn pairs(lines: &[(u64, Line)]) -> HashSet<Pair> {
     pairs
 }
 
-/// Returns the index of a case among those seen so far, adding it if it is new.
-fn case_of(cases: &mut Vec<((String, PromptForm), Texts)>, model: &str, prompt: &PromptForm) -> usize {
-    let known = cases.iter().position(|((of, key), _)| of == model && key == prompt);
+/// Returns the index of a group among those seen so far, adding it if it is new.
+fn place_of(groups: &mut Vec<(GroupKey, Texts)>, key: GroupKey) -> usize {
+    let known = groups.iter().position(|(of, _)| *of == key);
     known.unwrap_or_else(|| {
-        cases.push(((model.to_owned(), prompt.clone()), Texts::default()));
-        cases.len() - 1
+        groups.push((key, Texts::default()));
+        groups.len() - 1
     })
 }
 
@@ -157,18 +167,26 @@ fn case_of(cases: &mut Vec<((String, PromptForm), Texts)>, model: &str, prompt: 
 fn superseded(lines: &[(u64, Line)]) -> Vec<usize> {
     let mut by: Vec<usize> = (0..lines.len()).collect();
     let mut form = None;
+    let mut recipe = PrefixForm::default().recipe();
+    let mut ran: Vec<PrefixRecipe> = Vec::new();
     let mut texts: [Vec<usize>; 3] = Default::default();
     for (place, (_, line)) in lines.iter().enumerate() {
         match line {
-            Line::Prefix(_) => {
-                if let Some(before) = form.replace(place) {
+            Line::Prefix(fields) => {
+                if let Some(before) = form.take() {
                     by[before] = place;
                 }
+                // A prefix with a saved run shows it, and the text stays in the pane after the next change.
+                recipe = fields.recipe();
+                form = (!ran.contains(&recipe)).then_some(place);
             }
             // A run uses the prefix as it is at that time.
             Line::Run(kind) => {
                 texts[*kind as usize].clear();
                 form = None;
+                if *kind == RunKind::Prefixed {
+                    ran.push(recipe.clone());
+                }
             }
             Line::Text(kind, _) => texts[*kind as usize].push(place),
             Line::Ended(kind, outcome) => {
@@ -180,6 +198,11 @@ fn superseded(lines: &[(u64, Line)]) -> Vec<usize> {
             }
             Line::Failed(kind, _) | Line::Dropped(kind) => texts[*kind as usize].clear(),
             Line::Lost(_) => texts.iter_mut().for_each(Vec::clear),
+            Line::Session => {
+                texts.iter_mut().for_each(Vec::clear);
+                ran.clear();
+            }
+            Line::Case { records, .. } => ran.extend(records.iter().filter_map(|record| record.case.recipe.clone())),
             _ => {}
         }
     }

@@ -10,7 +10,7 @@ use softprefix_core::protocol::extension;
 use super::doctor::DoctorAction;
 use super::running_inference::StreamingDiff;
 use super::{Dialog, DiffOf, Notice, Workbench};
-use crate::messages::{Event, FileQuestion, LibraryEvent, LibraryRequest, Pair, Request, Texts};
+use crate::messages::{Event, FileQuestion, LibraryRequest, Pair, Request, Texts};
 use crate::model::{
     MagnitudeUnit, ModuleFacts, ModuleState, Notification, PreviousModule, Problem, Retry, Target, Vocabulary,
     WindowUse,
@@ -19,10 +19,9 @@ use crate::model::{
 impl Workbench {
     /// Handles an event. Besides [`Workbench::apply`], the only way to change the state.
     pub fn absorb(&mut self, event: Event) {
-        let noted = self.note_event(&event);
-        let opened = matches!(&event, Event::Library(event) if matches!(**event, LibraryEvent::Read(_) | LibraryEvent::Imported { .. }));
+        let line = self.line_of_event(&event);
         self.apply_event(event);
-        self.record_event(noted, opened);
+        self.record_event(line);
         self.sync_played();
         self.search_modules();
         self.notify();

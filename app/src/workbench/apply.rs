@@ -28,9 +28,9 @@ impl Workbench {
 
     /// Handles an action on the user's own work, even during playback.
     pub(super) fn act(&mut self, action: Action) {
-        let noted = self.note_action(&action);
+        let line = self.line_of_action(&action);
         self.carry_out(action);
-        self.record_action(noted);
+        self.record_action(line);
     }
 
     fn carry_out(&mut self, action: Action) {

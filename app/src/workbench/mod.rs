@@ -155,6 +155,8 @@ pub struct Workbench {
     pub discovery: discovery::Discovery,
 
     recorder: Option<recorder::Recorder>,
+    /// Whether it shows a recording, whose lines start all runs.
+    is_played: bool,
     /// The plot whose file is being chosen.
     figure: Option<(Figure, Paper)>,
     pending_requests: Vec<Request>,
@@ -239,6 +241,7 @@ impl Workbench {
             external: external::External::default(),
             discovery: discovery::Discovery::default(),
             recorder: None,
+            is_played: false,
             figure: None,
             pending_requests: Vec::new(),
             effects: Vec::new(),

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use softprefix_core::compare::{Measures, diff};
-use softprefix_core::experiment::{Answer, Case, CaseOutcome, MeasuredText, PrefixIdentity, Record};
+use softprefix_core::experiment::{Answer, Case, CaseOutcome, GroupKey, MeasuredText, PrefixIdentity, Record};
 
-use super::{Action, PlaybackAction, Tab, Workbench};
+use super::{Action, PlaybackAction, Tab, Tuning, Workbench};
 use crate::messages::{Event, RecordingRequest, Request};
-use crate::model::{Pane, PaneState, Remembered, RunId, RunKind, Settings, Target};
-use crate::recording::{Line, PreparedRecording};
+use crate::model::{Pane, Remembered, RunId, RunKind, Settings, Target};
+use crate::recording::{Line, PreparedRecording, REMOTE};
 
 /// Time limit for comparing texts in a frame; beyond it a coarser diff is used.
 const DIFF_TIME: Duration = Duration::from_millis(4);
@@ -130,7 +130,7 @@ impl Playback {
                 continue;
             }
             self.workbench.play_line(line);
-            if matches!(line, Line::Ended(..) | Line::Case(_)) {
+            if matches!(line, Line::Ended(..) | Line::Case { .. }) {
                 // Points must exist before one of them is opened; the panes are compared once, at the end.
                 let panes = self.workbench.pending_requests.extract_if(.., is_for_panes).next();
                 answer(&mut self.workbench, |left, right| measures(&recording, left, right));
@@ -190,7 +190,10 @@ fn blank(settings: &Settings) -> Workbench {
         },
         ..Remembered::default()
     };
-    Workbench::new(remembered)
+    Workbench {
+        is_played: true,
+        ..Workbench::new(remembered)
+    }
 }
 
 /// Compares the texts that `workbench` requests, and drops its other requests.
@@ -235,7 +238,7 @@ impl Workbench {
                 } else {
                     // The module's address is not recorded.
                     Target::Remote {
-                        address: "StackFlow".to_owned(),
+                        address: REMOTE.to_owned(),
                         model: None,
                     }
                 };
@@ -266,7 +269,9 @@ impl Workbench {
                     count: *count,
                 });
             }
-            Line::Case(records) => self.play_case(records),
+            Line::Session => self.change_to(Tuning::default()),
+            Line::Case { group, records } => self.play_case(group.as_deref(), records),
+            Line::Group(key) => self.show_group((**key).clone()),
             Line::Run(kind) => {
                 self.play_run(*kind);
             }
@@ -373,27 +378,28 @@ impl Workbench {
         }
     }
 
-    fn play_case(&mut self, records: &[Record]) {
-        let key = self.group_key();
-        let module = self.module.last_facts().map(|facts| facts.identity.clone());
-        self.running.clear();
-        self.prefixed = Pane::default();
+    /// Adds finished runs to a group; without one, to that of the controls, which is then shown.
+    fn play_case(&mut self, group: Option<&GroupKey>, records: &[Record]) {
+        let key = group.cloned().unwrap_or_else(|| self.group_key());
         let mut comparisons = Vec::new();
         for record in records {
             let index = self.tuning.saved.records.len();
-            // The line of a case has no module, prompt and settings. The record gets those that are shown, so that later runs are in
-            // its group.
             let mut record = record.clone();
             // As `Record::new` makes it for an experiment without an id.
             (record.id, record.experiment) = (format!("/{index}"), String::new());
-            record.module = module.clone().unwrap_or_default();
+            // Those of the group, so that later runs are in it, too.
+            record.module.address.clone_from(&key.address);
+            record.module.model.clone_from(&key.model);
+            record.module.model_sha256.clone_from(&key.model_sha256);
             (record.prompt, record.settings) = (key.prompt.clone(), key.settings.clone());
             comparisons.extend(self.tuning.add(record));
         }
         self.measure(comparisons);
-        self.show_group(key);
-        if self.baseline.state == PaneState::Waiting {
-            self.baseline.state = PaneState::Done;
+        if group.is_none() {
+            // Earlier versions had no line for a session that was opened.
+            self.clear_running();
+            self.prefixed = Pane::default();
+            self.show_group(key);
         }
     }
 

@@ -4,7 +4,7 @@
 //! points that are opened or removed, are written as they occur. The bridge adds the time and writes each line at once.
 
 use softprefix_core::compare::{Granularity, Measure};
-use softprefix_core::experiment::{GroupKey, Record};
+use softprefix_core::experiment::{GroupKey, Point, Record};
 use softprefix_core::protocol::extension;
 
 use super::{Action, Effect, Notice, RunningInference, Workbench};
@@ -13,10 +13,16 @@ use crate::model::{PrefixForm, PromptForm, RunId, RunKind};
 use crate::recording::Line;
 
 /// What was written last.
+#[derive(Default)]
 pub struct Recorder {
     prefix: Option<PrefixForm>,
     prompt: Option<PromptForm>,
     view: Option<(Measure, Granularity)>,
+    /// The shown group.
+    group: Option<GroupKey>,
+    /// The groups whose runs are written: those that were shown.
+    groups: Vec<GroupKey>,
+    /// The run of each kind whose start was written, and not its end.
     started: [Option<RunId>; 3],
     /// The bridge was asked to finish the file.
     ending: bool,
@@ -62,14 +68,7 @@ impl Workbench {
     /// Writes the complete state at the start of the recording.
     fn begin_recording(&mut self) {
         self.request(RecordingRequest::Begin);
-        self.recorder = Some(Recorder {
-            prefix: None,
-            prompt: None,
-            view: None,
-            started: [None; 3],
-            ending: false,
-            runs: 0,
-        });
+        self.recorder = Some(Recorder::default());
         if let Some(facts) = self.module.facts().cloned() {
             let vocabulary = self.vocabulary.clone();
             self.line(Line::Module {
@@ -86,7 +85,7 @@ impl Workbench {
                 prefill_window: budget.prefill_window,
             }));
         }
-        self.record_case();
+        self.record_group();
         for kind in KINDS {
             let Some(RunningInference { run, sent, text, .. }) = self.running.get(&kind).cloned() else {
                 continue;
@@ -102,28 +101,93 @@ impl Workbench {
                 self.line(Line::Text(kind, text));
             }
         }
-        self.request(RecordingRequest::Run);
+        self.request(RecordingRequest::StartClock);
     }
 
-    /// Writes the shown case, if it has a baseline, and the opened point.
-    fn record_case(&mut self) {
-        let Some(key) = self.tuning.baseline().map(GroupKey::of) else {
+    /// Writes that another session is shown. Its first group is written with the other changes.
+    pub(super) fn record_session(&mut self) {
+        if self.recording().is_none() {
+            return;
+        }
+        self.line(Line::Session);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.group = None;
+            recorder.groups.clear();
+            // Playing the line ends all runs.
+            recorder.started = [None; 3];
+        }
+    }
+
+    /// If another group is shown than before, writes its runs, unless they are in the recording, and the opened point.
+    fn record_group(&mut self) {
+        let shown = self.tuning.shown_group.clone();
+        let Some(recorder) = &mut self.recorder else { return };
+        if recorder.group == shown {
+            return;
+        }
+        recorder.group.clone_from(&shown);
+        let Some(key) = shown else { return };
+        let is_written = recorder.groups.contains(&key);
+        if !is_written {
+            recorder.groups.push(key.clone());
+        }
+        // Without records, the start of its first run shows it.
+        let Some(group) = self.tuning.group() else { return };
+        let is_kept = |point: &&Point| point.is_complete && self.tuning.saved.is_undeleted(&point.record);
+        let kept: Vec<&Point> = group.points.iter().filter(is_kept).collect();
+        let current = self.tuning.current().map(|(record, _)| record);
+        let opened = current
+            .filter(|record| *record.output() == *self.prefixed.text)
+            .and_then(|record| {
+                let last = kept.iter().rfind(|point| point.series.is_some());
+                let is_last =
+                    self.tuning.selected_record.is_none() && last.is_some_and(|last| last.record == record.id);
+                // The runs of a session that is being opened have no measures yet, and so no places.
+                is_last.then_some(None).or_else(|| self.place_of(&record.id).map(Some))
+            });
+        if !is_written {
+            let records: Vec<Record> = kept
+                .iter()
+                .filter_map(|point| self.tuning.record(&point.record).cloned())
+                .collect();
+            if !records.is_empty() {
+                let group = Some(Box::new(key.clone()));
+                self.line(Line::Case { group, records });
+            }
+        }
+        self.line(Line::Group(Box::new(key)));
+        if let Some(place) = opened {
+            self.line(Line::Opened(place));
+        }
+    }
+
+    /// Writes that runs of the shown group, which were removed, are in it again.
+    pub(super) fn record_restored(&mut self, ids: &[String]) {
+        if self.recording().is_none() {
+            return;
+        }
+        let Some(key) = self.tuning.shown_group.clone() else {
             return;
         };
-        let complete = |record: &&Record| record.is_complete() && GroupKey::of(record) == key;
-        let records = self.tuning.saved.undeleted().filter(complete).cloned().collect();
-        let current = self.tuning.current().map(|(record, _)| record);
-        let shown = current
-            .filter(|record| *record.output() == *self.prefixed.text)
-            .map(|record| record.id.clone());
-        self.line(Line::Case(records));
-        if let Some(place) = shown.and_then(|id| self.place_of(&id)) {
-            self.line(Line::Opened(Some(place)));
+        let records: Vec<Record> = ids
+            .iter()
+            .filter_map(|id| self.tuning.record(id))
+            .filter(|record| GroupKey::of(record) == key)
+            .cloned()
+            .collect();
+        let current = self.tuning.current().map(|(record, _)| &record.id);
+        let is_opened = self.tuning.selected_record.is_none() && current.is_some_and(|id| ids.contains(id));
+        if !records.is_empty() {
+            let group = Some(Box::new(key));
+            self.line(Line::Case { group, records });
+            if is_opened {
+                self.line(Line::Opened(None));
+            }
         }
     }
 
     /// Returns the line for an action whose effect is not visible in the state. Called before the action is handled.
-    pub(super) fn note_action(&self, action: &Action) -> Option<Line> {
+    pub(super) fn line_of_action(&self, action: &Action) -> Option<Line> {
         self.recording()?;
         match action {
             Action::SelectRun(None) => Some(Line::Opened(None)),
@@ -134,10 +198,10 @@ impl Workbench {
         }
     }
 
-    /// Returns the line for an event of a current run. Called before the event is handled, so that events of replaced
-    /// runs are left out.
-    pub(super) fn note_event(&self, event: &Event) -> Option<Line> {
-        self.recording()?;
+    /// Returns the line for an event. Called before the event is handled: of a run that is not current any more, only the record is
+    /// written.
+    pub(super) fn line_of_event(&self, event: &Event) -> Option<Line> {
+        let recorder = self.recording()?;
         let is_current =
             |run: &RunId, kind: &RunKind| self.running.get(kind).is_some_and(|inference| inference.run == *run);
         match event {
@@ -150,7 +214,7 @@ impl Workbench {
                 vocabulary: previous.vocabulary.clone(),
             }),
             Event::Lost(problem) => Some(Line::Lost(problem.clone())),
-            // Its result is the next line.
+            // Further attempts are left out: how they end is a line of its own.
             Event::Reconnecting(problem, retry) if retry.attempt == 1 => Some(Line::Lost(problem.clone())),
             Event::Counted { system, user, count } => {
                 (*system == self.prompt.system && *user == self.prompt.user).then_some(Line::Count(*count))
@@ -165,6 +229,15 @@ impl Workbench {
                     .answer()
                     .map(|answer| Line::Ended(*kind, Box::new(answer.clone())))
             }
+            Event::Finished { run, record, .. } | Event::CurvePoint { run, record } => {
+                let group = GroupKey::of(record);
+                // The runs of other groups are written when they are shown.
+                let is_added = self.belongs_to_shown_session(*run) && record.is_complete();
+                (is_added && recorder.groups.contains(&group)).then(|| Line::Case {
+                    group: Some(Box::new(group)),
+                    records: vec![(**record).clone()],
+                })
+            }
             Event::Failed { run, kind, problem } => {
                 let is_shown = is_current(run, kind) || self.is_on_pane(*run, *kind);
                 is_shown.then(|| Line::Failed(*kind, problem.clone()))
@@ -174,26 +247,30 @@ impl Workbench {
         }
     }
 
-    /// Writes the effect of an action: the fields and runs that changed, then the line noted before.
-    pub(super) fn record_action(&mut self, noted: Option<Line>) {
+    /// Writes the effect of an action: what changed in the state, then its line.
+    pub(super) fn record_action(&mut self, line: Option<Line>) {
         self.record_changes();
-        if let Some(line) = noted {
+        if let Some(line) = line {
             self.line(line);
         }
     }
 
-    /// Writes an event, then its effect.
-    pub(super) fn record_event(&mut self, noted: Option<Line>, opened: bool) {
-        if let Some(line) = noted {
-            if let (Line::Ended(crate::model::RunKind::Prefixed, _), Some(recorder)) = (&line, &mut self.recorder) {
-                recorder.runs += 1;
+    /// Writes the line of an event, then its effect.
+    pub(super) fn record_event(&mut self, line: Option<Line>) {
+        if let Some(line) = line {
+            if let Some(recorder) = &mut self.recorder {
+                match &line {
+                    Line::Ended(kind, _) | Line::Failed(kind, _) | Line::Dropped(kind) => {
+                        recorder.started[*kind as usize] = None;
+                    }
+                    Line::Lost(_) => recorder.started = [None; 3],
+                    _ => {}
+                }
+                recorder.runs += usize::from(matches!(line, Line::Ended(RunKind::Prefixed, _)));
             }
             self.line(line);
         }
         self.record_changes();
-        if opened && self.recording().is_some() {
-            self.record_case();
-        }
     }
 
     fn record_changes(&mut self) {
@@ -201,12 +278,17 @@ impl Workbench {
             return;
         }
         self.record_forms();
+        self.record_group();
         for kind in KINDS {
             let now = self.running.get(&kind).map(|inference| inference.run);
             let Some(recorder) = &mut self.recorder else { return };
             let before = std::mem::replace(&mut recorder.started[kind as usize], now);
-            if now.is_some() && now != before {
-                self.line(Line::Run(kind));
+            match (before, now) {
+                _ if before == now => {}
+                (_, Some(_)) => self.line(Line::Run(kind)),
+                // A run that failed is still that of its pane: its failure is a line of its own.
+                (Some(run), None) if self.is_on_pane(run, kind) => {}
+                (_, None) => self.line(Line::Dropped(kind)),
             }
         }
     }

@@ -226,7 +226,7 @@ impl Workbench {
     /// the curve.
     pub(super) fn start_background_runs(&mut self) {
         let is_busy = self.is_running() || self.running.contains_key(&RunKind::BaselineRepeat);
-        if is_busy || self.tuning.is_closed || !self.module.is_ready() {
+        if self.is_played || is_busy || self.tuning.is_closed || !self.module.is_ready() {
             return;
         }
         let key = self.group_key();

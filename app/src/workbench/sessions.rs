@@ -37,6 +37,7 @@ impl Workbench {
         self.tuning.first_run = RunId(self.next_id);
         self.diff = None;
         self.scores.start_over();
+        self.record_session();
         // Its runs are not those of this session.
         self.notice.take_if(|notice| matches!(notice, Notice::Removed(_)));
         former
@@ -116,10 +117,9 @@ impl Workbench {
     pub(super) fn restore_runs(&mut self) {
         let removed = self.notice.take_if(|notice| matches!(notice, Notice::Removed(_)));
         let Some(Notice::Removed(ids)) = removed else { return };
-        self.change_session(ids.into_iter().map(|id| Entry::Restored { id }).collect());
+        self.change_session(ids.iter().map(|id| Entry::Restored { id: id.clone() }).collect());
         self.show_what_is_left();
-        // A recording has no line for runs that are restored, so it gets all.
-        self.record_event(None, true);
+        self.record_restored(&ids);
     }
 
     /// Shows the last run if the shown one was removed.
@@ -195,6 +195,12 @@ impl Workbench {
     pub(super) fn absorb_library(&mut self, event: LibraryEvent) {
         match event {
             LibraryEvent::Listed { experiments, problems } => {
+                if self.library.experiments != experiments
+                    && let Some((query, _)) = self.library.found.clone()
+                {
+                    // Other experiments may match now.
+                    self.ask_library(LibraryRequest::SearchTexts(query));
+                }
                 self.library.experiments = experiments;
                 if self.library.problems != problems {
                     if let Some(problem) = problems.first() {

@@ -24,6 +24,8 @@ use crate::model::{
 };
 use crate::recording::Line;
 
+mod recording;
+
 const H: usize = 896;
 const MEDIAN: f64 = 0.515;
 
@@ -55,7 +57,10 @@ fn vocabulary() -> Arc<Vocabulary> {
         percentiles: vec![(50, MEDIAN)],
         max: 0.95,
         rms: 0.0172,
-        histogram: Histogram::default(),
+        histogram: Histogram {
+            log10_max: 1.0,
+            ..Histogram::default()
+        },
     })
 }
 

@@ -319,11 +319,13 @@ fn lines_are_in_the_file_as_soon_as_they_happen() {
 }
 
 #[test]
-fn a_connection_that_is_lost_is_recorded_without_the_modules_address() {
+fn runs_and_a_connection_that_is_lost_are_recorded_without_the_modules_address() {
     let folder = tempfile::tempdir().unwrap();
     let mut harness = harness(folder.path());
     let module = serve(tiny_model());
     harness.connect(at(module));
+    // A run that is in the recording's first lines.
+    harness.run();
     harness.apply(Action::ToggleRecording);
     // What is in the file, once there is one.
     let text = || {
@@ -340,6 +342,7 @@ fn a_connection_that_is_lost_is_recorded_without_the_modules_address() {
     harness.workbench.absorb(softprefix::messages::Event::Lost(problem));
     harness.until("the line", |_| text().contains("\"lost\""));
     let text = text();
+    assert!(text.contains("\"case\""), "{text}");
     assert!(text.contains("onnection to the module was lost"), "{text}");
     assert!(!text.contains(&module.ip().to_string()), "{text}");
 }

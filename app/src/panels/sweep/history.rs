@@ -75,9 +75,7 @@ impl HistoryPage {
         let query = self.query.trim().to_owned();
         if self.asked != query {
             self.asked.clone_from(&query);
-            if !query.is_empty() {
-                cx.sweep(SweepAction::SearchHistory(query.clone()));
-            }
+            cx.sweep(SweepAction::SearchHistory(query.clone()));
         }
         let library = &cx.workbench.library;
         // Until the texts have been searched, matches in names are shown.

@@ -149,6 +149,7 @@ impl Workbench {
                     self.ask_library(LibraryRequest::Append(Box::new(Entry::Restored { id })));
                 }
             }
+            SweepAction::SearchHistory(query) if query.is_empty() => self.library.found = None,
             SweepAction::SearchHistory(query) => self.ask_library(LibraryRequest::SearchTexts(query)),
         }
     }
