@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use softprefix::model::ModuleState;
+use softprefix::model::{ModuleState, RunKind};
 use softprefix::workbench::{Action, ExhibitionAction, PlaybackAction, Workbench};
 use softprefix_unit::testing::small_model;
 
@@ -108,11 +108,11 @@ fn a_first_run_that_an_exhibition_stops_is_in_the_session_that_comes_back() {
         workbench.prefixed.text.chars().count() > 20
     });
     harness.apply(TOGGLE);
-    let folder = harness.folder.clone();
-    harness.until("the stopped runs in the history", |workbench| {
-        workbench.library.undeleted().any(|one| one.finished == 2)
-    });
+    while harness.finished(RunKind::Baseline).len() + harness.finished(RunKind::Prefixed).len() < 2 {
+        harness.turn();
+    }
     harness.apply(TOGGLE);
+    let folder = harness.folder.clone();
     let own = &harness.workbench.tuning.saved;
     assert_eq!(own.experiment, kept(&folder)[0].experiment);
     assert_eq!(by_id(&own.records), by_id(&kept(&folder)[0].records));
