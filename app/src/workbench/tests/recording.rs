@@ -252,6 +252,16 @@ fn a_new_session_is_played_empty_and_its_points_are_opened_and_removed() {
 }
 
 #[test]
+fn a_run_that_is_removed_and_restored_is_played_as_a_point_again() {
+    let mut recorded = Recorded::begin(with_two_prompts());
+    recorded.apply(Action::RemoveRun(recorded.id(&at("sky", 2.0))));
+    recorded.apply(Action::RestoreRuns);
+    assert_eq!(points(&recorded.workbench), 2);
+    recorded.apply(Action::SelectRun(Some(recorded.id(&at("sky", 1.0)))));
+    recorded.plays_as_it_was_shown();
+}
+
+#[test]
 fn a_session_that_is_deleted_while_it_is_shown_is_played_as_an_empty_one() {
     let mut workbench = with_two_prompts();
     let saved = saved(&workbench);
