@@ -509,6 +509,38 @@ fn the_history_lists_experiments_and_finds_them_by_their_texts() {
 }
 
 #[test]
+fn a_search_of_the_history_is_repeated_when_the_list_changes_and_not_after_its_words_are_deleted() {
+    let workbench = running(Language::English, 8);
+    let saved = workbench.sweep.experiment().unwrap().clone();
+    let mut harness = window(workbench);
+    harness.get_by_label("History").click();
+    harness.run_steps(3);
+    search(&mut harness, "sky", &[]);
+    let searched = |harness: &mut Harness<'static, Shown>, experiments: Vec<Summary>| {
+        let workbench = &mut harness.state_mut().workbench;
+        workbench.take_requests();
+        common::list(workbench, experiments);
+        let query = "sky".to_owned();
+        let request = Request::Library(LibraryRequest::SearchTexts(query));
+        workbench.take_requests().contains(&request)
+    };
+    let added = vec![Summary::of(&saved, Condition::default())];
+    assert!(searched(&mut harness, added.clone()));
+    assert!(!searched(&mut harness, added));
+    let (query, ids) = ("sky".to_owned(), vec![saved.experiment.id.clone()]);
+    let found = LibraryEvent::Found { query, ids };
+    harness.state_mut().workbench.absorb(Event::Library(Box::new(found)));
+    harness.run_steps(3);
+    harness.get_by_label_contains("Spring, 2026-11-23");
+    harness.get_by_label("Search the history").focus();
+    harness.run_steps(2);
+    harness.key_press_modifiers(egui::Modifiers::COMMAND, Key::A);
+    harness.key_press(Key::Backspace);
+    harness.run_steps(3);
+    assert!(!searched(&mut harness, Vec::new()));
+}
+
+#[test]
 fn the_history_shows_that_it_is_still_being_read() {
     for language in Language::ALL {
         let mut remembered = Remembered::default();
