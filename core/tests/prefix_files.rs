@@ -713,7 +713,7 @@ fn an_array_in_a_zip_that_does_not_have_its_stated_size_is_refused_with_both_siz
 }
 
 #[test]
-fn a_damaged_description_of_a_koboldai_soft_prompt_leaves_it_without_a_name() {
+fn a_damaged_or_overlong_description_of_a_koboldai_soft_prompt_leaves_it_without_a_name() {
     let table = std::fs::read(fixture("f32.npy")).unwrap();
     let rows = open("f32.npy").unwrap().prefix;
     let description = br#"{"name": "Sea shanties", "supported": ["gpt-j-6B"]}"#;
@@ -723,8 +723,10 @@ fn a_damaged_description_of_a_koboldai_soft_prompt_leaves_it_without_a_name() {
     let mut other_content = whole.clone();
     let at = whole.windows(4).position(|four| four == b"Sea ").unwrap();
     other_content[at] = b'T';
+    let long = [&description[..], &vec![b' '; 1 << 20]].concat();
     for zip in [
         other_content,
+        stored_zip(&[("tensor.npy", &table), ("meta.json", &long)]),
         stored_zip(&[("tensor.npy", &table), ("meta.json", &description[..20])]),
         stored_zip(&[("tensor.npy", &table), ("meta.json", b"\xff\0")]),
         stored_zip(&[("tensor.npy", &table), ("meta.json", b"")]),

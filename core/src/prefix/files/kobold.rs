@@ -59,8 +59,9 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Contents, FileError> {
     let is_kobold = array == TENSOR && archive.index_for_name(META).is_some();
     let kind = if is_kobold { "KoboldAI zip" } else { ".npz" };
     let tensor = entry((file, kind), &mut archive, &array, bytes.len())?;
-    // It has names alone: without it, the rows are the same.
+    // It has names alone: without it, the rows are the same. A long one is not parsed, since its values would take many times its size.
     let meta = entry((file, kind), &mut archive, META, bytes.len()).ok();
+    let meta = meta.filter(|meta| meta.len() as u64 <= super::LARGEST_CONFIG);
     let meta = meta.and_then(|meta| crate::json::read(&meta).ok());
     let meta: Value = meta.map(|read| read.value).unwrap_or_default();
     let supported = match meta.get("supported") {
