@@ -193,7 +193,7 @@ impl App {
             FileQuestion::ModelFile => Box::pin(dialog.add_filter("GGUF", &["gguf"]).pick_file()),
             FileQuestion::UnitBinary => Box::pin(dialog.pick_file()),
             FileQuestion::Examples => Box::pin(dialog.add_filter("JSON lines", &["jsonl"]).pick_file()),
-            FileQuestion::Export { suggested, format } => {
+            FileQuestion::Export { suggested, format, .. } => {
                 let extension = format.extension();
                 let dialog = dialog.add_filter(extension.to_uppercase(), &[extension]);
                 Box::pin(dialog.set_file_name(suggested).save_file())

@@ -877,25 +877,6 @@ fn the_button_beside_the_notice_restores_the_runs_that_were_removed() {
 }
 
 #[test]
-fn the_button_beside_the_notice_restores_the_runs_that_were_removed() {
-    for language in Language::ALL {
-        let mut workbench = common::tuned(language, Theme::Dark);
-        let points = workbench.tuning.points().count();
-        assert!(points > 1);
-        workbench.apply(Action::ClearRuns);
-        assert_eq!(workbench.tuning.points().count(), 0);
-        let mut harness = window(workbench);
-        let words = (Text::of(language).removed_runs)(points);
-        assert!(harness.query_by_label(&words).is_some(), "{words}");
-        let undo = softprefix::text::SweepText::of(language).undo;
-        harness.get_by_role_and_label(Role::Button, undo).click();
-        harness.run_steps(2);
-        assert_eq!(harness.state().workbench.tuning.points().count(), points);
-        assert!(harness.query_by_label(&words).is_none());
-    }
-}
-
-#[test]
 fn candidates_of_another_model_are_not_chosen_and_the_window_says_why() {
     for language in Language::ALL {
         let mut workbench = common::find::choosing(language, Theme::Dark);

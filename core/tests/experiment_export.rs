@@ -12,8 +12,8 @@ use softprefix_core::compare::{Measure, Report, ResultsFile, Verdict};
 use softprefix_core::experiment::export::{self, ImportError};
 use softprefix_core::experiment::html::{self, Language};
 use softprefix_core::experiment::{
-    Analysis, Applied, AxisUnit, CaseOutcome, CaseScores, Experiment, Extent, Group, Magnitudes, Plan, Point, Prompt,
-    Proof, Rating, Record, Settings, Spread, Stars, Sweep, Values, over_prompts, words,
+    Analysis, Applied, CaseOutcome, CaseScores, Experiment, Extent, Group, Magnitudes, Plan, Point, Prompt, Proof,
+    Rating, Record, Settings, Spread, Stars, Sweep, Values, over_prompts, words,
 };
 use softprefix_core::files;
 use softprefix_core::files::faults::{Fault, inject};
@@ -733,18 +733,21 @@ fn a_failed_run_does_not_change_the_unit_of_a_reports_axis_and_no_dot_is_drawn_i
     let mut mixed = records.clone();
     let without_norm = mixed
         .iter_mut()
-        .filter(|record| record.prefix.is_some() && record.error().is_none())
-        .next_back()
+        .rfind(|record| record.prefix.is_some() && record.error().is_none())
         .unwrap();
     without_norm.module.median_norm = None;
     without_norm.prefix.as_mut().unwrap().token_norms = None;
     let in_raw = page(&mixed);
     assert!(in_raw.contains(raw) && !in_raw.contains(norms));
-    let unit = AxisUnit::of(&Analysis::of(&mixed).groups[0].points);
-    assert_eq!(unit, AxisUnit::Raw);
-    for point in &Analysis::of(&mixed).groups[0].points {
-        assert_eq!(point.magnitude_in(unit), point.raw.map(f64::abs));
-    }
+
+    // And one whose magnitude is known in token norms only has no place there.
+    let dots = |page: &str| page.matches("<circle").count();
+    let only_norms = mixed.iter_mut().find(|record| record.prefix.is_some()).unwrap();
+    let norms = only_norms.token_norms().unwrap();
+    let in_norms = Magnitude::TokenNorms(norms);
+    only_norms.case.recipe.as_mut().unwrap().magnitude = in_norms;
+    only_norms.prefix.as_mut().unwrap().recipe.magnitude = in_norms;
+    assert!(dots(&page(&mixed)) < dots(&in_raw));
 }
 
 #[test]

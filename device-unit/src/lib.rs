@@ -65,7 +65,7 @@
 //! | data that is a list or null | changed: a list's whole text is the prompt, null is no data; there `["a","b"]` becomes `[a`, and null becomes the word |
 //! | frames and inferences are not acknowledged | same |
 //! | an empty prompt, no data | changed: -34 instead of silence |
-//! | a text that the chat template of a model's own file refuses | new: -35 |
+//! | a text that a template refuses (there is one template there, which takes all) | changed: -35 where the model file's own chat template refuses it |
 //! | -23, -25 | same codes; changed: sent to the client that caused them, under the request's own ids |
 //! | several inferences on a task | changed: they run as one batch, each with its own `request_id` and address; there four are queued, the rest is dropped, and ids and addresses are overwritten. If the queue is full: -10 |
 //! | output in frames of three tokens, an empty last frame, `index` from 0 | same; changed: always divided between characters and always ended; a few milliseconds apart, so that a client that takes each read for one message and has one inference at a time loses none (except if `softprefix` options were sent); each inference has its own index; a client that reads slowly gets larger frames, and drafted tokens that are accepted in one step are sent in one frame |
@@ -110,6 +110,7 @@ pub mod errors;
 #[cfg(feature = "cpu")]
 pub mod gguf;
 pub mod listen;
+pub mod log;
 mod machine;
 pub mod model;
 #[cfg(any(feature = "cpu", feature = "npu"))]

@@ -12,12 +12,7 @@ use softprefix_unit::budget::Budget;
 use softprefix_unit::bus::{self, BusOptions};
 use softprefix_unit::model::ModelSource;
 use softprefix_unit::unit::{Unit, UnitOptions};
-use softprefix_unit::{listen, self_test};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::Layer as _;
-use tracing_subscriber::filter::Targets;
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::util::SubscriberInitExt as _;
+use softprefix_unit::{listen, log, self_test};
 
 /// A unit that puts a soft prefix in front of the token embeddings of a language model.
 #[derive(Parser)]
@@ -95,7 +90,7 @@ enum Engine {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_log();
+    log::start("softprefix-unit", "RUST_LOG", "info");
     match run(arguments) {
         Ok(code) => code,
         Err(error) => {
@@ -104,21 +99,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Starts the log on standard error: what `RUST_LOG` names, or all but details.
-fn start_log() {
-    let usual = || Targets::new().with_default(LevelFilter::INFO);
-    let filter = match std::env::var("RUST_LOG").map(|text| text.parse::<Targets>()) {
-        Ok(Ok(filter)) => filter,
-        Ok(Err(error)) => {
-            eprintln!("softprefix-unit: RUST_LOG is not used, since it cannot be read ({error})");
-            usual()
-        }
-        Err(_) => usual(),
-    };
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {

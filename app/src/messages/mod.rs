@@ -311,10 +311,11 @@ pub enum FileQuestion {
     ModelFile,
     /// The binary of softprefix-unit, for the installer.
     UnitBinary,
-    /// Where to export the shown experiment in this format.
+    /// Where to export the shown sweep, or the session of Tune, in this format.
     Export {
         suggested: String,
         format: Format,
+        is_sweep: bool,
     },
     /// Where to save a plot in this format.
     SaveFigure {

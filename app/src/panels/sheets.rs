@@ -32,8 +32,8 @@ pub struct Sheets {
     path_taken: bool,
     /// The run whose note is edited, and its rating as edited so far.
     rated: Option<(String, Rating)>,
-    /// Notes that were neither saved nor cancelled, by the ids of their runs.
-    drafts: BTreeMap<String, String>,
+    /// Stars and notes that were neither saved nor cancelled, by the ids of their runs.
+    drafts: BTreeMap<String, Rating>,
     /// The dialog of the last frame, to detect that one opens.
     open: Option<Dialog>,
 }
@@ -49,11 +49,8 @@ impl Sheets {
             self.address_wrong = false;
             self.path_taken = false;
             self.rated = cx.workbench.rated_run().map(|record| {
-                let mut rating = record.rating.clone();
-                if let Some(note) = self.drafts.get(&record.id) {
-                    rating.note.clone_from(note);
-                }
-                (record.id.clone(), rating)
+                let draft = self.drafts.get(&record.id);
+                (record.id.clone(), draft.unwrap_or(&record.rating).clone())
             });
             let suggested = cx.workbench.path_asked.as_ref().and_then(FileQuestion::suggested);
             self.path = suggested.unwrap_or_default().to_owned();
@@ -188,6 +185,7 @@ impl Sheets {
         let accessible_value = (text.count)(rating.stars);
         if let Some(stars) = stars::stars(ui, rating.stars, text.stars, &accessible_value) {
             rating.stars = stars;
+            self.drafts.insert(id.clone(), rating.clone());
         }
         let frame = Frame::NONE
             .fill(palette.inset)
@@ -211,7 +209,7 @@ impl Sheets {
             response.request_focus();
         }
         if response.changed() {
-            self.drafts.insert(id.clone(), rating.note.clone());
+            self.drafts.insert(id.clone(), rating.clone());
         }
         ui.add_space(8.0);
         let save = KeyboardShortcut::new(Modifiers::COMMAND, Key::Enter);

@@ -307,9 +307,9 @@ impl Writer {
             Line::Session => row.session = true,
             Line::Case { group, records } => {
                 row.case = Some(case_row(records)?);
-                row.group = group.as_deref().map(|key| self.without_address(key));
+                row.group = group.as_deref().map(Self::without_address);
             }
-            Line::Group(key) => row.group = Some(self.without_address(key)),
+            Line::Group(key) => row.group = Some(Self::without_address(key)),
             Line::Run(kind) => {
                 self.memory.text(*kind).clear();
                 row.run = Some(*kind);
@@ -352,12 +352,11 @@ impl Writer {
         Some(written(&row))
     }
 
-    /// Returns the key with a name instead of the module's address; it is empty for another module than the one in use.
-    fn without_address(&self, key: &GroupKey) -> Box<GroupKey> {
+    /// Returns the key with a name instead of the module's address, as the line of a module is read with.
+    fn without_address(key: &GroupKey) -> Box<GroupKey> {
         let name = match key.address.as_str() {
             EMBEDDED => EMBEDDED,
-            address if address == self.memory.address => REMOTE,
-            _ => "",
+            _ => REMOTE,
         };
         Box::new(GroupKey {
             address: name.to_owned(),
@@ -862,7 +861,7 @@ mod tests {
                 CaseOutcome::Done(answer),
             )
         };
-        for (address, name) in [("lab:10001", REMOTE), ("other:10001", ""), (EMBEDDED, EMBEDDED)] {
+        for (address, name) in [("lab:10001", REMOTE), ("other:10001", REMOTE), (EMBEDDED, EMBEDDED)] {
             let record = record_of(address);
             let group = Box::new(GroupKey::of(&record));
             let facts = Box::new(facts.clone());

@@ -93,6 +93,7 @@ pub enum Wanted {
         name: String,
         store: Box<ModelStore>,
     },
+    /// Nothing that can be used: it is to be downloaded.
     Missing {
         /// The first of these that is available is to be downloaded.
         entries: Vec<&'static Entry>,
@@ -163,8 +164,12 @@ pub fn wanted(models: &Models, model: Option<&str>) -> Result<Wanted, Problem> {
             models.default_among(&store.found()).cloned(),
             Some(models.default.clone()),
         ),
-        Some(path) if is_file(path) => return named_file(models, Path::new(path)),
-        Some(name) => (store.find(name), models.entries(name)),
+        Some(path) if Path::new(path).is_file() => return named_file(models, Path::new(path)),
+        Some(name) => match store.find(name) {
+            // Names of Ollama's can have slashes, too.
+            None if is_file(name) => return named_file(models, Path::new(name)),
+            found => (found, models.entries(name)),
+        },
     };
     let unusable = match found.map(|found| (found.name, found.info)) {
         Some((name, Ok(_))) => {
@@ -279,8 +284,8 @@ fn step_name(step: FetchStep) -> &'static str {
     }
 }
 
-/// Returns all models on this machine, then those that cannot be used with the reason, then those of the catalogue that
-/// are not downloaded. Reads file headers.
+/// Returns the models on this machine (for one that cannot be used, the reason), then those of the catalogue that are not
+/// downloaded. Reads file headers.
 pub fn choices(models: &Models) -> Vec<ModelChoice> {
     let found = models.store().found();
     let default_here = models.default_among(&found).filter(|model| model.info.is_ok());

@@ -318,6 +318,9 @@ async fn find_or_fetch(
             }
             Wanted::Missing { entries, unusable } => (entries, unusable),
         };
+        if let Some(problem) = &unusable {
+            tracing::warn!(%problem, "a model file cannot be used");
+        }
         let (cancel, may_substitute) = match missing {
             MissingModel::Refuse => return Err(ConnectProblem::NoModel(unusable)),
             MissingModel::Fetch(cancel) => (cancel, false),

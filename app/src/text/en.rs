@@ -186,7 +186,11 @@ pub(super) static TEXT: Text = Text {
     nothing_built: "after connecting",
     quoted: |text| format!("“{text}”"),
     invalid_number: |typed, accepted| {
-        let kind = if accepted.is_whole { "a whole number" } else { "a number" };
+        let kind = if accepted.is_whole {
+            "a whole number"
+        } else {
+            "a number"
+        };
         let range = match (&accepted.least, &accepted.most) {
             (Some(least), Some(most)) => format!(" from {least} to {most}"),
             (Some(least), None) => format!(" of at least {least}"),

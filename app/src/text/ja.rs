@@ -184,7 +184,11 @@ pub(super) static TEXT: Text = Text {
             (None, Some(most)) => format!("{most} 以下の"),
             (None, None) => String::new(),
         };
-        let thousands = if typed.contains(',') { "、桁区切りのコンマを付けずに" } else { "" };
+        let thousands = if typed.contains(',') {
+            "、桁区切りのコンマを付けずに"
+        } else {
+            ""
+        };
         format!("「{typed}」はここでは使えません。{range}{kind}を{thousands}入力してください。")
     },
 

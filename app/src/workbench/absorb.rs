@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use softprefix_core::compare::{Diff, Measures};
-use softprefix_core::experiment::GroupKey;
 use softprefix_core::protocol::extension;
 
 use super::doctor::DoctorAction;
@@ -52,6 +51,7 @@ impl Workbench {
                 self.notify_of(Notification::Error(problem.to_string()));
                 self.lost(problem, None);
             }
+            // Other programs hear of it only when no attempt is left.
             Event::Reconnecting(problem, retry) => self.lost(problem, Some(retry)),
 
             Event::PreviousModule(previous) => self.stay_with(previous),
@@ -131,6 +131,14 @@ impl Workbench {
 
     fn lost(&mut self, problem: Problem, retry: Option<Retry>) {
         self.clear_running();
+        // While the user is asked about the tasks of another module, only the previous one can be lost.
+        if let Some(previous) = self.previous_module.take() {
+            self.target = previous.target;
+            self.last_facts = Some(Box::new(previous.facts));
+            if self.dialog == Some(Dialog::LeftOverTasks) {
+                self.dialog = None;
+            }
+        }
         let last = self.last_facts.clone();
         self.module = ModuleState::Failed { problem, last, retry };
     }
@@ -203,9 +211,14 @@ impl Workbench {
         self.refresh_stale();
         // A prompt that was typed since the last run waits for the user.
         let now = self.group_key();
-        let is_same_on_another_module =
-            |shown: &GroupKey| *shown != now && (&shown.prompt, &shown.settings) == (&now.prompt, &now.settings);
-        if self.live && self.tuning.shown_group.as_ref().is_none_or(is_same_on_another_module) {
+        let is_due = match &self.tuning.shown_group {
+            Some(shown) => *shown != now && (&shown.prompt, &shown.settings) == (&now.prompt, &now.settings),
+            None => {
+                let is_known = self.prompt.preset().is_some() || self.own_prompts.contains(&now.prompt);
+                is_known && self.library.restoring.is_empty()
+            }
+        };
+        if self.live && is_due {
             self.run_after(Duration::ZERO);
         }
     }
@@ -273,7 +286,7 @@ impl Workbench {
                 path.to_string_lossy().into_owned(),
             ))),
             FileQuestion::SaveFigure { form, .. } => self.save_figure(path, form),
-            FileQuestion::Export { format, .. } => self.export_to(path, format),
+            FileQuestion::Export { format, is_sweep, .. } => self.export_to(path, format, is_sweep),
             FileQuestion::ImportPrefix => self.import_prefix(path),
             FileQuestion::ExportPrefix { form, .. } => self.export_prefix(path, form),
             FileQuestion::Examples => self.read_examples(path),

@@ -7,6 +7,7 @@ use softprefix_core::experiment::{GroupKey, Record};
 use softprefix_core::prefix::MAX_LEN;
 
 use super::doctor::DoctorAction;
+use super::exhibition::Exhibition;
 use super::{Action, Dialog, Effect, Notice, Tab, Workbench, file_name};
 use crate::messages::{FileQuestion, LibraryRequest, RecordingRequest, Request};
 use crate::model::{
@@ -319,13 +320,16 @@ impl Workbench {
         if !self.has_wrong_field(Tab::Tune) && std::mem::take(&mut self.is_live_run_withheld) && !self.show_saved_run()
         {
             self.run_if_live();
+            self.record_action(None);
         }
         is_change
     }
 
-    /// Returns whether a view shows a field whose text is not valid. The Presenter and a recording show no fields.
+    /// Returns whether a view shows a field whose text is not valid. The Presenter and a recording show no fields, and an exhibition that nobody
+    /// touches uses none.
     pub(super) fn has_wrong_field(&self, tab: Tab) -> bool {
-        self.wrong_field == Some(tab) && !self.presenting && self.playback.is_none()
+        let is_used = self.exhibition.as_ref().is_none_or(Exhibition::is_touched);
+        self.wrong_field == Some(tab) && is_used && !self.presenting && self.playback.is_none()
     }
 
     /// Requests the prefix of the current controls, to show its norm and digest.
@@ -524,20 +528,25 @@ impl Workbench {
         if !self.can_export() {
             return;
         }
-        let saved = match self.tab {
-            Tab::Sweep => self.sweep.experiment(),
-            Tab::Tune | Tab::Find | Tab::Doctor => Some(&self.tuning.saved),
+        let is_sweep = self.tab == Tab::Sweep;
+        let saved = match is_sweep {
+            true => self.sweep.experiment(),
+            false => Some(&self.tuning.saved),
         };
         let Some(saved) = saved else { return };
         let stem = softprefix_core::experiment::export::file_stem(&saved.experiment);
         let suggested = format!("{stem}{}", format.ending());
-        self.ask(FileQuestion::Export { suggested, format });
+        self.ask(FileQuestion::Export {
+            suggested,
+            format,
+            is_sweep,
+        });
     }
 
-    /// Exports the content of the view to a chosen file. A format that holds one prompt gets the shown one.
-    pub(super) fn export_to(&mut self, path: std::path::PathBuf, format: Format) {
-        let (experiment, records, prompt) = match self.tab {
-            Tab::Sweep => match self.sweep.to_export() {
+    /// Exports the shown sweep or the session to a chosen file. A format that holds one prompt gets the shown one.
+    pub(super) fn export_to(&mut self, path: std::path::PathBuf, format: Format, is_sweep: bool) {
+        let (experiment, records, prompt) = match is_sweep {
+            true => match self.sweep.to_export() {
                 Some((experiment, mut records, prompt)) => {
                     // A results file has one module.
                     if matches!(format, Format::Results) {
@@ -547,7 +556,7 @@ impl Workbench {
                 }
                 None => return,
             },
-            Tab::Tune | Tab::Find | Tab::Doctor => {
+            false => {
                 let saved = &self.tuning.saved;
                 let of_shown = |record: &&Record| self.tuning.shown_group.as_ref() == Some(&GroupKey::of(record));
                 let of_one = matches!(format, Format::Results);

@@ -145,6 +145,10 @@ impl Workbench {
     pub(super) fn curve_point(&mut self, run: RunId, record: Record) {
         self.curve.runs.remove(&run);
         if !self.belongs_to_shown_session(run) {
+            if let Some(own) = self.own_session_of(run) {
+                let comparisons = own.add(record);
+                self.measure(comparisons);
+            }
             // All that changes on screen is that session's number of runs in the history.
             self.ask_library(LibraryRequest::List);
             return;

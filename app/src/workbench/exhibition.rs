@@ -131,7 +131,9 @@ impl Workbench {
                     exhibition.phase = Phase::Touched { left: UNTOUCHED };
                 }
                 self.live = live;
-                if self.tuning.saved.records.len() >= MAX_RUNS && !self.is_running() {
+                // A saved session that a visitor opened stays.
+                let is_own = self.tuning.saved.experiment.id.is_empty();
+                if is_own && self.tuning.saved.records.len() >= MAX_RUNS && !self.is_running() {
                     self.forget_runs();
                 }
             }

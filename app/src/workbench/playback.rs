@@ -418,6 +418,7 @@ impl Workbench {
             playback.before = former.before;
         }
         playback.looping = exhibited;
+        self.answer_path(None);
         self.dialog = None;
         self.notice = None;
         self.playback = Some(Box::new(playback));

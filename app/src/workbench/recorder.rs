@@ -161,28 +161,23 @@ impl Workbench {
         }
     }
 
-    /// Writes that runs of the shown group, which were removed, are in it again.
+    /// Writes that runs that were removed are in their groups again.
     pub(super) fn record_restored(&mut self, ids: &[String]) {
-        if self.recording().is_none() {
-            return;
-        }
-        let Some(key) = self.tuning.shown_group.clone() else {
+        let Some(groups) = self.recording().map(|recorder| recorder.groups.clone()) else {
             return;
         };
-        let records: Vec<Record> = ids
-            .iter()
-            .filter_map(|id| self.tuning.record(id))
-            .filter(|record| GroupKey::of(record) == key)
-            .cloned()
-            .collect();
         let current = self.tuning.current().map(|(record, _)| &record.id);
         let is_opened = self.tuning.selected_record.is_none() && current.is_some_and(|id| ids.contains(id));
-        if !records.is_empty() {
-            let group = Some(Box::new(key));
-            self.line(Line::Case { group, records });
-            if is_opened {
-                self.line(Line::Opened(None));
+        for key in groups {
+            let of_group = ids.iter().filter_map(|id| self.tuning.record(id));
+            let records: Vec<Record> = of_group.filter(|record| GroupKey::of(record) == key).cloned().collect();
+            if !records.is_empty() {
+                let group = Some(Box::new(key));
+                self.line(Line::Case { group, records });
             }
+        }
+        if is_opened {
+            self.line(Line::Opened(None));
         }
     }
 
@@ -193,7 +188,7 @@ impl Workbench {
             Action::SelectRun(None) => Some(Line::Opened(None)),
             Action::SelectRun(Some(id)) | Action::AdoptRun(id) => self.place_of(id).map(|at| Line::Opened(Some(at))),
             Action::RemoveRun(id) => self.place_of(id).map(Line::Remove),
-            Action::ClearRuns => Some(Line::Clear),
+            Action::ClearRuns if self.tuning.chosen().is_none() => Some(Line::Clear),
             _ => None,
         }
     }

@@ -10,7 +10,7 @@ use softprefix_core::experiment::{Experiment, GroupKey, PrefixIdentity, Prompt, 
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 
 use super::running_inference::{RunningInference, StreamingDiff};
-use super::{Notice, Tuning, Workbench, pane_of};
+use super::{Notice, Workbench, pane_of};
 use crate::messages::{Inference, LibraryRequest, Pair, PromptAndSettings, Request, Texts};
 use crate::model::{Notification, Pane, PaneState, Problem, ProblemKind, RunId, RunKind, Timings};
 
@@ -85,7 +85,7 @@ impl Workbench {
         let key = self.group_key();
         if self.tuning.is_closed {
             // The run is saved in another session, where it needs a baseline.
-            self.change_to(Tuning::default());
+            self.new_session();
         }
         if self.tuning.shown_group.as_ref() != Some(&key) {
             self.show_group(key.clone());

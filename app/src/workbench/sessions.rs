@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use softprefix_core::experiment::{Comparison, Entry, MeasuredText, Rating, Record, SavedExperiment, Stars};
 
+use super::exhibition::Exhibition;
 use super::library::LibraryState;
 use super::{Action, Notice, Tab, Tuning, Workbench, pane_of};
 use crate::messages::{LibraryEvent, LibraryRequest, Request};
@@ -216,6 +217,12 @@ impl Workbench {
             LibraryEvent::Unusable(problem) => self.library.state = LibraryState::Unusable(problem),
             LibraryEvent::Read(experiments) => {
                 self.file.end();
+                let restoring = &mut self.library.restoring;
+                if self.exhibition.is_some() && experiments.iter().any(|saved| restoring.remove(&saved.experiment.id)) {
+                    // They are restored when it ends.
+                    self.library.restore = true;
+                    return;
+                }
                 let fields = self.fields_to_keep(&experiments);
                 self.show_experiments(experiments);
                 if let Some(fields) = fields {
@@ -234,6 +241,7 @@ impl Workbench {
             }
             LibraryEvent::Failed(problem) => {
                 self.file.end();
+                self.library.restoring.clear();
                 self.notice = Some(Notice::Problem(problem));
             }
         }
@@ -336,6 +344,11 @@ impl Workbench {
                 }
                 if self.tuning.saved.experiment.id == *id {
                     self.new_session();
+                }
+                if let Some(own) = self.exhibition.as_mut().map(Exhibition::own_session)
+                    && own.saved.experiment.id == *id
+                {
+                    *own = Tuning::default();
                 }
             }
             Entry::Restored { id } if self.library.deleted.as_ref() == Some(id) => self.library.deleted = None,

@@ -108,7 +108,9 @@ fn a_first_run_that_an_exhibition_stops_is_in_the_session_that_comes_back() {
         workbench.prefixed.text.chars().count() > 20
     });
     harness.apply(TOGGLE);
+    let until = Instant::now() + LONG;
     while harness.finished(RunKind::Baseline).len() + harness.finished(RunKind::Prefixed).len() < 2 {
+        assert!(Instant::now() < until, "the runs do not end");
         harness.turn();
     }
     harness.apply(TOGGLE);

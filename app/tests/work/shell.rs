@@ -901,7 +901,7 @@ fn a_sweep_interrupted_on_the_second_module_runs_only_the_cases_missing_there() 
     let done = run(&[]);
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     assert!(
-        stdout(&done).contains(&format!("on {second} (H 64)")),
+        stdout(&done).contains(&format!("on {second} (H 64, up to 4 tokens)")),
         "{}",
         stdout(&done)
     );

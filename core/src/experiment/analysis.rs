@@ -550,11 +550,9 @@ pub enum AxisUnit {
 }
 
 impl AxisUnit {
-    /// Token norms, where every one of these points that has a place on the axis is known in them: one with a prefix that did not fail.
+    /// Token norms, where every one of these points that is drawn is known in them.
     pub fn of<'p>(points: impl IntoIterator<Item = &'p Point>) -> Self {
-        let mut drawn = points
-            .into_iter()
-            .filter(|point| point.series.is_some() && point.error.is_none());
+        let mut drawn = points.into_iter().filter(|point| point.is_drawn());
         if drawn.all(|point| point.token_norms.is_some()) {
             Self::TokenNorms
         } else {
@@ -563,7 +561,7 @@ impl AxisUnit {
     }
 
     /// The heading of the axis.
-    pub fn label(self) -> words::Term {
+    pub(super) fn label(self) -> words::Term {
         match self {
             Self::TokenNorms => words::AXIS_NORMS,
             Self::Raw => words::AXIS_RAW,
@@ -621,6 +619,11 @@ impl Point {
     /// The place on a magnitude axis: token norms where known, else the absolute raw value.
     pub fn magnitude(&self) -> f64 {
         self.token_norms.or(self.raw.map(f64::abs)).unwrap_or(0.0)
+    }
+
+    /// Whether it has a place on an axis of magnitudes: it has a prefix, and did not fail.
+    pub fn is_drawn(&self) -> bool {
+        self.series.is_some() && self.error.is_none()
     }
 
     /// The place on an axis of this unit; `None` where the magnitude is not known in it.

@@ -27,7 +27,8 @@ pub mod threshold;
 pub mod words;
 
 pub use analysis::{
-    Analysis, AxisUnit, Baseline, Comparison, Extent, Group, GroupKey, MeasuredText, Point, Proof, Series, Spread, over_prompts,
+    Analysis, AxisUnit, Baseline, Comparison, Extent, Group, GroupKey, MeasuredText, Point, Proof, Series, Spread,
+    over_prompts,
 };
 pub use generation::{Candidate, Generation};
 pub use journal::{Condition, Ending, Entry, Experiment, Journal, JournalError, SharedJournal};

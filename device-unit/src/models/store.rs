@@ -137,7 +137,10 @@ impl ModelStore {
         let plain = name_parts(&file).map_or(stem, |(name, ..)| name);
         let mut found = self.found();
         // A file named like a short name takes precedence over the catalogue.
-        for wanted in [Some(plain), entry(name).map(|entry| entry.name)].into_iter().flatten() {
+        for wanted in [Some(name), Some(plain), entry(name).map(|entry| entry.name)]
+            .into_iter()
+            .flatten()
+        {
             if let Some(at) = found.iter().position(|model| model.name.eq_ignore_ascii_case(wanted)) {
                 return Some(found.swap_remove(at));
             }

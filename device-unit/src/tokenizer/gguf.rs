@@ -9,7 +9,7 @@ use crate::gguf::KeyUse::{Computed, Meaningless, Only};
 use crate::gguf::{GgufFile, KeyTable, MetaValue, StringTable, check_keys, is_off};
 
 use super::huggingface::unequal_counts;
-use super::jinja::{JinjaTemplate, LONGEST_TEMPLATE};
+use super::jinja::{JinjaTemplate, LONGEST_TEMPLATE, RenderError};
 use super::{ChatTemplate, END_OF_TEXT, IM_END, PreTokenization, TokenKind, Tokenizer, TokenizerError, Vocabulary};
 
 const MODEL: &str = "tokenizer.ggml.model";
@@ -238,7 +238,8 @@ impl ChatTemplate {
                 "{CHAT_TEMPLATE} が {bytes} バイトで、{LONGEST_TEMPLATE} を超えています"
             )));
         }
-        let cannot = |detail: String| {
+        let cannot = |error: RenderError| {
+            let detail = error.into_clause();
             bad(bilingual!(
                 "its {CHAT_TEMPLATE} cannot be rendered ({detail})",
                 "{CHAT_TEMPLATE} からプロンプトを作れません（詳細：「{detail}」）"

@@ -43,13 +43,30 @@ pub(super) struct JinjaTemplate {
     eos_token: String,
 }
 
+/// Why a text could not be rendered, as a clause.
+#[derive(Debug)]
+pub(super) enum RenderError {
+    /// The template itself: it is invalid, or refuses the text.
+    Refused(String),
+    /// This computer, or the template engine: the text is not the reason.
+    Failed(String),
+}
+
+impl RenderError {
+    pub fn into_clause(self) -> String {
+        match self {
+            Self::Refused(clause) | Self::Failed(clause) => clause,
+        }
+    }
+}
+
 impl JinjaTemplate {
     /// Compiles a template. `bos_token` and `eos_token` are the tokens that begin and end a text, as templates write them; empty where the
     /// file names none.
     ///
     /// # Errors
     /// What is wrong with it, as a clause.
-    pub fn new(source: &str, bos_token: String, eos_token: String) -> Result<Self, String> {
+    pub fn new(source: &str, bos_token: String, eos_token: String) -> Result<Self, RenderError> {
         let environment = environment();
         let source = on_large_stack(|| {
             let source = adapted(source, environment.syntax())?;
@@ -69,7 +86,7 @@ impl JinjaTemplate {
     /// # Errors
     /// Why it cannot be rendered, as a clause: the template needs something that is not here, raises an exception, or takes too much time
     /// or memory.
-    pub fn render(&self, system: &str, user: &str) -> Result<String, String> {
+    pub fn render(&self, system: &str, user: &str) -> Result<String, RenderError> {
         let message = |role: &str, content: &str| context! { role, content };
         let conversation = context! {
             messages => [message("system", system), message("user", user)],
@@ -98,14 +115,14 @@ impl JinjaTemplate {
 }
 
 /// Runs `work` on a thread of its own with a stack of [`STACK`] bytes.
-fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, String> {
+fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send) -> Result<T, RenderError> {
     let done = thread::scope(|scope| {
         let worker = thread::Builder::new().stack_size(STACK);
         worker.spawn_scoped(scope, work).map(thread::ScopedJoinHandle::join)
     });
-    done.map_err(|error| error.to_string())?
-        .map_err(|_| "the template engine failed".to_owned())?
-        .map_err(clause)
+    done.map_err(|error| RenderError::Failed(error.to_string()))?
+        .map_err(|_| RenderError::Failed("the template engine failed".to_owned()))?
+        .map_err(|error| RenderError::Refused(clause(error)))
 }
 
 fn environment() -> Environment<'static> {
@@ -358,7 +375,9 @@ mod tests {
     use super::*;
 
     fn render(source: &str) -> Result<String, String> {
-        JinjaTemplate::new(source, String::new(), String::new())?.render("system", "user")
+        let rendered =
+            JinjaTemplate::new(source, String::new(), String::new()).and_then(|own| own.render("system", "user"));
+        rendered.map_err(RenderError::into_clause)
     }
 
     /// What the engine does not limit by itself: each would take minutes, or all memory.

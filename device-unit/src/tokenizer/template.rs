@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 #[cfg(feature = "cpu")]
-use super::jinja::JinjaTemplate;
+use super::jinja::{JinjaTemplate, RenderError};
 use super::{LONGEST_TEXT, TokenizerError};
 
 /// A chat template: ChatML, or that of a model file.
@@ -58,8 +58,8 @@ impl ChatTemplate {
     /// The whole text, up to the beginning of the model's answer.
     ///
     /// # Errors
-    /// [`TokenizerError::TextTooLong`] beyond [`LONGEST_TEXT`]; [`TokenizerError::TextRefused`] where a file's own template does not take these
-    /// texts. ChatML takes all.
+    /// [`TokenizerError::TextTooLong`] beyond [`LONGEST_TEXT`]; [`TokenizerError::TextRefused`] where a file's own template
+    /// does not take these texts (ChatML takes all); [`TokenizerError::Template`] where this computer cannot render it.
     pub fn render(&self, system: &str, user: &str) -> Result<String, TokenizerError> {
         let bytes = system.len() + user.len();
         if bytes > LONGEST_TEXT {
@@ -84,8 +84,13 @@ impl ChatTemplate {
     fn conversation(&self, system: &str, user: &str) -> Result<String, TokenizerError> {
         #[cfg(feature = "cpu")]
         if let Some(own) = &self.own {
-            let rendered = own.render(system, user);
-            return rendered.map_err(|reason| TokenizerError::TextRefused { reason });
+            return own.render(system, user).map_err(|error| match error {
+                RenderError::Refused(reason) => TokenizerError::TextRefused { reason },
+                RenderError::Failed(detail) => TokenizerError::Template {
+                    what: "the model".to_owned(),
+                    reason: softprefix_core::bilingual!("{detail}", "詳細：「{detail}」"),
+                },
+            });
         }
         Ok(format!(
             "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n{user}<|im_end|>\n<|im_start|>assistant\n"

@@ -15,7 +15,7 @@ use softprefix_core::protocol::message::to_data;
 use softprefix_core::protocol::{Code, ErrorField};
 
 use super::pending_reply::PendingReply;
-use super::prepare::{encode, encode_prompt, failed, not_encoded};
+use super::prepare::{encode, encode_prompt, failed, not_encoded, template_tokens};
 use super::queries::{embedding_rows, vocabulary};
 use super::shared_model::SharedModel;
 use super::task::{InferenceGuard, Task};
@@ -77,19 +77,17 @@ struct ExampleReader<'a> {
 
 impl<'a> ExampleReader<'a> {
     fn new(model: &'a SharedModel, task: &'a Task, prefix_rows: usize) -> Result<Self, ErrorField> {
-        let mut reader = Self {
+        Ok(Self {
             model,
             system_prompt: &task.setup.system_prompt,
             window: WindowBudget {
                 prefix: prefix_rows,
-                template: 0,
+                template: template_tokens(model, task)?,
                 prompt: 0,
                 output: 0,
                 window: model.info().window.min(task.max_positions),
             },
-        };
-        reader.window.template = reader.prompt("")?.len();
-        Ok(reader)
+        })
     }
 
     /// Returns the tokens of the template with a prompt.

@@ -39,8 +39,8 @@ struct Inferences {
     next: u64,
     inferences: Vec<RunningInference>,
     closing: bool,
-    /// Called when the last inference has ended.
-    when_idle: Option<Box<dyn FnOnce() + Send>>,
+    /// Called when the last inference has ended: one for each connection that ends the task.
+    when_idle: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 /// An inference, a scoring or a learning in progress.
@@ -49,6 +49,7 @@ struct RunningInference {
     client: Arc<str>,
     request_id: String,
     stop: StopFlag,
+    /// Whether the engine has started it; until then it waits in a queue, where `pause` does not stop it.
     running: Arc<AtomicBool>,
 }
 
@@ -93,8 +94,8 @@ impl Task {
         self
     }
 
-    /// Returns `true` if clients can send inferences (an input of the set-up contains `llm`). `link` and `unlink` do not change it: they concern other
-    /// units.
+    /// Returns `true` if clients can send inferences (an input of the set-up contains `llm`). `link` and `unlink` do not
+    /// change it: they concern other units.
     #[must_use]
     pub fn accepts_clients(&self) -> bool {
         self.setup.inputs.iter().any(|input| input.contains("llm"))
@@ -188,13 +189,9 @@ impl Task {
         self.model.wake();
     }
 
-    /// Ends the task: stops all inferences, and calls `when_idle` after the last reply of the last one. Returns `false` if the task is
-    /// ending already.
-    pub fn close(&self, when_idle: impl FnOnce() + Send + 'static) -> bool {
+    /// Ends the task: stops all inferences, and calls `when_idle` after the last reply of the last one.
+    pub fn close(&self, when_idle: impl FnOnce() + Send + 'static) {
         let mut live = self.lock();
-        if live.closing {
-            return false;
-        }
         live.closing = true;
         for inference in &live.inferences {
             inference.stop.set();
@@ -203,11 +200,10 @@ impl Task {
             drop(live);
             when_idle();
         } else {
-            live.when_idle = Some(Box::new(when_idle));
+            live.when_idle.push(Box::new(when_idle));
             drop(live);
             self.model.wake();
         }
-        true
     }
 
     #[must_use]
@@ -237,13 +233,11 @@ impl Drop for InferenceGuard {
         let mut live = self.task.lock();
         live.inferences.retain(|inference| inference.number != self.number);
         let when_idle = if live.inferences.is_empty() {
-            live.when_idle.take()
+            std::mem::take(&mut live.when_idle)
         } else {
-            None
+            Vec::new()
         };
         drop(live);
-        if let Some(when_idle) = when_idle {
-            when_idle();
-        }
+        when_idle.into_iter().for_each(|call| call());
     }
 }

@@ -7,7 +7,7 @@ use eframe::egui::{
     Align, CornerRadius, Frame, Layout, Margin, Panel, Popup, PopupCloseBehavior, ScrollArea, Stroke, TextEdit, Ui,
 };
 
-use crate::model::typed::Accepted;
+use crate::model::typed::{Accepted, decimal};
 use crate::model::{FindMode, InitChoice, LearnForm, NormChoice, SearchForm};
 use crate::panels::context::{PanelContext, inset, rail_edge};
 use crate::panels::label;
@@ -184,7 +184,9 @@ fn numeric<T: Copy + PartialOrd + ToString + FromStr>(
             shown: value.to_string(),
             width: FIGURES,
         };
-        entered = field.show(ui, |typed| typed.parse().ok().filter(|value| range.contains(value)));
+        let parse =
+            |typed: &str| -> Option<T> { typed.parse().ok().or_else(|| decimal(typed)?.to_string().parse().ok()) };
+        entered = field.show(ui, |typed| parse(typed).filter(|value| range.contains(value)));
     });
     if let Some(typed) = cx.entered(ui, entered, &Accepted::of(&range)) {
         *value = typed;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::{Group, Point};
-use softprefix_core::experiment::{Case, Plan, Spread, over_prompts};
+use softprefix_core::experiment::{AxisUnit, Case, Plan, Spread, over_prompts};
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 
 use super::words;
@@ -365,28 +365,15 @@ fn in_a_cell(measure: Measure, value: f64) -> String {
     }
 }
 
-/// Returns the place of a point on an axis in token norms or of raw values.
-fn place(point: &Point, norms: bool) -> Option<f64> {
-    if norms {
-        point.token_norms
-    } else {
-        point.raw.map(f64::abs)
-    }
-}
-
 fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
     let workbench = cx.workbench;
     let sweep = &workbench.sweep;
     let groups: Vec<&Group> = sweep.groups().collect();
-    let prefixed = || {
-        groups
-            .iter()
-            .flat_map(|group| &group.points)
-            .filter(|point| point.series.is_some())
-    };
-    let norms = match prefixed().next() {
-        Some(_) => prefixed().all(|point| point.token_norms.is_some()),
-        None => workbench.sweep_unit() == MagnitudeUnit::TokenNorms,
+    let points = || groups.iter().flat_map(|group| &group.points);
+    let unit = match (points().any(Point::is_drawn), workbench.sweep_unit()) {
+        (true, _) => AxisUnit::of(points()),
+        (false, MagnitudeUnit::TokenNorms) => AxisUnit::TokenNorms,
+        (false, MagnitudeUnit::Raw) => AxisUnit::Raw,
     };
     let several_models = groups.len() > 1;
     let mut lines: Vec<_> = groups
@@ -406,7 +393,7 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
             .is_some_and(|(_, first, _)| first.recipe.kind.base() == series.recipe.kind.base())
     });
     let mut out = Plotted {
-        norms,
+        norms: unit == AxisUnit::TokenNorms,
         ..Plotted::default()
     };
     let mut most = 0.0_f64;
@@ -431,7 +418,7 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
                 .measures
                 .as_ref()
                 .and_then(|measures| workbench.measure.value(measures));
-            let (Some(x), Some(y)) = (place(point, norms), value) else {
+            let (Some(x), Some(y)) = (point.magnitude_in(unit), value) else {
                 continue;
             };
             let here = (index, spots.len());
@@ -493,14 +480,11 @@ fn modules<'d>(cx: &PanelContext<'d>) -> Vec<Vec<&'d Group>> {
 /// The means over all prompts: one line per P, with bars from the lowest prompt to the highest.
 fn means(cx: &PanelContext<'_>, modules: &[Vec<&Group>]) -> Plotted {
     let measure = cx.workbench.measure;
-    let norms = modules.iter().flatten().all(|group| {
-        let mut points = group.points.iter().filter(|point| point.series.is_some());
-        points.all(|point| point.token_norms.is_some())
-    });
+    let unit = AxisUnit::of(modules.iter().flatten().flat_map(|group| &group.points));
     let mut lines: Vec<_> = modules
         .iter()
         .flat_map(|groups| {
-            let lines = over_prompts(groups, measure, |point| place(point, norms));
+            let lines = over_prompts(groups, measure, |point| point.magnitude_in(unit));
             lines.into_iter().map(|line| (groups[0], line))
         })
         .collect();
@@ -508,7 +492,7 @@ fn means(cx: &PanelContext<'_>, modules: &[Vec<&Group>]) -> Plotted {
     let kinds: Vec<&PrefixKind> = lines.iter().map(|(_, (series, _))| series.recipe.kind.base()).collect();
     let one_kind = kinds.iter().all(|kind| *kind == kinds[0]);
     let mut out = Plotted {
-        norms,
+        norms: unit == AxisUnit::TokenNorms,
         ..Plotted::default()
     };
     let mut most = 0.0_f64;

@@ -75,6 +75,9 @@ impl Workbench {
                 }
             }
             SweepAction::SetSecondModel(model) => {
+                if let Some((_, target)) = &mut self.sweep.next_on_second {
+                    *target = target.clone().with_model(Some(model.clone()));
+                }
                 self.sweep.form.second_model = Some(model);
                 if matches!(self.sweep.message, Some(RunMessage::ModelMissingOnSecond(_))) {
                     self.sweep.message = None;
