@@ -7,7 +7,7 @@ use imports::{Layers, assert_imports_only_lower_layers, no_large_circle};
 
 /// The modules from the lowest layer to the highest.
 const LAYERS: Layers<'_> = &[
-    &["errors.rs", "machine.rs", "tasks.rs"],
+    &["errors.rs", "log.rs", "machine.rs", "tasks.rs"],
     &["stored_file.rs", "budget.rs"],
     &["gguf/"],
     &[

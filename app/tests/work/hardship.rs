@@ -137,12 +137,14 @@ fn a_connection_lost_during_a_stream_is_reported_and_reopened() {
     harness.run();
     assert_eq!(points(&harness.workbench), 1);
     let records = &harness.workbench.tuning.saved.records;
-    let cut = records
+    let cut: Vec<_> = records
         .iter()
-        .filter(|record| record.settings.max_new_tokens == Some(400));
+        .filter(|record| record.settings.max_new_tokens == Some(400))
+        .map(|record| (record.is_complete(), record.error(), record.output().len()))
+        .collect();
     assert!(
-        cut.clone().count() > 0 && cut.clone().all(|record| !record.is_complete()),
-        "what was cut off is kept, and says so"
+        !cut.is_empty() && cut.iter().all(|(is_complete, ..)| !is_complete),
+        "what was cut off is kept, and says so: {cut:?}"
     );
     harness.until_all_is_on_disk();
 }
