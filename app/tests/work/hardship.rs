@@ -137,14 +137,16 @@ fn a_connection_lost_during_a_stream_is_reported_and_reopened() {
     harness.run();
     assert_eq!(points(&harness.workbench), 1);
     let records = &harness.workbench.tuning.saved.records;
-    let cut: Vec<_> = records
+    let of_before: Vec<_> = records
         .iter()
         .filter(|record| record.settings.max_new_tokens == Some(400))
         .map(|record| (record.is_complete(), record.error(), record.output().len()))
         .collect();
+    // The other run may have ended before: a client that reads slowly gets few, large frames.
+    let is_cut = |(is_complete, error, len): &(bool, Option<&str>, usize)| !is_complete && error.is_some() && *len > 0;
     assert!(
-        !cut.is_empty() && cut.iter().all(|(is_complete, ..)| !is_complete),
-        "what was cut off is kept, and says so: {cut:?}"
+        of_before.iter().any(is_cut),
+        "what was cut off is kept, and says so: {of_before:?}"
     );
     harness.until_all_is_on_disk();
 }
