@@ -77,6 +77,7 @@ pub enum Action {
     SelectRun(Option<String>),
     /// Sets the controls to those of a run.
     AdoptRun(String),
+    /// Removes the point of a run: the run, and earlier ones with the same prefix and output.
     RemoveRun(String),
     /// Restores the runs that were removed last, as long as the notice of it is shown.
     RestoreRuns,

@@ -78,7 +78,7 @@ impl Workbench {
 
             Action::SelectRun(id) => self.select_record(id),
             Action::AdoptRun(id) => self.adopt_record(&id),
-            Action::RemoveRun(id) => self.remove_runs(vec![id]),
+            Action::RemoveRun(id) => self.remove_runs(self.tuning.ids_of_point(&id)),
             Action::PlotRuns(ids) => {
                 self.runs_shown = false;
                 self.tuning.plotted = ids.into_iter().collect();

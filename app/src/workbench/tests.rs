@@ -841,6 +841,15 @@ fn removed_runs_are_restored_on_screen_and_in_the_journal_as_long_as_the_notice_
     let restored: Vec<Entry> = ids.iter().map(|id| Entry::Restored { id: id.clone() }).collect();
     assert_eq!(appended(&mut workbench), restored);
 
+    // Of two runs that are one point, both are removed: else the point would stay.
+    workbench.apply(Action::RemoveRun(ids[1].clone()));
+    let first_two = vec![ids[1].clone(), ids[0].clone()];
+    assert_eq!(
+        (points(&workbench), &workbench.notice),
+        (1, &Some(Notice::Removed(first_two)))
+    );
+    workbench.apply(Action::RestoreRuns);
+
     // In another session there is nothing to restore.
     workbench.apply(Action::RemoveRun(ids[2].clone()));
     assert!(matches!(workbench.notice, Some(Notice::Removed(_))));

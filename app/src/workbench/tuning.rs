@@ -174,6 +174,30 @@ impl Tuning {
         of_points.map(|record| record.id.clone()).collect()
     }
 
+    /// Returns the ids of this record and of those that its point replaces in the plot.
+    pub(super) fn ids_of_point(&self, id: &str) -> Vec<String> {
+        let Some(removed) = self.record(id) else {
+            return Vec::new();
+        };
+        let same_rows = |record: &Record| match (&record.prefix, &removed.prefix) {
+            (Some(prefix), Some(other)) => {
+                !prefix.sha256.is_empty() && (&prefix.sha256, prefix.len) == (&other.sha256, other.len)
+            }
+            _ => false,
+        };
+        let is_same =
+            |record: &&Record| same_rows(record) && record.output() == removed.output() && self.is_point(record);
+        let replaced = self
+            .saved
+            .records
+            .iter()
+            .filter(|record| record.id != id)
+            .filter(is_same);
+        std::iter::once(id.to_owned())
+            .chain(replaced.map(|record| record.id.clone()))
+            .collect()
+    }
+
     /// Returns a record by its id.
     pub fn record(&self, id: &str) -> Option<&Record> {
         self.saved.records.get(*self.places.get(id)?)
