@@ -205,18 +205,18 @@ impl Command {
             can_pick.then_some(Action::Find(FindAction::Pick(candidate)))
         };
         match self.id {
-            CommandId::Run if tab == Tab::Find => {
-                let off = match workbench.find.mode {
-                    FindMode::Learn => workbench.why_not_learn().is_some(),
-                    FindMode::Choose | FindMode::Search => workbench.why_not_search().is_some(),
-                };
-                (!off && workbench.find.working_mode().is_none()).then_some(Action::Find(FindAction::Start))
-            }
             CommandId::Run => match tab {
+                Tab::Tune => workbench.why_not_run().is_none().then_some(Action::Run),
                 Tab::Sweep => workbench.next_sweep_action().map(Action::Sweep),
+                Tab::Find => {
+                    let off = match workbench.find.mode {
+                        FindMode::Learn => workbench.why_not_learn().is_some(),
+                        FindMode::Choose | FindMode::Search => workbench.why_not_search().is_some(),
+                    };
+                    (!off && workbench.find.working_mode().is_none()).then_some(Action::Find(FindAction::Start))
+                }
                 Tab::Doctor => (workbench.doctor.work.is_none() && !workbench.doctor.host.trim().is_empty())
                     .then_some(Action::Doctor(DoctorAction::Check)),
-                Tab::Tune | Tab::Find => workbench.why_not_run().is_none().then_some(Action::Run),
             },
             CommandId::Stop => match tab {
                 Tab::Tune if running => Some(Action::Stop),

@@ -39,7 +39,7 @@ pub use module::{
     Retry, Target,
 };
 pub use pane::{Pane, PaneState};
-pub use prefix_form::{KindChoice, MagnitudeUnit, PrefixForm};
+pub use prefix_form::{KindChoice, PrefixForm};
 pub use problem::{Problem, ProblemKind};
 pub use runs::{RunId, RunKind, Timings, finish_of};
 pub use scores::{Colouring, KlUnavailable, Scores};
@@ -47,3 +47,4 @@ pub use search_form::{FindMode, RelativeToParent, SearchForm, SearchUnavailable}
 pub use settings::{Remembered, Settings, Theme};
 pub(crate) use softprefix_core::bilingual;
 pub use softprefix_core::language::{Bilingual, Language};
+pub use softprefix_core::prefix::MagnitudeUnit;

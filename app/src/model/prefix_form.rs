@@ -1,7 +1,9 @@
 //! The prefix controls as values: kind, material and magnitude; [`PrefixForm::recipe`] converts them to a recipe.
 
 use serde::{Deserialize, Serialize};
-use softprefix_core::prefix::{BlendEndpoint, Generator, Magnitude, Origin, PrefixKind, PrefixRecipe, Rounding};
+use softprefix_core::prefix::{
+    BlendEndpoint, Generator, Magnitude, MagnitudeUnit, Origin, PrefixKind, PrefixRecipe, Rounding,
+};
 
 use super::{Envelope, ImportedFile, Unavailable};
 
@@ -60,18 +62,6 @@ impl KindChoice {
     pub fn allows_unscaled(self) -> bool {
         !matches!(self, Self::Constant | Self::RandomUniform | Self::RandomNormal)
     }
-}
-
-/// The unit of the magnitude.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MagnitudeUnit {
-    /// L2 norm of each row over the vocabulary's median L2 norm.
-    #[default]
-    TokenNorms,
-    /// The scale of the values, as in existing scripts; the only unit where the module does not report its vocabulary's
-    /// norms.
-    Raw,
 }
 
 /// The prefix controls. Every field keeps its value while another kind is selected.

@@ -132,8 +132,8 @@ impl Workbench {
                 }
                 self.live = live;
                 // A saved session that a visitor opened stays.
-                let is_own = self.tuning.saved.experiment.id.is_empty();
-                if is_own && self.tuning.saved.records.len() >= MAX_RUNS && !self.is_running() {
+                let is_unsaved = self.tuning.saved.experiment.id.is_empty();
+                if is_unsaved && self.tuning.saved.records.len() >= MAX_RUNS && !self.is_running() {
                     self.forget_runs();
                 }
             }

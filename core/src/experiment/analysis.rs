@@ -14,7 +14,7 @@ use super::threshold::SimilarityLimit;
 use super::words;
 use crate::compare::{Measure, Measures, Noise, Verdict};
 use crate::language::{Bilingual, term};
-use crate::prefix::{Magnitude, PrefixRecipe};
+use crate::prefix::{Magnitude, MagnitudeUnit, PrefixRecipe};
 use crate::protocol::extension::FinishReason;
 
 /// All groups of comparable records.
@@ -540,32 +540,13 @@ pub fn over_prompts<'g>(
     lines.collect()
 }
 
-/// The unit of an axis of magnitudes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AxisUnit {
-    /// Multiples of the median norm of the vocabulary's rows.
-    TokenNorms,
-    /// The value of each number of a row.
-    Raw,
-}
-
-impl AxisUnit {
-    /// Token norms, where every one of these points that is drawn is known in them.
-    pub fn of<'p>(points: impl IntoIterator<Item = &'p Point>) -> Self {
-        let mut drawn = points.into_iter().filter(|point| point.is_drawn());
-        if drawn.all(|point| point.token_norms.is_some()) {
-            Self::TokenNorms
-        } else {
-            Self::Raw
-        }
-    }
-
-    /// The heading of the axis.
-    pub(super) fn label(self) -> words::Term {
-        match self {
-            Self::TokenNorms => words::AXIS_NORMS,
-            Self::Raw => words::AXIS_RAW,
-        }
+/// The unit of an axis with these points: token norms, where every one that is drawn is known in them.
+pub fn axis_unit<'p>(points: impl IntoIterator<Item = &'p Point>) -> MagnitudeUnit {
+    let mut drawn = points.into_iter().filter(|point| point.is_drawn());
+    if drawn.all(|point| point.token_norms.is_some()) {
+        MagnitudeUnit::TokenNorms
+    } else {
+        MagnitudeUnit::Raw
     }
 }
 
@@ -627,10 +608,10 @@ impl Point {
     }
 
     /// The place on an axis of this unit; `None` where the magnitude is not known in it.
-    pub fn magnitude_in(&self, unit: AxisUnit) -> Option<f64> {
+    pub fn magnitude_in(&self, unit: MagnitudeUnit) -> Option<f64> {
         match unit {
-            AxisUnit::TokenNorms => self.token_norms,
-            AxisUnit::Raw => self.raw.map(f64::abs),
+            MagnitudeUnit::TokenNorms => self.token_norms,
+            MagnitudeUnit::Raw => self.raw.map(f64::abs),
         }
     }
 }

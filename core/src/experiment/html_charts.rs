@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::analysis::{Analysis, AxisUnit, Group, Point, Series, over_prompts};
+use super::analysis::{Analysis, Group, Point, Series, axis_unit, over_prompts};
 use super::html::{Page, one_line};
 use super::html_text;
 use super::svg::{Chart, Dot, Line, Map, MapCell};
 use super::words;
 use crate::compare::{Measure, Verdict};
-use crate::prefix::Magnitude;
+use crate::prefix::{Magnitude, MagnitudeUnit};
 
 impl Page<'_> {
     /// Measures over all prompts of a module, where there are several.
@@ -63,7 +63,7 @@ impl Page<'_> {
 
     fn mean_chart(&self, groups: &[&Group], measure: Measure) -> Option<Chart> {
         let points = || groups.iter().flat_map(|group| &group.points);
-        let unit = AxisUnit::of(points());
+        let unit = axis_unit(points());
         let lines: Vec<Line> = over_prompts(groups, measure, |point| point.magnitude_in(unit))
             .into_iter()
             .map(|(series, spreads)| Line {
@@ -177,7 +177,7 @@ pub(super) fn charts(group: &Group, page: &Page<'_>) -> Vec<Chart> {
     if lines.is_empty() {
         return Vec::new();
     }
-    let unit = AxisUnit::of(&group.points);
+    let unit = axis_unit(&group.points);
     let frame = axis(unit, page);
     let chart =
         |title: String, band: Option<(f64, f64, String)>, y_range, value: &dyn Fn(&Point) -> Option<f64>| Chart {
@@ -229,8 +229,8 @@ fn measure_title(measure: Measure, page: &Page<'_>) -> String {
 }
 
 /// A chart without lines, over magnitudes in this unit.
-fn axis(unit: AxisUnit, page: &Page<'_>) -> Chart {
-    let regimes = if unit == AxisUnit::TokenNorms {
+fn axis(unit: MagnitudeUnit, page: &Page<'_>) -> Chart {
+    let regimes = if unit == MagnitudeUnit::TokenNorms {
         let [floor, over] = words::REGION_BORDERS;
         let ends = [(0.0, floor.0), (floor.1, over.0), (over.1, f64::MAX)];
         let regions = ends.into_iter().zip(words::REGIONS);
@@ -241,13 +241,18 @@ fn axis(unit: AxisUnit, page: &Page<'_>) -> Chart {
         Vec::new()
     };
     Chart {
-        x_label: page.text(unit.label()).to_owned(),
+        x_label: page
+            .text(match unit {
+                MagnitudeUnit::TokenNorms => words::AXIS_NORMS,
+                MagnitudeUnit::Raw => words::AXIS_RAW,
+            })
+            .to_owned(),
         regimes,
         ..Chart::default()
     }
 }
 
-fn dot(group: &Group, point: &Point, unit: AxisUnit, value: f64, page: &Page<'_>) -> Option<Dot> {
+fn dot(group: &Group, point: &Point, unit: MagnitudeUnit, value: f64, page: &Page<'_>) -> Option<Dot> {
     let magnitude = point.magnitude_in(unit)?;
     point.error.is_none().then(|| Dot {
         magnitude,

@@ -27,7 +27,7 @@ pub mod threshold;
 pub mod words;
 
 pub use analysis::{
-    Analysis, AxisUnit, Baseline, Comparison, Extent, Group, GroupKey, MeasuredText, Point, Proof, Series, Spread,
+    Analysis, Baseline, Comparison, Extent, Group, GroupKey, MeasuredText, Point, Proof, Series, Spread, axis_unit,
     over_prompts,
 };
 pub use generation::{Candidate, Generation};

@@ -22,7 +22,7 @@ pub use generator::{Generator, split_mix};
 pub use inject::{WindowBudget, inject};
 pub use recipe::{
     BlendEndpoint, EmbeddingRows, FoundBy, Learned, LearnedInit, LearningSettings, MAX_HIDDEN_SIZE, MAX_LEN,
-    MAX_VALUES, Magnitude, Need, NormLimit, Origin, PrefixKind, PrefixRecipe, SearchOrigin, TokenPiece,
+    MAX_VALUES, Magnitude, MagnitudeUnit, Need, NormLimit, Origin, PrefixKind, PrefixRecipe, SearchOrigin, TokenPiece,
 };
 pub use soft_prefix::{Rounding, SoftPrefix};
 pub use store::{PrefixStore, PrefixStoreError};

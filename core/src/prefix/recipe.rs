@@ -517,6 +517,18 @@ impl PrefixKind {
     }
 }
 
+/// The unit of a magnitude.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MagnitudeUnit {
+    /// L2 norm of each row over the vocabulary's median L2 norm.
+    #[default]
+    TokenNorms,
+    /// The scale of the values, as in existing scripts; the only unit where the module does not report its vocabulary's
+    /// norms.
+    Raw,
+}
+
 /// How large the rows are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use softprefix_core::compare::Measure;
 use softprefix_core::experiment::analysis::{Group, Point};
-use softprefix_core::experiment::{AxisUnit, Case, Plan, Spread, over_prompts};
+use softprefix_core::experiment::{Case, Plan, Spread, axis_unit, over_prompts};
 use softprefix_core::prefix::{Magnitude, PrefixKind, PrefixRecipe};
 
 use super::words;
@@ -370,10 +370,9 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
     let sweep = &workbench.sweep;
     let groups: Vec<&Group> = sweep.groups().collect();
     let points = || groups.iter().flat_map(|group| &group.points);
-    let unit = match (points().any(Point::is_drawn), workbench.sweep_unit()) {
-        (true, _) => AxisUnit::of(points()),
-        (false, MagnitudeUnit::TokenNorms) => AxisUnit::TokenNorms,
-        (false, MagnitudeUnit::Raw) => AxisUnit::Raw,
+    let unit = match points().any(Point::is_drawn) {
+        true => axis_unit(points()),
+        false => workbench.sweep_unit(),
     };
     let several_models = groups.len() > 1;
     let mut lines: Vec<_> = groups
@@ -393,7 +392,7 @@ fn plotted(cx: &PanelContext<'_>, planned: &[Case]) -> Plotted {
             .is_some_and(|(_, first, _)| first.recipe.kind.base() == series.recipe.kind.base())
     });
     let mut out = Plotted {
-        norms: unit == AxisUnit::TokenNorms,
+        norms: unit == MagnitudeUnit::TokenNorms,
         ..Plotted::default()
     };
     let mut most = 0.0_f64;
@@ -480,7 +479,7 @@ fn modules<'d>(cx: &PanelContext<'d>) -> Vec<Vec<&'d Group>> {
 /// The means over all prompts: one line per P, with bars from the lowest prompt to the highest.
 fn means(cx: &PanelContext<'_>, modules: &[Vec<&Group>]) -> Plotted {
     let measure = cx.workbench.measure;
-    let unit = AxisUnit::of(modules.iter().flatten().flat_map(|group| &group.points));
+    let unit = axis_unit(modules.iter().flatten().flat_map(|group| &group.points));
     let mut lines: Vec<_> = modules
         .iter()
         .flat_map(|groups| {
@@ -492,7 +491,7 @@ fn means(cx: &PanelContext<'_>, modules: &[Vec<&Group>]) -> Plotted {
     let kinds: Vec<&PrefixKind> = lines.iter().map(|(_, (series, _))| series.recipe.kind.base()).collect();
     let one_kind = kinds.iter().all(|kind| *kind == kinds[0]);
     let mut out = Plotted {
-        norms: unit == AxisUnit::TokenNorms,
+        norms: unit == MagnitudeUnit::TokenNorms,
         ..Plotted::default()
     };
     let mut most = 0.0_f64;
